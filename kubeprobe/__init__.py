@@ -1,0 +1,20 @@
+"""KubeProbe acts as a user in every Kubernetes cluster, all the time and around every change.
+
+The way of a run, one folder per stage: `catalog` says what is probed, `trigger` opens runs, `execution`
+launches their pods and collects outcomes, `response` tells people. `store` holds the truth, `queue` only
+wakes. From a Python shell, `kubeprobe.run("pod-lifecycle", cluster="prod-1").wait()` asks for a run.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "change", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the shell's verbs when they are first asked for, so that importing kubeprobe stays cheap."""
+    if name in {"run", "change"}:
+        from kubeprobe import shell  # noqa: PLC0415
+
+        return getattr(shell, name)
+    raise AttributeError(f"module 'kubeprobe' has no attribute {name!r}")

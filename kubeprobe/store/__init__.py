@@ -1,0 +1,50 @@
+"""The store: the one truth about what should run, what ran and what came of it.
+
+Next stage: `fleet` and `catalog` fill it, `trigger` opens runs in it. PostgreSQL in production, SQLite by
+default; every statement here runs on both. Tables: one file per aggregate.
+"""
+
+from kubeprobe.store.catalog import (
+    AlertRoute,
+    Binding,
+    CatalogVersion,
+    ProbeCase,
+    ProbeTemplate,
+    RenderConfig,
+)
+from kubeprobe.store.change import Change
+from kubeprobe.store.cluster import Cluster, Collector
+from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store
+from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
+from kubeprobe.store.installation import Installation
+from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict
+from kubeprobe.store.schedule import Concurrency, Schedule
+
+__all__ = [
+    "AlertRoute",
+    "Binding",
+    "CatalogVersion",
+    "Change",
+    "Cluster",
+    "Collector",
+    "Concurrency",
+    "Incident",
+    "IncidentKind",
+    "Installation",
+    "Notification",
+    "NotificationState",
+    "Outcome",
+    "ProbeCase",
+    "ProbeTemplate",
+    "RenderConfig",
+    "Run",
+    "RunLog",
+    "RunState",
+    "Schedule",
+    "Standing",
+    "Store",
+    "Trigger",
+    "Verdict",
+    "insert_ignoring_conflicts",
+    "open_store",
+]

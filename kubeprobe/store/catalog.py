@@ -1,0 +1,61 @@
+"""The catalog as it was last applied: one table per kind, the YAML's `spec` as it was validated.
+
+`kubeprobe.catalog` reads and writes these rows; nobody else looks into a `spec`.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Field, SQLModel
+
+from kubeprobe.store.types import JSONColumn, UTCDateTime
+
+
+class _Entry(SQLModel):
+    """What the rows of every kind have in common. `digest` is SHA-256 over the canonical spec."""
+
+    name: str = Field(primary_key=True, max_length=63)
+    spec: dict[str, Any] = Field(sa_type=JSONColumn)
+    digest: str = Field(max_length=64)
+    origin: str = ""
+    """File and line that it came from."""
+    applied_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class ProbeTemplate(_Entry, table=True):
+    """How a probe's pod looks."""
+
+    __tablename__ = "probe_template"
+
+
+class ProbeCase(_Entry, table=True):
+    """A test case: a template with parameters."""
+
+    __tablename__ = "probe_case"
+
+
+class RenderConfig(_Entry, table=True):
+    """Values for a case, by cluster label or cluster."""
+
+    __tablename__ = "render_config"
+
+
+class Binding(_Entry, table=True):
+    """Which cases run on which clusters, on which triggers."""
+
+    paused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class AlertRoute(_Entry, table=True):
+    """Who is told of which outcomes."""
+
+    __tablename__ = "alert_route"
+
+
+class CatalogVersion(SQLModel, table=True):
+    """One row (id 1): grows with every apply, so that processes know when their copy is old."""
+
+    __tablename__ = "catalog_version"
+
+    id: int = Field(default=1, primary_key=True)
+    version: int = 0

@@ -1,0 +1,45 @@
+"""Clusters: where probes run, and what is known of the way there."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Field, SQLModel
+
+from kubeprobe.store.types import JSONColumn, UTCDateTime
+
+DEFAULT_MAX_IN_FLIGHT = 30
+
+
+class Cluster(SQLModel, table=True):
+    """A Kubernetes cluster.
+
+    `connection` is encrypted JSON (`fleet.credentials`); `connection_version` grows when it changes, so that
+    cached clients are dropped. `failures` and `open_until` are the breaker, `collector` and `leased_until`
+    say who watches the cluster.
+    """
+
+    name: str = Field(primary_key=True, max_length=63)
+    labels: dict[str, str] = Field(default_factory=dict, sa_type=JSONColumn)
+    pool: str = Field(default="default", max_length=63, index=True)
+    namespace: str = Field(default="kubeprobe", max_length=63)
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+    connection_kind: str = Field(max_length=16)
+    connection: bytes
+    connection_version: int = 1
+    spec: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
+    """The YAML spec, where the catalog declared the cluster; empty where a person added it."""
+    cordoned_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    cordon_reason: str = ""
+    failures: int = 0
+    open_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    collector: str | None = Field(default=None, max_length=100)
+    leased_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class Collector(SQLModel, table=True):
+    """A living collector process: clusters are shared out among those seen lately."""
+
+    name: str = Field(primary_key=True, max_length=100)
+    pool: str = Field(max_length=63, index=True)
+    seen_at: datetime = Field(sa_type=UTCDateTime)

@@ -1,0 +1,83 @@
+"""Opening the store, and the few things that differ between SQLite and PostgreSQL."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Insert, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlmodel import Session, SQLModel
+
+BUSY_TIMEOUT_S = 30
+
+
+class Store:
+    """The door to the database. Hands out sessions that are one transaction each."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writes = engine.execution_options(writes=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One read-write transaction: committed when the block ends, rolled back when it raises.
+
+        On SQLite it takes the write lock at once, so that a compare-and-set never fails half-way.
+        """
+        with Session(self._writes, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One read-only transaction; nothing written in it is kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def open_store(address: str) -> Store:
+    """Open the store at a SQLAlchemy address (`sqlite:///file`, `postgresql+psycopg://...`)."""
+    url = make_url(address)
+    if url.get_backend_name() == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+        return Store(create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True))
+    if url.get_backend_name() != "sqlite":
+        raise ValueError(f"{address!r} is neither SQLite nor PostgreSQL; use sqlite:///FILE or postgresql://...")
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return Store(engine)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Write-ahead log: readers and one writer at a time do not block each other."""
+    connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> Insert:
+    """An INSERT of rows that leaves out those whose unique key exists already (add `.returning(...)`).
+
+    The unique key decides who was first (promise 1), so a conflict is not an error.
+    """
+    dialect = session.get_bind().dialect.name
+    build = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return build(table).values(list(rows)).on_conflict_do_nothing()

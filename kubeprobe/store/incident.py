@@ -1,0 +1,100 @@
+"""What outcomes add up to: the standing of a case on a cluster, its incidents, and who was told of them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from kubeprobe.store.types import JSONColumn, UTCDateTime
+
+
+class IncidentKind(StrEnum):
+    """A failing case and a case of which nothing is known are told apart (promise 6)."""
+
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+class NotificationState(StrEnum):
+    """Where a message to one target is on its way."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Standing(SQLModel, table=True):
+    """How a case stands on a cluster, folded from its outcomes in the order of their due times."""
+
+    cluster: str = Field(primary_key=True, max_length=63)
+    case: str = Field(primary_key=True, max_length=63)
+    verdict: str = Field(max_length=10)
+    since: datetime = Field(sa_type=UTCDateTime)
+    """When the present verdict began."""
+    fails: int = 0
+    """Consecutive fails; an unknown neither adds nor resets."""
+    unknowns: int = 0
+    """Consecutive unknowns."""
+    due_at: datetime = Field(sa_type=UTCDateTime)
+    """The newest due time folded in; an older outcome comes too late to change the standing."""
+    run_id: str = Field(max_length=26)
+
+
+class Incident(SQLModel, table=True):
+    """Failing (or unknown) outcomes that belong together, from first failure to proven recovery."""
+
+    __table_args__ = (
+        # One open incident of a kind for a case on a cluster, whoever is first.
+        Index(
+            "ux_incident_open",
+            "cluster",
+            "case",
+            "kind",
+            unique=True,
+            postgresql_where=text("closed_at IS NULL"),
+            sqlite_where=text("closed_at IS NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=26)
+    cluster: str = Field(max_length=63)
+    case: str = Field(max_length=63)
+    kind: str = Field(max_length=10)
+    severity: str = Field(default="warning", max_length=10)
+    reason: str = Field(max_length=40)
+    message: str = ""
+    first_run_id: str = Field(max_length=26)
+    last_run_id: str = Field(max_length=26)
+    opened_at: datetime = Field(sa_type=UTCDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
+
+
+class Notification(SQLModel, table=True):
+    """One message about one incident to one target: told once, however often it is tried."""
+
+    __table_args__ = (
+        UniqueConstraint("incident_id", "event", "route", "target"),
+        Index(
+            "ix_notification_next",
+            "next_attempt_at",
+            postgresql_where=text("state IN ('pending', 'sending')"),
+            sqlite_where=text("state IN ('pending', 'sending')"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=26)
+    incident_id: str = Field(max_length=26, foreign_key="incident.id")
+    event: str = Field(max_length=10)
+    """`opened` or `closed`."""
+    route: str = Field(max_length=63)
+    target: str = Field(max_length=63)
+    """The target's name within its route; addresses stay in the catalog."""
+    payload: dict[str, Any] = Field(sa_type=JSONColumn)
+    state: str = Field(default=NotificationState.PENDING, max_length=10)
+    attempts: int = 0
+    next_attempt_at: datetime = Field(sa_type=UTCDateTime)
+    last_error: str = ""
+    sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

@@ -1,0 +1,135 @@
+"""Runs and their outcomes: one slot, one run, one outcome (promise 1).
+
+State moves only forward, each step a compare-and-set::
+
+    pending -> launching -> running -> done
+       ^___________|___________|          (a temporary error, a lost claim, an evicted pod: tried again)
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, SQLModel
+
+from kubeprobe.store.types import JSONColumn, UTCDateTime
+
+
+class Trigger(StrEnum):
+    """Why a run exists."""
+
+    PERIODIC = "periodic"
+    CHANGE = "change"
+    MANUAL = "manual"
+
+
+class RunState(StrEnum):
+    """Where a run is on its way."""
+
+    PENDING = "pending"
+    """Opened; a launcher is to take it."""
+    LAUNCHING = "launching"
+    """A launcher has claimed it and is creating its pod."""
+    RUNNING = "running"
+    """Its pod exists."""
+    DONE = "done"
+    """Its outcome is committed."""
+
+
+class Verdict(StrEnum):
+    """What a run found. `unknown`: we could not find out; never counted as pass, never alerted as fail."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
+
+class Run(SQLModel, table=True):
+    """One slot's execution. Cluster, case and binding are kept by name: history outlives what it tells of.
+
+    `launch_at`: no launcher takes it earlier (its due time, or the end of a back-off).
+    `wake_at`: when still pending then, its wake is sent again. `expires_at`: without an outcome by then, it is `unknown`.
+    """
+
+    __table_args__ = (
+        _partial("ix_run_wake", "wake_at", where="state = 'pending'"),
+        _partial("ix_run_expiry", "expires_at", where="state <> 'done'"),
+        _partial("ix_run_open", "cluster", "state", where="state <> 'done'"),
+        _partial("ix_run_open_schedule", "schedule_id", where="state <> 'done'"),
+        Index("ix_run_cluster_case", "cluster", "case", "due_at"),
+    )
+
+    id: str = Field(primary_key=True, max_length=26)
+    slot: str = Field(unique=True, max_length=300)
+    trigger: str = Field(max_length=10)
+    case: str = Field(max_length=63)
+    cluster: str = Field(max_length=63)
+    binding: str | None = Field(default=None, max_length=63)
+    schedule_id: int | None = None
+    change_id: str | None = Field(default=None, max_length=100, index=True)
+    pool: str = Field(max_length=63)
+    parameters: dict[str, str] | None = Field(default=None, sa_type=JSONColumn)
+    """Values given by hand for this run only."""
+    state: str = Field(default=RunState.PENDING, max_length=10)
+    attempt: int = 1
+    """Grows when an evicted, preempted or lost pod is tried again; part of the pod's name from 2 on."""
+    wakes: int = 0
+    held: bool = False
+    """Waits for room below the cluster's cap on in-flight pods."""
+    setback: str | None = Field(default=None, max_length=40)
+    """The reason of the last temporary error, for the outcome if time runs out."""
+    setback_message: str | None = None
+    due_at: datetime = Field(sa_type=UTCDateTime)
+    opened_at: datetime = Field(sa_type=UTCDateTime)
+    launch_at: datetime = Field(sa_type=UTCDateTime)
+    wake_at: datetime = Field(sa_type=UTCDateTime)
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    claimed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    created_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When the API server had its pod."""
+    pod: str | None = Field(default=None, max_length=63)
+    pod_uid: str | None = Field(default=None, max_length=36)
+
+
+class Outcome(SQLModel, table=True):
+    """A run's single, final record. Durations follow from the times; `report` is what the probe itself said."""
+
+    __table_args__ = (
+        _partial("ix_outcome_unanswered", "stored_at", where="responded_at IS NULL"),
+        Index("ix_outcome_cluster_case", "cluster", "case", "stored_at"),
+        Index("ix_outcome_stored", "stored_at"),
+    )
+
+    run_id: str = Field(primary_key=True, max_length=26, foreign_key="run.id")
+    case: str = Field(max_length=63)
+    cluster: str = Field(max_length=63)
+    trigger: str = Field(max_length=10)
+    verdict: str = Field(max_length=10)
+    reason: str = Field(max_length=40)
+    message: str = ""
+    exit_code: int | None = None
+    report: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
+    node: str | None = None
+    missed: int = 0
+    """Slots that this outcome stands for and that were never run (promise 6)."""
+    due_at: datetime = Field(sa_type=UTCDateTime)
+    scheduled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    stored_at: datetime = Field(sa_type=UTCDateTime)
+    responded_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class RunLog(SQLModel, table=True):
+    """The kept tail of a run's log."""
+
+    __tablename__ = "run_log"
+
+    run_id: str = Field(primary_key=True, max_length=26, foreign_key="run.id")
+    tail: str
+    stored_at: datetime = Field(sa_type=UTCDateTime)

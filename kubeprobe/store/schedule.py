@@ -1,0 +1,48 @@
+"""Schedules: one row for each binding x case x cluster with a periodic trigger."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from kubeprobe.store.types import UTCDateTime
+
+
+class Concurrency(StrEnum):
+    """What happens when a slot is due while an earlier run of its schedule is still open (as CronJob's policy)."""
+
+    FORBID = "forbid"
+    ALLOW = "allow"
+    REPLACE = "replace"
+
+
+class Schedule(SQLModel, table=True):
+    """When a binding's case is due on a cluster. Either `every_s` or `cron` is set.
+
+    `offset_s` is the hashed spread: it moves `every` within its interval, `cron` within `spread`.
+    """
+
+    __table_args__ = (
+        UniqueConstraint("binding", "case", "cluster"),
+        # The only index a tick reads: its cost follows what is due, not how many rows there are.
+        Index(
+            "ix_schedule_due",
+            "next_due",
+            postgresql_where=text("paused_at IS NULL"),
+            sqlite_where=text("paused_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    binding: str = Field(max_length=63)
+    case: str = Field(max_length=63)
+    cluster: str = Field(max_length=63, index=True)
+    pool: str = Field(max_length=63)
+    every_s: int | None = None
+    cron: str | None = None
+    timezone: str = "UTC"
+    offset_s: float = 0.0
+    concurrency: str = Concurrency.FORBID
+    next_due: datetime = Field(sa_type=UTCDateTime)
+    paused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
