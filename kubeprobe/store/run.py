@@ -53,7 +53,8 @@ class Run(SQLModel, table=True):
     """One slot's execution. Cluster, case and binding are kept by name: history outlives what it tells of.
 
     `launch_at`: no launcher takes it earlier (its due time, or the end of a back-off).
-    `wake_at`: when still pending then, its wake is sent again. `expires_at`: without an outcome by then, it is `unknown`.
+    `wake_at`: when still pending then, its wake is sent again.
+    `expires_at`: without an outcome by then, it is `unknown`.
     """
 
     __table_args__ = (
