@@ -1,0 +1,42 @@
+"""The store means the same on both databases."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from sqlmodel import select
+
+from kubeprobe.store import Change, Store, insert_ignoring_conflicts
+
+pytestmark = pytest.mark.services
+
+
+def test_a_time_comes_back_aware_and_in_utc(store: Store, now: datetime) -> None:
+    local = now.astimezone(timezone(timedelta(hours=5)))
+    with store.writing() as session:
+        session.add(Change(id="c1", component="coredns", happened_at=local))
+    with store.reading() as session:
+        found = session.exec(select(Change)).one().happened_at
+    assert found == now
+    assert found.utcoffset() == timedelta(0)
+
+
+def test_a_naive_time_is_refused(store: Store, now: datetime) -> None:
+    with pytest.raises(Exception, match="no time zone"), store.writing() as session:
+        session.add(Change(id="c1", component="coredns", happened_at=now.replace(tzinfo=None)))
+
+
+def test_the_unique_key_decides_who_was_first(store: Store, now: datetime) -> None:
+    rows = [{"id": "c1", "component": "a", "version": "", "clusters": [], "details": {}, "happened_at": now}]
+    with store.writing() as session:
+        first = session.execute(insert_ignoring_conflicts(session, Change, rows).returning(Change.id)).all()
+        second = session.execute(insert_ignoring_conflicts(session, Change, rows).returning(Change.id)).all()
+    assert [len(first), len(second)] == [1, 0]
+
+
+def test_a_transaction_that_raises_changes_nothing(store: Store, now: datetime) -> None:
+    with pytest.raises(RuntimeError), store.writing() as session:
+        session.add(Change(id="c1", component="a", happened_at=now))
+        session.flush()
+        raise RuntimeError("half-way")
+    with store.reading() as session:
+        assert session.exec(select(Change)).first() is None
