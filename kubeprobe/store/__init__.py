@@ -14,9 +14,10 @@ from kubeprobe.store.catalog import (
 )
 from kubeprobe.store.change import Change
 from kubeprobe.store.cluster import Cluster, Collector
-from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store
+from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store, update_each
 from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
 from kubeprobe.store.installation import Installation
+from kubeprobe.store.reason import Reason
 from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict
 from kubeprobe.store.schedule import Concurrency, Schedule
 
@@ -36,6 +37,7 @@ __all__ = [
     "Outcome",
     "ProbeCase",
     "ProbeTemplate",
+    "Reason",
     "RenderConfig",
     "Run",
     "RunLog",
@@ -47,4 +49,5 @@ __all__ = [
     "Verdict",
     "insert_ignoring_conflicts",
     "open_store",
+    "update_each",
 ]

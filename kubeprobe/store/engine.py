@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, create_engine, event
+from sqlalchemy import CTE, Connection, Engine, Insert, bindparam, column, create_engine, event, values
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlmodel import Session, SQLModel
@@ -81,3 +81,16 @@ def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Seq
     dialect = session.get_bind().dialect.name
     build = sqlite.insert if dialect == "sqlite" else postgresql.insert
     return build(table).values(list(rows)).on_conflict_do_nothing()
+
+
+def update_each(table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> CTE:
+    """Rows of new values as a table that an UPDATE of `table` can take FROM: one statement for many rows.
+
+    Use it as ``v = update_each(Run, rows)`` and ``update(Run).where(Run.id == v.c.id).values(pod=v.c.pod)``.
+    Every row has the same keys, which are columns of `table`.
+    """
+    columns = table.__table__.c  # type: ignore[attr-defined]
+    names = list(rows[0])
+    # Bound with their column's type: PostgreSQL cannot guess the type of a NULL.
+    data = [tuple(bindparam(None, row[name], columns[name].type, unique=True) for name in names) for row in rows]
+    return values(*(column(name, columns[name].type) for name in names), name="given").data(data).cte("given")

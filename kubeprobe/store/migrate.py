@@ -44,7 +44,8 @@ def check_schema(store: Store) -> None:
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if here != head:
         raise SchemaOutdatedError(
-            f"The store is at revision {here or 'none'}, this version of KubeProbe needs {head}. Run `kubeprobe migrate`."
+            f"The store is at revision {here or 'none'}, this version of KubeProbe needs {head}. "
+            "Run `kubeprobe migrate`."
         )
 
 

@@ -43,7 +43,8 @@ def postgresql_server() -> Iterator[str]:
 
     data, port = folder / "data", free_port()
     run(str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off -c max_connections=200"
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    options += " -c fsync=off -c max_connections=200"
     pg_ctl = (str(binaries / "pg_ctl"), "-D", str(data), "-l", str(folder / "log"))
     run(*pg_ctl, "-w", "-o", options, "start")
     try:

@@ -34,9 +34,13 @@ def test_the_unique_key_decides_who_was_first(store: Store, now: datetime) -> No
 
 
 def test_a_transaction_that_raises_changes_nothing(store: Store, now: datetime) -> None:
-    with pytest.raises(RuntimeError), store.writing() as session:
-        session.add(Change(id="c1", component="a", happened_at=now))
-        session.flush()
-        raise RuntimeError("half-way")
+    def fail_half_way() -> None:
+        with store.writing() as session:
+            session.add(Change(id="c1", component="a", happened_at=now))
+            session.flush()
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     with store.reading() as session:
         assert session.exec(select(Change)).first() is None
