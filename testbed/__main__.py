@@ -1,0 +1,102 @@
+"""The command line: `python -m testbed COMMAND`. See README.md."""
+
+import argparse
+import os
+import sys
+import time
+
+from testbed import binaries, images, packages
+from testbed.cluster import Testbed
+from testbed.instance import DEFAULT_NAME, NAME_VARIABLE, Instance, TestbedError
+
+FAULTS = {
+    "start": "start a component and wait until it serves",
+    "stop": "ask a component to end (SIGTERM), and wait",
+    "kill": "kill a component (SIGKILL)",
+    "pause": "freeze a component (SIGSTOP)",
+    "resume": "let a paused component go on (SIGCONT)",
+}
+
+
+def main() -> int:
+    """Run one command; 0 when it worked, 1 when something is not up, 2 when it failed."""
+    arguments = _parser().parse_args()
+    try:
+        testbed = Testbed(Instance(arguments.name))
+        return _dispatch(testbed, arguments)
+    except TestbedError as error:
+        print(f"testbed: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("testbed: interrupted; `up` resumes, `down` cleans up", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m testbed", description="A real Kubernetes for the tests.")
+    parser.add_argument(
+        "--name",
+        default=os.environ.get(NAME_VARIABLE, DEFAULT_NAME),
+        help=f"which test bed, when there are several on one machine (default: ${NAME_VARIABLE} or {DEFAULT_NAME})",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="start the cluster, or what of it is not running")
+    up.add_argument("--fresh", action="store_true", help="begin with an empty cluster and no images")
+    commands.add_parser("down", help="end all of it")
+    commands.add_parser("status", help="tell what is up; exit code 1 if something is not")
+    execute = commands.add_parser("exec", help="run a command inside the cluster's network namespace")
+    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
+    commands.add_parser("build", help="build programs and images, without starting anything")
+    commands.add_parser("images", help="build and import images that have changed")
+    commands.add_parser("install", help="install the Debian packages that are missing")
+    commands.add_parser("kubeconfig", help="print the path of the administrator's kubeconfig")
+    for name, what in FAULTS.items():
+        commands.add_parser(name, help=what).add_argument("component")
+    return parser
+
+
+def _dispatch(testbed: Testbed, arguments: argparse.Namespace) -> int:
+    command: str = arguments.command
+    if command == "status":
+        return _status(testbed)
+    if command == "exec":
+        argv: list[str] = arguments.argv
+        argv = argv[1:] if argv[:1] == ["--"] else argv
+        if not argv:
+            raise TestbedError("nothing to run; expected `python -m testbed exec -- CMD ...`")
+        testbed.execute(argv)
+    elif command in FAULTS:
+        getattr(testbed, command)(arguments.component)
+    elif command == "up":
+        _up(testbed, fresh=arguments.fresh)
+    elif command == "down":
+        testbed.down()
+    elif command == "build":
+        binaries.kubernetes()
+        images.build_all()
+    elif command == "images":
+        print("\n".join(testbed.update_images()) or "nothing has changed")
+    elif command == "install":
+        print(f"installed: {' '.join(packages.install()) or 'nothing, all packages are there'}")
+    elif command == "kubeconfig":
+        print(testbed.instance.kubeconfig)
+    return 0
+
+
+def _up(testbed: Testbed, *, fresh: bool) -> None:
+    began = time.monotonic()
+    testbed.up(fresh=fresh)
+    print(f"test bed {testbed.instance.name} is up after {time.monotonic() - began:.1f} s")
+    print(f"kubeconfig: {testbed.instance.kubeconfig}")
+
+
+def _status(testbed: Testbed) -> int:
+    facts = testbed.status()
+    for fact in facts:
+        print(f"{'ok  ' if fact.well else 'DOWN'} {fact.part:24} {fact.detail}")
+    print(f"     {'kubeconfig':24} {testbed.instance.kubeconfig}")
+    return 0 if all(fact.well for fact in facts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

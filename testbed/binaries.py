@@ -1,0 +1,76 @@
+"""Kubernetes, etcd, CoreDNS and the pause program, built with Go. Next: `images`.
+
+One program is every Kubernetes component: `go/main.go` dispatches on the name it is started by, so each
+component is a link to it. Cold this is a matter of minutes, hence the cache.
+"""
+
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+
+from testbed import cache
+from testbed.commands import run
+from testbed.instance import TestbedError
+
+SOURCE = Path(__file__).parent / "go"
+COREDNS_SOURCE = Path(__file__).parent / "go-coredns"
+COMPONENTS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubectl",
+)
+
+
+def kubernetes() -> Path:
+    """Directory with `kubelet`, `etcd`, `kubectl` and so on; built when it is not in the cache."""
+    return cache.entry(
+        f"kubernetes-{kubernetes_version()}-{platform.machine()}-{cache.digest(SOURCE)}",
+        _build_kubernetes,
+        f"building Kubernetes {kubernetes_version()} (5 to 10 minutes, once per machine) ...",
+    )
+
+
+def coredns() -> Path:
+    """Directory with `coredns`; built when it is not in the cache."""
+    return cache.entry(
+        f"coredns-{platform.machine()}-{cache.digest(COREDNS_SOURCE)}",
+        lambda target: _go_build(COREDNS_SOURCE, ".", target / "coredns"),
+        "building CoreDNS (1 to 2 minutes, once per machine) ...",
+    )
+
+
+def kubernetes_version() -> str:
+    """The version of Kubernetes that go.mod pins."""
+    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
+    if not found:
+        raise TestbedError(f"{SOURCE / 'go.mod'} requires no k8s.io/kubernetes")
+    return found[1]
+
+
+def _build_kubernetes(target: Path) -> None:
+    version = kubernetes_version()
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    # Without a version, kubelet and kubectl complain about the skew to "v0.0.0".
+    facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in facts.items())
+    _go_build(SOURCE, ".", target / "kubernetes", flags)
+    _go_build(SOURCE, "./pause", target / "pause")
+    for component in COMPONENTS:
+        (target / component).symlink_to("kubernetes")
+
+
+def _go_build(source: Path, package: str, output: Path, link_flags: str = "") -> None:
+    if shutil.which("go") is None:
+        raise TestbedError("Go is missing: the test bed's Kubernetes is built with it (1.25 or newer, https://go.dev)")
+    run(
+        ["nice", "go", "build", "-trimpath", "-ldflags", f"-s -w {link_flags}", "-o", str(output), package],
+        cwd=source,
+        env={**os.environ, "CGO_ENABLED": "0"},
+        timeout=3600,
+    )

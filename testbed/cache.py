@@ -1,0 +1,59 @@
+"""Results of slow builds, kept between clones of the repository. Used by `binaries` and `images`.
+
+An entry's name contains a hash of all that went into it. It is built in a directory of its own and renamed
+into place when complete, so a build that is interrupted leaves no entry, and two at once build it once.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from testbed.instance import cache_directory, file_lock
+
+
+def digest(*parts: str | bytes | Path) -> str:
+    """Hash texts, and files or directories by their names and content, to 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            for file in sorted(files_below(part)):
+                total.update(f"\0{file.relative_to(part)}\0".encode())
+                total.update(hashlib.sha256(file.read_bytes()).digest())
+        else:
+            total.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return total.hexdigest()[:16]
+
+
+def files_below(path: Path) -> Iterable[Path]:
+    """All files at or below a path that are somebody's source: no byte code, no caches."""
+    if path.is_file():
+        return [path]
+    return (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:
+    """Return the cached directory `name`; when it is missing, make it by calling `build(directory)`.
+
+    `announce` is printed when there is something to build.
+    """
+    cache = cache_directory()
+    final = cache / name
+    if final.is_dir():
+        return final
+    with file_lock(cache / f"{name}.lock"):
+        if final.is_dir():
+            return final
+        if announce:
+            print(announce, flush=True)
+        for stale in cache.glob(f"{name}.tmp*"):  # of a build that was interrupted: we hold its lock
+            shutil.rmtree(stale)
+        work = Path(tempfile.mkdtemp(prefix=f"{name}.tmp", dir=cache))
+        try:
+            work.chmod(0o755)
+            build(work)
+            work.rename(final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return final

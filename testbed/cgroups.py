@@ -1,0 +1,93 @@
+"""The cgroups that hold everything a test bed starts: components, shims, containers. Used by `processes`, `cluster`.
+
+They are how `down` knows what it started, whatever was killed, forked or forgotten before: a child stays in its
+parent's cgroup, and the kubelet puts every container below the same root. Works on cgroup v1 and v2.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from testbed.instance import Instance, TestbedError
+
+MOUNT = Path("/sys/fs/cgroup")
+SYSTEM = "system"
+KILL_TIMEOUT = 20.0
+
+
+def create(instance: Instance) -> None:
+    """Make the instance's cgroup and its child for components, in every hierarchy."""
+    for root in _roots(instance):
+        for group in (root, root / SYSTEM):
+            group.mkdir(exist_ok=True)
+            # A cpuset of v1 begins empty, and takes no process until it has processors and memory.
+            for setting in ("cpuset.cpus", "cpuset.mems"):
+                if (group / setting).exists() and _is_v1():
+                    (group / setting).write_text((group.parent / setting).read_text())
+
+
+def system_groups(instance: Instance) -> list[Path]:
+    """The cgroups a component is started in, one per hierarchy."""
+    return [root / SYSTEM for root in _roots(instance)]
+
+
+def processes(instance: Instance, below: str = "") -> set[int]:
+    """Ids of all processes in the instance's cgroups."""
+    found: set[int] = set()
+    for root in _roots(instance):
+        for listing in (root / below).rglob("cgroup.procs"):
+            try:
+                found.update(int(pid) for pid in listing.read_text().split())
+            except OSError:  # the cgroup went away meanwhile
+                continue
+    return found
+
+
+def kill(instance: Instance, below: str = "") -> None:
+    """Kill all of them and wait until they are gone."""
+    deadline = time.monotonic() + KILL_TIMEOUT
+    while pids := processes(instance, below):
+        if time.monotonic() > deadline:
+            raise TestbedError(f"processes {sorted(pids)} of test bed {instance.name} survive SIGKILL")
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.05)
+
+
+def remove(instance: Instance) -> None:
+    """Remove the instance's cgroups; no process may be left in them."""
+    for root in _roots(instance):
+        groups = [group for group in root.rglob("*") if group.is_dir()] if root.is_dir() else []
+        for group in [*sorted(groups, reverse=True), root]:
+            if group.is_dir():
+                _remove_group(group)
+
+
+def _remove_group(group: Path) -> None:
+    deadline = time.monotonic() + KILL_TIMEOUT
+    while True:
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:  # busy: its last process is still being reaped
+            if time.monotonic() > deadline:
+                raise TestbedError(f"cgroup {group} cannot be removed: {error}") from error
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _roots(instance: Instance) -> list[Path]:
+    if not _is_v1():
+        return [MOUNT / instance.cgroup]
+    hierarchies = {hierarchy.resolve() for hierarchy in MOUNT.iterdir() if (hierarchy / "cgroup.procs").exists()}
+    return [hierarchy / instance.cgroup for hierarchy in sorted(hierarchies)]
+
+
+def _is_v1() -> bool:
+    return not (MOUNT / "cgroup.controllers").exists()

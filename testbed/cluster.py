@@ -1,0 +1,248 @@
+"""The test bed as a whole: up, down, status, and breaking a component on purpose.
+
+`Testbed` is what tests use; `python -m testbed` (`__main__`) is the same for people.
+"""
+
+import os
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import binaries, cgroups, configuration, images, mounts, network, packages, pki, processes
+from testbed.commands import run, succeeds
+from testbed.components import COMPONENTS, Component, named
+from testbed.instance import API_SERVICE_ADDRESS, NODE_NAME, Instance, TestbedError
+
+START_TIMEOUT = 60.0
+MANIFESTS = Path(__file__).parent / "manifests"
+CONTAINER_LOG_LINKS = Path("/var/log/containers")
+CNI_RESULTS = Path("/var/lib/cni/results")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the status: a part, whether it is well, and what there is to say about it."""
+
+    part: str
+    well: bool
+    detail: str
+
+
+class Testbed:
+    """One real Kubernetes cluster on this machine."""
+
+    __test__ = False  # not a test class, whatever pytest reads into its name
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+
+    def up(self, *, fresh: bool = False) -> None:
+        """Start what is not running and wait until the cluster can be used. Resumes after any interruption.
+
+        `fresh` removes an existing cluster first. Raises TestbedError naming the component that failed.
+        """
+        _require_root()
+        if missing := packages.missing():
+            raise TestbedError(f"missing packages: {' '.join(missing)}; run `python -m testbed install`")
+        archives = images.build_all()
+        with self.instance.lock():
+            if fresh:
+                self._remove_cluster()
+                shutil.rmtree(self.instance.state, ignore_errors=True)
+            self._prepare()
+            self._start(*(named(name) for name in ("etcd", "containerd", "kube-apiserver")))
+            self._await(named("containerd"))
+            images.import_all(self.instance, archives)
+            self._await(named("kube-apiserver"))
+            self._start(*COMPONENTS)
+            for component in COMPONENTS:
+                self._await(component)
+            self._await_cluster()
+
+    def down(self) -> None:
+        """End all that `up` started and remove the cluster. Imported images and logs stay for the next `up`."""
+        _require_root()
+        with self.instance.lock():
+            self._remove_cluster()
+
+    def update_images(self) -> list[str]:
+        """Build and import the images that have changed; return the references imported."""
+        _require_root()
+        archives = images.build_all()
+        with self.instance.lock():
+            if processes.find(self.instance, named("containerd")) is None:
+                raise TestbedError(f"test bed {self.instance.name} is not up; run `python -m testbed up`")
+            return images.import_all(self.instance, archives)
+
+    def status(self) -> list[Fact]:
+        """What is up and what is not, component by component."""
+        facts = [self._component_fact(component) for component in COMPONENTS]
+        there = network.exists(self.instance)
+        facts.insert(0, Fact("network", there, str(self.instance.netns) if there else "no namespace"))
+        if all(fact.well for fact in facts):
+            facts += [
+                self._answer("API", ["get", "--raw=/readyz"]),
+                self._answer("node", ["wait", f"node/{NODE_NAME}", "--for=condition=Ready", "--timeout=1s"]),
+                self._answer("DNS", ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=1s"]),
+            ]
+        return facts
+
+    def start(self, name: str) -> None:
+        """Start a component and wait until it serves."""
+        self._start(named(name))
+        self._await(named(name))
+
+    def stop(self, name: str) -> None:
+        """Ask a component to end, and wait until it has."""
+        processes.stop(self.instance, named(name))
+
+    def kill(self, name: str) -> None:
+        """End a component with SIGKILL."""
+        processes.kill(self.instance, named(name))
+
+    def pause(self, name: str) -> None:
+        """Freeze a component: it keeps its connections and answers nothing."""
+        self._running(name).send(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a paused component go on."""
+        self._running(name).send(signal.SIGCONT)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+        """Run kubectl as the cluster's administrator; return what it prints, raise TestbedError if it fails."""
+        program = str(binaries.kubernetes() / "kubectl")
+        command = [program, f"--kubeconfig={self.instance.kubeconfig}", *arguments]
+        return run(self.instance.in_namespace(command), stdin=stdin, timeout=timeout)
+
+    def execute(self, command: list[str]) -> None:
+        """Become `command`, inside the namespace, with kubectl on the PATH and KUBECONFIG set. Does not return."""
+        if not network.exists(self.instance):
+            raise TestbedError(f"test bed {self.instance.name} is not up; run `python -m testbed up`")
+        env = {
+            **os.environ,
+            "KUBECONFIG": str(self.instance.kubeconfig),
+            "PATH": f"{binaries.kubernetes()}:{os.environ.get('PATH', os.defpath)}",
+        }
+        inside = self.instance.in_namespace(command)
+        os.execvpe(inside[0], inside, env)
+
+    def _prepare(self) -> None:
+        if not self.instance.cluster.exists():
+            shutil.rmtree(self.instance.logs, ignore_errors=True)
+        network.create(self.instance)
+        cgroups.create(self.instance)
+        pki.create(self.instance)
+        configuration.write(self.instance)
+
+    def _start(self, *components: Component) -> None:
+        for component in components:
+            processes.start(self.instance, component, binaries.kubernetes())
+
+    def _await(self, component: Component) -> None:
+        def ready() -> bool:
+            if not processes.serves(self.instance, component):
+                return False
+            return component.name != "kube-apiserver" or self._api_is_ready()
+
+        try:
+            processes.wait_until(f"{component.name} serves", ready, START_TIMEOUT)
+        except TestbedError as error:
+            raise processes.failure(self.instance, component, f"does not serve ({error})") from error
+
+    def _await_cluster(self) -> None:
+        self.kubectl("apply", "-f", str(MANIFESTS))
+        wait = f"--timeout={START_TIMEOUT:g}s"
+        self.kubectl("wait", f"node/{NODE_NAME}", "--for=create", wait, timeout=START_TIMEOUT + 10)
+        self.kubectl("wait", f"node/{NODE_NAME}", "--for=condition=Ready", wait, timeout=START_TIMEOUT + 10)
+        rollout = ["-n", "kube-system", "rollout", "status", "deployment/coredns", wait]
+        self.kubectl(*rollout, timeout=START_TIMEOUT + 10)
+        service = [f"--server=https://{API_SERVICE_ADDRESS}", "get", "--raw=/readyz"]
+        processes.wait_until(
+            "the Service `kubernetes` answers", lambda: self._kubectl_succeeds(*service), START_TIMEOUT
+        )
+
+    def _api_is_ready(self) -> bool:
+        return self._kubectl_succeeds("get", "--raw=/readyz")
+
+    def _kubectl_succeeds(self, *arguments: str) -> bool:
+        try:
+            self.kubectl(*arguments, "--request-timeout=5s")
+        except TestbedError:
+            return False
+        return True
+
+    def _running(self, name: str) -> processes.Process:
+        process = processes.find(self.instance, named(name))
+        if process is None:
+            raise TestbedError(f"{named(name).name} is not running; run `python -m testbed start {name}`")
+        return process
+
+    def _component_fact(self, component: Component) -> Fact:
+        process = processes.find(self.instance, component)
+        state = process.state() if process else None
+        if process is None or state is None:
+            return Fact(component.name, well=False, detail="not running")
+        if state == "T":
+            return Fact(component.name, well=False, detail=f"paused, process {process.pid}")
+        if not processes.serves(self.instance, component):
+            return Fact(component.name, well=False, detail=f"does not serve yet, process {process.pid}")
+        return Fact(component.name, well=True, detail=f"process {process.pid}")
+
+    def _answer(self, part: str, question: list[str]) -> Fact:
+        try:
+            return Fact(part, well=True, detail=self.kubectl(*question).strip())
+        except TestbedError as error:
+            return Fact(part, well=False, detail=str(error))
+
+    def _remove_cluster(self) -> None:
+        """End everything, containers first while containerd can still forget them."""
+        for component in reversed(COMPONENTS):
+            if component.name != "containerd":
+                processes.kill(self.instance, component)
+        containerd = named("containerd")
+        forgotten = processes.find(self.instance, containerd) is not None and self._forget_containers()
+        processes.stop(self.instance, containerd)
+        cgroups.kill(self.instance)
+        mounts.unmount(self.instance.run, self.instance.cluster, self.instance.containerd_root)
+        self._remove_shim_sockets()
+        cgroups.remove(self.instance)
+        network.remove(self.instance)
+        self._remove_litter()
+        shutil.rmtree(self.instance.cluster, ignore_errors=True)
+        shutil.rmtree(self.instance.run, ignore_errors=True)
+        shutil.rmtree(self.instance.state / "pods", ignore_errors=True)
+        self.instance.kubeconfig.unlink(missing_ok=True)
+        if not forgotten:  # it would remember containers that are no more
+            shutil.rmtree(self.instance.containerd_root, ignore_errors=True)
+
+    def _forget_containers(self) -> bool:
+        """Remove all containers from containerd, so that its images can be used by the next cluster."""
+        cgroups.kill(self.instance, "kubepods")
+        ctr = images.ctr(self.instance)
+        try:
+            containers = run([*ctr, "containers", "list", "--quiet"]).split()
+            if containers:
+                succeeds([*ctr, "tasks", "delete", "--force", *containers])
+                run([*ctr, "containers", "delete", *containers])
+        except TestbedError:
+            return False
+        return True
+
+    def _remove_shim_sockets(self) -> None:
+        """Remove the sockets of containerd's shims that were killed; they lie where all containerds keep theirs."""
+        for address in (self.instance.run / "containerd").glob("io.containerd.runtime.v2.task/*/*/address"):
+            Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)
+
+    def _remove_litter(self) -> None:
+        """Remove what kubelet and CNI keep in places that cannot be configured."""
+        for link in CONTAINER_LOG_LINKS.glob("*.log"):
+            if link.is_symlink() and link.readlink().is_relative_to(self.instance.state):
+                link.unlink()
+        for result in CNI_RESULTS.glob(f"{configuration.network_name(self.instance)}-*"):
+            result.unlink()
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise TestbedError("the test bed starts containers and needs root")
