@@ -57,30 +57,41 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dispatch(testbed: Testbed, arguments: argparse.Namespace) -> int:
     command: str = arguments.command
-    if command == "status":
-        return _status(testbed)
-    if command == "exec":
-        argv: list[str] = arguments.argv
-        argv = argv[1:] if argv[:1] == ["--"] else argv
-        if not argv:
-            raise TestbedError("nothing to run; expected `python -m testbed exec -- CMD ...`")
-        testbed.execute(argv)
-    elif command in FAULTS:
+    if command in FAULTS:
         getattr(testbed, command)(arguments.component)
-    elif command == "up":
-        _up(testbed, fresh=arguments.fresh)
-    elif command == "down":
-        testbed.down()
-    elif command == "build":
-        binaries.kubernetes()
-        images.build_all()
-    elif command == "images":
-        print("\n".join(testbed.update_images()) or "nothing has changed")
-    elif command == "install":
-        print(f"installed: {' '.join(packages.install()) or 'nothing, all packages are there'}")
-    elif command == "kubeconfig":
-        print(testbed.instance.kubeconfig)
+        return 0
+    match command:
+        case "up":
+            _up(testbed, fresh=arguments.fresh)
+        case "down":
+            testbed.down()
+        case "status":
+            return _status(testbed)
+        case "exec":
+            _execute(testbed, arguments.argv)
+        case _:
+            _prepare(testbed, command)
     return 0
+
+
+def _prepare(testbed: Testbed, command: str) -> None:
+    match command:
+        case "build":
+            binaries.kubernetes()
+            images.build_all()
+        case "images":
+            print("\n".join(testbed.update_images()) or "nothing has changed")
+        case "install":
+            print(f"installed: {' '.join(packages.install()) or 'nothing, all packages are there'}")
+        case "kubeconfig":
+            print(testbed.instance.kubeconfig)
+
+
+def _execute(testbed: Testbed, argv: list[str]) -> None:
+    command = argv[1:] if argv[:1] == ["--"] else argv
+    if not command:
+        raise TestbedError("nothing to run; expected `python -m testbed exec -- CMD ...`")
+    testbed.execute(command)
 
 
 def _up(testbed: Testbed, *, fresh: bool) -> None:

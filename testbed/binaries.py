@@ -29,9 +29,10 @@ COMPONENTS = (
 
 def kubernetes() -> Path:
     """Directory with `kubelet`, `etcd`, `kubectl` and so on; built when it is not in the cache."""
+    flags = _version_flags()
     return cache.entry(
-        f"kubernetes-{kubernetes_version()}-{platform.machine()}-{cache.digest(SOURCE)}",
-        _build_kubernetes,
+        f"kubernetes-{kubernetes_version()}-{platform.machine()}-{cache.digest(SOURCE, flags)}",
+        lambda target: _build_kubernetes(target, flags),
         f"building Kubernetes {kubernetes_version()} (5 to 10 minutes, once per machine) ...",
     )
 
@@ -53,12 +54,15 @@ def kubernetes_version() -> str:
     return found[1]
 
 
-def _build_kubernetes(target: Path) -> None:
+def _version_flags() -> str:
+    """Linker flags that tell the components their version; without, kubelet and kubectl complain about "v0.0.0"."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
-    # Without a version, kubelet and kubectl complain about the skew to "v0.0.0".
-    facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in facts.items())
+    facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitCommit": "testbed"}
+    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in facts.items())
+
+
+def _build_kubernetes(target: Path, flags: str) -> None:
     _go_build(SOURCE, ".", target / "kubernetes", flags)
     _go_build(SOURCE, "./pause", target / "pause")
     for component in COMPONENTS:

@@ -239,8 +239,11 @@ class Testbed:
         for link in CONTAINER_LOG_LINKS.glob("*.log"):
             if link.is_symlink() and link.readlink().is_relative_to(self.instance.state):
                 link.unlink()
-        for result in CNI_RESULTS.glob(f"{configuration.network_name(self.instance)}-*"):
-            result.unlink()
+        prefix = f"{configuration.network_name(self.instance)}-"
+        for result in CNI_RESULTS.glob(f"{prefix}*-eth0"):
+            sandbox = result.name.removeprefix(prefix).removesuffix("-eth0")
+            for cached in CNI_RESULTS.glob(f"*-{sandbox}-*"):
+                cached.unlink()
 
 
 def _require_root() -> None:

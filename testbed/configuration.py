@@ -16,6 +16,7 @@ from testbed.instance import (
     NODE_NAME,
     POD_CIDR,
     POD_SUBNET,
+    SERVICE_CIDR,
     Instance,
 )
 
@@ -91,7 +92,8 @@ def _pod_network(instance: Instance) -> dict[str, Any]:
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": POD_SUBNET}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
+        # No default route here either, so an address outside fails at once, not after a retransmission.
+        "routes": [{"dst": inside} for inside in (POD_CIDR, SERVICE_CIDR, f"{NODE_ADDRESS}/32")],
         "dataDir": str(instance.run / "cni"),
     }
     # Routed, not bridged: on a bridge, answers from a pod behind a Service would bypass the address

@@ -23,8 +23,10 @@ SUITE = "bookworm"
 PYTHON_VERSION = "3.11"
 BASE_PACKAGES = ("ca-certificates", "python3")
 # Not needed to run Python, and three quarters of the size.
-BASE_EXCLUDED = ("dev/*", "proc/*", "sys/*", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt/*")
-BASE_EXCLUDED += ("var/lib/apt/lists/*", "var/log/*")
+BASE_EXCLUDED = (
+    *("dev/*", "proc/*", "sys/*", "usr/share/doc", "usr/share/man", "usr/share/locale"),
+    *("var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*"),
+)
 KEPT_BUILDS = 3
 
 
@@ -162,10 +164,9 @@ def _probes() -> dict[str, Path]:
 def _probe_dependencies() -> Path:
     """What the probes import, installed from wheels whose hashes the lock file names."""
     lock = REPOSITORY / "probes" / "requirements.lock"
-    return cache.entry(
-        f"probe-dependencies-{cache.digest(PYTHON_VERSION, lock if lock.exists() else '')}",
-        lambda target: _pip_install(lock, target / "site"),
-    ) / "site"
+    key = cache.digest(PYTHON_VERSION, lock if lock.exists() else "")
+    found = cache.entry(f"probe-dependencies-{key}", lambda target: _pip_install(lock, target / "site"))
+    return found / "site"
 
 
 def _pip_install(lock: Path, target: Path) -> None:
