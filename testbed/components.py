@@ -112,6 +112,9 @@ def _client(instance: Instance, name: str) -> list[str]:
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
         "--bind-address=127.0.0.1",
+        # The default throttle (20 requests a second) would be most of the cluster's start.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
         # There is one of each: an election would only make a restarted one wait for the old one's lease.
         "--leader-elect=false",
     ]
