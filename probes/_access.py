@@ -1,0 +1,133 @@
+"""Where the cluster's API is and how to be let in: KUBECONFIG if set, else the pod's service account.
+
+Next stage: `_api` talks to it.
+"""
+
+import base64
+import json
+import os
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class AccessError(Exception):
+    """There is no way to the API: what is missing, and where it was looked for."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """A way to a cluster's API."""
+
+    server: str
+    """URL, without a slash at its end."""
+    namespace: str = "default"
+    token: str = field(default="", repr=False)
+    tls: ssl.SSLContext | None = None
+    """None for plain http."""
+
+    @property
+    def host(self) -> str:
+        """The API server's host name or address."""
+        return urlsplit(self.server).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The API server's port."""
+        return urlsplit(self.server).port or (443 if self.tls else 80)
+
+    @property
+    def prefix(self) -> str:
+        """The path below which a proxy serves the API; usually none."""
+        return urlsplit(self.server).path
+
+
+def find_access(environ: Mapping[str, str]) -> Access:
+    """The way to the API; raises AccessError if there is none."""
+    kubeconfig = environ.get("KUBECONFIG", "")
+    if kubeconfig:
+        return _from_kubeconfig(Path(kubeconfig.split(os.pathsep)[0]))
+    return _from_service_account(environ)
+
+
+def _from_service_account(environ: Mapping[str, str]) -> Access:
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    try:
+        token = (SERVICE_ACCOUNT / "token").read_text().strip()
+        tls = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
+        namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    except OSError as error:
+        raise AccessError(
+            f"no way to the API: KUBECONFIG is not set and the service account is not mounted ({error})"
+        ) from error
+    if not host:
+        raise AccessError("no way to the API: KUBECONFIG and KUBERNETES_SERVICE_HOST are not set")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return Access(server, namespace, token, tls)
+
+
+def _from_kubeconfig(path: Path) -> Access:
+    try:
+        config = _parse(path.read_text())
+        context = _named(config, "context", config["current-context"])
+        cluster = _named(config, "cluster", context["cluster"])
+        user = _named(config, "user", context["user"]) if context.get("user") else {}
+        server = str(cluster["server"]).rstrip("/")
+        unsupported = [key for key in ("exec", "auth-provider", "username") if user.get(key)]
+        if unsupported:
+            raise AccessError(
+                f"kubeconfig {path}: the user has {unsupported[0]}: expected token, tokenFile or client certificate"
+            )
+        token = user.get("token") or (_beside(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
+        tls = _tls(path, cluster, user) if server.startswith("https:") else None
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise AccessError(f"kubeconfig {path}: {type(error).__name__}: {error}") from error
+    return Access(server, context.get("namespace") or "default", token.strip(), tls)
+
+
+def _parse(text: str) -> Any:
+    if text.lstrip().startswith("{"):
+        return json.loads(text)
+    import yaml  # noqa: PLC0415 (takes 50 ms, and no pod in a real cluster needs it)
+
+    return yaml.safe_load(text)
+
+
+def _named(config: Any, kind: str, name: str) -> dict[str, Any]:
+    for entry in config[f"{kind}s"]:
+        if entry["name"] == name:
+            found: dict[str, Any] = entry[kind]
+            return found
+    raise LookupError(f"{kind} {name!r} is not defined")
+
+
+def _beside(kubeconfig: Path, name: str) -> Path:
+    """A file that a kubeconfig names: relative to the kubeconfig's own folder."""
+    return kubeconfig.parent / name
+
+
+def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
+    authority = cluster.get("certificate-authority-data")
+    tls = ssl.create_default_context(
+        cadata=base64.b64decode(authority).decode() if authority else None,
+        cafile=str(_beside(path, cluster["certificate-authority"])) if "certificate-authority" in cluster else None,
+    )
+    if cluster.get("insecure-skip-tls-verify"):
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    if "client-certificate-data" in user:
+        # OpenSSL reads a chain and its key from files only.
+        with tempfile.NamedTemporaryFile() as pem:
+            for key in ("client-certificate-data", "client-key-data"):
+                pem.write(base64.b64decode(user[key]) + b"\n")
+            pem.flush()
+            tls.load_cert_chain(pem.name)
+    elif "client-certificate" in user:
+        tls.load_cert_chain(_beside(path, user["client-certificate"]), _beside(path, user["client-key"]))
+    return tls

@@ -1,0 +1,1 @@
+"""Inspection: names the certificates that run out soon."""

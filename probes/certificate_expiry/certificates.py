@@ -1,0 +1,101 @@
+"""Reads certificates and tells which of them are a problem, in words for people.
+
+Next stage: `probe` fetches them from endpoints and Secrets.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""A certificate made a moment ago by a machine whose clock is ahead is not a problem."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A certificate, or what should have been one, at a place."""
+
+    place: str
+    """`secret default/web-tls` or `endpoint api.example.com:443`."""
+    subject: str = ""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    unreadable: str = ""
+    """Why there is no certificate; empty if there is."""
+
+    def days_left(self, now: datetime) -> float | None:
+        """Days until it expires, negative afterwards; None without a certificate."""
+        return None if self.not_after is None else (self.not_after - now) / timedelta(days=1)
+
+    def problem(self, now: datetime, warn_days: float) -> str:
+        """What is wrong with it, empty if nothing is."""
+        left = self.days_left(now)
+        if left is None or self.not_after is None or self.not_before is None:
+            return f"{self.place}: {self.unreadable}"
+        if left <= 0:
+            return f"{self.place}: {self.subject} expired on {_day(self.not_after)}, {-left:.1f} days ago"
+        if self.not_before > now + CLOCK_TOLERANCE:
+            ahead = (self.not_before - now) / timedelta(days=1)
+            return f"{self.place}: {self.subject} is not valid before {_day(self.not_before)}, in {ahead:.1f} days"
+        if left < warn_days:
+            return (
+                f"{self.place}: {self.subject} expires on {_day(self.not_after)}, "
+                f"{left:.1f} days left (warned {warn_days:g} days ahead)"
+            )
+        return ""
+
+
+def read_pem(place: str, pem: bytes) -> list[Finding]:
+    """The certificates of a PEM file, the server's own first and then its chain; or why there are none."""
+    if not pem.strip():
+        return [Finding(place, unreadable="no certificate: it is empty")]
+    try:
+        chain = x509.load_pem_x509_certificates(pem)
+        return [_finding(place, certificate) for certificate in chain]
+    except ValueError as error:
+        return [Finding(place, unreadable=f"no readable certificate: {_first_line(error)}")]
+
+
+def read_der(place: str, der: bytes) -> Finding:
+    """A certificate as it comes from a TLS handshake; or why it cannot be read."""
+    try:
+        return _finding(place, x509.load_der_x509_certificate(der))
+    except ValueError as error:
+        return Finding(place, unreadable=f"no readable certificate: {_first_line(error)}")
+
+
+def problems(findings: Iterable[Finding], now: datetime, warn_days: float) -> list[str]:
+    """What is wrong, the most urgent first: a report that is cut keeps its first errors."""
+    wrong = [(finding, finding.problem(now, warn_days)) for finding in findings]
+    wrong.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].place))
+    return [problem for _finding, problem in wrong if problem]
+
+
+def _finding(place: str, certificate: x509.Certificate) -> Finding:
+    return Finding(place, _subject(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    """`CN=web (SAN web.example.com, 10.0.0.1)`; at most three alternative names."""
+    common = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    subject = f"CN={common[0]}" if common else certificate.subject.rfc4514_string() or "a nameless certificate"
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [str(name.value) for name in alternatives]
+    except (x509.ExtensionNotFound, ValueError):  # ValueError: extensions that break the encoding rules
+        names = []
+    if not names:
+        return subject
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{subject} (SAN {', '.join(names[:3])}{more})"
+
+
+def _day(when: datetime) -> str:
+    return when.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,1 @@
+"""Black-box probe: finds out whether a user can run a pod."""
