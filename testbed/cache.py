@@ -12,6 +12,9 @@ from pathlib import Path
 
 from testbed.instance import cache_directory, file_lock
 
+# Names of directories whose content makes no difference to what is built.
+IGNORED = frozenset({"__pycache__", "tests"})
+
 
 def digest(*parts: str | bytes | Path) -> str:
     """Hash texts, and files or directories by their names and content, to 16 hexadecimal digits."""
@@ -27,10 +30,11 @@ def digest(*parts: str | bytes | Path) -> str:
 
 
 def files_below(path: Path) -> Iterable[Path]:
-    """All files at or below a path that are somebody's source: no byte code, no caches."""
+    """All files at or below a path that a build's result depends on."""
     if path.is_file():
         return [path]
-    return (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    files = (file for file in path.rglob("*") if file.is_file())
+    return (file for file in files if not IGNORED.intersection(file.relative_to(path).parts))
 
 
 def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:

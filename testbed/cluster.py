@@ -137,7 +137,8 @@ class Testbed:
 
     def _start(self, *components: Component) -> None:
         for component in components:
-            processes.start(self.instance, component, binaries.kubernetes())
+            # Continued too: it may be a paused one of before.
+            processes.start(self.instance, component, binaries.kubernetes()).send(signal.SIGCONT)
 
     def _await(self, component: Component) -> None:
         def ready() -> bool:

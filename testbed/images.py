@@ -107,7 +107,7 @@ def _build(image: Image, contents: Mapping[str, Path], base: str | None, target:
     context.mkdir()
     for name, source in contents.items():
         if source.is_dir():
-            shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+            shutil.copytree(source, context / name, ignore=shutil.ignore_patterns(*cache.IGNORED))
         elif source.exists():
             shutil.copy2(source, context / name)
         else:
