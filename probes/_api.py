@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from kubeprobe_client import CheckFailed, give_up
@@ -43,12 +43,19 @@ class PermissionMissing(ApiError):  # noqa: N818
 
 
 class Api:
-    """One cluster's API. Not for several threads."""
+    """One cluster's API; close it by `with`. Not for several threads."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._kept: http.client.HTTPConnection | None = None
         self._kept_since = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept is not None:
+            self._kept.close()
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """GET; raises ApiError."""

@@ -71,16 +71,16 @@ def _endpoints(api: Api) -> list[tuple[str, int]]:
 def probe() -> None:
     """Look at all certificates, then report each that is a problem."""
     warn_days = number("WARN_DAYS", 30)
-    api = connect()
-    endpoints = _endpoints(api)
-    with step("endpoints"):
-        findings = list(look_at_endpoints(endpoints))
-    with step("secrets"):
-        try:
-            secrets = look_at_secrets(api, words("NAMESPACES"))
-        except ApiError as error:
-            give_up_if_forbidden(error)
-            raise
+    with connect() as api:
+        endpoints = _endpoints(api)
+        with step("endpoints"):
+            findings = list(look_at_endpoints(endpoints))
+        with step("secrets"):
+            try:
+                secrets = look_at_secrets(api, words("NAMESPACES"))
+            except ApiError as error:
+                give_up_if_forbidden(error)
+                raise
     findings += [finding for chain in secrets.values() for finding in chain]
 
     now = datetime.now(UTC)

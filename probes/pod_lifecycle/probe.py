@@ -170,22 +170,22 @@ class PodLifecycle:
 def probe() -> None:
     """Run the pod through its life, and clean up however it ends."""
     this_run = run()
-    api = connect()
-    settings = Settings.from_environment(this_run.namespace or api.access.namespace)
-    pod = PodLifecycle(api, settings, this_run)
-    try:
-        with step("create"):
-            pod.create()
-        with step("ready"):
-            pod.wait_ready()
-        with step("logs"):
-            pod.read_logs()
-        with step("delete"):
-            pod.delete()
-        with step("gone"):
-            pod.wait_gone()
-    except ApiError as error:
-        give_up_if_forbidden(error)
-        raise
-    finally:
-        pod.clean_up()
+    with connect() as api:
+        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
+        pod = PodLifecycle(api, settings, this_run)
+        steps = {
+            "create": pod.create,
+            "ready": pod.wait_ready,
+            "logs": pod.read_logs,
+            "delete": pod.delete,
+            "gone": pod.wait_gone,
+        }
+        try:
+            for name, action in steps.items():
+                with step(name):
+                    action()
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise
+        finally:
+            pod.clean_up()
