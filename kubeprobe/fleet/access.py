@@ -1,0 +1,195 @@
+"""Access to a cluster: what a connection comes to when a request is sent now.
+
+Credentials that change (token files, exec plugins, the embedded cluster's kubeconfig) are read again when
+they grow old, when the cluster answers 401, or when it cannot be reached. Nothing is kept in files or in
+any global configuration. Next: `fleet.transport` sends requests with it.
+"""
+
+import asyncio
+import base64
+import os
+import ssl
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kubeprobe.clock import Clock, utc_now
+from kubeprobe.errors import InvalidInputError, KubeProbeError
+from kubeprobe.fleet.credentials import Connection, ConnectionKind
+from kubeprobe.fleet.execplugin import PluginCredentials, PluginError, run_plugin
+from kubeprobe.fleet.kubeconfig import cluster_of, flatten, read_kubeconfig, user_of
+
+TOKEN_FILE_AGE = timedelta(minutes=1)
+"""How old a token read from a file may grow (client-go's own period)."""
+EXPIRY_MARGIN = timedelta(seconds=10)
+"""So long before a plugin's credentials expire, new ones are asked for."""
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class AccessError(KubeProbeError):
+    """There is no access to be had from this connection now."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Everything that a request needs beyond its path."""
+
+    server: str
+    ssl: ssl.SSLContext | bool
+    server_hostname: str | None
+    proxy: str | None
+    authorization: str | None = field(repr=False)
+    fresh_until: datetime | None
+    """None: until it is refused."""
+
+
+@dataclass(frozen=True)
+class _Tls:
+    """What a TLS context is made of (PEM)."""
+
+    authority: str | None
+    verify: bool
+    certificate: str | None = field(repr=False)
+    key: str | None = field(repr=False)
+
+
+class AccessSource:
+    """Gives the access of one connection, loaded at first use and again when it has to be."""
+
+    def __init__(
+        self, connection: Connection, clock: Clock = utc_now, service_account: Path = _SERVICE_ACCOUNT
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._service_account = service_account
+        self._lock = asyncio.Lock()
+        self._access: Access | None = None
+        self._tls: tuple[_Tls, ssl.SSLContext] | None = None
+
+    async def current(self) -> Access:
+        """The access for a request sent now. Raises AccessError when none can be had."""
+        async with self._lock:  # of many requests that find it old, one loads it
+            if self._access is None or self._is_old(self._access):
+                self._access = await self._load()
+            return self._access
+
+    def refused(self, access: Access) -> None:
+        """The cluster answered 401 to it: the next `current` loads a new one."""
+        if self._access is access:
+            self._access = None
+
+    def unreachable(self, access: Access) -> None:
+        """There was no way through with it. The embedded cluster may have moved to another port."""
+        if self._connection.kind is ConnectionKind.LOCAL:
+            self.refused(access)
+
+    def _is_old(self, access: Access) -> bool:
+        return access.fresh_until is not None and self._clock() >= access.fresh_until
+
+    async def _load(self) -> Access:
+        try:
+            config, token = self._read()
+            return await self._build(cluster_of(config), user_of(config), token)
+        except (InvalidInputError, PluginError, OSError) as error:  # ssl.SSLError is an OSError
+            raise AccessError(f"no credentials: {error}") from error
+
+    def _read(self) -> tuple[dict[str, Any], str | None]:
+        """The connection as a flattened kubeconfig, and the token of the pod we run in."""
+        match self._connection.kind:
+            case ConnectionKind.KUBECONFIG:
+                return self._connection.config, None
+            case ConnectionKind.LOCAL:
+                path = Path(self._connection.config["path"])
+                if not path.exists():
+                    raise InvalidInputError(f"{path} does not exist: the local cluster does not run (kubeprobe up)")
+                return flatten(read_kubeconfig(path), path.parent), None
+            case ConnectionKind.IN_CLUSTER:
+                return _read_service_account(self._service_account)
+
+    async def _build(self, cluster: dict[str, Any], user: dict[str, Any], token: str | None) -> Access:
+        fresh_until = None
+        plugin: PluginCredentials | None = None
+        if user.get("exec"):
+            plugin = await run_plugin(user["exec"], cluster)
+            token = plugin.token
+            fresh_until = plugin.expires_at - EXPIRY_MARGIN if plugin.expires_at else None
+        elif user.get("tokenFile"):
+            token = _read_token(Path(user["tokenFile"]))
+        elif user.get("token"):
+            token = user["token"]
+        if user.get("tokenFile") or self._connection.kind is ConnectionKind.IN_CLUSTER:
+            fresh_until = self._clock() + TOKEN_FILE_AGE
+        return Access(
+            server=cluster["server"].rstrip("/"),
+            ssl=self._context(_tls(cluster, user, plugin)) if cluster["server"].startswith("https") else True,
+            server_hostname=cluster.get("tls-server-name"),
+            proxy=cluster.get("proxy-url"),
+            authorization=_authorization(user, token),
+            fresh_until=fresh_until,
+        )
+
+    def _context(self, tls: _Tls) -> ssl.SSLContext:
+        """One context as long as the certificates are the same: it is what pooled connections are kept by."""
+        if self._tls is None or self._tls[0] != tls:
+            self._tls = (tls, _make_context(tls))
+        return self._tls[1]
+
+
+def _read_service_account(folder: Path) -> tuple[dict[str, Any], str]:
+    """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        raise InvalidInputError("KubeProbe does not run in a pod (KUBERNETES_SERVICE_HOST is not set)")
+    authority = base64.b64encode((folder / "ca.crt").read_bytes()).decode()
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    cluster = {"server": server, "certificate-authority-data": authority}
+    return {"clusters": [{"cluster": cluster}], "users": [{"user": {}}]}, _read_token(folder / "token")
+
+
+def _read_token(path: Path) -> str:
+    token = path.read_text().strip()
+    if not token or not token.isprintable():
+        raise InvalidInputError(f"the token file {path} holds no token (one line of text)")
+    return token
+
+
+def _authorization(user: dict[str, Any], token: str | None) -> str | None:
+    if token:
+        return f"Bearer {token}"
+    if user.get("username"):
+        pair = f"{user['username']}:{user.get('password', '')}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return None
+
+
+def _tls(cluster: dict[str, Any], user: dict[str, Any], plugin: PluginCredentials | None) -> _Tls:
+    certificate, key = _decode(user.get("client-certificate-data")), _decode(user.get("client-key-data"))
+    if plugin and plugin.certificate:
+        certificate, key = plugin.certificate, plugin.key
+    return _Tls(
+        authority=_decode(cluster.get("certificate-authority-data")),
+        verify=not cluster.get("insecure-skip-tls-verify"),
+        certificate=certificate,
+        key=key,
+    )
+
+
+def _decode(data: str | None) -> str | None:
+    return base64.b64decode(data).decode() if data else None
+
+
+def _make_context(tls: _Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=tls.authority)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # on by default from Python 3.13; kubectl accepts such authorities
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.certificate and tls.key:
+        # OpenSSL reads a certificate from a file only: one that nobody else can read, gone before anything is sent.
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(f"{tls.certificate}\n{tls.key}\n")
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context

@@ -1,0 +1,202 @@
+"""The one door to clusters: everything that KubeProbe asks of a Kubernetes API goes through here.
+
+JSON stays raw (typed models cost 2 to 20 times more). A `Door` and what comes out of it belong to one
+running event loop. Next stage: `execution` creates, watches and deletes pods with it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import aiohttp
+import orjson
+
+from kubeprobe.fleet.access import AccessSource
+from kubeprobe.fleet.credentials import Cipher, SecretKeyError
+from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
+from kubeprobe.fleet.translation import from_status
+from kubeprobe.fleet.transport import Answer, Request, Transport, open_session
+from kubeprobe.store import Cluster
+
+PROBE_CONTAINER = "probe"
+WATCH_SILENCE_S = 60.0
+"""A watch that says nothing for so long is dead. The server is told to end it earlier, so a living one never is."""
+LOG_SILENCE_S = 600.0
+LOG_LIMIT_BYTES = 1_000_000
+_PAGE = "500"
+
+
+class ClusterApi:
+    """One cluster's API. Every method raises ClusterError (`fleet.errors`) and nothing else."""
+
+    def __init__(self, cluster: str, transport: Transport) -> None:
+        self.cluster = cluster
+        self._transport = transport
+
+    async def create_pod(self, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
+        """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by ourselves."""
+        return await self.call("POST", _pods(namespace), body=pod)
+
+    async def get_pod(self, namespace: str, name: str) -> dict[str, Any]:
+        """A pod. NotFound if there is none."""
+        return await self.call("GET", _pods(namespace, name))
+
+    async def delete_pod(self, namespace: str, name: str, uid: str, grace_s: int | None = None) -> None:
+        """Delete that very pod. One that is gone, or another one of the same name, is no error: ours is gone.
+
+        `grace_s`: seconds between SIGTERM and SIGKILL; None: what the pod says.
+        """
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        try:
+            await self.call("DELETE", _pods(namespace, name), body=options)
+        except ClusterError as error:
+            if error.cause not in {Cause.NOT_FOUND, Cause.CONFLICT}:
+                raise
+
+    async def list_pods(self, namespace: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+        """All pods that a label selector chooses, and the resource version to watch from."""
+        items: list[dict[str, Any]] = []
+        query = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = await self.call("GET", _pods(namespace), query=query)
+            items += page.get("items") or ()
+            following = page["metadata"].get("continue")
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = following
+
+    async def watch_pods(
+        self, namespace: str, selector: str, resource_version: str, silence_s: float = WATCH_SILENCE_S
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Changes of pods since a resource version: (ADDED | MODIFIED | DELETED | BOOKMARK, pod).
+
+        Ends when the server ends it, which it does before `silence_s` is over: watch again from the last
+        resource version seen. Raises Gone when that is too old, ClusterUnreachable when the connection broke or
+        fell silent. Whoever leaves it early closes it (`contextlib.aclosing`).
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(silence_s * 5 / 6))),
+        }
+        if selector:
+            query["labelSelector"] = selector
+        request = Request("GET", _pods(namespace), query)
+        async with aclosing(self._transport.stream(request, silence_s)) as lines:
+            async for line in lines:
+                if line:
+                    yield self._event(line, request)
+
+    async def read_log(
+        self, namespace: str, name: str, tail_lines: int | None = None, container: str = PROBE_CONTAINER
+    ) -> str:
+        """The last lines of a container's log, at most a megabyte."""
+        query = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES)}
+        if tail_lines is not None:
+            query["tailLines"] = str(tail_lines)
+        answer = await self._transport.send(Request("GET", f"{_pods(namespace, name)}/log", query))
+        return answer.data.decode(errors="replace")
+
+    async def follow_log(
+        self, namespace: str, name: str, container: str = PROBE_CONTAINER, silence_s: float = LOG_SILENCE_S
+    ) -> AsyncGenerator[str, None]:
+        """The lines of a container's log from the start, as they are written, until the container ends."""
+        request = Request("GET", f"{_pods(namespace, name)}/log", {"container": container, "follow": "true"})
+        # A kubelet may send nothing, not even headers, before the first line.
+        async with aclosing(self._transport.stream(request, silence_s, open_s=silence_s)) as lines:
+            async for line in lines:
+                yield line.decode(errors="replace")
+
+    async def version(self) -> str:
+        """The version of the API server, e.g. `v1.34.4`."""
+        found: str = (await self.call("GET", "/version"))["gitVersion"]
+        return found
+
+    async def call(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
+    ) -> dict[str, Any]:
+        """Any other request: the JSON object that it answers with."""
+        request = Request(method, path, query or {}, body)
+        answer = await self.send(request)
+        try:
+            found: dict[str, Any] = orjson.loads(answer.data)
+        except orjson.JSONDecodeError as error:
+            message = "the answer is no JSON: check the server address and what stands before it"
+            raise cluster_error(
+                Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=answer.status
+            ) from error
+        return found
+
+    async def send(self, request: Request) -> Answer:
+        """Any other request: its answer with headers."""
+        return await self._transport.send(request)
+
+    async def close(self) -> None:
+        """End its open watches and logs; their readers get ClusterUnreachable."""
+        self._transport.close()
+
+    def _event(self, line: bytes, request: Request) -> tuple[str, dict[str, Any]]:
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            message = "the watch was cut in the middle of an event"
+            raise cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request)) from error
+        if event["type"] == "ERROR":
+            raise from_status(event["object"], where=self._transport.where(request))
+        return event["type"], event["object"]
+
+
+class Door:
+    """Gives the API of a cluster, one client for each, all over one session. Belongs to one running loop."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self._cipher = cipher
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._apis: dict[str, tuple[int, ClusterApi]] = {}
+
+    async def to(self, cluster: Cluster) -> ClusterApi:
+        """The API of a cluster. When its connection was changed, the old client's watches end.
+
+        Raises ClusterError if the stored connection cannot be opened; what is wrong with the cluster itself
+        shows at the first request.
+        """
+        session = self._open_session()
+        version, api = self._apis.get(cluster.name, (None, None))
+        if api is not None and version == cluster.connection_version:
+            return api
+        try:
+            connection = self._cipher.open(cluster.connection)
+        except SecretKeyError as error:
+            raise cluster_error(Cause.UNAUTHORIZED, str(error), where=f"cluster {cluster.name}") from error
+        if api is not None:
+            await api.close()
+        api = ClusterApi(cluster.name, Transport(cluster.name, session, AccessSource(connection)))
+        self._apis[cluster.name] = (cluster.connection_version, api)
+        return api
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for _, api in self._apis.values():
+            await api.close()
+        self._apis.clear()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._loop, self._session = loop, open_session()
+        if self._loop is not loop:
+            raise RuntimeError("a Door belongs to the event loop that it was first used in; open another one here")
+        return self._session
+
+
+def _pods(namespace: str, name: str = "") -> str:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    return f"{path}/{name}" if name else path

@@ -1,0 +1,116 @@
+"""What opens a cluster: made once when the cluster is added, stored encrypted, opened only by `fleet.api`.
+
+Three kinds of connection. `kubeconfig`: one context of a kubeconfig, made self-contained (`fleet.kubeconfig`).
+`in-cluster`: the service account of the pod that KubeProbe runs in. `local`: the kubeconfig of the embedded
+cluster, a path that is read at each use because its port changes. Next: `fleet.access` turns a connection
+into what a request needs.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.fernet import Fernet, InvalidToken
+
+from kubeprobe.errors import InvalidInputError, KubeProbeError
+from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
+from kubeprobe.settings import Settings
+
+KEY_FILE = "secret.key"
+
+
+class ConnectionKind(StrEnum):
+    """Where the credentials come from."""
+
+    KUBECONFIG = "kubeconfig"
+    IN_CLUSTER = "in-cluster"
+    LOCAL = "local"
+
+
+class SecretKeyError(KubeProbeError):
+    """The key does not fit what it should open, or is no key at all."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How a cluster is reached. `config` holds secrets and is never shown."""
+
+    kind: ConnectionKind
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    """kubeconfig: a self-contained kubeconfig; local: `{"path": FILE}`; in-cluster: empty."""
+
+
+def from_kubeconfig(path: Path, context: str | None = None) -> Connection:
+    """The connection of a kubeconfig's context (default: its current one), certificates included.
+
+    A token file and an exec plugin stay references: they change, and are asked when they are needed.
+    """
+    return Connection(ConnectionKind.KUBECONFIG, flatten(read_kubeconfig(path), path.parent, context))
+
+
+def in_cluster() -> Connection:
+    """The connection of the pod that KubeProbe itself runs in."""
+    return Connection(ConnectionKind.IN_CLUSTER)
+
+
+def local(path: Path) -> Connection:
+    """The connection of the embedded cluster whose kubeconfig is at `path`; it need not run yet."""
+    return Connection(ConnectionKind.LOCAL, {"path": str(path.absolute())})
+
+
+class Cipher:
+    """Encrypts connections for the store (Fernet: AES-128-CBC and HMAC-SHA256)."""
+
+    def __init__(self, key: str) -> None:
+        try:
+            self._fernet = Fernet(key)
+        except ValueError as error:
+            raise InvalidInputError(
+                "the secret key is no Fernet key (32 bytes, URL-safe base64): make one with "
+                '`python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"`'
+            ) from error
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Cipher":
+        """With the key from the settings, else from data_dir/secret.key, which is made when it is missing."""
+        if settings.secret_key is not None:
+            return cls(settings.secret_key.get_secret_value())
+        return cls(_read_or_make_key(settings.data_dir / KEY_FILE))
+
+    def seal(self, connection: Connection) -> bytes:
+        """The connection as it is stored."""
+        return self._fernet.encrypt(orjson.dumps({"kind": connection.kind, "config": connection.config}))
+
+    def open(self, sealed: bytes) -> Connection:
+        """The connection that was stored; SecretKeyError if it was sealed with another key."""
+        try:
+            found = orjson.loads(self._fernet.decrypt(sealed))
+        except InvalidToken as error:
+            raise SecretKeyError(
+                "the stored connection was encrypted with another key: set KUBEPROBE_SECRET_KEY (or put back "
+                f"data_dir/{KEY_FILE}), or add the cluster again with its kubeconfig"
+            ) from error
+        return Connection(ConnectionKind(found["kind"]), found["config"])
+
+
+def _read_or_make_key(path: Path) -> str:
+    """The key in a file. Of processes that make it at the same time, all end up with the first one's."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes the file 0600; the link appears with its whole content or, if somebody was first, not at all.
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".secret-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(Fernet.generate_key())
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            Path(draft).unlink()
+    return path.read_text().strip()

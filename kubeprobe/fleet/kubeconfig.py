@@ -1,0 +1,146 @@
+"""Kubeconfig files: one context taken out, checked and made self-contained.
+
+Format: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/. Certificates and keys are taken in;
+token files and exec plugins stay references, with absolute paths. What KubeProbe cannot use is refused
+here, when the cluster is added, and not at its first run.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.names import nearest
+
+_NAME = "cluster"
+_CLUSTER_KEYS = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "extensions")
+_USER_KEYS = ("token", "username", "password")
+_PROXY_SCHEMES = ("http", "https")
+
+
+def read_kubeconfig(path: Path) -> dict[str, Any]:
+    """The content of a kubeconfig file."""
+    try:
+        found = YAML(typ="safe", pure=True).load(path.read_text())
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        # Not the parser's own text: it quotes the file, and the file holds secrets.
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise InvalidInputError(f"{path}: is no YAML{line}; expected a kubeconfig") from None
+    if not isinstance(found, dict) or not isinstance(found.get("clusters"), list):
+        raise InvalidInputError(f"{path}: is no kubeconfig; expected a mapping with clusters, users and contexts")
+    return found
+
+
+def flatten(config: dict[str, Any], folder: Path, context: str | None = None) -> dict[str, Any]:
+    """One context (default: the current one) as a self-contained kubeconfig.
+
+    `folder`: where relative paths in it start.
+    """
+    name = context or config.get("current-context")
+    if not name:
+        known = [str(entry.get("name")) for entry in config.get("contexts") or ()]
+        raise InvalidInputError(f"the kubeconfig has no current-context; name one.{nearest('', known)}")
+    chosen = _find(config, "contexts", str(name), "context")
+    cluster = _find(config, "clusters", chosen.get("cluster", ""), "cluster")
+    user = _find(config, "users", chosen["user"], "user") if chosen.get("user") else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": _NAME,
+        "contexts": [{"name": _NAME, "context": {"cluster": _NAME, "user": _NAME}}],
+        "clusters": [{"name": _NAME, "cluster": _flatten_cluster(cluster, folder)}],
+        "users": [{"name": _NAME, "user": _flatten_user(user, folder)}],
+    }
+
+
+def cluster_of(flat: dict[str, Any]) -> dict[str, Any]:
+    """The cluster entry of a flattened kubeconfig."""
+    found: dict[str, Any] = flat["clusters"][0]["cluster"]
+    return found
+
+
+def user_of(flat: dict[str, Any]) -> dict[str, Any]:
+    """The user entry of a flattened kubeconfig."""
+    found: dict[str, Any] = flat["users"][0]["user"]
+    return found
+
+
+def _find(config: dict[str, Any], section: str, name: str, kind: str) -> dict[str, Any]:
+    for entry in config.get(section) or ():
+        if entry.get("name") == name:
+            return dict(entry.get(kind) or {})
+    known = [str(entry.get("name")) for entry in config.get(section) or ()]
+    raise InvalidInputError(f"the kubeconfig has no {kind} {name!r}.{nearest(name, known)}")
+
+
+def _flatten_cluster(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
+    server = str(cluster.get("server") or "")
+    parts = urlsplit(server)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInputError(
+            f"the kubeconfig's server {server!r} is no address; expected https://HOST[:PORT][/PATH]"
+        )
+    flat = {key: cluster[key] for key in _CLUSTER_KEYS if cluster.get(key)}
+    proxy = urlsplit(str(cluster.get("proxy-url") or "http:"))
+    if proxy.scheme not in _PROXY_SCHEMES:
+        raise InvalidInputError(f"proxy-url with {proxy.scheme!r} is not supported; use an http or https proxy")
+    authority = _inline(cluster, "certificate-authority", folder)
+    return flat | ({"certificate-authority-data": authority} if authority else {})
+
+
+def _flatten_user(user: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "auth-provider" in user:
+        raise InvalidInputError("auth-provider is not supported (Kubernetes 1.26 removed it); use an exec plugin")
+    flat: dict[str, Any] = {key: str(user[key]).strip() for key in _USER_KEYS if user.get(key)}
+    if not flat.get("token", "").isprintable():
+        raise InvalidInputError("the kubeconfig's token is not one line of text")
+    for name in ("client-certificate", "client-key"):
+        if data := _inline(user, name, folder):
+            flat[f"{name}-data"] = data
+    if ("client-certificate-data" in flat) != ("client-key-data" in flat):
+        raise InvalidInputError("the kubeconfig's user has a client certificate or its key, but not both")
+    if user.get("tokenFile"):
+        flat["tokenFile"] = str((folder / user["tokenFile"]).absolute())
+    if user.get("exec"):
+        flat["exec"] = _flatten_exec(dict(user["exec"]), folder)
+    return flat
+
+
+def _flatten_exec(plugin: dict[str, Any], folder: Path) -> dict[str, Any]:
+    command = str(plugin.get("command") or "")
+    if not command or not plugin.get("apiVersion"):
+        raise InvalidInputError("the kubeconfig's exec plugin needs a command and an apiVersion")
+    if plugin.get("interactiveMode") == "Always":
+        raise InvalidInputError(
+            f"the exec plugin {command!r} wants a terminal (interactiveMode: Always); no run has one"
+        )
+    if "/" in command:  # as kubectl: a bare name is looked up in PATH, anything else starts at the kubeconfig
+        plugin["command"] = str((folder / command).absolute())
+    return plugin
+
+
+def _inline(entry: dict[str, Any], name: str, folder: Path) -> str | None:
+    """Base64 of a PEM that a kubeconfig holds (`NAME-data`) or points to (`NAME`)."""
+    if entry.get(f"{name}-data"):
+        try:
+            pem = base64.b64decode("".join(str(entry[f"{name}-data"]).split()), validate=True)
+        except ValueError:
+            raise InvalidInputError(f"the kubeconfig's {name}-data is no base64") from None
+    elif entry.get(name):
+        path = folder / entry[name]
+        try:
+            pem = path.read_bytes()
+        except OSError as error:
+            raise InvalidInputError(f"the kubeconfig's {name} {path}: {error.strerror or error}") from error
+    else:
+        return None
+    if b"-----BEGIN " not in pem or not pem.isascii():
+        raise InvalidInputError(f"the kubeconfig's {name} is no PEM (-----BEGIN ...)")
+    return base64.b64encode(pem).decode()

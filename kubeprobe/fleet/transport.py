@@ -1,0 +1,176 @@
+"""Requests to one cluster: sent with its access, within time limits, answered with JSON or a ClusterError.
+
+All clusters share one session (one pool of connections, no cookies, nothing from the environment); what
+belongs to a cluster, its address, credentials and TLS, goes with each request. Next: `fleet.api` gives the
+requests names.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+
+from kubeprobe import __version__
+from kubeprobe.fleet.access import Access, AccessError, AccessSource
+from kubeprobe.fleet.errors import Cause, cluster_error
+from kubeprobe.fleet.translation import from_answer, from_exception
+
+CONNECT_TIMEOUT_S = 5.0
+"""TCP and TLS handshake."""
+REQUEST_TIMEOUT_S = 15.0
+"""A whole request: waiting for its turn, credentials, connection, answer."""
+PARALLEL_REQUESTS = 32
+"""Requests to one cluster at a time; watches and followed logs are not counted."""
+_HEADERS = {"Accept": "application/json", "User-Agent": f"kubeprobe/{__version__}"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a cluster; `path` starts at the API's root, whatever prefix the server has."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    def json(self) -> Any:
+        """The body, decoded."""
+        return orjson.loads(self.data)
+
+
+def open_session() -> aiohttp.ClientSession:
+    """The session that all clusters share. Needs the running loop that it will be used in."""
+    return aiohttp.ClientSession(
+        # No limit here: one host may serve many clusters; `PARALLEL_REQUESTS` limits each cluster.
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        headers=_HEADERS,
+        trust_env=False,
+    )
+
+
+class Transport:
+    """Sends requests to one cluster. Raises ClusterError and nothing else, but for cancellation."""
+
+    def __init__(self, cluster: str, session: aiohttp.ClientSession, source: AccessSource) -> None:
+        self._cluster = cluster
+        self._session = session
+        self._source = source
+        self._slots = asyncio.Semaphore(PARALLEL_REQUESTS)
+        self._streams: set[aiohttp.ClientResponse] = set()
+
+    async def send(self, request: Request) -> Answer:
+        """Send a request and read its whole answer."""
+        async with self._translating(request), asyncio.timeout(REQUEST_TIMEOUT_S), self._slots:
+            response = await self._open(request, None)
+            async with response:
+                return Answer(response.status, response.headers, await response.read())
+
+    async def stream(
+        self, request: Request, silence_s: float, open_s: float = REQUEST_TIMEOUT_S
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a request and give its answer line by line.
+
+        Its headers must come within `open_s`; from then on, silence longer than `silence_s` means that the
+        other side is gone (a half-open connection tells nothing by itself).
+        """
+        async with self._translating(request):
+            async with asyncio.timeout(open_s):
+                response = await self._open(request, silence_s)
+            self._streams.add(response)
+            try:
+                async for line in _lines(response):
+                    yield line
+            finally:
+                self._streams.discard(response)
+                response.close()  # not released: what was not read would have to be read first
+
+    def close(self) -> None:
+        """End the open streams: whoever reads one gets ClusterUnreachable."""
+        for response in tuple(self._streams):
+            response.close()
+
+    async def _open(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
+        """The response to a request that succeeded. A 401 is tried once more with credentials loaded anew."""
+        response = await self._attempt(request, silence_s)
+        if response.status == 401:
+            response.release()
+            response = await self._attempt(request, silence_s)
+        if response.status < 300:
+            return response
+        async with response:
+            body = await response.read()
+        retry_after = response.headers.get("Retry-After")
+        raise from_answer(response.status, body, where=self.where(request), retry_after=retry_after)
+
+    async def _attempt(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
+        access = await self._source.current()
+        try:
+            response = await self._session.request(
+                request.method,
+                access.server + request.path,
+                params=request.query,
+                data=None if request.body is None else orjson.dumps(request.body),
+                headers=_headers(access, request, streamed=silence_s is not None),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s),
+                allow_redirects=False,  # they would take the credentials elsewhere
+                ssl=access.ssl,
+                server_hostname=access.server_hostname,
+                proxy=access.proxy,
+            )
+        except aiohttp.ClientConnectionError:
+            self._source.unreachable(access)
+            raise
+        if response.status == 401:
+            self._source.refused(access)
+        return response
+
+    @asynccontextmanager
+    async def _translating(self, request: Request) -> AsyncIterator[None]:
+        """Whatever breaks on the way becomes a ClusterError that says where."""
+        try:
+            yield
+        except AccessError as error:
+            raise cluster_error(Cause.CLUSTER_UNREACHABLE, str(error), where=self.where(request)) from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+            raise from_exception(error, where=self.where(request)) from error
+
+    def where(self, request: Request) -> str:
+        """The cluster and the request, for messages."""
+        return f"cluster {self._cluster}: {request.method} {request.path}"
+
+
+def _headers(access: Access, request: Request, *, streamed: bool) -> dict[str, str]:
+    headers = {}
+    if access.authorization:
+        headers["Authorization"] = access.authorization
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
+    if streamed:
+        headers["Accept-Encoding"] = "identity"  # a compressing proxy would hold lines back
+    return headers
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of a body, of any length (aiohttp's own `readline` refuses long ones)."""
+    rest = b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
