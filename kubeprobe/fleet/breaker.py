@@ -1,0 +1,63 @@
+"""The breaker: a cluster that cannot be reached is left alone for a while, by every worker (promise 5).
+
+It lives in the cluster's row, so all workers see the same. It opens for 5 s, then twice as long after each
+further failure, up to 5 min. When its time is over, whoever comes next tries; a success closes it.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, or_, select, update
+
+from kubeprobe.store import Cluster
+
+FIRST_BACKOFF = timedelta(seconds=5)
+LONGEST_BACKOFF = timedelta(minutes=5)
+
+
+def backoff(failures: int) -> timedelta:
+    """How long the breaker stays open after so many failures in a row (1 or more)."""
+    doublings = min(failures - 1, 16)  # beyond, the longest is reached anyway
+    return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
+
+
+def is_open(cluster: Cluster, now: datetime) -> bool:
+    """Whether the cluster is to be left alone now."""
+    return cluster.open_until is not None and cluster.open_until > now
+
+
+def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta = timedelta(0)) -> datetime | None:
+    """Open the breaker after a failure; the time until which it is open, None if there is no such cluster.
+
+    Failures of requests that were under way together count once: who comes second finds it open already.
+    `at_least`: how long the cluster itself asked to be left alone (`Retry-After`).
+    """
+    row = session.exec(select(Cluster.failures, Cluster.open_until).where(Cluster.name == cluster_name)).one_or_none()
+    if row is None:
+        return None
+    failures, open_until = row
+    if open_until is not None and open_until > now:
+        return open_until
+    until = now + max(backoff(failures + 1), at_least)
+    won = session.exec(
+        update(Cluster)
+        .where(
+            col(Cluster.name) == cluster_name,
+            col(Cluster.failures) == failures,
+            or_(col(Cluster.open_until).is_(None), col(Cluster.open_until) <= now),
+        )
+        .values(failures=failures + 1, open_until=until)
+    ).rowcount
+    if won:
+        return until
+    # Somebody else tripped it between the two statements.
+    return session.exec(select(Cluster.open_until).where(Cluster.name == cluster_name)).one_or_none()
+
+
+def reset(session: Session, cluster_name: str) -> bool:
+    """Close the breaker after a success; whether it was open or had failures. Costs nothing to call again."""
+    changed = session.exec(
+        update(Cluster)
+        .where(col(Cluster.name) == cluster_name, col(Cluster.failures) > 0)
+        .values(failures=0, open_until=None)
+    ).rowcount
+    return changed > 0

@@ -1,0 +1,127 @@
+"""The clusters of this installation: added, labelled, cordoned, removed.
+
+Whoever adds, relabels or removes one runs `catalog.schedules.sync_schedules` in the same transaction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlmodel import Session, col, delete, select
+
+from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.fleet.credentials import Cipher, Connection
+from kubeprobe.fleet.labels import key_problem, name_problem, value_problem
+from kubeprobe.fleet.selectors import Selector
+from kubeprobe.names import nearest
+from kubeprobe.store import Cluster, Schedule
+from kubeprobe.store.cluster import DEFAULT_MAX_IN_FLIGHT
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """What a person says about a cluster."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pool: str = "default"
+    namespace: str = "kubeprobe"
+    """Where its probe pods run."""
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+    """Probe pods at a time."""
+
+
+def add(
+    session: Session, spec: ClusterSpec, connection: Connection, cipher: Cipher, now: datetime, *, replace: bool = False
+) -> Cluster:
+    """Add a cluster; with `replace`, also one of a name that is taken: its maintenance state and history stay.
+
+    Raises InvalidInputError with everything that is wrong.
+    """
+    problems = _problems(spec)
+    if problems:
+        raise InvalidInputError(f"cluster {spec.name!r}: {'; '.join(problems)}")
+    sealed = cipher.seal(connection)
+    cluster = session.get(Cluster, spec.name)
+    if cluster is None:
+        cluster = Cluster(name=spec.name, connection_kind=connection.kind, connection=sealed, created_at=now)
+    elif not replace:
+        raise InvalidInputError(
+            f"cluster {spec.name!r} exists already; to give it this connection and these labels, say --replace"
+        )
+    else:
+        cluster.connection_kind, cluster.connection = connection.kind, sealed
+        cluster.connection_version += 1
+        cluster.failures, cluster.open_until = 0, None  # what failed was the old connection
+    cluster.labels, cluster.pool = dict(spec.labels), spec.pool
+    cluster.namespace, cluster.max_in_flight = spec.namespace, spec.max_in_flight
+    session.add(cluster)
+    session.flush()
+    return cluster
+
+
+def get(session: Session, name: str) -> Cluster:
+    """A cluster. Raises NotFoundError with the nearest name."""
+    cluster = session.get(Cluster, name)
+    if cluster is None:
+        known = session.exec(select(Cluster.name)).all()
+        raise NotFoundError(f"there is no cluster {name!r}.{nearest(name, known)}")
+    return cluster
+
+
+def find(session: Session, selector: Selector | None = None) -> list[Cluster]:
+    """The clusters whose labels match (default: all), by name."""
+    clusters = session.exec(select(Cluster).order_by(col(Cluster.name))).all()
+    return [cluster for cluster in clusters if selector is None or selector.matches(cluster.labels)]
+
+
+def set_labels(session: Session, name: str, labels: Mapping[str, str]) -> Cluster:
+    """Give a cluster these labels instead of those that it has."""
+    problems = _label_problems(labels)
+    if problems:
+        raise InvalidInputError(f"cluster {name!r}: {'; '.join(problems)}")
+    cluster = get(session, name)
+    cluster.labels = dict(labels)
+    session.add(cluster)
+    session.flush()
+    return cluster
+
+
+def cordon(session: Session, name: str, reason: str, now: datetime) -> Cluster:
+    """Put a cluster into maintenance: no runs, no alarms. Said twice, the first time stands, the reason is new."""
+    cluster = get(session, name)
+    cluster.cordoned_at = cluster.cordoned_at or now
+    cluster.cordon_reason = reason
+    session.add(cluster)
+    session.flush()
+    return cluster
+
+
+def uncordon(session: Session, name: str) -> Cluster:
+    """End a cluster's maintenance."""
+    cluster = get(session, name)
+    cluster.cordoned_at, cluster.cordon_reason = None, ""
+    session.add(cluster)
+    session.flush()
+    return cluster
+
+
+def remove(session: Session, name: str) -> None:
+    """Remove a cluster and its schedules. Its open runs are left: the sweeper makes them unknown."""
+    cluster = get(session, name)
+    session.exec(delete(Schedule).where(col(Schedule.cluster) == name))
+    session.delete(cluster)
+    session.flush()
+
+
+def _problems(spec: ClusterSpec) -> list[str]:
+    named = {"name": spec.name, "pool": spec.pool, "namespace": spec.namespace}
+    problems = [f"{what}: {problem}" for what, name in named.items() if (problem := name_problem(name))]
+    if spec.max_in_flight < 1:
+        problems.append(f"max_in_flight: {spec.max_in_flight} is too small; at least 1 pod must have room")
+    return problems + _label_problems(spec.labels)
+
+
+def _label_problems(labels: Mapping[str, str]) -> list[str]:
+    found = (key_problem(key) or value_problem(value) for key, value in labels.items())
+    return [f"labels: {problem}" for problem in found if problem]
