@@ -1,0 +1,68 @@
+"""What clients ask before they ask for objects: versions, groups, resources, health."""
+
+import platform
+from typing import Any
+
+from kubeprobe.localcluster.cluster import VERSION
+from kubeprobe.localcluster.resources import ResourceTable
+
+Object = dict[str, Any]
+
+HEALTH = ("healthz", "livez", "readyz")
+"""Paths that answer `ok`, for anybody."""
+
+
+def version() -> Object:
+    """The answer of /version."""
+    major, minor, _ = VERSION.removeprefix("v").split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"{VERSION}+localcluster",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": platform.python_implementation(),
+        "platform": f"{platform.system().lower()}/{platform.machine()}",
+    }
+
+
+def discover(parts: list[str], resources: ResourceTable) -> Object | None:
+    """The answer of /api, /apis and what is below them down to a group's version; None for other paths."""
+    match parts:
+        case ["api"]:
+            return {"kind": "APIVersions", "versions": ["v1"]}
+        case ["apis"]:
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(_groups(resources).values())}
+        case ["apis", group] if group in (groups := _groups(resources)):
+            return {"kind": "APIGroup", "apiVersion": "v1", **groups[group]}
+        case ["api", "v1"]:
+            return _resource_list(resources, "", "v1")
+        case ["apis", group, version] if resources.has_group(group, version):
+            return _resource_list(resources, group, version)
+    return None
+
+
+def _groups(resources: ResourceTable) -> dict[str, Object]:
+    groups: dict[str, Object] = {}
+    for resource in resources.all():
+        if not resource.group:
+            continue
+        entry = {"groupVersion": resource.api_version, "version": resource.version}
+        empty: Object = {"name": resource.group, "versions": [], "preferredVersion": entry}
+        group = groups.setdefault(resource.group, empty)
+        if entry not in group["versions"]:
+            group["versions"].append(entry)
+    return groups
+
+
+def _resource_list(resources: ResourceTable, group: str, version: str) -> Object:
+    entries = [
+        entry
+        for resource in resources.all()
+        if (resource.group, resource.version) == (group, version)
+        for entry in resource.discovery()
+    ]
+    group_version = f"{group}/{version}" if group else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}

@@ -1,0 +1,293 @@
+"""The door: reads an HTTP request, finds cluster, object and verb, and answers as the real API server does.
+
+One handler for all paths, because a fleet of a thousand clusters differs in the first path segments only.
+`registry`, `watch` and the cluster's pod runner do the work.
+"""
+
+import base64
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from kubeprobe.localcluster import discovery, errors, reviews
+from kubeprobe.localcluster.cluster import Cluster
+from kubeprobe.localcluster.errors import ApiError
+from kubeprobe.localcluster.fleet import Fleet
+from kubeprobe.localcluster.metrics import RequestCounter
+from kubeprobe.localcluster.patch import json_patch, merge_patch, strategic_patch
+from kubeprobe.localcluster.registry import Target
+from kubeprobe.localcluster.requests import (
+    ListOptions,
+    decode,
+    delete_options,
+    is_dry_run,
+    list_options,
+    log_options,
+    target_of,
+)
+from kubeprobe.localcluster.resources import BUILT_IN, PODS, Resource
+from kubeprobe.localcluster.store import Stored
+from kubeprobe.localcluster.tables import as_table, wants_table
+from kubeprobe.localcluster.tokens import Tokens
+from kubeprobe.localcluster.watch import parse_version, watch_lines
+
+Object = dict[str, Any]
+Handler = Callable[[BaseRequest, Cluster, Target], Awaitable[web.StreamResponse]]
+
+_PATCHES: dict[str, Callable[[Any, Any], Any]] = {
+    "application/json-patch+json": json_patch,
+    "application/merge-patch+json": merge_patch,
+    "application/strategic-merge-patch+json": strategic_patch,
+}
+_SUBRESOURCES = ("", "status", "finalize")
+
+
+class ApiServer:
+    """Answers the requests to all clusters of a fleet."""
+
+    def __init__(self, fleet: Fleet, tokens: Tokens, *, bookmark_seconds: float = 60) -> None:
+        self._fleet = fleet
+        self._tokens = tokens
+        self._bookmark_seconds = bookmark_seconds
+        self._requests = RequestCounter()
+        self._by_verb: dict[str, Handler] = {
+            "GET": self._get,
+            "LIST": self._list,
+            "WATCH": self._watch,
+            "POST": self._create,
+            "PUT": self._update,
+            "PATCH": self._patch,
+            "DELETE": self._delete,
+            "DELETECOLLECTION": self._delete_collection,
+        }
+
+    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        """Answer one request; every refusal is a Status object."""
+        try:
+            header, path = self._tokens.from_path(request.path)
+            cluster, path = self._fleet.find(path)
+            return await self._answer(request, cluster, path, header or request.headers.get("Authorization"))
+        except ApiError as error:
+            return _json(orjson.dumps(error.status()), error.code)
+
+    async def _answer(
+        self, request: BaseRequest, cluster: Cluster, path: str, authorization: str | None
+    ) -> web.StreamResponse:
+        parts = [part for part in path.split("/") if part]
+        public = parts[:1] == ["version"] or (parts and parts[0] in discovery.HEALTH)
+        self._tokens.check(authorization, anonymous_may_pass=bool(public))
+        if public:
+            return web.Response(text="ok") if parts[0] in discovery.HEALTH else _json(orjson.dumps(discovery.version()))
+        if parts == ["metrics"]:
+            return web.Response(text=self._requests.text())
+        if (found := discovery.discover(parts, cluster.resources)) is not None:
+            return _json(orjson.dumps(found))
+        target = target_of(path, cluster.resources)
+        verb = _verb(request, target)
+        code = 500
+        try:
+            response = await self._by_verb[verb](request, cluster, target)
+            code = response.status
+        except ApiError as error:
+            code = error.code
+            raise
+        finally:
+            self._requests.count(verb, target, code, dry_run=request.query.get("dryRun") == "All")
+        return response
+
+    async def _get(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        if target.subresource == "log" and target.resource is PODS:
+            return await self._log(request, cluster, target)
+        return _object(request, target.resource, cluster.registry.get(target))
+
+    async def _list(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        options = list_options(request.query, target.resource.kind)
+        version = str(cluster.store.version)
+        if options.resource_version not in ("", "0"):
+            _refuse_future(options.resource_version, cluster.store.version)
+        chosen = _chosen(cluster, target, options)
+        page, metadata = _page(chosen, options, version)
+        if wants_table(request.headers.get("Accept", "")):
+            return _json(orjson.dumps(as_table(target.resource, page, metadata)))
+        head = {
+            "kind": f"{target.resource.kind}List",
+            "apiVersion": target.resource.api_version,
+            "metadata": metadata,
+        }
+        # An item's own JSON is already there; only the frame around the items is new.
+        frame = orjson.dumps(head)[:-1]
+        return _json(b'%s,"items":[%s]}' % (frame, b",".join(stored.raw for stored in page)))
+
+    async def _watch(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        options = list_options(request.query, target.resource.kind)
+        if options.resource_version:
+            parse_version(options.resource_version)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.enable_chunked_encoding()
+        lines = watch_lines(cluster.store, target, options, self._bookmark_seconds)
+        try:
+            await response.prepare(request)
+            async for group in lines:
+                if group:
+                    await response.write(b"".join(group))
+        except ConnectionResetError:
+            pass  # the watcher is gone, which is how most watches end
+        finally:
+            await lines.aclose()  # type: ignore[attr-defined]
+        return response
+
+    async def _log(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        pod = cluster.registry.get(target).object
+        options = log_options(request.query, cluster.registry.clock())
+        assert cluster.runner is not None
+        chunks = cluster.runner.read_log(pod, options)
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        response.enable_chunked_encoding()
+        try:
+            await response.prepare(request)
+            async for chunk in chunks:
+                await response.write(chunk)
+        except ConnectionResetError:
+            pass  # the reader is gone
+        return response
+
+    async def _create(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        if target.name:
+            raise errors.method_not_allowed() if not target.subresource else errors.no_such_resource()
+        body = decode(await request.read(), request.content_type)
+        if target.resource.create_only:
+            return _json(orjson.dumps(reviews.answer(target.resource, body)), 201)
+        if target.resource.namespaced and not target.namespace:
+            raise errors.method_not_allowed()
+        stored = cluster.registry.create(target, body, dry_run=is_dry_run(request.query))
+        return _object(request, target.resource, stored, 201)
+
+    async def _update(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        _check_named(target)
+        body = decode(await request.read(), request.content_type)
+        stored = cluster.registry.update(target, body, dry_run=is_dry_run(request.query))
+        return _object(request, target.resource, stored)
+
+    async def _patch(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        _check_named(target)
+        apply = _PATCHES.get(request.content_type)
+        if apply is None:
+            raise errors.unsupported_media_type(list(_PATCHES))
+        if apply is strategic_patch and target.resource not in BUILT_IN:
+            raise errors.unsupported_media_type([t for t in _PATCHES if "strategic" not in t])
+        patch = _patch_body(await request.read())
+        dry_run = is_dry_run(request.query)
+        stored = cluster.registry.patch(target, lambda obj: apply(obj, patch), dry_run=dry_run)
+        return _object(request, target.resource, stored)
+
+    async def _delete(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        if target.subresource:
+            raise errors.method_not_allowed()
+        options = delete_options(request.query, await _optional_body(request))
+        deleted = cluster.registry.delete(target, options)
+        if deleted.gone and not target.resource.returns_deleted:
+            return _json(orjson.dumps(errors.success(target.resource, deleted.stored.object)))
+        return _json(deleted.stored.raw)
+
+    async def _delete_collection(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
+        resource = target.resource
+        if resource.namespaced and not target.namespace:
+            raise errors.method_not_allowed()
+        options = delete_options(request.query, await _optional_body(request))
+        wanted = list_options(request.query, resource.kind)
+        deleted = [
+            cluster.registry.delete(Target(resource, target.namespace, s.object["metadata"]["name"]), options)
+            for s in _chosen(cluster, target, wanted)
+        ]
+        frame = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": {}}
+        items = [one.stored.object for one in deleted]
+        return _json(orjson.dumps({**frame, "items": items}))
+
+
+def _verb(request: BaseRequest, target: Target) -> str:
+    """The API's verb, which is also its name in the metrics."""
+    if request.method == "GET":
+        if target.resource.create_only:
+            raise errors.method_not_allowed()
+        if request.query.get("watch", "").lower() in ("1", "true"):
+            return "WATCH"
+        return "GET" if target.name else "LIST"
+    if request.method == "DELETE":
+        return "DELETE" if target.name else "DELETECOLLECTION"
+    if request.method not in ("POST", "PUT", "PATCH"):
+        raise errors.method_not_allowed()
+    return request.method
+
+
+def _check_named(target: Target) -> None:
+    if not target.name:
+        raise errors.method_not_allowed()
+    if target.subresource not in _SUBRESOURCES or (target.subresource == "status" and not target.resource.status):
+        raise errors.no_such_resource()
+
+
+def _chosen(cluster: Cluster, target: Target, options: ListOptions) -> list[Stored]:
+    items = cluster.store.items(target.resource, target.namespace)
+    selects = options.selects
+    return [stored for stored in items if selects(stored.object)] if selects else items
+
+
+def _page(chosen: list[Stored], options: ListOptions, version: str) -> tuple[list[Stored], Object]:
+    """The part of a list that was asked for, and the list's metadata with the way to the next part."""
+    if options.next_page:
+        version, after = _read_token(options.next_page)
+        chosen = [stored for stored in chosen if _key(stored) > after]
+    metadata: Object = {"resourceVersion": version}
+    if not options.limit or len(chosen) <= options.limit:
+        return chosen, metadata
+    page = chosen[: options.limit]
+    metadata["continue"] = base64.urlsafe_b64encode(orjson.dumps([version, *_key(page[-1])])).decode()
+    if options.selects is None:
+        metadata["remainingItemCount"] = len(chosen) - len(page)
+    return page, metadata
+
+
+def _key(stored: Stored) -> tuple[str, str]:
+    metadata = stored.object["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _read_token(token: str) -> tuple[str, tuple[str, str]]:
+    try:
+        version, namespace, name = orjson.loads(base64.urlsafe_b64decode(token))
+    except ValueError as error:
+        raise errors.bad_request("continue key is not valid: it is not from a list of this server") from error
+    return version, (namespace, name)
+
+
+def _refuse_future(wanted: str, current: int) -> None:
+    if parse_version(wanted) > current:
+        message = f"Too large resource version: {wanted}, current: {current}"
+        cause = errors.Cause("ResourceVersionTooLarge", "Too large resource version", "")
+        raise ApiError(504, "Timeout", message, {"causes": [cause._asdict()], "retryAfterSeconds": 1})
+
+
+def _patch_body(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise errors.bad_request(f"error decoding patch: {error}") from error
+
+
+async def _optional_body(request: BaseRequest) -> Object:
+    raw = await request.read()
+    return decode(raw, request.content_type) if raw else {}
+
+
+def _object(request: BaseRequest, resource: Resource, stored: Stored, code: int = 200) -> web.Response:
+    if wants_table(request.headers.get("Accept", "")):
+        metadata = {"resourceVersion": str(stored.version)}
+        return _json(orjson.dumps(as_table(resource, [stored], metadata)), code)
+    return _json(stored.raw, code)
+
+
+def _json(body: bytes, code: int = 200) -> web.Response:
+    return web.Response(body=body, status=code, content_type="application/json")

@@ -1,0 +1,136 @@
+"""Images without a registry: a table from image names to directories and programs of this machine.
+
+The built-in entries run KubeProbe's own probes, a shell, and a pause; users add theirs with
+`--image NAME=DIR`. `kubelet.container` is next.
+"""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_REFERENCE = re.compile(
+    r"^(?P<name>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)"
+    r"(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?$"
+)
+_PAUSE = "trap 'exit 0' TERM INT; sleep infinity & wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What stands for an image on this machine.
+
+    `name` is a full name with a tag, or with `:*` for any tag. `pull_error` makes every pull of it fail
+    with that message, to play a registry that throttles.
+    """
+
+    name: str
+    pythonpath: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
+    working_dir: str | None = None
+    pull_error: str | None = None
+
+    @classmethod
+    def from_directory(cls, name: str, directory: Path) -> "Image":
+        """An image whose content is a directory: where it starts, and where Python and the shell look first."""
+        where = str(directory.resolve())
+        pattern = full_name(name) if _has_tag(name) else full_name(name).rpartition(":")[0] + ":*"
+        return cls(pattern, pythonpath=(where,), path=(where,), working_dir=where)
+
+
+class PullError(Exception):
+    """The image cannot be had: `reason` as a waiting reason, `message` as the runtime would say it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class ImageTable:
+    """The images that containers of this cluster can be started from."""
+
+    def __init__(self, images: Iterable[Image]) -> None:
+        self._images = {image.name: image for image in images}
+
+    def find(self, name: str, pull_policy: str) -> Image:
+        """The image of this name. Raises `PullError` with the reason the kubelet would give."""
+        if not _REFERENCE.match(name):
+            message = f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}": '
+            raise PullError("InvalidImageName", f"{message}invalid reference format")
+        full = full_name(name)
+        image = self._images.get(full) or self._images.get(f"{full.rpartition(':')[0]}:*")
+        if image is not None and image.pull_error is None:
+            return image
+        if pull_policy == "Never":
+            message = f'Container image "{name}" is not present with pull policy of Never'
+            raise PullError("ErrImageNeverPull", message)
+        why = f"{full}: not found" if image is None else image.pull_error
+        raise PullError(
+            "ErrImagePull",
+            f'failed to pull and unpack image "{full}": failed to resolve reference "{full}": {why}',
+        )
+
+
+def full_name(name: str) -> str:
+    """An image name with registry and tag, as the container runtime completes it."""
+    if not _has_tag(name):
+        name += ":latest"
+    head, slash, _ = name.partition("/")
+    if not slash:
+        return f"docker.io/library/{name}"
+    if "." in head or ":" in head or head == "localhost":
+        return name
+    return f"docker.io/{name}"
+
+
+def default_pull_policy(name: str) -> str:
+    """The imagePullPolicy of a container that sets none: by the tag."""
+    return "Always" if full_name(name).endswith(":latest") else "IfNotPresent"
+
+
+def _has_tag(name: str) -> bool:
+    return ":" in name.rpartition("/")[2] or "@" in name
+
+
+def built_in_images(pythonpath: Iterable[str] | None = None) -> list[Image]:
+    """The images every local cluster has.
+
+    `pythonpath` is where `probes` and `kubeprobe_client` are; by default they are looked for beside
+    what is installed. They are never imported here.
+    """
+    where = tuple(pythonpath) if pythonpath is not None else _installed("probes", "kubeprobe_client")
+    throttled = (
+        "unexpected status from HEAD request: 429 Too Many Requests - Server message: toomanyrequests: "
+        "You have reached your unauthenticated pull rate limit."
+    )
+    return [
+        Image("docker.io/kubeprobe/probes:*", pythonpath=where),
+        Image("docker.io/kubeprobe/busybox:*", entrypoint=("sh",)),
+        Image("docker.io/kubeprobe/pause:*", entrypoint=("sh", "-c", _PAUSE)),
+        Image("docker.io/kubeprobe/throttled:*", pull_error=throttled),
+    ]
+
+
+def _installed(*packages: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        locations = (spec.submodule_search_locations or ()) if spec else ()
+        found += [str(Path(location).parent) for location in locations]
+    return tuple(dict.fromkeys(found))
+
+
+def write_launchers(directory: Path) -> None:
+    """Write `python` and `python3` that run this very interpreter; `directory` goes first in PATH."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("python", "python3"):
+        launcher = directory / name
+        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        launcher.chmod(0o755)

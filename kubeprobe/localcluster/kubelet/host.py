@@ -1,0 +1,147 @@
+"""What all pods of a node share: the API's objects, images, directories, tokens and settings."""
+
+import itertools
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from kubeprobe.localcluster.errors import ApiError
+from kubeprobe.localcluster.images import ImageTable
+from kubeprobe.localcluster.registry import DeleteOptions, Registry, Target, timestamp
+from kubeprobe.localcluster.resources import EVENTS, PODS
+from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
+
+Object = dict[str, Any]
+
+NODE = "local"
+_KEPT_EVENTS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds between attempts to start a container or pull an image: doubled each time, up to `longest`."""
+
+    first: float = 10
+    longest: float = 300
+
+    def after(self, attempts: int) -> float:
+        """How long to wait after this many attempts."""
+        return float(min(self.longest, self.first * 2 ** min(max(attempts - 1, 0), 30)))
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The node as its pods see it."""
+
+    registry: Registry
+    images: ImageTable
+    directory: Path
+    tokens: Tokens
+    url: Callable[[], str]
+    """The API's address; known once the server listens."""
+    backoff: Backoff = Backoff()
+    instance: str = field(default_factory=lambda: uuid4().hex)
+    events: "Events" = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Events are written through the registry."""
+        object.__setattr__(self, "events", Events(self.registry))
+
+    @property
+    def launchers(self) -> Path:
+        """The directory that goes first in every PATH."""
+        return self.directory / "bin"
+
+    def now(self) -> datetime:
+        """The time, by the cluster's clock."""
+        return self.registry.clock()
+
+    def current(self, pod: Object) -> Object:
+        """The pod as it is now; as it was when it is gone."""
+        metadata = pod["metadata"]
+        stored = self.registry.store.get(PODS, metadata["namespace"], metadata["name"])
+        return stored.object if stored else pod
+
+    def pod_directory(self, pod: Object) -> Path:
+        """Where a pod's files are."""
+        return self.directory / "pods" / str(pod["metadata"]["uid"])
+
+    def write_kubeconfig(self, path: Path, namespace: str, token: str) -> None:
+        """A kubeconfig that points a container at this cluster."""
+        write_kubeconfig(path, {"local": url_with_token(self.url(), token)}, token, namespace)
+
+    def remove_pod_directory(self, pod: Object) -> None:
+        """Delete a pod's files."""
+        shutil.rmtree(self.pod_directory(pod), ignore_errors=True)
+
+
+class Events:
+    """Records what happens to pods, as the scheduler and the kubelet do; only the latest are kept."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._recent: OrderedDict[tuple[str, str, str], Target] = OrderedDict()
+        self._numbers = itertools.count(1)
+
+    def record(self, pod: Object, reason: str, message: str, *, warning: bool = False, field: str = "") -> None:
+        """Tell that something happened to a pod; told again, the event's count grows."""
+        metadata = pod["metadata"]
+        key = (metadata["uid"], reason, message)
+        now = timestamp(self._registry.clock())
+        known = self._recent.get(key)
+        try:
+            if known is not None:
+                seen = self._registry.get(known).object
+                self._registry.update(known, {**seen, "count": seen["count"] + 1, "lastTimestamp": now})
+                return
+            event = _event(pod, reason, message, now, warning=warning)
+            if field:
+                event["involvedObject"]["fieldPath"] = field
+            name = f"{metadata['name'][:200]}.{next(self._numbers):x}{metadata['uid'][:8]}"
+            target = Target(EVENTS, metadata["namespace"], name)
+            self._registry.create(target, {**event, "metadata": {"name": name}})
+        except ApiError:
+            return  # the namespace is going away, or somebody deleted the event: nobody will miss it
+        self._recent[key] = target
+        if len(self._recent) > _KEPT_EVENTS:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, target = self._recent.popitem(last=False)
+        try:
+            self._registry.delete(target, DeleteOptions())
+        except ApiError:
+            return  # already gone with its namespace
+
+
+def _event(pod: Object, reason: str, message: str, now: str, *, warning: bool) -> Object:
+    metadata = pod["metadata"]
+    component = "default-scheduler" if reason in ("Scheduled", "FailedScheduling") else "kubelet"
+    source = {"component": component}
+    if component == "kubelet":
+        source["host"] = NODE
+    return {
+        "type": "Warning" if warning else "Normal",
+        "reason": reason,
+        "message": message,
+        "source": source,
+        "reportingComponent": component,
+        "reportingInstance": source.get("host", ""),
+        "involvedObject": {
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "count": 1,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "eventTime": None,
+    }

@@ -1,0 +1,166 @@
+"""Follows the pods of the cluster and has a worker run each: scheduler and kubelet of the only node.
+
+`pod` is next.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from kubeprobe.localcluster.cluster import LogOptions
+from kubeprobe.localcluster.errors import bad_request
+from kubeprobe.localcluster.images import write_launchers
+from kubeprobe.localcluster.kubelet import reaper
+from kubeprobe.localcluster.kubelet.host import NODE, Host
+from kubeprobe.localcluster.kubelet.logs import ContainerLog
+from kubeprobe.localcluster.kubelet.pod import PodWorker
+from kubeprobe.localcluster.kubelet.process import MARK
+from kubeprobe.localcluster.kubelet.scheduling import unschedulable_message
+from kubeprobe.localcluster.kubelet.statuses import with_transition_times
+from kubeprobe.localcluster.registry import Target, timestamp
+from kubeprobe.localcluster.resources import NODES, PODS
+from kubeprobe.localcluster.store import Change
+
+Object = dict[str, Any]
+
+
+class Kubelet:
+    """Runs the pods of one cluster as processes."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reaper: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Make the directories, and start the reaper that ends all containers if this process is killed."""
+        write_launchers(self._host.launchers)
+        self._reaper = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(reaper.__file__)), self._mark],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    async def stop(self) -> None:
+        """Kill all containers and wait until they are gone."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._reaper is not None:
+            assert self._reaper.stdin is not None
+            self._reaper.stdin.close()
+            await asyncio.to_thread(self._reaper.wait)
+
+    @property
+    def _mark(self) -> str:
+        return f"{MARK}={self._host.instance}/"
+
+    def on_change(self, change: Change) -> None:
+        """Start, end or forget a pod. Acts after the request that changed it has been answered."""
+        loop = asyncio.get_running_loop()
+        pod = change.stored.object
+        if change.type == "ADDED":
+            loop.call_soon(self._schedule, pod)
+        elif change.type == "DELETED":
+            loop.call_soon(self._end, pod, 0)
+        elif "deletionTimestamp" in pod["metadata"]:
+            grace = pod["metadata"].get("deletionGracePeriodSeconds", 0)
+            before = change.previous.object["metadata"] if change.previous else {}
+            if before.get("deletionGracePeriodSeconds") != grace:
+                loop.call_soon(self._end, pod, grace)
+
+    def read_log(self, pod: Object, options: LogOptions) -> AsyncIterator[bytes]:
+        """The log of one of the pod's containers."""
+        return self._log(pod, options).read(options)
+
+    def _schedule(self, pod: Object) -> None:
+        metadata = pod["metadata"]
+        target = Target(PODS, metadata["namespace"], metadata["name"])
+        current = self._host.registry.store.get(PODS, target.namespace, target.name)
+        node = self._host.registry.store.get(NODES, "", NODE)
+        if current is None or current.object["metadata"]["uid"] != metadata["uid"] or node is None:
+            return
+        now = timestamp(self._host.now())
+        status = current.object["status"]
+        if message := unschedulable_message(pod, node.object):
+            condition = {"type": "PodScheduled", "status": "False", "lastProbeTime": None}
+            condition |= {"reason": "Unschedulable", "message": message}
+            status = {**status, "conditions": with_transition_times([condition], (), now)}
+            self._host.registry.set_status(target, metadata["uid"], status)
+            self._host.events.record(pod, "FailedScheduling", message, warning=True)
+            return
+        condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
+        bound = {
+            **current.object,
+            "spec": {**current.object["spec"], "nodeName": NODE},
+            "status": {**status, "conditions": with_transition_times([condition], (), now)},
+        }
+        stored = self._host.registry.store.put(PODS, bound)
+        told = f"Successfully assigned {target.namespace}/{target.name} to {NODE}"
+        self._host.events.record(stored.object, "Scheduled", told)
+        self._start_worker(stored.object)
+
+    def _start_worker(self, pod: Object) -> None:
+        worker = self._workers[pod["metadata"]["uid"]] = PodWorker(self._host, pod)
+        self._spawn(self._run(worker, pod))
+
+    async def _run(self, worker: PodWorker, pod: Object) -> None:
+        metadata = pod["metadata"]
+        await worker.run()
+        current = self._host.current(pod)["metadata"]
+        if current["uid"] == metadata["uid"] and "deletionTimestamp" in current:
+            target = Target(PODS, metadata["namespace"], metadata["name"])
+            self._host.registry.finish_deletion(target, metadata["uid"])
+
+    def _end(self, pod: Object, grace_seconds: float) -> None:
+        """End a pod that is being deleted; one that is gone loses its files too."""
+        worker = self._workers.get(pod["metadata"]["uid"])
+        gone = self._host.current(pod) is pod
+        if worker is not None:
+            self._spawn(self._end_worker(worker, pod, grace_seconds, gone=gone))
+
+    async def _end_worker(self, worker: PodWorker, pod: Object, grace_seconds: float, *, gone: bool) -> None:
+        await worker.stop(grace_seconds)
+        if gone:
+            self._workers.pop(pod["metadata"]["uid"], None)
+            self._host.remove_pod_directory(pod)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _log(self, pod: Object, options: LogOptions) -> ContainerLog:
+        """The log that is meant. Raises `ApiError` (400) in the real server's words."""
+        name = pod["metadata"]["name"]
+        specs = pod["spec"]["containers"]
+        if options.container is None and len(specs) > 1:
+            told = " ".join(spec["name"] for spec in specs)
+            raise bad_request(f"a container name must be specified for pod {name}, choose one of: [{told}]")
+        wanted = options.container or specs[0]["name"]
+        worker = self._workers.get(pod["metadata"]["uid"])
+        known = [spec["name"] for spec in (*specs, *(pod["spec"].get("initContainers") or ()))]
+        if wanted not in known:
+            raise bad_request(f"container {wanted} is not valid for pod {name}")
+        container = worker.container(wanted) if worker else None
+        if container is None:
+            return _ended_log()
+        view = container.view()
+        if options.previous:
+            if container.previous_log is None:
+                raise bad_request(f'previous terminated container "{wanted}" in pod "{name}" not found')
+            return container.previous_log
+        if "waiting" in view.state and not view.last_state:
+            why = view.state["waiting"]["reason"]
+            raise bad_request(f'container "{wanted}" in pod "{name}" is waiting to start: {why}')
+        return container.log
+
+
+def _ended_log() -> ContainerLog:
+    log = ContainerLog()
+    log.ended = True
+    return log

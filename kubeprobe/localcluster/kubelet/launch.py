@@ -1,0 +1,61 @@
+"""From a container's declaration to the program that plays it: argv, environment, directory."""
+
+from pathlib import Path
+from typing import Any
+
+from kubeprobe.localcluster.images import HOST_PATH, Image
+from kubeprobe.localcluster.kubelet.environment import expand, path_replacer, resolve_environment
+from kubeprobe.localcluster.kubelet.host import Host
+from kubeprobe.localcluster.kubelet.process import MARK, Program
+from kubeprobe.localcluster.kubelet.volumes import mounted_paths
+
+Object = dict[str, Any]
+
+
+class Launch:
+    """How to start one container, each time it is started."""
+
+    def __init__(self, host: Host, pod: Object, spec: Object) -> None:
+        self._host = host
+        self._pod = pod
+        self._spec = spec
+        self._directory: Path = host.pod_directory(pod) / spec["name"]
+        self.message_file: Path = self._directory / "termination-log"
+        self.volumes: dict[str, Path] = {}
+        self.token = ""
+
+    def program(self, image: Image) -> Program:
+        """The program, with an empty message file. Raises `ConfigError` for what is missing."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self.message_file.write_bytes(b"")
+        paths = mounted_paths(self._spec, self.volumes)
+        real_path = path_replacer({**paths, self._spec["terminationMessagePath"]: str(self.message_file)})
+        pod = self._host.current(self._pod)
+        base = self._base_environment(image)
+        env = resolve_environment(self._host.registry.store, pod, self._spec, base)
+        env = {name: real_path(value) for name, value in env.items()}
+        parts = (*(self._spec.get("command") or image.entrypoint), *(self._spec.get("args") or ()))
+        argv = tuple(real_path(expand(part, env)) for part in parts)
+        return Program(argv, env, self._working_directory(real_path(self._spec.get("workingDir") or ""), image))
+
+    def _base_environment(self, image: Image) -> dict[str, str]:
+        metadata = self._pod["metadata"]
+        kubeconfig = self._directory / "kubeconfig"
+        self._host.write_kubeconfig(kubeconfig, metadata["namespace"], self.token)
+        env = {
+            "PATH": ":".join((str(self._host.launchers), *image.path, HOST_PATH)),
+            "HOME": str(self._directory),
+            "LANG": "C.UTF-8",
+            "HOSTNAME": metadata["name"],
+            "KUBECONFIG": str(kubeconfig),
+            MARK: f"{self._host.instance}/{metadata['uid']}/{self._spec['name']}",
+        }
+        if image.pythonpath:
+            env["PYTHONPATH"] = ":".join(image.pythonpath)
+        return {**env, **image.env}
+
+    def _working_directory(self, wanted: str, image: Image) -> Path:
+        for directory in (Path(wanted), Path(image.working_dir or "")):
+            if directory.is_absolute() and directory.is_dir():
+                return directory
+        return self._directory

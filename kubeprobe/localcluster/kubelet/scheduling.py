@@ -1,0 +1,44 @@
+"""Whether a pod fits the node, and how the scheduler says so when it does not. Pure."""
+
+from typing import Any
+
+from kubeprobe.localcluster.quantities import parse_quantity
+
+Object = dict[str, Any]
+
+
+def unschedulable_message(pod: Object, node: Object) -> str | None:
+    """Why the pod cannot run on the one node there is; None when it can.
+
+    Only the node's size counts: pods that run already take nothing away.
+    """
+    reasons = []
+    if not _labels_match(pod["spec"].get("nodeSelector") or {}, node["metadata"].get("labels") or {}):
+        reasons.append("node(s) didn't match Pod's node affinity/selector")
+    else:
+        allocatable = node["status"]["allocatable"]
+        reasons += [
+            f"Insufficient {resource}"
+            for resource in sorted(requested(pod))
+            if requested(pod)[resource] > parse_quantity(allocatable.get(resource, 0))
+        ]
+    if not reasons:
+        return None
+    told = ", ".join(f"1 {reason}" for reason in reasons)
+    return (
+        f"0/1 nodes are available: {told}. no new claims to deallocate, "
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+
+
+def requested(pod: Object) -> dict[str, Any]:
+    """What the pod's containers request together."""
+    total: dict[str, Any] = {}
+    for container in pod["spec"]["containers"]:
+        for resource, amount in ((container.get("resources") or {}).get("requests") or {}).items():
+            total[resource] = total.get(resource, 0) + parse_quantity(amount)
+    return total
+
+
+def _labels_match(selector: Object, labels: Object) -> bool:
+    return all(labels.get(key) == value for key, value in selector.items())

@@ -1,0 +1,148 @@
+"""What the API tells about a pod: phase, conditions and container statuses, from its containers' states.
+
+Pure: the names, reasons and rules are the kubelet's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """One container as its worker sees it now. `state` is in the API's form."""
+
+    name: str
+    image: str
+    state: Object
+    last_state: Object
+    restarts: int
+    ready: bool
+    container_id: str
+    sidecar: bool = False
+
+    @property
+    def terminated(self) -> Object | None:
+        """How it ended, if it has."""
+        state: Object | None = self.state.get("terminated")
+        return state
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended with exit code 0."""
+        return self.terminated is not None and self.terminated["exitCode"] == 0
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the containers after it may start (as an init container)."""
+        return "running" in self.state or self.succeeded if self.sidecar else self.succeeded
+
+    def status(self) -> Object:
+        """Its containerStatus."""
+        started = "running" in self.state
+        status: Object = {
+            "name": self.name,
+            "state": self.state,
+            "lastState": self.last_state,
+            "ready": self.ready,
+            "restartCount": self.restarts,
+            "image": self.image,
+            "imageID": f"{self.image}@localcluster" if self.container_id else "",
+            "started": started,
+        }
+        if self.container_id:
+            status["containerID"] = self.container_id
+        return status
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod as its worker sees it now."""
+
+    init: Sequence[ContainerView]
+    main: Sequence[ContainerView]
+    restart_policy: str
+    finished: bool
+    """No container will be started any more."""
+
+
+def phase_of(view: PodView) -> str:
+    """Pending, Running, Succeeded or Failed."""
+    if view.finished and not any("running" in one.state for one in (*view.init, *view.main)):
+        return "Succeeded" if all(one.succeeded for one in view.main) else "Failed"
+    if not all(one.initialized for one in view.init):
+        return "Pending"
+    begun = [one for one in view.main if "running" in one.state or one.terminated or one.last_state]
+    return "Running" if begun else "Pending"
+
+
+def pod_status(view: PodView, old: Object, now: str) -> Object:
+    """The pod's new status; `old` gives what stays and when conditions last changed."""
+    phase = phase_of(view)
+    status: Object = {
+        **{key: value for key, value in old.items() if key in _KEPT},
+        "phase": phase,
+        "hostIP": "127.0.0.1",
+        "hostIPs": [{"ip": "127.0.0.1"}],
+        "podIP": "127.0.0.1",
+        "podIPs": [{"ip": "127.0.0.1"}],
+        "startTime": old.get("startTime", now),
+        "containerStatuses": [one.status() for one in view.main],
+    }
+    if view.init:
+        status["initContainerStatuses"] = [one.status() for one in view.init]
+    status["conditions"] = _conditions(view, phase, old, now)
+    return status
+
+
+_KEPT = ("qosClass", "reason", "message", "observedGeneration")
+
+
+def _conditions(view: PodView, phase: str, old: Object, now: str) -> list[Object]:
+    initialized = all(one.initialized for one in view.init)
+    incomplete = [one.name for one in view.init if not one.initialized]
+    unready = [one.name for one in view.main if not one.ready]
+    why: Object = {}
+    if phase == "Succeeded":
+        why = {"reason": "PodCompleted"}
+    elif phase == "Failed":
+        why = {"reason": "PodFailed"}
+    elif unready:
+        told = f"containers with unready status: [{' '.join(unready)}]"
+        why = {"reason": "ContainersNotReady", "message": told}
+    waits: Object = {}
+    if phase == "Succeeded":
+        waits = {"reason": "PodCompleted"}
+    elif incomplete:
+        told = f"containers with incomplete status: [{' '.join(incomplete)}]"
+        waits = {"reason": "ContainersNotInitialized", "message": told}
+    ready = not unready and initialized and phase == "Running"
+    sandbox = phase not in ("Succeeded", "Failed")
+    conditions = [
+        _condition("PodReadyToStartContainers", sandbox, {}),
+        _condition("Initialized", initialized or phase == "Succeeded", waits),
+        _condition("Ready", ready, {} if ready else why),
+        _condition("ContainersReady", ready, {} if ready else why),
+        _condition("PodScheduled", True, {}),
+    ]
+    return with_transition_times(conditions, old.get("conditions") or (), now)
+
+
+def _condition(type_: str, holds: bool, why: Object) -> Object:  # noqa: FBT001 -- it is the condition's value
+    return {"type": type_, "status": "True" if holds else "False", "lastProbeTime": None, **why}
+
+
+def with_transition_times(conditions: Sequence[Object], old: Sequence[Object], now: str) -> list[Object]:
+    """The conditions with the time since when each has its status."""
+    before = {condition["type"]: condition for condition in old}
+    return [
+        {
+            **condition,
+            "lastTransitionTime": before[condition["type"]]["lastTransitionTime"]
+            if before.get(condition["type"], {}).get("status") == condition["status"]
+            else now,
+        }
+        for condition in conditions
+    ]

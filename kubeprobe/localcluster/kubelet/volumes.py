@@ -1,0 +1,76 @@
+"""A pod's volumes as directories of this machine: emptyDir, secret, configMap, downwardAPI.
+
+Other kinds become empty directories; a hostPath is the path itself.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from kubeprobe.localcluster.kubelet.environment import (
+    ConfigError,
+    config_map_data,
+    pod_field,
+    secret_data,
+)
+from kubeprobe.localcluster.store import Store
+
+Object = dict[str, Any]
+
+
+def prepare_volumes(store: Store, pod: Object, directory: Path) -> dict[str, Path]:
+    """Make the directory of each volume. Raises `ConfigError` when what it shows is missing."""
+    return {
+        volume["name"]: _prepare(store, pod, volume, directory / volume["name"])
+        for volume in pod["spec"].get("volumes") or ()
+    }
+
+
+def mounted_paths(container: Object, volumes: dict[str, Path]) -> dict[str, str]:
+    """Where the container's mount paths really are."""
+    paths = {}
+    for mount in container.get("volumeMounts") or ():
+        volume = volumes[mount["name"]]
+        real = volume / mount["subPath"] if mount.get("subPath") else volume
+        if mount.get("subPath") and not real.exists():
+            real.mkdir(parents=True)
+        paths[mount["mountPath"].rstrip("/") or "/"] = str(real)
+    return paths
+
+
+def _prepare(store: Store, pod: Object, volume: Object, directory: Path) -> Path:
+    if "hostPath" in volume:
+        return Path(volume["hostPath"]["path"])
+    files = _files(store, pod, volume)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return directory
+
+
+def _files(store: Store, pod: Object, volume: Object) -> dict[str, bytes]:
+    namespace = pod["metadata"]["namespace"]
+    if "secret" in volume:
+        source = volume["secret"]
+        return _chosen(secret_data(store, namespace, source), source)
+    if "configMap" in volume:
+        source = volume["configMap"]
+        return _chosen(config_map_data(store, namespace, source), source)
+    if "downwardAPI" in volume:
+        items = volume["downwardAPI"].get("items") or ()
+        return {i["path"]: pod_field(pod, i["fieldRef"]["fieldPath"]).encode() for i in items if "fieldRef" in i}
+    if "projected" in volume:
+        parts = [_files(store, pod, part) for part in volume["projected"].get("sources") or ()]
+        return {name: content for part in parts for name, content in part.items()}
+    return {}
+
+
+def _chosen(data: dict[str, bytes], source: Object) -> dict[str, bytes]:
+    items = source.get("items")
+    if not items:
+        return data
+    missing = [item["key"] for item in items if item["key"] not in data]
+    if missing and not source.get("optional"):
+        raise ConfigError(f"references non-existent secret key: {missing[0]}")
+    return {item["path"]: data[item["key"]] for item in items if item["key"] in data}

@@ -1,0 +1,313 @@
+"""What the verbs do to objects: create, read, update, patch and delete, as the real API server does them.
+
+Between `http` (which reads requests) and `store` (which keeps versions). Everything here runs to its end
+without waiting, so no two requests meet half-way.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from kubeprobe.localcluster import errors
+from kubeprobe.localcluster.admission import Admission
+from kubeprobe.localcluster.defaults import with_defaults
+from kubeprobe.localcluster.resources import NAMESPACES, PODS, Resource
+from kubeprobe.localcluster.store import Store, Stored
+from kubeprobe.localcluster.validation import faults_of, update_faults
+
+Object = dict[str, Any]
+Clock = Callable[[], datetime]
+
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_LONGEST_GENERATED_BASE = 58
+_KEPT_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about."""
+
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """How to delete: only this very object, how long its processes may take, what becomes of dependents."""
+
+    uid: str | None = None
+    resource_version: str | None = None
+    grace_seconds: int | None = None
+    propagation: str = "Background"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The object's last state, and whether it is gone already."""
+
+    stored: Stored
+    gone: bool
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as Kubernetes writes it: whole seconds, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Registry:
+    """The objects of one cluster, by the rules of the API."""
+
+    store: Store
+    clock: Clock = utc_now
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Admission reads what is stored."""
+        self.admission = Admission(self.store)
+
+    def get(self, target: Target) -> Stored:
+        """One object. Raises `ApiError` (404)."""
+        stored = self.store.get(target.resource, target.namespace, target.name)
+        if stored is None:
+            raise errors.not_found(target.resource, target.name)
+        return stored
+
+    def create(self, target: Target, body: Object, *, dry_run: bool = False) -> Stored:
+        """Store a new object, named by the client or from its generateName."""
+        resource = target.resource
+        obj = self._decoded(target, body)
+        metadata = obj["metadata"]
+        told_name = metadata.get("name") or metadata.get("generateName") or ""
+        self.admission.before_validation(resource, target.namespace, told_name, obj)
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._generated_name(resource, target.namespace, metadata["generateName"])
+        if resource.status:
+            obj.pop("status", None)
+        obj = with_defaults(resource, obj)
+        self._refuse_faults(resource, obj, faults_of(resource, obj))
+        if self.store.get(resource, target.namespace, obj["metadata"]["name"]):
+            raise errors.already_exists(resource, obj["metadata"]["name"])
+        self.admission.after_validation(resource, target.namespace, obj)
+        return Stored(obj, 0) if dry_run else self.store.put(resource, obj)
+
+    def update(self, target: Target, body: Object, *, dry_run: bool = False) -> Stored:
+        """Replace an object, or its status. Raises `ApiError` (409) when the body is based on an older one."""
+        resource = target.resource
+        current = self.get(target)
+        old = current.object
+        new = self._merged_update(target, old, self._decoded(target, body, old))
+        if new == old:
+            return current
+        if not target.subresource:
+            self._refuse_faults(resource, new, faults_of(resource, new) + update_faults(resource, old, new))
+            if "generation" in old["metadata"] and new.get("spec") != old.get("spec"):
+                new["metadata"]["generation"] = old["metadata"]["generation"] + 1
+        if dry_run:
+            return Stored(new, current.version)
+        if _is_released(new) and not _is_released(old):
+            return self.store.remove(resource, new)
+        return self.store.put(resource, new)
+
+    def patch(self, target: Target, apply: Callable[[Object], Object], *, dry_run: bool = False) -> Stored:
+        """Replace an object by what `apply` makes of it."""
+        return self.update(target, apply(self.get(target).object), dry_run=dry_run)
+
+    def set_status(self, target: Target, uid: str, status: Object) -> Stored | None:
+        """Write what a controller has seen; None when that very object is gone."""
+        current = self.store.get(target.resource, target.namespace, target.name)
+        if current is None or current.object["metadata"]["uid"] != uid:
+            return None
+        if current.object.get("status") == status:
+            return current
+        return self.store.put(target.resource, {**current.object, "status": status})
+
+    def delete(self, target: Target, options: DeleteOptions) -> Deleted:
+        """Delete an object, or mark it as being deleted while finalizers or its processes hold it."""
+        current = self.get(target)
+        _check_preconditions(target.resource, current.object, options)
+        finalizers = _finalizers_for(current.object, options)
+        grace = _grace_seconds(target.resource, current.object, options)
+        held = bool(finalizers) or grace > 0 or _is_held_by_spec(target.resource, current.object)
+        if options.dry_run:
+            return Deleted(current, gone=not held)
+        if not held:
+            return Deleted(self.store.remove(target.resource, current.object), gone=True)
+        return Deleted(self._mark_deleted(target, current, finalizers, grace), gone=False)
+
+    def finish_deletion(self, target: Target, uid: str) -> None:
+        """The processes of an object that is being deleted have ended: remove it unless finalizers hold it."""
+        current = self.store.get(target.resource, target.namespace, target.name)
+        if current is None or current.object["metadata"]["uid"] != uid:
+            return
+        metadata = current.object["metadata"]
+        if metadata.get("finalizers"):
+            self.store.put(
+                target.resource,
+                {**current.object, "metadata": {**metadata, "deletionGracePeriodSeconds": 0}},
+            )
+        else:
+            self.store.remove(target.resource, current.object)
+
+    def _mark_deleted(self, target: Target, current: Stored, finalizers: list[str], grace: int) -> Stored:
+        metadata = current.object["metadata"]
+        sooner = grace < metadata.get("deletionGracePeriodSeconds", grace + 1)
+        if metadata.get("deletionTimestamp") and not sooner and finalizers == metadata.get("finalizers", []):
+            return current
+        marked = {**metadata, "deletionGracePeriodSeconds": grace}
+        marked["deletionTimestamp"] = timestamp(self.clock() + timedelta(seconds=grace))
+        if finalizers:
+            marked["finalizers"] = finalizers
+        obj = {**current.object, "metadata": marked}
+        if target.resource is NAMESPACES:
+            obj["status"] = {**obj["status"], "phase": "Terminating"}
+        return self.store.put(target.resource, obj)
+
+    def _decoded(self, target: Target, body: Object, old: Object | None = None) -> Object:
+        """The body with its identity checked against the path and completed from it."""
+        resource = target.resource
+        if not isinstance(body, dict) or not isinstance(body.get("metadata", {}), dict):
+            raise errors.bad_request("the body of the request is not a Kubernetes object")
+        if body.get("kind", resource.kind) != resource.kind:
+            raise errors.bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+                f"the body's kind is {body['kind']}"
+            )
+        if body.get("apiVersion", resource.api_version) != resource.api_version:
+            raise errors.bad_request(
+                f"the API version in the data ({body['apiVersion']}) does not match "
+                f"the expected API version ({resource.api_version})"
+            )
+        metadata = {key: value for key, value in (body.get("metadata") or {}).items() if value is not None}
+        metadata.pop("managedFields", None)
+        if metadata.get("namespace") not in (None, "", target.namespace):
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        if target.namespace:
+            metadata["namespace"] = target.namespace
+        metadata = _updated_metadata(target, metadata, old) if old else self._created_metadata(target, metadata)
+        rest = {k: v for k, v in body.items() if k not in ("kind", "apiVersion", "metadata") and v is not None}
+        return {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata, **rest}
+
+    def _created_metadata(self, target: Target, metadata: Object) -> Object:
+        if metadata.pop("resourceVersion", ""):
+            raise errors.ApiError(500, "InternalError", "resourceVersion should not be set on objects to be created")
+        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+            metadata.pop(key, None)
+        metadata["uid"] = str(uuid4())
+        metadata["creationTimestamp"] = timestamp(self.clock())
+        if target.resource is PODS or target.resource.group not in _WITHOUT_GENERATION:
+            metadata["generation"] = 1
+        return metadata
+
+    def _generated_name(self, resource: Resource, namespace: str, base: str) -> str:
+        while True:
+            suffix = "".join(random.choices(_NAME_LETTERS, k=5))  # noqa: S311 -- a name, not a secret
+            name = base[:_LONGEST_GENERATED_BASE] + suffix
+            if not self.store.get(resource, namespace, name):
+                return name
+
+    def _merged_update(self, target: Target, old: Object, new: Object) -> Object:
+        """What is stored of an update: the status alone, or all but the status."""
+        if target.subresource == "status":
+            return {**old, "status": new.get("status") or {}}
+        if target.resource.status:
+            new.pop("status", None)
+            if "status" in old:
+                new["status"] = old["status"]
+        if target.resource.kind == "Secret":
+            new = with_defaults(target.resource, new)
+        return new
+
+    def _refuse_faults(self, resource: Resource, obj: Object, faults: list[errors.Cause]) -> None:
+        if faults:
+            raise errors.invalid(resource, obj["metadata"].get("name", ""), faults)
+
+
+_WITHOUT_GENERATION = frozenset({"", "coordination.k8s.io", "rbac.authorization.k8s.io"})
+
+
+def _updated_metadata(target: Target, metadata: Object, old: Object) -> Object:
+    resource, kept = target.resource, old["metadata"]
+    if metadata.get("name") != target.name:
+        raise errors.bad_request(
+            f"the name of the object ({metadata.get('name', '')}) does not match the name on the URL ({target.name})"
+        )
+    if metadata.get("uid", kept["uid"]) != kept["uid"]:
+        why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {kept['uid']}"
+        raise errors.conflict(resource, target.name, why)
+    if metadata.get("resourceVersion", kept["resourceVersion"]) not in ("", kept["resourceVersion"]):
+        raise errors.stale(resource, target.name)
+    metadata = {key: value for key, value in metadata.items() if key not in _KEPT_METADATA}
+    if not metadata.get("finalizers"):
+        metadata.pop("finalizers", None)
+    return {
+        **metadata,
+        **{key: kept[key] for key in _KEPT_METADATA if key in kept},
+        "resourceVersion": kept["resourceVersion"],
+    }
+
+
+def _is_released(obj: Object) -> bool:
+    """Whether nothing holds an object any more that is being deleted."""
+    metadata = obj["metadata"]
+    return (
+        "deletionTimestamp" in metadata
+        and not metadata.get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+        and not (obj["kind"] == "Namespace" and obj["spec"].get("finalizers"))
+    )
+
+
+def _is_held_by_spec(resource: Resource, obj: Object) -> bool:
+    return resource is NAMESPACES and bool(obj["spec"].get("finalizers"))
+
+
+def _check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
+    metadata = obj["metadata"]
+    again = "The object might have been deleted and then recreated"
+    kind = replace(resource, plural=resource.kind)
+    if options.uid is not None and options.uid != metadata["uid"]:
+        why = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). {again}"
+        )
+        raise errors.conflict(kind, metadata["name"], why)
+    version = metadata["resourceVersion"]
+    if options.resource_version is not None and options.resource_version != version:
+        why = (
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
+            f"the ResourceVersion in record ({version}). The object might have been modified"
+        )
+        raise errors.conflict(kind, metadata["name"], why)
+
+
+def _finalizers_for(obj: Object, options: DeleteOptions) -> list[str]:
+    finalizers = list(obj["metadata"].get("finalizers") or ())
+    added = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
+    if added and added not in finalizers:
+        finalizers.append(added)
+    return finalizers
+
+
+def _grace_seconds(resource: Resource, obj: Object, options: DeleteOptions) -> int:
+    """How long the object stays for its processes to end. Only pods have any."""
+    if resource is not PODS or not obj["spec"].get("nodeName"):
+        return 0
+    if (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    wanted = options.grace_seconds
+    if wanted is None:
+        wanted = obj["spec"].get("terminationGracePeriodSeconds", 30)
+    return 1 if wanted < 0 else int(wanted)

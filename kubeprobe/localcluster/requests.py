@@ -1,0 +1,170 @@
+"""What a request asks for: its path, its query and its body, read the way the real API server reads them.
+
+Pure. `http` acts on what is found here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from kubeprobe.localcluster.cluster import LogOptions
+from kubeprobe.localcluster.errors import ApiError, Cause, bad_request, no_such_resource, unsupported_media_type
+from kubeprobe.localcluster.registry import DeleteOptions, Target
+from kubeprobe.localcluster.resources import ResourceTable
+from kubeprobe.localcluster.selectors import Predicate, both, field_selector, label_selector
+
+Object = dict[str, Any]
+Query = Mapping[str, str]
+
+_WATCH_SECONDS = 1800.0
+_JSON_TYPES = ("application/json", "application/yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Which objects of a kind are wanted, and how."""
+
+    selects: Predicate | None = None
+    watch: bool = False
+    resource_version: str = ""
+    timeout_seconds: float = _WATCH_SECONDS
+    bookmarks: bool = False
+    initial_events: bool = False
+    limit: int = 0
+    next_page: str = ""
+
+
+def target_of(path: str, resources: ResourceTable) -> Target:
+    """The object or collection that a path below a cluster names. Raises `ApiError` (404)."""
+    parts = [part for part in path.split("/") if part]
+    if len(parts) >= 3 and parts[0] == "api":
+        group, version, rest = "", parts[1], parts[2:]
+    elif len(parts) >= 4 and parts[0] == "apis":
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        raise no_such_resource()
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    resource = resources.find(group, version, rest[0])
+    if resource is None or len(rest) > 3 or (namespace and not resource.namespaced):
+        raise no_such_resource()
+    name = rest[1] if len(rest) > 1 else ""
+    return Target(resource, namespace, name, rest[2] if len(rest) > 2 else "")
+
+
+def list_options(query: Query, kind: str) -> ListOptions:
+    """The options of a list or watch. Raises `ApiError` (400)."""
+    labels = label_selector(query.get("labelSelector", ""))
+    fields = field_selector(query.get("fieldSelector", ""), kind)
+    seconds = _whole(query, "timeoutSeconds") or 0
+    return ListOptions(
+        selects=both(labels, fields),
+        watch=_flag(query, "watch"),
+        resource_version=query.get("resourceVersion", ""),
+        timeout_seconds=float(seconds) or _WATCH_SECONDS,
+        bookmarks=_flag(query, "allowWatchBookmarks"),
+        initial_events=_flag(query, "sendInitialEvents"),
+        limit=_whole(query, "limit") or 0,
+        next_page=query.get("continue", ""),
+    )
+
+
+def delete_options(query: Query, body: Object) -> DeleteOptions:
+    """The options of a deletion, from its query and its body (which wins)."""
+    preconditions = body.get("preconditions") or {}
+    grace = body.get("gracePeriodSeconds", _whole(query, "gracePeriodSeconds"))
+    propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
+    if body.get("orphanDependents"):
+        propagation = "Orphan"
+    if propagation not in ("Background", "Foreground", "Orphan"):
+        raise bad_request(f"invalid propagationPolicy: {propagation}")
+    return DeleteOptions(
+        uid=preconditions.get("uid"),
+        resource_version=preconditions.get("resourceVersion"),
+        grace_seconds=grace,
+        propagation=propagation,
+        dry_run=is_dry_run(query) or bool(body.get("dryRun")),
+    )
+
+
+def log_options(query: Query, now: datetime) -> LogOptions:
+    """The options of a log request. Raises `ApiError` (400, 422)."""
+    since = query.get("sinceTime")
+    seconds = _whole(query, "sinceSeconds")
+    tail, limit = _whole(query, "tailLines"), _whole(query, "limitBytes")
+    causes = [
+        Cause("FieldValueInvalid", f"Invalid value: {value}: must be greater than {bound}", field)
+        for field, value, bound in (("tailLines", tail, "or equal to 0"), ("limitBytes", limit, "0"))
+        if value is not None and value < (0 if field == "tailLines" else 1)
+    ]
+    if causes:
+        details = {"group": "", "kind": "PodLogOptions", "causes": [cause._asdict() for cause in causes]}
+        faults = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
+        raise ApiError(422, "Invalid", f'PodLogOptions "" is invalid: {faults}', details)
+    return LogOptions(
+        container=query.get("container") or None,
+        follow=_flag(query, "follow"),
+        timestamps=_flag(query, "timestamps"),
+        previous=_flag(query, "previous"),
+        tail_lines=tail,
+        limit_bytes=limit,
+        since=datetime.fromisoformat(since).astimezone(UTC)
+        if since
+        else now - timedelta(seconds=seconds)
+        if seconds
+        else None,
+    )
+
+
+def is_dry_run(query: Query) -> bool:
+    """Whether the request is to be answered without effect. Raises `ApiError` (400) for another value than All."""
+    value = query.get("dryRun", "")
+    if value not in ("", "All"):
+        raise bad_request(f'invalid dry run option: dryRun: Unsupported value: "{value}": supported values: "All"')
+    return bool(value)
+
+
+def decode(raw: bytes, content_type: str) -> Object:
+    """The object in a body. Raises `ApiError` (400, 415)."""
+    if content_type.endswith("/yaml"):
+        return _decode_yaml(raw)
+    if content_type not in ("application/json", "application/octet-stream", ""):
+        raise unsupported_media_type(_JSON_TYPES)
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"the object provided is unrecognized (must be of type json): {error}") from error
+    if not isinstance(value, dict):
+        raise bad_request("the object provided is unrecognized (must be an object)")
+    return value
+
+
+def _decode_yaml(raw: bytes) -> Object:
+    from ruamel.yaml import YAML  # noqa: PLC0415 -- slow to import, and hardly anyone sends YAML
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
+    try:
+        value = YAML(typ="safe", pure=True).load(raw)
+    except YAMLError as error:
+        raise bad_request(f"the object provided is unrecognized (must be of type yaml): {error}") from error
+    if not isinstance(value, dict):
+        raise bad_request("the object provided is unrecognized (must be an object)")
+    return value
+
+
+def _flag(query: Query, name: str) -> bool:
+    return query.get(name, "").lower() in ("1", "true", "t")
+
+
+def _whole(query: Query, name: str) -> int | None:
+    value = query.get(name, "")
+    if not value:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None

@@ -1,0 +1,154 @@
+"""The local cluster as one thing to start and stop: the API server, the plain cluster, and its fleet."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from kubeprobe.localcluster.cluster import Cluster
+from kubeprobe.localcluster.fleet import PREFIX, Fleet
+from kubeprobe.localcluster.http import ApiServer
+from kubeprobe.localcluster.images import Image, ImageTable, built_in_images
+from kubeprobe.localcluster.kubelet.host import NODE, Backoff, Host
+from kubeprobe.localcluster.kubelet.kubelet import Kubelet
+from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, Simulator
+from kubeprobe.localcluster.store import Store
+from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
+
+_SHUTDOWN_SECONDS = 1.0
+_FORGET_EVERY_SECONDS = 10.0
+_SIMULATED_HISTORY = {"history": 100, "history_seconds": 30.0}
+PLAIN_CONTEXT = "local"
+KUBECTL_CONTEXT = "kubectl"
+"""The plain cluster again, by an address that carries the token: kubectl sends none over plain HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a local cluster is set up; the defaults are what `python -m kubeprobe.localcluster` has."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    directory: Path | None = None
+    """Where containers live; a temporary directory by default, removed at the end."""
+    kubeconfig: Path | None = None
+    """Where to write the kubeconfig; `kubeconfig` in the directory by default."""
+    token: str | None = field(default_factory=lambda: secrets.token_urlsafe(24))
+    """What clients must show; None lets everybody in."""
+    namespaces: tuple[str, ...] = ("kubeprobe",)
+    """Namespaces that exist from the start, beside those of every Kubernetes."""
+    images: Sequence[Image] = ()
+    """Added to (and before) the built-in ones."""
+    pythonpath: tuple[str, ...] | None = None
+    """Where the built-in probes and the client library are; looked for beside this package by default."""
+    clusters: int = 0
+    script: Script = DEFAULT_SCRIPT
+    bookmark_seconds: float = 60.0
+    history: int = 1000
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class LocalCluster:
+    """A running local cluster. Use as an async context manager, or call `start` and `stop`."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._temporary = self.settings.directory is None
+        self.directory = self.settings.directory or Path(tempfile.mkdtemp(prefix="localcluster-"))
+        self.kubeconfig = self.settings.kubeconfig or self.directory / "kubeconfig"
+        self.url = ""
+        self._tokens = Tokens(self.settings.token)
+        self._runner: web.ServerRunner | None = None
+        self._fleet: Fleet | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def contexts(self) -> dict[str, str]:
+        """The URL of each cluster by its context's name; the plain one first."""
+        names = self._fleet.names if self._fleet else []
+        return {PLAIN_CONTEXT: self.url, **{name: f"{self.url}{PREFIX}{name}" for name in names}}
+
+    async def start(self) -> None:
+        """Listen, and write the kubeconfig."""
+        plain = Cluster(namespaces=self.settings.namespaces, store=Store(history=self.settings.history))
+        plain.add_node(NODE, memory_bytes=_memory_bytes())
+        self._fleet = Fleet(plain, self.settings.clusters, self._simulated)
+        kubelet = Kubelet(self._host(plain))
+        kubelet.start()
+        plain.runner = kubelet
+        api = ApiServer(self._fleet, self._tokens, bookmark_seconds=self.settings.bookmark_seconds)
+        self._runner = web.ServerRunner(web.Server(api.handle, access_log=None))
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self.settings.host, self.settings.port, shutdown_timeout=_SHUTDOWN_SECONDS, backlog=1024
+        )
+        await site.start()
+        port = self._runner.addresses[0][1]
+        self.url = f"http://{self.settings.host}:{port}"
+        token = self.settings.token
+        kubectl = {KUBECTL_CONTEXT: url_with_token(self.url, token)}
+        write_kubeconfig(self.kubeconfig, self.contexts | kubectl, token)
+        self._housekeeping = asyncio.create_task(self._keep_house())
+
+    async def stop(self) -> None:
+        """End all pods and watches, close the port, remove temporary files."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        for cluster in self._fleet or ():
+            await cluster.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def compact(self) -> None:
+        """Drop the history of all clusters: watches from older versions get 410."""
+        for cluster in self._fleet or ():
+            cluster.store.compact()
+
+    def _host(self, cluster: Cluster) -> Host:
+        images = ImageTable([*built_in_images(self.settings.pythonpath), *self.settings.images])
+        return Host(
+            registry=cluster.registry,
+            images=images,
+            directory=self.directory,
+            tokens=self._tokens,
+            url=lambda: self.url,
+            backoff=self.settings.backoff,
+        )
+
+    def _simulated(self, _name: str) -> Cluster:
+        store = Store(**_SIMULATED_HISTORY)  # type: ignore[arg-type]
+        cluster = Cluster(namespaces=self.settings.namespaces, store=store)
+        cluster.runner = Simulator(cluster.registry, self.settings.script)
+        return cluster
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_EVERY_SECONDS)
+            for cluster in list(self._fleet or ()):
+                cluster.store.forget_old()
+
+
+def _memory_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

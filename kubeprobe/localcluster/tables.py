@@ -1,0 +1,69 @@
+"""Lists as tables: what `kubectl get` asks for instead of objects."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kubeprobe.localcluster.resources import PODS, Resource
+from kubeprobe.localcluster.store import Stored
+
+Object = dict[str, Any]
+
+_NAME = {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}
+_AGE = {"name": "Age", "type": "string", "format": "", "description": "", "priority": 0}
+_POD_COLUMNS = ("Ready", "Status", "Restarts")
+
+
+def wants_table(accept: str) -> bool:
+    """Whether the client would rather have a table."""
+    return "as=Table" in accept
+
+
+def as_table(resource: Resource, items: Sequence[Stored], metadata: Object) -> Object:
+    """The objects as a Table: name and age, and for pods what one looks for first."""
+    extra = _POD_COLUMNS if resource is PODS else ()
+    columns = [_NAME, *({**_AGE, "name": name} for name in extra), _AGE]
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": columns,
+        "rows": [_row(resource, stored.object) for stored in items],
+    }
+
+
+def _row(resource: Resource, obj: Object) -> Object:
+    metadata = obj["metadata"]
+    age = _age(metadata.get("creationTimestamp"))
+    cells = [metadata["name"], *(_pod_cells(obj) if resource is PODS else ()), age]
+    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+    return {"cells": cells, "object": partial}
+
+
+def _pod_cells(pod: Object) -> tuple[str, str, str]:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    ready = sum(1 for status in statuses if status.get("ready"))
+    restarts = sum(status.get("restartCount", 0) for status in statuses)
+    return f"{ready}/{len(pod['spec']['containers'])}", _pod_state(pod, statuses), str(restarts)
+
+
+def _pod_state(pod: Object, statuses: list[Object]) -> str:
+    if "deletionTimestamp" in pod["metadata"]:
+        return "Terminating"
+    status = pod.get("status", {})
+    for container in statuses:
+        for state in ("waiting", "terminated"):
+            reason = container["state"].get(state, {}).get("reason")
+            if reason:
+                return str(reason)
+    return str(status.get("reason") or status.get("phase") or "Unknown")
+
+
+def _age(created: str | None) -> str:
+    if not created:
+        return "<unknown>"
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{max(seconds, 0)}s"

@@ -1,0 +1,113 @@
+"""Watches: the changes of a kind as a stream of lines, from a version on, through one watcher's selector.
+
+Next after `http` for requests with `watch=true`; reads `store`.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import orjson
+
+from kubeprobe.localcluster.errors import ApiError, bad_request
+from kubeprobe.localcluster.registry import Target
+from kubeprobe.localcluster.requests import ListOptions
+from kubeprobe.localcluster.resources import Resource
+from kubeprobe.localcluster.store import Change, Store, Stored, Subscription
+
+Object = dict[str, Any]
+
+_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion as a number. Raises `ApiError` (400)."""
+    if not text.isdigit():
+        raise bad_request(f'invalid resource version "{text}"')
+    return int(text)
+
+
+async def watch_lines(
+    store: Store, target: Target, options: ListOptions, bookmark_seconds: float
+) -> AsyncIterator[list[bytes]]:
+    """The lines of a watch, in groups that are due together, until its time is over or the store closes.
+
+    The first group comes at once (it may be empty), so that the answer's head can be sent.
+    """
+    subscription = store.subscribe(target.resource)
+    try:
+        try:
+            first = _first_lines(store, target, options)
+        except ApiError as error:
+            yield [_line("ERROR", orjson.dumps(error.status()))]
+            return
+        yield first
+        async for lines in _following(store, target, options, subscription, bookmark_seconds):
+            yield lines
+    finally:
+        store.unsubscribe(target.resource, subscription)
+
+
+def _first_lines(store: Store, target: Target, options: ListOptions) -> list[bytes]:
+    """What happened before the watch: the state, or the changes since a version."""
+    if options.resource_version in ("", "0") or options.initial_events:
+        stored = store.items(target.resource, target.namespace)
+        chosen = [s for s in stored if _is_wanted(s.object, target, options)]
+        lines = [_line("ADDED", s.raw) for s in chosen]
+        if options.initial_events and options.bookmarks:
+            lines.append(_bookmark(target.resource, store.version, {_INITIAL_EVENTS_END: "true"}))
+        return lines
+    changes = store.changes_since(target.resource, parse_version(options.resource_version))
+    return list(_lines(changes, target, options))
+
+
+async def _following(
+    store: Store, target: Target, options: ListOptions, subscription: Subscription, bookmark_seconds: float
+) -> AsyncIterator[list[bytes]]:
+    end = time.monotonic() + options.timeout_seconds
+    next_bookmark = time.monotonic() + bookmark_seconds
+    while not subscription.closed and (left := end - time.monotonic()) > 0:
+        wait = min(left, next_bookmark - time.monotonic()) if options.bookmarks else left
+        lines = list(_lines(await subscription.take(wait), target, options))
+        if options.bookmarks and time.monotonic() >= next_bookmark:
+            next_bookmark = time.monotonic() + bookmark_seconds
+            lines.append(_bookmark(target.resource, store.version))
+        if lines:
+            yield lines
+    if options.bookmarks and not subscription.closed:
+        yield [_bookmark(target.resource, store.version)]
+
+
+def _lines(changes: list[Change], target: Target, options: ListOptions) -> Iterator[bytes]:
+    for change in changes:
+        if target.namespace and change.stored.object["metadata"].get("namespace") != target.namespace:
+            continue
+        if type_ := _type_seen(change, target, options):
+            yield _line(type_, change.stored.raw)
+
+
+def _type_seen(change: Change, target: Target, options: ListOptions) -> str | None:
+    """The change as this watcher sees it: an object may enter or leave what its selector selects."""
+    now = change.type != "DELETED" and _is_wanted(change.stored.object, target, options)
+    before = change.previous is not None and _is_wanted(change.previous.object, target, options)
+    if now:
+        return "MODIFIED" if before else "ADDED"
+    return "DELETED" if before else None
+
+
+def _is_wanted(obj: Object, target: Target, options: ListOptions) -> bool:
+    if target.name and obj["metadata"]["name"] != target.name:
+        return False
+    return options.selects is None or options.selects(obj)
+
+
+def _line(type_: str, raw: bytes) -> bytes:
+    return b'{"type":"%s","object":%s}\n' % (type_.encode(), raw)
+
+
+def _bookmark(resource: Resource, version: int, annotations: Object | None = None) -> bytes:
+    metadata: Object = {"resourceVersion": str(version), "creationTimestamp": None}
+    if annotations:
+        metadata["annotations"] = annotations
+    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return _line("BOOKMARK", Stored(obj, version).raw)
