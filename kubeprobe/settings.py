@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     launch_within: timedelta = Field(
         default=timedelta(minutes=10), description="how long a run may wait for a launcher or for room"
     )
+    patience: timedelta = Field(
+        default=timedelta(seconds=60), description="how long a run waits for a cluster that does not take its pod"
+    )
     lease: timedelta = Field(
         default=timedelta(seconds=10), description="how long a collector holds a cluster unrenewed"
     )

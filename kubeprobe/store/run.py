@@ -53,12 +53,12 @@ class Run(SQLModel, table=True):
     """One slot's execution. Cluster, case and binding are kept by name: history outlives what it tells of.
 
     `launch_at`: no launcher takes it earlier (its due time, or the end of a back-off).
-    `wake_at`: when still pending then, its wake is sent again.
+    `wake_at`: when it has no pod by then, its wake is sent again (a claim moves it on; a dead launcher's lapses).
     `expires_at`: without an outcome by then, it is `unknown`.
     """
 
     __table_args__ = (
-        _partial("ix_run_wake", "wake_at", where="state = 'pending'"),
+        _partial("ix_run_wake", "wake_at", where="state IN ('pending', 'launching')"),
         _partial("ix_run_expiry", "expires_at", where="state <> 'done'"),
         _partial("ix_run_open", "cluster", "state", where="state <> 'done'"),
         _partial("ix_run_open_schedule", "schedule_id", where="state <> 'done'"),

@@ -197,8 +197,8 @@ def upgrade() -> None:
             "ix_run_wake",
             ["wake_at"],
             unique=False,
-            postgresql_where=sa.text("state = 'pending'"),
-            sqlite_where=sa.text("state = 'pending'"),
+            postgresql_where=sa.text("state IN ('pending', 'launching')"),
+            sqlite_where=sa.text("state IN ('pending', 'launching')"),
         )
 
     op.create_table(
@@ -348,7 +348,9 @@ def downgrade() -> None:
     op.drop_table("schedule")
     with op.batch_alter_table("run", schema=None) as batch_op:
         batch_op.drop_index(
-            "ix_run_wake", postgresql_where=sa.text("state = 'pending'"), sqlite_where=sa.text("state = 'pending'")
+            "ix_run_wake",
+            postgresql_where=sa.text("state IN ('pending', 'launching')"),
+            sqlite_where=sa.text("state IN ('pending', 'launching')"),
         )
         batch_op.drop_index(
             "ix_run_open_schedule", postgresql_where=sa.text("state <> 'done'"), sqlite_where=sa.text("state <> 'done'")

@@ -1,0 +1,67 @@
+"""Claiming runs for a launcher: who creates a pod, and whether the cluster has room for it.
+
+Next: `launch` creates the pods of what was claimed. Two statements whatever the batch: the cluster's row is locked, so
+that its cap holds across all launchers (promise 5), then the runs are claimed by compare-and-set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, func, update
+from sqlmodel import Session, col, select
+
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Run, RunState
+
+IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The runs that this launcher now answers for."""
+
+    cluster: Cluster
+    runs: list[Run]
+
+
+def lock_cluster(session: Session, name: str) -> Cluster | None:
+    """The cluster's row, locked for this transaction (SQLite locks as a whole)."""
+    return session.exec(select(Cluster).where(Cluster.name == name).with_for_update()).one_or_none()
+
+
+def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datetime, settings: Settings) -> Claim:
+    """Take those of the runs that still wait, as far as the cluster has room; the rest is marked as held.
+
+    A collector that makes room wakes held runs; beat does so too, for wakes get lost.
+    """
+    in_flight = (
+        select(func.count()).select_from(Run).where(Run.cluster == cluster.name, col(Run.state).in_(IN_FLIGHT))
+    ).scalar_subquery()
+    room = case((in_flight < cluster.max_in_flight, cluster.max_in_flight - in_flight), else_=0)
+    waiting = (col(Run.id).in_(run_ids), Run.state == RunState.PENDING, Run.launch_at <= now)
+    chosen = select(Run.id).where(*waiting).order_by(col(Run.due_at), col(Run.id)).limit(room)
+    claimed = session.scalars(
+        update(Run)
+        .where(col(Run.id).in_(chosen.scalar_subquery()), col(Run.state) == RunState.PENDING)
+        .values(state=RunState.LAUNCHING, claimed_at=now, wake_at=now + settings.claim_timeout, held=False)
+        .returning(Run),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if len(claimed) < len(run_ids):
+        _hold(session, waiting, now + settings.resend_after)
+    return Claim(cluster, list(claimed))
+
+
+def _hold(session: Session, waiting: tuple[Any, ...], wake_at: datetime) -> None:
+    session.execute(
+        update(Run).where(*waiting).values(held=True, wake_at=wake_at),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def held_runs(session: Session, clusters: Sequence[str], limit: int) -> Sequence[Run]:
+    """Runs that wait for room on these clusters, oldest first."""
+    held = (Run.state == RunState.PENDING, col(Run.held).is_(other=True), col(Run.cluster).in_(clusters))
+    return session.exec(select(Run).where(*held).order_by(col(Run.due_at)).limit(limit)).all()

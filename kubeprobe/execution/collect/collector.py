@@ -1,0 +1,97 @@
+"""The collector process: one event loop, one watch for each cluster that it holds a lease of."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from kubeprobe.clock import Clock
+from kubeprobe.execution.collect import leases
+from kubeprobe.execution.collect.committer import Committer
+from kubeprobe.execution.collect.watch import ClusterWatch, WatchParts, cancelled
+from kubeprobe.fleet.api import Door
+from kubeprobe.queue import Queue
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Store
+
+log = structlog.get_logger(__name__)
+
+DEADLINES_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class CollectorParts:
+    """What a collector needs, opened by its process."""
+
+    store: Store
+    door: Door
+    queue: Queue
+    settings: Settings
+    installation: str
+    clock: Clock
+
+
+class Collector:
+    """Watches the clusters of its share until cancelled; gives them back in the end."""
+
+    def __init__(self, name: str, parts: CollectorParts) -> None:
+        self.name = name
+        self._parts = parts
+        self._committer = Committer(parts.store, parts.queue, parts.settings, parts.clock)
+        self._shared = WatchParts(
+            parts.store, parts.door, self._committer, parts.settings, parts.installation, parts.clock
+        )
+        self._watches: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Collect until cancelled."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._leave)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self._committer.run())
+            group.create_task(self._watch_deadlines())
+            group.create_task(self._keep_leases())
+
+    async def _keep_leases(self) -> None:
+        """Renew often enough that one renewal may fail without another collector taking over."""
+        while True:
+            try:
+                mine = await asyncio.to_thread(
+                    leases.renew, self._parts.store, self.name, self._parts.settings, self._parts.clock()
+                )
+                await self._follow({cluster.name: cluster for cluster in mine})
+            except SQLAlchemyError as error:
+                log.error("store away; leases not renewed", told=str(error))
+            await asyncio.sleep(self._parts.settings.lease.total_seconds() / 4)
+
+    async def _follow(self, mine: dict[str, Cluster]) -> None:
+        """Watch exactly these clusters; one whose connection changed is watched anew."""
+        for name, (watch, task) in list(self._watches.items()):
+            kept = mine.get(name)
+            if kept is not None and _same_way(kept, watch.cluster):
+                watch.cluster = kept
+                continue
+            del self._watches[name]
+            await cancelled(task)
+        for name in mine.keys() - self._watches.keys():
+            watch = ClusterWatch(mine[name], self._shared)
+            self._watches[name] = (watch, asyncio.create_task(watch.run(), name=f"watch {name}"))
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            await asyncio.sleep(DEADLINES_EVERY_S)
+            now = self._parts.clock()
+            for watch, _ in self._watches.values():
+                watch.check_deadlines(now)
+
+    async def _leave(self) -> None:
+        for _, task in self._watches.values():
+            await cancelled(task)
+        await self._parts.door.close()
+        await asyncio.to_thread(leases.release, self._parts.store, self.name)
+
+
+def _same_way(one: Cluster, other: Cluster) -> bool:
+    return (one.connection_version, one.namespace) == (other.connection_version, other.namespace)

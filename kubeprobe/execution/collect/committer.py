@@ -1,0 +1,109 @@
+"""Committing what all watches of a collector found, in groups: one transaction for many outcomes.
+
+Before it: `watch`. Next: responders are woken, held runs are launched into the room that was made, and only then does
+each watch delete its pods (promise 3).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from kubeprobe.clock import Clock
+from kubeprobe.execution.claim import held_runs
+from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.record import Ending, record
+from kubeprobe.queue import Queue, wakes_for
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Run, Store
+
+log = structlog.get_logger(__name__)
+
+LINGER_S = 0.02
+GROUP = 300
+PAUSE_S = 1.0
+"""Between tries while the store is away."""
+
+
+class Watch(Protocol):
+    """Whoever found an ending and deletes its pod afterwards."""
+
+    cluster: Cluster
+
+    @property
+    def live(self) -> int: ...
+    async def finish(self, finished: "Finished") -> None: ...
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An ending on its way into the store. `seen` is None where there is no pod, `deleted` where it is gone already."""
+
+    watch: Watch
+    ending: Ending
+    seen: Seen | None = None
+    deleted: bool = False
+
+
+class Committer:
+    """Takes endings from many watches and stores them in groups."""
+
+    def __init__(self, store: Store, queue: Queue, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._queue = queue
+        self._settings = settings
+        self._clock = clock
+        self._waiting: asyncio.Queue[Finished] = asyncio.Queue()
+        self._finishing: set[asyncio.Task[None]] = set()
+
+    def submit(self, finished: Finished) -> None:
+        """Have an ending stored; `finished.watch.finish` is called once it is."""
+        self._waiting.put_nowait(finished)
+
+    async def run(self) -> None:
+        """Commit group after group until cancelled."""
+        while True:
+            group = await self._next_group()
+            await self._commit_surely(group)
+            for finished in group:
+                task = asyncio.create_task(finished.watch.finish(finished))
+                self._finishing.add(task)
+                task.add_done_callback(self._finishing.discard)
+
+    async def _next_group(self) -> list[Finished]:
+        """What has ended within a few tens of milliseconds."""
+        group = [await self._waiting.get()]
+        await asyncio.sleep(LINGER_S)
+        while len(group) < GROUP and not self._waiting.empty():
+            group.append(self._waiting.get_nowait())
+        return group
+
+    async def _commit_surely(self, group: Sequence[Finished]) -> None:
+        """A store that is away is tried until it is back: nothing is forgotten, no pod is deleted meanwhile."""
+        full = sorted({f.watch.cluster.name for f in group if _is_busy(f.watch)})
+        while True:
+            try:
+                await asyncio.to_thread(self._commit, [f.ending for f in group], full)
+            except SQLAlchemyError as error:
+                log.error("store away; outcomes wait", outcomes=len(group), told=str(error))
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return
+
+    def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
+        held: Sequence[Run] = ()
+        with self._store.writing() as session:
+            ended = record(session, endings, self._clock())
+            if full:
+                held = held_runs(session, full, limit=2 * len(endings))
+        if ended:
+            self._queue.wake_responder()
+        self._queue.wake_launchers(wakes_for(held, self._settings.batch_size))
+
+
+def _is_busy(watch: Watch) -> bool:
+    """Half of the cap is in flight: runs may be waiting for room. Elsewhere looking would be a wasted statement."""
+    return watch.live >= watch.cluster.max_in_flight // 2

@@ -1,0 +1,65 @@
+"""A pod of ours as the watch saw it last, and what it says about itself."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from kubeprobe.catalog.names import ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
+from kubeprobe.execution.judge import Judgement, Policy, deadline
+from kubeprobe.execution.record import Ending
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One pod; everything needed to judge it comes from the pod, so that no look-up is needed."""
+
+    pod: dict[str, Any]
+    run_id: str
+    attempt: int
+    policy: Policy
+    deadline: datetime
+
+    @classmethod
+    def read(cls, pod: dict[str, Any]) -> "Seen | None":
+        """None where the pod carries no run (made by hand with our labels)."""
+        metadata = pod["metadata"]
+        labels = metadata.get("labels") or {}
+        try:
+            policy = _policy(metadata["annotations"][ANNOTATION_POLICY])
+            return cls(pod, labels[LABEL_RUN], int(labels[LABEL_ATTEMPT]), policy, deadline(pod, policy))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return str(self.pod["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """The pod's UID: the only thing that says which pod it is."""
+        return str(self.pod["metadata"]["uid"])
+
+    def ending(self, judgement: Judgement) -> Ending:
+        """What is recorded of this pod."""
+        return Ending(
+            run_id=self.run_id,
+            judgement=judgement,
+            attempt=self.attempt,
+            retries=self.policy.retries,
+            pod=self.name,
+            pod_uid=self.uid,
+            created_at=datetime.fromisoformat(self.pod["metadata"]["creationTimestamp"]),
+        )
+
+
+def _policy(text: str) -> Policy:
+    told = orjson.loads(text)
+    return Policy(
+        verdict_from=told["verdictFrom"],
+        start=timedelta(seconds=told["startS"]),
+        run=timedelta(seconds=told["runS"]),
+        retries=int(told["retries"]),
+    )

@@ -1,0 +1,193 @@
+"""Following the pods of one cluster: list, watch, and list again when the watch lost its place (failure modes 8, 9).
+
+Next: what has ended goes to the `committer`, which calls back to have the pod deleted.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+from kubeprobe.catalog.names import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY
+from kubeprobe.clock import Clock
+from kubeprobe.execution.collect.committer import Committer, Finished
+from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.judge import Judgement, judge
+from kubeprobe.execution.logs import keep_tail
+from kubeprobe.execution.record import Ending
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 0.5
+LAST_PAUSE_S = 15.0
+DELETES_AT_A_TIME = 8
+LOOKUP = 500
+
+
+@dataclass(frozen=True)
+class WatchParts:
+    """What a watch shares with those of other clusters."""
+
+    store: Store
+    door: Door
+    committer: Committer
+    settings: Settings
+    installation: str
+    clock: Clock
+
+
+class ClusterWatch:
+    """Sees every pod of this installation in one cluster until its probe has ended and its outcome is stored."""
+
+    def __init__(self, cluster: Cluster, parts: WatchParts) -> None:
+        self.cluster = cluster
+        self._parts = parts
+        self._live: dict[str, Seen] = {}
+        self._finishing: set[str] = set()
+        self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
+        self._selector = f"{LABEL_INSTALLATION}={parts.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
+
+    @property
+    def live(self) -> int:
+        """Pods whose probe has not ended."""
+        return len(self._live)
+
+    async def run(self) -> None:
+        """Follow the cluster until cancelled. A cluster that does not answer is asked again, ever more rarely."""
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                api = await self._parts.door.to(self.cluster)
+                version = await self._list(api)
+                pause = FIRST_PAUSE_S
+                while True:
+                    version = await self._follow(api, version)
+            except ClusterError as error:
+                if error.cause is Cause.GONE:
+                    continue
+                log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, told=error.message)
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("watch cannot reach the store", cluster=self.cluster.name, told=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE_S)
+
+    def check_deadlines(self, now: datetime) -> None:
+        """Judge again the pods whose time is up although nothing was heard of them."""
+        for seen in [s for s in self._live.values() if s.deadline <= now]:
+            self._see(seen.pod)
+
+    async def finish(self, finished: Finished) -> None:
+        """The outcome is committed: keep the log of what did not pass, then delete the pod (promise 3)."""
+        seen, name = finished.seen, self.cluster.name
+        if seen is None or finished.deleted:
+            return
+        try:
+            async with self._deleting:
+                api = await self._parts.door.to(self.cluster)
+                if finished.ending.judgement.verdict is not Verdict.PASS:
+                    await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
+                await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
+        except ClusterError as error:
+            # The next list finds it: done in the store, still in the cluster.
+            log.warning("pod not deleted", cluster=name, pod=seen.name, told=error.message)
+            self._finishing.discard(seen.uid)
+
+    async def _follow(self, api: ClusterApi, version: str) -> str:
+        """One watch until the server ends it; gives the version to go on from."""
+        async for kind, pod in api.watch_pods(self.cluster.namespace, self._selector, version):
+            version = pod["metadata"]["resourceVersion"]
+            if kind == "DELETED":
+                self._gone(pod)
+            elif kind != "BOOKMARK":
+                self._see(pod)
+        return version
+
+    async def _list(self, api: ClusterApi) -> str:
+        """Everything anew: what is there, what is gone, and what nobody needs any more.
+
+        The store is read first: a run that had its pod before the list is made must be in the list.
+        """
+        expected = await asyncio.to_thread(self._runs_with_pods)
+        pods, version = await api.list_pods(self.cluster.namespace, self._selector)
+        present = {pod["metadata"]["uid"] for pod in pods}
+        vanished = [s for uid, s in self._live.items() if uid not in present]
+        for seen in vanished:
+            self._gone(seen.pod)
+        accounted = present | self._finishing | {s.uid for s in vanished}
+        self._finishing &= present
+        ended = await asyncio.to_thread(self._ended_among, pods)
+        for pod in pods:
+            self._see(pod, ended)
+        told = "The pod was gone when KubeProbe came to look, and not deleted by it."
+        for run_id, attempt, uid in expected:
+            if uid not in accounted:
+                ending = Ending(run_id, Judgement(Verdict.UNKNOWN, Reason.POD_DELETED, told), attempt)
+                self._parts.committer.submit(Finished(self, ending))
+        return str(version)
+
+    def _see(self, pod: dict[str, Any], ended: Iterable[tuple[str, int]] = ()) -> None:
+        """A pod as it is now."""
+        seen = Seen.read(pod)
+        if seen is None or seen.uid in self._finishing:
+            return
+        judgement = judge(pod, seen.policy, self._parts.clock())
+        if judgement is None and (seen.run_id, seen.attempt) in ended:
+            judgement = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "The run had its outcome before its pod ended.")
+        if judgement is None:
+            self._live[seen.uid] = seen
+            return
+        self._submit(seen, judgement, deleted=False)
+
+    def _gone(self, pod: dict[str, Any]) -> None:
+        """A pod that is no more: most often because we deleted it."""
+        uid = pod["metadata"]["uid"]
+        if uid in self._finishing:
+            self._finishing.discard(uid)
+            return
+        seen = Seen.read(pod)
+        if seen is None:
+            return
+        judgement = judge(pod, seen.policy, self._parts.clock(), deleted=True)
+        assert judgement is not None  # a deleted pod is always judged
+        self._submit(seen, judgement, deleted=True)
+
+    def _submit(self, seen: Seen, judgement: Judgement, *, deleted: bool) -> None:
+        self._live.pop(seen.uid, None)
+        if not deleted:
+            self._finishing.add(seen.uid)
+        self._parts.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))
+
+    def _runs_with_pods(self) -> list[tuple[str, int, str | None]]:
+        with self._parts.store.reading() as session:
+            running = select(Run.id, Run.attempt, Run.pod_uid).where(
+                Run.cluster == self.cluster.name, Run.state == RunState.RUNNING
+            )
+            return [(row[0], row[1], row[2]) for row in session.exec(running)]
+
+    def _ended_among(self, pods: list[dict[str, Any]]) -> set[tuple[str, int]]:
+        """(run, attempt) of those pods that no open run answers for any more: leftovers."""
+        found = {(s.run_id, s.attempt) for s in map(Seen.read, pods) if s is not None}
+        ids = sorted({run_id for run_id, _ in found})
+        still_open: set[tuple[str, int]] = set()
+        with self._parts.store.reading() as session:
+            for part in (ids[i : i + LOOKUP] for i in range(0, len(ids), LOOKUP)):
+                runs = select(Run.id, Run.attempt).where(col(Run.id).in_(part), Run.state != RunState.DONE)
+                still_open |= {(row[0], row[1]) for row in session.exec(runs)}
+        return found - still_open
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancel a task and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,227 @@
+"""The judgement: what a pod's state means for its run. Pure functions; next stage: `record`.
+
+`judge` is asked again at every watch event and when `deadline` has passed; it answers None while the run goes on.
+Two rules decide everything (promise 6): a verdict is what the probe container's exit code and report agree on,
+and whatever keeps us from knowing is `unknown`, with the reason. Other containers (sidecars) have no say.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from kubeprobe.execution.report import Report, Unreadable, read_report
+from kubeprobe.execution.trouble import disruption, start_trouble, waiting_to_start
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Reason, Verdict
+
+Pod = dict[str, Any]
+PROBE_CONTAINER = "probe"
+RETRIED = frozenset({Reason.EVICTED, Reason.PREEMPTED, Reason.NODE_LOST})
+"""Nobody's probe is to blame and another node may do: tried again, `Policy.retries` times (failure mode 12)."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run's pod is to be judged; carried by the pod itself (annotation `kubeprobe.io/policy`)."""
+
+    verdict_from: str = "report"
+    start: timedelta = timedelta(seconds=60)
+    """From the pod's creation to the start of the probe container."""
+    run: timedelta = timedelta(seconds=90)
+    """From the start of the probe container to its end."""
+    retries: int = 1
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with its reason, and the times that the pod tells."""
+
+    verdict: Verdict
+    reason: Reason
+    message: str = ""
+    exit_code: int | None = None
+    report: dict[str, Any] | None = None
+    node: str | None = None
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+def judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool = False) -> Judgement | None:
+    """What the pod's state means; None while its probe may still end by itself.
+
+    `deleted`: the pod is gone and this is the last that was seen of it.
+    """
+    found = _judge(pod, policy, now, deleted=deleted)
+    return found and _with_times(found, pod)
+
+
+def judge_refusal(error: ClusterError) -> Judgement:
+    """What it means that the cluster did not take the pod."""
+    return Judgement(Verdict.UNKNOWN, REFUSALS[error.cause], error.message)
+
+
+def deadline(pod: Pod, policy: Policy) -> datetime:
+    """When `judge` has to be asked again although nothing was heard of the pod."""
+    started = _probe_time(pod, "startedAt")
+    if started is not None:
+        return started + policy.run
+    return _time(pod["metadata"]["creationTimestamp"]) + policy.start
+
+
+def _judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool) -> Judgement | None:
+    status = pod.get("status") or {}
+    removed = deleted or pod["metadata"].get("deletionTimestamp") is not None
+    if end := _probe_state(pod).get("terminated"):
+        ended = _judge_end(end, policy, disruption(pod))
+        return _killed_from_outside(ended) if removed and ended.verdict is not Verdict.PASS else ended
+    if trouble := disruption(pod):
+        return _unknown(*trouble)
+    if deleted:
+        return _unknown(Reason.POD_DELETED, "The pod was deleted before its probe ended, and not by KubeProbe.")
+    if status.get("phase") in {"Failed", "Succeeded"}:
+        return _judge_failed_pod(status)
+    if removed:
+        return None  # it is being stopped: its end, or its deletion, will tell
+    return _judge_pending(pod, policy, now)
+
+
+def _judge_end(end: dict[str, Any], policy: Policy, trouble: tuple[Reason, str] | None) -> Judgement:
+    """The probe container has ended: weigh its exit code against its report."""
+    code = int(end["exitCode"])
+    report = read_report(end.get("message"))
+    found = _weigh_exit_code(code, report) if policy.verdict_from == "exitCode" else _weigh_report(code, report)
+    if found.verdict is Verdict.PASS or found.reason is Reason.REPORTED_FAILURE:
+        return found
+    if end.get("reason") == "OOMKilled":
+        return replace(
+            found, verdict=Verdict.UNKNOWN, reason=Reason.OOM_KILLED, message="Out of memory: limit reached."
+        )
+    if end.get("reason") in {"StartError", "ContainerCannotRun"}:
+        told = end.get("message", "")
+        return replace(found, verdict=Verdict.UNKNOWN, reason=Reason.CONTAINER_NOT_STARTED, message=told)
+    if trouble:
+        return replace(found, verdict=Verdict.UNKNOWN, reason=trouble[0], message=trouble[1])
+    return found
+
+
+def _weigh_report(code: int, report: Report | Unreadable | None) -> Judgement:
+    """`verdictFrom: report`: report and exit code must agree."""
+    match report:
+        case None:
+            return _unknown(Reason.REPORT_MISSING, f"The probe exited with {code} and left no report.", code)
+        case Unreadable(why, cut=True):
+            told = f"The report fills all of 4,096 bytes and was cut ({why}); the client library shortens honestly."
+            return _unknown(Reason.REPORT_TOO_LONG, told, code)
+        case Unreadable(why):
+            return _unknown(Reason.REPORT_GARBLED, f"The probe exited with {code}; its report is {why}.", code)
+        case Report(unknown=str(why), body=body) if code != 0:
+            return _unknown(Reason.PROBE_GAVE_UP, why, code, body)
+        case Report(ok=True, body=body) if code == 0:
+            return Judgement(Verdict.PASS, Reason.PASSED, "", code, body)
+        case Report(ok=False, unknown=None, errors=errors, body=body) if code == 1:
+            return Judgement(Verdict.FAIL, Reason.REPORTED_FAILURE, "; ".join(errors), code, body)
+        case Report(ok=ok, body=body):
+            told = f"The report says ok: {str(ok).lower()}, yet the exit code is {code}."
+            return _unknown(Reason.REPORT_DISAGREES, told, code, body)
+
+
+def _weigh_exit_code(code: int, report: Report | Unreadable | None) -> Judgement:
+    """`verdictFrom: exitCode`: 0 passes, what the probe itself returned otherwise fails. A signal is no answer."""
+    body = report.body if isinstance(report, Report) else None
+    if code == 0:
+        return Judgement(Verdict.PASS, Reason.PASSED, "", code, body)
+    if code >= 128:  # killed by a signal, or never run (shell convention, kept by the container runtimes)
+        return _unknown(Reason.REPORT_MISSING, f"The probe was killed by signal {code - 128}.", code, body)
+    errors = "; ".join(report.errors) if isinstance(report, Report) else ""
+    return Judgement(Verdict.FAIL, Reason.EXITED_NONZERO, errors or f"The probe exited with {code}.", code, body)
+
+
+def _killed_from_outside(found: Judgement) -> Judgement:
+    if found.reason in RETRIED:
+        return found
+    told = f"The pod was deleted while its probe ran, and not by KubeProbe. {found.message}".strip()
+    return replace(found, verdict=Verdict.UNKNOWN, reason=Reason.POD_DELETED, message=told)
+
+
+def _judge_failed_pod(status: dict[str, Any]) -> Judgement:
+    """The pod has ended as a whole, and nothing is known of the probe container."""
+    if status.get("reason") == "DeadlineExceeded":
+        return _unknown(Reason.RUN_DEADLINE, "Kubernetes ended the pod at its activeDeadlineSeconds.")
+    for init in status.get("initContainerStatuses") or []:
+        ended = (init.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode", 0) != 0:
+            told = f"Init container {init['name']} exited with {ended['exitCode']}. {ended.get('message', '')}"
+            return _unknown(Reason.INIT_FAILED, told.strip())
+    told = status.get("message") or status.get("reason") or f"The pod is {status.get('phase')}."
+    return _unknown(Reason.CONTAINER_NOT_STARTED, f"The probe container never ran: {told}")
+
+
+def _judge_pending(pod: Pod, policy: Policy, now: datetime) -> Judgement | None:
+    """The probe has not ended: find a reason not to wait any longer."""
+    started = _probe_time(pod, "startedAt")
+    if started is not None:
+        if now < started + policy.run:
+            return None
+        return _unknown(Reason.RUN_DEADLINE, f"The probe did not end within {policy.run.total_seconds():g} s.")
+    if trouble := start_trouble(pod):
+        return _unknown(*trouble)
+    if now < deadline(pod, policy):
+        return None
+    reason, told = waiting_to_start(pod)
+    return _unknown(reason, f"Not started within {policy.start.total_seconds():g} s: {told}")
+
+
+def _unknown(reason: Reason, message: str, code: int | None = None, body: dict[str, Any] | None = None) -> Judgement:
+    return Judgement(Verdict.UNKNOWN, reason, message, code, body)
+
+
+def _with_times(found: Judgement, pod: Pod) -> Judgement:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    scheduled = next(
+        (c.get("lastTransitionTime") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "True"), None
+    )
+    return replace(
+        found,
+        node=(pod.get("spec") or {}).get("nodeName"),
+        scheduled_at=_time(scheduled) if scheduled else None,
+        started_at=_probe_time(pod, "startedAt"),
+        finished_at=_probe_time(pod, "finishedAt"),
+    )
+
+
+def _probe_state(pod: Pod) -> dict[str, Any]:
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        if status["name"] == PROBE_CONTAINER:
+            state: dict[str, Any] = status.get("state") or {}
+            return state
+    return {}
+
+
+def _probe_time(pod: Pod, key: str) -> datetime | None:
+    state = _probe_state(pod)
+    told = (state.get("terminated") or state.get("running") or {}).get(key)
+    return _time(told) if told else None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+REFUSALS = {
+    Cause.CLUSTER_UNREACHABLE: Reason.CLUSTER_UNREACHABLE,
+    Cause.UNAUTHORIZED: Reason.CREDENTIALS_REFUSED,
+    Cause.FORBIDDEN: Reason.PERMISSION_MISSING,
+    Cause.ADMISSION_DENIED: Reason.ADMISSION_DENIED,
+    Cause.QUOTA_EXCEEDED: Reason.QUOTA_EXCEEDED,
+    Cause.NAMESPACE_TERMINATING: Reason.NAMESPACE_TERMINATING,
+    Cause.NAMESPACE_MISSING: Reason.NAMESPACE_MISSING,
+    Cause.INVALID: Reason.POD_REFUSED,
+    Cause.ALREADY_EXISTS: Reason.NAME_TAKEN,
+    Cause.CONFLICT: Reason.CLUSTER_ERROR,
+    Cause.NOT_FOUND: Reason.CLUSTER_ERROR,
+    Cause.GONE: Reason.CLUSTER_ERROR,
+    Cause.THROTTLED: Reason.CLUSTER_THROTTLED,
+    Cause.SERVER_ERROR: Reason.CLUSTER_ERROR,
+}
+"""Every cause of the door has its reason; a test keeps it so."""

@@ -1,0 +1,247 @@
+"""Launch: claimed runs become pods. It creates and returns; nothing here waits for a pod (promise 4).
+
+Before it: `trigger` opened the runs and woke a launcher. Next: `collect` sees the pods end.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import case, update
+from sqlmodel import Session, col
+
+from kubeprobe.catalog import Catalog, CatalogCache
+from kubeprobe.catalog.render import RunIdentity, render_pod
+from kubeprobe.clock import Clock
+from kubeprobe.errors import NotFoundError
+from kubeprobe.execution.claim import Claim, claim, lock_cluster
+from kubeprobe.execution.judge import Judgement, judge_refusal
+from kubeprobe.execution.loop import LoopThread
+from kubeprobe.execution.record import Ending, record
+from kubeprobe.fleet import breaker
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.errors import Cause, ClusterError, TemporaryError
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict, update_each
+
+log = structlog.get_logger(__name__)
+
+FIRST_BACKOFF = timedelta(seconds=2)
+LAST_BACKOFF = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """What launching needs, opened once per process."""
+
+    store: Store
+    catalogs: CatalogCache
+    door: Door
+    loop: LoopThread
+    settings: Settings
+    installation: str
+    clock: Clock
+
+    def launch(self, cluster_name: str, run_ids: Sequence[str]) -> bool:
+        """Create the pods of these runs of one cluster. True when outcomes were stored: wake a responder."""
+        with self.store.writing() as session:
+            claimed = self._claim(session, cluster_name, run_ids)
+            catalog = self.catalogs.current(session)
+        if claimed is None:
+            return True
+        if not claimed.runs:
+            return False
+        attempts = self.loop.run(self._create_all(claimed, catalog))
+        with self.store.writing() as session:
+            return _settle(session, claimed.cluster, attempts, self.clock(), self.settings)
+
+    def _claim(self, session: Session, cluster_name: str, run_ids: Sequence[str]) -> Claim | None:
+        """The runs to launch; None where the cluster takes none, and so they got their outcomes at once."""
+        now = self.clock()
+        cluster = lock_cluster(session, cluster_name)
+        if cluster is None:
+            _end_all(session, run_ids, Reason.CLUSTER_REMOVED, f"Cluster {cluster_name} was removed.", now)
+            return None
+        if cluster.cordoned_at is not None:
+            told = f"Cluster {cluster_name} is cordoned: {cluster.cordon_reason or 'no reason given'}."
+            _end_all(session, run_ids, Reason.CORDONED, told, now)
+            return None
+        if cluster.open_until is not None and cluster.open_until > now:
+            _postpone(session, run_ids, cluster.open_until, now + self.settings.patience)
+            return Claim(cluster, [])
+        return claim(session, cluster, run_ids, now, self.settings)
+
+    async def _create_all(self, claimed: Claim, catalog: Catalog) -> "list[Attempt]":
+        api = await self.door.to(claimed.cluster)
+        gate = asyncio.Semaphore(self.settings.launch_concurrency)
+
+        async def one(run: Run) -> Attempt:
+            async with gate:
+                return await self._create(api, claimed.cluster, run, catalog)
+
+        return list(await asyncio.gather(*(one(run) for run in claimed.runs)))
+
+    async def _create(self, api: ClusterApi, cluster: Cluster, run: Run, catalog: Catalog) -> "Attempt":
+        try:
+            pod = render_pod(catalog, _identity(run, cluster, self.installation))
+        except NotFoundError as error:
+            return Attempt(run, gone=str(error))
+        if self.clock() - (run.claimed_at or run.opened_at) > self.settings.claim_timeout / 2:
+            # Somebody may have taken the claim for lost by now: leave the run to its next launcher.
+            return Attempt(run, error=TemporaryError(Cause.CLUSTER_UNREACHABLE, "The launcher was too slow."))
+        try:
+            return Attempt(run, pod=await api.create_pod(cluster.namespace, pod))
+        except ClusterError as error:
+            if error.cause is not Cause.ALREADY_EXISTS:
+                return Attempt(run, error=error)
+        return await self._adopt(api, cluster, run, pod)
+
+    async def _adopt(self, api: ClusterApi, cluster: Cluster, run: Run, pod: dict[str, Any]) -> "Attempt":
+        """A pod of that name is there: ours from an earlier try, or a stranger's (failure modes 3 and 5)."""
+        try:
+            found = await api.get_pod(cluster.namespace, pod["metadata"]["name"])
+        except ClusterError as error:
+            return Attempt(run, error=TemporaryError(Cause.CONFLICT, f"The pod could not be adopted: {error.message}"))
+        mine, theirs = pod["metadata"]["labels"], found["metadata"].get("labels") or {}
+        if any(theirs.get(name) != value for name, value in mine.items()):
+            told = f"Pod {pod['metadata']['name']} exists in namespace {cluster.namespace} and is not of this run."
+            return Attempt(run, error=ClusterError(Cause.ALREADY_EXISTS, told))
+        return Attempt(run, pod=found)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of creating one run's pod: a pod, an error, or a case that is gone."""
+
+    run: Run
+    pod: dict[str, Any] | None = None
+    error: ClusterError | None = None
+    gone: str | None = None
+
+
+def _identity(run: Run, cluster: Cluster, installation: str) -> RunIdentity:
+    return RunIdentity(
+        run_id=run.id,
+        installation=installation,
+        case=run.case,
+        binding=run.binding,
+        cluster=cluster.name,
+        cluster_labels=cluster.labels,
+        namespace=cluster.namespace,
+        trigger=run.trigger,
+        attempt=run.attempt,
+        parameters=run.parameters or {},
+    )
+
+
+def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: datetime, settings: Settings) -> bool:
+    """Write down what came of a batch. True when runs ended here."""
+    endings = []
+    for attempt in attempts:
+        if attempt.gone is not None:
+            endings.append(_ending(attempt.run, Judgement(Verdict.UNKNOWN, Reason.CASE_REMOVED, attempt.gone)))
+        elif attempt.error is not None and not isinstance(attempt.error, TemporaryError):
+            endings.append(_ending(attempt.run, judge_refusal(attempt.error)))
+    put_off = [a for a in attempts if isinstance(a.error, TemporaryError)]
+    if put_off:
+        _put_off(session, put_off, now, settings)
+    _mark_running(session, [a for a in attempts if a.pod is not None], now, settings)
+    unreachable = [a for a in put_off if a.error and a.error.cause is Cause.CLUSTER_UNREACHABLE]
+    if unreachable:
+        breaker.trip(session, cluster.name, now)
+    elif cluster.failures:
+        breaker.reset(session, cluster.name)
+    return bool(endings and record(session, endings, now))
+
+
+def _ending(run: Run, judgement: Judgement) -> Ending:
+    return Ending(run.id, judgement, attempt=run.attempt)
+
+
+def _mark_running(session: Session, created: list[Attempt], now: datetime, settings: Settings) -> None:
+    if not created:
+        return
+    rows = [
+        {
+            "id": a.run.id,
+            "pod": a.pod["metadata"]["name"],
+            "pod_uid": a.pod["metadata"]["uid"],
+            "expires_at": now + timedelta(seconds=a.pod["spec"]["activeDeadlineSeconds"]) + settings.lost_after,
+        }
+        for a in created
+        if a.pod is not None
+    ]
+    given = update_each(Run, rows)
+    session.execute(
+        update(Run)
+        .where(col(Run.id) == given.c.id, col(Run.state) == RunState.LAUNCHING)
+        .values(
+            state=RunState.RUNNING,
+            created_at=now,
+            pod=given.c.pod,
+            pod_uid=given.c.pod_uid,
+            expires_at=given.c.expires_at,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _put_off(session: Session, attempts: list[Attempt], now: datetime, settings: Settings) -> None:
+    """Back to pending until a back-off has passed; what the cluster said is kept for the outcome."""
+    rows = []
+    for attempt in attempts:
+        assert attempt.error is not None
+        wait = min(FIRST_BACKOFF * 2**attempt.run.wakes, LAST_BACKOFF)
+        if attempt.error.retry_after_s is not None:
+            wait = max(wait, timedelta(seconds=attempt.error.retry_after_s))
+        refusal = judge_refusal(attempt.error)
+        rows.append(
+            {
+                "id": attempt.run.id,
+                "launch_at": now + wait,
+                "setback": refusal.reason,
+                "setback_message": refusal.message,
+            }
+        )
+    given = update_each(Run, rows)
+    session.execute(
+        update(Run)
+        .where(col(Run.id) == given.c.id, col(Run.state) == RunState.LAUNCHING)
+        .values(
+            state=RunState.PENDING,
+            launch_at=given.c.launch_at,
+            wake_at=given.c.launch_at,
+            expires_at=_patience(now + settings.patience),
+            setback=given.c.setback,
+            setback_message=given.c.setback_message,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _patience(until: datetime) -> Any:
+    """The first setback starts the clock: a run does not wait for ever for a cluster that does not take it."""
+    return case((col(Run.setback).is_(None), until), else_=col(Run.expires_at))
+
+
+def _postpone(session: Session, run_ids: Sequence[str], until: datetime, patience: datetime) -> None:
+    """The breaker is open: nobody tries before it closes."""
+    session.execute(
+        update(Run)
+        .where(col(Run.id).in_(run_ids), col(Run.state) == RunState.PENDING)
+        .values(
+            launch_at=until,
+            wake_at=until,
+            expires_at=_patience(patience),
+            setback=Reason.CLUSTER_UNREACHABLE,
+            setback_message="The cluster did not answer lately; it is tried again in a while.",
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _end_all(session: Session, run_ids: Sequence[str], reason: Reason, told: str, now: datetime) -> None:
+    record(session, [Ending(i, Judgement(Verdict.UNKNOWN, reason, told)) for i in run_ids], now)

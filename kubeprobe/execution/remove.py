@@ -1,0 +1,34 @@
+"""Removing pods whose run ended early: replaced by a newer slot, or expired. Their outcome is committed already.
+
+What fails here is left to the cluster's watch, which finds the leftover at its next list.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+from sqlmodel import col, select
+
+from kubeprobe.execution.launch import Launcher
+from kubeprobe.fleet.errors import ClusterError
+from kubeprobe.store import Cluster, Run, RunState
+
+log = structlog.get_logger(__name__)
+
+
+def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -> None:
+    """Delete these runs' pods, each by its UID, if the run is done and its pod is known."""
+    with launcher.store.reading() as session:
+        cluster = session.get(Cluster, cluster_name)
+        done = select(Run).where(col(Run.id).in_(run_ids), Run.state == RunState.DONE, col(Run.pod_uid).is_not(None))
+        runs = session.exec(done).all()
+    if cluster is not None:
+        launcher.loop.run(_delete_all(launcher, cluster, runs))
+
+
+async def _delete_all(launcher: Launcher, cluster: Cluster, runs: Sequence[Run]) -> None:
+    try:
+        api = await launcher.door.to(cluster)
+        for run in runs:
+            await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
+    except ClusterError as error:
+        log.warning("pods not removed", cluster=cluster.name, told=error.message)

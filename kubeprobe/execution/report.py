@@ -1,0 +1,59 @@
+"""Reading what a probe said: the termination message of its container.
+
+Next: `judge` weighs it against the exit code. The form is told in the client library's README; 4,096 bytes is
+the kubelet's limit for one container (Kubernetes documentation, "Determine the Reason for Pod Failure").
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+MAX_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Report:
+    """A readable report. `unknown` is set where the probe says that it could not find out."""
+
+    ok: bool
+    errors: tuple[str, ...] = ()
+    unknown: str | None = None
+    body: dict[str, Any] | None = None
+    """The whole of it, as stored with the outcome."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A message that is no report; `why` says what is wrong with it."""
+
+    why: str
+    cut: bool = False
+    """It fills the limit to the brim, so that the kubelet probably cut it."""
+
+
+def read_report(message: str | None) -> Report | Unreadable | None:
+    """The report in a termination message; None where there is none at all."""
+    if not message or not message.strip():
+        return None
+    try:
+        body = orjson.loads(message)
+    except orjson.JSONDecodeError as error:
+        cut = len(message.encode()) >= MAX_BYTES - 3  # a cut inside a code point leaves up to 3 bytes less
+        return Unreadable(f"not JSON: {error}", cut=cut)
+    if not isinstance(body, dict):
+        return Unreadable(f"expected a JSON object, found {type(body).__name__}")
+    if isinstance(body.get("unknown"), str):
+        return Report(ok=False, unknown=body["unknown"], body=body)
+    return _read_verdict(body)
+
+
+def _read_verdict(body: dict[str, Any]) -> Report | Unreadable:
+    ok, errors = body.get("ok"), body.get("errors") or []
+    if not isinstance(ok, bool):
+        return Unreadable('"ok" must be true or false')
+    if not isinstance(errors, list) or not all(isinstance(e, str) for e in errors):
+        return Unreadable('"errors" must be a list of strings')
+    if ok and errors:
+        return Unreadable('"ok" is true, yet "errors" are given')
+    return Report(ok=ok, errors=tuple(errors), body=body)

@@ -1,0 +1,64 @@
+"""Sweeping: ending what nobody else will, and forgetting what is old. Beat issues these as housekeeping.
+
+A run without an outcome long after its deadlines is `unknown`, with the best reason that is known (promise 6);
+its pod, if one turns up later, is a leftover that the cluster's watch deletes.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from kubeprobe.execution.judge import Judgement
+from kubeprobe.execution.record import Ending, record
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Collector, Outcome, Reason, Run, RunLog, RunState, Store, Verdict
+
+BATCH = 500
+
+
+def expire(store: Store, now: datetime) -> list[Run]:
+    """Give their outcome to runs whose time is up; those that had a pod are returned, to have it removed."""
+    with store.writing() as session:
+        due = session.exec(
+            select(Run, Cluster.open_until, Cluster.name)
+            .join(Cluster, col(Cluster.name) == Run.cluster, isouter=True)
+            .where(Run.state != RunState.DONE, Run.expires_at <= now)
+            .order_by(col(Run.expires_at))
+            .limit(BATCH)
+            .with_for_update(of=Run, skip_locked=True)
+        ).all()
+        endings = [_ending(run, open_until, cluster, now) for run, open_until, cluster in due]
+        ended = set(record(session, endings, now))
+    return [run for run, _, _ in due if run.id in ended and run.pod is not None]
+
+
+def _ending(run: Run, open_until: datetime | None, cluster: str | None, now: datetime) -> Ending:
+    return Ending(run.id, Judgement(Verdict.UNKNOWN, *_why(run, open_until, cluster, now)))
+
+
+def _why(run: Run, open_until: datetime | None, cluster: str | None, now: datetime) -> tuple[Reason, str]:
+    if cluster is None:
+        return Reason.CLUSTER_REMOVED, f"Cluster {run.cluster} was removed."
+    if run.state == RunState.RUNNING:
+        if open_until is not None and open_until > now:
+            return Reason.CLUSTER_UNREACHABLE, "The cluster did not answer until the run's time was up."
+        return Reason.LOST, "Nothing was heard of the pod's end. Is a collector running? See `kubeprobe doctor`."
+    if run.setback is not None:
+        return Reason(run.setback), f"Tried until the run's time was up: {run.setback_message or ''}".strip()
+    waited = "for room below the cluster's cap on pods" if run.held else "for a launcher"
+    return Reason.NOT_LAUNCHED, f"It waited {waited} until its time was up. See `kubeprobe doctor`."
+
+
+def forget(store: Store, now: datetime, settings: Settings) -> int:
+    """Remove runs, outcomes and logs older than `keep_outcomes`, some at a time; gives how many runs."""
+    with store.writing() as session:
+        old = session.exec(
+            select(Outcome.run_id).where(Outcome.stored_at < now - settings.keep_outcomes).limit(BATCH)
+        ).all()
+        tables: list[tuple[Any, Any]] = [(RunLog, RunLog.run_id), (Outcome, Outcome.run_id), (Run, Run.id)]
+        for table, key in tables:
+            session.execute(delete(table).where(col(key).in_(old)))
+        session.execute(delete(Collector).where(col(Collector.seen_at) < now - 100 * settings.lease))
+    return len(old)

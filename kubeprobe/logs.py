@@ -1,0 +1,35 @@
+"""Logs of KubeProbe itself: one line each, for people or as JSON; everything that logs goes through here."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(form: str = "console", level: int = logging.INFO) -> None:
+    """Send structlog and the libraries' logs to standard error, as `console` lines or `json`."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    if form == "json":
+        shared.append(structlog.processors.dict_tracebacks)
+        renderer = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # "Task received", once per task
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)  # "Task succeeded", once per task

@@ -1,0 +1,15 @@
+"""Names that people type: what they probably meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the nearest known name, to follow an error; with none near, the names there are."""
+    names = sorted(known)
+    if close := get_close_matches(name, names, n=1):
+        return f" Did you mean {close[0]!r}?"
+    if not names:
+        return " There are none yet."
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f" Known: {shown}."

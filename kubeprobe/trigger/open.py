@@ -1,0 +1,105 @@
+"""Opening runs: the one place where Run rows are born, under the unique key of their slot (promise 1).
+
+Next: the caller commits, then wakes launchers; `execution.claim` takes the runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, insert
+from ulid import ULID
+
+from kubeprobe.settings import Settings
+from kubeprobe.store import Outcome, Reason, Run, RunState, Trigger, Verdict, insert_ignoring_conflicts
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One intended run. `slot` is its identity: opened twice, it is one run.
+
+    `verdict_reason` is set for a slot that will never run and gets its outcome, `unknown`, at once.
+    """
+
+    slot: str
+    trigger: Trigger
+    case: str
+    cluster: str
+    pool: str
+    due_at: datetime
+    binding: str | None = None
+    schedule_id: int | None = None
+    change_id: str | None = None
+    parameters: dict[str, str] | None = None
+    reason: Reason | None = None
+    message: str = ""
+    missed: int = 0
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run that this call opened and that a launcher is to take."""
+
+    id: str
+    slot: str
+    cluster: str
+    pool: str
+    case: str
+
+
+def open_runs(session: Session, openings: Sequence[Opening], now: datetime, settings: Settings) -> list[OpenedRun]:
+    """Insert the runs whose slot is new; gives those that are to be launched. Two statements at most."""
+    if not openings:
+        return []
+    rows = {o.slot: _row(o, now, settings) for o in openings}
+    born = set(
+        session.scalars(insert_ignoring_conflicts(session, Run, list(rows.values())).returning(col(Run.slot))).all()
+    )
+    ended = [o for o in openings if o.reason is not None and o.slot in born]
+    if ended:
+        session.execute(insert(Outcome).values([_outcome(o, rows[o.slot]["id"], now) for o in ended]))
+    return [
+        OpenedRun(rows[o.slot]["id"], o.slot, o.cluster, o.pool, o.case)
+        for o in openings
+        if o.reason is None and o.slot in born
+    ]
+
+
+def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
+    return {
+        "id": str(ULID.from_datetime(now)).lower(),
+        "slot": opening.slot,
+        "trigger": opening.trigger,
+        "case": opening.case,
+        "cluster": opening.cluster,
+        "binding": opening.binding,
+        "schedule_id": opening.schedule_id,
+        "change_id": opening.change_id,
+        "pool": opening.pool,
+        "parameters": opening.parameters,
+        "state": RunState.PENDING if opening.reason is None else RunState.DONE,
+        "attempt": 1,
+        "wakes": 0,
+        "held": False,
+        "due_at": opening.due_at,
+        "opened_at": now,
+        "launch_at": opening.due_at,
+        "wake_at": now + settings.resend_after,
+        "expires_at": now + settings.launch_within,
+    }
+
+
+def _outcome(opening: Opening, run_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "case": opening.case,
+        "cluster": opening.cluster,
+        "trigger": opening.trigger,
+        "verdict": Verdict.UNKNOWN,
+        "reason": opening.reason,
+        "message": opening.message,
+        "missed": opening.missed,
+        "due_at": opening.due_at,
+        "stored_at": now,
+    }

@@ -1,0 +1,175 @@
+"""Periodic runs: what is due is issued, in batches, whoever asks first.
+
+Beat asks once a tick; any number of beats may, for due rows are claimed with SKIP LOCKED and a slot's key is unique
+(failure mode 26). The cost of a tick follows what is due, not how many schedules there are.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, update
+from sqlmodel import Session, col, select
+
+from kubeprobe.catalog.times import due_between, next_due
+from kubeprobe.settings import Settings
+from kubeprobe.store import (
+    Cluster,
+    Concurrency,
+    Outcome,
+    Reason,
+    Run,
+    RunState,
+    Schedule,
+    Store,
+    Trigger,
+    Verdict,
+    update_each,
+)
+from kubeprobe.trigger.open import OpenedRun, Opening, open_runs
+
+BATCH = 1000
+"""Schedules that one transaction issues; more is due: the next tick follows at once."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick issued, and when the next has something to do."""
+
+    opened: list[OpenedRun] = field(default_factory=list)
+    replaced: list[OpenedRun] = field(default_factory=list)
+    """Earlier runs that ended here; their pods are to be removed."""
+    ended: bool = False
+    """Outcomes were stored, so a responder is to be woken."""
+    next_due: datetime | None = None
+    """When the next slot is due: not later than now where not all that is due was issued. None: no schedules."""
+
+
+def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
+    """Open a run for every schedule that is due, and set each to its next time.
+
+    After an outage a schedule gets one run, for its latest slot; the slots before it are one `Missed` outcome that
+    counts them (failure mode 27). A cordoned cluster's slots pass without a trace: that is what maintenance means.
+    """
+    with store.writing() as session:
+        due = session.exec(
+            select(Schedule, Cluster.cordoned_at)
+            .join(Cluster, col(Cluster.name) == col(Schedule.cluster))
+            .where(col(Schedule.paused_at).is_(None), col(Schedule.next_due) <= now)
+            .order_by(col(Schedule.next_due))
+            .limit(BATCH)
+            .with_for_update(of=Schedule, skip_locked=True)
+        ).all()
+        if not due:
+            return Tick(next_due=session.scalars(_next()).first())
+        served = [schedule for schedule, cordoned_at in due if cordoned_at is None]
+        openings, replaced_ids = _openings(session, served, now)
+        replaced = _replace(session, replaced_ids, now)
+        opened = open_runs(session, openings, now, settings)
+        _advance(session, [schedule for schedule, _ in due], now)
+    ended = bool(replaced) or any(o.reason is not None for o in openings)
+    return Tick(opened, replaced, ended=ended, next_due=now)
+
+
+def _next() -> Select[Any]:
+    return (
+        select(col(Schedule.next_due))
+        .where(col(Schedule.paused_at).is_(None))
+        .order_by(col(Schedule.next_due))
+        .limit(1)
+    )
+
+
+def _openings(session: Session, due: list[Schedule], now: datetime) -> tuple[list[Opening], list[str]]:
+    """The slots of these schedules, and the ids of earlier runs that they take the place of."""
+    still_open = _open_runs_of(session, [s.id for s in due if s.id and s.concurrency != Concurrency.ALLOW])
+    openings: list[Opening] = []
+    replaced: list[str] = []
+    for schedule in due:
+        missed, later = due_between(schedule, schedule.next_due, now)
+        latest = later or schedule.next_due
+        if missed:
+            told = f"{missed} slots passed while nobody could open them."
+            openings.append(_opening(schedule, schedule.next_due, Reason.MISSED, told, missed=missed))
+        earlier = still_open.get(schedule.id or 0, [])
+        if earlier and schedule.concurrency == Concurrency.FORBID:
+            told = f"Run {earlier[0]} of the slot before had not ended (concurrency: forbid)."
+            openings.append(_opening(schedule, latest, Reason.STILL_RUNNING, told))
+            continue
+        replaced += earlier
+        openings.append(_opening(schedule, latest))
+    return openings, replaced
+
+
+def _opening(
+    schedule: Schedule, due_at: datetime, reason: Reason | None = None, message: str = "", missed: int = 0
+) -> Opening:
+    return Opening(
+        slot=f"periodic/{schedule.binding}/{schedule.case}/{schedule.cluster}/{due_at.isoformat()}",
+        trigger=Trigger.PERIODIC,
+        case=schedule.case,
+        cluster=schedule.cluster,
+        pool=schedule.pool,
+        due_at=due_at,
+        binding=schedule.binding,
+        schedule_id=schedule.id,
+        reason=reason,
+        message=message,
+        missed=missed,
+    )
+
+
+def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    if schedule_ids:
+        still_open = select(Run.schedule_id, col(Run.id)).where(
+            col(Run.schedule_id).in_(schedule_ids), col(Run.state) != RunState.DONE
+        )
+        for schedule_id, run_id in session.exec(still_open):
+            found.setdefault(schedule_id or 0, []).append(run_id)
+    return found
+
+
+def _replace(session: Session, run_ids: list[str], now: datetime) -> list[OpenedRun]:
+    """End earlier runs: their outcome first, their pods by a launcher afterwards (promise 3)."""
+    if not run_ids:
+        return []
+    closed = session.execute(
+        update(Run)
+        .where(col(Run.id).in_(run_ids), col(Run.state) != RunState.DONE)
+        .values(state=RunState.DONE)
+        .returning(
+            col(Run.id),
+            col(Run.slot),
+            col(Run.cluster),
+            col(Run.pool),
+            col(Run.case),
+            col(Run.trigger),
+            col(Run.due_at),
+        ),
+        execution_options={"synchronize_session": False},
+    ).all()
+    told = "A newer slot took its place (concurrency: replace)."
+    for run in closed:
+        session.add(
+            Outcome(
+                run_id=run.id,
+                case=run.case,
+                cluster=run.cluster,
+                trigger=run.trigger,
+                verdict=Verdict.UNKNOWN,
+                reason=Reason.REPLACED,
+                message=told,
+                due_at=run.due_at,
+                stored_at=now,
+            )
+        )
+    return [OpenedRun(r.id, r.slot, r.cluster, r.pool, r.case) for r in closed]
+
+
+def _advance(session: Session, schedules: list[Schedule], now: datetime) -> None:
+    given = update_each(Schedule, [{"id": s.id, "next_due": next_due(s, now)} for s in schedules])
+    session.execute(
+        update(Schedule).where(col(Schedule.id) == given.c.id).values(next_due=given.c.next_due),
+        execution_options={"synchronize_session": False},
+    )

@@ -1,0 +1,30 @@
+"""The Celery app that beat, launchers, responders and Flower share: `celery -A workers.app ...`."""
+
+from typing import Any
+
+from celery import Celery, signals
+
+from kubeprobe.logs import configure_logs
+from kubeprobe.queue import celery_config
+from kubeprobe.settings import Settings
+from workers.parts import Parts
+
+app = Celery("kubeprobe", include=["workers.launching", "workers.responding", "workers.housekeeping"])
+# A function, so that the environment is read when the process starts and not when this is imported.
+app.add_defaults(lambda: celery_config(Settings().broker()))
+
+
+@signals.worker_init.connect
+def _open_parts(**_: Any) -> None:
+    """Open store and clusters once, before the first task, in the process that serves it."""
+    app.parts = Parts.open(app, Settings())
+
+
+@signals.worker_shutdown.connect
+def _close_parts(**_: Any) -> None:
+    app.parts.close()
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    configure_logs(Settings().log_format)

@@ -1,0 +1,37 @@
+"""Tasks of launchers: create pods, remove pods, take requests from Python shells."""
+
+from collections.abc import Mapping, Sequence
+
+from kubeprobe.clock import utc_now
+from kubeprobe.execution.remove import remove_pods as remove
+from kubeprobe.queue import REQUEST_QUEUE, Task, wakes_for
+from kubeprobe.trigger import Request, request_runs
+from workers.app import app
+
+
+@app.task(name=Task.LAUNCH)
+def launch(cluster: str, run_ids: Sequence[str]) -> None:
+    """Create the pods of these runs of one cluster."""
+    if app.parts.launcher.launch(cluster, run_ids):
+        app.parts.queue.wake_responder()
+
+
+@app.task(name=Task.REMOVE_PODS)
+def remove_pods(cluster: str, run_ids: Sequence[str]) -> None:
+    """Delete the pods of runs whose outcome was stored before they ended."""
+    remove(app.parts.launcher, cluster, run_ids)
+
+
+@app.task(name=Task.RUN_PROBE, queue=REQUEST_QUEUE, bind=True)
+def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, str] | None = None) -> list[str]:
+    """Run a case on a cluster now: `run_probe.delay("pod-lifecycle", "prod-1")`. Gives the ids of its runs.
+
+    The task's own id is the request's: a message that the broker delivers twice runs once.
+    """
+    parts = app.parts
+    request = Request(case, (cluster,), parameters=parameters, id=self.request.id)  # type: ignore[attr-defined]
+    with parts.store.writing() as session:
+        catalog = parts.catalogs.current(session)
+        opened = request_runs(session, catalog, request, utc_now(), parts.settings)
+    parts.queue.wake_launchers(wakes_for(opened, parts.settings.batch_size))
+    return [run.id for run in opened]

@@ -1,0 +1,50 @@
+"""What the tasks of one worker process share: opened once at its start, handed to every task."""
+
+from dataclasses import dataclass
+
+from celery import Celery
+
+from kubeprobe.catalog import CatalogCache
+from kubeprobe.clock import utc_now
+from kubeprobe.execution.launch import Launcher
+from kubeprobe.execution.loop import LoopThread
+from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.queue import Queue
+from kubeprobe.settings import Settings
+from kubeprobe.store import Store, open_store
+from kubeprobe.store.migrate import check_schema, installation_id
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The open parts of a worker process."""
+
+    settings: Settings
+    store: Store
+    queue: Queue
+    catalogs: CatalogCache
+    launcher: Launcher
+
+    @classmethod
+    def open(cls, app: Celery, settings: Settings) -> "Parts":
+        """Open everything; refuses a store of another version."""
+        store = open_store(settings.database())
+        check_schema(store)
+        catalogs = CatalogCache()
+        launcher = Launcher(
+            store=store,
+            catalogs=catalogs,
+            door=Door(Cipher.from_settings(settings)),
+            loop=LoopThread(),
+            settings=settings,
+            installation=installation_id(store),
+            clock=utc_now,
+        )
+        return cls(settings, store, Queue(app), catalogs, launcher)
+
+    def close(self) -> None:
+        """Close connections to clusters and store."""
+        self.launcher.loop.run(self.launcher.door.close())
+        self.launcher.loop.close()
+        self.store.close()
