@@ -1,0 +1,106 @@
+"""The probes on the local cluster: seen to pass, and to fail for the right reason."""
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from probes._access import find_access
+from probes._api import Api
+from tests.probes.clusters import NAMESPACE, ProbedCluster
+from tests.probes.conftest import CLIENT, REPOSITORY
+from tests.probes.made import ending_in, tls_server
+
+pytestmark = pytest.mark.local
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ProbedCluster]:
+    env = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{CLIENT}"}
+    command = [sys.executable, "-m", "kubeprobe.localcluster"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline().split()
+        assert "kubeconfig" in said, said
+        access = find_access({"KUBECONFIG": said[said.index("kubeconfig") + 1]})
+        with Api(access) as api:
+            for account in ("kubeprobe-pod-lifecycle", "kubeprobe-certificate-expiry"):
+                create = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
+                api.create(create, {"metadata": {"name": account}})
+            yield ProbedCluster(api)
+        process.terminate()
+
+
+def tls_secret(name: str, pem: bytes, key: bytes) -> dict:
+    data = {"tls.crt": base64.b64encode(pem).decode(), "tls.key": base64.b64encode(key).decode()}
+    return {"metadata": {"name": name}, "type": "kubernetes.io/tls", "data": data}
+
+
+def test_pod_lifecycle_passes_and_leaves_nothing(cluster: ProbedCluster) -> None:
+    ended = cluster.run("pod_lifecycle")
+    assert (ended.code, ended.report["ok"]) == (0, True), ended
+    assert ended.steps == dict.fromkeys(["create", "ready", "logs", "delete", "gone"], True)
+    assert cluster.pods_of(ended.run) == []
+
+
+def test_pod_lifecycle_names_the_image_that_is_missing(cluster: ProbedCluster) -> None:
+    ended = cluster.run("pod_lifecycle", IMAGE="docker.io/nobody/nothing:1", READY_TIMEOUT="2")
+    assert ended.code == 1
+    assert ended.errors[0].startswith("ready: pod not ready after 2 s: ")
+    assert "ErrImagePull" in ended.errors[0] or "ImagePullBackOff" in ended.errors[0]
+    assert "docker.io/nobody/nothing:1" in " ".join(ended.errors)
+    cluster.wait_until_nothing_is_left_of(ended.run)
+
+
+def test_pod_lifecycle_in_a_namespace_that_is_not_there_says_so(cluster: ProbedCluster) -> None:
+    ended = cluster.run("pod_lifecycle", TARGET_NAMESPACE="nowhere")
+    assert ended.code == 1
+    assert "404" in ended.errors[0]
+    assert '"nowhere" not found' in ended.errors[0]
+
+
+def test_pod_lifecycle_does_not_guess_what_a_parameter_means(cluster: ProbedCluster) -> None:
+    ended = cluster.run("pod_lifecycle", READY_TIMEOUT="half a minute")
+    assert ended.code == 2
+    assert ended.report["unknown"].startswith("parameter READY_TIMEOUT='half a minute': expected a number")
+
+
+def test_certificate_expiry_passes_and_says_that_plain_http_has_no_certificate(cluster: ProbedCluster) -> None:
+    remove = cluster.apply(NAMESPACE, "secrets", tls_secret("good", *ending_in(300)))
+    ended = cluster.run("certificate_expiry")
+    remove()
+    assert (ended.code, ended.report["ok"]) == (0, True), ended
+    assert "skipped, it speaks plain http" in ended.log
+    metrics = ended.report["metrics"]
+    assert metrics["endpoints_skipped"] == 1
+    assert metrics["certificates_checked"] == metrics["secrets_checked"] == 1
+    assert 299 < metrics["days_to_first_expiry"] < 301
+
+
+def test_certificate_expiry_names_each_culprit_the_most_urgent_first(cluster: ProbedCluster, tmp_path: Path) -> None:
+    secrets = [
+        tls_secret("soon", *ending_in(12, "shop", ("shop.example.com",))),
+        tls_secret("expired", *ending_in(-2, "old")),
+        tls_secret("good", *ending_in(300)),
+        tls_secret("garbage", b"no certificate", b"no key"),
+    ]
+    removers = [cluster.apply("default", "secrets", secret) for secret in secrets]
+    with tls_server(tmp_path, *ending_in(5, "server")) as port:
+        ended = cluster.run("certificate_expiry", ENDPOINTS=f"127.0.0.1:{port}, 127.0.0.1:1")
+    for remove in removers:
+        remove()
+    assert ended.code == 1
+    assert [error.split(": ")[0] for error in ended.errors] == [
+        "secret default/expired",
+        "endpoint 127.0.0.1:1",
+        "secret default/garbage",
+        f"endpoint 127.0.0.1:{port}",
+        "secret default/soon",
+    ]
+    assert "CN=shop (SAN shop.example.com) expires on" in ended.errors[-1]
+    assert "12.0 days left" in ended.errors[-1]
+    assert -2.1 < ended.report["metrics"]["days_to_first_expiry"] < -1.9
