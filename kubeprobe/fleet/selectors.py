@@ -157,7 +157,7 @@ class _Parser:
                 return Requirement(key, Operator.IN, self._values())
             case "notin":
                 return Requirement(key, Operator.NOT_IN, self._values())
-            case "":
+            case "" if self._text[start : start + 1] in {"", ","}:
                 return Requirement(key, Operator.EXISTS)
             case _:
                 raise self._expected("=, ==, !=, in, notin, a comma, or the end", start)

@@ -1,0 +1,171 @@
+"""Checking a cluster before it is relied on: what would keep probes from running there, and what to do about it.
+
+Every question is asked by itself, so that one answer doesn't hide the others; only a cluster that does not
+answer at all ends the check at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from kubeprobe.clock import Clock, utc_now
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.check_pod import ImageTrial, try_image
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.transport import Request
+
+ALLOWED_SKEW = timedelta(seconds=5)
+NEEDED = (
+    ("create", "pods", ""),
+    ("get", "pods", ""),
+    ("list", "pods", ""),
+    ("watch", "pods", ""),
+    ("delete", "pods", ""),
+    ("get", "pods", "log"),
+)
+"""Verb, resource, subresource: all that KubeProbe itself does in a cluster."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question about a cluster."""
+
+    check: str
+    ok: bool
+    found: str
+    """What is so: a version, a measure, or the problem."""
+    remedy: str = ""
+    """What to do, where it is not ok."""
+
+
+async def check_cluster(
+    api: ClusterApi, namespace: str, trial: ImageTrial | None = None, clock: Clock = utc_now
+) -> list[Finding]:
+    """Ask everything; `trial` says which image to start, None: none is started."""
+    reachable, *about = await _reach(api, clock)
+    if not reachable.ok:
+        return [reachable]
+    checks: list[Callable[[], Awaitable[Finding]]] = [
+        lambda: _check_namespace(api, namespace),
+        lambda: _check_permissions(api, namespace),
+    ]
+    if trial is not None:
+        checks.append(lambda: _check_image(api, namespace, trial))
+    return [reachable, *about, *await asyncio.gather(*(check() for check in checks))]
+
+
+async def _reach(api: ClusterApi, clock: Clock) -> list[Finding]:
+    """Whether it answers, with which version, and by which clock."""
+    before = clock()
+    try:
+        answer = await api.send(Request("GET", "/version"))
+    except ClusterError as error:
+        if error.cause in {Cause.CLUSTER_UNREACHABLE, Cause.UNAUTHORIZED}:
+            return [Finding("reachable", ok=False, found=error.message, remedy=_REMEDIES[error.cause])]
+        found = f"cannot be read: {error.message}"
+        return [Finding("reachable", ok=True, found="it answers"), Finding("version", ok=False, found=found)]
+    after = clock()
+    version = str(answer.json().get("gitVersion", "unknown"))
+    findings = [Finding("reachable", ok=True, found="it answers"), Finding("version", ok=True, found=version)]
+    if "Date" in answer.headers:
+        # The header has whole seconds: on average half a second is cut off.
+        theirs = parsedate_to_datetime(answer.headers["Date"]) + timedelta(seconds=0.5)
+        findings.append(_judge_skew(theirs - (before + (after - before) / 2)))
+    return findings
+
+
+def _judge_skew(skew: timedelta) -> Finding:
+    seconds = skew.total_seconds()
+    if abs(skew) <= ALLOWED_SKEW:
+        return Finding("clock", ok=True, found="agrees with ours")
+    found = f"its clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} ours"
+    return Finding("clock", ok=False, found=found, remedy="synchronise both clocks (NTP): deadlines depend on them")
+
+
+async def _check_namespace(api: ClusterApi, namespace: str) -> Finding:
+    remedy = f"kubectl create namespace {namespace}"
+    try:
+        found = await api.call("GET", f"/api/v1/namespaces/{namespace}")
+    except ClusterError as error:
+        if error.cause is Cause.FORBIDDEN:  # no need for KubeProbe to read namespaces: creating a pod tells as well
+            return await _feel_for_namespace(api, namespace, remedy)
+        if error.cause in {Cause.NOT_FOUND, Cause.NAMESPACE_MISSING}:
+            return Finding("namespace", ok=False, found=f"namespace {namespace} does not exist", remedy=remedy)
+        return Finding("namespace", ok=False, found=error.message)
+    if found.get("status", {}).get("phase") == "Terminating":
+        return Finding("namespace", ok=False, found=f"namespace {namespace} is being deleted", remedy=remedy)
+    return Finding("namespace", ok=True, found=f"{namespace} exists")
+
+
+async def _feel_for_namespace(api: ClusterApi, namespace: str, remedy: str) -> Finding:
+    pod: dict[str, Any] = {
+        "metadata": {"generateName": "kubeprobe-check-"},
+        "spec": {"containers": [{"name": "probe", "image": "none"}]},
+    }
+    try:
+        await api.call("POST", f"/api/v1/namespaces/{namespace}/pods", query={"dryRun": "All"}, body=pod)
+    except ClusterError as error:
+        if error.cause is Cause.NAMESPACE_MISSING:
+            return Finding("namespace", ok=False, found=f"namespace {namespace} does not exist", remedy=remedy)
+        if error.cause is Cause.NAMESPACE_TERMINATING:
+            return Finding("namespace", ok=False, found=f"namespace {namespace} is being deleted", remedy=remedy)
+        if error.cause is Cause.FORBIDDEN:
+            found = f"whether {namespace} exists cannot be found out: {error.message}"
+            return Finding("namespace", ok=False, found=found, remedy="see permissions")
+    return Finding("namespace", ok=True, found=f"{namespace} exists")
+
+
+async def _check_permissions(api: ClusterApi, namespace: str) -> Finding:
+    try:
+        allowed = await asyncio.gather(*(_may(api, namespace, *needed) for needed in NEEDED))
+    except ClusterError as error:
+        return Finding("permissions", ok=False, found=f"cannot be asked for: {error.message}")
+    missing = [needed for needed, may in zip(NEEDED, allowed, strict=True) if not may]
+    if not missing:
+        return Finding("permissions", ok=True, found="all that are needed")
+    rules: dict[str, list[str]] = {}
+    for verb, resource, subresource in missing:
+        rules.setdefault(f"{resource}/{subresource}" if subresource else resource, []).append(verb)
+    listed = "; ".join(f"{', '.join(verbs)} {what}" for what, verbs in rules.items())
+    yaml = ", ".join(
+        f'{{apiGroups: [""], resources: [{what}], verbs: [{", ".join(verbs)}]}}' for what, verbs in rules.items()
+    )
+    remedy = f"a Role in namespace {namespace}, bound to KubeProbe's user, with rules: [{yaml}]"
+    return Finding("permissions", ok=False, found=f"missing: {listed}", remedy=remedy)
+
+
+async def _may(api: ClusterApi, namespace: str, verb: str, resource: str, subresource: str) -> bool:
+    attributes = {"namespace": namespace, "verb": verb, "resource": resource, "subresource": subresource}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+    return bool(answer["status"]["allowed"])
+
+
+async def _check_image(api: ClusterApi, namespace: str, trial: ImageTrial) -> Finding:
+    try:
+        problem = await try_image(api, namespace, trial)
+    except ClusterError as error:
+        remedy = _REMEDIES.get(error.cause, "")
+        return Finding("image", ok=False, found=f"no pod could be tried: {error.message}", remedy=remedy)
+    if problem is None:
+        return Finding("image", ok=True, found=f"a pod of {trial.image} started")
+    remedy = "check the image's name, the registry's reach from its nodes, pull secrets, and room on its nodes"
+    return Finding("image", ok=False, found=problem, remedy=remedy)
+
+
+_REMEDIES = {
+    Cause.CLUSTER_UNREACHABLE: "mend the way there, or give it another connection: cluster add NAME ... --replace",
+    Cause.UNAUTHORIZED: "give it new credentials: cluster add NAME ... --replace",
+    Cause.FORBIDDEN: "see permissions",
+    Cause.NAMESPACE_MISSING: "see namespace",
+    Cause.NAMESPACE_TERMINATING: "see namespace",
+    Cause.ADMISSION_DENIED: "allow KubeProbe's pods in the policy that is named",
+    Cause.QUOTA_EXCEEDED: "raise the quota, or give KubeProbe a namespace of its own",
+}

@@ -1,0 +1,128 @@
+"""Starting one pod to see whether an image can be started in a cluster; the pod is deleted whatever happens."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from ulid import ULID
+
+from kubeprobe.fleet.api import PROBE_CONTAINER, ClusterApi
+
+START_TIMEOUT_S = 60.0
+# Reasons to wait that do not pass by themselves within a check's time.
+_STUCK = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+
+
+@dataclass(frozen=True)
+class ImageTrial:
+    """Which image to start, and whose pod it is."""
+
+    image: str
+    installation: str
+    command: tuple[str, ...] = ()
+    """Empty: the image's own."""
+    timeout_s: float = START_TIMEOUT_S
+
+
+async def try_image(api: ClusterApi, namespace: str, trial: ImageTrial) -> str | None:
+    """Start a pod, wait until its container ran, delete it. The problem, or None. Raises ClusterError."""
+    run = str(ULID()).lower()
+    created = await api.create_pod(namespace, _pod(run, trial))
+    watcher = _Watcher()
+    try:
+        async with asyncio.timeout(trial.timeout_s):
+            return await watcher.follow(api, namespace, f"kubeprobe.io/run={run}", created)
+    except TimeoutError:
+        return f"after {trial.timeout_s:g} s its pod had not started: {watcher.last}"
+    finally:
+        metadata = created["metadata"]
+        await api.delete_pod(namespace, metadata["name"], metadata["uid"], grace_s=0)
+
+
+class _Watcher:
+    """Follows one pod; `last` is what kept it from starting when it was last seen."""
+
+    def __init__(self) -> None:
+        self.last = "it was never heard of"
+        self._problem: str | None = None
+
+    async def follow(self, api: ClusterApi, namespace: str, selector: str, pod: dict[str, Any]) -> str | None:
+        version = pod["metadata"]["resourceVersion"]
+        while True:
+            async with aclosing(api.watch_pods(namespace, selector, version)) as events:
+                async for kind, seen in events:
+                    version = seen["metadata"]["resourceVersion"]
+                    if kind == "DELETED":
+                        return "its pod was deleted by somebody else"
+                    if kind != "BOOKMARK" and self._decided(seen["status"]):
+                        return self._problem
+
+    def _decided(self, status: dict[str, Any]) -> bool:
+        """Whether it is known if the container ran; if it did not, `_problem` says why."""
+        container = (status.get("containerStatuses") or [{}])[0]
+        state = container.get("state") or {}
+        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+        if "running" in state or (ended and ended.get("reason") not in _NEVER_RAN):
+            return True
+        if ended or status.get("phase") == "Failed":
+            self._problem = _text(ended or status)
+        elif waiting.get("reason") in _STUCK:
+            self._problem = _text(waiting)
+        else:
+            scheduling = (part for part in status.get("conditions") or () if part["type"] == "PodScheduled")
+            self.last = _text(waiting or next(scheduling, {}))
+        return self._problem is not None
+
+
+def _text(part: dict[str, Any]) -> str:
+    return ": ".join(str(part[key]) for key in ("reason", "message") if part.get(key)) or "no reason is given"
+
+
+def _pod(run: str, trial: ImageTrial) -> dict[str, Any]:
+    """A pod that the strictest Pod Security level and any quota admit."""
+    container: dict[str, Any] = {
+        "name": PROBE_CONTAINER,
+        "image": trial.image,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    if trial.command:
+        container["command"] = list(trial.command)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"kubeprobe-check-{run}",
+            "labels": {
+                "kubeprobe.io/installation": trial.installation,
+                "kubeprobe.io/run": run,
+                "kubeprobe.io/case": "cluster-check",
+                "app.kubernetes.io/managed-by": "kubeprobe",
+            },
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": int(trial.timeout_s * 2),
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65534,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+        },
+    }
