@@ -64,10 +64,11 @@ def network_name(instance: Instance) -> str:
 
 
 def write(instance: Instance) -> None:
-    """Write all files, over older ones."""
+    """Write the files whose content is not what it should be."""
     target = directory(instance)
     (target / "cni").mkdir(parents=True, exist_ok=True)
-    (target / "containerd.toml").write_text(
+    _write(
+        target / "containerd.toml",
         CONTAINERD.substitute(
             root=instance.containerd_root,
             state=instance.run / "containerd",
@@ -75,17 +76,23 @@ def write(instance: Instance) -> None:
             pause=PAUSE_IMAGE,
             cni_binaries=CNI_BINARIES,
             cni_configuration=target / "cni",
-        )
+        ),
     )
     _write_json(target / "cni" / "10-testbed.conflist", _pod_network(instance))
     _write_json(target / "kubelet.json", _kubelet(instance))
     _write_json(target / "kube-proxy.json", _kube_proxy(instance))
     # Pods with `dnsPolicy: Default` get this instead of the machine's, whose servers cannot be reached.
-    (target / "resolv.conf").write_text("")
+    _write(target / "resolv.conf", "")
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    _write(path, json.dumps(document, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    # kube-proxy ends when its file is written, changed or not.
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _pod_network(instance: Instance) -> dict[str, Any]:

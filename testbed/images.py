@@ -108,10 +108,8 @@ def _build(image: Image, contents: Mapping[str, Path], base: str | None, target:
     for name, source in contents.items():
         if source.is_dir():
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns(*cache.IGNORED))
-        elif source.exists():
-            shutil.copy2(source, context / name)
         else:
-            (context / name).mkdir()
+            shutil.copy2(source, context / name)
     built = f"localhost/kubeprobe-testbed/{target.name.lower()}"
     options = ["--build-arg", f"BASE={base}"] if base else []
     try:

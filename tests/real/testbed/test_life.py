@@ -1,0 +1,83 @@
+"""Up, down, and what happens when components are killed or paused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed import Testbed, cgroups, mounts, network, processes
+from testbed.components import COMPONENTS, named
+from tests.harness.wait import until
+
+pytestmark = pytest.mark.real
+
+
+def pids(testbed: Testbed) -> dict[str, int | None]:
+    found = {component.name: processes.find(testbed.instance, component) for component in COMPONENTS}
+    return {name: process.pid if process else None for name, process in found.items()}
+
+
+def test_up_twice_starts_nothing_twice(cluster: Testbed) -> None:
+    before = pids(cluster)
+    cluster.up()
+
+    assert pids(cluster) == before
+    assert all(fact.well for fact in cluster.status())
+
+
+def test_up_starts_what_was_killed_and_keeps_the_clusters_data(cluster: Testbed) -> None:
+    cluster.kubectl("create", "configmap", "survivor")
+    for name in ("etcd", "apiserver", "containerd", "kubelet"):
+        cluster.kill(name)
+    assert {fact.part for fact in cluster.status() if not fact.well} == {
+        "etcd",
+        "kube-apiserver",
+        "containerd",
+        "kubelet",
+    }
+
+    cluster.up()
+
+    cluster.kubectl("delete", "configmap", "survivor")
+
+
+@pytest.mark.parametrize("end", [Testbed.kill, Testbed.stop])
+def test_a_component_that_was_ended_can_be_started_again(cluster: Testbed, end: Callable[[Testbed, str], None]) -> None:
+    before = pids(cluster)["kube-scheduler"]
+    end(cluster, "scheduler")
+    assert pids(cluster)["kube-scheduler"] is None
+
+    cluster.start("scheduler")
+
+    assert pids(cluster)["kube-scheduler"] not in {None, before}
+
+
+def test_a_paused_component_is_reported_and_goes_on_when_resumed(cluster: Testbed) -> None:
+    process = processes.find(cluster.instance, named("controller-manager"))
+    assert process is not None
+    cluster.pause("controller-manager")
+    until("the controller manager is paused", lambda: process.state() == "T")
+    assert [fact.part for fact in cluster.status() if not fact.well] == ["kube-controller-manager"]
+
+    cluster.resume("controller-manager")
+
+    until("the controller manager goes on", lambda: process.state() != "T")
+
+
+def test_down_leaves_no_process_mount_cgroup_or_namespace(cluster: Testbed) -> None:
+    instance = cluster.instance
+    before = cgroups.processes(instance)
+    assert before
+
+    cluster.down()
+
+    assert cgroups.processes(instance) == set()
+    assert [
+        pid for pid in before if (stat := Path(f"/proc/{pid}/stat")).exists() and ") Z" not in stat.read_text()
+    ] == []
+    assert mounts.below(instance.state, instance.run) == []
+    assert list(cgroups.MOUNT.glob(f"**/{instance.cgroup}")) == []
+    assert not network.exists(instance)
+    assert not instance.run.exists()
+    links = (link for link in Path("/var/log/containers").glob("*") if link.is_symlink())
+    assert [link for link in links if link.readlink().is_relative_to(instance.state)] == []
