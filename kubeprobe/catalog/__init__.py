@@ -1,0 +1,46 @@
+"""The catalog: what should be probed, where, and when.
+
+`model` says what YAML may say, `parse` reads it, `plan` shows what it would change, `apply` writes it,
+`schedules` follow from it, `snapshot` is the copy that processes work with, `render` makes a run's pod.
+Next stage: `trigger` opens runs when `times` says that they are due.
+"""
+
+from kubeprobe.catalog.apply import Applied, apply, known_names
+from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
+from kubeprobe.catalog.connecting import Connector
+from kubeprobe.catalog.parse import Declaration, parse
+from kubeprobe.catalog.pausing import pause, resume
+from kubeprobe.catalog.plan import Plan, make_plan
+from kubeprobe.catalog.problems import CatalogError, CatalogProblem
+from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
+from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
+from kubeprobe.catalog.schema import json_schema
+from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, load_catalog
+
+__all__ = [
+    "Action",
+    "Applied",
+    "Catalog",
+    "CatalogCache",
+    "CatalogError",
+    "CatalogNotFoundError",
+    "CatalogProblem",
+    "Connector",
+    "Declaration",
+    "FieldChange",
+    "ItemChange",
+    "Plan",
+    "RunIdentity",
+    "ScheduleChanges",
+    "apply",
+    "json_schema",
+    "known_names",
+    "load_catalog",
+    "make_plan",
+    "parse",
+    "pause",
+    "pod_name",
+    "render_pod",
+    "resume",
+    "sync_schedules",
+]

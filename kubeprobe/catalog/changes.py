@@ -1,0 +1,116 @@
+"""What a declaration would change in the store, item by item and field by field."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import select
+from sqlmodel import Session
+
+from kubeprobe.catalog.model import DOCUMENTS
+from kubeprobe.catalog.parse import Declaration, Entry
+from kubeprobe.store import AlertRoute, Binding, Cluster, ProbeCase, ProbeTemplate, RenderConfig
+
+Table = type[ProbeTemplate] | type[ProbeCase] | type[RenderConfig] | type[Binding] | type[AlertRoute]
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        "ProbeTemplate": ProbeTemplate,
+        "ProbeCase": ProbeCase,
+        "RenderConfig": RenderConfig,
+        "Binding": Binding,
+        "AlertRoute": AlertRoute,
+    }
+)
+"""Kinds that are kept as they were declared; clusters have columns of their own."""
+
+
+class Action(StrEnum):
+    """What becomes of an item."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    UNCHANGED = "unchanged"
+    KEPT = "kept"
+    """In the store, no longer declared; `--prune` would remove it."""
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One field, such as `spec.on.periodic.every`; None where it was or becomes absent (at its default)."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """What becomes of one item."""
+
+    kind: str
+    name: str
+    action: Action
+    fields: tuple[FieldChange, ...] = ()
+    origin: str = ""
+    """File and line."""
+
+
+def digest_of(spec: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical form of a spec."""
+    return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Stored(NamedTuple):
+    """An item as the store has it."""
+
+    spec: dict[str, Any]
+    origin: str
+
+
+def stored_items(session: Session) -> dict[tuple[str, str], Stored]:
+    """All that the store holds of the catalog, by kind and name.
+
+    Of clusters, those that a catalog declared; who added one by hand owns it.
+    """
+    found: dict[tuple[str, str], Stored] = {}
+    for kind, table in TABLES.items():
+        columns = table.__table__.c  # type: ignore[union-attr]  # SQLModel declares no type for it
+        for name, spec, origin in session.execute(select(columns.name, columns.spec, columns.origin)):
+            found[kind, name] = Stored(spec, origin)
+    columns = Cluster.__table__.c  # type: ignore[attr-defined]
+    declared = select(columns.name, columns.spec).where(columns.spec.is_not(None))
+    for name, spec in session.execute(declared):
+        found["Cluster", name] = Stored(spec, "")
+    return found
+
+
+def compare(stored: Mapping[tuple[str, str], Stored], declaration: Declaration, *, prune: bool) -> list[ItemChange]:
+    """What applying the declaration would do, in the order of the kinds, then by name."""
+    changes = [_change_of(entry, stored.get(key)) for key, entry in declaration.entries.items()]
+    for (kind, name), item in stored.items():
+        if (kind, name) not in declaration.entries:
+            changes.append(ItemChange(kind, name, Action.REMOVED if prune else Action.KEPT, (), item.origin))
+    order = list(DOCUMENTS)
+    return sorted(changes, key=lambda change: (order.index(change.kind), change.name))
+
+
+def _change_of(entry: Entry, stored: Stored | None) -> ItemChange:
+    if stored is None:
+        return ItemChange(entry.kind, entry.name, Action.ADDED, (), entry.origin)
+    fields = tuple(_differences(stored.spec, entry.spec.as_json(), "spec"))
+    action = Action.CHANGED if fields else Action.UNCHANGED
+    return ItemChange(entry.kind, entry.name, action, fields, entry.origin)
+
+
+def _differences(before: Any, after: Any, path: str) -> Iterator[FieldChange]:
+    """The fields that differ; lists are compared as a whole."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for field in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(field), after.get(field), f"{path}.{field}")
+    elif before != after:
+        yield FieldChange(path, before, after)

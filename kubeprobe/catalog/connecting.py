@@ -1,0 +1,99 @@
+"""The connections of declared clusters: made from what the YAML names, compared with what the store keeps sealed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
+from kubeprobe.catalog.model import ClusterSpec
+from kubeprobe.catalog.parse import Declaration, Entry
+from kubeprobe.catalog.problems import CatalogError, CatalogProblem
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet import clusters
+from kubeprobe.fleet.credentials import Cipher, Connection, SecretKeyError, from_kubeconfig, in_cluster, local
+from kubeprobe.store import Cluster
+
+_CONNECTION = "spec.connection"
+_RENEWED = FieldChange(f"{_CONNECTION} (credentials)", "as stored", "as in the kubeconfig now")
+
+
+@dataclass(frozen=True)
+class Connector:
+    """What declared clusters are connected with."""
+
+    cipher: Cipher
+    local_kubeconfig: Path
+    """Of the local cluster; it need not run yet."""
+
+    def connect(self, entry: Entry) -> Connection:
+        """The connection of a declared cluster. Raises InvalidInputError where its kubeconfig is not usable."""
+        assert isinstance(entry.spec, ClusterSpec)
+        source = entry.spec.connection.kubeconfig
+        if source is not None:
+            return from_kubeconfig(entry.folder / Path(source.file).expanduser(), source.context)
+        return local(self.local_kubeconfig) if entry.spec.connection.local else in_cluster()
+
+
+def connect_all(declaration: Declaration, connector: Connector) -> dict[str, Connection]:
+    """The connections of all declared clusters by name. Raises CatalogError with all that are not usable."""
+    found: dict[str, Connection] = {}
+    problems = []
+    for (kind, name), entry in declaration.entries.items():
+        if kind != "Cluster":
+            continue
+        try:
+            found[name] = connector.connect(entry)
+        except InvalidInputError as error:
+            file, _, line = entry.origin.rpartition(":")
+            problems.append(CatalogProblem(file, int(line), f"Cluster/{name}", _CONNECTION, str(error)))
+    if problems:
+        raise CatalogError(problems)
+    return found
+
+
+def renewed_clusters(session: Session, connections: Mapping[str, Connection], cipher: Cipher) -> frozenset[str]:
+    """The clusters whose connection is new to the store, or another one than it has."""
+    stored = dict(session.execute(select(col(Cluster.name), col(Cluster.connection))).tuples().all())
+    return frozenset(
+        name
+        for name, connection in connections.items()
+        if name not in stored or not _opens_to(stored[name], connection, cipher)
+    )
+
+
+def write_cluster(
+    session: Session, entry: Entry, renewed: Connection | None, connector: Connector, now: datetime
+) -> None:
+    """Add or update a declared cluster. Only a renewed connection makes processes drop their clients."""
+    spec = entry.spec
+    assert isinstance(spec, ClusterSpec)
+    if renewed is not None:
+        said = clusters.ClusterSpec(entry.name, spec.labels, spec.pool, spec.namespace, spec.limits.pods)
+        row = clusters.add(session, said, renewed, connector.cipher, now, replace=True)
+    else:
+        row = clusters.get(session, entry.name)
+        row.labels, row.pool = dict(spec.labels), spec.pool
+        row.namespace, row.max_in_flight = spec.namespace, spec.limits.pods
+    row.spec = spec.as_json()
+    session.add(row)
+
+
+def mark_renewed(items: Sequence[ItemChange], renewed: frozenset[str]) -> list[ItemChange]:
+    """The items, with a change where nothing but a cluster's credentials is new."""
+    return [
+        replace(item, action=Action.CHANGED, fields=(_RENEWED,))
+        if item.kind == "Cluster" and item.action is Action.UNCHANGED and item.name in renewed
+        else item
+        for item in items
+    ]
+
+
+def _opens_to(sealed: bytes, connection: Connection, cipher: Cipher) -> bool:
+    try:
+        return cipher.open(sealed) == connection
+    except SecretKeyError:
+        return False

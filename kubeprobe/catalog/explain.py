@@ -1,0 +1,108 @@
+"""From pydantic's validation errors to catalog problems: the place, what was expected, the nearest valid name."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kubeprobe.catalog.problems import PROBLEM_TYPE, CatalogProblem, nearest_name, one_of
+from kubeprobe.catalog.yamlfile import RawDocument, YamlPath, show_path
+
+_QUOTED = re.compile(r"'([^']*)'")
+_SHAPES = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+
+
+def explain(error: ValidationError, model: type[BaseModel], raw: RawDocument, document: str) -> list[CatalogProblem]:
+    """All that pydantic found wrong with a document."""
+    return [_explain_one(found, model, raw, document) for found in error.errors()]
+
+
+def _explain_one(found: ErrorDetails, model: type[BaseModel], raw: RawDocument, document: str) -> CatalogProblem:
+    path: YamlPath = tuple(part for part in found["loc"] if part != "[key]")
+    message, expected, near = _words(found, model, path)
+    return CatalogProblem(raw.file, raw.line_of(path), document, show_path(path), message, expected, near)
+
+
+def _words(found: ErrorDetails, model: type[BaseModel], path: YamlPath) -> tuple[str, str, str]:
+    """What is wrong, what was expected, and the nearest valid name."""
+    context, kind, value = found.get("ctx", {}), found["type"], found["input"]
+    if kind == PROBLEM_TYPE:
+        return context["message"], context["expected"], context["near"]
+    if kind == "extra_forbidden":
+        fields = list(_fields_at(model, path[:-1]))
+        return f"unknown field {path[-1]!r}", one_of(fields), nearest_name(path[-1], fields)
+    if kind in {"literal_error", "enum"}:
+        names = _QUOTED.findall(context["expected"])
+        return f"{_show(value)} is not allowed", one_of(names), nearest_name(value, names)
+    described = _describe(model, path)
+    messages = {
+        "missing": ("this field is missing", described or "a value"),
+        "too_short": ("nothing is listed", "at least one"),
+        "string_pattern_mismatch": (f"{_show(value)} does not fit", described or context.get("pattern", "")),
+    }
+    if kind in _SHAPES:
+        shape = _SHAPES[kind]
+        messages[kind] = (f"{_show(value)} is not {shape}", f"{shape}: {described}" if described else shape)
+    other = (f"{_show(value)} does not fit", re.sub(r"^Input should be ", "", found["msg"]))
+    return (*messages.get(kind, other), "")
+
+
+def _show(value: Any) -> str:
+    """The value, short; a mapping or list by its shape."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "nothing"
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "...'"
+
+
+def _fields_at(model: type[BaseModel], path: YamlPath) -> Iterator[str]:
+    """The field names that are valid at a place, as YAML writes them."""
+    found = _model_at(model, path)
+    if found is not None:
+        for name, field in found.model_fields.items():
+            yield field.alias or name
+
+
+def _model_at(model: type[BaseModel], path: YamlPath) -> type[BaseModel] | None:
+    """The model at a place, where there is one."""
+    here: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, int) or here is None:
+            continue
+        by_alias = {field.alias or name: field for name, field in here.model_fields.items()}
+        here = _model_within(by_alias[part].annotation) if part in by_alias else None
+    return here
+
+
+def _model_within(annotation: Any) -> type[BaseModel] | None:
+    """The model in `X`, `X | None` or `tuple[X, ...]`; no field of ours holds two."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_within(part))), None)
+
+
+def _describe(model: type[BaseModel], path: YamlPath) -> str:
+    """A field's own description."""
+    parent = _model_at(model, path[:-1])
+    for name, field in (parent.model_fields if parent else {}).items():
+        if path and path[-1] == (field.alias or name):
+            return field.description or ""
+    return ""

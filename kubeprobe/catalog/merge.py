@@ -1,0 +1,40 @@
+"""Merging a template's raw partial PodSpec over what KubeProbe makes, much as a strategic merge patch does."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+_MERGE_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "containers": "name",
+        "initContainers": "name",
+        "volumes": "name",
+        "env": "name",
+        "imagePullSecrets": "name",
+        "volumeMounts": "mountPath",
+    }
+)
+"""Lists that are merged item by item (the patch merge keys of core/v1); all others are replaced."""
+
+
+def merge_pod(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, neither altered: mappings key by key, keyed lists by key, null removes."""
+    merged = dict(base)
+    for field, value in over.items():
+        if value is None:
+            merged.pop(field, None)
+        elif isinstance(value, dict) and isinstance(merged.get(field, {}), dict):
+            merged[field] = merge_pod(merged.get(field, {}), value)
+        elif isinstance(value, list) and field in _MERGE_KEYS:
+            merged[field] = _merge_list(merged.get(field, []), value, _MERGE_KEYS[field])
+        else:
+            merged[field] = value
+    return merged
+
+
+def _merge_list(base: list[dict[str, Any]], over: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Items of `over` laid over those of the same key; new ones follow in their order."""
+    merged = {item.get(key): dict(item) for item in base}
+    for item in over:
+        merged[item.get(key)] = merge_pod(merged.get(item.get(key), {}), item)
+    return list(merged.values())

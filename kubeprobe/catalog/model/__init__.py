@@ -1,0 +1,57 @@
+"""The kinds of kubeprobe.io/v1 as pydantic models: what YAML may say. Next: `parse` reads YAML into them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from kubeprobe.catalog.model.base import Document, LabelSelector, Spec, format_duration, parse_duration
+from kubeprobe.catalog.model.binding import BindingDocument, BindingSpec, ClusterChoice, Periodic
+from kubeprobe.catalog.model.case import (
+    CaseKind,
+    ProbeCaseDocument,
+    ProbeCaseSpec,
+    RenderConfigDocument,
+    RenderConfigSpec,
+    Severity,
+)
+from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, Connection
+from kubeprobe.catalog.model.route import AlertRouteDocument, AlertRouteSpec, RouteTarget
+from kubeprobe.catalog.model.template import ProbeTemplateDocument, ProbeTemplateSpec
+
+DOCUMENTS: Mapping[str, type[Document]] = MappingProxyType(
+    {
+        "Cluster": ClusterDocument,
+        "ProbeTemplate": ProbeTemplateDocument,
+        "ProbeCase": ProbeCaseDocument,
+        "RenderConfig": RenderConfigDocument,
+        "Binding": BindingDocument,
+        "AlertRoute": AlertRouteDocument,
+    }
+)
+"""Every kind, in the order in which they build upon one another."""
+
+__all__ = [
+    "DOCUMENTS",
+    "AlertRouteDocument",
+    "AlertRouteSpec",
+    "BindingDocument",
+    "BindingSpec",
+    "CaseKind",
+    "ClusterChoice",
+    "ClusterDocument",
+    "ClusterSpec",
+    "Connection",
+    "Document",
+    "LabelSelector",
+    "Periodic",
+    "ProbeCaseDocument",
+    "ProbeCaseSpec",
+    "ProbeTemplateDocument",
+    "ProbeTemplateSpec",
+    "RenderConfigDocument",
+    "RenderConfigSpec",
+    "RouteTarget",
+    "Severity",
+    "Spec",
+    "format_duration",
+    "parse_duration",
+]

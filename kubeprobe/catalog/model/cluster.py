@@ -1,0 +1,79 @@
+"""Cluster: a Kubernetes cluster that the catalog declares."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_serializer, model_validator
+
+from kubeprobe.catalog.model.base import Document, Labels, Name, Spec
+from kubeprobe.catalog.problems import nearest_name, wrong
+from kubeprobe.store.cluster import DEFAULT_MAX_IN_FLIGHT
+
+_WITHOUT_VALUES = ("inCluster", "local")
+
+
+class KubeconfigSource(Spec):
+    """A kubeconfig file, read when the catalog is applied and kept encrypted in the store."""
+
+    file: str = Field(min_length=1, description="path, relative to the YAML file that names it")
+    context: str | None = Field(default=None, description="which context; left out: the file's current one")
+
+
+class Connection(Spec):
+    """How the cluster is reached: `{kubeconfig: {file, context}}`, `inCluster` or `local`."""
+
+    kubeconfig: KubeconfigSource | None = None
+    in_cluster: bool | None = Field(default=None, description="the cluster that KubeProbe itself runs in")
+    local: bool | None = Field(default=None, description="the local cluster that `kubeprobe up` starts")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in _WITHOUT_VALUES:
+            raise wrong(
+                f"{value!r} is not a connection",
+                expected="inCluster, local or {kubeconfig: {file: .., context: ..}}",
+                near=nearest_name(value, _WITHOUT_VALUES),
+            )
+        return {value: True}
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(map(bool, (self.kubeconfig, self.in_cluster, self.local))) != 1:
+            raise wrong("a connection must say one way", expected="one of kubeconfig, inCluster and local")
+        return self
+
+    @property
+    def kind(self) -> Literal["kubeconfig", "inCluster", "local"]:
+        """Which of the ways it is."""
+        if self.kubeconfig:
+            return "kubeconfig"
+        return "inCluster" if self.in_cluster else "local"
+
+    @model_serializer(mode="plain")
+    def _as_written(self) -> str | dict[str, Any]:
+        return {"kubeconfig": self.kubeconfig.as_json()} if self.kubeconfig else self.kind
+
+
+class ClusterLimits(Spec):
+    """What KubeProbe may take of a cluster."""
+
+    pods: int = Field(default=DEFAULT_MAX_IN_FLIGHT, ge=1, le=10_000, description="probe pods at a time")
+
+
+class ClusterSpec(Spec):
+    """A Kubernetes cluster: labels to choose it by, how to reach it, who serves it, what it allows."""
+
+    labels: Labels = Field(default={}, description="what selectors choose by, such as region: eu")
+    pool: Name = Field(default="default", description="the workers that serve it; one queue each")
+    namespace: Name = Field(default="kubeprobe", description="where probe pods are created")
+    limits: ClusterLimits = ClusterLimits()
+    connection: Connection
+
+
+class ClusterDocument(Document):
+    """Declares a cluster. One that was added by `kubeprobe cluster add` needs no document."""
+
+    kind: Literal["Cluster"]
+    spec: ClusterSpec

@@ -1,0 +1,101 @@
+"""ProbeTemplate: how a probe's pod looks."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
+from kubeprobe.catalog.names import PROBE_CONTAINER
+from kubeprobe.catalog.problems import nearest_name, wrong
+
+# core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop a name that it does not know.
+_POD_FIELDS = frozenset(
+    """activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks
+    ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets
+    initContainers nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName readinessGates
+    resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates securityContext
+    serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds
+    tolerations topologySpreadConstraints volumes workloadRef""".split()  # noqa: SIM905 - a list this long is read as words
+)
+_OURS = {
+    "restartPolicy": "nothing: it is always Never, for a run is one try",
+    "activeDeadlineSeconds": "nothing: it follows from the case's timeouts",
+    "ephemeralContainers": "nothing: Kubernetes refuses them in a new pod",
+}
+_PROBE_OURS = ("terminationMessagePath", "terminationMessagePolicy")
+
+
+class Resources(Spec):
+    """What the probe container asks for and may use, as in Kubernetes."""
+
+    requests: dict[str, Quantity] = Field(default={}, description="such as {cpu: 50m, memory: 64Mi}")
+    limits: dict[str, Quantity] = Field(default={}, description="such as {memory: 256Mi}")
+
+
+class Toleration(Spec):
+    """A taint that the pod endures, as in Kubernetes."""
+
+    key: LabelKey | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
+
+
+class ProbeTemplateSpec(Spec):
+    """How a probe's pod looks: image, command, service account, resources, and how its verdict is made."""
+
+    image: str = Field(min_length=1, pattern=r"^\S+$", description="image of the probe container")
+    command: tuple[Text, ...] = Field(default=(), description="replaces the image's entry point")
+    args: tuple[Text, ...] = ()
+    env: Environment = Field(default={}, description="variables for every case of this template; a case may override")
+    service_account_name: Name | None = Field(
+        default=None, description="its token is mounted; left out: the pod gets no token"
+    )
+    resources: Resources = Resources()
+    verdict_from: Literal["report", "exitCode"] = Field(
+        default="report",
+        description="report: the probe's report and its exit code must agree; exitCode: 0 is pass, 1 is fail",
+    )
+    node_selector: Labels = Field(default={}, description="labels of the nodes that it may run on")
+    tolerations: tuple[Toleration, ...] = ()
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[Name, ...] = Field(default=(), description="names of Secrets")
+    pod: dict[str, Any] = Field(
+        default={},
+        description="a partial PodSpec merged over what KubeProbe makes: mappings key by key, lists of named things "
+        "by name, other lists and values replaced, null removes",
+    )
+
+    @field_validator("pod")
+    @classmethod
+    def _known_pod_fields(cls, pod: dict[str, Any]) -> dict[str, Any]:
+        for name in pod:
+            if name not in _POD_FIELDS:
+                raise wrong(
+                    f"{name!r} is not a field of a PodSpec",
+                    expected="a field of core/v1 PodSpec",
+                    near=nearest_name(name, _POD_FIELDS),
+                )
+            if name in _OURS:
+                raise wrong(f"{name} cannot be set", expected=_OURS[name])
+        return pod
+
+    @model_validator(mode="after")
+    def _containers_are_named(self) -> Self:
+        for field in ("containers", "initContainers", "volumes"):
+            items = self.pod.get(field, [])
+            if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
+                raise wrong(f"pod.{field} cannot be merged", expected="a list of mappings that each have a name")
+        for container in self.pod.get("containers", []):
+            taken = [field for field in _PROBE_OURS if field in container]
+            if container["name"] == PROBE_CONTAINER and taken:
+                raise wrong(f"{taken[0]} of the probe container cannot be set", expected="nothing: the report uses it")
+        return self
+
+
+class ProbeTemplateDocument(Document):
+    """Registers a probe image."""
+
+    kind: Literal["ProbeTemplate"]
+    spec: ProbeTemplateSpec

@@ -1,0 +1,174 @@
+"""From YAML files to a declaration: every document validated, every reference resolved, all problems at once.
+
+Next: `plan` compares a declaration with the store, `apply` writes it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from kubeprobe.catalog.explain import explain
+from kubeprobe.catalog.model import DOCUMENTS, Spec
+from kubeprobe.catalog.names import API_VERSION
+from kubeprobe.catalog.problems import CatalogError, CatalogProblem, nearest_name, one_of
+from kubeprobe.catalog.references import Reference, check_references, references_in
+from kubeprobe.catalog.yamlfile import RawDocument, read_documents
+
+_SUFFIXES = {".yaml", ".yml"}
+_NAME_LINE = re.compile(r"^\s+name:\s*[\"']?([a-z0-9-]+)", re.MULTILINE)
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One valid document."""
+
+    kind: str
+    name: str
+    spec: Spec
+    origin: str
+    """File and line."""
+    folder: Path
+    """Where relative paths in it start."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the YAML declares: valid in itself. `references` are checked again when it is applied."""
+
+    entries: Mapping[tuple[str, str], Entry]
+    references: tuple[Reference, ...] = ()
+
+    def names(self, kind: str) -> frozenset[str]:
+        """The names of a kind."""
+        return frozenset(name for found, name in self.entries if found == kind)
+
+    def specs(self, kind: str, model: type[SpecT]) -> dict[str, SpecT]:
+        """The specs of a kind by name."""
+        return {
+            name: entry.spec
+            for (found, name), entry in self.entries.items()
+            if found == kind and isinstance(entry.spec, model)
+        }
+
+
+@dataclass
+class _Reading:
+    """What has been read so far."""
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    references: list[Reference] = field(default_factory=list)
+    problems: list[CatalogProblem] = field(default_factory=list)
+    seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Where each name was first declared, be it valid or not."""
+    unreadable: set[str] = field(default_factory=set)
+    """Names in files that are no valid YAML: a reference to one of them is no second problem."""
+
+
+def parse(paths: Iterable[Path], known: Mapping[str, frozenset[str]] | None = None) -> Declaration:
+    """Read files and folders (recursively, *.yaml and *.yml) into a declaration.
+
+    `known` are names by kind that exist already and may be referred to (`apply.known_names`).
+    Raises CatalogError with everything that is wrong.
+    """
+    reading = _Reading()
+    for file in _files(paths, reading):
+        for found in read_documents(file, str(file)):
+            if isinstance(found, CatalogProblem):
+                reading.problems.append(found)
+                if file.is_file():
+                    reading.unreadable |= set(_NAME_LINE.findall(file.read_text(errors="replace")))
+            else:
+                _take(found, reading)
+    names = {kind: {name for found, name in reading.seen if found == kind} for kind in DOCUMENTS}
+    lenient = {kind: names[kind] | reading.unreadable | (known or {}).get(kind, frozenset()) for kind in DOCUMENTS}
+    reading.problems += check_references(reading.references, lenient)
+    if reading.problems:
+        raise CatalogError(reading.problems)
+    return Declaration(reading.entries, tuple(reading.references))
+
+
+def _files(paths: Iterable[Path], reading: _Reading) -> Iterator[Path]:
+    """Every file once, in a stable order. Hidden folders such as .git are left out."""
+    done: set[Path] = set()
+    for path in paths:
+        if path.is_dir():
+            found = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix in _SUFFIXES
+                and file.is_file()
+                and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            )
+        else:
+            found = [path] if path.exists() else []
+        if not found:
+            what = "there is no *.yaml or *.yml file in this folder" if path.is_dir() else "no such file or folder"
+            expected = "a YAML file, or a folder with some"
+            reading.problems.append(CatalogProblem(str(path), 1, "", "", what, expected=expected))
+        for file in found:
+            if (real := file.resolve()) not in done:
+                done.add(real)
+                yield file
+
+
+def _take(raw: RawDocument, reading: _Reading) -> None:
+    """Validate one document and note it."""
+    identity = _identify(raw, reading)
+    if identity is None:
+        return
+    kind, name = identity
+    document = f"{kind}/{name}" if name else kind
+    problems = [_in_document(problem, document) for problem in raw.problems]
+    if name:
+        origin = f"{raw.file}:{raw.line}"
+        if identity in reading.seen:
+            line = raw.line_of(("metadata", "name"))
+            message = f"declared twice, first at {reading.seen[identity]}"
+            expected = f"one {kind} of each name"
+            problems.append(CatalogProblem(raw.file, line, document, "metadata.name", message, expected=expected))
+        reading.seen.setdefault(identity, origin)
+        reading.references += references_in(raw, kind, name)
+    try:
+        model = DOCUMENTS[kind].model_validate(raw.value)
+    except ValidationError as error:
+        problems += explain(error, DOCUMENTS[kind], raw, document)
+    else:
+        spec: Spec = model.spec  # type: ignore[attr-defined]  # each kind has its own
+        reading.entries.setdefault(identity, Entry(kind, name, spec, f"{raw.file}:{raw.line}", raw.folder))
+    reading.problems += problems
+
+
+def _identify(raw: RawDocument, reading: _Reading) -> tuple[str, str] | None:
+    """Kind and name of a document (name empty where it has none); None when it is nothing of ours."""
+
+    def problem(path: str, message: str, expected: str, near: str = "") -> None:
+        line = raw.line_of((path,)) if path else raw.line
+        reading.problems.append(CatalogProblem(raw.file, line, "", path, message, expected, near))
+
+    if not isinstance(raw.value, dict):
+        problem("", "this document is not a mapping", f"apiVersion: {API_VERSION}, kind, metadata and spec")
+        return None
+    kind = raw.value.get("kind")
+    if not isinstance(kind, str) or kind not in DOCUMENTS:
+        shown = "kind is missing" if kind is None else f"{kind!r} is not a kind of {API_VERSION}"
+        problem("kind", shown, one_of(list(DOCUMENTS)), nearest_name(kind, DOCUMENTS) if kind else "")
+        if raw.value.get("apiVersion") != API_VERSION:
+            problem("apiVersion", f"{raw.value.get('apiVersion')!r} is not known", API_VERSION)
+        reading.problems += raw.problems
+        return None
+    return kind, _name_of(raw.value)
+
+
+def _name_of(value: dict[str, Any]) -> str:
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _in_document(problem: CatalogProblem, document: str) -> CatalogProblem:
+    return CatalogProblem(problem.file, problem.line, document, problem.path, problem.message, problem.expected)

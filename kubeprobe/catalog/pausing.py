@@ -1,0 +1,94 @@
+"""Pausing and resuming a binding's periodic runs, on all its clusters or on one."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlmodel import Session, col
+
+from kubeprobe.catalog.times import next_due
+from kubeprobe.catalog.version import grow_version, lock_catalog
+from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.names import nearest
+from kubeprobe.store import Binding, Schedule
+
+
+def pause(session: Session, binding: str, cluster: str | None = None, *, now: datetime) -> int:
+    """Open no more periodic runs (and, for a whole binding, none from changes either). Runs under way go on.
+
+    Returns how many schedules it stopped. Raises NotFoundError when there is no such binding, or when it runs
+    nothing on that cluster.
+    """
+    row = _find(session, binding)
+    if cluster is None:
+        if row.paused_at is None:
+            row.paused_at = now
+            session.add(row)
+            session.flush()
+            grow_version(session)
+    else:
+        _check_cluster(session, binding, cluster)
+    stop = update(Schedule).where(col(Schedule.binding) == binding, col(Schedule.paused_at).is_(None))
+    if cluster is not None:
+        stop = stop.where(col(Schedule.cluster) == cluster)
+    return _count(session.execute(stop.values(paused_at=now)))
+
+
+def resume(session: Session, binding: str, cluster: str | None = None, *, now: datetime) -> int:
+    """Go on, with the next slot after `now`: a pause is no outage, nothing is caught up.
+
+    A whole binding goes on everywhere, also where a cluster was paused on its own. Returns how many schedules
+    go on. Raises NotFoundError as `pause` does, and InvalidInputError when something else keeps it paused.
+    """
+    row = _find(session, binding)
+    if row.spec.get("paused"):
+        raise InvalidInputError(
+            f"Binding {binding!r} says `paused: true` in {row.origin or 'its YAML'}; take it out there and apply"
+        )
+    if cluster is None:
+        if row.paused_at is not None:
+            row.paused_at = None
+            session.add(row)
+            session.flush()
+            grow_version(session)
+    else:
+        _check_cluster(session, binding, cluster)
+        if row.paused_at is not None:
+            raise InvalidInputError(f"Binding {binding!r} is paused as a whole; resume it without naming a cluster")
+    return resume_rows(session, binding, cluster, now)
+
+
+def resume_rows(session: Session, binding: str, cluster: str | None, now: datetime) -> int:
+    """Let a binding's schedule rows go on from `now`."""
+    paused = select(Schedule).where(col(Schedule.binding) == binding, col(Schedule.paused_at).is_not(None))
+    if cluster is not None:
+        paused = paused.where(col(Schedule.cluster) == cluster)
+    rows = [{"row": row.id, "next_due": next_due(row, now)} for row in session.execute(paused).scalars()]
+    if rows:
+        table = Schedule.__table__  # type: ignore[attr-defined]  # SQLModel declares no type for it
+        go_on = table.update().where(table.c.id == bindparam("row"))
+        session.connection().execute(go_on.values(paused_at=None, next_due=bindparam("next_due")), rows)
+        session.expire_all()
+    return len(rows)
+
+
+def _find(session: Session, binding: str) -> Binding:
+    lock_catalog(session)
+    row = session.get(Binding, binding)
+    if row is None:
+        known = session.execute(select(col(Binding.name))).scalars()
+        raise NotFoundError(f"there is no Binding {binding!r}.{nearest(binding, known)}")
+    return row
+
+
+def _check_cluster(session: Session, binding: str, cluster: str) -> None:
+    own = set(session.execute(select(col(Schedule.cluster)).where(col(Schedule.binding) == binding)).scalars())
+    if cluster not in own:
+        raise NotFoundError(
+            f"Binding {binding!r} runs nothing periodically on a cluster {cluster!r}.{nearest(cluster, own)}"
+        )
+
+
+def _count(result: Any) -> int:
+    count: int = result.rowcount
+    return count

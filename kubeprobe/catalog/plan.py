@@ -1,0 +1,125 @@
+"""What an apply would do: items, load, times, warnings. A value that is printed or dumped. Next: `apply` does it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from kubeprobe.catalog.changes import Action, ItemChange, compare, stored_items
+from kubeprobe.catalog.forecast import ClusterFacts, Timetable, runs_per_hour, timetables, warnings
+from kubeprobe.catalog.model import BindingSpec, ClusterSpec, ProbeCaseSpec, RenderConfigSpec, Spec
+from kubeprobe.catalog.parse import Declaration
+from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
+from kubeprobe.store import Cluster
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+@dataclass(frozen=True)
+class ClusterLoad:
+    """Periodic runs per hour on a cluster, before and after; None: the cluster is not there."""
+
+    cluster: str
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would become of the catalog."""
+
+    items: tuple[ItemChange, ...]
+    loads: tuple[ClusterLoad, ...]
+    timetables: tuple[Timetable, ...]
+    warnings: tuple[str, ...]
+    version: int
+    """Of the catalog that it was compared with."""
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether an apply would write."""
+        return any(item.action in {Action.ADDED, Action.CHANGED, Action.REMOVED} for item in self.items)
+
+    def count(self, action: Action) -> int:
+        """How many items have this action."""
+        return sum(item.action == action for item in self.items)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, camelCase, times as ISO 8601."""
+        return {
+            "version": self.version,
+            "items": [
+                {
+                    "kind": item.kind,
+                    "name": item.name,
+                    "action": str(item.action),
+                    "origin": item.origin,
+                    "fields": [
+                        {"path": field.path, "before": field.before, "after": field.after} for field in item.fields
+                    ],
+                }
+                for item in self.items
+            ],
+            "runsPerHour": [
+                {"cluster": load.cluster, "before": load.before, "after": load.after} for load in self.loads
+            ],
+            "timetables": [
+                {
+                    "binding": table.binding,
+                    "schedule": table.schedule,
+                    "times": [time.isoformat() for time in table.times],
+                    "spreadS": table.spread_s,
+                    "schedules": table.schedules,
+                    "paused": table.paused,
+                }
+                for table in self.timetables
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def make_plan(session: Session, declaration: Declaration, now: datetime, *, prune: bool = False) -> Plan:
+    """Compare a declaration with the store. Writes nothing."""
+    stored = load_catalog(session)
+    before_clusters = _clusters(session)
+    by_hand = paused_by_hand(session)
+    items = compare(stored_items(session), declaration, prune=prune)
+    gone = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
+
+    def afterwards(kind: str, model: type[SpecT], before: Mapping[str, SpecT]) -> dict[str, SpecT]:
+        kept = {name: spec for name, spec in before.items() if (kind, name) not in gone}
+        return kept | declaration.specs(kind, model)
+
+    bindings = {
+        name: binding.model_copy(update={"paused": True}) if name in by_hand else binding
+        for name, binding in afterwards("Binding", BindingSpec, stored.bindings).items()
+    }
+    clusters = {name: facts for name, facts in before_clusters.items() if ("Cluster", name) not in gone}
+    clusters |= {
+        name: ClusterFacts(name, spec.labels, spec.pool, spec.limits.pods)
+        for name, spec in declaration.specs("Cluster", ClusterSpec).items()
+    }
+    after = list(clusters.values())
+    cases = afterwards("ProbeCase", ProbeCaseSpec, stored.cases)
+    configs = afterwards("RenderConfig", RenderConfigSpec, stored.render_configs)
+    return Plan(
+        items=tuple(items),
+        loads=_loads(
+            runs_per_hour(stored.bindings, list(before_clusters.values()), now), runs_per_hour(bindings, after, now)
+        ),
+        timetables=tuple(timetables(bindings, after, now)),
+        warnings=tuple(warnings(bindings, cases, configs, after, now)),
+        version=stored.version,
+    )
+
+
+def _clusters(session: Session) -> dict[str, ClusterFacts]:
+    columns = select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool), col(Cluster.max_in_flight))
+    return {row[0]: ClusterFacts(*row) for row in session.execute(columns.order_by(col(Cluster.name)))}
+
+
+def _loads(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[ClusterLoad, ...]:
+    return tuple(ClusterLoad(name, before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys()))

@@ -1,0 +1,210 @@
+"""From a run's identity to its pod. What does not change from run to run is worked out once per catalog copy.
+
+Next: `execution` creates the pod. Rendered pods share their unchanging parts: dump them, don't alter them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from kubeprobe.catalog import names
+from kubeprobe.catalog.merge import merge_pod
+from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
+from kubeprobe.catalog.snapshot import Catalog
+
+BACKSTOP_S = 30
+"""What the kubelet's own deadline grants beyond ours: it must only act when no collector does."""
+_CASE_IN_POD_NAME = 28
+"""63 - len("kp-") - len("-") - 26 (ULID) - len("-" and up to four digits of the attempt)."""
+_PROBE_USER = 65_532
+"""`nobody` of distroless images: makes images that name no user fit for `runAsNonRoot`."""
+_TMP = "kubeprobe-tmp"
+_FROM_POD = (
+    (names.ENV_POD_NAME, "metadata.name"),
+    (names.ENV_POD_UID, "metadata.uid"),
+    (names.ENV_NAMESPACE, "metadata.namespace"),
+)
+_DOWNWARD = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FROM_POD]
+_CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+"""With _POD_SECURITY: the `restricted` Pod Security Standard."""
+_POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": _PROBE_USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """All of a run that its pod depends on."""
+
+    run_id: str
+    installation: str
+    case: str
+    cluster: str
+    trigger: str
+    namespace: str = "kubeprobe"
+    cluster_labels: Mapping[str, str] = field(default_factory=dict)
+    binding: str | None = None
+    attempt: int = 1
+    parameters: Mapping[str, str] | None = None
+    """Values given by hand for this run only; they win."""
+
+
+@dataclass(frozen=True)
+class _Blueprint:
+    """A pod of a case, but for what differs from run to run."""
+
+    policy: str
+    run_timeout: str
+    values: Mapping[str, str]
+    render_config: RenderConfigSpec | None
+    spec: Mapping[str, Any]
+    probe: Mapping[str, Any]
+    extra_env: tuple[Mapping[str, Any], ...]
+    """Variables with a `valueFrom`, out of the template's `pod`."""
+    others: tuple[Mapping[str, Any], ...]
+
+
+def pod_name(case: str, run_id: str, attempt: int = 1) -> str:
+    """The pod's name: follows from the run, so creating it twice is a conflict and not a second pod."""
+    name = f"kp-{case[:_CASE_IN_POD_NAME].rstrip('-')}-{run_id}"
+    return name if attempt == 1 else f"{name}-{attempt}"
+
+
+def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
+    """The pod of a run, ready for JSON. Raises CatalogNotFoundError if its case or template has gone."""
+    plan = _blueprint(catalog, identity.case, identity.binding)
+    probe = {**plan.probe, "env": _environment(plan, identity)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": pod_name(identity.case, identity.run_id, identity.attempt),
+            "namespace": identity.namespace,
+            "labels": {
+                names.LABEL_MANAGED_BY: names.MANAGED_BY,
+                names.LABEL_INSTALLATION: identity.installation,
+                names.LABEL_RUN: identity.run_id,
+                names.LABEL_CASE: identity.case,
+                names.LABEL_ATTEMPT: str(identity.attempt),
+            },
+            "annotations": {
+                names.ANNOTATION_POLICY: plan.policy,
+                names.ANNOTATION_CLUSTER: identity.cluster,
+                names.ANNOTATION_TRIGGER: identity.trigger,
+                **({names.ANNOTATION_BINDING: identity.binding} if identity.binding else {}),
+            },
+        },
+        "spec": {**plan.spec, "containers": [probe, *plan.others]},
+    }
+
+
+def values_for(catalog: Catalog, identity: RunIdentity) -> dict[str, str]:
+    """The variables that people set, later ones winning: template, case, render config, by hand."""
+    return _values(_blueprint(catalog, identity.case, identity.binding), identity)
+
+
+def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
+    values = dict(plan.values)
+    if plan.render_config is not None:
+        values.update(plan.render_config.values_for(identity.cluster, identity.cluster_labels))
+    values.update(identity.parameters or {})
+    return values
+
+
+def _environment(plan: _Blueprint, identity: RunIdentity) -> list[Mapping[str, Any]]:
+    """KubeProbe's variables come first, so that people's values may use them as `$(KUBEPROBE_RUN_ID)`."""
+    ours = {
+        names.ENV_RUN_ID: identity.run_id,
+        names.ENV_INSTALLATION: identity.installation,
+        names.ENV_CASE: identity.case,
+        names.ENV_CLUSTER: identity.cluster,
+        names.ENV_TRIGGER: identity.trigger,
+        names.ENV_RUN_TIMEOUT: plan.run_timeout,
+        names.ENV_REPORT_FILE: names.REPORT_FILE,
+    }
+    values = _values(plan, identity)
+    return [
+        *({"name": name, "value": value} for name, value in ours.items()),
+        *_DOWNWARD,
+        *({"name": name, "value": value} for name, value in values.items() if name not in ours),
+        *plan.extra_env,
+    ]
+
+
+def _blueprint(catalog: Catalog, case: str, binding: str | None) -> _Blueprint:
+    key = (case, binding)
+    found: _Blueprint | None = catalog.blueprints.get(key)
+    if found is None:
+        spec = catalog.case(case)
+        template = catalog.template(spec.template)
+        found = _draw(spec, template, catalog.render_config(case, binding))
+        catalog.blueprints[key] = found
+    return found
+
+
+def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: RenderConfigSpec | None) -> _Blueprint:
+    start_s = int(case.timeouts.start.total_seconds())
+    run_s = int(case.timeouts.run.total_seconds())
+    policy = {"verdictFrom": template.verdict_from, "startS": start_s, "runS": run_s, "retries": case.retries}
+    spec = merge_pod(_pod_spec(template, start_s + run_s + BACKSTOP_S), template.pod)
+    probe, *others = spec.pop("containers")
+    for container in (*others, *spec.get("initContainers", ())):
+        container["securityContext"] = {**_CONTAINER_SECURITY, **container.get("securityContext", {})}
+    return _Blueprint(
+        policy=orjson.dumps(policy).decode(),
+        run_timeout=str(run_s),
+        values={**template.env, **case.parameters},
+        render_config=render_config,
+        spec=spec,
+        extra_env=tuple(probe.pop("env", ())),
+        probe=probe,
+        others=tuple(others),
+    )
+
+
+def _pod_spec(template: ProbeTemplateSpec, deadline_s: int) -> dict[str, Any]:
+    """The pod before the template's own `pod` is merged over it."""
+    account = template.service_account_name
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        # Counted from when the kubelet took the pod, so it includes pulling the image. A collector ends a run
+        # in time; this ends the pod where no collector lives to do it.
+        "activeDeadlineSeconds": deadline_s,
+        "automountServiceAccountToken": account is not None,
+        "enableServiceLinks": False,
+        "securityContext": _POD_SECURITY,
+        "containers": [_probe_container(template)],
+        "volumes": [{"name": _TMP, "emptyDir": {}}],
+    }
+    if account is not None:
+        spec["serviceAccountName"] = account
+    if template.node_selector:
+        spec["nodeSelector"] = dict(template.node_selector)
+    if template.tolerations:
+        spec["tolerations"] = [toleration.as_json() for toleration in template.tolerations]
+    if template.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in template.image_pull_secrets]
+    return spec
+
+
+def _probe_container(template: ProbeTemplateSpec) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": names.PROBE_CONTAINER,
+        "image": template.image,
+        "imagePullPolicy": template.image_pull_policy,
+        "terminationMessagePath": names.REPORT_FILE,
+        "terminationMessagePolicy": "File",
+        "securityContext": {**_CONTAINER_SECURITY, "readOnlyRootFilesystem": True},
+        "volumeMounts": [{"name": _TMP, "mountPath": "/tmp"}],  # noqa: S108 - in the pod, an emptyDir of its own
+    }
+    if template.command:
+        container["command"] = list(template.command)
+    if template.args:
+        container["args"] = list(template.args)
+    if resources := template.resources.as_json():
+        container["resources"] = resources
+    return container

@@ -1,0 +1,162 @@
+"""Schedule rows follow bindings x cases x matching clusters. Next: `trigger` opens a run when one is due."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlmodel import Session, col
+
+from kubeprobe.catalog.model import BindingSpec, Periodic
+from kubeprobe.catalog.snapshot import load_catalog
+from kubeprobe.catalog.times import next_due, spread_offset
+from kubeprobe.catalog.version import lock_catalog
+from kubeprobe.store import Cluster, Schedule
+
+_CHUNK = 5000
+"""Rows of one statement: far below the limits on parameters, and a hundred thousand rows stay 20 statements."""
+ItemT = TypeVar("ItemT")
+
+
+class Key(NamedTuple):
+    """What a schedule row is for."""
+
+    binding: str
+    case: str
+    cluster: str
+
+
+class Terms(NamedTuple):
+    """What a schedule row says; a `times.Timing`."""
+
+    every_s: int | None
+    cron: str | None
+    timezone: str
+    offset_s: float
+    pool: str
+    concurrency: str
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """The part that decides when it is due."""
+        return self[:4]
+
+
+class _Row(NamedTuple):
+    """A row as the store has it."""
+
+    id: int
+    terms: Terms
+    is_paused: bool
+
+
+@dataclass(frozen=True)
+class ScheduleChanges:
+    """How many rows were added, changed and removed."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+
+def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
+    """Make the schedule rows equal bindings x cases x matching clusters.
+
+    Only a change of timing makes a row start anew from `now`: any other keeps a slot that is due but not yet
+    issued. A cordoned cluster keeps its rows (`trigger` skips them); so does what is paused. A row that was
+    paused for its cluster alone stays so.
+    """
+    lock_catalog(session)
+    bindings = load_catalog(session).bindings
+    paused = {name for name, binding in bindings.items() if binding.paused}
+    clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool))).tuples()
+    wanted = dict(terms_for(bindings, clusters.all()))
+    rows = _rows(session)
+    added = [
+        {
+            **key._asdict(),
+            **terms._asdict(),
+            "next_due": next_due(terms, now),
+            "paused_at": now if key.binding in paused else None,
+        }
+        for key, terms in wanted.items()
+        if key not in rows
+    ]
+    changed = [(rows[key], terms) for key, terms in wanted.items() if key in rows and rows[key].terms != terms]
+    to_pause = [row.id for key, row in rows.items() if key in wanted and key.binding in paused and not row.is_paused]
+    removed = [row.id for key, row in rows.items() if key not in wanted]
+    for chunk in _chunks(removed):
+        session.execute(delete(Schedule).where(col(Schedule.id).in_(chunk)))
+    for chunk in _chunks(to_pause):
+        session.execute(update(Schedule).where(col(Schedule.id).in_(chunk)).values(paused_at=now))
+    _update(session, changed, now)
+    for rows_of_chunk in _chunks(added):
+        session.execute(insert(Schedule), rows_of_chunk)
+    touched = {row.id for row, _ in changed} | set(to_pause)
+    return ScheduleChanges(len(added), len(touched), len(removed))
+
+
+def terms_of(periodic: Periodic, key: Key, pool: str, concurrency: str) -> Terms:
+    """What a binding's periodic trigger means for one case on one cluster."""
+    if periodic.every is not None:
+        offset = (
+            periodic.offset.total_seconds()
+            if periodic.offset is not None
+            else spread_offset(key.binding, key.cluster, key.case, periodic.every)
+        )
+        return Terms(int(periodic.every.total_seconds()), None, "UTC", offset, pool, concurrency)
+    offset = spread_offset(key.binding, key.cluster, key.case, periodic.spread) if periodic.spread else 0.0
+    return Terms(None, periodic.cron, periodic.time_zone, offset, pool, concurrency)
+
+
+def terms_for(
+    bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, dict[str, str], str]]
+) -> Iterator[tuple[Key, Terms]]:
+    """All that bindings make due on clusters (name, labels, pool)."""
+    for name, binding in bindings.items():
+        periodic = binding.on.periodic
+        if periodic is None:
+            continue
+        for cluster, labels, pool in clusters:
+            if binding.clusters.matches(cluster, labels):
+                for case in binding.cases:
+                    key = Key(name, case, cluster)
+                    yield key, terms_of(periodic, key, pool, str(binding.concurrency))
+
+
+def _rows(session: Session) -> dict[Key, _Row]:
+    columns = select(
+        col(Schedule.id),
+        col(Schedule.binding),
+        col(Schedule.case),
+        col(Schedule.cluster),
+        col(Schedule.every_s),
+        col(Schedule.cron),
+        col(Schedule.timezone),
+        col(Schedule.offset_s),
+        col(Schedule.pool),
+        col(Schedule.concurrency),
+        col(Schedule.paused_at).is_not(None),
+    )
+    return {Key(*row[1:4]): _Row(row[0], Terms(*row[4:10]), bool(row[10])) for row in session.execute(columns)}
+
+
+def _update(session: Session, changed: Sequence[tuple[_Row, Terms]], now: datetime) -> None:
+    """New terms; where the timing is new, due anew from now."""
+    table = Schedule.__table__  # type: ignore[attr-defined]  # SQLModel declares no type for it
+    for anew in (False, True):
+        rows = [
+            {"row": row.id, **terms._asdict(), **({"next_due": next_due(terms, now)} if anew else {})}
+            for row, terms in changed
+            if (row.terms.timing != terms.timing) is anew
+        ]
+        for chunk in _chunks(rows):
+            fields = [name for name in chunk[0] if name != "row"]
+            statement = table.update().where(table.c.id == bindparam("row"))
+            session.connection().execute(statement.values({name: bindparam(name) for name in fields}), chunk)
+
+
+def _chunks(items: Sequence[ItemT]) -> Iterator[list[ItemT]]:
+    for start in range(0, len(items), _CHUNK):
+        yield list(items[start : start + _CHUNK])

@@ -1,0 +1,204 @@
+"""When runs are due: intervals aligned to the epoch, cron with an honest daylight saving, and the hashed spread.
+
+Cron goes by the wall clock of its time zone, as Vixie cron does:
+
+- an hour field that names hours (`30 2 * * *`): a time inside the skipped hour of spring is due once, right
+  after the gap; a time inside the doubled hour of autumn is due at its first occurrence only.
+- an hour field that means every hour (`*/15 * * * *`): due by elapsed time, so nothing is lost in spring and
+  both passes of the doubled hour count.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Protocol
+from zoneinfo import ZoneInfo, available_timezones
+
+from croniter import CroniterBadDateError, CroniterError, croniter
+
+from kubeprobe.catalog.problems import nearest_name, wrong
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+_ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+_CRON_HELP = "five fields: minute hour day-of-month month day-of-week, such as '30 2 * * *', or @daily"
+# croniter would draw R and H at random, or by its own hash.
+_DRAWN = re.compile(r"(^|[\s,])[RH]($|[\s,(/])", re.IGNORECASE)
+
+
+class Timing(Protocol):
+    """What says when runs are due; a store.Schedule does. Either `every_s` or `cron` is set."""
+
+    @property
+    def every_s(self) -> int | None:
+        """Interval in seconds, counted from the epoch."""
+
+    @property
+    def cron(self) -> str | None:
+        """Cron expression of five fields."""
+
+    @property
+    def timezone(self) -> str:
+        """IANA name of the cron expression's time zone."""
+
+    @property
+    def offset_s(self) -> float:
+        """How many seconds after the interval's start, or after cron's time."""
+
+
+def next_due(timing: Timing, after: datetime) -> datetime:
+    """The first due time later than `after`; UTC."""
+    if timing.every_s:
+        return _interval_start(timing, _interval_number(timing, after) + 1)
+    offset = timedelta(seconds=timing.offset_s)
+    return _next_cron(_cron_of(timing), timing.timezone, _floor(after - offset)) + offset
+
+
+def due_between(timing: Timing, after: datetime, until: datetime) -> tuple[int, datetime | None]:
+    """How many due times are later than `after` and not later than `until`, and the latest of them."""
+    if timing.every_s:
+        last = _interval_number(timing, until)
+        count = last - _interval_number(timing, after)
+        return (count, _interval_start(timing, last)) if count > 0 else (0, None)
+    count, latest = 0, None
+    for due in due_times(timing, after):
+        if due > until:
+            break
+        count, latest = count + 1, due
+    return count, latest
+
+
+def due_times(timing: Timing, after: datetime) -> Iterator[datetime]:
+    """All due times later than `after`, without end."""
+    while True:
+        after = next_due(timing, after)
+        yield after
+
+
+def spread_offset(binding: str, cluster: str, case: str, window: timedelta) -> float:
+    """Seconds in [0, window), in milliseconds: the same for the same names, evenly spread over different ones."""
+    key = f"{binding}/{cluster}/{case}".encode()  # no name holds a slash
+    part = int.from_bytes(blake2b(key, digest_size=8).digest())
+    steps = int(window.total_seconds() * 1000)
+    return (part * steps >> 64) / 1000
+
+
+def check_cron(text: str) -> str:
+    """The cron expression, blanks tidied; the error of a validator when it can never be due."""
+    tidy = " ".join(text.split())
+    if tidy.startswith("@"):
+        if tidy not in _ALIASES:
+            raise wrong(f"{text!r} is not a cron expression", expected=_CRON_HELP, near=nearest_name(tidy, _ALIASES))
+        return tidy
+    if tidy.count(" ") != 4 or _DRAWN.search(tidy):
+        raise wrong(f"{text!r} is not a cron expression", expected=_CRON_HELP)
+    try:
+        croniter(tidy, datetime(2024, 1, 1)).get_next(datetime)  # noqa: DTZ001 - a calendar question only
+    except CroniterBadDateError:
+        raise wrong(f"{text!r} names a day that never comes", expected="a day that exists") from None
+    except (CroniterError, ValueError) as error:
+        raise wrong(f"{text!r} is not a cron expression ({error})", expected=_CRON_HELP) from None
+    return tidy
+
+
+def check_time_zone(name: str) -> str:
+    """The time zone's name; the error of a validator, with the nearest name, when there is none."""
+    zones = available_timezones()
+    if name not in zones:
+        raise wrong(
+            f"{name!r} is not a time zone",
+            expected="an IANA name such as Europe/Berlin",
+            near=nearest_name(name, zones)
+            or nearest_name(name.replace(" ", "_"), {zone.rpartition("/")[2] for zone in zones}),
+        )
+    return name
+
+
+def _cron_of(timing: Timing) -> str:
+    if not timing.cron:
+        raise ValueError("a timing has neither every_s nor cron; set one of them")
+    return timing.cron
+
+
+def _interval_number(timing: Timing, moment: datetime) -> int:
+    """Number of the interval whose start is the last one not later than the moment; exact in microseconds."""
+    interval = timedelta(seconds=timing.every_s or 0)
+    return (moment - _EPOCH - timedelta(seconds=timing.offset_s)) // interval
+
+
+def _interval_start(timing: Timing, number: int) -> datetime:
+    return _EPOCH + timedelta(seconds=number * (timing.every_s or 0)) + timedelta(seconds=timing.offset_s)
+
+
+def _floor(moment: datetime) -> datetime:
+    """The whole minute at or before a moment: cron's times are whole minutes."""
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+@lru_cache(maxsize=65_536)
+def _next_cron(cron: str, timezone: str, after: datetime) -> datetime:
+    """Cron's first time later than a whole minute, UTC. Cached: thousands of clusters share one expression."""
+    zone = ZoneInfo(timezone)
+    step = _next_elapsed if _every_hour(cron) else _next_on_wall_clock
+    return step(cron, zone, after)
+
+
+@lru_cache(maxsize=1024)
+def _every_hour(cron: str) -> bool:
+    hours = croniter.expand(cron)[0][1]
+    return hours == ["*"] or set(range(24)) <= set(hours)
+
+
+def _next_on_wall_clock(cron: str, zone: tzinfo, after: datetime) -> datetime:
+    """Fixed hours: map each wall-clock time to one instant. The mapping never runs backwards."""
+    times = croniter(cron, after.astimezone(zone).replace(tzinfo=None, fold=0))
+    while True:
+        due = _first_instant(times.get_next(datetime), zone)
+        if due > after:
+            return due
+
+
+def _first_instant(wall: datetime, zone: tzinfo) -> datetime:
+    """A wall-clock time's first instant; of one that is skipped, the moment that the gap ends."""
+    first = wall.replace(tzinfo=zone, fold=0)
+    instant = first.astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None, fold=0) == wall:
+        return instant
+    # In a gap, fold=0 reckons with the offset before it, so the instant lies after the transition.
+    return _transition(zone, instant - _DAY, instant) or instant
+
+
+def _next_elapsed(cron: str, zone: tzinfo, after: datetime) -> datetime:
+    """Every hour: take the wall clock as it runs on, from one change of the offset to the next."""
+    start, since, offset = after, after, _offset(zone, after)
+    while True:
+        wall = (start + offset).replace(tzinfo=None)
+        due: datetime = (croniter(cron, wall).get_next(datetime) - offset).replace(tzinfo=UTC)
+        change = _transition(zone, since, due)
+        if change is None:
+            return due
+        # A time at the very change counts, under the new offset.
+        start, since, offset = change - _MINUTE, change, _offset(zone, change)
+
+
+def _offset(zone: tzinfo, moment: datetime) -> timedelta:
+    offset = moment.astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset
+
+
+def _transition(zone: tzinfo, after: datetime, until: datetime) -> datetime | None:
+    """The first change of the zone's offset later than `after` and not later than `until`, to the second."""
+    before, low = _offset(zone, after), after
+    while low < until:
+        high = min(low + _DAY, until)
+        if _offset(zone, high) != before:
+            while high - low > timedelta(seconds=1):
+                middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
+                low, high = (middle, high) if _offset(zone, middle) == before else (low, middle)
+            return high
+        low = high
+    return None

@@ -1,0 +1,168 @@
+"""Reading YAML with the line of every value, so that problems can name it. Next: `parse` makes models of it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node, ScalarNode, SequenceNode
+
+from kubeprobe.catalog.problems import CatalogProblem
+
+YamlPath = tuple[str | int, ...]
+_TAG = "tag:yaml.org,2002:"
+_MAX_VALUES = 200_000
+"""In one document; aliases of aliases could otherwise fill the memory."""
+
+
+def _whole_number(text: str) -> int:
+    digits = text.replace("_", "").lower()
+    prefixed = digits.lstrip("+-").startswith(("0x", "0o", "0b"))
+    return int(digits, 0) if prefixed else int(digits)
+
+
+def _number(text: str) -> float:
+    return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_SCALARS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {
+        "null": lambda _: None,
+        "bool": lambda text: text.lower() == "true",
+        "int": _whole_number,
+        "float": _number,
+        "str": str,
+        "timestamp": str,
+    }
+)
+"""What YAML's own tags mean; a time stays text, for nothing here takes one."""
+
+
+@dataclass(frozen=True)
+class RawDocument:
+    """One YAML document as plain values, with the line of each."""
+
+    file: str
+    folder: Path
+    """Where relative paths within it start."""
+    line: int
+    value: Any
+    lines: dict[YamlPath, int] = field(repr=False)
+    problems: tuple[CatalogProblem, ...] = ()
+    """Keys that are written twice, and the like."""
+
+    def line_of(self, path: YamlPath) -> int:
+        """The line of a value, or of what surrounds it where it is not written."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, self.line)
+
+
+def read_documents(file: Path, shown: str) -> Iterator[RawDocument | CatalogProblem]:
+    """The documents of a file, without the empty ones; a problem where YAML ends being readable."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        yield CatalogProblem(shown, 1, "", "", f"the file cannot be read: {why}", expected="YAML in UTF-8")
+        return
+    try:
+        for node in YAML(typ="rt").compose_all(text):
+            if node is None or _is_empty(node):
+                continue
+            reader = _Reader(shown, node)
+            yield RawDocument(shown, file.parent, _line(node), reader.value, reader.lines, tuple(reader.problems))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        message = ", ".join(part for part in (error.problem, error.context) if part) or "it cannot be read"
+        yield CatalogProblem(shown, line, "", "", f"YAML: {message}", expected="valid YAML 1.2")
+    except YAMLError as error:
+        yield CatalogProblem(shown, 1, "", "", f"YAML: {' '.join(str(error).split())}", expected="valid YAML 1.2")
+
+
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.tag == f"{_TAG}null"
+
+
+def _line(node: Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1
+
+
+class _Reader:
+    """Turns the nodes of one document into plain values and notes their lines."""
+
+    def __init__(self, file: str, node: Node) -> None:
+        self.file = file
+        self.lines: dict[YamlPath, int] = {}
+        self.problems: list[CatalogProblem] = []
+        self._left = _MAX_VALUES
+        self._within: set[int] = set()
+        self.value = self._read(node, ())
+
+    def _read(self, node: Node, path: YamlPath) -> Any:
+        self.lines.setdefault(path, _line(node))
+        self._left -= 1
+        if id(node) in self._within or self._left < 0:
+            self._problem(node, path, "an alias contains itself, or aliases multiply", "plain values")
+            return None
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, path)
+        self._within.add(id(node))
+        try:
+            if isinstance(node, SequenceNode):
+                return [self._read(item, (*path, number)) for number, item in enumerate(node.value)]
+            return self._mapping(node, path)
+        finally:
+            self._within.discard(id(node))
+
+    def _mapping(self, node: Node, path: YamlPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == f"{_TAG}merge":
+                sources = value_node.value if isinstance(value_node, SequenceNode) else [value_node]
+                for source in reversed(sources):
+                    merged |= self._read(source, path) or {}
+                continue
+            if not isinstance(key_node, ScalarNode):
+                self._problem(key_node, path, "a key is not a plain word", "a string as key")
+                continue
+            key: str = key_node.value
+            here = (*path, key)
+            if key in first:
+                self._problem(key_node, here, f"{key!r} is written twice, first in line {first[key]}", "each key once")
+                continue
+            first[key] = self.lines[here] = _line(key_node)
+            found[key] = self._read(value_node, here)
+        return merged | found
+
+    def _scalar(self, node: ScalarNode, path: YamlPath) -> Any:
+        kind = str(node.tag).removeprefix(_TAG)
+        if kind not in _SCALARS:
+            self._problem(node, path, f"the tag {node.tag} is not known", "plain values")
+            return None
+        try:
+            return _SCALARS[kind](node.value)
+        except ValueError:
+            return node.value
+
+    def _problem(self, node: Node, path: YamlPath, message: str, expected: str) -> None:
+        shown = show_path(path)
+        self.problems.append(CatalogProblem(self.file, _line(node), "", shown, message, expected=expected))
+
+
+def show_path(path: YamlPath) -> str:
+    """`spec.cases[0]`."""
+    shown = ""
+    for part in path:
+        if isinstance(part, int):
+            shown += f"[{part}]"
+        else:
+            shown += ("." if shown else "") + part
+    return shown
