@@ -10,7 +10,8 @@ import base64
 import os
 import ssl
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,13 @@ class Access:
 
     server: str
     ssl: ssl.SSLContext | bool
-    server_hostname: str | None
-    proxy: str | None
     authorization: str | None = field(repr=False)
     fresh_until: datetime | None
     """None: until it is refused."""
+    server_hostname: str | None = None
+    proxy: str | None = None
+    moves: bool = False
+    """The server may have got another address when it cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,16 @@ class _Tls:
 
 
 class AccessSource:
-    """Gives the access of one connection, loaded at first use and again when it has to be."""
+    """Gives the access of one connection, loaded at first use and again when it has to be.
+
+    `connect` decrypts the connection; that happens at each load, so that no other secret than the access stays
+    in memory.
+    """
 
     def __init__(
-        self, connection: Connection, clock: Clock = utc_now, service_account: Path = _SERVICE_ACCOUNT
+        self, connect: Callable[[], Connection], clock: Clock = utc_now, service_account: Path = _SERVICE_ACCOUNT
     ) -> None:
-        self._connection = connection
+        self._connect = connect
         self._clock = clock
         self._service_account = service_account
         self._lock = asyncio.Lock()
@@ -69,7 +76,7 @@ class AccessSource:
         self._tls: tuple[_Tls, ssl.SSLContext] | None = None
 
     async def current(self) -> Access:
-        """The access for a request sent now. Raises AccessError when none can be had."""
+        """The access for a request sent now. Raises AccessError when none can be had, SecretKeyError when never."""
         async with self._lock:  # of many requests that find it old, one loads it
             if self._access is None or self._is_old(self._access):
                 self._access = await self._load()
@@ -82,45 +89,35 @@ class AccessSource:
 
     def unreachable(self, access: Access) -> None:
         """There was no way through with it. The embedded cluster may have moved to another port."""
-        if self._connection.kind is ConnectionKind.LOCAL:
+        if access.moves:
             self.refused(access)
 
     def _is_old(self, access: Access) -> bool:
         return access.fresh_until is not None and self._clock() >= access.fresh_until
 
     async def _load(self) -> Access:
+        connection = self._connect()
         try:
-            config, token = self._read()
-            return await self._build(cluster_of(config), user_of(config), token)
+            match connection.kind:
+                case ConnectionKind.KUBECONFIG:
+                    return await self._from_kubeconfig(connection.config)
+                case ConnectionKind.LOCAL:
+                    return replace(await self._from_kubeconfig(_read_local(connection)), moves=True)
+                case ConnectionKind.IN_CLUSTER:
+                    return self._from_service_account()
         except (InvalidInputError, PluginError, OSError) as error:  # ssl.SSLError is an OSError
             raise AccessError(f"no credentials: {error}") from error
 
-    def _read(self) -> tuple[dict[str, Any], str | None]:
-        """The connection as a flattened kubeconfig, and the token of the pod we run in."""
-        match self._connection.kind:
-            case ConnectionKind.KUBECONFIG:
-                return self._connection.config, None
-            case ConnectionKind.LOCAL:
-                path = Path(self._connection.config["path"])
-                if not path.exists():
-                    raise InvalidInputError(f"{path} does not exist: the local cluster does not run (kubeprobe up)")
-                return flatten(read_kubeconfig(path), path.parent), None
-            case ConnectionKind.IN_CLUSTER:
-                return _read_service_account(self._service_account)
-
-    async def _build(self, cluster: dict[str, Any], user: dict[str, Any], token: str | None) -> Access:
-        fresh_until = None
+    async def _from_kubeconfig(self, config: dict[str, Any]) -> Access:
+        cluster, user = cluster_of(config), user_of(config)
+        token, fresh_until = user.get("token"), None
         plugin: PluginCredentials | None = None
         if user.get("exec"):
             plugin = await run_plugin(user["exec"], cluster)
             token = plugin.token
             fresh_until = plugin.expires_at - EXPIRY_MARGIN if plugin.expires_at else None
         elif user.get("tokenFile"):
-            token = _read_token(Path(user["tokenFile"]))
-        elif user.get("token"):
-            token = user["token"]
-        if user.get("tokenFile") or self._connection.kind is ConnectionKind.IN_CLUSTER:
-            fresh_until = self._clock() + TOKEN_FILE_AGE
+            token, fresh_until = _read_token(Path(user["tokenFile"])), self._clock() + TOKEN_FILE_AGE
         return Access(
             server=cluster["server"].rstrip("/"),
             ssl=self._context(_tls(cluster, user, plugin)) if cluster["server"].startswith("https") else True,
@@ -130,6 +127,19 @@ class AccessSource:
             fresh_until=fresh_until,
         )
 
+    def _from_service_account(self) -> Access:
+        """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api."""
+        host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+        if not host or not port:
+            raise InvalidInputError("KubeProbe does not run in a pod (KUBERNETES_SERVICE_HOST is not set)")
+        authority = (self._service_account / "ca.crt").read_text()
+        return Access(
+            server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+            ssl=self._context(_Tls(authority, verify=True, certificate=None, key=None)),
+            authorization=f"Bearer {_read_token(self._service_account / 'token')}",
+            fresh_until=self._clock() + TOKEN_FILE_AGE,
+        )
+
     def _context(self, tls: _Tls) -> ssl.SSLContext:
         """One context as long as the certificates are the same: it is what pooled connections are kept by."""
         if self._tls is None or self._tls[0] != tls:
@@ -137,15 +147,11 @@ class AccessSource:
         return self._tls[1]
 
 
-def _read_service_account(folder: Path) -> tuple[dict[str, Any], str]:
-    """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api."""
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
-    if not host or not port:
-        raise InvalidInputError("KubeProbe does not run in a pod (KUBERNETES_SERVICE_HOST is not set)")
-    authority = base64.b64encode((folder / "ca.crt").read_bytes()).decode()
-    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    cluster = {"server": server, "certificate-authority-data": authority}
-    return {"clusters": [{"cluster": cluster}], "users": [{"user": {}}]}, _read_token(folder / "token")
+def _read_local(connection: Connection) -> dict[str, Any]:
+    path = Path(connection.config["path"])
+    if not path.exists():
+        raise InvalidInputError(f"{path} does not exist: the local cluster does not run (kubeprobe up)")
+    return flatten(read_kubeconfig(path), path.parent)
 
 
 def _read_token(path: Path) -> str:

@@ -7,13 +7,15 @@ running event loop. Next stage: `execution` creates, watches and deletes pods wi
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import aiohttp
 import orjson
 
 from kubeprobe.fleet.access import AccessSource
-from kubeprobe.fleet.credentials import Cipher, SecretKeyError
+from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.translation import from_status
 from kubeprobe.fleet.transport import Answer, Request, Transport, open_session
@@ -157,26 +159,23 @@ class Door:
         self._cipher = cipher
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._apis: dict[str, tuple[int, ClusterApi]] = {}
+        self._apis: dict[str, tuple[tuple[datetime, int], ClusterApi]] = {}
 
     async def to(self, cluster: Cluster) -> ClusterApi:
-        """The API of a cluster. When its connection was changed, the old client's watches end.
+        """The API of a cluster; what is wrong with its connection shows at the first request.
 
-        Raises ClusterError if the stored connection cannot be opened; what is wrong with the cluster itself
-        shows at the first request.
+        When the connection was changed, the old client's watches end. A row read before the change gets the
+        client of the newer one.
         """
         session = self._open_session()
-        version, api = self._apis.get(cluster.name, (None, None))
-        if api is not None and version == cluster.connection_version:
-            return api
-        try:
-            connection = self._cipher.open(cluster.connection)
-        except SecretKeyError as error:
-            raise cluster_error(Cause.UNAUTHORIZED, str(error), where=f"cluster {cluster.name}") from error
-        if api is not None:
-            await api.close()
-        api = ClusterApi(cluster.name, Transport(cluster.name, session, AccessSource(connection)))
-        self._apis[cluster.name] = (cluster.connection_version, api)
+        age = (cluster.created_at, cluster.connection_version)  # one removed and added again starts at version 1
+        if known := self._apis.get(cluster.name):
+            if known[0] >= age:
+                return known[1]
+            await known[1].close()
+        source = AccessSource(partial(self._cipher.open, cluster.connection))
+        api = ClusterApi(cluster.name, Transport(cluster.name, session, source))
+        self._apis[cluster.name] = (age, api)
         return api
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from ulid import ULID
@@ -10,6 +11,10 @@ from ulid import ULID
 from kubeprobe.fleet.api import PROBE_CONTAINER, ClusterApi
 
 START_TIMEOUT_S = 60.0
+LEFT_OVER_AFTER = timedelta(minutes=10)
+LABEL_INSTALLATION = "kubeprobe.io/installation"
+LABEL_RUN = "kubeprobe.io/run"
+LABEL_CHECK = "kubeprobe.io/check"
 # Reasons to wait that do not pass by themselves within a check's time.
 _STUCK = frozenset(
     {
@@ -42,13 +47,23 @@ async def try_image(api: ClusterApi, namespace: str, trial: ImageTrial) -> str |
     created = await api.create_pod(namespace, _pod(run, trial))
     watcher = _Watcher()
     try:
+        await _delete_leftovers(api, namespace, trial, created)
         async with asyncio.timeout(trial.timeout_s):
-            return await watcher.follow(api, namespace, f"kubeprobe.io/run={run}", created)
+            return await watcher.follow(api, namespace, f"{LABEL_RUN}={run}", created)
     except TimeoutError:
         return f"after {trial.timeout_s:g} s its pod had not started: {watcher.last}"
     finally:
         metadata = created["metadata"]
         await api.delete_pod(namespace, metadata["name"], metadata["uid"], grace_s=0)
+
+
+async def _delete_leftovers(api: ClusterApi, namespace: str, trial: ImageTrial, created: dict[str, Any]) -> None:
+    """Delete pods that earlier checks could not delete because they were killed. By the cluster's own clock."""
+    selector = f"{LABEL_INSTALLATION}={trial.installation},{LABEL_CHECK}"
+    present = datetime.fromisoformat(created["metadata"]["creationTimestamp"])
+    for metadata in (pod["metadata"] for pod in (await api.list_pods(namespace, selector))[0]):
+        if datetime.fromisoformat(metadata["creationTimestamp"]) < present - LEFT_OVER_AFTER:
+            await api.delete_pod(namespace, metadata["name"], metadata["uid"], grace_s=0)
 
 
 class _Watcher:
@@ -107,9 +122,9 @@ def _pod(run: str, trial: ImageTrial) -> dict[str, Any]:
         "metadata": {
             "name": f"kubeprobe-check-{run}",
             "labels": {
-                "kubeprobe.io/installation": trial.installation,
-                "kubeprobe.io/run": run,
-                "kubeprobe.io/case": "cluster-check",
+                LABEL_INSTALLATION: trial.installation,
+                LABEL_RUN: run,
+                LABEL_CHECK: "image",
                 "app.kubernetes.io/managed-by": "kubeprobe",
             },
         },

@@ -16,6 +16,7 @@ import orjson
 
 from kubeprobe import __version__
 from kubeprobe.fleet.access import Access, AccessError, AccessSource
+from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.fleet.errors import Cause, cluster_error
 from kubeprobe.fleet.translation import from_answer, from_exception
 
@@ -144,6 +145,8 @@ class Transport:
         """Whatever breaks on the way becomes a ClusterError that says where."""
         try:
             yield
+        except SecretKeyError as error:
+            raise cluster_error(Cause.UNAUTHORIZED, str(error), where=self.where(request)) from error
         except AccessError as error:
             raise cluster_error(Cause.CLUSTER_UNREACHABLE, str(error), where=self.where(request)) from error
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
