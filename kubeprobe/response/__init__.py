@@ -1,0 +1,11 @@
+"""Response: outcomes become standings, incidents and messages to people. The last stage of a run's way.
+
+`respond` folds unanswered outcomes and fills the outbox, in one transaction; `deliver` sends a message from there.
+Of `execution` it knows nothing: they meet in the store. `cli` and `web` read what it writes (`queries`).
+"""
+
+from kubeprobe.response.deliver import deliver, due_notifications
+from kubeprobe.response.housekeeping import close_withdrawn, forget_incidents, repeat_alerts
+from kubeprobe.response.respond import respond
+
+__all__ = ["close_withdrawn", "deliver", "due_notifications", "forget_incidents", "repeat_alerts", "respond"]

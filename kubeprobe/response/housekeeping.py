@@ -1,0 +1,96 @@
+"""What beat has done from time to time: repeat alerts, end what nobody watches any more, forget what is old.
+
+The first two give the ids of notifications to `deliver`.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, exists, or_, tuple_, update
+from sqlmodel import Session, col, select
+
+from kubeprobe.catalog import CatalogCache
+from kubeprobe.response.fold import Event
+from kubeprobe.response.message import Message, MessageKind
+from kubeprobe.response.notices import address_of, told_of_opening, write
+from kubeprobe.response.targets import wants_repeats
+from kubeprobe.store import Cluster, Incident, Notification, NotificationState, Standing, Store
+
+REPEAT_EVERY = timedelta(minutes=1)
+"""Well below `targets.alertmanager.HOLD`: some repeats may be missed before an alert resolves by itself."""
+
+
+def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> list[str]:
+    """Put the openings of open incidents back into the outbox, for the targets that forget (Alertmanager)."""
+    with store.writing() as session:
+        catalog = catalogs.current(session)
+        forgetful = [
+            (name, target.name)
+            for name, route in catalog.routes.items()
+            for target in route.targets
+            if wants_repeats(target)
+        ]
+        if not forgetful:
+            return []
+        still_open = select(Incident.id).where(col(Incident.closed_at).is_(None))
+        statement = (
+            update(Notification)
+            .where(
+                col(Notification.incident_id).in_(still_open),
+                col(Notification.event) == Event.OPENED,
+                col(Notification.state) == NotificationState.SENT,
+                col(Notification.sent_at) <= now - REPEAT_EVERY,
+                tuple_(col(Notification.route), col(Notification.target)).in_(forgetful),
+            )
+            .values(state=NotificationState.PENDING, next_attempt_at=now, attempts=0)
+            .returning(col(Notification.id))
+            .execution_options(synchronize_session=False)
+        )
+        return list(session.scalars(statement))
+
+
+def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> list[str]:
+    """Close the incidents of cases and clusters that were removed: no outcome would ever close them.
+
+    Whoever was told of the opening hears that nobody watches any more, which is no recovery.
+    """
+    with store.writing() as session:
+        cases = list(catalogs.current(session).cases)
+        unknown_cluster = ~exists().where(col(Cluster.name) == col(Incident.cluster))
+        statement = (
+            select(Incident)
+            .where(col(Incident.closed_at).is_(None), or_(unknown_cluster, col(Incident.case).not_in(cases)))
+            .with_for_update()
+        )
+        withdrawn = session.exec(statement).all()
+        for incident in withdrawn:
+            incident.closed_at = now
+        told = told_of_opening(session, [incident.id for incident in withdrawn])
+        notifications = [
+            write(incident, Event.CLOSED, address_of(opened), _withdrawal(opened, now), now)
+            for incident in withdrawn
+            for opened in told.get(incident.id, ())
+        ]
+        session.add_all(notifications)
+        _drop_standings(session, cases)
+        return [notification.id for notification in notifications]
+
+
+def forget_incidents(store: Store, before: datetime) -> int:
+    """Remove the incidents that closed earlier, with what was told of them; gives their number."""
+    old = select(Incident.id).where(col(Incident.closed_at) < before)
+    with store.writing() as session:
+        session.execute(delete(Notification).where(col(Notification.incident_id).in_(old)))
+        gone = session.scalars(delete(Incident).where(col(Incident.closed_at) < before).returning(col(Incident.id)))
+        return len(gone.all())
+
+
+def _withdrawal(opened: Notification, now: datetime) -> Message:
+    why = "the case or the cluster was removed"
+    message = Message.from_json(opened.payload)
+    return replace(message, kind=MessageKind.WITHDRAWN, reason="Withdrawn", why=why, errors=(), until=now)
+
+
+def _drop_standings(session: Session, cases: list[str]) -> None:
+    unknown_cluster = ~exists().where(col(Cluster.name) == col(Standing.cluster))
+    session.execute(delete(Standing).where(or_(unknown_cluster, col(Standing.case).not_in(cases))))

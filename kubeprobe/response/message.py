@@ -1,0 +1,156 @@
+"""What people are told: one message when an incident opens, one when it closes. Next: `notices` addresses it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from kubeprobe.catalog.model import format_duration
+from kubeprobe.response.fold import Event
+from kubeprobe.response.outcomes import ClaimedOutcome
+from kubeprobe.store import IncidentKind, Verdict
+
+MAX_ERRORS = 10
+MAX_ERROR_LENGTH = 400
+"""Characters of one error of a probe that a message carries; the report in the store keeps all of it."""
+
+
+class MessageKind(StrEnum):
+    """What a message says."""
+
+    FAILED = "failed"
+    RECOVERED = "recovered"
+    UNKNOWN = "unknown"
+    KNOWN_AGAIN = "known-again"
+    WITHDRAWN = "withdrawn"
+    """The case or the cluster is gone: nobody watches any more, which is no recovery."""
+
+
+_KINDS = {
+    (IncidentKind.FAIL, Event.OPENED): MessageKind.FAILED,
+    (IncidentKind.FAIL, Event.CLOSED): MessageKind.RECOVERED,
+    (IncidentKind.UNKNOWN, Event.OPENED): MessageKind.UNKNOWN,
+    (IncidentKind.UNKNOWN, Event.CLOSED): MessageKind.KNOWN_AGAIN,
+}
+
+
+def message_kind(incident: IncidentKind, event: Event) -> MessageKind:
+    """The message that tells of an incident's opening or closing."""
+    return _KINDS[incident, event]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message about one incident, the same to every target.
+
+    `run` is the run to look at: the one that opened or closed the incident. `since` is when the trouble began,
+    `until` when it ended. `why` and `errors` are the outcome's own words.
+    """
+
+    kind: MessageKind
+    incident: str
+    incident_kind: IncidentKind
+    run: str
+    case: str
+    cluster: str
+    severity: str
+    owner: str
+    runbook: str
+    verdict: str
+    reason: str
+    why: str
+    errors: tuple[str, ...]
+    since: datetime
+    until: datetime | None = None
+
+    @property
+    def alarming(self) -> bool:
+        """Whether something is wrong; else something is over."""
+        return self.kind in {MessageKind.FAILED, MessageKind.UNKNOWN}
+
+    @property
+    def title(self) -> str:
+        """One line."""
+        what = f"{self.case} on {self.cluster}"
+        match self.kind:
+            case MessageKind.FAILED:
+                return f"[{self.severity}] {self.case} fails on {self.cluster}"
+            case MessageKind.RECOVERED:
+                return f"[recovered] {self.case} passes again on {self.cluster}"
+            case MessageKind.UNKNOWN:
+                return f"[unknown] {what}: cannot find out"
+            case MessageKind.KNOWN_AGAIN:
+                return f"[known again] {what}: {self.verdict}"
+            case MessageKind.WITHDRAWN:
+                return f"[withdrawn] {what}: no longer watched"
+
+    @property
+    def text(self) -> str:
+        """All there is to say, in plain lines."""
+        lines = [f"{self.reason}: {self.why}" if self.why else self.reason]
+        lines += [f"- {error}" for error in self.errors]
+        lines.append(self._time())
+        lines += [f"Owner: {self.owner}"] if self.owner else []
+        lines += [f"Runbook: {self.runbook}"] if self.runbook else []
+        lines.append(f"Look closer: kubeprobe show {self.run}")
+        return "\n".join(lines)
+
+    def _time(self) -> str:
+        trouble = "Unknown" if self.incident_kind is IncidentKind.UNKNOWN else "Failing"
+        if self.until is None:
+            return f"{trouble} since {_clock(self.since)}"
+        lasted = format_duration(max(self.until - self.since, timedelta()))
+        return f"{trouble} from {_clock(self.since)} until {_clock(self.until)} ({lasted})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that is stored and that webhooks receive. Times are ISO 8601, UTC."""
+        return {
+            "kind": self.kind.value,
+            "title": self.title,
+            "text": self.text,
+            "incident": self.incident,
+            "incident_kind": self.incident_kind.value,
+            "run": self.run,
+            "case": self.case,
+            "cluster": self.cluster,
+            "severity": self.severity,
+            "owner": self.owner,
+            "runbook": self.runbook,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "why": self.why,
+            "errors": list(self.errors),
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat() if self.until else None,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """The message that was stored."""
+        fields = {name: stored[name] for name in cls.__slots__}
+        fields["kind"] = MessageKind(stored["kind"])
+        fields["incident_kind"] = IncidentKind(stored["incident_kind"])
+        fields["errors"] = tuple(stored["errors"])
+        fields["since"] = datetime.fromisoformat(stored["since"])
+        fields["until"] = datetime.fromisoformat(stored["until"]) if stored["until"] else None
+        return cls(**fields)
+
+
+def reported_errors(outcome: ClaimedOutcome) -> tuple[str, ...]:
+    """What the probe itself said was wrong, cut to what a message can carry."""
+    said = (outcome.report or {}).get("errors")
+    if outcome.verdict == Verdict.PASS or not isinstance(said, Sequence) or isinstance(said, str):
+        return ()
+    shown = [_cut(str(error)) for error in said[:MAX_ERRORS]]
+    if len(said) > MAX_ERRORS:
+        shown.append(f"and {len(said) - MAX_ERRORS} more")
+    return tuple(shown)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
+
+
+def _clock(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,113 @@
+"""Taking unanswered outcomes out of the store. Next: `fold`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlmodel import Session, col
+
+from kubeprobe.store import Outcome, Reason, Run, Trigger
+
+Place = tuple[str, str]
+"""Cluster and case: what a standing and an incident belong to."""
+
+NO_ANSWER = frozenset(
+    {Reason.STILL_RUNNING, Reason.REPLACED, Reason.CORDONED, Reason.CASE_REMOVED, Reason.CLUSTER_REMOVED}
+)
+"""Reasons of runs that by decision never took place. They say nothing of how the case stands: the run before or
+after them does. They stay in the history as unknown, and leave standings and incidents alone."""
+
+_CLOCK_SKEW = timedelta(minutes=5)
+"""An outcome is stored after it was due; clocks of different machines may tell it otherwise by so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedOutcome:
+    """An outcome as the response sees it."""
+
+    run_id: str
+    cluster: str
+    case: str
+    trigger: str
+    verdict: str
+    reason: str
+    message: str
+    report: dict[str, Any] | None
+    due_at: datetime
+    stored_at: datetime
+
+    @property
+    def place(self) -> Place:
+        """What it is about."""
+        return self.cluster, self.case
+
+    @property
+    def answers(self) -> bool:
+        """Whether it says anything about how the case stands."""
+        return self.reason not in NO_ANSWER
+
+
+_COLUMNS = [getattr(Outcome, name) for name in ClaimedOutcome.__slots__]
+
+
+def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
+    """Mark the longest waiting outcomes as answered, in one statement; gives them in the order of their due times.
+
+    Rows are locked in one order and none is skipped, so a second responder waits for the first and then sees
+    what it did: two give the same standings as one. A roll-back gives everything back.
+    """
+    waiting = (
+        select(col(Outcome.run_id))
+        .where(col(Outcome.responded_at).is_(None))
+        .order_by(col(Outcome.stored_at), col(Outcome.run_id))
+        .limit(limit)
+        .with_for_update()
+        .cte("waiting")
+    )
+    statement = (
+        update(Outcome)
+        .where(col(Outcome.run_id).in_(select(waiting.c.run_id)), col(Outcome.responded_at).is_(None))
+        .values(responded_at=now)
+        .returning(*_COLUMNS)
+        .execution_options(synchronize_session=False)
+    )
+    claimed = [ClaimedOutcome(*row) for row in session.execute(statement)]
+    return sorted(claimed, key=lambda outcome: (outcome.due_at, outcome.stored_at, outcome.run_id))
+
+
+def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict[Place, datetime]:
+    """The newest due time that was answered before these outcomes, for each of their places.
+
+    Asked only where it matters: a standing that stays at pass is not written, so its own due time may be old.
+    """
+    earliest = min(outcome.due_at for outcome in claimed)
+    statement = (
+        select(col(Outcome.cluster), col(Outcome.case), func.max(col(Outcome.due_at)))
+        .join(Run, col(Run.id) == col(Outcome.run_id))
+        .where(
+            in_places((outcome.place for outcome in claimed), Outcome.cluster, Outcome.case),
+            col(Outcome.stored_at) >= earliest - _CLOCK_SKEW,
+            col(Outcome.responded_at).is_not(None),
+            col(Outcome.run_id).not_in([outcome.run_id for outcome in claimed]),
+            col(Outcome.reason).not_in(NO_ANSWER),
+            col(Run.parameters).is_(None),
+        )
+        .group_by(col(Outcome.cluster), col(Outcome.case))
+    )
+    return {(cluster, case): due_at for cluster, case, due_at in session.execute(statement)}
+
+
+def asked_otherwise(session: Session, claimed: Iterable[ClaimedOutcome]) -> frozenset[str]:
+    """The runs among these that were given parameters by hand: they asked another question than the case does."""
+    manual = [outcome.run_id for outcome in claimed if outcome.trigger == Trigger.MANUAL]
+    if not manual:
+        return frozenset()
+    statement = select(col(Run.id)).where(col(Run.id).in_(manual), col(Run.parameters).is_not(None))
+    return frozenset(session.scalars(statement))
+
+
+def in_places(places: Iterable[Place], cluster: str, case: str) -> ColumnElement[bool]:
+    """Cluster and case columns that are one of these pairs."""
+    return tuple_(col(cluster), col(case)).in_(sorted(set(places)))

@@ -1,0 +1,65 @@
+"""Reading incidents and messages, for people's eyes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import or_
+from sqlmodel import col, select
+
+from kubeprobe.response.deliver import UNSETTLED
+from kubeprobe.store import Incident, IncidentKind, Notification, NotificationState, Standing, Store
+
+OFTEN_TRIED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which incidents: every condition that is given must hold."""
+
+    cluster: str | None = None
+    case: str | None = None
+    kind: IncidentKind | None = None
+    open_only: bool = True
+
+
+def incidents(store: Store, wanted: Wanted | None = None, limit: int = 100) -> Sequence[Incident]:
+    """Incidents, newest first."""
+    wanted = wanted or Wanted()
+    statement = select(Incident)
+    if wanted.open_only:
+        statement = statement.where(col(Incident.closed_at).is_(None))
+    for column, value in (
+        (Incident.cluster, wanted.cluster),
+        (Incident.case, wanted.case),
+        (Incident.kind, wanted.kind),
+    ):
+        if value is not None:
+            statement = statement.where(col(column) == value)
+    with store.reading() as session:
+        return session.exec(statement.order_by(col(Incident.opened_at).desc(), col(Incident.id)).limit(limit)).all()
+
+
+def told_of(store: Store, incident_id: str) -> Sequence[Notification]:
+    """Who was told of an incident, or is yet to be, in the order of the messages."""
+    statement = select(Notification).where(col(Notification.incident_id) == incident_id)
+    with store.reading() as session:
+        return session.exec(statement.order_by(col(Notification.id))).all()
+
+
+def undelivered(store: Store, since: datetime, limit: int = 100) -> Sequence[Notification]:
+    """Messages that were given up since then, and those that were tried often and still wait."""
+    given_up = (col(Notification.state) == NotificationState.FAILED) & (col(Notification.next_attempt_at) >= since)
+    waiting = UNSETTLED & (col(Notification.attempts) >= OFTEN_TRIED)
+    statement = select(Notification).where(or_(given_up, waiting))
+    with store.reading() as session:
+        return session.exec(statement.order_by(col(Notification.next_attempt_at)).limit(limit)).all()
+
+
+def standings(store: Store, cluster: str | None = None) -> Sequence[Standing]:
+    """How cases stand on clusters. A standing that stays at pass keeps its first run and due time."""
+    statement = select(Standing)
+    if cluster is not None:
+        statement = statement.where(col(Standing.cluster) == cluster)
+    with store.reading() as session:
+        return session.exec(statement.order_by(col(Standing.cluster), col(Standing.case))).all()

@@ -1,0 +1,134 @@
+"""From outcomes to incidents and notifications, in one transaction. Next: `deliver` sends what lies in the outbox.
+
+Where every case passes as before, a batch costs two statements: claim the outcomes, read the standings.
+Killed anywhere, the transaction is undone and the outcomes wait for the next responder.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from kubeprobe.catalog import Catalog, CatalogCache
+from kubeprobe.response.fold import Policy, Standing, fold
+from kubeprobe.response.incidents import IncidentBook
+from kubeprobe.response.notices import Notices, notify
+from kubeprobe.response.outcomes import ClaimedOutcome, Place, asked_otherwise, claim, newest_answered
+from kubeprobe.response.standings import read_standings, write_standings
+from kubeprobe.store import Cluster, Store, Verdict
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_SEVERITY = "warning"
+
+
+def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = 500) -> list[str]:
+    """Answer up to `limit` outcomes; gives the ids of the notifications that are to be delivered."""
+    try:
+        notices = _respond(store, catalogs, now, limit)
+    except IntegrityError:
+        # Another responder was first with the standing of a case that is new on its cluster. It is there to read now.
+        notices = _respond(store, catalogs, now, limit)
+    for message in notices.unrouted:
+        log.warning("no alert route for this incident", incident=message.incident, title=message.title, run=message.run)
+    return [notification.id for notification in notices.notifications]
+
+
+def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) -> Notices:
+    with store.writing() as session:
+        answers = [outcome for outcome in claim(session, now, limit) if outcome.answers]
+        if not answers:
+            return Notices((), ())
+        standings = read_standings(session, {outcome.place for outcome in answers})
+        moving = _moving(standings, answers)
+        if not moving:
+            return Notices((), ())
+        return _Batch.read(session, catalogs, standings, moving, now).answer()
+
+
+def _moving(
+    standings: Mapping[Place, Standing], answers: Iterable[ClaimedOutcome]
+) -> dict[Place, list[ClaimedOutcome]]:
+    """The outcomes by place, without the places that pass as they did before."""
+    by_place: dict[Place, list[ClaimedOutcome]] = {}
+    for outcome in answers:
+        by_place.setdefault(outcome.place, []).append(outcome)
+    return {
+        place: outcomes
+        for place, outcomes in by_place.items()
+        if not (place in standings and standings[place].at_rest and all(o.verdict == Verdict.PASS for o in outcomes))
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The outcomes that may change something, and all that is needed to tell what."""
+
+    session: Session
+    now: datetime
+    catalog: Catalog
+    standings: Mapping[Place, Standing]
+    moving: Mapping[Place, Sequence[ClaimedOutcome]]
+    clusters: Mapping[str, Cluster]
+    newest: Mapping[Place, datetime]
+    book: IncidentBook
+
+    @classmethod
+    def read(
+        cls,
+        session: Session,
+        catalogs: CatalogCache,
+        standings: Mapping[Place, Standing],
+        moving: Mapping[Place, Sequence[ClaimedOutcome]],
+        now: datetime,
+    ) -> "_Batch":
+        """Read what the store knows of these places."""
+        outcomes = [outcome for group in moving.values() for outcome in group]
+        otherwise = asked_otherwise(session, outcomes)
+        resting = [o for o in outcomes if o.place in standings and standings[o.place].at_rest]
+        names = {outcome.cluster for outcome in outcomes}
+        clusters = session.exec(select(Cluster).where(col(Cluster.name).in_(names))).all()
+        return cls(
+            session=session,
+            now=now,
+            catalog=catalogs.current(session),
+            standings=standings,
+            moving={place: [o for o in group if o.run_id not in otherwise] for place, group in moving.items()},
+            clusters={cluster.name: cluster for cluster in clusters},
+            newest=newest_answered(session, resting) if resting else {},
+            book=IncidentBook.read(session, now, moving),
+        )
+
+    def answer(self) -> Notices:
+        """Fold, and write what came of it."""
+        after = {place: self._fold(place) for place in self.moving}
+        write_standings(self.session, self.standings, {place: found for place, found in after.items() if found})
+        return notify(self.session, self.catalog, self.clusters, self.book.happenings, self.now)
+
+    def _fold(self, place: Place) -> Standing | None:
+        standing, policy = self._standing(place), self._policy(place)
+        case = self.catalog.cases.get(place[1])
+        severity = str(case.severity) if case else DEFAULT_SEVERITY
+        for outcome in self.moving[place]:
+            folded, transitions = fold(standing, outcome, policy)
+            if folded is not None and folded is not standing:
+                self.book.follow(outcome, folded, transitions, severity)
+            standing = folded
+        return standing
+
+    def _standing(self, place: Place) -> Standing | None:
+        standing = self.standings.get(place)
+        if standing is None:
+            return None
+        due_at = max(standing.due_at, self.newest.get(place, standing.due_at))
+        return replace(standing, due_at=due_at, open=self.book.open_kinds(place))
+
+    def _policy(self, place: Place) -> Policy:
+        cluster, case = self.clusters.get(place[0]), self.catalog.cases.get(place[1])
+        muted = cluster is None or cluster.cordoned_at is not None
+        if case is None:
+            return Policy(muted=True)
+        return Policy(alert_after=case.alert_after, unknown_after=case.unknown_after, muted=muted)

@@ -1,0 +1,58 @@
+"""Reading and writing standings, a batch at a time."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlmodel import Session, col
+
+from kubeprobe.response.fold import Standing
+from kubeprobe.response.outcomes import Place, in_places
+from kubeprobe.store import Standing as StandingRow
+
+
+def read_standings(session: Session, places: AbstractSet[Place]) -> dict[Place, Standing]:
+    """The standings of these places, locked until the transaction ends. Open incidents are not filled in."""
+    row = StandingRow
+    statement = (
+        select(row.cluster, row.case, row.verdict, row.since, row.fails, row.unknowns, row.due_at, row.run_id)  # type: ignore[call-overload]
+        .where(in_places(places, row.cluster, row.case))
+        .order_by(col(row.cluster), col(row.case))
+        .with_for_update()
+    )
+    return {(cluster, case): Standing(*values) for cluster, case, *values in session.execute(statement)}
+
+
+def write_standings(session: Session, before: Mapping[Place, Standing], after: Mapping[Place, Standing]) -> None:
+    """Write those that changed in anything but the newest run and its due time; one statement for each kind of write.
+
+    Raises IntegrityError when another responder was first with a standing that is new here.
+    """
+    new = [_row(place, standing) for place, standing in after.items() if place not in before]
+    changed = [
+        _row(place, standing)
+        for place, standing in after.items()
+        if place in before and _counted(standing) != _counted(before[place])
+    ]
+    if new:
+        session.execute(insert(StandingRow), new)
+    if changed:
+        session.execute(update(StandingRow), changed)
+
+
+def _counted(standing: Standing) -> tuple[Any, ...]:
+    return standing.verdict, standing.since, standing.fails, standing.unknowns
+
+
+def _row(place: Place, standing: Standing) -> dict[str, Any]:
+    return {
+        "cluster": place[0],
+        "case": place[1],
+        "verdict": standing.verdict,
+        "since": standing.since,
+        "fails": standing.fails,
+        "unknowns": standing.unknowns,
+        "due_at": standing.due_at,
+        "run_id": standing.run_id,
+    }

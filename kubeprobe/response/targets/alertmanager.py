@@ -1,0 +1,54 @@
+"""Prometheus Alertmanager, API version 2 (`POST /api/v2/alerts`).
+
+Alertmanager takes states, not messages: an alert fires until its `endsAt` and must be sent again before that
+(`housekeeping.repeat_alerts`). If KubeProbe falls silent, the alert resolves by itself after HOLD.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from kubeprobe.catalog.model.route import AlertmanagerTarget
+from kubeprobe.response.message import Message
+from kubeprobe.response.targets.delivery import Delivery
+from kubeprobe.response.targets.posting import post_json
+from kubeprobe.store import IncidentKind
+
+HOLD = timedelta(minutes=5)
+"""How long a firing alert lasts unrepeated: Alertmanager's own default (`resolve_timeout`)."""
+
+_NAMES = {IncidentKind.FAIL: "KubeProbeFailing", IncidentKind.UNKNOWN: "KubeProbeUnknown"}
+
+
+def send(target: AlertmanagerTarget, message: Message, delivery: Delivery) -> None:
+    """Fire the alert, or resolve it."""
+    post_json(f"{target.url.rstrip('/')}/api/v2/alerts", orjson.dumps([alert(message, delivery)]))
+
+
+def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
+    """The alert. Its labels are its identity: the same at opening, at every repeat and at closing."""
+    labels = {
+        "alertname": _NAMES[message.incident_kind],
+        "case": message.case,
+        "cluster": message.cluster,
+        "severity": message.severity,
+        "owner": message.owner,
+    }
+    annotations = {
+        "summary": message.title,
+        "description": message.text,
+        "runbook_url": message.runbook,
+        "incident": message.incident,
+        "run": message.run,
+    }
+    ends_at = message.until or delivery.now + HOLD
+    return {
+        # Alertmanager refuses empty labels.
+        "labels": {name: value for name, value in labels.items() if value},
+        "annotations": {name: value for name, value in annotations.items() if value},
+        "startsAt": message.since.isoformat(),
+        "endsAt": ends_at.isoformat(),
+        # Where the alert comes from. It must be a URI; KubeProbe has no page for it yet.
+        "generatorURL": f"urn:kubeprobe:incident:{message.incident}",
+    }

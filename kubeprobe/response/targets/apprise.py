@@ -1,0 +1,45 @@
+"""Apprise: chat, mail, paging and 100 more services, by address."""
+
+import logging
+
+from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
+
+from kubeprobe.catalog.model.route import AppriseTarget
+from kubeprobe.response.message import Message, MessageKind
+from kubeprobe.response.targets.delivery import Delivery
+from kubeprobe.response.targets.errors import PermanentTargetError, TemporaryTargetError
+from kubeprobe.response.targets.secret import read_secret, redact
+
+TIMEOUT_S = 20.0
+
+_TYPES = {
+    MessageKind.FAILED: NotifyType.FAILURE,
+    MessageKind.UNKNOWN: NotifyType.WARNING,
+    MessageKind.RECOVERED: NotifyType.SUCCESS,
+    MessageKind.KNOWN_AGAIN: NotifyType.SUCCESS,
+    MessageKind.WITHDRAWN: NotifyType.INFO,
+}
+
+
+def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  # noqa: ARG001
+    """Hand the message to the service behind the address.
+
+    Apprise does not tell whether a refusal is for good, so every refusal is temporary; only an address that it
+    cannot read is permanent.
+    """
+    address = target.url if target.url_from is None else read_secret(target.url_from)
+    assert address is not None
+    services = Apprise(asset=AppriseAsset(app_id="KubeProbe", app_desc="KubeProbe", app_url=""))
+    if not services.add(address):
+        raise PermanentTargetError("Apprise cannot read the target's address; see its wiki for the service's form")
+    result = services.notify(
+        body=message.text,
+        title=message.title,
+        notify_type=_TYPES[message.kind],
+        body_format=NotifyFormat.TEXT,
+        timeout=TIMEOUT_S,
+        log_level=logging.WARNING,
+    )
+    if not result:
+        said = "; ".join(entry.message for entry in result.logs()) or "no reason given"
+        raise TemporaryTargetError(redact(f"Apprise could not deliver: {said}", address))

@@ -1,0 +1,15 @@
+"""The responder's own log: a target that needs nothing set up."""
+
+import structlog
+
+from kubeprobe.catalog.model.route import LogTarget
+from kubeprobe.response.message import Message
+from kubeprobe.response.targets.delivery import Delivery
+
+_log = structlog.get_logger(__name__)
+
+
+def send(target: LogTarget, message: Message, delivery: Delivery) -> None:  # noqa: ARG001
+    """Log the message: what is wrong at warning, what is over at info."""
+    told = _log.warning if message.alarming else _log.info
+    told(message.title, incident=message.incident, run=message.run, reason=message.reason, errors=list(message.errors))

@@ -1,0 +1,32 @@
+"""A webhook of anybody's: the message as JSON, signed, with an id by which repeats can be dropped."""
+
+import hashlib
+import hmac
+
+import orjson
+
+from kubeprobe.catalog.model.route import WebhookTarget
+from kubeprobe.response.message import Message
+from kubeprobe.response.targets.delivery import Delivery
+from kubeprobe.response.targets.posting import post_json
+from kubeprobe.response.targets.secret import read_secret
+
+SIGNATURE_HEADER = "X-KubeProbe-Signature"
+DELIVERY_HEADER = "X-KubeProbe-Delivery"
+EVENT_HEADER = "X-KubeProbe-Event"
+
+
+def send(target: WebhookTarget, message: Message, delivery: Delivery) -> None:
+    """Post the message."""
+    body = orjson.dumps({"delivery": delivery.id, **message.to_json()})
+    headers = {DELIVERY_HEADER: delivery.id, EVENT_HEADER: message.kind.value}
+    if target.secret_from is not None:
+        secret = read_secret(target.secret_from)
+        headers[SIGNATURE_HEADER] = sign(secret, int(delivery.now.timestamp()), body)
+    post_json(target.url, body, headers)
+
+
+def sign(secret: str, timestamp: int, body: bytes) -> str:
+    """`t=<unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`: the time is signed too, so that a replay can be refused."""
+    signed = b"%d." % timestamp + body
+    return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"

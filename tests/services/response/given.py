@@ -1,0 +1,144 @@
+"""A store that holds clusters, a catalog and outcomes, for these tests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from sqlalchemy import event, update
+from sqlmodel import SQLModel, col, select
+
+from kubeprobe.store import (
+    AlertRoute,
+    CatalogVersion,
+    Cluster,
+    Outcome,
+    ProbeCase,
+    Reason,
+    Run,
+    RunState,
+    Store,
+    Trigger,
+    Verdict,
+)
+
+_REASONS = {
+    Verdict.PASS: Reason.PASSED,
+    Verdict.FAIL: Reason.REPORTED_FAILURE,
+    Verdict.UNKNOWN: Reason.EVICTED,
+}
+_serial = count()
+
+
+class World:
+    """What the other rooms would have put into the store. Times are minutes after `noon`."""
+
+    def __init__(self, store: Store, noon: datetime) -> None:
+        self.store = store
+        self.noon = noon
+
+    def at(self, minute: float) -> datetime:
+        """That instant."""
+        return self.noon + timedelta(minutes=minute)
+
+    def cluster(self, *names: str, **labels: str) -> None:
+        """Add clusters."""
+        with self.store.writing() as session:
+            session.add_all(
+                Cluster(name=name, labels=labels, connection_kind="local", connection=b"", created_at=self.noon)
+                for name in names
+            )
+
+    def cordon(self, name: str, *, at: datetime | None) -> None:
+        """Cordon a cluster, or (with None) uncordon it."""
+        with self.store.writing() as session:
+            session.execute(update(Cluster).where(col(Cluster.name) == name).values(cordoned_at=at))
+
+    def case(self, name: str = "pod-lifecycle", **spec: Any) -> None:
+        """Put a case into the catalog, or replace it."""
+        self._apply(ProbeCase, name, {"template": "pod-lifecycle", "kind": "blackbox", **spec})
+
+    def route(self, name: str, *targets: dict[str, Any], **match: Any) -> None:
+        """Put a route into the catalog, or replace it."""
+        self._apply(AlertRoute, name, {"match": match, "targets": list(targets)})
+
+    def remove(self, kind: type[SQLModel], name: str) -> None:
+        """Take something out of the store again."""
+        with self.store.writing() as session:
+            session.delete(session.get_one(kind, name))
+            _grow(session)
+
+    def outcome(
+        self,
+        verdict: Verdict,
+        minute: float,
+        cluster: str = "prod-1",
+        case: str = "pod-lifecycle",
+        *,
+        parameters: dict[str, str] | None = None,
+        **other: Any,
+    ) -> str:
+        """Store a run and its outcome; gives the run's id."""
+        run_id = f"{next(_serial):026d}"
+        due, common = self.at(minute), {"cluster": cluster, "case": case}
+        trigger = other.pop("trigger", Trigger.MANUAL if parameters else Trigger.PERIODIC)
+        stored = other.pop("stored", minute + 0.1)
+        fields = {"reason": _REASONS[verdict], "message": "", "report": None, **other}
+        with self.store.writing() as session:
+            times = {"due_at": due, "opened_at": due, "launch_at": due, "wake_at": due, "expires_at": due}
+            session.add(
+                Run(
+                    id=run_id,
+                    slot=run_id,
+                    trigger=trigger,
+                    pool="default",
+                    state=RunState.DONE,
+                    parameters=parameters,
+                    **common,
+                    **times,
+                )
+            )
+            session.flush()
+            session.add(
+                Outcome(
+                    run_id=run_id,
+                    trigger=trigger,
+                    verdict=verdict,
+                    due_at=due,
+                    stored_at=self.at(stored),
+                    **common,
+                    **fields,
+                )
+            )
+        return run_id
+
+    def all(self, kind: type[SQLModel], *order: Any) -> list[Any]:
+        """All rows of a table."""
+        with self.store.reading() as session:
+            return list(session.exec(select(kind).order_by(*order)))
+
+    def _apply(self, kind: type[SQLModel], name: str, spec: dict[str, Any]) -> None:
+        with self.store.writing() as session:
+            session.merge(kind(name=name, spec=spec, digest="", applied_at=self.noon))
+            _grow(session)
+
+
+def _grow(session: Any) -> None:
+    session.execute(update(CatalogVersion).values(version=col(CatalogVersion.version) + 1))
+
+
+@contextmanager
+def statements(store: Store) -> Iterator[list[str]]:
+    """The statements that the store is sent, but for the transaction's own."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            seen.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)

@@ -1,0 +1,71 @@
+"""A web server on loopback that remembers what it was sent, and answers as it is told."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+START_S = 10
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """`answers` are given in turn, the last one for ever; None hangs until the end."""
+
+    url: str = ""
+    received: list[Received] = field(default_factory=list)
+    answers: list[tuple[int, str] | None] = field(default_factory=lambda: [(200, "ok")])
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Note the request."""
+        self.received.append(Received(request.path_qs, dict(request.headers), await request.read()))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            await asyncio.sleep(3600)  # cancelled when the server ends
+            raise AssertionError
+        status, text = answer
+        return web.Response(status=status, text=text, headers={"Location": "/elsewhere"} if status == 302 else None)
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A receiver that listens while the block runs."""
+    receiver, ready = Receiver(), threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", receiver.handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address: Any = runner.addresses[0]
+        receiver.url = f"http://127.0.0.1:{address[1]}"
+        ready.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(START_S), f"waited {START_S} s in vain for the receiver to listen"
+    try:
+        yield receiver
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(START_S)
+        loop.close()

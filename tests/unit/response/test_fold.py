@@ -1,0 +1,199 @@
+"""What outcomes add up to."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kubeprobe.response.fold import Event, Policy, Standing, Transition, fold
+from kubeprobe.response.outcomes import NO_ANSWER, ClaimedOutcome
+from kubeprobe.store import IncidentKind, Reason, Verdict
+from tests.unit.response.given import NOON, outcome
+
+P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
+FAIL_OPENS = Transition(IncidentKind.FAIL, Event.OPENED)
+FAIL_CLOSES = Transition(IncidentKind.FAIL, Event.CLOSED)
+UNKNOWN_OPENS = Transition(IncidentKind.UNKNOWN, Event.OPENED)
+UNKNOWN_CLOSES = Transition(IncidentKind.UNKNOWN, Event.CLOSED)
+DEFAULT = Policy()
+
+
+def fold_all(
+    outcomes: list[ClaimedOutcome], policy: Policy = DEFAULT
+) -> tuple[Standing | None, list[tuple[Transition, ...]]]:
+    standing: Standing | None = None
+    history = []
+    for one in outcomes:
+        standing, transitions = fold(standing, one, policy)
+        history.append(transitions)
+    return standing, history
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "policy", "expected"),
+    [
+        pytest.param([P, P], Policy(), [(), ()], id="passing raises nothing"),
+        pytest.param([F], Policy(), [(FAIL_OPENS,)], id="the first outcome of all may be a fail"),
+        pytest.param([P, F, F], Policy(), [(), (FAIL_OPENS,), ()], id="a fail opens once"),
+        pytest.param([F, P, F], Policy(), [(FAIL_OPENS,), (FAIL_CLOSES,), (FAIL_OPENS,)], id="a pass closes"),
+        pytest.param([F, F, F], Policy(alert_after=3), [(), (), (FAIL_OPENS,)], id="alertAfter fails open"),
+        pytest.param([F, F, P, F], Policy(alert_after=3), [(), (), (), ()], id="a pass starts the count anew"),
+        pytest.param([F, U, F], Policy(alert_after=2), [(), (), (FAIL_OPENS,)], id="an unknown does not reset fails"),
+        pytest.param([F, U, U], Policy(alert_after=2), [(), (), ()], id="an unknown does not count as a fail"),
+        pytest.param([F, U, P], Policy(), [(FAIL_OPENS,), (), (FAIL_CLOSES,)], id="an unknown is no recovery"),
+        pytest.param([U, U, U], Policy(), [(), (), (UNKNOWN_OPENS,)], id="unknownAfter unknowns open"),
+        pytest.param([U, F, U, U], Policy(alert_after=9), [(), (), (), ()], id="a fail starts the unknowns anew"),
+        pytest.param(
+            [U, P], Policy(unknown_after=1), [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES,)], id="a pass makes known again"
+        ),
+        pytest.param(
+            [U, F],
+            Policy(unknown_after=1),
+            [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES, FAIL_OPENS)],
+            id="a fail makes known again, and is a fail",
+        ),
+        pytest.param(
+            [F, U, P],
+            Policy(unknown_after=1),
+            [(FAIL_OPENS,), (UNKNOWN_OPENS,), (FAIL_CLOSES, UNKNOWN_CLOSES)],
+            id="a pass closes both kinds",
+        ),
+        pytest.param([F, F], Policy(muted=True), [(), ()], id="nothing opens while muted"),
+        pytest.param([U, U, U, U], Policy(muted=True), [(), (), (), ()], id="nor an unknown"),
+    ],
+)
+def test_incidents_open_and_close_as_verdicts_come(
+    verdicts: list[Verdict], policy: Policy, expected: list[tuple[Transition, ...]]
+) -> None:
+    _, history = fold_all([outcome(verdict, minute) for minute, verdict in enumerate(verdicts)], policy)
+    assert history == expected
+
+
+def test_a_standing_tells_since_when_and_how_often() -> None:
+    standing, _ = fold_all([outcome(P, 0), outcome(F, 1), outcome(F, 2), outcome(U, 3), outcome(F, 4)])
+    assert standing == Standing(
+        verdict=F,
+        since=outcome(F, 4).due_at,
+        fails=3,
+        unknowns=0,
+        due_at=outcome(F, 4).due_at,
+        run_id="run-4",
+        open=frozenset({IncidentKind.FAIL}),
+    )
+
+
+def test_an_outcome_that_was_due_before_the_newest_folded_changes_nothing() -> None:
+    standing, _ = fold_all([outcome(P, 5)])
+    assert fold(standing, outcome(F, 4), Policy()) == (standing, ())
+
+
+def test_two_runs_due_at_the_same_instant_both_count() -> None:
+    standing, _ = fold_all([outcome(P, 5, run="a")])
+    assert fold(standing, outcome(F, 5, run="b"), Policy())[1] == (FAIL_OPENS,)
+
+
+def test_missed_slots_count_as_one_unknown_however_many_they_are() -> None:
+    standing, history = fold_all([outcome(P, 0), outcome(U, 60, reason=Reason.MISSED)])
+    assert standing is not None
+    assert (standing.unknowns, history[1]) == (1, ())
+
+
+@pytest.mark.parametrize("reason", sorted(NO_ANSWER))
+def test_a_run_that_by_decision_never_took_place_says_nothing(reason: Reason) -> None:
+    standing, _ = fold_all([outcome(F, 0)])
+    assert fold(standing, outcome(U, 1, reason=reason), Policy(unknown_after=1)) == (standing, ())
+    assert fold(None, outcome(U, 1, reason=reason), Policy()) == (None, ())
+
+
+def test_a_slot_skipped_for_a_long_run_does_not_make_that_run_late() -> None:
+    standing, _ = fold_all([outcome(P, 0), outcome(U, 2, reason=Reason.STILL_RUNNING)])
+    assert fold(standing, outcome(F, 1), Policy())[1] == (FAIL_OPENS,)
+
+
+def test_a_lowered_alert_after_takes_effect_with_the_next_fail() -> None:
+    standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], Policy(alert_after=5))
+    assert fold(standing, outcome(F, 2), Policy(alert_after=2))[1] == (FAIL_OPENS,)
+
+
+def test_the_first_fail_after_a_maintenance_raises_the_alarm() -> None:
+    standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], Policy(muted=True))
+    assert fold(standing, outcome(F, 2), Policy())[1] == (FAIL_OPENS,)
+
+
+def test_recovery_is_told_during_a_maintenance_too() -> None:
+    standing, _ = fold_all([outcome(F, 0)])
+    assert fold(standing, outcome(P, 1), Policy(muted=True))[1] == (FAIL_CLOSES,)
+
+
+outcomes = st.lists(
+    st.builds(
+        outcome,
+        verdict=st.sampled_from([P, F, U]),
+        minute=st.integers(0, 30),
+        run=st.integers(0, 40).map("run-{}".format),
+        reason=st.sampled_from([Reason.REPORTED_FAILURE, Reason.MISSED, Reason.STILL_RUNNING]),
+    ),
+    max_size=40,
+)
+policies = st.builds(Policy, alert_after=st.integers(1, 4), unknown_after=st.integers(1, 4), muted=st.booleans())
+
+
+@given(outcomes, st.data())
+def test_at_most_one_incident_of_a_kind_is_open_and_only_a_definite_verdict_closes(
+    given_outcomes: list[ClaimedOutcome], data: st.DataObject
+) -> None:
+    standing: Standing | None = None
+    opened: set[IncidentKind] = set()
+    for one in given_outcomes:
+        standing, transitions = fold(standing, one, data.draw(policies))
+        for transition in transitions:
+            if transition.event is Event.OPENED:
+                assert transition.kind not in opened
+                assert one.verdict == transition.kind
+                opened.add(transition.kind)
+            else:
+                assert one.verdict == P or (one.verdict == F and transition.kind is IncidentKind.UNKNOWN)
+                opened.remove(transition.kind)
+        assert (standing.open if standing else frozenset()) == opened
+        if transitions and one.verdict == P:
+            assert not opened
+
+
+@given(outcomes, policies)
+def test_a_pass_after_everything_leaves_nothing_open(given_outcomes: list[ClaimedOutcome], policy: Policy) -> None:
+    standing, _ = fold_all([*given_outcomes, outcome(P, 99)], policy)
+    assert standing is not None
+    assert standing.at_rest
+
+
+@given(outcomes, policies)
+def test_the_same_outcome_again_changes_nothing(given_outcomes: list[ClaimedOutcome], policy: Policy) -> None:
+    once, first = fold_all(given_outcomes, policy)
+    standing: Standing | None = None
+    for one, transitions in zip(given_outcomes, first, strict=True):
+        standing, again = fold(standing, one, policy)
+        assert again == transitions
+        assert fold(standing, one, policy) == (standing, ())
+    assert standing == once
+
+
+@given(outcomes, policies)
+@settings(max_examples=50)
+def test_time_never_goes_back(given_outcomes: list[ClaimedOutcome], policy: Policy) -> None:
+    standing: Standing | None = None
+    newest = NOON
+    for one in given_outcomes:
+        standing, _ = fold(standing, one, policy)
+        if standing is not None:
+            assert standing.due_at >= newest
+            assert standing.since <= standing.due_at
+            newest = standing.due_at
+
+
+def test_a_standing_at_rest_stays_so_by_a_pass() -> None:
+    standing, _ = fold_all([outcome(F, 0), outcome(P, 1)])
+    assert standing is not None
+    after, transitions = fold(standing, outcome(P, 2), Policy())
+    assert after == replace(standing, due_at=outcome(P, 2).due_at, run_id="run-2")
+    assert (standing.at_rest, transitions) == (True, ())

@@ -1,0 +1,80 @@
+"""What people read."""
+
+from datetime import timedelta
+
+import pytest
+
+from kubeprobe.response.fold import Event
+from kubeprobe.response.message import MAX_ERRORS, Message, MessageKind, message_kind, reported_errors
+from kubeprobe.store import IncidentKind, Verdict
+from tests.unit.response.given import NOON, message, outcome
+
+
+def test_a_failure_says_what_where_since_when_why_whose_and_how_to_look() -> None:
+    told = message()
+    assert told.title == "[critical] pod-lifecycle fails on prod-1"
+    assert told.text.splitlines() == [
+        "ReportedFailure: the probe reported 1 error",
+        "- the pod was not ready within 30 s",
+        "Failing since 2026-11-23 12:00:00 UTC",
+        "Owner: platform",
+        "Runbook: https://runbooks.example/pods",
+        "Look closer: kubeprobe show 01run",
+    ]
+
+
+def test_a_recovery_says_how_long_it_was() -> None:
+    told = message(
+        MessageKind.RECOVERED, reason="Passed", why="", errors=(), owner="", runbook="", until=NOON + timedelta(hours=2)
+    )
+    assert told.title == "[recovered] pod-lifecycle passes again on prod-1"
+    assert told.text.splitlines() == [
+        "Passed",
+        "Failing from 2026-11-23 12:00:00 UTC until 2026-11-23 14:00:00 UTC (2h)",
+        "Look closer: kubeprobe show 01run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("incident", "event", "kind"),
+    [
+        (IncidentKind.FAIL, Event.OPENED, MessageKind.FAILED),
+        (IncidentKind.FAIL, Event.CLOSED, MessageKind.RECOVERED),
+        (IncidentKind.UNKNOWN, Event.OPENED, MessageKind.UNKNOWN),
+        (IncidentKind.UNKNOWN, Event.CLOSED, MessageKind.KNOWN_AGAIN),
+    ],
+)
+def test_each_event_has_a_message_of_its_own(incident: IncidentKind, event: Event, kind: MessageKind) -> None:
+    assert message_kind(incident, event) is kind
+
+
+def test_an_unknown_is_never_called_a_failure() -> None:
+    told = message(MessageKind.UNKNOWN, incident_kind=IncidentKind.UNKNOWN, verdict="unknown", reason="Evicted", why="")
+    assert "fail" not in (told.title + told.text).lower()
+
+
+def test_known_again_tells_the_verdict() -> None:
+    assert message(MessageKind.KNOWN_AGAIN, verdict="fail").title == "[known again] pod-lifecycle on prod-1: fail"
+
+
+@pytest.mark.parametrize("kind", list(MessageKind))
+def test_a_message_survives_the_store(kind: MessageKind) -> None:
+    told = message(kind, until=NOON + timedelta(minutes=3))
+    assert Message.from_json(told.to_json()) == told
+
+
+def test_many_and_long_errors_are_cut_and_say_so() -> None:
+    report = {"errors": [f"{number} " + "x" * 1000 for number in range(MAX_ERRORS + 5)]}
+    shown = reported_errors(outcome(Verdict.FAIL, report=report))
+    assert len(shown) == MAX_ERRORS + 1
+    assert shown[-1] == "and 5 more"
+    assert all(len(error) <= 400 for error in shown)
+
+
+@pytest.mark.parametrize("report", [None, {}, {"errors": None}, {"errors": "text"}, {"errors": 7}])
+def test_a_report_without_errors_gives_none(report: dict[str, object] | None) -> None:
+    assert reported_errors(outcome(Verdict.FAIL, report=report)) == ()
+
+
+def test_the_errors_of_a_pass_are_not_shown() -> None:
+    assert reported_errors(outcome(Verdict.PASS, report={"errors": ["odd"]})) == ()

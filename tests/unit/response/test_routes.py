@@ -1,0 +1,59 @@
+"""Which targets are told of an incident."""
+
+from typing import Any
+
+import pytest
+
+from kubeprobe.catalog import Catalog
+from kubeprobe.catalog.model import AlertRouteSpec
+from kubeprobe.response.routes import Address, Facts, addresses_for, target_at
+
+FACTS = Facts("pod-lifecycle", "fail", "critical", "platform", {"region": "eu"})
+
+
+def catalog(**matches: dict[str, Any]) -> Catalog:
+    targets = [{"name": "log", "log": {}}]
+    return Catalog(
+        routes={
+            name: AlertRouteSpec.model_validate({"match": match, "targets": targets}) for name, match in matches.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ({}, True),
+        ({"severities": ["critical", "warning"]}, True),
+        ({"severities": ["info"]}, False),
+        ({"cases": ["pod-lifecycle"]}, True),
+        ({"cases": ["dns"]}, False),
+        ({"owners": ["platform"]}, True),
+        ({"owners": ["storage"]}, False),
+        ({"kinds": ["fail"]}, True),
+        ({"kinds": ["unknown"]}, False),
+        ({"clusterSelector": {"matchLabels": {"region": "eu"}}}, True),
+        ({"clusterSelector": {"matchLabels": {"region": "us"}}}, False),
+        ({"severities": ["critical"], "cases": ["dns"]}, False),
+    ],
+)
+def test_a_route_matches_when_all_that_it_asks_holds(match: dict[str, Any], told: bool) -> None:  # noqa: FBT001
+    assert addresses_for(catalog(only=match), FACTS) == ((Address("only", "log"),) if told else ())
+
+
+def test_every_route_that_matches_is_told() -> None:
+    found = addresses_for(catalog(b={}, a={}, c={"cases": ["dns"]}), FACTS)
+    assert found == (Address("a", "log"), Address("b", "log"))
+
+
+def test_without_a_route_nobody_is_told() -> None:
+    assert addresses_for(Catalog(), FACTS) == ()
+
+
+def test_a_target_is_found_by_its_names() -> None:
+    held = catalog(only={})
+    found = target_at(held, Address("only", "log"))
+    assert found is not None
+    assert found.log is not None
+    assert target_at(held, Address("only", "gone")) is None
+    assert target_at(held, Address("gone", "log")) is None

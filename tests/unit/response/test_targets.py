@@ -1,0 +1,89 @@
+"""What targets send, and what they keep to themselves."""
+
+import hashlib
+import hmac
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from kubeprobe.catalog.model.route import AppriseTarget, SecretSource
+from kubeprobe.response.message import MessageKind
+from kubeprobe.response.targets import Delivery, PermanentTargetError, TemporaryTargetError, apprise
+from kubeprobe.response.targets.alertmanager import HOLD, alert
+from kubeprobe.response.targets.secret import read_secret, redact
+from kubeprobe.response.targets.webhook import sign
+from tests.unit.response.given import NOON, message
+
+DELIVERY = Delivery("01delivery", 1, NOON)
+
+
+def test_a_signature_covers_the_time_and_the_body() -> None:
+    expected = hmac.new(b"secret", b'1700000000.{"a":1}', hashlib.sha256).hexdigest()
+    assert sign("secret", 1_700_000_000, b'{"a":1}') == f"t=1700000000,v1={expected}"
+
+
+def test_a_firing_alert_ends_unless_it_is_repeated() -> None:
+    fired = alert(message(), DELIVERY)
+    assert fired["labels"] == {
+        "alertname": "KubeProbeFailing",
+        "case": "pod-lifecycle",
+        "cluster": "prod-1",
+        "severity": "critical",
+        "owner": "platform",
+    }
+    assert fired["startsAt"] == NOON.isoformat()
+    assert fired["endsAt"] == (NOON + HOLD).isoformat()
+
+
+def test_a_resolved_alert_has_the_labels_of_the_firing_one() -> None:
+    until = NOON + timedelta(minutes=7)
+    resolved = alert(message(MessageKind.RECOVERED, verdict="pass", until=until), DELIVERY)
+    assert resolved["labels"] == alert(message(), DELIVERY)["labels"]
+    assert resolved["endsAt"] == until.isoformat()
+
+
+def test_alertmanager_gets_no_empty_label() -> None:
+    assert "owner" not in alert(message(owner=""), DELIVERY)["labels"]
+
+
+def test_a_secret_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_SECRET", " hush\n")
+    assert read_secret(SecretSource(env="ALERT_SECRET")) == "hush"
+
+
+def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush\n")
+    assert read_secret(SecretSource(file=str(tmp_path / "secret"))) == "hush"
+
+
+def test_a_missing_secret_is_named_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALERT_SECRET", raising=False)
+    with pytest.raises(TemporaryTargetError, match="ALERT_SECRET holds no secret"):
+        read_secret(SecretSource(env="ALERT_SECRET"))
+    with pytest.raises(TemporaryTargetError, match="cannot be read: FileNotFoundError"):
+        read_secret(SecretSource(file=str(tmp_path / "nothing")))
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "shown"),
+    [
+        ("host hooks.example says no", "https://hooks.example/T0/B0AAAA", "host hooks.example says no"),
+        ("GET /T0/B0AAAA failed", "https://hooks.example/T0/B0AAAA", "GET /T0/*** failed"),
+        ("bot 12345:token", "tgram://12345:token/999888", "bot ***:***"),
+        ("user pass%21word, pass!word", "json://user:pass%21word@host", "*** ***, ***"),
+        ("key=abcdef", "https://h/?key=abcdef", "key=***"),
+        ("hush now", "hush", "*** now"),
+        ("nothing", "", "nothing"),
+    ],
+)
+def test_secrets_are_blotted_out(text: str, secret: str, shown: str) -> None:
+    assert redact(text, secret) == shown
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise loads its plugins when first used
+def test_an_address_that_apprise_cannot_read_is_permanent_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(PermanentTargetError) as refused:
+        apprise.send(AppriseTarget(url="nosuchservice://hush-hush-hush"), message(), DELIVERY)
+    assert "hush" not in str(refused.value)
+    assert "hush" not in caplog.text
