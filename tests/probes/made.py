@@ -1,5 +1,6 @@
 """Certificates made to order, and a TLS server that shows one."""
 
+import base64
 import ipaddress
 import ssl
 import threading
@@ -8,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_server
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -43,6 +45,12 @@ def ending_in(days: float, name: str = "web", sans: tuple[str, ...] = ()) -> tup
     """A certificate that ends so many days from now (before now if negative)."""
     now = datetime.now(UTC)
     return certificate(name, now - 400 * DAY, now + days * DAY, sans)
+
+
+def tls_secret(name: str, pem: bytes, key: bytes) -> dict[str, Any]:
+    """A `kubernetes.io/tls` Secret."""
+    data = {"tls.crt": base64.b64encode(pem).decode(), "tls.key": base64.b64encode(key).decode()}
+    return {"metadata": {"name": name}, "type": "kubernetes.io/tls", "data": data}
 
 
 @contextmanager

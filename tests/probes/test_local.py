@@ -1,6 +1,5 @@
 """The probes on the local cluster: seen to pass, and to fail for the right reason."""
 
-import base64
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from probes._access import find_access
 from probes._api import Api
 from tests.probes.clusters import NAMESPACE, ProbedCluster
 from tests.probes.conftest import CLIENT, REPOSITORY
-from tests.probes.made import ending_in, tls_server
+from tests.probes.made import ending_in, tls_secret, tls_server
 
 pytestmark = pytest.mark.local
 
@@ -33,11 +32,6 @@ def cluster() -> Iterator[ProbedCluster]:
                 api.create(create, {"metadata": {"name": account}})
             yield ProbedCluster(api)
         process.terminate()
-
-
-def tls_secret(name: str, pem: bytes, key: bytes) -> dict:
-    data = {"tls.crt": base64.b64encode(pem).decode(), "tls.key": base64.b64encode(key).decode()}
-    return {"metadata": {"name": name}, "type": "kubernetes.io/tls", "data": data}
 
 
 def test_pod_lifecycle_passes_and_leaves_nothing(cluster: ProbedCluster) -> None:
