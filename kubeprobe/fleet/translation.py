@@ -156,9 +156,10 @@ def _explain_certificate(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 
 def _explain_tls(error: ssl.SSLError) -> str:
-    if error.reason == "WRONG_VERSION_NUMBER":
+    reason: str | None = getattr(error, "reason", None)  # absent where Python raised it and not OpenSSL
+    if reason == "WRONG_VERSION_NUMBER":
         return "TLS failed: the other side does not speak it; is the address http instead of https?"
-    return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    return f"TLS failed: {(reason or str(error)).replace('_', ' ').lower()}"
 
 
 def _os_text(error: OSError) -> str:

@@ -1,0 +1,74 @@
+"""Credentials at rest: encrypted, never shown, with a key that processes agree on."""
+
+import stat
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet.credentials import (
+    KEY_FILE,
+    Cipher,
+    Connection,
+    ConnectionKind,
+    SecretKeyError,
+    in_cluster,
+    local,
+)
+from kubeprobe.settings import Settings
+
+SECRET = Connection(ConnectionKind.KUBECONFIG, {"users": [{"user": {"token": "s3cret"}}]})
+
+
+def test_a_connection_is_stored_encrypted_and_comes_back_the_same(cipher: Cipher, tmp_path: Path) -> None:
+    for connection in (SECRET, in_cluster(), local(tmp_path / "kubeconfig")):
+        sealed = cipher.seal(connection)
+        assert b"s3cret" not in sealed
+        assert cipher.open(sealed) == connection
+
+
+def test_a_connection_does_not_show_its_secrets() -> None:
+    assert "s3cret" not in repr(SECRET)
+    assert "s3cret" not in f"{SECRET}"
+
+
+def test_another_key_opens_nothing_and_the_error_says_what_to_do(cipher: Cipher) -> None:
+    other = Cipher(Fernet.generate_key().decode())
+    with pytest.raises(SecretKeyError, match="set KUBEPROBE_SECRET_KEY") as caught:
+        other.open(cipher.seal(SECRET))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_key_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="is no Fernet key"):
+        Cipher("not a key")
+
+
+def test_the_key_of_the_settings_comes_first(tmp_path: Path) -> None:
+    key = Fernet.generate_key().decode()
+    cipher = Cipher.from_settings(Settings(data_dir=tmp_path, secret_key=SecretStr(key)))
+    assert Cipher(key).open(cipher.seal(SECRET)) == SECRET
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_file_is_made_once_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    first = Cipher.from_settings(settings)
+    assert Cipher.from_settings(settings).open(first.seal(SECRET)) == SECRET
+    path = settings.data_dir / KEY_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(settings.data_dir.iterdir()) == [path]
+
+
+def test_all_who_make_the_key_at_once_end_up_with_the_same_one(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    with ThreadPoolExecutor(16) as pool:
+        ciphers = list(pool.map(lambda _: Cipher.from_settings(settings), range(64)))
+    sealed = cast("bytes", ciphers[0].seal(SECRET))
+    assert all(cipher.open(sealed) == SECRET for cipher in ciphers)
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]

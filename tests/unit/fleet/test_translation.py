@@ -1,0 +1,189 @@
+"""Refusals as real clusters write them, and the errors that they become."""
+
+import errno
+import ssl
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from kubeprobe.fleet.errors import Cause, PermanentError, TemporaryError, cluster_error
+from kubeprobe.fleet.translation import from_answer, from_exception, from_status
+
+
+def status(code: int, reason: str, message: str, kind: str = "pods", cause: str = "") -> bytes:
+    details: dict[str, Any] = {"kind": kind} | ({"causes": [{"reason": cause}]} if cause else {})
+    return orjson.dumps({"kind": "Status", "code": code, "reason": reason, "message": message, "details": details})
+
+
+RBAC = 'pods is forbidden: User "system:serviceaccount:a:b" cannot create resource "pods" in API group ""'
+CHANGED = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified; please apply your changes'
+ANSWERS = [
+    pytest.param(
+        status(403, "Forbidden", 'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2'),
+        Cause.QUOTA_EXCEEDED,
+        id="quota used up",
+    ),
+    pytest.param(
+        status(403, "Forbidden", 'pods "x" is forbidden: status unknown for quota: q, resources: pods'),
+        Cause.QUOTA_EXCEEDED,
+        id="quota not counted yet",
+    ),
+    pytest.param(status(409, "Conflict", CHANGED, "resourcequotas"), Cause.CONFLICT, id="quota conflict"),
+    pytest.param(
+        status(403, "Forbidden", 'pods "x" is forbidden: failed quota: q: must specify limits.cpu for: probe'),
+        Cause.ADMISSION_DENIED,
+        id="pod without the limits that a quota wants",
+    ),
+    pytest.param(
+        status(400, "", 'admission webhook "w.example.com" denied the request: no such team'),
+        Cause.ADMISSION_DENIED,
+        id="webhook that chose 400",
+    ),
+    pytest.param(
+        status(403, "Forbidden", 'admission webhook "w.example.com" denied the request: no such team'),
+        Cause.ADMISSION_DENIED,
+        id="webhook that chose 403",
+    ),
+    pytest.param(
+        status(500, "", 'admission webhook "w.example.com" denied the request without explanation'),
+        Cause.ADMISSION_DENIED,
+        id="webhook that chose 500",
+    ),
+    pytest.param(
+        status(500, "InternalError", 'Internal error occurred: failed calling webhook "w": connection refused'),
+        Cause.SERVER_ERROR,
+        id="webhook that cannot be called",
+    ),
+    pytest.param(
+        status(403, "Forbidden", 'pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged'),
+        Cause.ADMISSION_DENIED,
+        id="pod security",
+    ),
+    pytest.param(
+        status(
+            422, "Invalid", "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request"
+        ),
+        Cause.ADMISSION_DENIED,
+        id="admission policy",
+    ),
+    pytest.param(
+        status(403, "Forbidden", 'pods "x" is forbidden: maximum cpu usage per Container is 1, but limit is 2'),
+        Cause.ADMISSION_DENIED,
+        id="limit range",
+    ),
+    pytest.param(status(403, "Forbidden", RBAC + ' in the namespace "ns"'), Cause.FORBIDDEN, id="rbac"),
+    pytest.param(
+        status(403, "Forbidden", "unable to create new content in namespace ns", cause="NamespaceTerminating"),
+        Cause.NAMESPACE_TERMINATING,
+        id="namespace terminating",
+    ),
+    pytest.param(
+        status(404, "NotFound", 'namespaces "ns" not found', "namespaces"), Cause.NAMESPACE_MISSING, id="no namespace"
+    ),
+    pytest.param(status(404, "NotFound", 'pods "x" not found'), Cause.NOT_FOUND, id="no pod"),
+    pytest.param(status(401, "Unauthorized", "Unauthorized"), Cause.UNAUTHORIZED, id="unauthorized"),
+    pytest.param(status(409, "AlreadyExists", 'pods "x" already exists'), Cause.ALREADY_EXISTS, id="exists"),
+    pytest.param(status(409, "Conflict", "the UID in the precondition does not match"), Cause.CONFLICT, id="uid"),
+    pytest.param(status(410, "Expired", "too old resource version: 1 (2)"), Cause.GONE, id="expired"),
+    pytest.param(status(410, "Gone", "gone"), Cause.GONE, id="gone"),
+    pytest.param(
+        status(422, "Invalid", 'Pod "x" is invalid: spec.containers: Required value'), Cause.INVALID, id="422"
+    ),
+    pytest.param(status(400, "BadRequest", "strict decoding error"), Cause.INVALID, id="400"),
+    pytest.param(status(429, "TooManyRequests", "too many requests"), Cause.THROTTLED, id="429"),
+    pytest.param(status(504, "Timeout", "request did not complete"), Cause.SERVER_ERROR, id="504"),
+    pytest.param(status(503, "ServiceUnavailable", "apiserver is shutting down"), Cause.SERVER_ERROR, id="503"),
+]
+TEMPORARY = {
+    Cause.QUOTA_EXCEEDED,
+    Cause.CONFLICT,
+    Cause.SERVER_ERROR,
+    Cause.THROTTLED,
+    Cause.GONE,
+    Cause.CLUSTER_UNREACHABLE,
+}
+
+
+@pytest.mark.parametrize(("body", "cause"), ANSWERS)
+def test_a_refusal_has_one_cause_that_is_temporary_or_permanent(body: bytes, cause: Cause) -> None:
+    code = orjson.loads(body)["code"]
+    error = from_answer(code, body, where="cluster c: POST /x")
+    assert (error.cause, error.status) == (cause, code)
+    assert isinstance(error, TemporaryError if cause in TEMPORARY else PermanentError)
+    assert str(error).startswith("cluster c: POST /x: ")
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_every_cause_is_either_temporary_or_permanent(cause: Cause) -> None:
+    assert isinstance(cluster_error(cause, "x"), TemporaryError) is (cause in TEMPORARY)
+
+
+def test_what_rbac_forbids_is_named_with_who_verb_resource_and_namespace() -> None:
+    error = from_answer(403, status(403, "Forbidden", RBAC + ' in the namespace "ns"'))
+    assert error.message == "system:serviceaccount:a:b may not create pods in namespace ns; grant it by RBAC"
+
+
+def test_what_rbac_forbids_in_the_whole_cluster_is_named_with_its_group() -> None:
+    said = 'User "u" cannot list resource "jobs" in API group "batch" at the cluster scope'
+    assert "u may not list jobs.batch in the whole cluster" in from_answer(403, status(403, "Forbidden", said)).message
+
+
+def test_a_forbidden_path_is_named() -> None:
+    error = from_answer(403, status(403, "Forbidden", 'forbidden: User "u" cannot get path "/metrics"'))
+    assert (error.cause, "get /metrics" in error.message) == (Cause.FORBIDDEN, True)
+
+
+@pytest.mark.parametrize("body", [status(429, "TooManyRequests", "slow down"), b"Too many requests"])
+def test_the_wait_that_a_throttling_cluster_asks_for_is_kept(body: bytes) -> None:
+    error = from_answer(429, body, retry_after="7")
+    assert (error.cause, error.retry_after_s) == (Cause.THROTTLED, 7.0)
+
+
+def test_a_page_of_a_load_balancer_is_no_answer_of_the_cluster() -> None:
+    error = from_answer(404, b"<html><body>\n404 no such site</body></html>")
+    assert error.cause is Cause.CLUSTER_UNREACHABLE
+    assert "404 no such site" in error.message
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"), [(401, Cause.UNAUTHORIZED), (403, Cause.CLUSTER_UNREACHABLE), (502, Cause.SERVER_ERROR)]
+)
+def test_answers_without_a_status_are_told_apart_by_their_code(code: int, cause: Cause) -> None:
+    assert from_answer(code, b"").cause is cause
+
+
+def test_a_redirect_is_not_followed_with_our_credentials() -> None:
+    assert from_answer(302, b"").cause is Cause.CLUSTER_UNREACHABLE
+
+
+def test_an_error_event_of_a_watch_becomes_its_cause() -> None:
+    event = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+    assert from_status(event).cause is Cause.GONE
+
+
+def test_an_endless_message_is_cut() -> None:
+    assert len(from_answer(422, status(422, "Invalid", "x" * 100_000)).message) == 1000
+
+
+def _refused() -> aiohttp.ClientConnectorError:
+    key: Any = type("Key", (), {"host": "10.0.0.1", "port": 6443, "ssl": True, "is_ssl": True})()
+    return aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 6443)"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (_refused(), "cannot connect to 10.0.0.1:6443: Connection refused"),
+        (aiohttp.ConnectionTimeoutError(), "no connection in time"),
+        (aiohttp.SocketTimeoutError(), "fell silent"),
+        (TimeoutError(), "no answer in time"),
+        (aiohttp.ServerDisconnectedError(), "closed before the answer"),
+        (ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x"), "TLS failed"),
+        (aiohttp.ClientPayloadError("cut"), "the connection broke: cut"),
+    ],
+)
+def test_a_broken_connection_says_how_it_broke(error: Exception, said: str) -> None:
+    found = from_exception(error)
+    assert (found.cause, said in found.message) == (Cause.CLUSTER_UNREACHABLE, True), found.message
