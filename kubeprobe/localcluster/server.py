@@ -24,8 +24,8 @@ from kubeprobe.localcluster.store import Store
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
 
 _SHUTDOWN_SECONDS = 1.0
-_FORGET_EVERY_SECONDS = 10.0
-_SIMULATED_HISTORY = {"history": 100, "history_seconds": 30.0}
+_FORGET_EVERY_SECONDS = 5.0
+_SIMULATED_HISTORY = {"history": 100, "history_seconds": 10.0}
 PLAIN_CONTEXT = "local"
 KUBECTL_CONTEXT = "kubectl"
 """The plain cluster again, by an address that carries the token: kubectl sends none over plain HTTP."""
@@ -114,9 +114,11 @@ class LocalCluster:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         for cluster in self._fleet or ():
-            await cluster.stop()
+            cluster.store.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        for cluster in self._fleet or ():
+            await cluster.stop()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -109,6 +109,7 @@ class Store:
         self._compacted: dict[str, int] = {}
         self._subscriptions: dict[str, set[Subscription]] = defaultdict(set)
         self._listeners: list[Callable[[Change], None]] = []
+        self._closed = False
 
     def listen(self, listener: Callable[[Change], None]) -> None:
         """Call `listener` with every change, at once; it must be quick and may write to the store later."""
@@ -165,6 +166,7 @@ class Store:
     def subscribe(self, resource: Resource) -> Subscription:
         """Start to receive the changes of a kind."""
         subscription = Subscription()
+        subscription.closed = self._closed
         self._subscriptions[resource.qualified].add(subscription)
         return subscription
 
@@ -173,7 +175,8 @@ class Store:
         self._subscriptions[resource.qualified].discard(subscription)
 
     def close(self) -> None:
-        """End all watches."""
+        """End all watches, and those to come."""
+        self._closed = True
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.close()

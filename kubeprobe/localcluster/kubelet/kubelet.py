@@ -6,7 +6,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from kubeprobe.localcluster.resources import NODES, PODS
 from kubeprobe.localcluster.store import Change
 
 Object = dict[str, Any]
+
+_STOP_SECONDS = 5.0
 
 
 class Kubelet:
@@ -47,9 +49,11 @@ class Kubelet:
 
     async def stop(self) -> None:
         """Kill all containers and wait until they are gone."""
+        stops = [self._spawn(worker.stop(0)) for worker in self._workers.values()]
+        if stops or self._tasks:
+            await asyncio.wait({*stops, *self._tasks}, timeout=_STOP_SECONDS)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._reaper is not None:
             assert self._reaper.stdin is not None
             self._reaper.stdin.close()
@@ -129,10 +133,11 @@ class Kubelet:
             self._workers.pop(pod["metadata"]["uid"], None)
             self._host.remove_pod_directory(pod)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _log(self, pod: Object, options: LogOptions) -> ContainerLog:
         """The log that is meant. Raises `ApiError` (400) in the real server's words."""

@@ -1,0 +1,81 @@
+"""One set of tests, two clusters: the local one and, where KUBEPROBE_TEST_REAL_KUBECONFIG says, a real one."""
+
+import asyncio
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from tests.contract.contract_api import Api
+from kubernetes.client import Configuration
+from kubernetes.config import load_kube_config
+
+REAL = "KUBEPROBE_TEST_REAL_KUBECONFIG"
+
+
+@pytest.fixture(scope="session")
+def local_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("localcluster")
+    kubeconfig = directory / "kubeconfig"
+    command = [sys.executable, "-m", "kubeprobe.localcluster", "--dir", str(directory), "--kubeconfig", str(kubeconfig)]
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert "ready" in line, f"the local cluster did not start: {line!r}"
+    yield kubeconfig
+    process.terminate()
+    process.wait(timeout=20)
+    process.stdout.close()
+
+
+@pytest.fixture(
+    params=[pytest.param("local", marks=pytest.mark.local), pytest.param("real", marks=pytest.mark.real)]
+)
+def kubeconfig(request: pytest.FixtureRequest) -> Path:
+    if request.param == "local":
+        path: Path = request.getfixturevalue("local_kubeconfig")
+        return path
+    told = os.environ.get(REAL)
+    if told:
+        return Path(told)
+    why = f"{REAL} names no kubeconfig of a real cluster (see testbed/README.md)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture
+async def api(kubeconfig: Path) -> AsyncIterator[Api]:
+    configuration = Configuration()
+    load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    context: ssl.SSLContext | bool = True
+    if configuration.host.startswith("https"):
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    headers = {}
+    if token := configuration.get_api_key_with_prefix("BearerToken", alias="authorization"):
+        headers["Authorization"] = token
+    connector = aiohttp.TCPConnector(ssl=context, limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        yield Api(session, configuration.host, kubeconfig)
+        # TLS transports close on the next turns of the loop.
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def namespace(api: Api) -> AsyncIterator[str]:
+    """A namespace of the test's own, with its service account there."""
+    name = f"contract-{uuid4().hex[:8]}"
+    await api.post("/api/v1/namespaces", {"metadata": {"name": name}}, expect=201)
+    await api.until(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata.name": "default"}, lambda _: True)
+    yield name
+    await api.delete(f"/api/v1/namespaces/{name}")
