@@ -24,9 +24,7 @@ def local_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     kubeconfig = directory / "kubeconfig"
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--dir", str(directory), "--kubeconfig", str(kubeconfig)]
     root = str(Path(__file__).parents[2])
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root})
     assert process.stdout is not None
     line = process.stdout.readline()
     assert "ready" in line, f"the local cluster did not start: {line!r}"
@@ -36,9 +34,7 @@ def local_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     process.stdout.close()
 
 
-@pytest.fixture(
-    params=[pytest.param("local", marks=pytest.mark.local), pytest.param("real", marks=pytest.mark.real)]
-)
+@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.local), pytest.param("real", marks=pytest.mark.real)])
 def kubeconfig(request: pytest.FixtureRequest) -> Path:
     if request.param == "local":
         path: Path = request.getfixturevalue("local_kubeconfig")

@@ -95,9 +95,13 @@ class Api:
         return await self.pod_until(namespace, name, lambda pod: "running" in state(pod))
 
     async def waiting(self, namespace: str, name: str, *reasons: str) -> Object:
-        return await self.pod_until(
-            namespace, name, lambda pod: state(pod).get("waiting", {}).get("reason") in reasons
-        )
+        return await self.pod_until(namespace, name, lambda pod: state(pod).get("waiting", {}).get("reason") in reasons)
+
+    async def found(self, path: str) -> None:
+        """Wait until a path is served (a custom kind appears a moment after its definition)."""
+        async with asyncio.timeout(SECONDS):
+            while (await self.call("GET", path))["kind"] == "Status":
+                await asyncio.sleep(0.1)
 
     async def gone(self, path: str) -> None:
         """Wait until the object of this path is gone."""

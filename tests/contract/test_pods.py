@@ -152,9 +152,7 @@ async def test_the_image_and_the_labels_may_change_and_the_command_may_not(api: 
     changed = await api.patch(pods(namespace, "fixed"), {"metadata": {"labels": {"new": "label"}}})
     assert changed["metadata"]["labels"] == {"app": "fixed", "new": "label"}
     command = {"spec": {"containers": [{"name": "probe", "command": ["other"]}]}}
-    refused = is_status(
-        await api.patch(pods(namespace, "fixed"), command, STRATEGIC, expect=422), 422, "Invalid"
-    )
+    refused = is_status(await api.patch(pods(namespace, "fixed"), command, STRATEGIC, expect=422), 422, "Invalid")
     assert refused["details"]["causes"][0]["field"] == "spec"
     assert "pod updates may not change fields other than" in refused["message"]
 
@@ -174,9 +172,7 @@ async def test_the_image_and_the_labels_may_change_and_the_command_may_not(api: 
         ),
     ],
 )
-async def test_metadata_is_patched_in_three_ways(
-    api: Api, namespace: str, content_type: str, patch: object
-) -> None:
+async def test_metadata_is_patched_in_three_ways(api: Api, namespace: str, content_type: str, patch: object) -> None:
     body = pod("patched", FOREVER)
     body["metadata"]["annotations"] = {"gone": "x", "kept": "y"}
     created = await api.post(pods(namespace), body)

@@ -41,9 +41,7 @@ async def test_a_watch_without_a_version_begins_with_what_is_there(api: Api, nam
     assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "there")
 
 
-async def test_the_watch_of_a_pods_run_ends_with_exit_code_and_message_in_one_event(
-    api: Api, namespace: str
-) -> None:
+async def test_the_watch_of_a_pods_run_ends_with_exit_code_and_message_in_one_event(api: Api, namespace: str) -> None:
     version = await version_of(api, pods(namespace))
     await api.post(pods(namespace), pod("run", "echo '{\"ok\": false}' > /dev/termination-log; exit 1"))
     phases = []
@@ -68,9 +66,7 @@ async def test_an_object_that_leaves_the_selection_is_deleted_for_the_watcher(ap
     assert (entered["type"], left["type"]) == ("ADDED", "DELETED")
 
 
-async def test_a_watch_that_asks_for_bookmarks_gets_one_before_its_time_is_over(
-    api: Api, namespace: str
-) -> None:
+async def test_a_watch_that_asks_for_bookmarks_gets_one_before_its_time_is_over(api: Api, namespace: str) -> None:
     version = await version_of(api, maps(namespace))
     query = {"resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": "5"}
     async with api.watch(maps(namespace), **query) as events:

@@ -89,7 +89,7 @@ def pod_status(view: PodView, old: Object, now: str) -> Object:
         "podIP": "127.0.0.1",
         "podIPs": [{"ip": "127.0.0.1"}],
         "startTime": old.get("startTime", now),
-        "containerStatuses": [one.status() for one in view.main],
+        "containerStatuses": [one.status() for one in sorted(view.main, key=lambda one: one.name)],
     }
     if view.init:
         status["initContainerStatuses"] = [one.status() for one in view.init]

@@ -1,0 +1,122 @@
+"""The server itself: discovery, health, who may ask, what cannot be asked, and the usual clients."""
+
+import asyncio
+import shutil
+
+import pytest
+from kubernetes import config
+from kubernetes.client import ApiClient, CoreV1Api
+from tests.contract.contract_api import Api, is_status, pods
+
+
+async def test_version_and_health_are_told(api: Api) -> None:
+    version = await api.get("/version")
+    assert version["major"] == "1"
+    assert version["gitVersion"].startswith("v1.")
+    for path in ("/healthz", "/livez", "/readyz"):
+        assert await api.get(path) == "ok"
+
+
+async def test_kinds_are_discovered(api: Api) -> None:
+    assert (await api.get("/api"))["versions"] == ["v1"]
+    groups = {group["name"] for group in (await api.get("/apis"))["groups"]}
+    assert groups >= {"coordination.k8s.io", "rbac.authorization.k8s.io", "apiextensions.k8s.io"}
+    resources = {entry["name"]: entry for entry in (await api.get("/api/v1"))["resources"]}
+    assert resources["pods"]["kind"] == "Pod"
+    assert resources["pods"]["namespaced"] is True
+    assert resources.keys() >= {"pods/log", "pods/status", "namespaces", "secrets", "events"}
+    group = await api.get("/apis/coordination.k8s.io")
+    assert group["preferredVersion"]["groupVersion"] == "coordination.k8s.io/v1"
+
+
+async def test_a_wrong_token_is_refused(api: Api) -> None:
+    answer = await api.call("GET", "/api/v1/pods", headers={"Authorization": "Bearer wrong"}, expect=401)
+    assert is_status(answer, 401, "Unauthorized")["message"] == "Unauthorized"
+
+
+async def test_an_unknown_kind_is_not_found(api: Api) -> None:
+    answer = await api.get("/api/v1/namespaces/default/unicorns", expect=404)
+    told = is_status(answer, 404, "NotFound")["message"]
+    assert told == "the server could not find the requested resource"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/api/v1/pods"), ("POST", "/api/v1/pods"), ("PATCH", "/api/v1/namespaces")]
+)
+async def test_a_verb_that_does_not_fit_is_refused(api: Api, method: str, path: str) -> None:
+    answer = await api.call(method, path, {}, expect=405)
+    told = is_status(answer, 405, "MethodNotAllowed")["message"]
+    assert told == "the server does not allow this method on the requested resource"
+
+
+async def test_a_body_of_another_type_is_refused(api: Api, namespace: str) -> None:
+    answer = await api.call("POST", pods(namespace), b"<pod/>", content_type="text/xml", expect=415)
+    is_status(answer, 415, "UnsupportedMediaType")
+    answer = await api.call("PATCH", pods(namespace, "x"), {}, content_type="text/plain", expect=415)
+    is_status(answer, 415, "UnsupportedMediaType")
+
+
+async def test_a_body_that_is_no_json_is_refused(api: Api, namespace: str) -> None:
+    answer = await api.call("POST", pods(namespace), b"{nope", expect=400)
+    is_status(answer, 400, "BadRequest")
+
+
+async def test_a_body_of_another_kind_is_refused(api: Api, namespace: str) -> None:
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}
+    is_status(await api.post(pods(namespace), body, expect=400), 400, "BadRequest")
+
+
+async def test_a_version_on_creation_is_refused(api: Api, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    answer = await api.call("POST", path, {"metadata": {"name": "x", "resourceVersion": "5"}})
+    assert "resourceVersion should not be set on objects to be created" in answer["message"]
+
+
+async def test_requests_are_counted_under_the_same_names(api: Api, namespace: str) -> None:
+    await api.get(pods(namespace))
+    text = await api.get("/metrics")
+    lines = [line for line in text.splitlines() if line.startswith("apiserver_request_total{")]
+    assert any(
+        'verb="LIST"' in line and 'resource="pods"' in line and 'code="200"' in line and 'scope="namespace"' in line
+        for line in lines
+    )
+    labels = {part.split("=")[0] for part in lines[0].partition("{")[2].partition("}")[0].split(",")}
+    assert labels >= {"verb", "resource", "code", "group", "version", "subresource", "scope", "dry_run"}
+
+
+async def test_the_python_client_works(api: Api, namespace: str) -> None:
+    def list_pods() -> int:
+        with_config: ApiClient = config.new_client_from_config(str(api.kubeconfig))
+        with with_config as client:
+            return len(CoreV1Api(client).list_namespaced_pod(namespace).items)
+
+    assert await asyncio.to_thread(list_pods) == 0
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+async def test_kubectl_works(api: Api, namespace: str) -> None:
+    contexts = await kubectl(api, "config", "get-contexts", "-o", "name")
+    context = "kubectl" if "kubectl" in contexts.split() else contexts.split()[0]
+    command = ("--context", context, "-n", namespace)
+    run = ("run", "by-kubectl", "--image=docker.io/kubeprobe/busybox:dev", "--restart=Never")
+    assert "by-kubectl created" in await kubectl(api, *command, *run, "--command", "--", "sh", "-c", "echo hi")
+    await api.ended(namespace, "by-kubectl")
+    listed = await kubectl(api, *command, "get", "pods")
+    assert listed.split()[:5] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert "Completed" in listed
+    assert await kubectl(api, *command, "logs", "by-kubectl") == "hi\n"
+    assert "deleted" in await kubectl(api, *command, "delete", "pod", "by-kubectl")
+
+
+async def kubectl(api: Api, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "kubectl",
+        f"--kubeconfig={api.kubeconfig}",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        told, failed = await process.communicate()
+    assert process.returncode == 0, failed.decode()
+    return told.decode()
