@@ -43,7 +43,7 @@ class Finding:
         if left < warn_days:
             return (
                 f"{self.place}: {self.subject} expires on {_day(self.not_after)}, "
-                f"{left:.1f} days left (warned {warn_days:g} days ahead)"
+                f"{left:.1f} days left (WARN_DAYS is {warn_days:g})"
             )
         return ""
 

@@ -96,14 +96,14 @@ def _container_trouble(container: Json) -> str:
     return _said(waiting["reason"], waiting.get("message"))
 
 
-def warnings(events: list[Json], most: int = 2) -> list[str]:
-    """The last warnings among events, the same text once."""
-    texts = [
-        f"{event.get('reason', '')}: {(event.get('message') or '').strip()}"
-        for event in sorted(events, key=_when)
-        if event.get("type") == "Warning"
-    ]
-    return list(dict.fromkeys(texts))[-most:]
+def warnings(events: list[Json], told: str, most: int = 2) -> list[str]:
+    """The last warnings among events, without those that repeat each other or what is told already."""
+    texts: dict[str, None] = {}
+    for event in sorted(events, key=_when):
+        message = (event.get("message") or "").strip().removeprefix("Error: ")
+        if event.get("type") == "Warning" and message not in told:
+            texts[f"event {event.get('reason', '')}: {message}"] = None
+    return list(texts)[-most:]
 
 
 def _when(event: Json) -> str:

@@ -71,7 +71,8 @@ class PodLifecycle:
         if not self.pod:
             raise CheckFailed(f"pod {self.name} was deleted by somebody else before it was ready")
         when = "ended before it was ready" if has_ended(self.pod) else f"not ready after {seconds:g} s"
-        raise CheckFailed(f"pod {when}: {why_not_ready(self.pod)}", *self._warnings())
+        why = f"pod {when}: {why_not_ready(self.pod)}"
+        raise CheckFailed(why, *self._warnings(why))
 
     def read_logs(self) -> None:
         """Read the pod's log and find in it what the pod was told to print."""
@@ -97,7 +98,7 @@ class PodLifecycle:
         node = self.pod["spec"].get("nodeName", "none")
         held = ", ".join(self.pod["metadata"].get("finalizers", []))
         why = f"held by the finalizers {held}" if held else f"its kubelet on node {node} has not removed it"
-        raise CheckFailed(f"pod not gone {seconds:g} s after its deletion: {why}", *self._warnings())
+        raise CheckFailed(f"pod not gone {seconds:g} s after its deletion: {why}", *self._warnings(why))
 
     def clean_up(self) -> None:
         """Delete the pod if it may be there still; whatever goes wrong is for the log only."""
@@ -152,8 +153,8 @@ class PodLifecycle:
                 return True
         return False
 
-    def _warnings(self) -> list[str]:
-        """The pod's last warning events; for the report only, so they may be missing."""
+    def _warnings(self, told: str) -> list[str]:
+        """The pod's last warning events that say more; for the report only, so they may be missing."""
         try:
             events = self.api.get(
                 f"/api/v1/namespaces/{self.settings.namespace}/events",
@@ -163,7 +164,7 @@ class PodLifecycle:
             return [f"no events: {error}"]
         except ApiError:
             return []
-        return warnings(events.get("items") or [])
+        return warnings(events.get("items") or [], told)
 
 
 @main

@@ -3,7 +3,8 @@
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,15 @@ class ProbedCluster:
         """Wait until all that a run's probe created is gone."""
         until(f"nothing left of run {run}", lambda: not self.pods_of(run), within_s)
 
-    def apply(self, namespace: str, kind: str, manifest: Json) -> Callable[[], None]:
-        """Create an object; the answer removes it again."""
+    @contextmanager
+    def having(self, namespace: str, kind: str, *manifests: Json) -> Iterator[None]:
+        """While these objects exist."""
         path = f"/api/v1/namespaces/{namespace}/{kind}"
-        self.api.create(path, manifest)
-        return lambda: self.api.delete(f"{path}/{manifest['metadata']['name']}")
+        with ExitStack() as stack:
+            for manifest in manifests:
+                self.api.create(path, manifest)
+                stack.callback(self.api.delete, f"{path}/{manifest['metadata']['name']}")
+            yield
 
     def _wait_for_end(self, name: str, seconds: float = 120) -> Json:
         deadline = time.monotonic() + seconds

@@ -25,7 +25,7 @@ def test_a_certificate_that_lasts_is_no_problem() -> None:
 def test_a_certificate_that_ends_soon_is_named_with_its_date_and_days_left() -> None:
     assert problem(-DAY, 7.5 * DAY) == (
         "secret shop/web-tls: CN=web (SAN web.example.com, 10.0.0.1) expires on 2026-12-01 00:00 UTC, "
-        "7.5 days left (warned 30 days ahead)"
+        "7.5 days left (WARN_DAYS is 30)"
     )
 
 

@@ -64,9 +64,8 @@ def test_pod_lifecycle_does_not_guess_what_a_parameter_means(cluster: ProbedClus
 
 
 def test_certificate_expiry_passes_and_says_that_plain_http_has_no_certificate(cluster: ProbedCluster) -> None:
-    remove = cluster.apply(NAMESPACE, "secrets", tls_secret("good", *ending_in(300)))
-    ended = cluster.run("certificate_expiry")
-    remove()
+    with cluster.having(NAMESPACE, "secrets", tls_secret("good", *ending_in(300))):
+        ended = cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
     assert "skipped, it speaks plain http" in ended.log
     metrics = ended.report["metrics"]
@@ -82,11 +81,11 @@ def test_certificate_expiry_names_each_culprit_the_most_urgent_first(cluster: Pr
         tls_secret("good", *ending_in(300)),
         tls_secret("garbage", b"no certificate", b"no key"),
     ]
-    removers = [cluster.apply("default", "secrets", secret) for secret in secrets]
-    with tls_server(tmp_path, *ending_in(5, "server")) as port:
+    with (
+        cluster.having("default", "secrets", *secrets),
+        tls_server(tmp_path, *ending_in(5, "server")) as port,
+    ):
         ended = cluster.run("certificate_expiry", ENDPOINTS=f"127.0.0.1:{port}, 127.0.0.1:1")
-    for remove in removers:
-        remove()
     assert ended.code == 1
     assert [error.split(": ")[0] for error in ended.errors] == [
         "secret default/expired",

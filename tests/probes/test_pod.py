@@ -57,7 +57,12 @@ def test_the_last_two_warnings_are_kept_and_repeats_are_not() -> None:
         event("Warning", "Second", "2026-11-23T12:00:02Z"),
         event("Warning", "Third", "2026-11-23T12:00:04Z"),
     ]
-    assert warnings(events) == ["Second: m", "Third: m"]
+    assert warnings(events, "") == ["event Second: m", "event Third: m"]
+
+
+def test_a_warning_that_says_nothing_new_is_left_out() -> None:
+    event = {"type": "Warning", "reason": "Failed", "message": "Error: ErrImagePull"}
+    assert warnings([event], "pod not ready after 3 s: ErrImagePull: not found") == []
 
 
 def test_the_pod_belongs_to_the_run_and_in_its_namespace_to_the_probes_pod() -> None:

@@ -135,13 +135,10 @@ def test_pod_lifecycle_names_the_image_that_cannot_be_pulled(cluster: ProbedClus
 
 def test_pod_lifecycle_tells_that_the_quota_is_full(cluster: ProbedCluster) -> None:
     quota = {"metadata": {"name": "full"}, "spec": {"hard": {"requests.cpu": "55m"}}}
-    remove = cluster.apply(NAMESPACE, "resourcequotas", quota)
-    try:
+    with cluster.having(NAMESPACE, "resourcequotas", quota):
         known = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/full"
         until("the quota to be counted", lambda: cluster.api.get(known).get("status", {}).get("hard"))
         ended = cluster.run("pod_lifecycle")
-    finally:
-        remove()
     assert ended.code == 1
     assert ended.errors[0].startswith("create: 403 Forbidden: ")
     assert "exceeded quota: full" in ended.errors[0]
@@ -222,9 +219,8 @@ def test_pod_lifecycle_without_a_permission_is_unknown_and_names_it(
 
 
 def test_certificate_expiry_passes_with_its_role_only(cluster: ProbedCluster) -> None:
-    remove = cluster.apply("default", "secrets", tls_secret("good", *ending_in(300)))
-    ended = cluster.run("certificate_expiry")
-    remove()
+    with cluster.having("default", "secrets", tls_secret("good", *ending_in(300))):
+        ended = cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
     metrics = ended.report["metrics"]
     assert metrics["endpoints_checked"] == 1  # the API server
@@ -235,15 +231,16 @@ def test_certificate_expiry_passes_with_its_role_only(cluster: ProbedCluster) ->
 def test_certificate_expiry_names_each_secret_that_is_a_problem(cluster: ProbedCluster) -> None:
     now = datetime.now(UTC)
     early = certificate("early", now + 3 * DAY, now + 300 * DAY)
-    secrets = {
-        "default": [tls_secret("expired", *ending_in(-2, "old")), tls_secret("good", *ending_in(300))],
-        "kube-system": [tls_secret("soon", *ending_in(12, "shop", ("shop.example.com",))), tls_secret("early", *early)],
-        NAMESPACE: [tls_secret("garbage", b"no certificate", b"no key")],
-    }
-    removers = [cluster.apply(where, "secrets", secret) for where, some in secrets.items() for secret in some]
-    ended = cluster.run("certificate_expiry")
-    for remove in removers:
-        remove()
+    default = [tls_secret("expired", *ending_in(-2, "old")), tls_secret("good", *ending_in(300))]
+    soon = tls_secret("soon", *ending_in(12, "shop", ("shop.example.com",)))
+    system = [soon, tls_secret("early", *early)]
+    garbage = tls_secret("garbage", b"no certificate", b"no key")
+    with (
+        cluster.having("default", "secrets", *default),
+        cluster.having("kube-system", "secrets", *system),
+        cluster.having(NAMESPACE, "secrets", garbage),
+    ):
+        ended = cluster.run("certificate_expiry")
     assert ended.code == 1
     assert [error.split(": ")[0] for error in ended.errors] == [
         "secret default/expired",
@@ -275,10 +272,9 @@ def test_certificate_expiry_looks_at_the_api_server(cluster: ProbedCluster) -> N
 
 def test_certificate_expiry_reads_more_secrets_than_fit_on_a_page(cluster: ProbedCluster) -> None:
     pem, key = ending_in(300)
-    removers = [cluster.apply("default", "secrets", tls_secret(f"many-{number}", pem, key)) for number in range(205)]
-    ended = cluster.run("certificate_expiry")
-    for remove in removers:
-        remove()
+    many = [tls_secret(f"many-{number}", pem, key) for number in range(205)]
+    with cluster.having("default", "secrets", *many):
+        ended = cluster.run("certificate_expiry")
     assert ended.report["metrics"]["secrets_checked"] == 205
 
 

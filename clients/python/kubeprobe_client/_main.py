@@ -4,7 +4,8 @@
 |---|---|
 | returns, no step failed | ok, exit 0 |
 | returns, though a step failed | not ok, exit 1: nobody said that the failure does not matter |
-| raises | not ok, exit 1, with type, message, step and line; the traceback is in the log |
+| raises `CheckFailed` | not ok, exit 1, with what it says |
+| raises another exception | not ok, exit 1, with type, message, step and line; the traceback is in the log |
 | does not end in time | not ok, exit 1: the step that hangs, and for how long |
 | calls `report_success()`, `report_failure()`, `give_up()` | just that; what happens afterwards changes nothing |
 | calls `sys.exit()` | nothing; its exit code |
@@ -22,7 +23,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from kubeprobe_client._reporter import EXIT_KILLED, OutOfTime, Reporter, leave_now, reporter
+from kubeprobe_client._reporter import EXIT_KILLED, CheckFailed, OutOfTime, Reporter, leave_now, reporter
 from kubeprobe_client._run import Run, run
 
 Function = TypeVar("Function", bound=Callable[[], Any])
@@ -68,7 +69,8 @@ def _call(function: Callable[[], Any], watch: _Watch, own_file: str) -> int | st
     except SystemExit as end:
         return end.code
     except (Exception, OutOfTime) as error:  # noqa: BLE001
-        traceback.print_exc()
+        if not isinstance(error, CheckFailed):
+            traceback.print_exc()
         reporter.record(error, own_file=own_file)
         reporter.write(ok=False)
     else:
