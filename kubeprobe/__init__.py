@@ -5,6 +5,7 @@ launches their pods and collects outcomes, `response` tells people. `store` hold
 wakes. From a Python shell, `kubeprobe.run("pod-lifecycle", cluster="prod-1").wait()` asks for a run.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -14,7 +15,5 @@ __all__ = ["__version__", "change", "run"]
 def __getattr__(name: str) -> Any:
     """Load the shell's verbs when they are first asked for, so that importing kubeprobe stays cheap."""
     if name in {"run", "change"}:
-        from kubeprobe import shell  # noqa: PLC0415
-
-        return getattr(shell, name)
+        return getattr(import_module("kubeprobe.shell"), name)
     raise AttributeError(f"module 'kubeprobe' has no attribute {name!r}")

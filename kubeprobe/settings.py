@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         """The address of the store."""
         return self.database_url or f"sqlite:///{self.data_dir / 'kubeprobe.db'}"
 
+    def local_kubeconfig(self) -> Path:
+        """Where the local cluster of this data_dir writes how to reach it."""
+        return self.data_dir / "localcluster.kubeconfig"
+
     def broker(self) -> str:
         """The address of the broker: set, else what the embedded one of this data_dir last listened on."""
         if self.broker_url:

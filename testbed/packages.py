@@ -9,22 +9,22 @@ from testbed.instance import TestbedError
 LIST = Path(__file__).parent / "packages.txt"
 
 
-def wanted() -> list[str]:
-    """Names listed in packages.txt."""
-    lines = (line.partition("#")[0].strip() for line in LIST.read_text().splitlines())
+def wanted(listed: Path = LIST) -> list[str]:
+    """Names listed in a file, one a line; by default those that the test bed needs."""
+    lines = (line.partition("#")[0].strip() for line in listed.read_text().splitlines())
     return [line for line in lines if line]
 
 
-def missing() -> list[str]:
+def missing(listed: Path = LIST) -> list[str]:
     """Those of them that are not installed."""
     listing = run(["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\\n"])
     installed = {line.split()[-1] for line in listing.splitlines() if line.startswith("ii")}
-    return [name for name in wanted() if name not in installed]
+    return [name for name in wanted(listed) if name not in installed]
 
 
-def install() -> list[str]:
+def install(listed: Path = LIST) -> list[str]:
     """Install what is missing and return its names. Touches nothing, not even the lists, if nothing is."""
-    names = missing()
+    names = missing(listed)
     if not names:
         return []
     if os.geteuid() != 0:

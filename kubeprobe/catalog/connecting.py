@@ -57,7 +57,7 @@ def connect_all(declaration: Declaration, connector: Connector) -> dict[str, Con
 
 def renewed_clusters(session: Session, connections: Mapping[str, Connection], cipher: Cipher) -> frozenset[str]:
     """The clusters whose connection is new to the store, or another one than it has."""
-    stored = dict(session.execute(select(col(Cluster.name), col(Cluster.connection))).tuples().all())
+    stored = dict(session.execute(select(col(Cluster.name), col(Cluster.connection))).all())
     return frozenset(
         name
         for name, connection in connections.items()

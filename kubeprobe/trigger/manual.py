@@ -71,7 +71,7 @@ def _clusters(session: Session, request: Request) -> Sequence[Cluster]:
             raise InvalidInputError("On which clusters? Give names (--cluster) or a label selector (--selector).")
         return named
     selector = parse_selector(request.selector)
-    matching = [c for c in clusters.list_all(session) if selector.matches(c.labels) and c.cordoned_at is None]
+    matching = [c for c in clusters.find(session, selector) if c.cordoned_at is None]
     if not matching and not named:
         raise NotFoundError(f"No cluster that is not cordoned matches {request.selector!r}.")
     by_name = {c.name: c for c in [*named, *matching]}

@@ -1,0 +1,47 @@
+"""Ports of the parts that listen: the usual ones, or free ones where those are taken."""
+
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+USUAL = {"broker": 6379, "flower": 5555, "cluster": 6443}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports of the embedded parts."""
+
+    broker: int
+    flower: int
+    cluster: int
+
+    @classmethod
+    def choose(cls, data_dir: Path) -> "Ports":
+        """Those of the last start if they are free, else the usual ones if they are free, else any."""
+        note = data_dir / "ports.json"
+        wanted = USUAL | (orjson.loads(note.read_bytes()) if note.exists() else {})
+        chosen = cls(**{name: _free(wanted[name]) for name in USUAL})
+        note.write_bytes(orjson.dumps(asdict(chosen)))
+        return chosen
+
+    def broker_url(self) -> str:
+        """The embedded broker's address."""
+        return f"redis://127.0.0.1:{self.broker}/0"
+
+    def flower_url(self) -> str:
+        """Where Flower is looked at."""
+        return f"http://127.0.0.1:{self.flower}"
+
+
+def _free(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(trial.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")

