@@ -6,17 +6,15 @@ Each is a timed step. Parameters: IMAGE, TARGET_NAMESPACE, READY_TIMEOUT, DELETE
 import secrets
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from kubeprobe_client import CheckFailed, Run, main, run, step
 
 from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
 from probes._parameters import number, text
-from probes.pod_lifecycle.pod import Json, has_ended, is_ready, manifest, warnings, why_not_ready
-
-RECONNECT_PAUSE = 0.5
-"""Seconds before a watch that the server ended is opened again."""
+from probes.pod_lifecycle.pod import has_ended, is_ready, manifest, warnings, why_not_ready
+from probes.pod_lifecycle.watching import PodWatch
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class PodLifecycle:
         self.token = secrets.token_hex(6)
         self.name = f"pod-lifecycle-{self.token}"
         self.pods = f"/api/v1/namespaces/{settings.namespace}/pods"
-        self.pod: Json = {}
+        self.path = f"{self.pods}/{self.name}"
+        self.watch = PodWatch(api, self.path, {})
         self.may_exist = False
 
     def create(self) -> None:
@@ -58,54 +57,56 @@ class PodLifecycle:
         pod = manifest(self.name, self.settings.namespace, self.settings.image, self.token, self.run, lifetime)
         self.may_exist = True
         try:
-            self.pod = self.api.create(self.pods, pod)
+            self.watch.pod = self.api.create(self.pods, pod)
         except ApiError as error:
-            self.may_exist = error.status == 0  # no answer: it may have been created
+            self.may_exist = not 400 <= error.status < 500  # without a clear refusal it may have been created
             raise
 
     def wait_ready(self) -> None:
         """Wait until the pod is ready."""
         seconds = self._at_most(self.settings.ready_timeout)
-        if self._watch_until(lambda pod: is_ready(pod) or has_ended(pod), seconds) and is_ready(self.pod):
-            return
-        if not self.pod:
+        self.watch.until(lambda pod: is_ready(pod) or has_ended(pod), seconds)
+        pod = self.watch.pod
+        if not pod:
+            self.may_exist = False
             raise CheckFailed(f"pod {self.name} was deleted by somebody else before it was ready")
-        when = "ended before it was ready" if has_ended(self.pod) else f"not ready after {seconds:g} s"
-        why = f"pod {when}: {why_not_ready(self.pod)}"
-        raise CheckFailed(why, *self._warnings(why))
+        if not is_ready(pod):
+            when = "ended before it was ready" if has_ended(pod) else f"not ready after {seconds:g} s"
+            self._fail(f"pod {when}: {why_not_ready(pod)}")
 
     def read_logs(self) -> None:
         """Read the pod's log and find in it what the pod was told to print."""
         # The kubelet says "running" when the process is started; its first line may be a moment later.
         until = time.monotonic() + 5
-        log = self.api.text(f"{self.pods}/{self.name}/log", tailLines="10")
+        log = self.api.text(f"{self.path}/log", tailLines="10")
         while self.token not in log and time.monotonic() < until:
             time.sleep(0.2)
-            log = self.api.text(f"{self.pods}/{self.name}/log", tailLines="10")
+            log = self.api.text(f"{self.path}/log", tailLines="10")
         if self.token not in log:
             raise CheckFailed(f"the pod's log lacks {self.token!r}, which it was told to print: {log[:200]!r}")
 
     def delete(self) -> None:
         """Ask for the pod's deletion."""
-        self.api.delete(f"{self.pods}/{self.name}", preconditions={"uid": self.pod["metadata"]["uid"]})
+        self.api.delete(self.path, preconditions={"uid": self.watch.pod["metadata"]["uid"]})
 
     def wait_gone(self) -> None:
         """Wait until the pod is gone from the API, as it is when its node has cleaned up."""
         seconds = self._at_most(self.settings.delete_timeout)
-        if self._watch_until(lambda _pod: False, seconds) and not self.pod:
+        if self.watch.until(lambda _pod: False, seconds):
             self.may_exist = False
             return
-        node = self.pod["spec"].get("nodeName", "none")
-        held = ", ".join(self.pod["metadata"].get("finalizers", []))
+        pod = self.watch.pod
+        node = pod["spec"].get("nodeName", "none")
+        held = ", ".join(pod["metadata"].get("finalizers", []))
         why = f"held by the finalizers {held}" if held else f"its kubelet on node {node} has not removed it"
-        raise CheckFailed(f"pod not gone {seconds:g} s after its deletion: {why}", *self._warnings(why))
+        self._fail(f"pod not gone {seconds:g} s after its deletion: {why}")
 
     def clean_up(self) -> None:
         """Delete the pod if it may be there still; whatever goes wrong is for the log only."""
         if not self.may_exist:
             return
         try:
-            self.api.delete(f"{self.pods}/{self.name}", gracePeriodSeconds=0)
+            self.api.delete(self.path, gracePeriodSeconds=0)
         except ApiError as error:
             if error.status != 404:
                 sys.stderr.write(f"pod {self.settings.namespace}/{self.name} is left behind: {error}\n")
@@ -114,51 +115,17 @@ class PodLifecycle:
         """So many seconds, or what the run has left for waiting."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
-    def _watch_until(self, done: Callable[[Json], bool], seconds: float) -> bool:
-        """Follow the pod until `done` or until it is gone (then `self.pod` is empty); False: time is up.
-
-        Leaves the pod's last known state in `self.pod`.
-        """
-        until = time.monotonic() + seconds
-        while not done(self.pod):
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            try:
-                if self._follow(done, left):
-                    return True
-            except ApiError as error:
-                if error.status != 410:  # what we have seen is too old for the server: look afresh
-                    raise
-            time.sleep(min(RECONNECT_PAUSE, max(until - time.monotonic(), 0)))
-            try:
-                self.pod = self.api.get(f"{self.pods}/{self.name}")
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                self.pod = {}
-                return True
-        return True
-
-    def _follow(self, done: Callable[[Json], bool], seconds: float) -> bool:
-        version = self.pod["metadata"]["resourceVersion"]
-        watch = self.api.watch(self.pods, seconds, fieldSelector=f"metadata.name={self.name}", resourceVersion=version)
-        for event in watch:
-            if event["type"] == "DELETED":
-                self.pod = {}
-                return True
-            if event["type"] != "BOOKMARK":
-                self.pod = event["object"]
-            if done(self.pod):
-                return True
-        return False
+    def _fail(self, why: str) -> NoReturn:
+        """Fail with what was seen, what is wrong with the API, and the pod's last warnings."""
+        trouble = [self.watch.trouble] if self.watch.trouble else []
+        raise CheckFailed(why, *trouble, *self._warnings(why))
 
     def _warnings(self, told: str) -> list[str]:
         """The pod's last warning events that say more; for the report only, so they may be missing."""
         try:
             events = self.api.get(
                 f"/api/v1/namespaces/{self.settings.namespace}/events",
-                fieldSelector=f"involvedObject.uid={self.pod['metadata']['uid']}",
+                fieldSelector=f"involvedObject.uid={self.watch.pod['metadata']['uid']}",
             )
         except PermissionMissing as error:
             return [f"no events: {error}"]

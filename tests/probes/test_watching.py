@@ -1,0 +1,85 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from probes._access import Access
+from probes._api import Api, ApiError
+from probes.pod_lifecycle import watching
+from probes.pod_lifecycle.watching import PodWatch
+from tests.probes.scripted import Answer, ScriptedApi, scripted_api
+
+PATH = "/api/v1/namespaces/a/pods/p"
+WAITING: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "done": False}
+DONE: dict[str, Any] = {"metadata": {"resourceVersion": "2"}, "done": True}
+HANGS_UP: Answer = (200, None)
+NOTHING_NEW: Answer = (200, b"")
+
+
+def status(code: int) -> Answer:
+    return code, {"kind": "Status", "code": code, "reason": "r", "message": "m"}
+
+
+def events(*pairs: tuple[str, Any]) -> Answer:
+    return 200, b"".join(json.dumps({"type": kind, "object": told}).encode() + b"\n" for kind, told in pairs)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RECONNECT_PAUSE", 0)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedApi]:
+    with scripted_api() as server:
+        yield server
+
+
+@pytest.fixture
+def watch(server: ScriptedApi) -> Iterator[PodWatch]:
+    with Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        yield PodWatch(api, PATH, WAITING)
+
+
+def is_done(pod: dict[str, Any]) -> bool:
+    return bool(pod["done"])
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [events(("MODIFIED", WAITING), ("MODIFIED", DONE))],
+        [HANGS_UP, events(("MODIFIED", DONE))],
+        [status(503), status(429), events(("MODIFIED", DONE))],
+        [NOTHING_NEW, (200, DONE)],
+        [NOTHING_NEW, status(500), events(("MODIFIED", DONE))],
+        [events(("ERROR", status(410)[1])), (200, DONE)],
+        [status(410), (200, WAITING), events(("MODIFIED", DONE))],
+    ],
+)
+def test_a_watch_goes_on_whatever_interrupts_it(server: ScriptedApi, watch: PodWatch, answers: list[Answer]) -> None:
+    server.answers = answers
+    assert watch.until(is_done, 20)
+    assert (watch.pod, watch.trouble, server.answers) == (DONE, "", [])
+
+
+@pytest.mark.parametrize("answers", [[events(("DELETED", WAITING))], [NOTHING_NEW, status(404)]])
+def test_a_pod_that_is_gone_is_empty(server: ScriptedApi, watch: PodWatch, answers: list[Answer]) -> None:
+    server.answers = answers
+    assert watch.until(is_done, 20)
+    assert watch.pod == {}
+
+
+def test_an_api_that_stays_away_is_told_when_the_time_is_up(server: ScriptedApi, watch: PodWatch) -> None:
+    server.answers = [HANGS_UP] * 10_000
+    assert not watch.until(is_done, 0.2)
+    assert watch.pod == WAITING
+    assert watch.trouble.startswith("no answer from the API server")
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_refusal_ends_the_wait(server: ScriptedApi, watch: PodWatch, code: int) -> None:
+    server.answers = [status(code)]
+    with pytest.raises(ApiError):
+        watch.until(is_done, 20)
