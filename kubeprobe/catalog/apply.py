@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlmodel import Session, col, delete
 
 from kubeprobe.catalog.changes import TABLES, Action, ItemChange, Stored, compare, digest_of, stored_items
@@ -21,7 +20,7 @@ from kubeprobe.catalog.references import check_references
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.version import grow_version, lock_catalog
 from kubeprobe.fleet import clusters
-from kubeprobe.store import Binding, Cluster
+from kubeprobe.store import Binding
 
 _WRITTEN = (Action.ADDED, Action.CHANGED)
 
@@ -46,11 +45,9 @@ def known_names(session: Session, *, prune: bool = False) -> dict[str, frozenset
     With `prune`, what the catalog declared earlier is about to go and cannot be referred to.
     """
     names: dict[str, set[str]] = {kind: set() for kind in DOCUMENTS}
-    if not prune:
-        for kind, name in stored_items(session):
+    for (kind, name), item in stored_items(session).items():
+        if item.by_hand or not prune:
             names[kind].add(name)
-    by_hand = select(col(Cluster.name)).where(col(Cluster.spec).is_(None))
-    names["Cluster"] |= set(session.execute(by_hand).scalars())
     return {kind: frozenset(found) for kind, found in names.items()}
 
 

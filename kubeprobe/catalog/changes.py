@@ -69,23 +69,21 @@ class Stored(NamedTuple):
     """An item as the store has it."""
 
     spec: dict[str, Any]
-    origin: str
+    origin: str = ""
+    by_hand: bool = False
+    """A cluster that a person added: whoever declares it takes it over, but it is never pruned."""
 
 
 def stored_items(session: Session) -> dict[tuple[str, str], Stored]:
-    """All that the store holds of the catalog, by kind and name.
-
-    Of clusters, those that a catalog declared; who added one by hand owns it.
-    """
+    """All that the store holds of the catalog, by kind and name."""
     found: dict[tuple[str, str], Stored] = {}
     for kind, table in TABLES.items():
         columns = table.__table__.c  # type: ignore[union-attr]  # SQLModel declares no type for it
         for name, spec, origin in session.execute(select(columns.name, columns.spec, columns.origin)):
             found[kind, name] = Stored(spec, origin)
     columns = Cluster.__table__.c  # type: ignore[attr-defined]
-    declared = select(columns.name, columns.spec).where(columns.spec.is_not(None))
-    for name, spec in session.execute(declared):
-        found["Cluster", name] = Stored(spec, "")
+    for name, spec in session.execute(select(columns.name, columns.spec)):
+        found["Cluster", name] = Stored(spec or {}, by_hand=spec is None)
     return found
 
 
@@ -93,7 +91,7 @@ def compare(stored: Mapping[tuple[str, str], Stored], declaration: Declaration, 
     """What applying the declaration would do, in the order of the kinds, then by name."""
     changes = [_change_of(entry, stored.get(key)) for key, entry in declaration.entries.items()]
     for (kind, name), item in stored.items():
-        if (kind, name) not in declaration.entries:
+        if (kind, name) not in declaration.entries and not item.by_hand:
             changes.append(ItemChange(kind, name, Action.REMOVED if prune else Action.KEPT, (), item.origin))
     order = list(DOCUMENTS)
     return sorted(changes, key=lambda change: (order.index(change.kind), change.name))

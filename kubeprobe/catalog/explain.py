@@ -28,7 +28,15 @@ _SHAPES = {
 
 def explain(error: ValidationError, model: type[BaseModel], raw: RawDocument, document: str) -> list[CatalogProblem]:
     """All that pydantic found wrong with a document."""
-    return [_explain_one(found, model, raw, document) for found in error.errors()]
+    # pydantic calls a list too short, too, when its items are wrong.
+    real = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
+    problems = [(found["type"], _explain_one(found, model, raw, document)) for found in real]
+    misspelt = {
+        f"{problem.path.rpartition('.')[0]}.{problem.nearest}"
+        for kind, problem in problems
+        if kind == "extra_forbidden"
+    }
+    return [problem for kind, problem in problems if kind != "missing" or problem.path not in misspelt]
 
 
 def _explain_one(found: ErrorDetails, model: type[BaseModel], raw: RawDocument, document: str) -> CatalogProblem:
@@ -56,7 +64,8 @@ def _words(found: ErrorDetails, model: type[BaseModel], path: YamlPath) -> tuple
     }
     if kind in _SHAPES:
         shape = _SHAPES[kind]
-        messages[kind] = (f"{_show(value)} is not {shape}", f"{shape}: {described}" if described else shape)
+        what = "there is no value" if value is None else f"{_show(value)} is not {shape}"
+        messages[kind] = (what, f"{shape}: {described}" if described else shape)
     other = (f"{_show(value)} does not fit", re.sub(r"^Input should be ", "", found["msg"]))
     return (*messages.get(kind, other), "")
 
@@ -67,8 +76,6 @@ def _show(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    if value is None:
-        return "nothing"
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "...'"
 

@@ -1,13 +1,12 @@
 """What a set of bindings will cost and when they run: runs per hour by cluster, next times, warnings."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 
-from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, RenderConfigSpec, format_duration
+from kubeprobe.catalog.model import BindingSpec, Periodic, ProbeCaseSpec, RenderConfigSpec, format_duration
 from kubeprobe.catalog.schedules import Key, Terms, terms_for, terms_of
 from kubeprobe.catalog.times import due_times
 
@@ -28,6 +27,16 @@ class ClusterFacts:
 
 
 @dataclass(frozen=True)
+class World:
+    """What a forecast is made of: a catalog and the clusters that it meets."""
+
+    bindings: Mapping[str, BindingSpec]
+    cases: Mapping[str, ProbeCaseSpec]
+    render_configs: Mapping[str, RenderConfigSpec]
+    clusters: Sequence[ClusterFacts]
+
+
+@dataclass(frozen=True)
 class Timetable:
     """The next times of a binding's schedule, before each cluster's own offset."""
 
@@ -42,75 +51,65 @@ class Timetable:
     paused: bool = False
 
 
-def runs_per_hour(
-    bindings: Mapping[str, BindingSpec], clusters: Sequence[ClusterFacts], now: datetime
-) -> dict[str, float]:
+def runs_per_hour(world: World, now: datetime) -> dict[str, float]:
     """Periodic runs per hour of each cluster, on average; paused bindings left out."""
-    rates: Counter[str] = Counter()
-    for key, terms in _running(bindings, clusters):
-        rates[key.cluster] += _rate(terms._replace(offset_s=0, pool="", concurrency=""), now)  # type: ignore[assignment]
-    return {cluster.name: round(rates[cluster.name], 2) for cluster in clusters}
+    rates = dict.fromkeys((cluster.name for cluster in world.clusters), 0.0)
+    for key, rate in _rates(world, now):
+        rates[key.cluster] += rate
+    return {name: round(rate, 2) for name, rate in rates.items()}
 
 
-def timetables(bindings: Mapping[str, BindingSpec], clusters: Sequence[ClusterFacts], now: datetime) -> list[Timetable]:
+def timetables(world: World, now: datetime) -> list[Timetable]:
     """The next times of every binding with a periodic trigger."""
-    found = []
-    for name, binding in sorted(bindings.items()):
-        periodic = binding.on.periodic
-        if periodic is None:
-            continue
-        terms = terms_of(periodic, Key(name, "", ""), "", "")
-        fixed_s = periodic.offset.total_seconds() if periodic.offset else 0.0
-        window = periodic.spread if periodic.cron else None if periodic.offset is not None else periodic.every
-        matching = sum(binding.clusters.matches(cluster.name, cluster.labels) for cluster in clusters)
-        found.append(
-            Timetable(
-                binding=name,
-                schedule=f"{periodic.cron} {periodic.time_zone}"
-                if periodic.every is None
-                else f"every {format_duration(periodic.every)}",
-                times=tuple(islice(due_times(terms._replace(offset_s=fixed_s), now), SHOWN_TIMES)),
-                spread_s=window.total_seconds() if window else 0.0,
-                schedules=matching * len(binding.cases),
-                paused=binding.paused,
-            )
-        )
-    return found
-
-
-def warnings(
-    bindings: Mapping[str, BindingSpec],
-    cases: Mapping[str, ProbeCaseSpec],
-    render_configs: Mapping[str, RenderConfigSpec],
-    clusters: Sequence[ClusterFacts],
-    now: datetime,
-) -> list[str]:
-    """What is valid but probably not meant."""
     return [
-        *_unmatched(bindings, clusters),
-        *_unbound(bindings, cases),
-        *_ambiguous(bindings, render_configs),
-        *_overloaded(bindings, cases, clusters, now),
+        _timetable(name, binding, binding.on.periodic, world, now)
+        for name, binding in sorted(world.bindings.items())
+        if binding.on.periodic is not None
     ]
 
 
-def _unmatched(bindings: Mapping[str, BindingSpec], clusters: Sequence[ClusterFacts]) -> Iterator[str]:
-    for name, binding in sorted(bindings.items()):
-        if not any(binding.clusters.matches(cluster.name, cluster.labels) for cluster in clusters):
+def warnings(world: World, now: datetime) -> list[str]:
+    """What is valid but probably not meant."""
+    return [*_unmatched(world), *_unbound(world), *_ambiguous(world), *_overloaded(world, now)]
+
+
+def _timetable(name: str, binding: BindingSpec, periodic: Periodic, world: World, now: datetime) -> Timetable:
+    if periodic.every is not None:
+        schedule = f"every {format_duration(periodic.every)}"
+        window = periodic.every if periodic.offset is None else None
+    else:
+        schedule, window = f"{periodic.cron} {periodic.time_zone}", periodic.spread
+    base = terms_of(periodic, Key(name, "", ""), "", "")
+    if window is not None:
+        base = base._replace(offset_s=0.0)
+    matching = sum(binding.clusters.matches(cluster.name, cluster.labels) for cluster in world.clusters)
+    return Timetable(
+        binding=name,
+        schedule=schedule,
+        times=tuple(islice(due_times(base, now), SHOWN_TIMES)),
+        spread_s=window.total_seconds() if window else 0.0,
+        schedules=matching * len(binding.cases),
+        paused=binding.paused,
+    )
+
+
+def _unmatched(world: World) -> Iterator[str]:
+    for name, binding in sorted(world.bindings.items()):
+        if not any(binding.clusters.matches(cluster.name, cluster.labels) for cluster in world.clusters):
             yield f"Binding {name!r} matches no cluster: nothing of it will run"
 
 
-def _unbound(bindings: Mapping[str, BindingSpec], cases: Mapping[str, ProbeCaseSpec]) -> Iterator[str]:
-    bound = {case for binding in bindings.values() for case in binding.cases}
-    for case in sorted(cases.keys() - bound):
+def _unbound(world: World) -> Iterator[str]:
+    bound = {case for binding in world.bindings.values() for case in binding.cases}
+    for case in sorted(world.cases.keys() - bound):
         yield f"no Binding runs ProbeCase {case!r}: it runs only by hand"
 
 
-def _ambiguous(bindings: Mapping[str, BindingSpec], render_configs: Mapping[str, RenderConfigSpec]) -> Iterator[str]:
+def _ambiguous(world: World) -> Iterator[str]:
     by_case: dict[str, list[str]] = {}
-    for name, config in sorted(render_configs.items()):
+    for name, config in sorted(world.render_configs.items()):
         by_case.setdefault(config.for_, []).append(name)
-    for binding, spec in sorted(bindings.items()):
+    for binding, spec in sorted(world.bindings.items()):
         for case in spec.cases:
             found = by_case.get(case, [])
             if len(found) > 1 and spec.render_config not in found and case not in found:
@@ -120,19 +119,13 @@ def _ambiguous(bindings: Mapping[str, BindingSpec], render_configs: Mapping[str,
                 )
 
 
-def _overloaded(
-    bindings: Mapping[str, BindingSpec],
-    cases: Mapping[str, ProbeCaseSpec],
-    clusters: Sequence[ClusterFacts],
-    now: datetime,
-) -> Iterator[str]:
-    """Average number of pods at a time, were every run to take its whole time-out (Little's law)."""
-    busy: Counter[str] = Counter()
-    for key, terms in _running(bindings, clusters):
-        if key.case in cases:
-            rate = _rate(terms._replace(offset_s=0, pool="", concurrency=""), now)
-            busy[key.cluster] += rate * cases[key.case].timeouts.run.total_seconds() / _HOUR_S  # type: ignore[assignment]
-    for cluster in clusters:
+def _overloaded(world: World, now: datetime) -> Iterator[str]:
+    """The average number of pods at a time, were every run to take its whole time-out (Little's law)."""
+    busy = dict.fromkeys((cluster.name for cluster in world.clusters), 0.0)
+    for key, rate in _rates(world, now):
+        if key.case in world.cases:
+            busy[key.cluster] += rate / _HOUR_S * world.cases[key.case].timeouts.run.total_seconds()
+    for cluster in world.clusters:
         if busy[cluster.name] > cluster.max_in_flight:
             yield (
                 f"Cluster {cluster.name!r} may have {busy[cluster.name]:.0f} probe pods at a time if runs take "
@@ -140,9 +133,12 @@ def _overloaded(
             )
 
 
-def _running(bindings: Mapping[str, BindingSpec], clusters: Sequence[ClusterFacts]) -> Iterator[tuple[Key, Terms]]:
-    active = {name: binding for name, binding in bindings.items() if not binding.paused}
-    return terms_for(active, [(cluster.name, dict(cluster.labels), cluster.pool) for cluster in clusters])
+def _rates(world: World, now: datetime) -> Iterator[tuple[Key, float]]:
+    """Runs per hour of each schedule that is not paused."""
+    active = {name: binding for name, binding in world.bindings.items() if not binding.paused}
+    places = [(cluster.name, cluster.labels, cluster.pool) for cluster in world.clusters]
+    for key, terms in terms_for(active, places):
+        yield key, _rate(terms._replace(offset_s=0.0, pool="", concurrency=""), now)
 
 
 @lru_cache(maxsize=4096)

@@ -38,3 +38,21 @@ def _merge_list(base: list[dict[str, Any]], over: list[dict[str, Any]], key: str
     for item in over:
         merged[item.get(key)] = merge_pod(merged.get(item.get(key), {}), item)
     return list(merged.values())
+
+
+def unmergeable(over: Mapping[str, Any], path: str = "") -> str | None:
+    """The place of the first keyed list in a partial PodSpec that holds something without its key, if any."""
+    for field, value in over.items():
+        here = f"{path}.{field}" if path else field
+        items: list[Any] = []
+        if field in _MERGE_KEYS and value is not None:
+            key = _MERGE_KEYS[field]
+            if not isinstance(value, list) or not all(isinstance(item, dict) and item.get(key) for item in value):
+                return f"{here}, whose items need a {key}"
+            items = value
+        elif isinstance(value, dict):
+            items = [value]
+        for item in items:
+            if found := unmergeable(item, here):
+                return found
+    return None

@@ -158,7 +158,8 @@ def _identify(raw: RawDocument, reading: _Reading) -> tuple[str, str] | None:
         shown = "kind is missing" if kind is None else f"{kind!r} is not a kind of {API_VERSION}"
         problem("kind", shown, one_of(list(DOCUMENTS)), nearest_name(kind, DOCUMENTS) if kind else "")
         if raw.value.get("apiVersion") != API_VERSION:
-            problem("apiVersion", f"{raw.value.get('apiVersion')!r} is not known", API_VERSION)
+            version = raw.value.get("apiVersion")
+            problem("apiVersion", f"{version!r} is not known" if version else "apiVersion is missing", API_VERSION)
         reading.problems += raw.problems
         return None
     return kind, _name_of(raw.value)

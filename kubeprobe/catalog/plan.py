@@ -1,6 +1,7 @@
 """What an apply would do: items, load, times, warnings. A value that is printed or dumped. Next: `apply` does it."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,7 +10,8 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from kubeprobe.catalog.changes import Action, ItemChange, compare, stored_items
-from kubeprobe.catalog.forecast import ClusterFacts, Timetable, runs_per_hour, timetables, warnings
+from kubeprobe.catalog.connecting import Connector, connect_all, mark_renewed, renewed_clusters
+from kubeprobe.catalog.forecast import ClusterFacts, Timetable, World, runs_per_hour, timetables, warnings
 from kubeprobe.catalog.model import BindingSpec, ClusterSpec, ProbeCaseSpec, RenderConfigSpec, Spec
 from kubeprobe.catalog.parse import Declaration
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
@@ -81,44 +83,53 @@ class Plan:
         }
 
 
-def make_plan(session: Session, declaration: Declaration, now: datetime, *, prune: bool = False) -> Plan:
-    """Compare a declaration with the store. Writes nothing."""
-    stored = load_catalog(session)
-    before_clusters = _clusters(session)
-    by_hand = paused_by_hand(session)
-    items = compare(stored_items(session), declaration, prune=prune)
+def make_plan(
+    session: Session, declaration: Declaration, connector: Connector, now: datetime, *, prune: bool = False
+) -> Plan:
+    """Compare a declaration with the store. Writes nothing. Raises CatalogError where a kubeconfig is not usable."""
+    connections = connect_all(declaration, connector)
+    catalog = load_catalog(session)
+    stored = stored_items(session)
+    renewed = renewed_clusters(session, connections, connector.cipher)
+    items = mark_renewed(compare(stored, declaration, prune=prune), renewed)
+    before = World(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))
     gone = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
-
-    def afterwards(kind: str, model: type[SpecT], before: Mapping[str, SpecT]) -> dict[str, SpecT]:
-        kept = {name: spec for name, spec in before.items() if (kind, name) not in gone}
-        return kept | declaration.specs(kind, model)
-
-    bindings = {
-        name: binding.model_copy(update={"paused": True}) if name in by_hand else binding
-        for name, binding in afterwards("Binding", BindingSpec, stored.bindings).items()
-    }
-    clusters = {name: facts for name, facts in before_clusters.items() if ("Cluster", name) not in gone}
-    clusters |= {
-        name: ClusterFacts(name, spec.labels, spec.pool, spec.limits.pods)
-        for name, spec in declaration.specs("Cluster", ClusterSpec).items()
-    }
-    after = list(clusters.values())
-    cases = afterwards("ProbeCase", ProbeCaseSpec, stored.cases)
-    configs = afterwards("RenderConfig", RenderConfigSpec, stored.render_configs)
+    after = _afterwards(before, declaration, gone, paused_by_hand(session))
     return Plan(
         items=tuple(items),
-        loads=_loads(
-            runs_per_hour(stored.bindings, list(before_clusters.values()), now), runs_per_hour(bindings, after, now)
-        ),
-        timetables=tuple(timetables(bindings, after, now)),
-        warnings=tuple(warnings(bindings, cases, configs, after, now)),
-        version=stored.version,
+        loads=_loads(runs_per_hour(before, now), runs_per_hour(after, now)),
+        timetables=tuple(timetables(after, now)),
+        warnings=tuple(warnings(after, now)),
+        version=catalog.version,
     )
 
 
-def _clusters(session: Session) -> dict[str, ClusterFacts]:
+def _afterwards(
+    before: World, declaration: Declaration, gone: AbstractSet[tuple[str, str]], by_hand: AbstractSet[str]
+) -> World:
+    """What there is once the declaration is applied. A pause by hand outlives that."""
+
+    def merged(kind: str, model: type[SpecT], old: Mapping[str, SpecT]) -> dict[str, SpecT]:
+        kept = {name: spec for name, spec in old.items() if (kind, name) not in gone}
+        return kept | declaration.specs(kind, model)
+
+    clusters = {facts.name: facts for facts in before.clusters if ("Cluster", facts.name) not in gone}
+    for name, spec in declaration.specs("Cluster", ClusterSpec).items():
+        clusters[name] = ClusterFacts(name, spec.labels, spec.pool, spec.limits.pods)
+    return World(
+        bindings={
+            name: binding.model_copy(update={"paused": True}) if name in by_hand else binding
+            for name, binding in merged("Binding", BindingSpec, before.bindings).items()
+        },
+        cases=merged("ProbeCase", ProbeCaseSpec, before.cases),
+        render_configs=merged("RenderConfig", RenderConfigSpec, before.render_configs),
+        clusters=list(clusters.values()),
+    )
+
+
+def _clusters(session: Session) -> list[ClusterFacts]:
     columns = select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool), col(Cluster.max_in_flight))
-    return {row[0]: ClusterFacts(*row) for row in session.execute(columns.order_by(col(Cluster.name)))}
+    return [ClusterFacts(*row) for row in session.execute(columns.order_by(col(Cluster.name)))]
 
 
 def _loads(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[ClusterLoad, ...]:

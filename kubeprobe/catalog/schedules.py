@@ -70,7 +70,7 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     lock_catalog(session)
     bindings = load_catalog(session).bindings
     paused = {name for name, binding in bindings.items() if binding.paused}
-    clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool))).tuples()
+    clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool)))
     wanted = dict(terms_for(bindings, clusters.all()))
     rows = _rows(session)
     added = [
@@ -111,7 +111,7 @@ def terms_of(periodic: Periodic, key: Key, pool: str, concurrency: str) -> Terms
 
 
 def terms_for(
-    bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, dict[str, str], str]]
+    bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, Mapping[str, str], str]]
 ) -> Iterator[tuple[Key, Terms]]:
     """All that bindings make due on clusters (name, labels, pool)."""
     for name, binding in bindings.items():

@@ -128,7 +128,16 @@ Name = Annotated[
 ]
 Text = Annotated[str, BeforeValidator(_text)]
 EnvName = Annotated[str, AfterValidator(_env_name)]
-Environment = dict[EnvName, Text]
+Environment = Annotated[
+    dict[EnvName, Text],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"^(?!{ENV_PREFIX}){_ENV_NAME.pattern}$"},
+            "additionalProperties": {"type": "string"},
+        }
+    ),
+]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, BeforeValidator(_text), AfterValidator(_label_value)]
 Labels = dict[LabelKey, LabelValue]

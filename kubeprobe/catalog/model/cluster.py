@@ -2,7 +2,8 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_serializer, model_validator
+from pydantic_core import CoreSchema
 
 from kubeprobe.catalog.model.base import Document, Labels, Name, Spec
 from kubeprobe.catalog.problems import nearest_name, wrong
@@ -43,6 +44,13 @@ class Connection(Spec):
         if sum(map(bool, (self.kubeconfig, self.in_cluster, self.local))) != 1:
             raise wrong("a connection must say one way", expected="one of kubeconfig, inCluster and local")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Editors offer the words as well as the mapping."""
+        mapping = handler.resolve_ref_schema(handler(core))
+        described = {"title": mapping.pop("title"), "description": mapping.pop("description")}
+        return {**described, "oneOf": [{"enum": list(_WITHOUT_VALUES)}, mapping]}
 
     @property
     def kind(self) -> Literal["kubeconfig", "inCluster", "local"]:

@@ -4,8 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from kubeprobe.catalog.merge import unmergeable
 from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
-from kubeprobe.catalog.names import PROBE_CONTAINER
+from kubeprobe.catalog.names import ENV_PREFIX, PROBE_CONTAINER
 from kubeprobe.catalog.problems import nearest_name, wrong
 
 # core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop a name that it does not know.
@@ -45,7 +46,7 @@ class Toleration(Spec):
 class ProbeTemplateSpec(Spec):
     """How a probe's pod looks: image, command, service account, resources, and how its verdict is made."""
 
-    image: str = Field(min_length=1, pattern=r"^\S+$", description="image of the probe container")
+    image: str = Field(min_length=1, pattern=r"^\S+$", description="image of the probe container, without blanks")
     command: tuple[Text, ...] = Field(default=(), description="replaces the image's entry point")
     args: tuple[Text, ...] = ()
     env: Environment = Field(default={}, description="variables for every case of this template; a case may override")
@@ -82,16 +83,23 @@ class ProbeTemplateSpec(Spec):
         return pod
 
     @model_validator(mode="after")
-    def _containers_are_named(self) -> Self:
-        for field in ("containers", "initContainers", "volumes"):
-            items = self.pod.get(field, [])
-            if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
-                raise wrong(f"pod.{field} cannot be merged", expected="a list of mappings that each have a name")
-        for container in self.pod.get("containers", []):
-            taken = [field for field in _PROBE_OURS if field in container]
-            if container["name"] == PROBE_CONTAINER and taken:
-                raise wrong(f"{taken[0]} of the probe container cannot be set", expected="nothing: the report uses it")
+    def _pod_can_be_merged(self) -> Self:
+        if place := unmergeable(self.pod):
+            raise wrong("pod cannot be merged", expected=f"a list of mappings at {place}")
+        for container in self.pod.get("containers") or ():
+            if container["name"] == PROBE_CONTAINER:
+                _check_probe(container)
         return self
+
+
+def _check_probe(container: dict[str, Any]) -> None:
+    """What a run depends on stays KubeProbe's."""
+    for field in _PROBE_OURS:
+        if field in container:
+            raise wrong(f"{field} of the probe container cannot be set", expected="nothing: the report uses it")
+    for variable in container.get("env") or ():
+        if str(variable["name"]).startswith(ENV_PREFIX):
+            raise wrong(f"{variable['name']!r} is reserved", expected=f"a name that does not begin with {ENV_PREFIX}")
 
 
 class ProbeTemplateDocument(Document):

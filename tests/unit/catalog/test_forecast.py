@@ -1,0 +1,84 @@
+"""What bindings will cost and when they run."""
+
+from datetime import UTC, datetime
+
+from kubeprobe.catalog.forecast import ClusterFacts, World, runs_per_hour, timetables, warnings
+from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, RenderConfigSpec
+
+NOW = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
+EU = ClusterFacts("eu-1", {"region": "eu"}, "default", 30)
+US = ClusterFacts("us-1", {"region": "us"}, "default", 30)
+
+
+def binding(periodic, cases=("dns",), region=None, **spec):
+    selector = {"matchLabels": {"region": region}} if region else {}
+    given = {"cases": list(cases), "clusters": {"selector": selector}, "on": {"periodic": periodic}, **spec}
+    return BindingSpec.model_validate(given)
+
+
+def world(clusters=(EU, US), configs=None, run="90s", **bindings):
+    names = {case for spec in bindings.values() for case in spec.cases}
+    case = {"template": "probes", "kind": "blackbox", "timeouts": {"run": run}}
+    return World(
+        bindings=bindings,
+        cases={name: ProbeCaseSpec.model_validate(case) for name in names},
+        render_configs={name: RenderConfigSpec.model_validate(spec) for name, spec in (configs or {}).items()},
+        clusters=clusters,
+    )
+
+
+def test_runs_per_hour_add_up_by_cluster():
+    given = world(all=binding({"every": "5m"}, ["dns", "http"]), eu=binding({"cron": "*/30 * * * *"}, region="eu"))
+    assert runs_per_hour(given, NOW) == {"eu-1": 26.0, "us-1": 24.0}
+
+
+def test_paused_bindings_cost_nothing():
+    assert runs_per_hour(world(all=binding({"every": "5m"}, paused=True)), NOW) == {"eu-1": 0.0, "us-1": 0.0}
+
+
+def test_a_rare_cron_is_averaged_over_its_own_times():
+    daily, yearly = binding({"cron": "30 2 * * *"}), binding({"cron": "0 0 1 1 *"})
+    assert runs_per_hour(world(clusters=[EU], a=daily), NOW)["eu-1"] == 0.04
+    assert runs_per_hour(world(clusters=[EU], a=yearly), NOW)["eu-1"] == 0.0
+
+
+def test_a_timetable_shows_five_base_times_and_the_spread():
+    given = world(
+        night=binding(
+            {"cron": "30 2 * * *", "timeZone": "Europe/Berlin", "spread": "10m"}, ["dns", "http"], region="eu"
+        ),
+        often=binding({"every": "5m"}),
+        sharp=binding({"every": "1h", "offset": "7m"}),
+    )
+    night, often, sharp = timetables(given, NOW)
+    assert (night.schedule, night.spread_s, night.schedules) == ("30 2 * * * Europe/Berlin", 600.0, 2)
+    assert [time.isoformat() for time in night.times][:2] == ["2026-11-24T01:30:00+00:00", "2026-11-25T01:30:00+00:00"]
+    assert (often.schedule, often.spread_s, len(often.times)) == ("every 5m", 300.0, 5)
+    assert often.times[0] == datetime(2026, 11, 23, 12, 5, tzinfo=UTC)
+    assert (sharp.spread_s, sharp.times[0]) == (0.0, datetime(2026, 11, 23, 12, 7, tzinfo=UTC))
+
+
+def test_a_binding_that_matches_no_cluster_is_warned_of():
+    assert warnings(world(asia=binding({"every": "5m"}, region="asia")), NOW) == [
+        "Binding 'asia' matches no cluster: nothing of it will run"
+    ]
+
+
+def test_a_case_that_nobody_binds_is_warned_of():
+    given = world(all=binding({"every": "5m"}))
+    unbound = World(given.bindings, {**given.cases, "http": given.cases["dns"]}, {}, given.clusters)
+    assert warnings(unbound, NOW) == ["no Binding runs ProbeCase 'http': it runs only by hand"]
+
+
+def test_more_runs_than_a_cluster_has_room_for_are_warned_of():
+    small = ClusterFacts("small", {}, "default", 2)
+    found = warnings(world(clusters=[small, EU], all=binding({"every": "30s"})), NOW)
+    assert len(found) == 1
+    assert found[0].startswith("Cluster 'small' may have 3 probe pods at a time")
+    assert "its limit is 2" in found[0]
+
+
+def test_a_binding_that_leaves_the_choice_of_render_config_open_is_warned_of():
+    configs = {"a": {"for": "dns"}, "b": {"for": "dns"}}
+    assert "set renderConfig" in warnings(world(configs=configs, all=binding({"every": "5m"})), NOW)[0]
+    assert warnings(world(configs=configs, all=binding({"every": "5m"}, renderConfig="a")), NOW) == []
