@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubeprobe.catalog.parse import parse
+from tests.probes.clusters import PROBES
+
+FOLDERS = sorted(path.parent for path in PROBES.glob("*/catalog.yaml"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_kubeprobe_accepts_the_probes_catalog(folder: Path) -> None:
+    template, case = parse([folder / "catalog.yaml"]).entries
+    assert (template[0], case[0]) == ("ProbeTemplate", "ProbeCase")
+    assert template[1] == case[1] == folder.name.replace("_", "-")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_account_that_the_template_names_is_the_one_that_gets_the_role(folder: Path) -> None:
+    template, _case = yaml.safe_load_all((folder / "catalog.yaml").read_text())
+    account, role, binding = yaml.safe_load_all((folder / "rbac.yaml").read_text())
+    name = template["spec"]["serviceAccountName"]
+    assert account["metadata"]["name"] == name
+    assert binding["subjects"] == [{"kind": "ServiceAccount", **account["metadata"]}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_parameter_is_told_in_the_readme(folder: Path) -> None:
+    _template, case = yaml.safe_load_all((folder / "catalog.yaml").read_text())
+    readme = (folder / "README.md").read_text()
+    assert [name for name in case["spec"]["parameters"] if f"`{name}`" not in readme] == []
