@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a namespace that exists from the start; repeatable (default: kubeprobe)",
     )  # fmt: skip
     parser.add_argument(
+        "--apply", action="append", default=[], metavar="FILE", type=Path,
+        help="YAML of objects that exist from the start, as kubectl apply -f takes it; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
         "--image", action="append", default=[], metavar="NAME=DIR", type=_image,
         help="an image whose content is a directory: working directory, head of PATH and PYTHONPATH; repeatable",
     )  # fmt: skip
@@ -79,6 +83,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         kubeconfig=arguments.kubeconfig,
         token=None if arguments.no_token else token,
         namespaces=tuple(arguments.namespace or ("kubeprobe",)),
+        manifests=arguments.apply,
         images=arguments.image,
         clusters=arguments.clusters,
         script=arguments.script,

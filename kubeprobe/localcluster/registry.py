@@ -143,7 +143,7 @@ class Registry:
         if options.dry_run:
             return Deleted(current, gone=not held)
         if not held:
-            return Deleted(self.store.remove(target.resource, current.object), gone=True)
+            return Deleted(self._remove(target, current), gone=True)
         return Deleted(self._mark_deleted(target, current, finalizers, grace), gone=False)
 
     def finish_deletion(self, target: Target, uid: str) -> None:
@@ -152,13 +152,16 @@ class Registry:
         if current is None or current.object["metadata"]["uid"] != uid:
             return
         metadata = current.object["metadata"]
-        if metadata.get("finalizers"):
-            self.store.put(
-                target.resource,
-                {**current.object, "metadata": {**metadata, "deletionGracePeriodSeconds": 0}},
-            )
-        else:
-            self.store.remove(target.resource, current.object)
+        ended = {**metadata, "deletionGracePeriodSeconds": 0, "deletionTimestamp": timestamp(self.clock())}
+        marked = self.store.put(target.resource, {**current.object, "metadata": ended})
+        if not metadata.get("finalizers"):
+            self.store.remove(target.resource, marked.object)
+
+    def _remove(self, target: Target, current: Stored) -> Stored:
+        """Remove an object at once. Watchers see a pod being marked first, also when nothing holds it."""
+        if target.resource is PODS:
+            current = self._mark_deleted(target, current, [], 0)
+        return self.store.remove(target.resource, current.object)
 
     def _mark_deleted(self, target: Target, current: Stored, finalizers: list[str], grace: int) -> Stored:
         metadata = current.object["metadata"]
@@ -167,6 +170,8 @@ class Registry:
             return current
         marked = {**metadata, "deletionGracePeriodSeconds": grace}
         marked["deletionTimestamp"] = timestamp(self.clock() + timedelta(seconds=grace))
+        if "generation" in marked:
+            marked["generation"] += 1
         if finalizers:
             marked["finalizers"] = finalizers
         obj = {**current.object, "metadata": marked}

@@ -19,6 +19,7 @@ from kubeprobe.localcluster.http import ApiServer
 from kubeprobe.localcluster.images import Image, ImageTable, built_in_images
 from kubeprobe.localcluster.kubelet.host import NODE, Backoff, Host
 from kubeprobe.localcluster.kubelet.kubelet import Kubelet
+from kubeprobe.localcluster.manifests import create_from
 from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, Simulator
 from kubeprobe.localcluster.store import Store
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
@@ -45,6 +46,8 @@ class Settings:
     """What clients must show; None lets everybody in."""
     namespaces: tuple[str, ...] = ("kubeprobe",)
     """Namespaces that exist from the start, beside those of every Kubernetes."""
+    manifests: Sequence[Path] = ()
+    """YAML files of objects that the plain cluster has from the start."""
     images: Sequence[Image] = ()
     """Added to (and before) the built-in ones."""
     pythonpath: tuple[str, ...] | None = None
@@ -91,6 +94,7 @@ class LocalCluster:
         """Listen, and write the kubeconfig."""
         plain = Cluster(namespaces=self.settings.namespaces, store=Store(history=self.settings.history))
         plain.add_node(NODE, memory_bytes=_memory_bytes())
+        create_from(plain, self.settings.manifests)
         self._fleet = Fleet(plain, self.settings.clusters, self._simulated)
         kubelet = Kubelet(self._host(plain))
         kubelet.start()

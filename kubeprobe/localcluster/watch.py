@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from kubeprobe.localcluster.errors import ApiError, bad_request
+from kubeprobe.localcluster.errors import ApiError
 from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.requests import ListOptions
 from kubeprobe.localcluster.resources import Resource
@@ -21,9 +21,11 @@ _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 def parse_version(text: str) -> int:
-    """A resourceVersion as a number. Raises `ApiError` (400)."""
+    """A resourceVersion as a number. Raises `ApiError` (500)."""
     if not text.isdigit():
-        raise bad_request(f'invalid resource version "{text}"')
+        # The real server has neither a reason nor a better code for this.
+        told = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise ApiError(500, "", told)
     return int(text)
 
 

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from tests.contract.contract_api import Api
 from kubernetes.client import Configuration
 from kubernetes.config import load_kube_config
+
+from tests.contract.contract_api import Api
 
 REAL = "KUBEPROBE_TEST_REAL_KUBECONFIG"
 
@@ -52,19 +53,25 @@ def kubeconfig(request: pytest.FixtureRequest) -> Path:
 async def api(kubeconfig: Path) -> AsyncIterator[Api]:
     configuration = Configuration()
     load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-    context: ssl.SSLContext | bool = True
-    if configuration.host.startswith("https"):
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-        if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, configuration.key_file)
     headers = {}
     if token := configuration.get_api_key_with_prefix("BearerToken", alias="authorization"):
         headers["Authorization"] = token
-    connector = aiohttp.TCPConnector(ssl=context, limit=0)
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-        yield Api(session, configuration.host, kubeconfig)
+    async with (
+        aiohttp.ClientSession(connector=_connector(configuration, known=True), headers=headers) as session,
+        aiohttp.ClientSession(connector=_connector(configuration, known=False)) as stranger,
+    ):
+        yield Api(session, configuration.host, kubeconfig, stranger)
         # TLS transports close on the next turns of the loop.
         await asyncio.sleep(0)
+
+
+def _connector(configuration: Configuration, *, known: bool) -> aiohttp.TCPConnector:
+    context: ssl.SSLContext | bool = True
+    if configuration.host.startswith("https"):
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if known and configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return aiohttp.TCPConnector(ssl=context, limit=0)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ class Api:
     session: aiohttp.ClientSession
     host: str
     kubeconfig: Path
+    stranger: aiohttp.ClientSession
+    """A session without credentials."""
 
     async def call(
         self,

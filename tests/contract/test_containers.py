@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tests.contract.contract_api import BUSYBOX, Api, conditions, phase, pod, pods, state
 
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"

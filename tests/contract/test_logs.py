@@ -4,7 +4,8 @@ import asyncio
 from datetime import datetime
 
 import aiohttp
-from tests.contract.contract_api import BUSYBOX, Api, is_status, pod, pods
+
+from tests.contract.contract_api import BUSYBOX, Api, is_status, pod, pods, state
 
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
@@ -73,9 +74,16 @@ async def test_there_is_no_previous_log_without_a_restart(api: Api, namespace: s
 
 
 async def test_the_previous_log_is_that_of_the_last_start(api: Api, namespace: str) -> None:
-    await api.post(pods(namespace), pod("again", "echo hello; exit 1", restartPolicy="OnFailure"))
+    # The second start stays: with its end, the first one's log would be gone from the real node.
+    script = f"if [ -f /shared/again ]; then echo again; {FOREVER}; fi; touch /shared/again; echo hello; exit 1"
+    mounts = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    volumes = [{"name": "shared", "emptyDir": {}}]
+    body = pod("again", script, container=mounts, volumes=volumes, restartPolicy="OnFailure")
+    await api.post(pods(namespace), body)
     await api.pod_until(
-        namespace, "again", lambda p: p["status"].get("containerStatuses", [{}])[0].get("restartCount", 0) > 0
+        namespace,
+        "again",
+        lambda p: "running" in state(p) and p["status"]["containerStatuses"][0]["restartCount"] == 1,
     )
     assert await api.get(pods(namespace, "again", "log"), previous="true") == "hello\n"
 

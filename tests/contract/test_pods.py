@@ -1,6 +1,7 @@
 """Pods: what is filled in, what is refused, how they are changed and deleted."""
 
 import pytest
+
 from tests.contract.contract_api import (
     BUSYBOX,
     JSON_PATCH,

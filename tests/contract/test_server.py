@@ -6,6 +6,7 @@ import shutil
 import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, CoreV1Api
+
 from tests.contract.contract_api import Api, is_status, pods
 
 
@@ -30,8 +31,17 @@ async def test_kinds_are_discovered(api: Api) -> None:
 
 
 async def test_a_wrong_token_is_refused(api: Api) -> None:
-    answer = await api.call("GET", "/api/v1/pods", headers={"Authorization": "Bearer wrong"}, expect=401)
-    assert is_status(answer, 401, "Unauthorized")["message"] == "Unauthorized"
+    for path in ("/api/v1/pods", "/version"):
+        async with api.stranger.get(api.host + path, headers={"Authorization": "Bearer wrong"}) as answer:
+            assert answer.status == 401
+            assert is_status(await answer.json(), 401, "Unauthorized")["message"] == "Unauthorized"
+
+
+async def test_a_stranger_sees_the_version_and_no_pods(api: Api) -> None:
+    async with api.stranger.get(api.host + "/version") as answer:
+        assert answer.status == 200
+    async with api.stranger.get(api.host + "/api/v1/pods") as answer:
+        assert answer.status in (401, 403)  # by whether the server knows anonymous users
 
 
 async def test_an_unknown_kind_is_not_found(api: Api) -> None:

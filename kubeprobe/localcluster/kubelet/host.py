@@ -92,12 +92,13 @@ class Events:
         """Tell that something happened to a pod; told again, the event's count grows."""
         metadata = pod["metadata"]
         key = (metadata["uid"], reason, message)
-        now = timestamp(self._registry.clock())
+        now = self._registry.clock()
         known = self._recent.get(key)
         try:
             if known is not None:
                 seen = self._registry.get(known).object
-                self._registry.update(known, {**seen, "count": seen["count"] + 1, "lastTimestamp": now})
+                again = {"count": seen.get("count", 1) + 1, "lastTimestamp": timestamp(now)}
+                self._registry.update(known, {**seen, **again})
                 return
             event = _event(pod, reason, message, now, warning=warning)
             if field:
@@ -119,19 +120,14 @@ class Events:
             return  # already gone with its namespace
 
 
-def _event(pod: Object, reason: str, message: str, now: str, *, warning: bool) -> Object:
+def _event(pod: Object, reason: str, message: str, now: datetime, *, warning: bool) -> Object:
     metadata = pod["metadata"]
     component = "default-scheduler" if reason in ("Scheduled", "FailedScheduling") else "kubelet"
-    source = {"component": component}
-    if component == "kubelet":
-        source["host"] = NODE
     return {
         "type": "Warning" if warning else "Normal",
         "reason": reason,
         "message": message,
-        "source": source,
-        "reportingComponent": component,
-        "reportingInstance": source.get("host", ""),
+        **(_seen_by_kubelet(now) if component == "kubelet" else _seen_by_scheduler(now)),
         "involvedObject": {
             "kind": "Pod",
             "apiVersion": "v1",
@@ -140,8 +136,31 @@ def _event(pod: Object, reason: str, message: str, now: str, *, warning: bool) -
             "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"],
         },
+    }
+
+
+def _seen_by_kubelet(now: datetime) -> Object:
+    """Who tells, and when: in the old form of events, which counts repetitions."""
+    seen = timestamp(now)
+    return {
+        "source": {"component": "kubelet", "host": NODE},
+        "reportingComponent": "kubelet",
+        "reportingInstance": NODE,
         "count": 1,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
+        "firstTimestamp": seen,
+        "lastTimestamp": seen,
         "eventTime": None,
+    }
+
+
+def _seen_by_scheduler(now: datetime) -> Object:
+    """Who tells, and when: in the new form of events."""
+    return {
+        "source": {},
+        "reportingComponent": "default-scheduler",
+        "reportingInstance": f"default-scheduler-{NODE}",
+        "action": "Binding",
+        "firstTimestamp": None,
+        "lastTimestamp": None,
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
     }

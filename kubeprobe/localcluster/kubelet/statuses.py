@@ -71,11 +71,24 @@ class PodView:
 def phase_of(view: PodView) -> str:
     """Pending, Running, Succeeded or Failed."""
     if view.finished and not any("running" in one.state for one in (*view.init, *view.main)):
-        return "Succeeded" if all(one.succeeded for one in view.main) else "Failed"
+        return _final_phase(view)
     if not all(one.initialized for one in view.init):
         return "Pending"
     begun = [one for one in view.main if "running" in one.state or one.terminated or one.last_state]
     return "Running" if begun else "Pending"
+
+
+def _final_phase(view: PodView) -> str:
+    return "Succeeded" if all(one.succeeded for one in view.main) else "Failed"
+
+
+def _outlook(view: PodView, phase: str) -> str:
+    """The phase as conditions see it: they know that a pod is done a moment before its phase tells."""
+    if not all(one.terminated for one in view.main):
+        return phase
+    final = _final_phase(view)
+    never_again = view.restart_policy == "Never" or (view.restart_policy == "OnFailure" and final == "Succeeded")
+    return final if never_again else phase
 
 
 def pod_status(view: PodView, old: Object, now: str) -> Object:
@@ -105,15 +118,16 @@ def _conditions(view: PodView, phase: str, old: Object, now: str) -> list[Object
     incomplete = [one.name for one in view.init if not one.initialized]
     unready = [one.name for one in view.main if not one.ready]
     why: Object = {}
-    if phase == "Succeeded":
+    outlook = _outlook(view, phase)
+    if outlook == "Succeeded":
         why = {"reason": "PodCompleted"}
-    elif phase == "Failed":
+    elif outlook == "Failed":
         why = {"reason": "PodFailed"}
     elif unready:
         told = f"containers with unready status: [{' '.join(unready)}]"
         why = {"reason": "ContainersNotReady", "message": told}
     waits: Object = {}
-    if phase == "Succeeded":
+    if outlook == "Succeeded":
         waits = {"reason": "PodCompleted"}
     elif incomplete:
         told = f"containers with incomplete status: [{' '.join(incomplete)}]"
@@ -122,7 +136,7 @@ def _conditions(view: PodView, phase: str, old: Object, now: str) -> list[Object
     sandbox = phase not in ("Succeeded", "Failed")
     conditions = [
         _condition("PodReadyToStartContainers", sandbox, {}),
-        _condition("Initialized", initialized or phase == "Succeeded", waits),
+        _condition("Initialized", initialized or outlook == "Succeeded", waits),
         _condition("Ready", ready, {} if ready else why),
         _condition("ContainersReady", ready, {} if ready else why),
         _condition("PodScheduled", True, {}),
