@@ -6,7 +6,7 @@ follow from the run id, so that a test knows what each pod "really did". `python
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,9 +30,9 @@ def exit_code_of(run_id: str) -> int:
     return 1 if int.from_bytes(run_id[-2:].encode()) % 4 == 0 else 0
 
 
-def report_of(run_id: str) -> dict[str, Any]:
+def report_of(run_id: str, code: int) -> dict[str, Any]:
     """What it says, consistent with its exit code."""
-    if exit_code_of(run_id):
+    if code:
         return {"ok": False, "errors": [f"{run_id} was told to fail"]}
     return {"ok": True, "errors": [], "steps": [{"name": "only", "ms": 1, "ok": True}]}
 
@@ -52,6 +52,8 @@ class FakeNode:
     api: ClusterApi
     namespace: str = "kubeprobe"
     after_s: float = 0.0
+    exit_code: Callable[[str], int] = exit_code_of
+    """Of a run's pod, by run id."""
     ended: dict[str, int] = field(default_factory=dict)
     """Run id -> how often a pod of it ended here: never more than once."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -92,7 +94,7 @@ class FakeNode:
     async def _end(self, pod: Mapping[str, Any]) -> None:
         await asyncio.sleep(self.after_s)
         run_id = pod["metadata"]["labels"]["kubeprobe.io/run"]
-        status = _ended_status(run_id, pod["spec"]["containers"][0]["image"])
+        status = _ended_status(run_id, self.exit_code(run_id), pod["spec"]["containers"][0]["image"])
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
         try:
             await self.api.call("PUT", path, body={**pod, "status": status})
@@ -131,12 +133,12 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _ended_status(run_id: str, image: str) -> dict[str, Any]:
-    code, now = exit_code_of(run_id), _now()
+def _ended_status(run_id: str, code: int, image: str) -> dict[str, Any]:
+    now = _now()
     terminated = {
         "exitCode": code,
         "reason": "Error" if code else "Completed",
-        "message": orjson.dumps(report_of(run_id)).decode(),
+        "message": orjson.dumps(report_of(run_id, code)).decode(),
         "startedAt": now,
         "finishedAt": now,
     }

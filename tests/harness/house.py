@@ -96,8 +96,6 @@ class House:
     def _command(self, name: str) -> str:
         if name == "valkey":
             return f"exec {get_binary_path()} --port {self.broker_port} --bind 127.0.0.1 --save '' --appendonly no"
-        if name == "collector":
-            return "exec python /tmp/kp/collector.py"
         procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
         return str(procfile.processes[name])
 

@@ -29,8 +29,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[str]:
-    """Start a server; gives the SQLAlchemy address of its `postgres` database."""
+def postgresql_server(**settings: str) -> Iterator[str]:
+    """Start a server, with other settings if wanted; gives the SQLAlchemy address of its `postgres` database."""
     binaries = _binaries()
     folder = Path(tempfile.mkdtemp(prefix="kubeprobe-pg-"))
     as_user: list[str] = []
@@ -44,7 +44,8 @@ def postgresql_server() -> Iterator[str]:
     data, port = folder / "data", free_port()
     run(str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    options += " -c fsync=off -c max_connections=200"
+    for name, value in ({"fsync": "off", "max_connections": "200"} | settings).items():
+        options += f" -c {name}={value}"
     pg_ctl = (str(binaries / "pg_ctl"), "-D", str(data), "-l", str(folder / "log"))
     run(*pg_ctl, "-w", "-o", options, "start")
     try:
