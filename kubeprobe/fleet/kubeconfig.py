@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.names import nearest
 
+_SECTIONS = ("clusters", "users", "contexts")
 _NAME = "cluster"
 _CLUSTER_KEYS = ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "extensions")
 _USER_KEYS = ("token", "username", "password")
@@ -33,7 +34,7 @@ def read_kubeconfig(path: Path) -> dict[str, Any]:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = f" (line {mark.line + 1})" if mark else ""
         raise InvalidInputError(f"{path}: is no YAML{line}; expected a kubeconfig") from None
-    if not isinstance(found, dict) or not isinstance(found.get("clusters"), list):
+    if not isinstance(found, dict) or not all(_is_section(found.get(name)) for name in _SECTIONS):
         raise InvalidInputError(f"{path}: is no kubeconfig; expected a mapping with clusters, users and contexts")
     return found
 
@@ -72,6 +73,18 @@ def user_of(flat: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _is_section(found: Any) -> bool:
+    return found is None or (isinstance(found, list) and all(isinstance(entry, dict) for entry in found))
+
+
+def _is_address(server: str) -> bool:
+    try:
+        parts = urlsplit(server)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _find(config: dict[str, Any], section: str, name: str, kind: str) -> dict[str, Any]:
     for entry in config.get(section) or ():
         if entry.get("name") == name:
@@ -82,8 +95,7 @@ def _find(config: dict[str, Any], section: str, name: str, kind: str) -> dict[st
 
 def _flatten_cluster(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
     server = str(cluster.get("server") or "")
-    parts = urlsplit(server)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if not _is_address(server):
         raise InvalidInputError(
             f"the kubeconfig's server {server!r} is no address; expected https://HOST[:PORT][/PATH]"
         )

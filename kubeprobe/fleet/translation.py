@@ -179,4 +179,5 @@ _EXPLANATIONS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (aiohttp.ServerDisconnectedError, lambda _: "the connection was closed before the answer"),
     (TimeoutError, lambda _: "no answer in time"),
     (ssl.SSLError, _explain_tls),
+    (aiohttp.InvalidURL, lambda e: f"its server address is no URL: {e.url}"),
 )

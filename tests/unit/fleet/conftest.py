@@ -1,7 +1,6 @@
 """What the fleet's tests share: a cipher, rows of clusters, and doors to servers of the test's own."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,10 +8,9 @@ import pytest_asyncio
 from cryptography.fernet import Fernet
 
 from kubeprobe.fleet.api import ClusterApi, Door
-from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.store import Cluster
-
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+from tests.unit.fleet.rows import cluster_row, connection_to
 
 
 @pytest.fixture
@@ -29,20 +27,10 @@ async def door(cipher: Cipher) -> AsyncIterator[Door]:
 
 @pytest.fixture
 def row(cipher: Cipher) -> Callable[..., Cluster]:
-    """A cluster's row with a kubeconfig connection: server, and whatever its cluster and user entries hold."""
+    """A cluster's row with a kubeconfig connection: its server, the rest of its cluster entry, its user entry."""
 
     def build(server: str, *, name: str = "c", version: int = 1, cluster: Any = None, **user: Any) -> Cluster:
-        config = {
-            "clusters": [{"name": "cluster", "cluster": {"server": server} | (cluster or {})}],
-            "users": [{"name": "cluster", "user": user}],
-        }
-        return Cluster(
-            name=name,
-            connection_kind="kubeconfig",
-            connection=cipher.seal(Connection(ConnectionKind.KUBECONFIG, config)),
-            connection_version=version,
-            created_at=NOW,
-        )
+        return cluster_row(cipher, connection_to(server, cluster, user), name, version)
 
     return build
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeprobe.errors import InvalidInputError
@@ -111,6 +111,7 @@ def test_a_wrong_match_label_is_refused_by_its_key() -> None:
         selector_from({"a": True})  # type: ignore[dict-item]
 
 
+ANY_MACHINE = settings(deadline=None, max_examples=50)
 names = st.from_regex(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?", fullmatch=True)
 keys = st.one_of(names, names.map(lambda name: f"example.com/{name}"))
 values = st.one_of(st.just(""), names)
@@ -127,11 +128,13 @@ selectors = st.lists(requirements, max_size=5).map(lambda found: Selector(tuple(
 label_sets = st.dictionaries(keys, values, max_size=4)
 
 
+@ANY_MACHINE
 @given(selectors)
 def test_the_text_of_a_selector_parses_to_the_same_selector(selector: Selector) -> None:
     assert parse_selector(str(selector)) == selector
 
 
+@ANY_MACHINE
 @given(selectors, label_sets)
 def test_a_selector_and_the_opposites_of_its_requirements_never_both_hold(
     selector: Selector, labels: dict[str, str]
@@ -146,6 +149,7 @@ def test_a_selector_and_the_opposites_of_its_requirements_never_both_hold(
     assert selector.matches(labels) is not any(requirement.matches(labels) for requirement in negated)
 
 
+@ANY_MACHINE
 @given(st.text(alphabet="ab=!,() in<>-./\t", max_size=20))
 def test_any_text_is_parsed_or_refused_within_the_text(text: str) -> None:
     try:

@@ -1,0 +1,264 @@
+"""Credentials that change: read again when they are old, refused or expired, by one of many who ask."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import kmock as km
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from ruamel.yaml import YAML
+
+from kubeprobe.fleet import execplugin
+from kubeprobe.fleet.access import AccessError, AccessSource
+from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.credentials import Cipher, in_cluster, local
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Cluster
+from tests.unit.fleet.certificates import Authority
+from tests.unit.fleet.rows import cluster_row, connection_to
+
+pytestmark = pytest.mark.kmock(cls=km.RawHandler)
+
+VERSION = "client.authentication.k8s.io/v1"
+UNAUTHORIZED = {"kind": "Status", "code": 401, "reason": "Unauthorized", "message": "Unauthorized"}
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def source(user: dict[str, Any], clock: Clock | None = None) -> AccessSource:
+    return AccessSource(lambda: connection_to("http://h", user=user), clock or Clock())
+
+
+def plugin(tmp_path: Path, body: str, **more: Any) -> dict[str, Any]:
+    """An exec plugin in Python; `answer(**status)` writes an ExecCredential, and each run is counted in `runs`."""
+    script = tmp_path / "plugin.py"
+    script.write_text(
+        "import json, os, pathlib, sys, time\n"
+        f"runs = pathlib.Path({str(tmp_path / 'runs')!r})\n"
+        "count = len(runs.read_text()) + 1 if runs.exists() else 1\n"
+        "runs.write_text('x' * count)\n"
+        "def answer(**status):\n"
+        f"    print(json.dumps({{'apiVersion': '{VERSION}', 'kind': 'ExecCredential', 'status': status}}))\n"
+        f"{body}\n"
+    )
+    return {"apiVersion": VERSION, "command": sys.executable, "args": [str(script)]} | more
+
+
+def runs(tmp_path: Path) -> int:
+    return len((tmp_path / "runs").read_text())
+
+
+async def refused(found: AccessSource) -> str:
+    with pytest.raises(AccessError) as caught:
+        await found.current()
+    return str(caught.value)
+
+
+async def test_a_token_and_a_password_become_headers() -> None:
+    assert (await source({"token": "t"}).current()).authorization == "Bearer t"
+    basic = await source({"username": "u", "password": "p"}).current()
+    assert basic.authorization == "Basic dTpw"
+    assert (await source({}).current()).authorization is None
+
+
+async def test_an_access_does_not_show_its_secrets() -> None:
+    assert "s3cret" not in repr(await source({"token": "s3cret"}).current())
+
+
+async def test_a_token_file_is_read_again_after_a_minute(tmp_path: Path) -> None:
+    path, clock = tmp_path / "token", Clock()
+    path.write_text("one\n")
+    found = source({"tokenFile": str(path)}, clock)
+    assert (await found.current()).authorization == "Bearer one"
+    path.write_text("two\n")
+    clock.now += timedelta(seconds=59)
+    assert (await found.current()).authorization == "Bearer one"
+    clock.now += timedelta(seconds=1)
+    assert (await found.current()).authorization == "Bearer two"
+
+
+@pytest.mark.parametrize("content", [None, "", "two\nlines"])
+async def test_a_token_file_without_a_token_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content)
+    assert str(path) in await refused(source({"tokenFile": str(path)}))
+
+
+async def test_a_plugin_is_asked_again_shortly_before_its_credentials_expire(tmp_path: Path) -> None:
+    clock = Clock()
+    expires = (clock.now + timedelta(minutes=10)).isoformat().replace("+00:00", "Z")
+    found = source({"exec": plugin(tmp_path, f"answer(token=f't{{count}}', expirationTimestamp={expires!r})")}, clock)
+    for _ in range(3):
+        assert (await found.current()).authorization == "Bearer t1"
+    clock.now += timedelta(minutes=9, seconds=50)
+    assert (await found.current()).authorization == "Bearer t2"
+
+
+async def test_of_many_who_ask_at_once_one_runs_the_plugin(tmp_path: Path) -> None:
+    found = source({"exec": plugin(tmp_path, "answer(token='t')")})
+    await asyncio.gather(*(found.current() for _ in range(20)))
+    assert runs(tmp_path) == 1
+
+
+async def test_a_plugin_may_give_a_client_certificate(tmp_path: Path) -> None:
+    pair = Authority().issue("kubeprobe")
+    body = f"answer(clientCertificateData={pair.certificate!r}, clientKeyData={pair.key!r})"
+    connection = connection_to("https://h", user={"exec": plugin(tmp_path, body)})
+    access = await AccessSource(lambda: connection).current()
+    assert access.authorization is None
+    assert access.ssl is not True
+
+
+async def test_a_plugin_is_told_about_the_cluster_but_not_our_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_SECRET_KEY", "s3cret")
+    body = "answer(token=json.dumps([dict(os.environ), sys.stdin.read()]))"
+    spec = plugin(tmp_path, body, env=[{"name": "REGION", "value": "eu"}], provideClusterInfo=True)
+    cluster = {
+        "tls-server-name": "other",
+        "extensions": [{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}],
+    }
+    found = await execplugin.run_plugin(spec, {"server": "https://h"} | cluster)
+    assert found.token is not None
+    env, stdin = json.loads(found.token)
+    assert (env["REGION"], stdin) == ("eu", "")
+    assert "KUBEPROBE_SECRET_KEY" not in env
+    told = json.loads(env["KUBERNETES_EXEC_INFO"])
+    assert told["spec"] == {
+        "interactive": False,
+        "cluster": {"server": "https://h", "tls-server-name": "other", "config": {"audience": "a"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("sys.exit('not logged in')", "ended with exit code 1: not logged in"),
+        ("print('s3cret')", "wrote no ExecCredential"),
+        ("print('[]')", "wrote no ExecCredential"),
+        ("answer()", "gave neither a token nor a certificate with its key"),
+        ("answer(clientCertificateData='x')", "gave neither a token nor a certificate with its key"),
+        ("answer(token='t', expirationTimestamp='tomorrow')", "wrote no ExecCredential"),
+        ("print(json.dumps({'apiVersion': 'v0', 'status': {'token': 's3cret'}}))", "another apiVersion than"),
+    ],
+)
+async def test_a_plugin_that_gives_nothing_is_named_without_its_output(tmp_path: Path, body: str, said: str) -> None:
+    message = await refused(source({"exec": plugin(tmp_path, body)}))
+    assert said in message
+    assert "s3cret" not in message
+
+
+async def test_a_plugin_that_is_not_installed_is_named_with_its_hint() -> None:
+    spec = {"apiVersion": VERSION, "command": "no-such-plugin", "installHint": "get it from the platform team"}
+    message = await refused(source({"exec": spec}))
+    assert "'no-such-plugin' cannot be started: No such file or directory; get it from" in message
+
+
+async def test_a_plugin_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execplugin, "PLUGIN_TIMEOUT_S", 1.0)
+    body = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
+    assert "gave no answer within 1 s" in await refused(source({"exec": plugin(tmp_path, body)}))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+async def test_a_refused_token_is_read_anew_three_rotations_long(
+    door: Door, row: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    """Failure mode 10: the file changes, and the old token is revoked at once."""
+    path, valid = tmp_path / "token", "t0"
+
+    async def judge(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] == f"Bearer {valid}":
+            return web.json_response({"gitVersion": valid})
+        return web.json_response(UNAUTHORIZED, status=401)
+
+    app = web.Application()
+    app.router.add_get("/version", judge)
+    async with TestServer(app) as server:
+        api = await door.to(row(str(server.make_url("")), tokenFile=str(path)))
+        for rotation in range(4):
+            valid = f"t{rotation}"
+            path.write_text(valid)
+            assert await asyncio.gather(*(api.version() for _ in range(10))) == [valid] * 10
+
+
+async def test_credentials_that_stay_refused_are_tried_twice_and_no_more(
+    door: Door, row: Callable[..., Cluster], kmock: km.RawHandler
+) -> None:
+    kmock["get /version"] << 401 << UNAUTHORIZED
+    with pytest.raises(ClusterError, match="the credentials are not accepted") as caught:
+        await (await door.to(row(str(kmock.url), token="s3cret"))).version()
+    assert caught.value.cause is Cause.UNAUTHORIZED
+    assert len(kmock["get"]) == 2
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_a_plugin_that_fails_makes_the_cluster_unreachable(
+    door: Door, row: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    api = await door.to(row("http://h", exec=plugin(tmp_path, "sys.exit('not logged in')")))
+    with pytest.raises(ClusterError, match=r"no credentials: exec plugin .* not logged in") as caught:
+        await api.version()
+    assert caught.value.cause is Cause.CLUSTER_UNREACHABLE
+
+
+def write_kubeconfig(path: Path, server: str) -> None:
+    config = {
+        "current-context": "local",
+        "clusters": [{"name": "local", "cluster": {"server": server}}],
+        "users": [{"name": "local", "user": {"token": "t"}}],
+        "contexts": [{"name": "local", "context": {"cluster": "local", "user": "local"}}],
+    }
+    with path.open("w") as file:
+        YAML().dump(config, file)
+
+
+async def test_the_local_cluster_is_found_again_after_it_moved(
+    door: Door, cipher: Cipher, kmock: km.RawHandler, tmp_path: Path
+) -> None:
+    path = tmp_path / "kubeconfig"
+    api = await door.to(cluster_row(cipher, local(path)))
+    with pytest.raises(ClusterError, match="does not exist: the local cluster does not run"):
+        await api.version()
+    write_kubeconfig(path, "http://127.0.0.1:9")
+    with pytest.raises(ClusterError, match="cannot connect"):
+        await api.version()
+    write_kubeconfig(path, str(kmock.url))
+    kmock["get /version"] << {"gitVersion": "v1"}
+    assert await api.version() == "v1"
+
+
+async def test_in_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    (tmp_path / "ca.crt").write_text(Authority().pair.certificate)
+    (tmp_path / "token").write_text("one")
+    found = AccessSource(in_cluster, clock, tmp_path)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert "does not run in a pod" in await refused(found)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    first = await found.current()
+    assert (first.server, first.authorization) == ("https://[fd00::1]:443", "Bearer one")
+    (tmp_path / "token").write_text("two")
+    clock.now += timedelta(minutes=1)
+    second = await found.current()
+    assert second.authorization == "Bearer two"
+    assert second.ssl is first.ssl, "connections are kept as long as the certificates are the same"
