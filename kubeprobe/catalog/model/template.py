@@ -71,15 +71,15 @@ class ProbeTemplateSpec(Spec):
     @field_validator("pod")
     @classmethod
     def _known_pod_fields(cls, pod: dict[str, Any]) -> dict[str, Any]:
-        for name in pod:
+        for name, value in pod.items():
             if name not in _POD_FIELDS:
                 raise wrong(
                     f"{name!r} is not a field of a PodSpec",
                     expected="a field of core/v1 PodSpec",
                     near=nearest_name(name, _POD_FIELDS),
                 )
-            if name in _OURS:
-                raise wrong(f"{name} cannot be set", expected=_OURS[name])
+            if name in _OURS or (name == "containers" and value is None):
+                raise wrong(f"{name} cannot be set", expected=_OURS.get(name, "a list"))
         return pod
 
     @model_validator(mode="after")

@@ -127,6 +127,7 @@ def test_the_most_specific_value_wins():
         {"containers": "x"},
         {"activeDeadlineSeconds": 5},
         {"containers": [None]},
+        {"containers": None},
         {"containers": [{"name": "probe", "env": "A=1"}]},
         {"containers": [{"name": "b", "volumeMounts": [{"name": "tmp"}]}]},
     ],

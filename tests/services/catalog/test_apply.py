@@ -1,0 +1,205 @@
+"""Applying a folder: all of it or nothing, the same again changes nothing."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+
+from kubeprobe.catalog import Action, CatalogError, apply, known_names, load_catalog, parse
+from kubeprobe.fleet import clusters
+from kubeprobe.fleet.credentials import local
+from kubeprobe.store import Binding, Cluster, ProbeCase, ProbeTemplate, Schedule
+from tests.services.catalog.conftest import NOW
+from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
+
+pytestmark = pytest.mark.services
+
+
+def actions(applied):
+    return {(item.kind, item.name): item.action for item in applied.items}
+
+
+def test_a_folder_ends_up_in_the_store(folder, store):
+    applied = folder.apply()
+    assert set(actions(applied).values()) == {Action.ADDED}
+    assert (applied.version, applied.schedules.added) == (1, 1)
+    with store.reading() as session:
+        catalog = load_catalog(session)
+        assert catalog.case("pod-lifecycle").template == "probes"
+        row = session.get(ProbeCase, "pod-lifecycle")
+        assert row.spec == {"template": "probes", "kind": "blackbox"}
+        assert row.origin.endswith("catalog.yaml:6")
+        assert row.applied_at == NOW
+        cluster = session.get(Cluster, "prod-1")
+        assert (cluster.labels, cluster.connection_kind) == ({"region": "eu"}, "local")
+        assert folder.connector.cipher.open(cluster.connection) == local(folder.connector.local_kubeconfig)
+
+
+def test_the_same_folder_again_changes_nothing(folder, store):
+    folder.apply()
+    with store.reading() as session:
+        before = {row.id: row.next_due for row in session.exec(select(Schedule))}
+    applied = folder.apply(now=NOW + timedelta(hours=1))
+    assert set(actions(applied).values()) == {Action.UNCHANGED}
+    assert (applied.version, applied.changed_anything) == (1, False)
+    with store.reading() as session:
+        assert {row.id: row.next_due for row in session.exec(select(Schedule))} == before
+        assert session.get(ProbeCase, "pod-lifecycle").applied_at == NOW
+
+
+def test_a_document_that_only_moved_keeps_the_version_and_gets_its_new_place(folder, store):
+    folder.apply()
+    applied = folder.write("# a remark\n\n", TEMPLATE, CASE, BINDING, CLUSTER).apply()
+    assert applied.version == 1
+    with store.reading() as session:
+        assert session.get(ProbeCase, "pod-lifecycle").origin.endswith("catalog.yaml:9")
+
+
+def test_a_changed_field_is_written_and_the_version_grows(folder, store):
+    folder.apply()
+    applied = folder.write(TEMPLATE, CASE.replace("blackbox", "inspection"), BINDING, CLUSTER).apply()
+    assert actions(applied)["ProbeCase", "pod-lifecycle"] is Action.CHANGED
+    assert applied.version == 2
+    with store.reading() as session:
+        assert load_catalog(session).case("pod-lifecycle").kind == "inspection"
+
+
+def test_what_is_no_longer_declared_is_kept_without_prune(folder, store):
+    folder.apply()
+    applied = folder.write(CASE).apply()
+    assert actions(applied)["Binding", "core"] is Action.KEPT
+    assert applied.version == 1
+    with store.reading() as session:
+        assert session.get(Binding, "core") is not None
+
+
+def test_prune_removes_what_is_no_longer_declared_with_its_schedules(folder, store):
+    folder.apply()
+    applied = folder.write(TEMPLATE, CASE).apply(prune=True)
+    assert actions(applied)["Binding", "core"] is Action.REMOVED
+    assert actions(applied)["Cluster", "prod-1"] is Action.REMOVED
+    with store.reading() as session:
+        assert session.get(Binding, "core") is None
+        assert session.get(Cluster, "prod-1") is None
+        assert session.exec(select(Schedule)).all() == []
+
+
+def test_prune_spares_a_cluster_that_was_added_by_hand(folder, store):
+    with store.writing() as session:
+        spec = clusters.ClusterSpec("by-hand", {"region": "eu"})
+        clusters.add(session, spec, local(folder.path), folder.connector.cipher, NOW)
+    applied = folder.apply(prune=True)
+    assert ("Cluster", "by-hand") not in actions(applied)
+    assert applied.schedules.added == 2
+
+
+def test_a_cluster_that_was_added_by_hand_is_taken_over_by_who_declares_it(folder, store):
+    with store.writing() as session:
+        clusters.add(session, clusters.ClusterSpec("prod-1"), local(folder.path), folder.connector.cipher, NOW)
+    assert actions(folder.apply())["Cluster", "prod-1"] is Action.CHANGED
+    with store.reading() as session:
+        row = session.get(Cluster, "prod-1")
+        assert (row.labels, row.spec) == ({"region": "eu"}, {"labels": {"region": "eu"}, "connection": "local"})
+
+
+def test_pruning_a_template_that_is_still_used_is_refused_and_changes_nothing(folder, store):
+    folder.apply()
+    with pytest.raises(CatalogError, match="there is no ProbeTemplate 'probes'"):
+        folder.write(CASE, BINDING, CLUSTER).apply(prune=True)
+    with store.reading() as session:
+        assert session.get(ProbeTemplate, "probes") is not None
+        assert load_catalog(session).version == 1
+
+
+def test_a_reference_that_broke_since_it_was_read_is_refused(folder, store):
+    """Between reading and applying, somebody else removed the template."""
+    folder.apply()
+    with store.reading() as session:
+        late = parse([folder.write(CASE).path], known_names(session))
+    folder.write(document("ProbeTemplate", "{image: a}")).apply(prune=True)
+    with pytest.raises(CatalogError, match="there is no ProbeTemplate 'probes'"), store.writing() as session:
+        apply(session, late, folder.connector, NOW)
+    with store.reading() as session:
+        assert session.get(ProbeCase, "pod-lifecycle") is None
+
+
+def test_labels_of_a_cluster_change_without_a_new_connection(folder, store):
+    folder.apply()
+    with store.writing() as session:
+        clusters.cordon(session, "prod-1", "repair", NOW)
+    applied = folder.write(TEMPLATE, CASE, BINDING, CLUSTER.replace("eu", "us")).apply()
+    assert actions(applied)["Cluster", "prod-1"] is Action.CHANGED
+    assert applied.schedules.removed == 1
+    with store.reading() as session:
+        row = session.get(Cluster, "prod-1")
+        assert (row.labels, row.connection_version, row.cordon_reason) == ({"region": "us"}, 1, "repair")
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: main
+contexts: [{name: main, context: {cluster: main, user: main}}]
+clusters: [{name: main, cluster: {server: "https://127.0.0.1:6443"}}]
+users: [{name: main, user: {token: TOKEN}}]
+"""
+
+
+def test_new_credentials_in_the_same_kubeconfig_are_a_change(folder, store):
+    kubeconfig = folder.path / "prod-1.kubeconfig"
+    kubeconfig.write_text(KUBECONFIG)
+    folder.write(document("Cluster", "{connection: {kubeconfig: {file: prod-1.kubeconfig}}}", "prod-1")).apply()
+    assert folder.apply().changed_anything is False
+    kubeconfig.write_text(KUBECONFIG.replace("TOKEN", "another"))
+    changed = next(item for item in folder.plan().items if item.name == "prod-1")
+    assert changed.action is Action.CHANGED
+    assert "another" not in str(changed)
+    folder.apply()
+    with store.reading() as session:
+        row = session.get(Cluster, "prod-1")
+        assert row.connection_version == 2
+        assert "another" in str(folder.connector.cipher.open(row.connection).config)
+        assert "another" not in str(row.spec)
+    assert folder.apply().changed_anything is False
+
+
+def test_kubeconfigs_that_are_not_usable_are_told_at_once_and_change_nothing(folder, store):
+    documents = [document("Cluster", f"{{connection: {{kubeconfig: {{file: nowhere-{n}}}}}}}", f"c{n}") for n in (1, 2)]
+    with pytest.raises(CatalogError) as caught:
+        folder.write(TEMPLATE, *documents).apply()
+    assert [(problem.line, problem.path) for problem in caught.value.problems] == [
+        (6, "spec.connection"),
+        (11, "spec.connection"),
+    ]
+    with store.reading() as session:
+        assert session.get(ProbeTemplate, "probes") is None
+
+
+def test_concurrent_applies_wait_for_one_another(folder, store):
+    """Eight people apply eight versions of the same folder at once: each is applied whole, none is lost."""
+    with store.reading() as session:
+        declarations = []
+        for number in range(8):
+            folder.write(TEMPLATE, CASE, BINDING.replace("5m", f"{number + 1}m"), CLUSTER)
+            declarations.append(parse([folder.path], known_names(session)))
+    failures = []
+
+    def one(declaration):
+        try:
+            with store.writing() as session:
+                apply(session, declaration, folder.connector, NOW)
+        except Exception as error:  # noqa: BLE001 - told by the assertion below
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(declaration,)) for declaration in declarations]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    with store.reading() as session:
+        catalog = load_catalog(session)
+        assert catalog.version == 8
+        (row,) = session.exec(select(Schedule)).all()
+        assert row.every_s == catalog.binding("core").on.periodic.every.total_seconds()

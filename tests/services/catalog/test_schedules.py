@@ -1,0 +1,184 @@
+"""Schedule rows equal bindings x cases x matching clusters; pausing and resuming them."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, insert
+from sqlmodel import select
+
+from kubeprobe.catalog import load_catalog, pause, resume, sync_schedules
+from kubeprobe.catalog.times import next_due
+from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.fleet import clusters
+from kubeprobe.store import Cluster, Schedule
+from tests.services.catalog.conftest import NOW
+from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
+
+pytestmark = pytest.mark.services
+
+LATER = NOW + timedelta(hours=1)
+SECOND = CLUSTER.replace("prod-1", "prod-2")
+
+
+def rows(store):
+    with store.reading() as session:
+        return {(row.binding, row.case, row.cluster): row for row in session.exec(select(Schedule))}
+
+
+def sync(store, now=NOW):
+    with store.writing() as session:
+        return sync_schedules(session, now)
+
+
+def test_a_row_is_due_at_its_first_slot_after_the_apply(folder, store):
+    folder.apply()
+    (row,) = rows(store).values()
+    assert (row.every_s, row.cron, row.pool, row.concurrency) == (300, None, "default", "forbid")
+    assert 0 <= row.offset_s < 300
+    assert NOW < row.next_due <= NOW + timedelta(minutes=5)
+    assert row.next_due == next_due(row, NOW)
+
+
+def test_cron_becomes_a_row_with_its_zone_and_spread(folder, store):
+    periodic = "{cron: 30 2 * * *, timeZone: Europe/Berlin, spread: 10m}"
+    folder.write(TEMPLATE, CASE, BINDING.replace("{every: 5m}", periodic), CLUSTER).apply()
+    (row,) = rows(store).values()
+    assert (row.every_s, row.cron, row.timezone) == (None, "30 2 * * *", "Europe/Berlin")
+    assert 0 <= row.offset_s < 600
+
+
+def test_a_fixed_offset_is_the_same_everywhere(folder, store):
+    folder.write(TEMPLATE, CASE, BINDING.replace("{every: 5m}", "{every: 5m, offset: 7s}"), CLUSTER, SECOND).apply()
+    assert {row.offset_s for row in rows(store).values()} == {7.0}
+
+
+def test_a_binding_on_changes_only_has_no_rows(folder, store):
+    folder.write(TEMPLATE, CASE, BINDING.replace("periodic: {every: 5m}", "change: {component: dns}"), CLUSTER).apply()
+    assert rows(store) == {}
+
+
+def test_a_second_sync_changes_nothing(folder, store):
+    folder.apply()
+    found = sync(store, LATER)
+    assert (found.added, found.changed, found.removed) == (0, 0, 0)
+
+
+def test_a_cluster_that_is_added_or_relabelled_gets_and_loses_its_rows(folder, store):
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND).apply()
+    kept = rows(store)["core", "pod-lifecycle", "prod-1"]
+    with store.writing() as session:
+        clusters.set_labels(session, "prod-2", {"region": "us"})
+        assert sync_schedules(session, LATER).removed == 1
+    with store.writing() as session:
+        clusters.set_labels(session, "prod-2", {"region": "eu"})
+        assert sync_schedules(session, LATER).added == 1
+    found = rows(store)
+    assert found["core", "pod-lifecycle", "prod-1"] == kept
+    assert found["core", "pod-lifecycle", "prod-2"].next_due > LATER
+
+
+def test_a_cordoned_cluster_keeps_its_rows(folder, store):
+    folder.apply()
+    with store.writing() as session:
+        clusters.cordon(session, "prod-1", "repair", NOW)
+        sync_schedules(session, NOW)
+    assert len(rows(store)) == 1
+
+
+def test_a_new_interval_makes_rows_due_anew_from_now(folder, store):
+    folder.apply()
+    folder.write(TEMPLATE, CASE, BINDING.replace("5m", "2h"), CLUSTER).apply(now=LATER)
+    (row,) = rows(store).values()
+    assert (row.every_s, row.next_due) == (7200, next_due(row, LATER))
+
+
+def test_a_new_pool_or_policy_keeps_a_slot_that_is_due(folder, store):
+    folder.apply()
+    (before,) = rows(store).values()
+    changed = BINDING + "  concurrency: replace\n"
+    folder.write(TEMPLATE, CASE, changed, CLUSTER.replace("labels:", "pool: edge, labels:")).apply(now=LATER)
+    (row,) = rows(store).values()
+    assert (row.pool, row.concurrency, row.next_due) == ("edge", "replace", before.next_due)
+
+
+def test_pausing_and_resuming_a_binding(folder, store):
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND).apply()
+    with store.writing() as session:
+        assert pause(session, "core", now=NOW) == 2
+        assert load_catalog(session).binding("core").paused
+        assert load_catalog(session).version == 2
+    assert {row.paused_at for row in rows(store).values()} == {NOW}
+    sync(store)
+    folder.apply()
+    assert {row.paused_at for row in rows(store).values()} == {NOW}
+    with store.writing() as session:
+        assert resume(session, "core", now=LATER) == 2
+        assert not load_catalog(session).binding("core").paused
+    for row in rows(store).values():
+        assert row.paused_at is None
+        assert row.next_due == next_due(row, LATER)
+
+
+def test_a_cluster_paused_on_its_own_stays_so_over_an_apply(folder, store):
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND).apply()
+    with store.writing() as session:
+        assert pause(session, "core", "prod-1", now=NOW) == 1
+    folder.apply()
+    found = {key[2]: row.paused_at for key, row in rows(store).items()}
+    assert found == {"prod-1": NOW, "prod-2": None}
+    with store.writing() as session:
+        assert resume(session, "core", "prod-1", now=LATER) == 1
+    assert {row.paused_at for row in rows(store).values()} == {None}
+
+
+def test_a_new_cluster_of_a_paused_binding_is_paused_too(folder, store):
+    folder.apply()
+    with store.writing() as session:
+        pause(session, "core", now=NOW)
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND).apply(now=LATER)
+    assert {key[2]: row.paused_at for key, row in rows(store).items()} == {"prod-1": NOW, "prod-2": LATER}
+
+
+def test_paused_in_the_yaml_and_taken_out_again(folder, store):
+    folder.write(TEMPLATE, CASE, BINDING + "  paused: true\n", CLUSTER).apply()
+    assert {row.paused_at for row in rows(store).values()} == {NOW}
+    with pytest.raises(InvalidInputError, match="paused: true"), store.writing() as session:
+        resume(session, "core", now=NOW)
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER).apply(now=LATER)
+    (row,) = rows(store).values()
+    assert row.paused_at is None
+    assert row.next_due > LATER
+
+
+def test_what_cannot_be_paused_is_answered_with_the_nearest_name(folder, store):
+    folder.apply()
+    with store.writing() as session:
+        with pytest.raises(NotFoundError, match="Did you mean 'core'"):
+            pause(session, "cor", now=NOW)
+        with pytest.raises(NotFoundError, match="prod-1"):
+            pause(session, "core", "prod-9", now=NOW)
+        pause(session, "core", now=NOW)
+        with pytest.raises(InvalidInputError, match="as a whole"):
+            resume(session, "core", "prod-1", now=NOW)
+
+
+def test_rows_are_written_in_few_statements_however_many_there_are(folder, store):
+    folder.apply()
+    sealed = {"connection_kind": "local", "connection": b"x", "created_at": NOW, "labels": {"region": "eu"}}
+    with store.writing() as session:
+        session.execute(insert(Cluster), [{"name": f"c{number}", **sealed} for number in range(12_000)])
+    statements = []
+
+    def note(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        assert sync(store).added == 12_000
+        added = len(statements)
+        folder.write(TEMPLATE, CASE, BINDING.replace("5m", "6m"), CLUSTER).apply()
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+    assert added < 30
+    assert len(statements) - added < 60
+    assert {row.every_s for row in rows(store).values()} == {360}
