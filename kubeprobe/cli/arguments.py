@@ -1,0 +1,92 @@
+"""What several commands take: names, label pairs, durations, and the installation that they work with."""
+
+# ruff: noqa: PLC0415 - this is imported at every start; what is heavy is imported when it is used
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kubeprobe.settings import Settings
+    from kubeprobe.shell import OpenInstallation
+    from kubeprobe.store import Store
+
+
+class Output(StrEnum):
+    """How a command shows what it found."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table for people, json for machines.")]
+Case = Annotated[str | None, typer.Option(help="Only this case.")]
+ClusterName = Annotated[str | None, typer.Option(help="Only this cluster.")]
+Selector = Annotated[str, typer.Option("--selector", "-l", help="Label selector, such as region=eu,wave!=1.")]
+
+
+def pairs(given: Sequence[str], what: str) -> dict[str, str]:
+    """`KEY=VALUE` arguments as a dictionary."""
+    found: dict[str, str] = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"{text!r} is no {what}; expected KEY=VALUE")
+        if key in found:
+            raise typer.BadParameter(f"{key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `1h30m`, ... as in the catalog."""
+    from kubeprobe.catalog.model import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def settings() -> "Settings":
+    """The settings, from the environment; the libraries' logs are kept from the screen."""
+    from kubeprobe.logs import configure_logs
+    from kubeprobe.settings import Settings
+
+    configure_logs(level=logging.CRITICAL)
+    return Settings()
+
+
+@contextmanager
+def open_store() -> "Iterator[Store]":
+    """The store that the settings name, migrated to this version."""
+    from kubeprobe.shell import open_ready_store
+
+    store = open_ready_store(settings())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def open_installation() -> "Iterator[OpenInstallation]":
+    """Settings, store and queue."""
+    from kubeprobe.shell import OpenInstallation
+
+    opened = OpenInstallation.open(settings())
+    try:
+        yield opened
+    finally:
+        opened.store.close()
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    from kubeprobe.clock import utc_now
+
+    return utc_now()

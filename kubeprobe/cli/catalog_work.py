@@ -1,0 +1,155 @@
+"""Plan and apply: from YAML files to the store, with what it means for people to read."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from kubeprobe.catalog import (
+    Action,
+    Applied,
+    CatalogError,
+    Connector,
+    Declaration,
+    ItemChange,
+    Plan,
+    known_names,
+    make_plan,
+    parse,
+)
+from kubeprobe.catalog import apply as apply_declaration
+from kubeprobe.cli.arguments import Output
+from kubeprobe.cli.frame import NOT_DONE
+from kubeprobe.cli.output import Columns, brief, console, print_json, styled
+from kubeprobe.clock import utc_now
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.settings import Settings
+from kubeprobe.store import Store
+
+SIGNS = {Action.ADDED: "+", Action.CHANGED: "~", Action.REMOVED: "-", Action.KEPT: "?"}
+SHOWN_LOADS = 15
+VALUE_LENGTH = 60
+
+
+def show_plan(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
+    """Show what an apply would do."""
+    with store.reading() as session:
+        declaration = _parse(files, known_names(session, prune=prune), output)
+        planned = make_plan(session, declaration, _connector(settings), utc_now(), prune=prune)
+    if output is Output.JSON:
+        print_json(planned.as_json())
+        return
+    _print_items(planned.items)
+    _print_loads(planned)
+    _print_times(planned)
+    out = console()
+    for warning in planned.warnings:
+        out.print(f"warning: {warning}", style="yellow")
+    counts = ", ".join(f"{planned.count(action)} {action}" for action in Action if planned.count(action))
+    out.print(f"\nPlan: {counts or 'the files declare nothing'}. Nothing was changed.", style="bold")
+    if planned.count(Action.KEPT):
+        out.print("What is kept (?) is no longer declared; --prune removes it.", style="dim")
+
+
+def show_applied(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
+    """Apply, and show what was done."""
+    with store.writing() as session:
+        declaration = _parse(files, known_names(session, prune=prune), output)
+        applied = apply_declaration(session, declaration, _connector(settings), utc_now(), prune=prune)
+    if output is Output.JSON:
+        print_json(_applied_json(applied))
+        return
+    _print_items(applied.items)
+    out, schedules = console(), applied.schedules
+    if not applied.changed_anything:
+        out.print("Nothing to change.")
+    else:
+        out.print(
+            f"Applied: catalog version {applied.version}; schedules: {schedules.added} added, "
+            f"{schedules.changed} changed, {schedules.removed} removed."
+        )
+
+
+def _parse(files: Sequence[Path], known: Any, output: Output) -> Declaration:
+    try:
+        return parse(files, known)
+    except CatalogError as error:
+        if output is not Output.JSON:
+            raise
+        print_json({"problems": [problem.as_json() for problem in error.problems]})
+        raise typer.Exit(NOT_DONE) from None
+
+
+def _connector(settings: Settings) -> Connector:
+    return Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
+
+
+def _applied_json(applied: Applied) -> dict[str, Any]:
+    return {
+        "version": applied.version,
+        "changed": applied.changed_anything,
+        "items": [{"kind": item.kind, "name": item.name, "action": item.action} for item in applied.items],
+        "schedules": applied.schedules,
+    }
+
+
+def _print_items(items: Sequence[ItemChange]) -> None:
+    out = console()
+    for item in items:
+        if item.action is Action.UNCHANGED:
+            continue
+        sign = Text(SIGNS[item.action], styled(str(item.action)).style)
+        out.print(Text.assemble(sign, f" {item.kind}/{item.name}", (f"  {item.origin}" if item.origin else "", "dim")))
+        for field in item.fields:
+            out.print(f"    {field.path}: {_value(field.before)} -> {_value(field.after)}")
+
+
+def _value(value: Any) -> str:
+    text = "(default)" if value is None else str(value)
+    return text if len(text) <= VALUE_LENGTH else text[: VALUE_LENGTH - 3] + "..."
+
+
+def _print_loads(planned: Plan) -> None:
+    """Runs per hour, those clusters first where they change."""
+    loads = sorted(planned.loads, key=lambda load: load.before == load.after)
+    if not loads:
+        return
+    console().print()
+    rows = [(load.cluster, _rate(load.before), _rate(load.after)) for load in loads[:SHOWN_LOADS]]
+    Columns("CLUSTER", "RUNS/H NOW", "AFTERWARDS").print(rows)
+    if len(loads) > SHOWN_LOADS:
+        total = sum(load.after or 0 for load in loads)
+        console().print(f"and {len(loads) - SHOWN_LOADS} more clusters; {total:g} runs an hour in all", style="dim")
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:g}"
+
+
+def _print_times(planned: Plan) -> None:
+    if not planned.timetables:
+        return
+    console().print()
+    Columns("BINDING", "SCHEDULE", "RUNS ON", "NEXT TIMES (UTC)", "SPREAD").print(
+        (
+            table.binding,
+            f"{table.schedule} (paused)" if table.paused else table.schedule,
+            f"{table.schedules} case{'' if table.schedules == 1 else 's'} x clusters",
+            _times(table.times),
+            f"over {brief(timedelta(seconds=table.spread_s))}" if table.spread_s else "none",
+        )
+        for table in planned.timetables
+    )
+
+
+def _times(times: Sequence[datetime]) -> str:
+    """Times of one day without saying it again and again."""
+    shown, day = [], None
+    for moment in times:
+        utc = moment.astimezone(UTC)
+        shown.append(f"{utc:%H:%M:%S}" if utc.date() == day else f"{utc:%m-%d %H:%M:%S}")
+        day = utc.date()
+    return ", ".join(shown)

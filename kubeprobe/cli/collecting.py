@@ -1,0 +1,43 @@
+"""The collector's process: opens its parts, runs until it is told to end, gives its clusters back."""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+
+from kubeprobe.clock import utc_now
+from kubeprobe.execution.collect import Collector, CollectorParts
+from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.logs import configure_logs
+from kubeprobe.queue import Queue
+from kubeprobe.settings import Settings
+from kubeprobe.shell import open_ready_store
+from kubeprobe.store.migrate import installation_id
+
+
+def collect(name: str = "") -> None:
+    """Collect until SIGTERM or SIGINT."""
+    settings = Settings()
+    configure_logs(settings.log_format)
+    store = open_ready_store(settings)
+    parts = CollectorParts(
+        store=store,
+        door=Door(Cipher.from_settings(settings)),
+        queue=Queue.connect(settings.broker()),
+        settings=settings,
+        installation=installation_id(store),
+        clock=utc_now,
+    )
+    asyncio.run(_run(Collector(name or f"{socket.gethostname()}-{os.getpid()}", parts)))
+    store.close()
+
+
+async def _run(collector: Collector) -> None:
+    """Both signals end it in order, so that another collector takes over at once."""
+    task = asyncio.ensure_future(collector.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task

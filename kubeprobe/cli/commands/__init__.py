@@ -1,0 +1,35 @@
+"""The commands as they are typed: names, options, help. Their work is done by the modules beside this folder.
+
+Everything here is imported at every start, so it imports what is heavy inside the commands.
+"""
+
+from typing import Annotated
+
+import typer
+
+from kubeprobe import __version__
+from kubeprobe.cli.commands import catalog, clusters, looking, processes, running
+from kubeprobe.cli.frame import Frame
+
+app = typer.Typer(
+    name="kubeprobe",
+    cls=Frame,
+    help="Probe every Kubernetes cluster as a user would: on a schedule, around every change, and by hand.",
+    epilog="Exit codes: 0 all well; 1 bad news (a fail, a problem); 2 could not be done or found out (unknown).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    """Answer `--version`."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+for family in (running, looking, catalog, clusters, processes):
+    family.register(app)

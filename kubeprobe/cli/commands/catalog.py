@@ -1,0 +1,83 @@
+"""Commands for the catalog: schema, plan, apply, pause, resume."""
+
+# ruff: noqa: PLC0415 - imports inside commands keep every start fast; options are declared as parameters
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kubeprobe.cli.arguments import Output, OutputOption, now, open_store, settings
+
+Paths = Annotated[
+    list[Path], typer.Option("--file", "-f", metavar="PATH", help="A YAML file or a folder of them; repeatable.")
+]
+Prune = Annotated[bool, typer.Option("--prune", help="Remove what the catalog holds and these files don't declare.")]
+BindingName = Annotated[str, typer.Argument(metavar="BINDING", help="The binding.")]
+OneCluster = Annotated[str | None, typer.Option("--cluster", "-c", help="On this cluster only.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(plan)
+    app.command()(apply)
+    app.command()(pause)
+    app.command()(resume)
+    app.command()(schema)
+
+
+def plan(file: Paths, prune: Prune = False, output: OutputOption = Output.TABLE) -> None:
+    """Show what `apply` would do; changes nothing.
+
+    What is added, changed and removed, what it costs each cluster, and the next times of each schedule.
+    """
+    from kubeprobe.cli.catalog_work import show_plan
+
+    with open_store() as store:
+        show_plan(store, file, settings(), output, prune=prune)
+
+
+def apply(file: Paths, prune: Prune = False, output: OutputOption = Output.TABLE) -> None:
+    """Make the catalog what YAML files say.
+
+    All of it, or nothing where something is wrong.
+    """
+    from kubeprobe.cli.catalog_work import show_applied
+
+    with open_store() as store:
+        show_applied(store, file, settings(), output, prune=prune)
+
+
+def pause(binding: BindingName, cluster: OneCluster = None) -> None:
+    """Open no more periodic runs for a binding.
+
+    Runs under way go on.
+    """
+    from kubeprobe.catalog import pause as pause_binding
+
+    with open_store() as store, store.writing() as session:
+        count = pause_binding(session, binding, cluster, now=now())
+    typer.echo(f"{binding} is paused: {_schedules(count)} stopped. `kubeprobe resume {binding}` goes on.")
+
+
+def resume(binding: BindingName, cluster: OneCluster = None) -> None:
+    """Go on with a binding that was paused.
+
+    At its next regular time; nothing is caught up.
+    """
+    from kubeprobe.catalog import resume as resume_binding
+
+    with open_store() as store, store.writing() as session:
+        count = resume_binding(session, binding, cluster, now=now())
+    typer.echo(f"{binding} goes on: {_schedules(count)}.")
+
+
+def schema() -> None:
+    """Print the catalog's JSON Schema, for editors."""
+    from kubeprobe.catalog import json_schema
+    from kubeprobe.cli.output import print_json
+
+    print_json(json_schema())
+
+
+def _schedules(count: int) -> str:
+    return f"{count} schedule{'' if count == 1 else 's'}"

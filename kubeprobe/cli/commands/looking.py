@@ -1,0 +1,117 @@
+"""Commands that look: status, runs, show, logs."""
+
+# ruff: noqa: PLC0415, PLR0917 - imports inside commands keep every start fast; options are declared as parameters
+from typing import Annotated
+
+import typer
+
+from kubeprobe.cli.arguments import (
+    Case,
+    ClusterName,
+    Output,
+    OutputOption,
+    Selector,
+    duration,
+    now,
+    open_store,
+    settings,
+)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
+VERDICTS = ("pass", "fail", "unknown")
+TRIGGERS = ("periodic", "change", "manual")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(status)
+    app.command()(runs)
+    app.command()(show)
+    app.command()(logs)
+
+
+def status(selector: Selector = "", output: OutputOption = Output.TABLE) -> None:
+    """Show the fleet: how every case stands where.
+
+    Below, the incidents that are open.
+    """
+    from kubeprobe.cli.fleet_text import print_fleet
+    from kubeprobe.cli.output import print_json
+    from kubeprobe.fleet.selectors import parse_selector
+    from kubeprobe.views import fleet
+
+    with open_store() as store, store.reading() as session:
+        found = fleet(session, now(), parse_selector(selector))
+    if output is Output.JSON:
+        print_json(found)
+    else:
+        print_fleet(found, now())
+
+
+def runs(
+    case: Case = None,
+    cluster: ClusterName = None,
+    verdict: Annotated[str | None, typer.Option(help="pass, fail or unknown.")] = None,
+    trigger: Annotated[str | None, typer.Option(help="periodic, change or manual.")] = None,
+    binding: Annotated[str | None, typer.Option(help="Only this binding.")] = None,
+    since: Annotated[str | None, typer.Option(help="Opened within the last 90s, 1h30m, 7d ...")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, and print outcomes as they are stored (JSON: one a line).")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List runs, newest first."""
+    from kubeprobe.cli.run_lists import follow_runs, show_runs
+    from kubeprobe.views import RunFilter
+
+    wanted = RunFilter(
+        case=case,
+        cluster=cluster,
+        verdict=_one_of(verdict, VERDICTS, "verdict"),
+        trigger=_one_of(trigger, TRIGGERS, "trigger"),
+        binding=binding,
+        since=now() - duration(since) if since else None,
+    )
+    with open_store() as store:
+        if follow:
+            follow_runs(store, wanted, limit, output)
+        else:
+            show_runs(store, wanted, limit, output)
+
+
+def show(run: RunId, output: OutputOption = Output.TABLE) -> None:
+    """Tell everything about one run.
+
+    Why it ran, what came of it, its times from due to stored.
+    """
+    from kubeprobe.cli.output import print_json
+    from kubeprobe.cli.run_text import print_run
+    from kubeprobe.views import get_run
+
+    with open_store() as store, store.reading() as session:
+        found = get_run(session, run)
+    if output is Output.JSON:
+        print_json(found)
+    else:
+        print_run(found, now())
+
+
+def logs(
+    run: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the probe ends.")] = False,
+) -> None:
+    """Print a run's log.
+
+    From the cluster while its pod is there; afterwards the end of it, which is kept of runs that did not pass.
+    """
+    from kubeprobe.cli.log_reading import print_log
+
+    with open_store() as store:
+        print_log(store, settings(), run, follow=follow)
+
+
+def _one_of(given: str | None, known: tuple[str, ...], what: str) -> str | None:
+    if given is not None and given not in known:
+        raise typer.BadParameter(f"{given!r} is no {what}; expected {', '.join(known[:-1])} or {known[-1]}")
+    return given

@@ -1,0 +1,65 @@
+"""Commands that open runs: run, change."""
+
+# ruff: noqa: PLC0415, PLR0917 - imports inside commands keep every start fast; options are declared as parameters
+from typing import Annotated
+
+import typer
+
+from kubeprobe.cli.arguments import Output, OutputOption, Selector, duration, open_installation, pairs
+
+Wait = Annotated[
+    bool, typer.Option("--wait", "-w", help="Wait for the outcomes: exit code 0 all pass, 1 a fail, 2 an unknown.")
+]
+Timeout = Annotated[str, typer.Option(help="With --wait: give up after so long (exit code 2); the runs go on.")]
+DEFAULT_TIMEOUT = "30m"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(run)
+    app.command()(change)
+
+
+def run(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="The case to run.")],
+    cluster: Annotated[list[str] | None, typer.Option("--cluster", "-c", help="On this cluster; repeatable.")] = None,
+    selector: Selector = "",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="A parameter, for these runs only.")
+    ] = None,
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run a case now, on clusters by name or by label."""
+    from kubeprobe.cli.waiting import report
+    from kubeprobe.trigger import Request
+
+    request = Request(case, tuple(cluster or ()), selector, pairs(param or (), "parameter") or None)
+    timeout_s = duration(timeout).total_seconds() if wait else None
+    with open_installation() as installation:
+        raise typer.Exit(report(installation.run(request), timeout_s, output))
+
+
+def change(
+    component: Annotated[str, typer.Option(help="What changed, such as coredns.")],
+    cluster: Annotated[list[str], typer.Option("--cluster", "-c", help="Where it changed; repeatable.")],
+    version: Annotated[str, typer.Option(help="What it was changed to.")] = "",
+    change_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="Your name for this change: told again, it runs nothing again.")
+    ] = "",
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Tell that a component changed on clusters.
+
+    What is bound to its changes runs there at once.
+    """
+    from kubeprobe.cli.waiting import report
+    from kubeprobe.shell import new_change
+
+    timeout_s = duration(timeout).total_seconds() if wait else None
+    with open_installation() as installation:
+        told = installation.change(new_change(component, version, cluster, change_id))
+        raise typer.Exit(report(told, timeout_s, output, none=f"Nothing is bound to {component} there; noted."))

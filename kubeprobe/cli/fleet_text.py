@@ -1,0 +1,115 @@
+"""The fleet as text: cases x clusters where they fit, a line for each case where there are many, incidents below."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.text import Text
+
+from kubeprobe.cli.output import Columns, ago, console, one_line, styled
+from kubeprobe.views import Cell, Fleet, Shown
+
+WIDE = 12
+"""More clusters than this are summed up for each case."""
+NAMED = 4
+SYMBOLS = {
+    Shown.PASS: ("✓", "green"),
+    Shown.FAIL: ("✗", "bold red"),
+    Shown.UNKNOWN: ("?", "yellow"),
+    Shown.STALE: ("…", "yellow"),
+    Shown.NEVER: ("·", "dim"),
+    Shown.CORDONED: ("-", "dim"),
+}
+MEANINGS = {
+    Shown.PASS: "pass",
+    Shown.FAIL: "fail",
+    Shown.UNKNOWN: "unknown",
+    Shown.STALE: "overdue",
+    Shown.NEVER: "no outcome yet",
+    Shown.CORDONED: "cordoned",
+}
+
+
+def print_fleet(fleet: Fleet, now: datetime) -> None:
+    """The table, what it adds up to, and what is wrong."""
+    out = console()
+    if not fleet.cells:
+        out.print("No case is due anywhere, and none has run." if fleet.clusters else "No clusters match.")
+        return
+    if len(fleet.clusters) > WIDE:
+        _print_by_case(fleet)
+    else:
+        _print_table(fleet)
+    out.print(_summary(fleet))
+    if fleet.counts[Shown.STALE]:
+        out.print("Runs are overdue: `kubeprobe doctor` tells why.", style="yellow")
+    if fleet.unanswered:
+        out.print(f"{fleet.unanswered} newer outcomes wait for a responder: `kubeprobe doctor`.", style="yellow")
+    _print_incidents(fleet, now)
+
+
+def _print_table(fleet: Fleet) -> None:
+    cells = {(cell.case, cell.cluster): cell for cell in fleet.cells}
+    cases = sorted({cell.case for cell in fleet.cells})
+    names = [cluster.name for cluster in fleet.clusters]
+    Columns("CASE", *names).print(
+        [case, *(_symbol(cells.get((case, name)), len(name)) for name in names)] for case in cases
+    )
+
+
+def _symbol(cell: Cell | None, width: int) -> Text:
+    symbol, style = SYMBOLS[cell.shown] if cell else (" ", "")
+    return Text(" " * (max(0, width - 1) // 2) + symbol, style)
+
+
+def _print_by_case(fleet: Fleet) -> None:
+    by_case: dict[str, list[Cell]] = defaultdict(list)
+    for cell in fleet.cells:
+        by_case[cell.case].append(cell)
+    shown = [kind for kind in Shown if fleet.counts[kind]]
+    Columns("CASE", *(MEANINGS[kind].upper() for kind in shown), "WHERE IT FAILS").print(
+        [case, *_counts(cells, shown), _where(cells)] for case, cells in sorted(by_case.items())
+    )
+
+
+def _counts(cells: Sequence[Cell], shown: Sequence[Shown]) -> list[Text]:
+    found = Counter(cell.shown for cell in cells)
+    return [Text(str(found[kind]), SYMBOLS[kind][1] if found[kind] else "dim") for kind in shown]
+
+
+def _where(cells: Sequence[Cell]) -> str:
+    failing = [cell.cluster for cell in cells if cell.shown is Shown.FAIL]
+    more = f" and {len(failing) - NAMED} more" if len(failing) > NAMED else ""
+    return ", ".join(failing[:NAMED]) + more
+
+
+def _summary(fleet: Fleet) -> Text:
+    line = Text("\n")
+    for kind, count in fleet.counts.items():
+        if count:
+            symbol, style = SYMBOLS[kind]
+            line.append(f"{symbol} {count} {MEANINGS[kind]}", style).append("   ")
+    cases = len({cell.case for cell in fleet.cells})
+    return line.append(f"{_count(cases, 'case')} on {_count(len(fleet.clusters), 'cluster')}", "dim")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _print_incidents(fleet: Fleet, now: datetime) -> None:
+    if not fleet.incidents:
+        return
+    console().print("\nOpen incidents", style="bold")
+    Columns("KIND", "SEVERITY", "CASE", "CLUSTER", "SINCE", "LAST RUN", "REASON").print(
+        (
+            styled(incident.kind),
+            incident.severity,
+            incident.case,
+            incident.cluster,
+            ago(incident.opened_at, now),
+            incident.last_run_id[:16],
+            one_line(f"{incident.reason}: {incident.message}").rstrip(": "),
+        )
+        for incident in fleet.incidents
+    )

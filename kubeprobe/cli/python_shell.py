@@ -1,0 +1,54 @@
+"""`kubeprobe shell`: IPython with KubeProbe's verbs at hand."""
+
+from typing import Any
+
+from celery import Celery, Signature
+
+import kubeprobe
+from kubeprobe import shell
+from kubeprobe.queue import Task, celery_config
+from kubeprobe.settings import Settings
+from kubeprobe.shell import open_ready_store
+
+BANNER = """KubeProbe {version}, store {store}
+
+  run("pod-lifecycle", cluster="prod-1").wait()    run a case now and wait; also clusters=[...], selector="region=eu"
+  change("coredns", "1.12", clusters=["prod-1"])   tell of a change: what is bound to it runs
+  runs(), outcomes(case=..., cluster=...)          the newest runs; those that have ended
+  cluster("prod-1")                                a cluster
+  run_probe.delay("pod-lifecycle", "prod-1")       the same run as a plain Celery task
+  settings, kubeprobe                              what this shell works with
+"""
+
+
+def open_shell(settings: Settings) -> None:
+    """Open it; returns when it is left."""
+    from IPython import start_ipython  # noqa: PLC0415 - half a second, needed here only
+    from traitlets.config import Config  # noqa: PLC0415
+
+    open_ready_store(settings).close()
+    config = Config()
+    config.TerminalInteractiveShell.banner1 = BANNER.format(version=kubeprobe.__version__, store=settings.database())
+    config.TerminalIPythonApp.display_banner = True
+    start_ipython(argv=[], user_ns=names(settings), config=config)
+
+
+def names(settings: Settings) -> dict[str, Any]:
+    """What the shell knows by name."""
+    return {
+        "kubeprobe": kubeprobe,
+        "run": shell.run,
+        "change": shell.change,
+        "runs": shell.runs,
+        "outcomes": shell.outcomes,
+        "cluster": shell.cluster,
+        "settings": settings,
+        "run_probe": run_probe_task(settings),
+    }
+
+
+def run_probe_task(settings: Settings) -> Signature:
+    """The Celery task by its name: nothing in kubeprobe imports workers."""
+    app = Celery("kubeprobe", set_as_current=False)
+    app.conf.update(celery_config(settings.broker()))
+    return app.signature(Task.RUN_PROBE)

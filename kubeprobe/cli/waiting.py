@@ -1,0 +1,119 @@
+"""Reporting on runs that were just asked for, and waiting for them: live on a terminal, line by line elsewhere."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from kubeprobe.cli.arguments import Output
+from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE
+from kubeprobe.cli.output import Columns, console, error_console, print_json, remark, styled
+from kubeprobe.cli.run_text import said_lines, step_lines, took
+from kubeprobe.shell import NotEndedError, Requested, worst_verdict
+from kubeprobe.store import Verdict
+from kubeprobe.views import RunView
+
+SHOWN_LIVE = 20
+EXPLAINED = 20
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: NOT_DONE}
+
+
+def report(requested: Requested, timeout_s: float | None, output: Output, none: str = "Nothing to run.") -> int:
+    """Show what was opened, or with a `timeout_s` wait for it and show what came of it; gives the exit code."""
+    if not requested.is_woken:
+        remark("The broker is away: beat sends these runs once it is back. See `kubeprobe doctor`.", "yellow")
+    late: NotEndedError | None = None
+    if timeout_s is not None and requested.run_ids:
+        with Progress() as progress:
+            try:
+                requested.wait(timeout_s, progress.show)
+            except NotEndedError as error:
+                late = error
+    found = requested.runs
+    if output is Output.JSON:
+        print_json(found)
+    elif found:
+        show_results(found)
+    else:
+        remark(none)
+    if late:
+        raise late
+    return EXIT_CODES[Verdict(worst_verdict(found) or Verdict.PASS)]
+
+
+def show_results(found: Sequence[RunView]) -> None:
+    """A line for each run; below, what was said about those that did not pass, or the steps of a single one."""
+    Columns("VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN").print(
+        (styled(run.verdict or run.state), run.case, run.cluster, took(run), run.reason or "-", run.short_id)
+        for run in found
+    )
+    out = console()
+    for line in _explanations(found):
+        out.print(line)
+
+
+def _explanations(found: Sequence[RunView]) -> Iterator[Text]:
+    if len(found) == 1:
+        yield from said_lines(found[0])
+        yield from step_lines(found[0].report)
+        return
+    failing = [run for run in found if run.verdict not in {None, Verdict.PASS}]
+    for run in failing[:EXPLAINED]:
+        yield Text.assemble("\n", (f"{run.case} on {run.cluster}", "bold"), ": ", styled(run.verdict))
+        yield from said_lines(run)
+    if len(failing) > EXPLAINED:
+        yield Text(f"\n{len(failing) - EXPLAINED} more did not pass; see `kubeprobe runs`", "dim")
+
+
+class Progress:
+    """How runs move on, on standard error."""
+
+    def __init__(self) -> None:
+        self._console = error_console()
+        self._live = Live(console=self._console, transient=True, auto_refresh=False)
+        self._shown: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, runs: Sequence[RunView]) -> None:
+        """Show where the runs are now."""
+        if self._console.is_terminal:
+            self._live.update(self._picture(runs), refresh=True)
+            return
+        for run in runs:
+            state = _state(run)
+            if self._shown.get(run.id) != state:
+                self._shown[run.id] = state
+                self._console.print(f"{run.case} on {run.cluster}: {state}")
+
+    def _picture(self, runs: Sequence[RunView]) -> Group:
+        """Those that are under way, and how many are done."""
+        done = sum(run.verdict is not None for run in runs)
+        under_way = [run for run in runs if run.verdict is None]
+        rows = [(styled(run.state), run.case, run.cluster, run.short_id) for run in under_way[:SHOWN_LIVE]]
+        lines = Columns("", "", "", "").lines(rows, title=False)
+        if len(under_way) > SHOWN_LIVE:
+            lines.append(Text(f"... and {len(under_way) - SHOWN_LIVE} more", "dim"))
+        failed = sum(run.verdict == Verdict.FAIL for run in runs)
+        summary = Text(f"{done} of {len(runs)} done", "bold")
+        return Group(*lines, summary.append(f", {failed} failed", "bold red") if failed else summary)
+
+
+def _state(run: RunView) -> str:
+    if run.verdict is not None:
+        return f"{run.verdict} ({run.reason})"
+    if run.held:
+        return "pending: waits for room below the cluster's cap"
+    return f"{run.state}: tried again after {run.setback}" if run.setback else run.state

@@ -1,0 +1,74 @@
+"""Clusters as people see them: no credentials, but who watches them and what keeps them from being probed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, func, select
+
+from kubeprobe.fleet import clusters
+from kubeprobe.fleet.selectors import Selector
+from kubeprobe.store import Cluster, Run, RunState
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """One cluster."""
+
+    name: str
+    labels: dict[str, str]
+    pool: str
+    namespace: str
+    max_in_flight: int
+    in_flight: int
+    """Probe pods at this moment."""
+    connection: str
+    """Where its credentials come from: kubeconfig, in-cluster or local."""
+    declared: bool
+    """By the catalog; else a person added it."""
+    cordoned_at: datetime | None
+    cordon_reason: str
+    failures: int
+    open_until: datetime | None
+    """Left alone until then, for it did not answer (the breaker); None: it is not."""
+    collector: str | None
+    """Who watches it; None: nobody does."""
+
+    @property
+    def state(self) -> str:
+        """`ready`, `cordoned`, `unreachable` or `unwatched`."""
+        if self.cordoned_at is not None:
+            return "cordoned"
+        if self.open_until is not None:
+            return "unreachable"
+        return "ready" if self.collector else "unwatched"
+
+
+def list_clusters(session: Session, now: datetime, selector: Selector | None = None) -> list[ClusterView]:
+    """The clusters whose labels match (default: all), by name. Two statements."""
+    counted = (
+        select(Run.cluster, func.count())
+        .where(col(Run.state).in_((RunState.LAUNCHING, RunState.RUNNING)))
+        .group_by(col(Run.cluster))
+    )
+    in_flight = {name: int(count) for name, count in session.exec(counted)}
+    return [_view(cluster, in_flight.get(cluster.name, 0), now) for cluster in clusters.find(session, selector)]
+
+
+def _view(cluster: Cluster, in_flight: int, now: datetime) -> ClusterView:
+    watched = cluster.leased_until is not None and cluster.leased_until > now
+    left_alone = cluster.open_until is not None and cluster.open_until > now
+    return ClusterView(
+        name=cluster.name,
+        labels=cluster.labels,
+        pool=cluster.pool,
+        namespace=cluster.namespace,
+        max_in_flight=cluster.max_in_flight,
+        in_flight=in_flight,
+        connection=cluster.connection_kind,
+        declared=cluster.spec is not None,
+        cordoned_at=cluster.cordoned_at,
+        cordon_reason=cluster.cordon_reason,
+        failures=cluster.failures,
+        open_until=cluster.open_until if left_alone else None,
+        collector=cluster.collector if watched else None,
+    )

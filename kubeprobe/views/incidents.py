@@ -1,0 +1,52 @@
+"""Incidents, the newest first."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from kubeprobe.store import Incident
+
+
+@dataclass(frozen=True)
+class IncidentView:
+    """One incident; `kind` is `fail` or `unknown`, `closed_at` is None while it goes on."""
+
+    id: str
+    kind: str
+    severity: str
+    case: str
+    cluster: str
+    reason: str
+    message: str
+    opened_at: datetime
+    closed_at: datetime | None
+    first_run_id: str
+    last_run_id: str
+
+
+def list_incidents(
+    session: Session, clusters: Collection[str] | None = None, *, open_only: bool = True, limit: int = 1000
+) -> list[IncidentView]:
+    """Incidents, of some clusters (default: all)."""
+    chosen = select(Incident).order_by(col(Incident.opened_at).desc(), col(Incident.id)).limit(limit)
+    if open_only:
+        chosen = chosen.where(col(Incident.closed_at).is_(None))
+    return [
+        IncidentView(
+            id=row.id,
+            kind=row.kind,
+            severity=row.severity,
+            case=row.case,
+            cluster=row.cluster,
+            reason=row.reason,
+            message=row.message,
+            opened_at=row.opened_at,
+            closed_at=row.closed_at,
+            first_run_id=row.first_run_id,
+            last_run_id=row.last_run_id,
+        )
+        for row in session.exec(chosen)
+        if clusters is None or row.cluster in clusters
+    ]

@@ -1,0 +1,147 @@
+"""Runs with their outcomes, one line each: lists, what is new since, and the state of some runs by id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlmodel import Session, col
+from ulid import ULID
+
+from kubeprobe.store import Outcome, Run
+
+ID_LENGTH = 26
+SHORT_ID_LENGTH = 16
+"""Ten characters are the time in milliseconds; six more tell apart what was opened in the same one."""
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs: every condition that is given must hold."""
+
+    case: str | None = None
+    cluster: str | None = None
+    verdict: str | None = None
+    trigger: str | None = None
+    binding: str | None = None
+    change: str | None = None
+    since: datetime | None = None
+    """When they were opened."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run in one line. Without an outcome yet, `verdict` and `reason` are None."""
+
+    id: str
+    case: str
+    cluster: str
+    trigger: str
+    binding: str | None
+    change_id: str | None
+    state: str
+    attempt: int
+    held: bool
+    setback: str | None
+    due_at: datetime
+    opened_at: datetime
+    verdict: str | None
+    reason: str | None
+    message: str | None
+    missed: int | None
+    report: dict[str, Any] | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    stored_at: datetime | None
+
+    @property
+    def short_id(self) -> str:
+        """Enough of the id to name the run."""
+        return self.id[:SHORT_ID_LENGTH]
+
+    @property
+    def ran_for(self) -> timedelta | None:
+        """From the start to the end of the probe's container, in whole seconds as Kubernetes tells them."""
+        return self.finished_at - self.started_at if self.finished_at and self.started_at else None
+
+    @property
+    def errors(self) -> list[str]:
+        """What the probe itself said was wrong."""
+        return [str(error) for error in (self.report or {}).get("errors") or ()]
+
+    @property
+    def said(self) -> str:
+        """The first thing to read about how it ended."""
+        return self.errors[0] if self.errors else self.message or ""
+
+
+_COLUMNS = (
+    Run.id,
+    Run.case,
+    Run.cluster,
+    Run.trigger,
+    Run.binding,
+    Run.change_id,
+    Run.state,
+    Run.attempt,
+    Run.held,
+    Run.setback,
+    Run.due_at,
+    Run.opened_at,
+    Outcome.verdict,
+    Outcome.reason,
+    Outcome.message,
+    Outcome.missed,
+    Outcome.report,
+    Outcome.started_at,
+    Outcome.finished_at,
+    Outcome.stored_at,
+)
+
+
+def list_runs(session: Session, wanted: RunFilter, limit: int = 20) -> list[RunView]:
+    """Runs, the newest first. Run ids begin with their time, so the primary key gives the order."""
+    return _read(session, _matching(wanted).order_by(col(Run.id).desc()).limit(limit))
+
+
+def outcomes_since(session: Session, wanted: RunFilter, stored_since: datetime, limit: int = 1000) -> list[RunView]:
+    """Runs whose outcome was stored at `stored_since` or later, in the order of storing."""
+    stored = col(Outcome.stored_at)
+    return _read(
+        session, _matching(wanted).where(stored >= stored_since).order_by(stored, col(Outcome.run_id)).limit(limit)
+    )
+
+
+def runs_by_id(session: Session, run_ids: Sequence[str]) -> list[RunView]:
+    """These runs as they stand, by cluster."""
+    chosen = _all().where(col(Run.id).in_(run_ids)).order_by(col(Run.cluster), col(Run.case), col(Run.id))
+    return _read(session, chosen)
+
+
+def _all() -> Select[Any]:
+    return select(*_COLUMNS).select_from(Run).join(Outcome, col(Outcome.run_id) == col(Run.id), isouter=True)  # type: ignore[call-overload,no-any-return]
+
+
+def _matching(wanted: RunFilter) -> Select[Any]:
+    conditions = {
+        col(Run.case): wanted.case,
+        col(Run.cluster): wanted.cluster,
+        col(Run.trigger): wanted.trigger,
+        col(Run.binding): wanted.binding,
+        col(Run.change_id): wanted.change,
+        col(Outcome.verdict): wanted.verdict,
+    }
+    chosen = _all().where(*(column == value for column, value in conditions.items() if value is not None))
+    if wanted.since is not None:
+        chosen = chosen.where(col(Run.id) >= _first_id_of(wanted.since))
+    return chosen
+
+
+def _first_id_of(moment: datetime) -> str:
+    """The smallest run id of an instant."""
+    return str(ULID.from_datetime(moment)).lower()[:10].ljust(ID_LENGTH, "0")
+
+
+def _read(session: Session, chosen: Select[Any]) -> list[RunView]:
+    return [RunView(*row) for row in session.execute(chosen)]
