@@ -142,7 +142,7 @@ class _Watch:
             self._interrupted = True
             self._arm(self._run.margin / 2)
             what = self._reporter.step_in_progress()
-            used = self._run.timeout - self._run.margin
+            used = round(self._run.timeout - self._run.margin, 1)
             error = OutOfTime(f"{f'step {what!r}' if what else 'the probe'} did not finish within {used:g} s")
             self._reporter.record(error)
             raise error

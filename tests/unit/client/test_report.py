@@ -1,8 +1,10 @@
 import json
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kubeprobe_client._report import LIMIT, Report, Step, encode_unknown
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on busy machines too
 
 short = st.text(max_size=40)
 texts = short | st.builds(
@@ -19,6 +21,7 @@ reports = st.builds(
 )
 
 
+@unhurried
 @given(reports, st.integers(512, LIMIT))
 def test_a_report_is_never_too_long_always_readable_and_keeps_its_verdict(report: Report, limit: int) -> None:
     encoded = report.encode(limit)
@@ -28,6 +31,7 @@ def test_a_report_is_never_too_long_always_readable_and_keeps_its_verdict(report
     assert read.get("truncated") is (None if len(report.as_bytes()) <= limit else True)
 
 
+@unhurried
 @given(reports)
 def test_what_is_kept_of_a_cut_report_is_its_own_and_in_its_order(report: Report) -> None:
     read = json.loads(report.encode())
@@ -39,6 +43,7 @@ def test_what_is_kept_of_a_cut_report_is_its_own_and_in_its_order(report: Report
     assert all((step["ok"], step["ms"]) in places for step in read["steps"])  # a subsequence
 
 
+@unhurried
 @given(reports)
 def test_the_first_error_is_always_there(report: Report) -> None:
     read = json.loads(report.encode())
@@ -48,6 +53,7 @@ def test_the_first_error_is_always_there(report: Report) -> None:
         assert report.errors[0].startswith(first)
 
 
+@unhurried
 @given(reports)
 def test_a_report_that_fits_is_told_whole(report: Report) -> None:
     if len(report.as_bytes()) <= LIMIT:
@@ -88,6 +94,7 @@ def test_text_that_utf8_cannot_carry_is_escaped() -> None:
     assert json.loads(Report(False, ("file \udcff",)).encode())["errors"] == ["file \\udcff"]
 
 
+@unhurried
 @given(st.text(max_size=9000), st.integers(512, LIMIT))
 def test_the_reason_for_giving_up_obeys_the_same_limit(reason: str, limit: int) -> None:
     encoded = encode_unknown(reason, limit)
