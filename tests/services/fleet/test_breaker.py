@@ -1,0 +1,86 @@
+"""The breaker in the store: one trip for many failures, ever longer, the same for all workers."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from sqlmodel import Session
+
+from kubeprobe.fleet import breaker
+from kubeprobe.store import Cluster, Store
+
+pytestmark = pytest.mark.services
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def cluster(store: Store, now: datetime) -> str:
+    with store.writing() as session:
+        session.add(Cluster(name="c", connection_kind="local", connection=b"", created_at=now))
+    return "c"
+
+
+def read(store: Store) -> Cluster:
+    with store.reading() as session:
+        found = session.get(Cluster, "c")
+    assert found is not None
+    return found
+
+
+def trip(store: Store, at: datetime, at_least: timedelta = timedelta(0)) -> datetime | None:
+    with store.writing() as session:
+        return breaker.trip(session, "c", at, at_least)
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(1, 5), (2, 10), (3, 20), (6, 160), (7, 300), (8, 300), (10_000, 300)]
+)
+def test_the_back_off_doubles_from_5_seconds_to_5_minutes(failures: int, seconds: int) -> None:
+    assert breaker.backoff(failures) == seconds * SECOND
+
+
+def test_each_failure_after_the_back_off_opens_it_for_longer(store: Store, cluster: str, now: datetime) -> None:
+    at = now
+    for seconds in (5, 10, 20, 40, 80, 160, 300, 300):
+        until = trip(store, at)
+        assert until == at + seconds * SECOND
+        at = until
+    assert read(store).failures == 8
+
+
+def test_while_it_is_open_further_failures_count_nothing(store: Store, cluster: str, now: datetime) -> None:
+    until = trip(store, now)
+    assert trip(store, now + 4 * SECOND) == until
+    assert read(store).failures == 1
+    assert breaker.is_open(read(store), now + 4 * SECOND)
+    assert not breaker.is_open(read(store), now + 5 * SECOND)
+
+
+def test_workers_that_fail_at_once_trip_it_once(store: Store, cluster: str, now: datetime) -> None:
+    with ThreadPoolExecutor(10) as workers:
+        found = set(workers.map(lambda _: trip(store, now), range(30)))
+    assert found == {now + 5 * SECOND}
+    assert read(store).failures == 1
+
+
+def test_it_stays_open_as_long_as_the_cluster_asked_for(store: Store, cluster: str, now: datetime) -> None:
+    assert trip(store, now, at_least=30 * SECOND) == now + 30 * SECOND
+
+
+def test_a_success_closes_it_and_the_next_failure_begins_anew(store: Store, cluster: str, now: datetime) -> None:
+    trip(store, now)
+    trip(store, now + 5 * SECOND)
+    with store.writing() as session:
+        assert breaker.reset(session, "c")
+        assert not breaker.reset(session, "c"), "nothing to change the second time"
+    assert (read(store).failures, read(store).open_until) == (0, None)
+    assert trip(store, now + 6 * SECOND) == now + 11 * SECOND
+
+
+def test_a_cluster_that_was_removed_has_no_breaker(store: Store, now: datetime) -> None:
+    def both(session: Session) -> tuple[datetime | None, bool]:
+        return breaker.trip(session, "gone", now), breaker.reset(session, "gone")
+
+    with store.writing() as session:
+        assert both(session) == (None, False)
