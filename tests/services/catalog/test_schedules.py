@@ -166,7 +166,7 @@ def test_rows_are_written_in_few_statements_however_many_there_are(folder, store
     folder.apply()
     sealed = {"connection_kind": "local", "connection": b"x", "created_at": NOW, "labels": {"region": "eu"}}
     with store.writing() as session:
-        session.execute(insert(Cluster), [{"name": f"c{number}", **sealed} for number in range(12_000)])
+        session.execute(insert(Cluster), [{"name": f"c{number}", **sealed} for number in range(6_000)])
     statements = []
 
     def note(_connection, _cursor, statement, *_):
@@ -174,7 +174,7 @@ def test_rows_are_written_in_few_statements_however_many_there_are(folder, store
 
     event.listen(store.engine, "before_cursor_execute", note)
     try:
-        assert sync(store).added == 12_000
+        assert sync(store).added == 6_000
         added = len(statements)
         folder.write(TEMPLATE, CASE, BINDING.replace("5m", "6m"), CLUSTER).apply()
     finally:

@@ -1,0 +1,65 @@
+"""The reference and the examples say what is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
+
+from kubeprobe.catalog import json_schema, parse
+from kubeprobe.catalog.model import DOCUMENTS
+
+REPOSITORY = Path(__file__).parents[3]
+REFERENCE = REPOSITORY / "docs" / "catalog.md"
+EXAMPLES = REPOSITORY / "kubeprobe" / "catalog" / "examples" / "local"
+PROBES = sorted((REPOSITORY / "probes").glob("*/catalog.yaml"))
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", REFERENCE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def documents(text):
+    return [found for found in YAML(typ="safe", pure=True).load_all(text) if found]
+
+
+@pytest.fixture(scope="module")
+def validator():
+    return Draft202012Validator(json_schema())
+
+
+@pytest.fixture
+def reference(tmp_path):
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"{number}.yaml").write_text(block)
+    return tmp_path
+
+
+def test_the_reference_shows_every_kind_and_all_of_it_loads(reference):
+    assert {kind for kind, _ in parse([reference]).entries} == set(DOCUMENTS)
+
+
+def test_the_reference_shows_every_field_of_a_spec():
+    written = {(found["kind"], field) for block in BLOCKS for found in documents(block) for field in found["spec"]}
+    for kind, model in DOCUMENTS.items():
+        spec = model.model_fields["spec"].annotation
+        missing = {field.alias for field in spec.model_fields.values() if (kind, field.alias) not in written}
+        assert missing == set(), kind
+
+
+def test_the_examples_load_together_with_the_probes_own_catalogs():
+    found = parse([*PROBES, EXAMPLES])
+    assert found.names("Cluster") == {"local"}
+    assert {"pod-lifecycle", "certificate-expiry"} <= found.names("ProbeCase")
+
+
+@pytest.mark.parametrize(
+    "file", [*PROBES, *sorted(EXAMPLES.glob("*.yaml"))], ids=lambda file: f"{file.parent.name}/{file.name}"
+)
+def test_every_example_is_valid_by_the_schema(validator, file):
+    for found in documents(file.read_text()):
+        assert list(validator.iter_errors(found)) == []
+
+
+def test_everything_in_the_reference_is_valid_by_the_schema(validator):
+    for block in BLOCKS:
+        for found in documents(block):
+            assert list(validator.iter_errors(found)) == []
