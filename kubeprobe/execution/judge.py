@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubeprobe.execution.report import Report, Unreadable, read_report
-from kubeprobe.execution.trouble import disruption, start_trouble, waiting_to_start
+from kubeprobe.execution.report import Report, Unreadable, read_report, storable
+from kubeprobe.execution.trouble import disruption, end_trouble, start_trouble, waiting_to_start
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Reason, Verdict
 
@@ -58,7 +58,7 @@ def judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool = False) -> 
 
 def judge_refusal(error: ClusterError) -> Judgement:
     """What it means that the cluster did not take the pod."""
-    return Judgement(Verdict.UNKNOWN, REFUSALS[error.cause], error.message)
+    return Judgement(Verdict.UNKNOWN, REFUSALS[error.cause], storable(error.message))
 
 
 def deadline(pod: Pod, policy: Policy) -> datetime:
@@ -70,39 +70,47 @@ def deadline(pod: Pod, policy: Policy) -> datetime:
 
 
 def _judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool) -> Judgement | None:
-    status = pod.get("status") or {}
-    removed = deleted or pod["metadata"].get("deletionTimestamp") is not None
     if end := _probe_state(pod).get("terminated"):
-        ended = _judge_end(end, policy, disruption(pod))
-        return _killed_from_outside(ended) if removed and ended.verdict is not Verdict.PASS else ended
+        return _judge_end(pod, end, policy, deleted=deleted)
     if trouble := disruption(pod):
         return _unknown(*trouble)
     if deleted:
         return _unknown(Reason.POD_DELETED, "The pod was deleted before its probe ended, and not by KubeProbe.")
+    status = pod.get("status") or {}
     if status.get("phase") in {"Failed", "Succeeded"}:
         return _judge_failed_pod(status)
-    if removed:
-        return None  # it is being stopped: its end, or its deletion, will tell
     return _judge_pending(pod, policy, now)
 
 
-def _judge_end(end: dict[str, Any], policy: Policy, trouble: tuple[Reason, str] | None) -> Judgement:
-    """The probe container has ended: weigh its exit code against its report."""
+def _judge_end(pod: Pod, end: dict[str, Any], policy: Policy, *, deleted: bool) -> Judgement:
+    """The probe container has ended: weigh its exit code against its report, and ask who ended it."""
     code = int(end["exitCode"])
     report = read_report(end.get("message"))
     found = _weigh_exit_code(code, report) if policy.verdict_from == "exitCode" else _weigh_report(code, report)
-    if found.verdict is Verdict.PASS or found.reason is Reason.REPORTED_FAILURE:
+    if found.verdict is Verdict.PASS:
         return found
-    if end.get("reason") == "OOMKilled":
-        return replace(
-            found, verdict=Verdict.UNKNOWN, reason=Reason.OOM_KILLED, message="Out of memory: limit reached."
-        )
-    if end.get("reason") in {"StartError", "ContainerCannotRun"}:
-        told = end.get("message", "")
-        return replace(found, verdict=Verdict.UNKNOWN, reason=Reason.CONTAINER_NOT_STARTED, message=told)
-    if trouble:
-        return replace(found, verdict=Verdict.UNKNOWN, reason=trouble[0], message=trouble[1])
-    return found
+    trouble = _taken_away(pod, deleted=deleted)
+    if trouble is None and found.reason is not Reason.REPORTED_FAILURE:
+        trouble = end_trouble(pod, end)
+    if trouble is None:
+        return found
+    return replace(found, verdict=Verdict.UNKNOWN, reason=trouble[0], message=trouble[1])
+
+
+def _taken_away(pod: Pod, *, deleted: bool) -> tuple[Reason, str] | None:
+    """Eviction or deletion that may have ended the probe; what it said before that stands (failure mode 6)."""
+    finished = _probe_time(pod, "finishedAt")
+    if trouble := disruption(pod, finished):
+        return trouble
+    metadata = pod["metadata"]
+    if (told := metadata.get("deletionTimestamp")) is None:
+        return None if finished or not deleted else (Reason.POD_DELETED, "The pod was deleted, and not by KubeProbe.")
+    # The time told is when its grace is over, and the kubelet sets the grace to 0 in the end.
+    spec = pod.get("spec") or {}
+    grace = max(metadata.get("deletionGracePeriodSeconds") or 0, spec.get("terminationGracePeriodSeconds") or 0)
+    if finished is not None and finished < _time(told) - timedelta(seconds=grace):
+        return None
+    return Reason.POD_DELETED, "The pod was deleted while its probe ran, and not by KubeProbe."
 
 
 def _weigh_report(code: int, report: Report | Unreadable | None) -> Judgement:
@@ -110,11 +118,8 @@ def _weigh_report(code: int, report: Report | Unreadable | None) -> Judgement:
     match report:
         case None:
             return _unknown(Reason.REPORT_MISSING, f"The probe exited with {code} and left no report.", code)
-        case Unreadable(why, cut=True):
-            told = f"The report fills all of 4,096 bytes and was cut ({why}); the client library shortens honestly."
-            return _unknown(Reason.REPORT_TOO_LONG, told, code)
-        case Unreadable(why):
-            return _unknown(Reason.REPORT_GARBLED, f"The probe exited with {code}; its report is {why}.", code)
+        case Unreadable():
+            return _weigh_unreadable(code, report)
         case Report(unknown=str(why), body=body) if code != 0:
             return _unknown(Reason.PROBE_GAVE_UP, why, code, body)
         case Report(ok=True, body=body) if code == 0:
@@ -126,6 +131,13 @@ def _weigh_report(code: int, report: Report | Unreadable | None) -> Judgement:
             return _unknown(Reason.REPORT_DISAGREES, told, code, body)
 
 
+def _weigh_unreadable(code: int, report: Unreadable) -> Judgement:
+    if report.cut:
+        told = f"The report fills all of 4,096 bytes and was cut ({report.why}); the client library shortens honestly."
+        return _unknown(Reason.REPORT_TOO_LONG, told, code)
+    return _unknown(Reason.REPORT_GARBLED, f"The probe exited with {code}; its report is {report.why}.", code)
+
+
 def _weigh_exit_code(code: int, report: Report | Unreadable | None) -> Judgement:
     """`verdictFrom: exitCode`: 0 passes, what the probe itself returned otherwise fails. A signal is no answer."""
     body = report.body if isinstance(report, Report) else None
@@ -135,13 +147,6 @@ def _weigh_exit_code(code: int, report: Report | Unreadable | None) -> Judgement
         return _unknown(Reason.REPORT_MISSING, f"The probe was killed by signal {code - 128}.", code, body)
     errors = "; ".join(report.errors) if isinstance(report, Report) else ""
     return Judgement(Verdict.FAIL, Reason.EXITED_NONZERO, errors or f"The probe exited with {code}.", code, body)
-
-
-def _killed_from_outside(found: Judgement) -> Judgement:
-    if found.reason in RETRIED:
-        return found
-    told = f"The pod was deleted while its probe ran, and not by KubeProbe. {found.message}".strip()
-    return replace(found, verdict=Verdict.UNKNOWN, reason=Reason.POD_DELETED, message=told)
 
 
 def _judge_failed_pod(status: dict[str, Any]) -> Judgement:
@@ -160,14 +165,15 @@ def _judge_failed_pod(status: dict[str, Any]) -> Judgement:
 def _judge_pending(pod: Pod, policy: Policy, now: datetime) -> Judgement | None:
     """The probe has not ended: find a reason not to wait any longer."""
     started = _probe_time(pod, "startedAt")
-    if started is not None:
-        if now < started + policy.run:
-            return None
-        return _unknown(Reason.RUN_DEADLINE, f"The probe did not end within {policy.run.total_seconds():g} s.")
-    if trouble := start_trouble(pod):
+    leaving = pod["metadata"].get("deletionTimestamp") is not None  # its end, or its deletion, will tell
+    if not started and not leaving and (trouble := start_trouble(pod)):
         return _unknown(*trouble)
     if now < deadline(pod, policy):
         return None
+    if leaving:
+        return _unknown(Reason.POD_DELETED, "The pod is being deleted, not by KubeProbe, and does not end.")
+    if started:
+        return _unknown(Reason.RUN_DEADLINE, f"The probe did not end within {policy.run.total_seconds():g} s.")
     reason, told = waiting_to_start(pod)
     return _unknown(reason, f"Not started within {policy.start.total_seconds():g} s: {told}")
 
@@ -183,6 +189,7 @@ def _with_times(found: Judgement, pod: Pod) -> Judgement:
     )
     return replace(
         found,
+        message=storable(found.message),
         node=(pod.get("spec") or {}).get("nodeName"),
         scheduled_at=_time(scheduled) if scheduled else None,
         started_at=_probe_time(pod, "startedAt"),
@@ -201,7 +208,8 @@ def _probe_state(pod: Pod) -> dict[str, Any]:
 def _probe_time(pod: Pod, key: str) -> datetime | None:
     state = _probe_state(pod)
     told = (state.get("terminated") or state.get("running") or {}).get(key)
-    return _time(told) if told else None
+    found = _time(told) if told else None
+    return found if found and found.year > 1970 else None  # containerd tells the epoch of what never started
 
 
 def _time(text: str) -> datetime:

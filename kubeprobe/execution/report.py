@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 
 MAX_BYTES = 4096
+MAX_DEPTH = 20
+"""A report needs 4; what is nested very deeply can be read but not be written again."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,40 @@ def read_report(message: str | None) -> Report | Unreadable | None:
         cut = len(message.encode()) >= MAX_BYTES - 3  # a cut inside a code point leaves up to 3 bytes less
         return Unreadable(f"not JSON: {error}", cut=cut)
     if not isinstance(body, dict):
-        return Unreadable(f"expected a JSON object, found {type(body).__name__}")
+        return Unreadable(f"no JSON object but a {type(body).__name__}")
+    try:
+        body = _storable(body, MAX_DEPTH)
+    except ValueError as error:
+        return Unreadable(str(error))
     if isinstance(body.get("unknown"), str):
         return Report(ok=False, unknown=body["unknown"], body=body)
     return _read_verdict(body)
 
 
+def storable(text: str) -> str:
+    """The text without NUL, which no text in PostgreSQL may hold (its documentation, "Character Types")."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _storable(value: Any, depth: int) -> Any:
+    if depth == 0:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    match value:
+        case str():
+            return storable(value)
+        case dict():
+            return {storable(key): _storable(found, depth - 1) for key, found in value.items()}
+        case list():
+            return [_storable(found, depth - 1) for found in value]
+    return value
+
+
 def _read_verdict(body: dict[str, Any]) -> Report | Unreadable:
     ok, errors = body.get("ok"), body.get("errors") or []
     if not isinstance(ok, bool):
-        return Unreadable('"ok" must be true or false')
+        return Unreadable('no report ("ok" must be true or false)')
     if not isinstance(errors, list) or not all(isinstance(e, str) for e in errors):
-        return Unreadable('"errors" must be a list of strings')
+        return Unreadable('no report ("errors" must be a list of strings)')
     if ok and errors:
-        return Unreadable('"ok" is true, yet "errors" are given')
+        return Unreadable('contradicting itself ("ok" is true, yet "errors" are given)')
     return Report(ok=ok, errors=tuple(errors), body=body)

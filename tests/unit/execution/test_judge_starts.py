@@ -1,0 +1,169 @@
+"""What it means that the probe's container has not ended: waiting, hopeless, too late, gone."""
+
+from datetime import timedelta
+
+import pytest
+
+from kubeprobe.execution.judge import REFUSALS, deadline, judge, judge_refusal
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Reason, Verdict
+from tests.unit.execution.given import (
+    CREATED,
+    POLICY,
+    Pod,
+    condition,
+    container,
+    disrupted,
+    pending,
+    pod,
+    running,
+    waiting,
+)
+
+EARLY = CREATED + timedelta(seconds=20)
+AT_START_DEADLINE = CREATED + timedelta(seconds=60)
+NOT_FOUND = (
+    'Back-off pulling image "docker.io/a/b:1": ErrImagePull: failed to pull and unpack image "docker.io/a/b:1": '
+    'failed to resolve reference "docker.io/a/b:1": docker.io/a/b:1: not found'
+)
+DENIED = "pull access denied, repository does not exist or may require authorization"
+THROTTLED = (
+    "unexpected status from HEAD request to https://registry-1.docker.io/v2/a/b/manifests/1: 429 Too Many Requests "
+    "- Server message: toomanyrequests: You have reached your unauthenticated pull rate limit."
+)
+OVERLOADED = "unexpected status from HEAD request to https://r.example/v2/a/b/manifests/1: 503 Service Unavailable"
+NO_ROUTE = "dial tcp: lookup r.example: network is unreachable"
+NO_NODE = {"conditions": [condition("PodScheduled", "False", "Unschedulable", "0/3 nodes are available.")]}
+INIT = pending(
+    waiting("PodInitializing"), initContainerStatuses=[container("wait", terminated={"exitCode": 3, "message": "no"})]
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (pending(waiting("ErrImagePull", NOT_FOUND)), Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ImagePullBackOff", NOT_FOUND)), Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ErrImagePull", DENIED)), Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ErrImageNeverPull", "not present")), Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("InvalidImageName", "invalid reference format")), Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("CreateContainerConfigError", 'secret "x" not found')), Reason.CONFIG_INVALID),
+        (pending(waiting("CreateContainerError", "no command specified")), Reason.CONTAINER_NOT_STARTED),
+        (pending(waiting("RunContainerError", "exec failed")), Reason.CONTAINER_NOT_STARTED),
+        (pending(initContainerStatuses=[waiting("ImagePullBackOff", NOT_FOUND, "wait")]), Reason.IMAGE_NOT_PULLED),
+        (INIT | {"phase": "Failed"}, Reason.INIT_FAILED),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, Reason.RUN_DEADLINE),
+        ({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, Reason.EVICTED),
+        ({"phase": "Failed", "reason": "Preempting"}, Reason.PREEMPTED),
+        ({"phase": "Failed", "reason": "NodeLost"}, Reason.NODE_LOST),
+        ({"phase": "Failed", "reason": "NodeAffinity"}, Reason.UNSCHEDULABLE),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, Reason.EVICTED),
+        (
+            {"phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough"},
+            Reason.CONTAINER_NOT_STARTED,
+        ),
+        ({"phase": "Failed"}, Reason.CONTAINER_NOT_STARTED),
+        ({"phase": "Succeeded"}, Reason.CONTAINER_NOT_STARTED),
+        ({"phase": "Unknown"}, Reason.NODE_LOST),
+        (running(5, reason="NodeLost", message="Node n1 is unresponsive"), Reason.NODE_LOST),
+        (running(5, **disrupted("EvictionByEvictionAPI", 9)), Reason.EVICTED),
+        (pending(**disrupted("PreemptionByScheduler", 9)), Reason.PREEMPTED),
+        (pending(**disrupted("DeletionByTaintManager", 9)), Reason.NODE_LOST),
+    ],
+)
+def test_a_probe_that_will_never_end_by_itself_is_unknown_at_once(status: Pod, reason: Reason) -> None:
+    found = judge(pod(status), POLICY, CREATED)
+    assert found is not None
+    assert (found.verdict, found.reason, found.exit_code) == (Verdict.UNKNOWN, reason, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "node", "reason"),
+    [
+        (pending(waiting("ErrImagePull", THROTTLED)), "n1", Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ImagePullBackOff", THROTTLED)), "n1", Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ErrImagePull", OVERLOADED)), "n1", Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ErrImagePull", NO_ROUTE)), "n1", Reason.IMAGE_NOT_PULLED),
+        (pending(waiting("ImagePullBackOff", 'Back-off pulling image "a"')), "n1", Reason.IMAGE_NOT_PULLED),
+        (
+            pending(waiting("CreateContainerConfigError", "failed to sync secret cache: timed out waiting")),
+            "n1",
+            Reason.START_DEADLINE,
+        ),
+        (pending(waiting("CreateContainerError", "context deadline exceeded")), "n1", Reason.START_DEADLINE),
+        (pending(waiting("ContainerCreating")), "n1", Reason.START_DEADLINE),
+        (INIT, "n1", Reason.START_DEADLINE),
+        (pending(), "n1", Reason.START_DEADLINE),
+        (pending(**NO_NODE), None, Reason.UNSCHEDULABLE),
+        (pending(), None, Reason.START_DEADLINE),
+        ({}, None, Reason.START_DEADLINE),
+    ],
+)
+def test_a_probe_that_may_still_start_has_until_its_start_deadline(
+    status: Pod, node: str | None, reason: Reason
+) -> None:
+    seen = pod(status, node=node)
+    assert judge(seen, POLICY, EARLY) is None
+    assert deadline(seen, POLICY) == AT_START_DEADLINE
+    found = judge(seen, POLICY, AT_START_DEADLINE)
+    assert found is not None
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
+    assert found.message.startswith("Not started within 60 s: ")
+
+
+def test_the_scheduler_is_quoted_when_no_node_takes_the_pod() -> None:
+    found = judge(pod(pending(**NO_NODE), node=None), POLICY, AT_START_DEADLINE)
+    assert found is not None
+    assert found.message == "Not started within 60 s: 0/3 nodes are available."
+
+
+def test_the_run_deadline_counts_from_the_start_of_the_probe() -> None:
+    seen = pod(running(50))
+    assert deadline(seen, POLICY) == CREATED + timedelta(seconds=50 + 90)
+    assert judge(seen, POLICY, CREATED + timedelta(seconds=139)) is None
+    found = judge(seen, POLICY, CREATED + timedelta(seconds=140))
+    assert found is not None
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.RUN_DEADLINE)
+    assert found.message == "The probe did not end within 90 s."
+
+
+@pytest.mark.parametrize("status", [pending(), running(), pending(waiting("ErrImagePull", NOT_FOUND))])
+def test_a_pod_that_is_gone_before_its_probe_ended_is_unknown(status: Pod) -> None:
+    found = judge(pod(status), POLICY, EARLY, deleted=True)
+    assert found is not None
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.POD_DELETED)
+
+
+@pytest.mark.parametrize("status", [pending(), running(), pending(waiting("ErrImagePull", NOT_FOUND))])
+def test_a_pod_that_is_being_deleted_may_still_tell_its_end_but_not_beyond_its_deadline(status: Pod) -> None:
+    seen = pod(status, deleted_at=15)
+    assert judge(seen, POLICY, EARLY) is None
+    found = judge(seen, POLICY, deadline(seen, POLICY))
+    assert found is not None
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.POD_DELETED)
+
+
+def test_every_cause_of_the_door_has_its_reason() -> None:
+    assert set(REFUSALS) == set(Cause)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (Cause.ADMISSION_DENIED, Reason.ADMISSION_DENIED),
+        (Cause.QUOTA_EXCEEDED, Reason.QUOTA_EXCEEDED),
+        (Cause.CLUSTER_UNREACHABLE, Reason.CLUSTER_UNREACHABLE),
+        (Cause.NAMESPACE_TERMINATING, Reason.NAMESPACE_TERMINATING),
+        (Cause.NAMESPACE_MISSING, Reason.NAMESPACE_MISSING),
+        (Cause.UNAUTHORIZED, Reason.CREDENTIALS_REFUSED),
+        (Cause.FORBIDDEN, Reason.PERMISSION_MISSING),
+        (Cause.INVALID, Reason.POD_REFUSED),
+        (Cause.ALREADY_EXISTS, Reason.NAME_TAKEN),
+        (Cause.THROTTLED, Reason.CLUSTER_THROTTLED),
+        (Cause.SERVER_ERROR, Reason.CLUSTER_ERROR),
+    ],
+)
+def test_a_cluster_that_does_not_take_the_pod_leaves_the_run_unknown(cause: Cause, reason: Reason) -> None:
+    found = judge_refusal(ClusterError(cause, "because\0", where="cluster c: POST /"))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
+    assert found.message == "because\N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,81 @@
+"""Reading the termination message of a probe's container."""
+
+import pytest
+
+from kubeprobe.execution.report import MAX_BYTES, Report, Unreadable, read_report
+
+
+@pytest.mark.parametrize("message", [None, "", "  \n\t"])
+def test_no_message_is_no_report(message: str | None) -> None:
+    assert read_report(message) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "report"),
+    [
+        ('{"ok": true}', Report(ok=True)),
+        ('{"ok": true}\n', Report(ok=True)),
+        ('{"ok": true, "errors": []}', Report(ok=True)),
+        ('{"ok": true, "errors": null}', Report(ok=True)),
+        ('{"ok": false}', Report(ok=False)),
+        ('{"ok": false, "errors": ["a", "b"]}', Report(ok=False, errors=("a", "b"))),
+        ('{"ok": false, "errors": ["a"], "truncated": true}', Report(ok=False, errors=("a",))),
+        ('{"unknown": "no right"}', Report(ok=False, unknown="no right")),
+        ('{"ok": false, "unknown": "no right"}', Report(ok=False, unknown="no right")),
+        ('{"ok": true, "more": {"than": ["we", "know"]}}', Report(ok=True)),
+    ],
+)
+def test_a_report_is_read(message: str, report: Report) -> None:
+    found = read_report(message)
+    assert isinstance(found, Report)
+    assert (found.ok, found.errors, found.unknown) == (report.ok, report.errors, report.unknown)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("all is well", "not JSON: "),
+        ('{"ok": true', "not JSON: "),
+        ('{"ok": true} {"ok": false}', "not JSON: "),
+        ('{"ok": true, "metrics": {"ms": NaN}}', "not JSON: "),
+        ('{"ok": true, "metrics": {"ms": 1e999}}', "not JSON: "),
+        ('{"ok": false, "errors": ["\\ud800"]}', "not JSON: "),
+        ("true", "no JSON object but a bool"),
+        ("[]", "no JSON object but a list"),
+        ("{}", 'no report ("ok" must be true or false)'),
+        ('{"ok": 1}', 'no report ("ok" must be true or false)'),
+        ('{"ok": "true"}', 'no report ("ok" must be true or false)'),
+        ('{"unknown": 3}', 'no report ("ok" must be true or false)'),
+        ('{"ok": false, "errors": "boom"}', 'no report ("errors" must be a list of strings)'),
+        ('{"ok": false, "errors": [1]}', 'no report ("errors" must be a list of strings)'),
+        ('{"ok": true, "errors": ["but"]}', 'contradicting itself ("ok" is true, yet "errors" are given)'),
+        ('{"ok": true, "steps": ' + "[" * 900 + "]" * 900 + "}", "nested deeper than 20"),
+    ],
+)
+def test_what_is_no_report_is_told_why(message: str, why: str) -> None:
+    found = read_report(message)
+    assert isinstance(found, Unreadable)
+    assert found.why.startswith(why)
+    assert not found.cut
+
+
+@pytest.mark.parametrize("head", ['{"ok": false, "errors": ["', "é" * 100], ids=["ascii", "two bytes a letter"])
+def test_a_message_that_fills_the_limit_was_cut_by_the_kubelet(head: str) -> None:
+    fitting = (head + "é" * MAX_BYTES).encode()[:MAX_BYTES].decode(errors="ignore")
+    found = read_report(fitting)
+    assert isinstance(found, Unreadable)
+    assert found.cut
+
+
+def test_a_report_that_just_fits_is_no_cut_one() -> None:
+    room = MAX_BYTES - len('{"ok": false, "errors": [""]}')
+    found = read_report('{"ok": false, "errors": ["' + "x" * room + '"]}')
+    assert isinstance(found, Report)
+
+
+def test_nul_characters_are_replaced_wherever_they_are() -> None:
+    found = read_report('{"ok": false, "errors": ["a\\u0000"], "steps": [{"na\\u0000me": "b\\u0000"}]}')
+    assert isinstance(found, Report)
+    assert found.errors == ("a\N{REPLACEMENT CHARACTER}",)
+    assert "\0" not in repr(found.body)
+    assert "\\x00" not in repr(found.body)
