@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import ColumnElement, and_, exists, select, text, update
 from sqlalchemy.orm import aliased
-from sqlmodel import col
+from sqlmodel import Session, col
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.model import RouteTarget
@@ -48,11 +48,12 @@ class _Claimed:
     attempt: int
     lease: datetime
     target: RouteTarget | None
-    told_before: bool
     persists: bool
     """Tells of an open incident to a target that must be told: no number of attempts is enough."""
     overtaken: bool
     """A repeat, but the incident has closed meanwhile."""
+    untold: bool
+    """Tells of an end to a target that the beginning never reached."""
 
 
 def due_notifications(store: Store, now: datetime, limit: int = 500) -> list[str]:
@@ -85,6 +86,8 @@ def back_off(attempts: int) -> timedelta:
 def _send(claimed: _Claimed, now: datetime) -> None:
     if claimed.overtaken:
         return
+    if claimed.untold:
+        raise targets.PermanentTargetError("the opening never reached this target, so its end is not told either")
     if claimed.attempt > MAX_ATTEMPTS and not claimed.persists:
         raise targets.PermanentTargetError(f"no deliverer lived through {MAX_ATTEMPTS} attempts; see the log for why")
     if claimed.target is None:
@@ -125,7 +128,8 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
         still_open = session.get_one(Incident, found.incident_id).closed_at is None
         address = Address(found.route, found.target)
         target = target_at(catalogs.current(session), address)
-    opening, told_before = found.event == Event.OPENED, found.sent_at is not None
+        opening = found.event == Event.OPENED
+        untold = not opening and _opening_lost(session, found)
     return _Claimed(
         id=notification_id,
         address=address,
@@ -133,10 +137,22 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
         attempt=found.attempts,
         lease=lease,
         target=target,
-        told_before=told_before,
         persists=opening and still_open and target is not None and targets.wants_repeats(target),
-        overtaken=opening and told_before and not still_open,
+        overtaken=opening and found.sent_at is not None and not still_open,
+        untold=untold,
     )
+
+
+def _opening_lost(session: Session, closing: Notification) -> bool:
+    statement = select(col(Notification.id)).where(
+        col(Notification.incident_id) == closing.incident_id,
+        col(Notification.route) == closing.route,
+        col(Notification.target) == closing.target,
+        col(Notification.event) == Event.OPENED,
+        col(Notification.state) == NotificationState.FAILED,
+        col(Notification.sent_at).is_(None),
+    )
+    return session.execute(statement).first() is not None
 
 
 def _settle_unsent(

@@ -39,8 +39,9 @@ class Standing(SQLModel, table=True):
     unknowns: int = 0
     """Consecutive unknowns."""
     due_at: datetime = Field(sa_type=UTCDateTime)
-    """The newest due time folded in; an older outcome comes too late to change the standing."""
+    """The due time of the outcome that changed the standing last: a pass after a pass writes nothing."""
     run_id: str = Field(max_length=26)
+    """That outcome's run."""
 
 
 class Incident(SQLModel, table=True):

@@ -12,6 +12,13 @@ from kubeprobe.response.targets.secret import read_secret, redact
 
 TIMEOUT_S = 20.0
 
+# Apprise and its HTTP client log addresses, at debug in full. What Apprise has to say goes redacted into our errors,
+# and nowhere else.
+logging.getLogger("apprise").addHandler(logging.NullHandler())
+logging.getLogger("apprise").propagate = False
+for _chatty in ("apprise", "urllib3.connectionpool"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
+
 _TYPES = {
     MessageKind.FAILED: NotifyType.FAILURE,
     MessageKind.UNKNOWN: NotifyType.WARNING,

@@ -50,7 +50,7 @@ def receiving() -> Iterator[Receiver]:
     async def serve() -> None:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", receiver.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

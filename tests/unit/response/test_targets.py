@@ -2,12 +2,15 @@
 
 import hashlib
 import hmac
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kubeprobe.catalog.model.route import AppriseTarget, SecretSource
+from kubeprobe.response.housekeeping import REPEAT_EVERY
 from kubeprobe.response.message import MessageKind
 from kubeprobe.response.targets import Delivery, PermanentTargetError, TemporaryTargetError, apprise
 from kubeprobe.response.targets.alertmanager import HOLD, alert
@@ -21,6 +24,18 @@ DELIVERY = Delivery("01delivery", 1, NOON)
 def test_a_signature_covers_the_time_and_the_body() -> None:
     expected = hmac.new(b"secret", b'1700000000.{"a":1}', hashlib.sha256).hexdigest()
     assert sign("secret", 1_700_000_000, b'{"a":1}') == f"t=1700000000,v1={expected}"
+
+
+def test_the_documented_check_accepts_what_is_signed_and_nothing_else() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "alerting.md").read_text()
+    snippet = text.split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    genuine, now = names["genuine"], int(time.time())
+    assert genuine("secret", sign("secret", now, b"body"), b"body")
+    assert not genuine("secret", sign("secret", now, b"body"), b"other")
+    assert not genuine("secret", sign("guess", now, b"body"), b"body")
+    assert not genuine("secret", sign("secret", now - 3600, b"body"), b"body")
 
 
 def test_a_firing_alert_ends_unless_it_is_repeated() -> None:
@@ -87,3 +102,7 @@ def test_an_address_that_apprise_cannot_read_is_permanent_and_not_told(caplog: p
         apprise.send(AppriseTarget(url="nosuchservice://hush-hush-hush"), message(), DELIVERY)
     assert "hush" not in str(refused.value)
     assert "hush" not in caplog.text
+
+
+def test_some_repeats_may_be_missed_before_an_alert_resolves_by_itself() -> None:
+    assert REPEAT_EVERY * 3 <= HOLD

@@ -1,0 +1,148 @@
+"""Alerts are repeated, what nobody watches is closed, what is old is forgotten."""
+
+import pytest
+
+from kubeprobe.catalog import CatalogCache
+from kubeprobe.response import close_withdrawn, deliver, due_notifications, forget_incidents, repeat_alerts, respond
+from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
+from kubeprobe.response.queries import Wanted, incidents, standings, told_of
+from kubeprobe.store import Cluster, Incident, Notification, NotificationState, ProbeCase, Standing, Verdict
+from tests.services.response.given import World
+from tests.services.response.receiver import Receiver
+
+pytestmark = pytest.mark.services
+
+P, F = Verdict.PASS, Verdict.FAIL
+SENT, PENDING = NotificationState.SENT, NotificationState.PENDING
+
+
+@pytest.fixture
+def alertmanager(world: World, receiver: Receiver) -> Receiver:
+    """A route to something that answers as Alertmanager does."""
+    world.route("am", {"name": "am", "alertmanager": {"url": receiver.url}})
+    return receiver
+
+
+def fire(world: World, catalogs: CatalogCache, minute: float = 1) -> str:
+    world.outcome(F, minute)
+    (notification,) = respond(world.store, catalogs, world.at(minute))
+    deliver(world.store, catalogs, notification, world.at(minute))
+    return notification
+
+
+def test_an_open_incident_is_repeated_to_alertmanager_only(
+    world: World, catalogs: CatalogCache, alertmanager: Receiver
+) -> None:
+    world.route("team", {"name": "log", "log": {}})
+    world.outcome(F, 1)
+    first, _ = respond(world.store, catalogs, world.at(1))
+    for due in due_notifications(world.store, world.at(1)):
+        assert deliver(world.store, catalogs, due, world.at(1)) is SENT
+    assert repeat_alerts(world.store, catalogs, world.at(1.5)) == []
+    for minute in (2, 3):
+        assert repeat_alerts(world.store, catalogs, world.at(minute)) == [first]
+        assert deliver(world.store, catalogs, first, world.at(minute)) is SENT
+    assert len(alertmanager.received) == 3
+
+
+def test_a_closed_incident_is_not_repeated(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
+    fire(world, catalogs)
+    world.outcome(P, 2)
+    (closing,) = respond(world.store, catalogs, world.at(2))
+    assert repeat_alerts(world.store, catalogs, world.at(3)) == []
+    assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
+    assert len(alertmanager.received) == 2
+
+
+def test_a_repeat_that_the_recovery_overtook_fires_nothing(
+    world: World, catalogs: CatalogCache, alertmanager: Receiver
+) -> None:
+    opening = fire(world, catalogs)
+    assert repeat_alerts(world.store, catalogs, world.at(2)) == [opening]
+    world.outcome(P, 2)
+    (closing,) = respond(world.store, catalogs, world.at(2))
+    assert deliver(world.store, catalogs, closing, world.at(3)) is None, "the repeat is still on its way"
+    assert deliver(world.store, catalogs, opening, world.at(3)) is SENT
+    assert len(alertmanager.received) == 1
+    assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
+    assert len(alertmanager.received) == 2
+
+
+def test_an_open_incident_waits_for_alertmanager_however_long_it_is_away(
+    world: World, catalogs: CatalogCache, alertmanager: Receiver
+) -> None:
+    alertmanager.answers = [(503, "")]
+    opening, now = fire(world, catalogs), world.at(1)
+    for _ in range(MAX_ATTEMPTS + 3):
+        now += LONGEST_BACK_OFF
+        assert deliver(world.store, catalogs, opening, now) is PENDING
+    alertmanager.answers = [(200, "")]
+    assert deliver(world.store, catalogs, opening, now + LONGEST_BACK_OFF) is SENT
+
+
+def test_without_an_alertmanager_repeating_costs_one_statement(world: World, catalogs: CatalogCache) -> None:
+    assert repeat_alerts(world.store, catalogs, world.at(1)) == []
+
+
+@pytest.mark.parametrize("gone", ["case", "cluster"])
+def test_an_incident_that_nobody_watches_any_more_is_closed_but_not_called_recovered(
+    world: World, catalogs: CatalogCache, gone: str
+) -> None:
+    world.route("team", {"name": "log", "log": {}})
+    world.cluster("prod-2")
+    world.case("dns")
+    world.outcome(F, 1, cluster="prod-2", case="dns")
+    fire_other = respond(world.store, catalogs, world.at(1))
+    fire(world, catalogs)
+    assert close_withdrawn(world.store, catalogs, world.at(2)) == []
+    if gone == "case":
+        world.remove(ProbeCase, "dns")
+    else:
+        world.remove(Cluster, "prod-2")
+    (closing,) = close_withdrawn(world.store, catalogs, world.at(3))
+    assert close_withdrawn(world.store, catalogs, world.at(4)) == []
+    row = next(row for row in world.all(Notification) if row.id == closing)
+    assert (row.payload["kind"], row.payload["title"]) == ("withdrawn", "[withdrawn] dns on prod-2: no longer watched")
+    assert [found.case for found in incidents(world.store)] == ["pod-lifecycle"]
+    assert [found.case for found in world.all(Standing)] == ["pod-lifecycle"]
+    assert row.incident_id == next(n.incident_id for n in world.all(Notification) if n.id == fire_other[0])
+
+
+def test_a_withdrawn_incident_is_closed_once_though_an_outcome_comes_late(world: World, catalogs: CatalogCache) -> None:
+    fire_at = 1
+    world.outcome(F, fire_at)
+    respond(world.store, catalogs, world.at(fire_at))
+    world.remove(ProbeCase, "pod-lifecycle")
+    close_withdrawn(world.store, catalogs, world.at(2))
+    world.outcome(P, 3)
+    respond(world.store, catalogs, world.at(3))
+    (incident,) = world.all(Incident)
+    assert incident.closed_at == world.at(2)
+
+
+def test_old_incidents_are_forgotten_with_their_messages(world: World, catalogs: CatalogCache) -> None:
+    world.route("team", {"name": "log", "log": {}})
+    fire(world, catalogs, 1)
+    world.outcome(P, 2)
+    respond(world.store, catalogs, world.at(2))
+    fire(world, catalogs, 3)
+    assert forget_incidents(world.store, before=world.at(2)) == 0
+    assert forget_incidents(world.store, before=world.at(30)) == 1
+    (left,) = world.all(Incident)
+    assert left.closed_at is None
+    assert {row.incident_id for row in world.all(Notification)} == {left.id}
+
+
+def test_incidents_are_listed_newest_first_and_by_what_is_asked(world: World, catalogs: CatalogCache) -> None:
+    world.route("team", {"name": "log", "log": {}})
+    world.cluster("prod-2")
+    for minute, verdict, cluster in ((1, F, "prod-1"), (2, P, "prod-1"), (3, F, "prod-2"), (4, F, "prod-1")):
+        world.outcome(verdict, minute, cluster=cluster)
+    respond(world.store, catalogs, world.at(5))
+    shown = incidents(world.store)
+    assert [(found.cluster, found.opened_at) for found in shown] == [("prod-1", world.at(4)), ("prod-2", world.at(3))]
+    assert len(incidents(world.store, Wanted(open_only=False))) == 3
+    assert [found.cluster for found in incidents(world.store, Wanted(cluster="prod-2"))] == ["prod-2"]
+    assert incidents(world.store, Wanted(case="dns")) == []
+    assert [row.target for row in told_of(world.store, shown[0].id)] == ["log"]
+    assert [found.verdict for found in standings(world.store, "prod-2")] == ["fail"]
