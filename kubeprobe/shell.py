@@ -99,9 +99,7 @@ class Requested:
         if waiting := [run for run in runs if run.verdict is None]:
             listed = ", ".join(f"{run.case} on {run.cluster} ({run.state})" for run in waiting[:5])
             more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
-            raise NotEndedError(
-                f"No outcome after {timeout:g} s: {listed}{more}. `kubeprobe doctor` tells what is wrong."
-            )
+            raise NotEndedError(f"No outcome after {timeout:g} s: {listed}{more}. `kubeprobe doctor` may tell why.")
         return self
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from kubeprobe.cli.output import Cell, Columns, ago, brief, clock_time, console, one_line, styled
+from kubeprobe.cli.output import Cell, Columns, brief, clock_time, console, one_line, styled
 from kubeprobe.store import Verdict
 from kubeprobe.views import RunDetails, RunView
 
@@ -90,18 +90,11 @@ def _facts(run: RunDetails) -> Iterator[tuple[str, str]]:
 def _print_stages(run: RunDetails, now: datetime) -> None:
     out = console()
     out.print()
-    rows = [
-        (
-            stage.name,
-            clock_time(stage.at),
-            "" if stage.after_s is None else f"+{brief(timedelta(seconds=stage.after_s))}",
-        )
-        for stage in run.stages
-    ]
-    for line in Columns("STEP", "TIME (UTC)", "AFTER").lines(rows):
-        out.print(line)
+    Columns("STAGE", "TIME (UTC)", "AFTER").print(
+        (stage.name, clock_time(stage.at), _after(stage.after_s)) for stage in run.stages
+    )
     if run.verdict is None:
-        out.print(f"{run.state} since {ago(run.stages[-1].at, now)}", style="cyan")
+        out.print(f"{run.state} for {brief(now - run.stages[-1].at)}", style="cyan")
 
 
 def _print_report(run: RunDetails) -> None:

@@ -30,7 +30,7 @@ class RunFilter:
     """When they were opened."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunView:
     """A run in one line. Without an outcome yet, `verdict` and `reason` are None."""
 
@@ -54,6 +54,9 @@ class RunView:
     started_at: datetime | None
     finished_at: datetime | None
     stored_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"<{self.verdict or self.state}: {self.case} on {self.cluster}, run {self.id}>"
 
     @property
     def short_id(self) -> str:

@@ -1,0 +1,140 @@
+"""`kubeprobe doctor`: every check of an installation, and what to do where it is not well.
+
+Each check stands by itself; only what cannot be asked because something before it is broken is left out.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import DBAPIError
+
+from kubeprobe.cli.arguments import Output
+from kubeprobe.cli.cluster_work import print_findings
+from kubeprobe.cli.diagnosis import (
+    judge_beat,
+    judge_clock,
+    judge_fleet,
+    judge_outcomes,
+    judge_workers,
+)
+from kubeprobe.cli.frame import BAD_NEWS
+from kubeprobe.cli.output import print_json
+from kubeprobe.clock import utc_now
+from kubeprobe.errors import KubeProbeError
+from kubeprobe.fleet import clusters
+from kubeprobe.fleet.check import Finding
+from kubeprobe.fleet.credentials import KEY_FILE, Cipher, SecretKeyError
+from kubeprobe.names import nearest
+from kubeprobe.queue import celery_config
+from kubeprobe.settings import Settings
+from kubeprobe.shell import open_ready_store
+from kubeprobe.store import Store
+from kubeprobe.store.migrate import installation_id
+from kubeprobe.views.health import database_clock, fleet_health, run_health
+
+ANSWER_WITHIN_S = 1.5
+OF_THE_PROCFILE = {"KUBEPROBE_FLOWER_PORT"}
+
+
+def examine(settings: Settings, output: Output) -> int:
+    """Check everything and show it; gives the exit code."""
+    findings = list(_examine(settings))
+    if output is Output.JSON:
+        print_json(findings)
+    else:
+        print_findings(findings)
+    return 0 if all(finding.ok for finding in findings) else BAD_NEWS
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield _check_settings(os.environ)
+    queues = _queues_served(settings)
+    try:
+        store = open_ready_store(settings)
+    except (KubeProbeError, DBAPIError) as error:
+        yield _store_problem(error)
+        yield _judge_broker(settings, queues)
+        return
+    with closing(store):
+        yield Finding("store", ok=True, found=f"{store.engine.dialect.name}, installation {installation_id(store)}")
+        yield _judge_broker(settings, queues)
+        yield from _check_store(store, settings, queues)
+
+
+def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None) -> Iterator[Finding]:
+    now = utc_now()
+    with store.reading() as session:
+        yield _check_key(settings, [cluster.connection for cluster in clusters.find(session)])
+        fleet, runs = fleet_health(session, now, settings), run_health(session, now)
+        yield judge_clock(database_clock(session), utc_now())
+    yield judge_beat(runs)
+    if queues is not None:
+        yield from judge_workers(queues, fleet)
+    yield from judge_fleet(fleet)
+    yield from judge_outcomes(runs)
+
+
+def _check_settings(environment: "os._Environ[str]") -> Finding:
+    """Names of the environment that mean nothing: most often misspelt."""
+    known = {f"KUBEPROBE_{name.upper()}" for name in Settings.model_fields} | OF_THE_PROCFILE
+    strange = sorted(name for name in environment if name.startswith("KUBEPROBE_") and name not in known)
+    if not strange:
+        return Finding("settings", ok=True, found=f"{sum(name in environment for name in known)} set, all known")
+    found = f"{strange[0]} means nothing here.{nearest(strange[0], known)}"
+    return Finding("settings", ok=False, found=found, remedy="correct the name, or unset it")
+
+
+def _store_problem(error: Exception) -> Finding:
+    if isinstance(error, KubeProbeError):
+        return Finding("store", ok=False, found=str(error), remedy="kubeprobe migrate")
+    told = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return Finding("store", ok=False, found=told, remedy="start the database, or correct KUBEPROBE_DATABASE_URL")
+
+
+def _judge_broker(settings: Settings, queues: dict[str, int] | None) -> Finding:
+    if queues is not None:
+        return Finding("broker", ok=True, found="it answers")
+    where = settings.broker().rpartition("@")[2]
+    remedy = "start Redis or Valkey, or correct KUBEPROBE_BROKER_URL; nothing is lost meanwhile, the store keeps it"
+    return Finding("broker", ok=False, found=f"{where} does not answer", remedy=remedy)
+
+
+def _check_key(settings: Settings, sealed: Sequence[bytes]) -> Finding:
+    """Whether the key is there and opens what the store keeps."""
+    if settings.secret_key is None and not (Path(settings.data_dir) / KEY_FILE).exists():
+        if not sealed:
+            return Finding("secret key", ok=True, found="none yet; the first cluster makes one")
+        remedy = f"put back {settings.data_dir / KEY_FILE}, or set KUBEPROBE_SECRET_KEY"
+        return Finding("secret key", ok=False, found="missing, and the store keeps credentials", remedy=remedy)
+    cipher, closed = Cipher.from_settings(settings), 0
+    for connection in sealed:
+        try:
+            cipher.open(connection)
+        except SecretKeyError:
+            closed += 1
+    if closed:
+        remedy = "use the key that they were added with, or add these clusters again with --replace"
+        found = f"it opens the credentials of {len(sealed) - closed} of {len(sealed)} clusters"
+        return Finding("secret key", ok=False, found=found, remedy=remedy)
+    return Finding("secret key", ok=True, found=f"it opens the credentials of all {len(sealed)} clusters")
+
+
+def _queues_served(settings: Settings) -> dict[str, int] | None:
+    """How many workers serve each queue; None where the broker does not answer."""
+    app = Celery("kubeprobe", set_as_current=False)
+    app.conf.update(celery_config(settings.broker()))
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=ANSWER_WITHIN_S)
+            answers = app.control.inspect(timeout=ANSWER_WITHIN_S, connection=connection).active_queues()
+    except (OperationalError, OSError):
+        return None
+    served: dict[str, int] = {}
+    for queues in (answers or {}).values():
+        for queue in queues:
+            served[queue["name"]] = served.get(queue["name"], 0) + 1
+    return served
