@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from aiohttp import web
 
@@ -19,12 +20,12 @@ from kubeprobe.localcluster.http import ApiServer
 from kubeprobe.localcluster.images import Image, ImageTable, built_in_images
 from kubeprobe.localcluster.kubelet.host import NODE, Backoff, Host
 from kubeprobe.localcluster.kubelet.kubelet import Kubelet
-from kubeprobe.localcluster.manifests import create_from
 from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, Simulator
 from kubeprobe.localcluster.store import Store
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
 
 _SHUTDOWN_SECONDS = 1.0
+_BACKLOG = 1024
 _FORGET_EVERY_SECONDS = 5.0
 _SIMULATED_HISTORY = {"history": 100, "history_seconds": 10.0}
 PLAIN_CONTEXT = "local"
@@ -68,6 +69,7 @@ class LocalCluster:
         self.directory = self.settings.directory or Path(tempfile.mkdtemp(prefix="localcluster-"))
         self.kubeconfig = self.settings.kubeconfig or self.directory / "kubeconfig"
         self.url = ""
+        self._instance = uuid4().hex
         self._tokens = Tokens(self.settings.token)
         self._runner: web.ServerRunner | None = None
         self._fleet: Fleet | None = None
@@ -85,29 +87,36 @@ class LocalCluster:
         await self.stop()
 
     @property
+    def instance(self) -> str:
+        """What marks the processes of this cluster's containers (see `kubelet.process.MARK`)."""
+        return self._instance
+
+    @property
     def contexts(self) -> dict[str, str]:
         """The URL of each cluster by its context's name; the plain one first."""
         names = self._fleet.names if self._fleet else []
         return {PLAIN_CONTEXT: self.url, **{name: f"{self.url}{PREFIX}{name}" for name in names}}
 
     async def start(self) -> None:
-        """Listen, and write the kubeconfig."""
+        """Listen, and write the kubeconfig. Raises `OSError` when the port is taken."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         plain = Cluster(namespaces=self.settings.namespaces, store=Store(history=self.settings.history))
         plain.add_node(NODE, memory_bytes=_memory_bytes())
-        create_from(plain, self.settings.manifests)
+        plain.runner = kubelet = Kubelet(self._host(plain))
         self._fleet = Fleet(plain, self.settings.clusters, self._simulated)
-        kubelet = Kubelet(self._host(plain))
-        kubelet.start()
-        plain.runner = kubelet
         api = ApiServer(self._fleet, self._tokens, bookmark_seconds=self.settings.bookmark_seconds)
-        self._runner = web.ServerRunner(web.Server(api.handle, access_log=None))
+        server = web.Server(api.handle, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self.settings.host, self.settings.port, shutdown_timeout=_SHUTDOWN_SECONDS, backlog=1024
-        )
-        await site.start()
-        port = self._runner.addresses[0][1]
-        self.url = f"http://{self.settings.host}:{port}"
+        await web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=_BACKLOG).start()
+        self.url = f"http://{self.settings.host}:{self._runner.addresses[0][1]}"
+        kubelet.start()
         token = self.settings.token
         kubectl = {KUBECTL_CONTEXT: url_with_token(self.url, token)}
         write_kubeconfig(self.kubeconfig, self.contexts | kubectl, token)
@@ -140,6 +149,7 @@ class LocalCluster:
             tokens=self._tokens,
             url=lambda: self.url,
             backoff=self.settings.backoff,
+            instance=self._instance,
         )
 
     def _simulated(self, _name: str) -> Cluster:

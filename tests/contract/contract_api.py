@@ -102,7 +102,8 @@ class Api:
     async def found(self, path: str) -> None:
         """Wait until a path is served (a custom kind appears a moment after its definition)."""
         async with asyncio.timeout(SECONDS):
-            while (await self.call("GET", path))["kind"] == "Status":
+            # Nothing tells when a path begins to be served.
+            while (await self.call("GET", path))["kind"] == "Status":  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
     async def gone(self, path: str) -> None:

@@ -248,6 +248,19 @@ async def test_a_pod_that_has_ended_is_gone_at_once(api: Api, namespace: str) ->
     await api.get(pods(namespace, "ended"), expect=404)
 
 
+async def test_every_deletion_is_seen_as_a_mark_and_then_an_end(api: Api, namespace: str) -> None:
+    await api.post(pods(namespace), pod("marked"))
+    ended = await api.ended(namespace, "marked")
+    query = {"resourceVersion": ended["metadata"]["resourceVersion"]}
+    async with api.watch(pods(namespace), **query) as events:
+        await api.delete(pods(namespace, "marked"))
+        mark, end = await events.next("the mark"), await events.next("the end")
+    assert (mark["type"], end["type"]) == ("MODIFIED", "DELETED")
+    assert mark["object"]["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert "deletionTimestamp" in mark["object"]["metadata"]
+    assert state(end["object"])["terminated"]["exitCode"] == 0
+
+
 async def test_a_forced_deletion_is_immediate(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("forced", "trap '' TERM; while :; do sleep 0.1; done"))
     await api.running(namespace, "forced")

@@ -157,6 +157,13 @@ class Container:
     # A running process, and its end
 
     async def _run_once(self, program: Program) -> None:
+        self._host.sweeper.begin(program.mark)
+        try:
+            await self._start_and_wait(program)
+        finally:
+            self._host.sweeper.end(program.mark)
+
+    async def _start_and_wait(self, program: Program) -> None:
         started = self._host.now()
         self._container_id = f"localcluster://{self._pod['metadata']['uid']}-{self.name}-{self._restarts}"
         self._event("Created", f"Created container: {self.name}")

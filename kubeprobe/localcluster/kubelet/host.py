@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from kubeprobe.localcluster.errors import ApiError
 from kubeprobe.localcluster.images import ImageTable
+from kubeprobe.localcluster.kubelet.process import MARK
+from kubeprobe.localcluster.kubelet.sweep import Sweeper
 from kubeprobe.localcluster.registry import DeleteOptions, Registry, Target, timestamp
 from kubeprobe.localcluster.resources import EVENTS, PODS
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
@@ -44,13 +45,21 @@ class Host:
     tokens: Tokens
     url: Callable[[], str]
     """The API's address; known once the server listens."""
+    instance: str
+    """Marks the processes of this cluster."""
     backoff: Backoff = Backoff()
-    instance: str = field(default_factory=lambda: uuid4().hex)
     events: "Events" = field(init=False)
+    sweeper: Sweeper = field(init=False)
 
     def __post_init__(self) -> None:
-        """Events are written through the registry."""
+        """Events are written through the registry; the sweeper knows this cluster's processes by its mark."""
         object.__setattr__(self, "events", Events(self.registry))
+        object.__setattr__(self, "sweeper", Sweeper(self.mark))
+
+    @property
+    def mark(self) -> str:
+        """What the marks of all processes of this cluster begin with."""
+        return f"{MARK}={self.instance}/"
 
     @property
     def launchers(self) -> Path:

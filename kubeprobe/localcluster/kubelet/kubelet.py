@@ -17,7 +17,6 @@ from kubeprobe.localcluster.kubelet import reaper
 from kubeprobe.localcluster.kubelet.host import NODE, Host
 from kubeprobe.localcluster.kubelet.logs import ContainerLog
 from kubeprobe.localcluster.kubelet.pod import PodWorker
-from kubeprobe.localcluster.kubelet.process import MARK
 from kubeprobe.localcluster.kubelet.scheduling import unschedulable_message
 from kubeprobe.localcluster.kubelet.statuses import with_transition_times
 from kubeprobe.localcluster.registry import Target, timestamp
@@ -37,15 +36,17 @@ class Kubelet:
         self._workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Make the directories, and start the reaper that ends all containers if this process is killed."""
         write_launchers(self._host.launchers)
         self._reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(reaper.__file__)), self._mark],
+            [sys.executable, "-I", "-S", str(Path(reaper.__file__)), self._host.mark],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        self._sweeping = asyncio.create_task(self._host.sweeper.run())
 
     async def stop(self) -> None:
         """Kill all containers and wait until they are gone."""
@@ -54,14 +55,12 @@ class Kubelet:
             await asyncio.wait({*stops, *self._tasks}, timeout=_STOP_SECONDS)
         for task in list(self._tasks):
             task.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self._reaper is not None:
             assert self._reaper.stdin is not None
             self._reaper.stdin.close()
             await asyncio.to_thread(self._reaper.wait)
-
-    @property
-    def _mark(self) -> str:
-        return f"{MARK}={self._host.instance}/"
 
     def on_change(self, change: Change) -> None:
         """Start, end or forget a pod. Acts after the request that changed it has been answered."""

@@ -23,9 +23,11 @@ class Launch:
         self.message_file: Path = self._directory / "termination-log"
         self.volumes: dict[str, Path] = {}
         self.token = ""
+        self.starts = 0
 
     def program(self, image: Image) -> Program:
         """The program, with an empty message file. Raises `ConfigError` for what is missing."""
+        self.starts += 1
         self._directory.mkdir(parents=True, exist_ok=True)
         self.message_file.write_bytes(b"")
         paths = mounted_paths(self._spec, self.volumes)
@@ -33,9 +35,10 @@ class Launch:
         pod = self._host.current(self._pod)
         base = self._base_environment(image)
         env = resolve_environment(self._host.registry.store, pod, self._spec, base)
-        env = {name: real_path(value) for name, value in env.items()}
+        # What comes from here is real already, and may lie below a path that the container mounts.
+        env = {name: value if base.get(name) == value else real_path(value) for name, value in env.items()}
         parts = (*(self._spec.get("command") or image.entrypoint), *(self._spec.get("args") or ()))
-        argv = tuple(real_path(expand(part, env)) for part in parts)
+        argv = tuple(expand(real_path(part), env) for part in parts)
         return Program(argv, env, self._working_directory(real_path(self._spec.get("workingDir") or ""), image))
 
     def _base_environment(self, image: Image) -> dict[str, str]:
@@ -48,7 +51,7 @@ class Launch:
             "LANG": "C.UTF-8",
             "HOSTNAME": metadata["name"],
             "KUBECONFIG": str(kubeconfig),
-            MARK: f"{self._host.instance}/{metadata['uid']}/{self._spec['name']}",
+            MARK: f"{self._host.instance}/{metadata['uid']}/{self._spec['name']}/{self.starts}",
         }
         if image.pythonpath:
             env["PYTHONPATH"] = ":".join(image.pythonpath)

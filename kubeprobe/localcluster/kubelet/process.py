@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "LOCALCLUSTER_CONTAINER"
-"""The environment variable that tells whose process it is: `<instance>/<container id>`."""
+"""The environment variable that tells whose process it is: `<instance>/<pod uid>/<container>/<start>`."""
 
 _READ_SIZE = 65536
 _MEMORY_POLL_SECONDS = 0.1
@@ -27,13 +27,17 @@ class Program:
     env: Mapping[str, str]
     directory: Path
 
+    @property
+    def mark(self) -> str:
+        """The variable that tells its processes from those of other containers."""
+        return f"{MARK}={self.env[MARK]}"
+
 
 class Process:
     """A started container. `wait` tells its exit code as a container runtime would: 128 + n for signal n."""
 
-    def __init__(self, process: asyncio.subprocess.Process, mark: str, output: asyncio.ReadTransport) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: asyncio.ReadTransport) -> None:
         self._process = process
-        self._mark = mark
         self._output = output
         self.out_of_memory = False
         self.ended = asyncio.Event()
@@ -60,7 +64,7 @@ class Process:
         loop = asyncio.get_running_loop()
         file = os.fdopen(reading, "rb", _READ_SIZE)
         output, _ = await loop.connect_read_pipe(lambda: _Output(on_output), file)
-        return cls(process, program.env[MARK], output)
+        return cls(process, output)
 
     @property
     def pid(self) -> int:

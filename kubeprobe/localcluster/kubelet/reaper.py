@@ -12,15 +12,18 @@ from pathlib import Path
 
 
 def marked(mark: str) -> Iterator[int]:
-    """The processes whose environment contains `mark`, but for this one."""
-    needle = mark.encode()
-    for pid in _processes():
-        try:
-            environment = Path("/proc", str(pid), "environ").read_bytes()
-        except OSError:
-            continue  # it has ended, or is somebody else's
-        if any(item.startswith(needle) for item in environment.split(b"\0")):
-            yield pid
+    """The processes whose environment contains a variable that starts with `mark`, but for this one."""
+    return (pid for pid in _processes() if mark_of(pid, mark))
+
+
+def mark_of(pid: int, mark: str) -> str:
+    """The whole variable of a process that starts with `mark`; empty when it has none (or has ended)."""
+    try:
+        environment = Path("/proc", str(pid), "environ").read_bytes()
+    except OSError:
+        return ""  # it has ended, or is somebody else's
+    found = (item for item in environment.split(b"\0") if item.startswith(mark.encode()))
+    return next(found, b"").decode(errors="replace")
 
 
 def sessions_of(pids: set[int]) -> Iterator[int]:

@@ -1,0 +1,31 @@
+"""Local clusters as the tests need them: inside the test's own process."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from kubeprobe.localcluster import LocalCluster, Settings
+from tests.contract.contract_api import Api
+
+pytestmark = pytest.mark.local
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Start a local cluster with some settings; answers with it and a client."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> tuple[LocalCluster, Api]:
+            chosen = Settings(directory=tmp_path / "cluster", **settings)
+            cluster = await stack.enter_async_context(LocalCluster(chosen))
+            headers = {"Authorization": f"Bearer {chosen.token}"}
+            connector = aiohttp.TCPConnector(limit=0)
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, headers=headers))
+            stranger = await stack.enter_async_context(aiohttp.ClientSession())
+            return cluster, Api(session, cluster.url, cluster.kubeconfig, stranger)
+
+        yield start
