@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import aiohttp
-from yarl import URL
 
 from kubeprobe.response.targets.errors import PermanentTargetError, TemporaryTargetError
 from kubeprobe.response.targets.secret import redact
@@ -47,6 +47,6 @@ async def _post(address: str, body: bytes, headers: dict[str, str]) -> tuple[int
 
 def _host(address: str) -> str:
     try:
-        return URL(address).host or "the target"
+        return urlsplit(address).hostname or "the target"
     except ValueError:
         return "the target"
