@@ -7,8 +7,10 @@ from celery import Celery, signals
 from kubeprobe.logs import configure_logs
 from kubeprobe.queue import celery_config
 from kubeprobe.settings import Settings
+from workers.broker import survive_broker_loss
 from workers.parts import Parts
 
+survive_broker_loss()
 app = Celery("kubeprobe", include=["workers.launching", "workers.responding", "workers.housekeeping"])
 # A function, so that the environment is read when the process starts and not when this is imported.
 app.add_defaults(lambda: celery_config(Settings().broker()))

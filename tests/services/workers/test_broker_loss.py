@@ -1,0 +1,35 @@
+"""Failure mode 23: whatever becomes of the broker, workers go on working."""
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Queue, Wake, launch_queue
+from tests.harness.house import House
+from tests.harness.wait import until
+
+pytestmark = pytest.mark.services
+
+BOUNCES = 20
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_workers_go_on_after_the_broker_was_killed_twenty_times(tmp_path: Path, database_url: str) -> None:
+    with House(tmp_path, database_url) as house:
+        for name in ("valkey", "launcher", "responder"):
+            house.start(name)
+        for name in ("launcher", "responder"):
+            until(f"{name} to be ready", lambda n=name: "ready." in house.log(n))
+        queue, broker = Queue.connect(house.broker_url), redis.Redis(port=house.broker_port)
+        for bounce in range(BOUNCES):
+            house.kill_and_restart("valkey")
+            assert queue.wake_launchers([Wake("default", "nowhere", ("no-such-run",))])
+            assert queue.wake_responder()
+            until(f"messages to be taken after bounce {bounce}", lambda: not _waiting(broker))
+        broker.close()
+
+
+def _waiting(broker: redis.Redis) -> int:
+    queues = (launch_queue("default"), RESPONSE_QUEUE, HOUSEKEEPING_QUEUE)
+    return sum(int(broker.llen(queue)) for queue in queues)
