@@ -8,6 +8,7 @@ Next stage: `trigger` opens runs when `times` says that they are due.
 from kubeprobe.catalog.apply import Applied, apply, known_names
 from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
 from kubeprobe.catalog.connecting import Connector
+from kubeprobe.catalog.parameters import check_parameters
 from kubeprobe.catalog.parse import Declaration, parse
 from kubeprobe.catalog.pausing import pause, resume
 from kubeprobe.catalog.plan import Plan, make_plan
@@ -15,7 +16,7 @@ from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.schema import json_schema
-from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, load_catalog
+from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
 
 __all__ = [
     "Action",
@@ -25,6 +26,7 @@ __all__ = [
     "CatalogError",
     "CatalogNotFoundError",
     "CatalogProblem",
+    "CatalogUnreadableError",
     "Connector",
     "Declaration",
     "FieldChange",
@@ -33,6 +35,7 @@ __all__ = [
     "RunIdentity",
     "ScheduleChanges",
     "apply",
+    "check_parameters",
     "json_schema",
     "known_names",
     "load_catalog",

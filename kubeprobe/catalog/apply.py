@@ -12,7 +12,7 @@ from sqlmodel import Session, col, delete
 
 from kubeprobe.catalog.changes import TABLES, Action, ItemChange, Stored, compare, digest_of, stored_items
 from kubeprobe.catalog.connecting import Connector, connect_all, mark_renewed, renewed_clusters, write_cluster
-from kubeprobe.catalog.model import DOCUMENTS, BindingSpec
+from kubeprobe.catalog.model import DOCUMENTS
 from kubeprobe.catalog.parse import Declaration, Entry
 from kubeprobe.catalog.pausing import resume_rows
 from kubeprobe.catalog.problems import CatalogError
@@ -131,6 +131,6 @@ def _resume_unpaused(
         if item.kind != "Binding" or item.action is not Action.CHANGED:
             continue
         row = session.get(Binding, item.name)
-        was_paused = BindingSpec.model_validate(stored[item.kind, item.name].spec).paused
+        was_paused = stored[item.kind, item.name].spec.get("paused")
         if was_paused and row is not None and not row.spec.get("paused") and row.paused_at is None:
             resume_rows(session, item.name, None, now)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from kubeprobe.catalog.times import next_due
@@ -63,12 +63,11 @@ def resume_rows(session: Session, binding: str, cluster: str | None, now: dateti
     paused = select(Schedule).where(col(Schedule.binding) == binding, col(Schedule.paused_at).is_not(None))
     if cluster is not None:
         paused = paused.where(col(Schedule.cluster) == cluster)
-    rows = [{"row": row.id, "next_due": next_due(row, now)} for row in session.execute(paused).scalars()]
-    if rows:
-        table = Schedule.__table__  # type: ignore[attr-defined]  # SQLModel declares no type for it
-        go_on = table.update().where(table.c.id == bindparam("row"))
-        session.connection().execute(go_on.values(paused_at=None, next_due=bindparam("next_due")), rows)
-        session.expire_all()
+    rows = session.execute(paused).scalars().all()
+    for row in rows:
+        row.paused_at, row.next_due = None, next_due(row, now)
+        session.add(row)
+    session.flush()
     return len(rows)
 
 

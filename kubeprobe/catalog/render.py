@@ -111,7 +111,8 @@ def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
     values = dict(plan.values)
     if plan.render_config is not None:
         values.update(plan.render_config.values_for(identity.cluster, identity.cluster_labels))
-    values.update(identity.parameters or {})
+    by_hand = identity.parameters or {}
+    values.update((name, value) for name, value in by_hand.items() if not name.startswith(names.ENV_PREFIX))
     return values
 
 
@@ -130,7 +131,7 @@ def _environment(plan: _Blueprint, identity: RunIdentity) -> list[Mapping[str, A
     return [
         *({"name": name, "value": value} for name, value in ours.items()),
         *_DOWNWARD,
-        *({"name": name, "value": value} for name, value in values.items() if name not in ours),
+        *({"name": name, "value": value} for name, value in values.items()),
         *plan.extra_env,
     ]
 

@@ -67,6 +67,7 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     issued. A cordoned cluster keeps its rows (`trigger` skips them); so does what is paused. A row that was
     paused for its cluster alone stays so.
     """
+    session.flush()
     lock_catalog(session)
     bindings = load_catalog(session).bindings
     paused = {name for name, binding in bindings.items() if binding.paused}

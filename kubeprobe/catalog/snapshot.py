@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlmodel import Session, SQLModel, col
 
@@ -16,7 +17,7 @@ from kubeprobe.catalog.model import (
     RenderConfigSpec,
     Spec,
 )
-from kubeprobe.errors import NotFoundError
+from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.store import AlertRoute, Binding, CatalogVersion, ProbeCase, ProbeTemplate, RenderConfig
 
@@ -25,6 +26,10 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 class CatalogNotFoundError(NotFoundError):
     """A name that the catalog does not hold, perhaps no longer: it can change while a run is under way."""
+
+
+class CatalogUnreadableError(KubeProbeError):
+    """The store holds a spec that another version of KubeProbe wrote and this one does not understand."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,19 @@ def load_catalog(session: Session) -> Catalog:
 def _load(session: Session, table: type[SQLModel], model: type[SpecT]) -> dict[str, SpecT]:
     columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel declares no type for it
     rows = session.execute(select(columns.name, columns.spec).order_by(columns.name))
-    return {name: model.model_validate(spec) for name, spec in rows}
+    return {name: _read(table, model, name, spec) for name, spec in rows}
+
+
+def _read(table: type[SQLModel], model: type[SpecT], name: str, spec: dict[str, Any]) -> SpecT:
+    try:
+        return model.model_validate(spec)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in ("spec", *first["loc"]))
+        raise CatalogUnreadableError(
+            f"the store's {table.__name__} {name!r} does not fit this version of KubeProbe at {place}: "
+            f"{first['msg']}; mend its YAML and `kubeprobe apply` it again"
+        ) from error
 
 
 class CatalogCache:

@@ -11,7 +11,7 @@ Cron goes by the wall clock of its time zone, as Vixie cron does:
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Protocol
 from zoneinfo import ZoneInfo, available_timezones
@@ -63,12 +63,9 @@ def due_between(timing: Timing, after: datetime, until: datetime) -> tuple[int, 
         last = _interval_number(timing, until)
         count = last - _interval_number(timing, after)
         return (count, _interval_start(timing, last)) if count > 0 else (0, None)
-    count, latest = 0, None
-    for due in due_times(timing, after):
-        if due > until:
-            break
-        count, latest = count + 1, due
-    return count, latest
+    offset = timedelta(seconds=timing.offset_s)
+    count, latest = _cron_between(_cron_of(timing), timing.timezone, _floor(after - offset), _floor(until - offset))
+    return count, latest + offset if latest else None
 
 
 def due_times(timing: Timing, after: datetime) -> Iterator[datetime]:
@@ -106,7 +103,7 @@ def check_cron(text: str) -> str:
 
 def check_time_zone(name: str) -> str:
     """The time zone's name; the error of a validator, with the nearest name, when there is none."""
-    zones = available_timezones()
+    zones = _time_zones()
     if name not in zones:
         raise wrong(
             f"{name!r} is not a time zone",
@@ -115,6 +112,12 @@ def check_time_zone(name: str) -> str:
             or nearest_name(name.replace(" ", "_"), {zone.rpartition("/")[2] for zone in zones}),
         )
     return name
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    """All names; finding them reads a folder tree."""
+    return frozenset(available_timezones())
 
 
 def _cron_of(timing: Timing) -> str:
@@ -144,6 +147,15 @@ def _next_cron(cron: str, timezone: str, after: datetime) -> datetime:
     zone = ZoneInfo(timezone)
     step = _next_elapsed if _every_hour(cron) else _next_on_wall_clock
     return step(cron, zone, after)
+
+
+@lru_cache(maxsize=4096)
+def _cron_between(cron: str, timezone: str, after: datetime, until: datetime) -> tuple[int, datetime | None]:
+    """How many of cron's times are later than one whole minute and not later than another, and the latest."""
+    count, latest = 0, after
+    while (due := _next_cron(cron, timezone, latest)) <= until:
+        count, latest = count + 1, due
+    return count, latest if count else None
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,8 @@ import threading
 import pytest
 from sqlalchemy import event
 
-from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, load_catalog
+from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
+from kubeprobe.store import ProbeCase
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
 
 pytestmark = pytest.mark.services
@@ -85,3 +86,14 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest(folder, store):
     folder.apply()
     with store.reading() as session, pytest.raises(CatalogNotFoundError, match="Did you mean 'pod-lifecycle'"):
         load_catalog(session).case("pod-lifecycl")
+
+
+def test_a_spec_of_another_version_is_told_and_mended_by_applying_again(folder, store):
+    folder.apply()
+    with store.writing() as session:
+        session.get(ProbeCase, "pod-lifecycle").spec = {"template": "probes", "kind": "blackbox", "newer": 1}
+    with store.reading() as session, pytest.raises(CatalogUnreadableError, match=r"ProbeCase 'pod-lifecycle'.*newer"):
+        load_catalog(session)
+    folder.apply()
+    with store.reading() as session:
+        assert load_catalog(session).case("pod-lifecycle").kind == "blackbox"

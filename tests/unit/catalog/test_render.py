@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeprobe.catalog import Catalog, CatalogNotFoundError, RunIdentity, pod_name, render_pod
+from kubeprobe.catalog import Catalog, CatalogNotFoundError, RunIdentity, check_parameters, pod_name, render_pod
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
+from kubeprobe.errors import InvalidInputError
 
 RUN = "01jdabcdefghjkmnpqrstvwxyz"
 IDENTITY = RunIdentity(
@@ -118,9 +119,17 @@ def test_values_come_from_template_case_render_config_and_hand_later_ones_winnin
 
 
 def test_a_parameter_by_hand_cannot_pretend_to_be_another_run():
-    pod = render_pod(given_catalog(), replace(IDENTITY, parameters={"KUBEPROBE_RUN_ID": "other"}))
+    by_hand = {"KUBEPROBE_RUN_ID": "other", "KUBEPROBE_POD_UID": "other"}
+    pod = render_pod(given_catalog(), replace(IDENTITY, parameters=by_hand))
+    assert "other" not in str(pod)
     ids = [variable["value"] for variable in probe(pod)["env"] if variable["name"] == "KUBEPROBE_RUN_ID"]
     assert ids == [RUN]
+
+
+def test_parameters_by_hand_are_held_to_the_same_rules():
+    assert check_parameters({"URL": "a"}) == {"URL": "a"}
+    with pytest.raises(InvalidInputError, match=r"KUBEPROBE_CASE.*reserved.*PORT.*quotes.*BAD-NAME"):
+        check_parameters({"KUBEPROBE_CASE": "a", "PORT": 80, "BAD-NAME": "b"})
 
 
 def test_values_follow_the_clusters_labels():

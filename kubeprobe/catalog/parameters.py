@@ -1,0 +1,22 @@
+"""Values given by hand for one run: held to the same rules as those of a case."""
+
+from collections.abc import Mapping
+
+from pydantic import TypeAdapter, ValidationError
+
+from kubeprobe.catalog.model.base import Environment
+from kubeprobe.errors import InvalidInputError
+
+_ENVIRONMENT: TypeAdapter[dict[str, str]] = TypeAdapter(Environment)
+
+
+def check_parameters(given: Mapping[str, object]) -> dict[str, str]:
+    """The values, if all are strings under names of environment variables.
+
+    Raises InvalidInputError with all that is wrong.
+    """
+    try:
+        return _ENVIRONMENT.validate_python(dict(given))
+    except ValidationError as error:
+        problems = [f"parameter {found['loc'][0]}: {found['msg']}" for found in error.errors()]
+        raise InvalidInputError("; ".join(problems)) from None
