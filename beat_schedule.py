@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 HOUSEKEEPING: dict[str, dict[str, Any]] = {
     "expire runs": {"task": Task.EXPIRE, "schedule": timedelta(seconds=5)},
     "resend notifications": {"task": Task.RESEND_NOTIFICATIONS, "schedule": timedelta(seconds=5)},
+    "repeat alerts": {"task": Task.REPEAT_ALERTS, "schedule": timedelta(seconds=60)},
     "forget old outcomes": {"task": Task.FORGET, "schedule": timedelta(hours=1)},
 }
 LONGEST_WAIT_S = 1.0

@@ -31,6 +31,7 @@ class Task(StrEnum):
     EXPIRE = "kubeprobe.expire"
     FORGET = "kubeprobe.forget"
     RESEND_NOTIFICATIONS = "kubeprobe.resend_notifications"
+    REPEAT_ALERTS = "kubeprobe.repeat_alerts"
     RUN_PROBE = "kubeprobe.run_probe"
 
 

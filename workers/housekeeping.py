@@ -1,11 +1,11 @@
 """Tasks that beat issues to keep the house in order; each may run twice at once without harm."""
 
-from itertools import groupby
+from math import ceil
 
+from kubeprobe import response
 from kubeprobe.clock import utc_now
 from kubeprobe.execution import sweep
-from kubeprobe.queue import HOUSEKEEPING_QUEUE, Task
-from kubeprobe.response.deliver import due_notifications
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, Task, wakes_for
 from workers.app import app
 
 
@@ -14,27 +14,33 @@ def expire() -> None:
     """Give their outcome to runs whose time is up, and have their pods removed."""
     parts = app.parts
     expired = sweep.expire(parts.store, utc_now())
-    if expired:
+    for wake in wakes_for(expired.with_pods, parts.settings.batch_size):
+        parts.queue.remove_pods(wake.pool, wake.cluster, wake.run_ids)
+    if expired.count:
         parts.queue.wake_responder()
-    for (pool, cluster), runs in groupby(sorted(expired, key=_way), key=_way):
-        parts.queue.remove_pods(pool, cluster, [run.id for run in runs])
 
 
 @app.task(name=Task.RESEND_NOTIFICATIONS, queue=HOUSEKEEPING_QUEUE)
 def resend_notifications() -> None:
     """Wake responders for outcomes and messages whose wake was lost or whose time has come again."""
     parts = app.parts
-    parts.queue.wake_responder()
-    parts.queue.deliver(due_notifications(parts.store, utc_now()))
+    for _ in range(ceil(response.unanswered(parts.store) / response.BATCH)):
+        parts.queue.wake_responder()
+    parts.queue.deliver(response.due_notifications(parts.store, utc_now()))
+
+
+@app.task(name=Task.REPEAT_ALERTS, queue=HOUSEKEEPING_QUEUE)
+def repeat_alerts() -> None:
+    """Repeat what targets forget that are not reminded; close incidents that nothing will ever close."""
+    parts, now = app.parts, utc_now()
+    parts.queue.deliver(response.repeat_alerts(parts.store, parts.catalogs, now))
+    parts.queue.deliver(response.close_withdrawn(parts.store, parts.catalogs, now))
 
 
 @app.task(name=Task.FORGET, queue=HOUSEKEEPING_QUEUE)
 def forget() -> None:
     """Remove what is older than `keep_outcomes`."""
-    parts = app.parts
-    while sweep.forget(parts.store, utc_now(), parts.settings):
+    parts, now = app.parts, utc_now()
+    while sweep.forget(parts.store, now, parts.settings):
         pass
-
-
-def _way(run: object) -> tuple[str, str]:
-    return run.pool, run.cluster  # type: ignore[attr-defined]
+    response.forget_incidents(parts.store, now - parts.settings.keep_outcomes)

@@ -4,6 +4,7 @@ A run without an outcome long after its deadlines is `unknown`, with the best re
 its pod, if one turns up later, is a leftover that the cluster's watch deletes.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +19,16 @@ from kubeprobe.store import Cluster, Collector, Outcome, Reason, Run, RunLog, Ru
 BATCH = 500
 
 
-def expire(store: Store, now: datetime) -> list[Run]:
-    """Give their outcome to runs whose time is up; those that had a pod are returned, to have it removed."""
+@dataclass(frozen=True)
+class Expired:
+    """What one sweep ended: how many runs, and those whose pods are to be removed."""
+
+    count: int
+    with_pods: list[Run]
+
+
+def expire(store: Store, now: datetime) -> Expired:
+    """Give their outcome to runs whose time is up."""
     with store.writing() as session:
         due = session.exec(
             select(Run, Cluster.open_until, Cluster.name)
@@ -31,7 +40,7 @@ def expire(store: Store, now: datetime) -> list[Run]:
         ).all()
         endings = [_ending(run, open_until, cluster, now) for run, open_until, cluster in due]
         ended = set(record(session, endings, now))
-    return [run for run, _, _ in due if run.id in ended and run.pod is not None]
+    return Expired(len(ended), [run for run, _, _ in due if run.id in ended and run.pod is not None])
 
 
 def _ending(run: Run, open_until: datetime | None, cluster: str | None, now: datetime) -> Ending:

@@ -6,6 +6,16 @@ Of `execution` it knows nothing: they meet in the store. `cli` and `web` read wh
 
 from kubeprobe.response.deliver import deliver, due_notifications
 from kubeprobe.response.housekeeping import close_withdrawn, forget_incidents, repeat_alerts
-from kubeprobe.response.respond import respond
+from kubeprobe.response.outcomes import unanswered
+from kubeprobe.response.respond import BATCH, respond
 
-__all__ = ["close_withdrawn", "deliver", "due_notifications", "forget_incidents", "repeat_alerts", "respond"]
+__all__ = [
+    "BATCH",
+    "close_withdrawn",
+    "deliver",
+    "due_notifications",
+    "forget_incidents",
+    "repeat_alerts",
+    "respond",
+    "unanswered",
+]

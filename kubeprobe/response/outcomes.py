@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlmodel import Session, col
 
-from kubeprobe.store import Outcome, Reason, Run, Trigger
+from kubeprobe.store import Outcome, Reason, Run, Store, Trigger
 
 Place = tuple[str, str]
 """Cluster and case: what a standing and an incident belong to."""
@@ -50,6 +50,13 @@ class ClaimedOutcome:
 
 
 _COLUMNS = [getattr(Outcome, name) for name in ClaimedOutcome.__slots__]
+
+
+def unanswered(store: Store) -> int:
+    """How many outcomes wait for an answer."""
+    with store.reading() as session:
+        waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
+        return int(session.scalar(waiting) or 0)
 
 
 def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:

@@ -24,8 +24,11 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_SEVERITY = "warning"
 
+BATCH = 500
+"""Outcomes that one transaction answers."""
 
-def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = 500) -> list[str]:
+
+def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BATCH) -> list[str]:
     """Answer up to `limit` outcomes; gives the ids of the notifications that are to be delivered."""
     try:
         notices = _respond(store, catalogs, now, limit)
