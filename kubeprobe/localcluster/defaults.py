@@ -28,6 +28,7 @@ _CONTAINER: Object = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
 }
+_PROBE: Object = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _TOLERATIONS = [
     {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     for key in ("not-ready", "unreachable")
@@ -48,6 +49,8 @@ def _pod(obj: Object) -> Object:
     for field in ("initContainers", "containers"):
         if spec.get(field):
             spec[field] = [_container(container) for container in spec[field]]
+    if spec.get("volumes"):
+        spec["volumes"] = [_volume(volume) for volume in spec["volumes"]]
     return {**obj, "spec": spec, "status": {"phase": "Pending", "qosClass": _qos_class(spec)}}
 
 
@@ -57,8 +60,12 @@ def _container(container: Object) -> Object:
     if resources.get("limits"):
         requests = {**resources["limits"], **(resources.get("requests") or {})}
         filled["resources"] = {**resources, "requests": requests}
-    if filled.get("env"):
-        filled["env"] = [_variable(variable) for variable in filled["env"]]
+    for field, fill in _CONTAINER_LISTS.items():
+        if filled.get(field):
+            filled[field] = [fill(item) for item in filled[field]]
+    for field in ("readinessProbe", "livenessProbe", "startupProbe"):
+        if filled.get(field):
+            filled[field] = {**_PROBE, **filled[field]}
     return filled
 
 
@@ -67,6 +74,19 @@ def _variable(variable: Object) -> Object:
     if not reference or "apiVersion" in reference:
         return variable
     return {**variable, "valueFrom": {"fieldRef": {"apiVersion": "v1", **reference}}}
+
+
+_CONTAINER_LISTS: dict[str, Callable[[Object], Object]] = {
+    "env": _variable,
+    "ports": lambda port: {"protocol": "TCP", **port},
+}
+
+
+def _volume(volume: Object) -> Object:
+    for kind in ("secret", "configMap", "projected", "downwardAPI"):
+        if volume.get(kind):
+            return {**volume, kind: {"defaultMode": 420, **volume[kind]}}
+    return volume if len(volume) > 1 else {**volume, "emptyDir": {}}
 
 
 def _qos_class(spec: Object) -> str:

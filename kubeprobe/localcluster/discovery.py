@@ -4,6 +4,7 @@ import platform
 from typing import Any
 
 from kubeprobe.localcluster.cluster import VERSION
+from kubeprobe.localcluster.openapi import openapi
 from kubeprobe.localcluster.resources import ResourceTable
 
 Object = dict[str, Any]
@@ -29,7 +30,7 @@ def version() -> Object:
 
 
 def discover(parts: list[str], resources: ResourceTable) -> Object | None:
-    """The answer of /api, /apis and what is below them down to a group's version; None for other paths."""
+    """The answer of /api, /apis, a group, its versions, and /openapi/v3; None for other paths."""
     match parts:
         case ["api"]:
             return {"kind": "APIVersions", "versions": ["v1"]}
@@ -41,6 +42,8 @@ def discover(parts: list[str], resources: ResourceTable) -> Object | None:
             return _resource_list(resources, "", "v1")
         case ["apis", group, version] if resources.has_group(group, version):
             return _resource_list(resources, group, version)
+        case ["openapi", "v3", *rest]:
+            return openapi(rest, resources)
     return None
 
 

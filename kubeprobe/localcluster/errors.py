@@ -107,6 +107,18 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
     return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told}', details)
 
 
+def invalid_options(kind: str, cause: Cause) -> ApiError:
+    """422 for an option of the request itself."""
+    group = "meta.k8s.io"
+    details = {"group": group, "kind": kind, "causes": [cause._asdict()]}
+    return ApiError(422, "Invalid", f'{kind}.{group} "" is invalid: {cause.field}: {cause.message}', details)
+
+
+def internal(error: Exception) -> ApiError:
+    """500 for what should not happen."""
+    return ApiError(500, "InternalError", f"Internal error occurred: {type(error).__name__}: {error}")
+
+
 def bad_request(message: str) -> ApiError:
     """400 for a request that cannot be understood."""
     return ApiError(400, "BadRequest", message)

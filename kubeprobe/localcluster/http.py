@@ -4,7 +4,7 @@ One handler for all paths, because a fleet of a thousand clusters differs in the
 `registry`, `watch` and the cluster's pod runner do the work.
 """
 
-import base64
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,11 +16,11 @@ from kubeprobe.localcluster import discovery, errors, reviews
 from kubeprobe.localcluster.cluster import Cluster
 from kubeprobe.localcluster.errors import ApiError
 from kubeprobe.localcluster.fleet import Fleet
+from kubeprobe.localcluster.lists import check_version, chosen, page_of
 from kubeprobe.localcluster.metrics import RequestCounter
 from kubeprobe.localcluster.patch import json_patch, merge_patch, strategic_patch
 from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.requests import (
-    ListOptions,
     decode,
     delete_options,
     is_dry_run,
@@ -29,6 +29,7 @@ from kubeprobe.localcluster.requests import (
     target_of,
 )
 from kubeprobe.localcluster.resources import BUILT_IN, PODS, Resource
+from kubeprobe.localcluster.shapes import check_shape
 from kubeprobe.localcluster.store import Stored
 from kubeprobe.localcluster.tables import as_table, wants_table
 from kubeprobe.localcluster.tokens import Tokens
@@ -42,6 +43,9 @@ _PATCHES: dict[str, Callable[[Any, Any], Any]] = {
     "application/merge-patch+json": merge_patch,
     "application/strategic-merge-patch+json": strategic_patch,
 }
+_log = logging.getLogger(__name__)
+
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 _SUBRESOURCES = ("", "status", "finalize")
 
 
@@ -72,6 +76,9 @@ class ApiServer:
             return await self._answer(request, cluster, path, header or request.headers.get("Authorization"))
         except ApiError as error:
             return _json(orjson.dumps(error.status()), error.code)
+        except Exception as error:  # noqa: BLE001 -- a bug here must look like a server's, not break the connection
+            _log.exception("%s %s", request.method, request.path)
+            return _json(orjson.dumps(errors.internal(error).status()), 500)
 
     async def _answer(
         self, request: BaseRequest, cluster: Cluster, path: str, authorization: str | None
@@ -101,15 +108,15 @@ class ApiServer:
     async def _get(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
         if target.subresource == "log" and target.resource is PODS:
             return await self._log(request, cluster, target)
+        _check_named(target)
         return _object(request, target.resource, cluster.registry.get(target))
 
     async def _list(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
         options = list_options(request.query, target.resource.kind)
         version = str(cluster.store.version)
         if options.resource_version not in ("", "0"):
-            _refuse_future(options.resource_version, cluster.store.version)
-        chosen = _chosen(cluster, target, options)
-        page, metadata = _page(chosen, options, version)
+            check_version(options.resource_version, cluster.store.version)
+        page, metadata = page_of(chosen(cluster.store, target, options), options, version)
         if wants_table(request.headers.get("Accept", "")):
             return _json(orjson.dumps(as_table(target.resource, page, metadata)))
         head = {
@@ -141,7 +148,7 @@ class ApiServer:
 
     async def _log(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
         pod = cluster.registry.get(target).object
-        options = log_options(request.query, cluster.registry.clock())
+        options = log_options(request.query, target.name, cluster.registry.clock())
         assert cluster.runner is not None
         chunks = cluster.runner.read_log(pod, options)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
@@ -162,13 +169,15 @@ class ApiServer:
             return _json(orjson.dumps(reviews.answer(target.resource, body)), 201)
         if target.resource.namespaced and not target.namespace:
             raise errors.method_not_allowed()
-        stored = cluster.registry.create(target, body, dry_run=is_dry_run(request.query))
+        check_shape(target.resource, body, strict=_is_strict(request))
+        stored = cluster.registry.create(target, body, dry_run=_is_dry_run(request))
         return _object(request, target.resource, stored, 201)
 
     async def _update(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
         _check_named(target)
         body = decode(await request.read(), request.content_type)
-        stored = cluster.registry.update(target, body, dry_run=is_dry_run(request.query))
+        check_shape(target.resource, body, strict=_is_strict(request))
+        stored = cluster.registry.update(target, body, dry_run=_is_dry_run(request))
         return _object(request, target.resource, stored)
 
     async def _patch(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
@@ -179,7 +188,7 @@ class ApiServer:
         if apply is strategic_patch and target.resource not in BUILT_IN:
             raise errors.unsupported_media_type([t for t in _PATCHES if "strategic" not in t])
         patch = _patch_body(await request.read())
-        dry_run = is_dry_run(request.query)
+        dry_run = _is_dry_run(request)
         stored = cluster.registry.patch(target, lambda obj: apply(obj, patch), dry_run=dry_run)
         return _object(request, target.resource, stored)
 
@@ -200,7 +209,7 @@ class ApiServer:
         wanted = list_options(request.query, resource.kind)
         deleted = [
             cluster.registry.delete(Target(resource, target.namespace, s.object["metadata"]["name"]), options)
-            for s in _chosen(cluster, target, wanted)
+            for s in chosen(cluster.store, target, wanted)
         ]
         frame = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": {}}
         items = [one.stored.object for one in deleted]
@@ -222,52 +231,19 @@ def _verb(request: BaseRequest, target: Target) -> str:
     return request.method
 
 
+def _is_dry_run(request: BaseRequest) -> bool:
+    return is_dry_run(request.query, _OPTIONS[request.method])
+
+
+def _is_strict(request: BaseRequest) -> bool:
+    return request.query.get("fieldValidation") == "Strict"
+
+
 def _check_named(target: Target) -> None:
     if not target.name:
         raise errors.method_not_allowed()
     if target.subresource not in _SUBRESOURCES or (target.subresource == "status" and not target.resource.status):
         raise errors.no_such_resource()
-
-
-def _chosen(cluster: Cluster, target: Target, options: ListOptions) -> list[Stored]:
-    items = cluster.store.items(target.resource, target.namespace)
-    selects = options.selects
-    return [stored for stored in items if selects(stored.object)] if selects else items
-
-
-def _page(chosen: list[Stored], options: ListOptions, version: str) -> tuple[list[Stored], Object]:
-    """The part of a list that was asked for, and the list's metadata with the way to the next part."""
-    if options.next_page:
-        version, after = _read_token(options.next_page)
-        chosen = [stored for stored in chosen if _key(stored) > after]
-    metadata: Object = {"resourceVersion": version}
-    if not options.limit or len(chosen) <= options.limit:
-        return chosen, metadata
-    page = chosen[: options.limit]
-    metadata["continue"] = base64.urlsafe_b64encode(orjson.dumps([version, *_key(page[-1])])).decode()
-    if options.selects is None:
-        metadata["remainingItemCount"] = len(chosen) - len(page)
-    return page, metadata
-
-
-def _key(stored: Stored) -> tuple[str, str]:
-    metadata = stored.object["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
-
-
-def _read_token(token: str) -> tuple[str, tuple[str, str]]:
-    try:
-        version, namespace, name = orjson.loads(base64.urlsafe_b64decode(token))
-    except ValueError as error:
-        raise errors.bad_request("continue key is not valid: it is not from a list of this server") from error
-    return version, (namespace, name)
-
-
-def _refuse_future(wanted: str, current: int) -> None:
-    if parse_version(wanted) > current:
-        message = f"Too large resource version: {wanted}, current: {current}"
-        cause = errors.Cause("ResourceVersionTooLarge", "Too large resource version", "")
-        raise ApiError(504, "Timeout", message, {"causes": [cause._asdict()], "retryAfterSeconds": 1})
 
 
 def _patch_body(raw: bytes) -> Any:

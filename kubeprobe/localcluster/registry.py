@@ -15,6 +15,7 @@ from kubeprobe.localcluster import errors
 from kubeprobe.localcluster.admission import Admission
 from kubeprobe.localcluster.defaults import with_defaults
 from kubeprobe.localcluster.resources import NAMESPACES, PODS, Resource
+from kubeprobe.localcluster.shapes import check_shape
 from kubeprobe.localcluster.store import Store, Stored
 from kubeprobe.localcluster.validation import faults_of, update_faults
 
@@ -122,7 +123,13 @@ class Registry:
 
     def patch(self, target: Target, apply: Callable[[Object], Object], *, dry_run: bool = False) -> Stored:
         """Replace an object by what `apply` makes of it."""
-        return self.update(target, apply(self.get(target).object), dry_run=dry_run)
+        old = self.get(target).object
+        new = apply(old)
+        uid = (new.get("metadata") or {}).get("uid")
+        if uid not in (None, old["metadata"]["uid"]):
+            cause = errors.Cause("FieldValueInvalid", f'Invalid value: "{uid}": field is immutable', "metadata.uid")
+            raise errors.invalid(target.resource, target.name, [cause])
+        return self.update(target, new, dry_run=dry_run)
 
     def set_status(self, target: Target, uid: str, status: Object) -> Stored | None:
         """Write what a controller has seen; None when that very object is gone."""
@@ -168,7 +175,9 @@ class Registry:
         sooner = grace < metadata.get("deletionGracePeriodSeconds", grace + 1)
         if metadata.get("deletionTimestamp") and not sooner and finalizers == metadata.get("finalizers", []):
             return current
-        marked = {**metadata, "deletionGracePeriodSeconds": grace}
+        marked = dict(metadata)
+        if target.resource is not NAMESPACES:
+            marked["deletionGracePeriodSeconds"] = grace
         marked["deletionTimestamp"] = timestamp(self.clock() + timedelta(seconds=grace))
         if "generation" in marked:
             marked["generation"] += 1
@@ -182,8 +191,6 @@ class Registry:
     def _decoded(self, target: Target, body: Object, old: Object | None = None) -> Object:
         """The body with its identity checked against the path and completed from it."""
         resource = target.resource
-        if not isinstance(body, dict) or not isinstance(body.get("metadata", {}), dict):
-            raise errors.bad_request("the body of the request is not a Kubernetes object")
         if body.get("kind", resource.kind) != resource.kind:
             raise errors.bad_request(
                 f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
@@ -194,6 +201,7 @@ class Registry:
                 f"the API version in the data ({body['apiVersion']}) does not match "
                 f"the expected API version ({resource.api_version})"
             )
+        check_shape(resource, body)
         metadata = {key: value for key, value in (body.get("metadata") or {}).items() if value is not None}
         metadata.pop("managedFields", None)
         if metadata.get("namespace") not in (None, "", target.namespace):

@@ -4,16 +4,23 @@ Pure. `http` acts on what is found here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from kubeprobe.localcluster.cluster import LogOptions
-from kubeprobe.localcluster.errors import ApiError, Cause, bad_request, no_such_resource, unsupported_media_type
+from kubeprobe.localcluster.errors import (
+    Cause,
+    bad_request,
+    invalid,
+    invalid_options,
+    no_such_resource,
+    unsupported_media_type,
+)
 from kubeprobe.localcluster.registry import DeleteOptions, Target
-from kubeprobe.localcluster.resources import ResourceTable
+from kubeprobe.localcluster.resources import PODS, ResourceTable
 from kubeprobe.localcluster.selectors import Predicate, both, field_selector, label_selector
 
 Object = dict[str, Any]
@@ -53,6 +60,8 @@ def target_of(path: str, resources: ResourceTable) -> Target:
     if resource is None or len(rest) > 3 or (namespace and not resource.namespaced):
         raise no_such_resource()
     name = rest[1] if len(rest) > 1 else ""
+    if name and resource.namespaced and not namespace:
+        raise no_such_resource()
     return Target(resource, namespace, name, rest[2] if len(rest) > 2 else "")
 
 
@@ -81,20 +90,20 @@ def delete_options(query: Query, body: Object) -> DeleteOptions:
     if body.get("orphanDependents"):
         propagation = "Orphan"
     if propagation not in ("Background", "Foreground", "Orphan"):
-        raise bad_request(f"invalid propagationPolicy: {propagation}")
+        listed = 'supported values: "Foreground", "Background", "Orphan", "nil"'
+        message = f'Unsupported value: "{propagation}": {listed}'
+        raise invalid_options("DeleteOptions", Cause("FieldValueNotSupported", message, "propagationPolicy"))
     return DeleteOptions(
         uid=preconditions.get("uid"),
         resource_version=preconditions.get("resourceVersion"),
         grace_seconds=grace,
         propagation=propagation,
-        dry_run=is_dry_run(query) or bool(body.get("dryRun")),
+        dry_run=is_dry_run(query, "DeleteOptions") or bool(body.get("dryRun")),
     )
 
 
-def log_options(query: Query, now: datetime) -> LogOptions:
-    """The options of a log request. Raises `ApiError` (400, 422)."""
-    since = query.get("sinceTime")
-    seconds = _whole(query, "sinceSeconds")
+def log_options(query: Query, pod: str, now: datetime) -> LogOptions:
+    """The options of a request for a pod's log. Raises `ApiError` (400, 422)."""
     tail, limit = _whole(query, "tailLines"), _whole(query, "limitBytes")
     causes = [
         Cause("FieldValueInvalid", f"Invalid value: {value}: must be greater than {bound}", field)
@@ -102,9 +111,7 @@ def log_options(query: Query, now: datetime) -> LogOptions:
         if value is not None and value < (0 if field == "tailLines" else 1)
     ]
     if causes:
-        details = {"group": "", "kind": "PodLogOptions", "causes": [cause._asdict() for cause in causes]}
-        faults = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
-        raise ApiError(422, "Invalid", f'PodLogOptions "" is invalid: {faults}', details)
+        raise invalid(replace(PODS, kind="PodLogOptions"), pod, causes)
     return LogOptions(
         container=query.get("container") or None,
         follow=_flag(query, "follow"),
@@ -112,19 +119,27 @@ def log_options(query: Query, now: datetime) -> LogOptions:
         previous=_flag(query, "previous"),
         tail_lines=tail,
         limit_bytes=limit,
-        since=datetime.fromisoformat(since).astimezone(UTC)
-        if since
-        else now - timedelta(seconds=seconds)
-        if seconds
-        else None,
+        since=_since(query, now),
     )
 
 
-def is_dry_run(query: Query) -> bool:
-    """Whether the request is to be answered without effect. Raises `ApiError` (400) for another value than All."""
+def _since(query: Query, now: datetime) -> datetime | None:
+    """From when on a log is wanted."""
+    if text := query.get("sinceTime"):
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except ValueError:
+            raise bad_request(f"sinceTime is no time: {text}") from None
+    seconds = _whole(query, "sinceSeconds")
+    return now - timedelta(seconds=seconds) if seconds else None
+
+
+def is_dry_run(query: Query, kind: str) -> bool:
+    """Whether the request is to be answered without effect. Raises `ApiError` (422) for another value than All."""
     value = query.get("dryRun", "")
     if value not in ("", "All"):
-        raise bad_request(f'invalid dry run option: dryRun: Unsupported value: "{value}": supported values: "All"')
+        message = f'Unsupported value: ["{value}"]: supported values: "All"'
+        raise invalid_options(kind, Cause("FieldValueNotSupported", message, "dryRun"))
     return bool(value)
 
 

@@ -92,12 +92,20 @@ def field_selector(text: str, kind: str) -> Predicate | None:
         if not found:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         field, operator, value = found.groups()
-        if field not in {"metadata.name", "metadata.namespace"} | _FIELDS.get(kind, frozenset()):
-            raise bad_request(f"field label not supported: {field}")
+        _check_field(field, kind)
         tests.append((field.split("."), operator != "!=", value))
     if not tests:
         return None
     return lambda obj: all((_at(obj, path) == value) is equal for path, equal, value in tests)
+
+
+def _check_field(field: str, kind: str) -> None:
+    if field in ("metadata.name", "metadata.namespace") or field in _FIELDS.get(kind, ()):
+        return
+    if kind in _FIELDS:
+        raise bad_request(f"field label not supported: {field}")
+    known = '"metadata.name", "metadata.namespace"'
+    raise bad_request(f'"{field}" is not a known field selector: only {known}')
 
 
 def _at(obj: Object, path: Iterable[str]) -> str:

@@ -2,12 +2,13 @@
 
 import asyncio
 import shutil
+from pathlib import Path
 
 import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, CoreV1Api
 
-from tests.contract.contract_api import Api, is_status, pods
+from tests.contract.contract_api import JSON_PATCH, Api, is_status, pod, pods
 
 
 async def test_version_and_health_are_told(api: Api) -> None:
@@ -130,3 +131,84 @@ async def kubectl(api: Api, *arguments: str) -> str:
         told, failed = await process.communicate()
     assert process.returncode == 0, failed.decode()
     return told.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"env": [{"name": "A", "value": 5}]},
+            "cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string",
+        ),
+        (
+            {"command": "sh"},
+            "cannot unmarshal string into Go struct field Container.spec.containers.command of type []string",
+        ),
+        ({"resources": {"limits": {"cpu": "much"}}}, "quantities must match the regular expression"),
+    ],
+)
+async def test_a_field_of_another_type_is_refused(api: Api, namespace: str, change: dict, message: str) -> None:
+    answer = await api.post(pods(namespace), pod("typed", container=change), expect=400)
+    told = is_status(answer, 400, "BadRequest")["message"]
+    assert told.startswith('Pod in version "v1" cannot be handled as a Pod: ')
+    assert message in told
+
+
+async def test_an_unknown_field_is_refused_when_asked_to(api: Api, namespace: str) -> None:
+    body = pod("strict", container={"imagee": "x"})
+    answer = await api.post(pods(namespace), body, expect=400, fieldValidation="Strict")
+    assert 'strict decoding error: unknown field "spec.containers[0].imagee"' in answer["message"]
+    await api.post(pods(namespace), body, dryRun="All")
+
+
+async def test_a_secret_must_be_encoded(api: Api, namespace: str) -> None:
+    body = {"metadata": {"name": "s"}, "data": {"k": "not base64!"}}
+    answer = await api.post(f"/api/v1/namespaces/{namespace}/secrets", body, expect=400)
+    assert "illegal base64 data at input byte 3" in is_status(answer, 400, "BadRequest")["message"]
+
+
+async def test_options_that_do_not_exist_are_refused(api: Api, namespace: str) -> None:
+    answer = await api.post(pods(namespace), pod("x"), expect=422, dryRun="Some")
+    assert is_status(answer, 422, "Invalid")["details"]["kind"] == "CreateOptions"
+    answer = await api.delete(pods(namespace, "x"), expect=422, propagationPolicy="Some")
+    assert is_status(answer, 422, "Invalid")["details"]["kind"] == "DeleteOptions"
+    answer = await api.get(pods(namespace), expect=400, limit="x")
+    assert answer["code"] == 400
+
+
+async def test_a_subresource_that_does_not_exist_is_not_found(api: Api, namespace: str) -> None:
+    await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
+    is_status(await api.get(pods(namespace, "x", "shape"), expect=404), 404, "NotFound")
+    is_status(await api.get("/api/v1/pods/x", expect=404), 404, "NotFound")
+
+
+async def test_an_identity_cannot_be_patched(api: Api, namespace: str) -> None:
+    await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
+    answer = await api.patch(pods(namespace, "x"), {"metadata": {"uid": "other"}}, expect=422)
+    assert is_status(answer, 422, "Invalid")["details"]["causes"][0]["field"] == "metadata.uid"
+    answer = await api.patch(pods(namespace, "x"), {"metadata": {"name": "other"}}, expect=400)
+    assert "does not match the name on the URL" in is_status(answer, 400, "BadRequest")["message"]
+
+
+async def test_a_json_patch_that_does_not_apply_is_refused(api: Api, namespace: str) -> None:
+    await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
+    for operation in (
+        {"op": "test", "path": "/metadata/name", "value": "y"},
+        {"op": "remove", "path": "/metadata/annotations/none"},
+    ):
+        answer = await api.patch(pods(namespace, "x"), [operation], JSON_PATCH, expect=422)
+        is_status(answer, 422, "Invalid")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+async def test_kubectl_applies_files(api: Api, namespace: str, tmp_path: Path) -> None:
+    contexts = await kubectl(api, "config", "get-contexts", "-o", "name")
+    context = "kubectl" if "kubectl" in contexts.split() else contexts.split()[0]
+    command = ("--context", context, "-n", namespace)
+    file = tmp_path / "map.yaml"
+    file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: '1', b: '2'}\n")
+    assert "created" in await kubectl(api, *command, "apply", "-f", str(file))
+    file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: '3'}\n")
+    assert "configured" in await kubectl(api, *command, "apply", "-f", str(file))
+    applied = await api.get(f"/api/v1/namespaces/{namespace}/configmaps/applied")
+    assert applied["data"] == {"a": "3"}

@@ -39,6 +39,11 @@ class ContainerView:
         """Whether the containers after it may start (as an init container)."""
         return "running" in self.state or self.succeeded if self.sidecar else self.succeeded
 
+    @property
+    def ready_as_init(self) -> bool:
+        """Whether it counts as ready (as an init container)."""
+        return self.ready if self.sidecar else self.succeeded
+
     def status(self) -> Object:
         """Its containerStatus."""
         started = "running" in self.state
@@ -105,7 +110,7 @@ def pod_status(view: PodView, old: Object, now: str) -> Object:
         "containerStatuses": [one.status() for one in sorted(view.main, key=lambda one: one.name)],
     }
     if view.init:
-        status["initContainerStatuses"] = [one.status() for one in view.init]
+        status["initContainerStatuses"] = [{**one.status(), "ready": one.ready_as_init} for one in view.init]
     status["conditions"] = _conditions(view, phase, old, now)
     return status
 

@@ -1,0 +1,87 @@
+"""The door to the local cluster: the same ways as to a real one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography.fernet import Fernet
+
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.check import check_cluster
+from kubeprobe.fleet.check_pod import ImageTrial
+from kubeprobe.fleet.credentials import Cipher, local
+from kubeprobe.fleet.errors import Cause, ClusterError
+from tests.unit.fleet.rows import cluster_row
+
+pytestmark = pytest.mark.local
+
+PATIENCE_S = 30
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def cipher() -> Cipher:
+    return Cipher(Fernet.generate_key().decode())
+
+
+@pytest_asyncio.fixture
+async def door(cipher: Cipher) -> AsyncIterator[Door]:
+    opened = Door(cipher)
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def api(door: Door, cipher: Cipher, start: Callable[..., Any]) -> ClusterApi:
+    cluster, _ = await start()
+    return await door.to(cluster_row(cipher, local(cluster.kubeconfig)))
+
+
+def pod(name: str, script: str) -> Json:
+    container = {"name": "probe", "image": "docker.io/kubeprobe/busybox:dev", "command": ["sh", "-c", script]}
+    meta = {"name": name, "labels": {"app": name}}
+    return {"metadata": meta, "spec": {"restartPolicy": "Never", "containers": [container]}}
+
+
+async def test_a_pod_from_creation_to_deletion(api: ClusterApi) -> None:
+    created = await api.create_pod("kubeprobe", pod("p", "echo one; exit 1"))
+    with pytest.raises(ClusterError) as caught:
+        await api.create_pod("kubeprobe", pod("p", "true"))
+    assert caught.value.cause is Cause.ALREADY_EXISTS
+    kinds = []
+    watch = api.watch_pods("kubeprobe", "app=p", created["metadata"]["resourceVersion"])
+    async with asyncio.timeout(PATIENCE_S), aclosing(watch) as events:
+        async for kind, seen in events:
+            kinds.append(kind)
+            if kind == "DELETED":
+                break
+            if (ended := (seen["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("terminated")) and (
+                "deletionTimestamp" not in seen["metadata"]
+            ):
+                assert ended["exitCode"] == 1
+                assert await api.read_log("kubeprobe", "p") == "one\n"
+                await api.delete_pod("kubeprobe", "p", created["metadata"]["uid"], grace_s=0)
+    assert kinds[-1] == "DELETED"
+    await api.delete_pod("kubeprobe", "p", created["metadata"]["uid"])
+    assert await api.list_pods("kubeprobe", "app=p") == ([], (await api.list_pods("kubeprobe"))[1])
+
+
+async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:
+    with pytest.raises(ClusterError) as caught:
+        await api.create_pod("no-such-namespace", pod("p", "true"))
+    assert caught.value.cause is Cause.NAMESPACE_MISSING
+
+
+async def test_a_quiet_watch_ends_before_the_silence_is_too_long(api: ClusterApi) -> None:
+    _, version = await api.list_pods("kubeprobe")
+    async with asyncio.timeout(PATIENCE_S), aclosing(api.watch_pods("kubeprobe", "", version, 3.0)) as events:
+        assert {kind async for kind, _ in events} <= {"BOOKMARK"}
+
+
+async def test_the_local_cluster_passes_its_check(api: ClusterApi) -> None:
+    findings = await check_cluster(api, "kubeprobe", ImageTrial("docker.io/kubeprobe/pause:dev", "01test"))
+    assert all(finding.ok for finding in findings), findings
+    assert (await api.list_pods("kubeprobe"))[0] == []

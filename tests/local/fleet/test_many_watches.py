@@ -1,0 +1,68 @@
+"""A collector's load: a thousand clusters watched in one process."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
+from tests.unit.fleet.rows import cluster_row
+
+pytestmark = pytest.mark.local
+
+CLUSTERS = 1000
+MOST_BYTES = 350_000_000
+POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "probe", "image": "docker.io/kubeprobe/pause:dev"}]}}
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Iterator[Path]:
+    """Of a fleet of simulated clusters in a process of its own."""
+    path = tmp_path / "kubeconfig"
+    command = [sys.executable, "-m", "kubeprobe.localcluster", "--clusters", str(CLUSTERS), "--kubeconfig", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline()
+        yield path
+        process.terminate()
+
+
+async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path) -> None:
+    """Every watch is open and has given an event; the whole test process stays small."""
+    cipher = Cipher(Fernet.generate_key().decode())
+    door, config = Door(cipher), read_kubeconfig(kubeconfig)
+    seen: set[str] = set()
+    everything = asyncio.Event()
+
+    async def follow(api: ClusterApi) -> None:
+        _, version = await api.list_pods("kubeprobe")
+        async with aclosing(api.watch_pods("kubeprobe", "", version)) as events:
+            await api.create_pod("kubeprobe", POD)
+            async for _ in events:
+                seen.add(api.cluster)
+                if len(seen) == CLUSTERS:
+                    everything.set()
+
+    watches = []
+    for number in range(1, CLUSTERS + 1):
+        name = f"c{number:04}"
+        connection = Connection(ConnectionKind.KUBECONFIG, flatten(config, kubeconfig.parent, name))
+        api = await door.to(cluster_row(cipher, connection, name))
+        watches.append(asyncio.create_task(follow(api)))
+    try:
+        await asyncio.wait_for(everything.wait(), 180)
+        used = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        await door.close()
+    assert used < MOST_BYTES, f"{used / 1e6:.0f} MB"
