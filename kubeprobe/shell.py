@@ -104,7 +104,7 @@ class Requested:
 
     def __repr__(self) -> str:
         lines = (
-            f"{run.verdict or run.state:8} {run.case} on {run.cluster}  {run.short_id}  {run.said}".rstrip()
+            f"{run.verdict or run.state:8} {run.case} on {run.cluster}  {run.id}  {run.said}".rstrip()
             for run in self.runs
         )
         return "\n".join(lines) or "no runs"

@@ -108,7 +108,7 @@ def _print_incidents(fleet: Fleet, now: datetime) -> None:
             incident.case,
             incident.cluster,
             ago(incident.opened_at, now),
-            incident.last_run_id[:16],
+            incident.last_run_id,
             one_line(f"{incident.reason}: {incident.message}").rstrip(": "),
         )
         for incident in fleet.incidents

@@ -24,7 +24,7 @@ def run_row(run: RunView) -> Sequence[Cell]:
         run.cluster,
         run.trigger,
         took(run),
-        run.short_id,
+        run.id,
         told,
     )
 
@@ -84,7 +84,7 @@ def _facts(run: RunDetails) -> Iterator[tuple[str, str]]:
     yield "Severity", run.severity or ""
     yield "Owner", run.owner or ""
     yield "Runbook", run.runbook or ""
-    yield "Log", f"kubeprobe logs {run.id[:16]}" if run.has_log else ""
+    yield "Log", f"kubeprobe logs {run.id}" if run.has_log else ""
 
 
 def _print_stages(run: RunDetails, now: datetime) -> None:

@@ -47,7 +47,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
 def show_results(found: Sequence[RunView]) -> None:
     """A line for each run; below, what was said about those that did not pass, or the steps of a single one."""
     Columns("VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN").print(
-        (styled(run.verdict or run.state), run.case, run.cluster, took(run), run.reason or "-", run.short_id)
+        (styled(run.verdict or run.state), run.case, run.cluster, took(run), run.reason or "-", run.id)
         for run in found
     )
     out = console()
@@ -102,7 +102,7 @@ class Progress:
         """Those that are under way, and how many are done."""
         done = sum(run.verdict is not None for run in runs)
         under_way = [run for run in runs if run.verdict is None]
-        rows = [(styled(run.state), run.case, run.cluster, run.short_id) for run in under_way[:SHOWN_LIVE]]
+        rows = [(styled(run.state), run.case, run.cluster, run.id) for run in under_way[:SHOWN_LIVE]]
         lines = Columns("", "", "", "").lines(rows, title=False)
         if len(under_way) > SHOWN_LIVE:
             lines.append(Text(f"... and {len(under_way) - SHOWN_LIVE} more", "dim"))

@@ -12,8 +12,6 @@ from ulid import ULID
 from kubeprobe.store import Outcome, Run
 
 ID_LENGTH = 26
-SHORT_ID_LENGTH = 16
-"""Ten characters are the time in milliseconds; six more tell apart what was opened in the same one."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,6 @@ class RunView:
 
     def __repr__(self) -> str:
         return f"<{self.verdict or self.state}: {self.case} on {self.cluster}, run {self.id}>"
-
-    @property
-    def short_id(self) -> str:
-        """Enough of the id to name the run."""
-        return self.id[:SHORT_ID_LENGTH]
 
     @property
     def ran_for(self) -> timedelta | None:

@@ -1,0 +1,110 @@
+"""A store with clusters, runs and outcomes, made step by step."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, select
+
+from kubeprobe.execution.judge import Judgement
+from kubeprobe.execution.record import Ending, record
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Reason, Run, Schedule, Standing, Store, Trigger, Verdict
+from kubeprobe.trigger.open import Opening, open_runs
+
+REASONS = {
+    Verdict.PASS: Reason.PASSED,
+    Verdict.FAIL: Reason.REPORTED_FAILURE,
+    Verdict.UNKNOWN: Reason.IMAGE_NOT_PULLED,
+}
+REPORTS = {
+    Verdict.PASS: {"ok": True, "errors": [], "steps": [{"name": "create", "ms": 81, "ok": True}]},
+    Verdict.FAIL: {"ok": False, "errors": ["no answer from coredns"], "steps": []},
+}
+
+
+@dataclass
+class World:
+    """What tests put into a store. Every run gets a slot of its own."""
+
+    store: Store
+    now: datetime
+    slots: int = 0
+
+    def cluster(self, name: str, **labels: str) -> None:
+        with self.store.writing() as session:
+            session.add(Cluster(name=name, labels=labels, connection_kind="local", connection=b"", created_at=self.now))
+
+    def change_cluster(self, name: str, **columns: object) -> None:
+        with self.store.writing() as session:
+            session.get_one(Cluster, name).sqlmodel_update(columns)
+
+    def schedule(self, case: str, cluster: str, next_due: datetime, paused_at: datetime | None = None) -> None:
+        with self.store.writing() as session:
+            session.add(
+                Schedule(
+                    binding="core",
+                    case=case,
+                    cluster=cluster,
+                    pool="default",
+                    every_s=60,
+                    next_due=next_due,
+                    paused_at=paused_at,
+                )
+            )
+
+    def standing(self, case: str, cluster: str, verdict: Verdict) -> None:
+        with self.store.writing() as session:
+            session.add(
+                Standing(cluster=cluster, case=case, verdict=verdict, since=self.now, due_at=self.now, run_id="0" * 26)
+            )
+
+    def opened(
+        self, case: str = "dns", cluster: str = "prod-1", at: datetime | None = None, binding: str | None = None
+    ) -> str:
+        """Open a run; gives its id."""
+        self.slots += 1
+        opening = Opening(
+            slot=f"slot-{self.slots}",
+            trigger=Trigger.PERIODIC if binding else Trigger.MANUAL,
+            case=case,
+            cluster=cluster,
+            pool="default",
+            due_at=at or self.now,
+            binding=binding,
+        )
+        with self.store.writing() as session:
+            return open_runs(session, [opening], at or self.now, Settings())[0].id
+
+    def ended(self, run_id: str, verdict: Verdict = Verdict.PASS, at: datetime | None = None) -> None:
+        """Store a run's outcome."""
+        with self.store.writing() as session:
+            end(session, run_id, verdict, at or self.now)
+
+    def run(self, verdict: Verdict = Verdict.PASS, at: datetime | None = None, **opening: str) -> str:
+        """A run with its outcome, stored a second after it was opened."""
+        run_id = self.opened(at=at, **opening)
+        self.ended(run_id, verdict, (at or self.now) + timedelta(seconds=1))
+        return run_id
+
+
+def end(session: Session, run_id: str, verdict: Verdict, now: datetime) -> None:
+    """The outcome of a run, with a report where the probe ends by itself."""
+    started = now - timedelta(seconds=2)
+    judgement = Judgement(
+        verdict,
+        REASONS[verdict],
+        message="" if verdict is Verdict.PASS else f"told as {verdict}",
+        report=REPORTS.get(verdict),
+        started_at=started,
+        finished_at=now,
+    )
+    record(session, [Ending(run_id, judgement)], now)
+
+
+def end_all(store: Store, verdicts: dict[str, Verdict], now: datetime) -> int:
+    """Give every open run the verdict of its cluster; how many there were."""
+    with store.writing() as session:
+        runs = session.exec(select(Run).where(Run.state != "done")).all()
+        for run in runs:
+            end(session, run.id, verdicts[run.cluster], now)
+    return len(runs)

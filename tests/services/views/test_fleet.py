@@ -1,0 +1,151 @@
+"""The fleet at a glance, clusters, incidents, health."""
+
+from datetime import timedelta
+
+from kubeprobe.fleet.selectors import parse_selector
+from kubeprobe.settings import Settings
+from kubeprobe.store import Collector, Incident, Run, Verdict
+from kubeprobe.views import Shown, fleet, list_clusters, list_incidents
+from kubeprobe.views.health import database_clock, fleet_health, run_health
+from tests.services.views.given import World
+
+MINUTE = timedelta(minutes=1)
+
+
+def shown(world: World, selector: str = "") -> dict[tuple[str, str], Shown]:
+    with world.store.reading() as session:
+        found = fleet(session, world.now, parse_selector(selector))
+    return {(cell.case, cell.cluster): cell.shown for cell in found.cells}
+
+
+def test_each_case_stands_as_its_last_verdict(world: World) -> None:
+    for name, verdict in (("a", Verdict.PASS), ("b", Verdict.FAIL), ("c", Verdict.UNKNOWN)):
+        world.cluster(name)
+        world.standing("dns", name, verdict)
+    assert shown(world) == {("dns", "a"): Shown.PASS, ("dns", "b"): Shown.FAIL, ("dns", "c"): Shown.UNKNOWN}
+
+
+def test_what_is_due_and_has_not_run_yet_is_shown(world: World) -> None:
+    world.cluster("a")
+    world.schedule("dns", "a", world.now + MINUTE)
+    assert shown(world) == {("dns", "a"): Shown.NEVER}
+
+
+def test_a_pass_whose_next_run_is_overdue_is_no_pass(world: World) -> None:
+    world.cluster("a")
+    world.standing("dns", "a", Verdict.PASS)
+    world.schedule("dns", "a", world.now - 10 * MINUTE)
+    assert shown(world) == {("dns", "a"): Shown.STALE}
+
+
+def test_a_paused_schedule_is_not_overdue(world: World) -> None:
+    world.cluster("a")
+    world.standing("dns", "a", Verdict.PASS)
+    world.schedule("dns", "a", world.now - 10 * MINUTE, paused_at=world.now)
+    assert shown(world) == {("dns", "a"): Shown.PASS}
+
+
+def test_a_run_that_nobody_ended_makes_its_cell_stale(world: World) -> None:
+    world.cluster("prod-1")
+    world.standing("dns", "prod-1", Verdict.PASS)
+    run_id = world.opened()
+    with world.store.writing() as session:
+        session.get_one(Run, run_id).expires_at = world.now - 2 * MINUTE
+    assert shown(world) == {("dns", "prod-1"): Shown.STALE}
+
+
+def test_a_cordoned_cluster_says_nothing(world: World) -> None:
+    world.cluster("a")
+    world.change_cluster("a", cordoned_at=world.now)
+    world.standing("dns", "a", Verdict.FAIL)
+    assert shown(world) == {("dns", "a"): Shown.CORDONED}
+
+
+def test_a_selector_chooses_the_clusters(world: World) -> None:
+    world.cluster("a", region="eu")
+    world.cluster("b", region="us")
+    for name in ("a", "b"):
+        world.standing("dns", name, Verdict.PASS)
+    assert shown(world, "region=us") == {("dns", "b"): Shown.PASS}
+
+
+def test_outcomes_that_wait_for_a_responder_are_counted(world: World) -> None:
+    world.run(at=world.now - 5 * MINUTE)
+    world.run(at=world.now)
+    with world.store.reading() as session:
+        assert fleet(session, world.now).unanswered == 1
+
+
+def test_open_incidents_of_chosen_clusters_are_listed(world: World) -> None:
+    with world.store.writing() as session:
+        for number, (cluster, closed) in enumerate((("a", False), ("a", True), ("b", False))):
+            session.add(
+                Incident(
+                    id=str(number),
+                    cluster=cluster,
+                    case="dns",
+                    kind="fail",
+                    reason="ReportedFailure",
+                    first_run_id="",
+                    last_run_id="",
+                    opened_at=world.now + number * MINUTE,
+                    closed_at=world.now if closed else None,
+                )
+            )
+    with world.store.reading() as session:
+        assert [incident.id for incident in list_incidents(session)] == ["2", "0"]
+        assert [incident.id for incident in list_incidents(session, {"a"})] == ["0"]
+        assert len(list_incidents(session, open_only=False)) == 3
+
+
+def test_clusters_show_their_load_and_who_watches_them(world: World) -> None:
+    world.cluster("prod-1")
+    world.cluster("prod-2")
+    world.change_cluster("prod-2", open_until=world.now + MINUTE)
+    world.change_cluster("prod-1", collector="c1", leased_until=world.now + MINUTE)
+    world.opened()
+    run_id = world.opened()
+    with world.store.writing() as session:
+        session.get_one(Run, run_id).state = "running"
+    with world.store.reading() as session:
+        first, second = list_clusters(session, world.now)
+    assert (first.in_flight, first.collector, first.state) == (1, "c1", "ready")
+    assert (second.in_flight, second.collector, second.state) == (0, None, "unreachable")
+
+
+def test_health_counts_what_should_have_happened(world: World) -> None:
+    long_ago = world.now - 10 * MINUTE
+    world.schedule("dns", "prod-1", long_ago)
+    world.schedule("pods", "prod-1", world.now + MINUTE)
+    world.opened(at=long_ago)
+    world.run(at=long_ago)
+    with world.store.reading() as session:
+        found = run_health(session, world.now)
+    assert (found.schedules, found.overdue_schedules, found.unsent, found.unanswered) == (2, 1, 1, 1)
+    assert found.waiting == {"default": 1}
+    assert found.overdue == 0
+    assert found.undelivered == ()
+
+
+def test_health_tells_who_watches_which_clusters(world: World) -> None:
+    world.cluster("a")
+    world.cluster("b")
+    world.change_cluster("a", leased_until=world.now + MINUTE, collector="c1")
+    world.change_cluster("b", open_until=world.now + MINUTE, cordoned_at=world.now)
+    with world.store.writing() as session:
+        session.add(Collector(name="c1", pool="default", seen_at=world.now))
+        session.add(Collector(name="dead", pool="default", seen_at=world.now - MINUTE))
+    with world.store.reading() as session:
+        found = fleet_health(session, world.now, Settings())
+    assert (found.pools, found.collectors, found.unwatched) == ({"default": 2}, {"default": 1}, {"default": ("b",)})
+    assert (found.unreachable, found.cordoned, found.unbound) == (("b",), ("b",), ("a", "b"))
+
+
+def test_a_database_server_tells_its_time(world: World) -> None:
+    with world.store.reading() as session:
+        told = database_clock(session)
+    if world.store.engine.dialect.name == "sqlite":
+        assert told is None
+    else:
+        assert told is not None
+        assert told.tzinfo is not None
