@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 from sqlalchemy import func, update
-from sqlmodel import Session, col, insert
+from sqlmodel import Session, col
 
 from kubeprobe.execution.judge import RETRIED, Judgement
-from kubeprobe.store import Outcome, Run, RunState, update_each
+from kubeprobe.store import Outcome, Run, RunState, insert_all, update_each
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ def record(session: Session, endings: Sequence[Ending], now: datetime) -> list[s
     closed = session.execute(_close(list(final.values())), execution_options={"synchronize_session": False}).all()
     if closed:
         rows = [_outcome(row, final[row.id].judgement, now) for row in closed]
-        session.execute(insert(Outcome).values(rows))
+        insert_all(session, Outcome, rows)
     if late := final.keys() - {row.id for row in closed}:
         log.info("late: these runs had their outcome already", runs=sorted(late))
     return [row.id for row in closed]

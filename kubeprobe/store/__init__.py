@@ -14,7 +14,7 @@ from kubeprobe.store.catalog import (
 )
 from kubeprobe.store.change import Change
 from kubeprobe.store.cluster import Cluster, Collector
-from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store, update_each
+from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each
 from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.reason import Reason
@@ -47,6 +47,7 @@ __all__ = [
     "Store",
     "Trigger",
     "Verdict",
+    "insert_all",
     "insert_ignoring_conflicts",
     "open_store",
     "update_each",

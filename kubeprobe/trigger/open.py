@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, insert
+from sqlmodel import Session, col
 from ulid import ULID
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Reason, Run, RunState, Trigger, Verdict, insert_ignoring_conflicts
+from kubeprobe.store import Outcome, Reason, Run, RunState, Trigger, Verdict, insert_all, insert_ignoring_conflicts
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,17 @@ class OpenedRun:
 
 
 def open_runs(session: Session, openings: Sequence[Opening], now: datetime, settings: Settings) -> list[OpenedRun]:
-    """Insert the runs whose slot is new; gives those that are to be launched. Two statements at most."""
-    if not openings:
-        return []
+    """Insert the runs whose slot is new; gives those that are to be launched. Two statements, if not very many."""
     rows = {o.slot: _row(o, now, settings) for o in openings}
-    born = set(
-        session.scalars(insert_ignoring_conflicts(session, Run, list(rows.values())).returning(col(Run.slot))).all()
-    )
-    ended = [o for o in openings if o.reason is not None and o.slot in born]
-    if ended:
-        session.execute(insert(Outcome).values([_outcome(o, rows[o.slot]["id"], now) for o in ended]))
-    return [
-        OpenedRun(rows[o.slot]["id"], o.slot, o.cluster, o.pool, o.case)
-        for o in openings
-        if o.reason is None and o.slot in born
-    ]
+    if not rows:
+        return []
+    opening = insert_ignoring_conflicts(session, Run).returning(col(Run.slot))
+    born = set(session.connection().execute(opening, list(rows.values())).scalars())
+    # Looked up by slot: what was asked for twice at once is opened once.
+    opened = {o.slot: o for o in openings if o.slot in born}.values()
+    if ended := [o for o in opened if o.reason is not None]:
+        insert_all(session, Outcome, [_outcome(o, rows[o.slot]["id"], now) for o in ended])
+    return [OpenedRun(rows[o.slot]["id"], o.slot, o.cluster, o.pool, o.case) for o in opened if o.reason is None]
 
 
 def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:

@@ -49,12 +49,14 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
     """Open a run for every schedule that is due, and set each to its next time.
 
     After an outage a schedule gets one run, for its latest slot; the slots before it are one `Missed` outcome that
-    counts them (failure mode 27). A cordoned cluster's slots pass without a trace: that is what maintenance means.
+    counts them (failure mode 27). The slots of a cluster that is cordoned or gone pass without a trace: that is what
+    maintenance means.
     """
     with store.writing() as session:
         due = session.exec(
-            select(Schedule, Cluster.cordoned_at)
-            .join(Cluster, col(Cluster.name) == col(Schedule.cluster))
+            select(Schedule, (col(Cluster.name).is_not(None) & col(Cluster.cordoned_at).is_(None)).label("served"))
+            # An outer join: were the clusters read first, a tick would cost as much as there are.
+            .join(Cluster, col(Cluster.name) == col(Schedule.cluster), isouter=True)
             .where(col(Schedule.paused_at).is_(None), col(Schedule.next_due) <= now)
             .order_by(col(Schedule.next_due))
             .limit(BATCH)
@@ -62,7 +64,7 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
         ).all()
         if not due:
             return Tick(next_due=session.scalars(_next()).first())
-        served = [schedule for schedule, cordoned_at in due if cordoned_at is None]
+        served = [schedule for schedule, is_served in due if is_served]
         openings, replaced_ids = _openings(session, served, now)
         replaced = _replace(session, replaced_ids, now)
         opened = open_runs(session, openings, now, settings)
