@@ -47,7 +47,7 @@ def unmergeable(over: Mapping[str, Any], path: str = "") -> str | None:
         items: list[Any] = []
         if field in _MERGE_KEYS and value is not None:
             key = _MERGE_KEYS[field]
-            if not isinstance(value, list) or not all(isinstance(item, dict) and item.get(key) for item in value):
+            if not isinstance(value, list) or not all(_is_keyed(item, key) for item in value):
                 return f"{here}, whose items need a {key}"
             items = value
         elif isinstance(value, dict):
@@ -56,3 +56,7 @@ def unmergeable(over: Mapping[str, Any], path: str = "") -> str | None:
             if found := unmergeable(item, here):
                 return found
     return None
+
+
+def _is_keyed(item: Any, key: str) -> bool:
+    return isinstance(item, dict) and isinstance(item.get(key), str) and item[key] != ""

@@ -153,8 +153,8 @@ def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: Rende
     policy = {"verdictFrom": template.verdict_from, "startS": start_s, "runS": run_s, "retries": case.retries}
     spec = merge_pod(_pod_spec(template, start_s + run_s + BACKSTOP_S), template.pod)
     probe, *others = spec.pop("containers")
-    for container in (*others, *spec.get("initContainers", ())):
-        container["securityContext"] = {**_CONTAINER_SECURITY, **container.get("securityContext", {})}
+    if "initContainers" in spec:
+        spec["initContainers"] = [_secured(container) for container in spec["initContainers"]]
     return _Blueprint(
         policy=orjson.dumps(policy).decode(),
         run_timeout=str(run_s),
@@ -163,8 +163,13 @@ def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: Rende
         spec=spec,
         extra_env=tuple(probe.pop("env", ())),
         probe=probe,
-        others=tuple(others),
+        others=tuple(_secured(container) for container in others),
     )
+
+
+def _secured(container: Mapping[str, Any]) -> dict[str, Any]:
+    """A further container of the template's, restricted unless it says otherwise itself."""
+    return merge_pod({"securityContext": _CONTAINER_SECURITY}, container)
 
 
 def _pod_spec(template: ProbeTemplateSpec, deadline_s: int) -> dict[str, Any]:
