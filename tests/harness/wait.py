@@ -7,12 +7,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(what: str, found: Callable[[], T | None], within_s: float = 30.0, every_s: float = 0.05) -> T:
-    """The first true answer of `found`; fails, naming `what`, when there is none in time."""
+def until(
+    what: str,
+    found: Callable[[], T | None],
+    within_s: float = 30.0,
+    every_s: float = 0.05,
+    instead: Callable[[], object] = lambda: "",
+) -> T:
+    """The first true answer of `found`; fails, naming `what` and what was there `instead`, when there is none in time."""
     deadline = time.monotonic() + within_s
     while True:
         if answer := found():
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {within_s:g} s in vain for: {what}")
+            raise AssertionError(f"waited {within_s:g} s in vain for: {what} {instead()}")
         time.sleep(every_s)

@@ -140,7 +140,7 @@ def test_each_process_killed_and_the_broker_flushed_while_200_runs_are_under_way
         if victim == "valkey":
             house.flush_broker()
         until(f"outcomes after the {victim} was killed", lambda b=before: outcomes(store) > b, within_s=60)  # type: ignore[misc]
-    until("all outcomes", lambda: outcomes(store) == RUNS, within_s=120)
+    until("all outcomes", lambda: outcomes(store) == RUNS, within_s=120, instead=lambda: open_runs(store))
     assert_every_run_has_the_outcome_of_its_pod(store)
     until("no pod left", lambda: not pods_left(), within_s=30)
     until("all outcomes answered", lambda: unanswered(store) == 0, within_s=30)
@@ -149,9 +149,17 @@ def test_each_process_killed_and_the_broker_flushed_while_200_runs_are_under_way
 def test_two_of_every_process_do_what_one_does(house: House, store: Store, prepared: Settings, fake_node: None) -> None:
     house.start_all(copies=2)
     ask_for_runs(store, house, prepared, RUNS)
-    until("all outcomes", lambda: outcomes(store) == RUNS, within_s=180)
+    until("all outcomes", lambda: outcomes(store) == RUNS, within_s=180, instead=lambda: open_runs(store))
     assert_every_run_has_the_outcome_of_its_pod(store)
     until("no pod left", lambda: not pods_left(), within_s=30)
+
+
+def open_runs(store: Store) -> list[tuple[object, ...]]:
+    """What is known of runs without an outcome, for the failure's message."""
+    told = (Run.id, Run.state, Run.attempt, Run.wakes, Run.held, Run.claimed_at, Run.wake_at, Run.setback_message)
+    with store.reading() as session:
+        runs = session.exec(select(Run).where(col(Run.state) != RunState.DONE)).all()
+    return [tuple(getattr(run, column.key) for column in told) for run in runs]
 
 
 def unanswered(store: Store) -> int:
