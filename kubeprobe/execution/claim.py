@@ -13,7 +13,7 @@ from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, RunState
+from kubeprobe.store import Cluster, Run, RunState, is_open
 
 IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
 
@@ -37,7 +37,9 @@ def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datet
     A collector that makes room wakes held runs; beat does so too, for wakes get lost.
     """
     in_flight = (
-        select(func.count()).select_from(Run).where(Run.cluster == cluster.name, col(Run.state).in_(IN_FLIGHT))
+        select(func.count())
+        .select_from(Run)
+        .where(Run.cluster == cluster.name, is_open(), col(Run.state).in_(IN_FLIGHT))
     ).scalar_subquery()
     room = case((in_flight < cluster.max_in_flight, cluster.max_in_flight - in_flight), else_=0)
     waiting = (col(Run.id).in_(run_ids), Run.state == RunState.PENDING, Run.launch_at <= now)
@@ -63,5 +65,5 @@ def _hold(session: Session, waiting: tuple[Any, ...], wake_at: datetime) -> None
 
 def held_runs(session: Session, clusters: Sequence[str], limit: int) -> Sequence[Run]:
     """Runs that wait for room on these clusters, oldest first."""
-    held = (Run.state == RunState.PENDING, col(Run.held).is_(other=True), col(Run.cluster).in_(clusters))
+    held = (is_open(), Run.state == RunState.PENDING, col(Run.held).is_(other=True), col(Run.cluster).in_(clusters))
     return session.exec(select(Run).where(*held).order_by(col(Run.due_at)).limit(limit)).all()

@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Collector, Outcome, Reason, Run, RunLog, RunState, Store, Verdict
+from kubeprobe.store import Cluster, Collector, Outcome, Reason, Run, RunLog, RunState, Store, Verdict, is_open
 
 BATCH = 500
 
@@ -33,7 +33,7 @@ def expire(store: Store, now: datetime) -> Expired:
         due = session.exec(
             select(Run, Cluster.open_until, Cluster.name)
             .join(Cluster, col(Cluster.name) == Run.cluster, isouter=True)
-            .where(Run.state != RunState.DONE, Run.expires_at <= now)
+            .where(is_open(), Run.expires_at <= now)
             .order_by(col(Run.expires_at))
             .limit(BATCH)
             .with_for_update(of=Run, skip_locked=True)

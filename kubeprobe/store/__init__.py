@@ -18,7 +18,7 @@ from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts,
 from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.reason import Reason
-from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict
+from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict, awaits_pod, is_open
 from kubeprobe.store.schedule import Concurrency, Schedule
 
 __all__ = [
@@ -47,8 +47,10 @@ __all__ = [
     "Store",
     "Trigger",
     "Verdict",
+    "awaits_pod",
     "insert_all",
     "insert_ignoring_conflicts",
+    "is_open",
     "open_store",
     "update_each",
 ]

@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, text
-from sqlmodel import Field, SQLModel
+from sqlalchemy import ColumnElement, Index, bindparam, literal, text
+from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.types import JSONColumn, UTCDateTime
 
@@ -95,6 +95,17 @@ class Run(SQLModel, table=True):
     """When the API server had its pod."""
     pod: str | None = Field(default=None, max_length=63)
     pod_uid: str | None = Field(default=None, max_length=36)
+
+
+def is_open() -> ColumnElement[bool]:
+    """Of runs without an outcome. Written out, for SQLite uses a partial index only where it reads its condition."""
+    return col(Run.state) != literal(RunState.DONE.value, literal_execute=True)
+
+
+def awaits_pod() -> ColumnElement[bool]:
+    """Of runs that have no pod yet, as far as is known; written out like `is_open`."""
+    states = [RunState.PENDING.value, RunState.LAUNCHING.value]
+    return col(Run.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
 
 
 class Outcome(SQLModel, table=True):

@@ -24,6 +24,7 @@ from kubeprobe.store import (
     Store,
     Trigger,
     Verdict,
+    is_open,
     update_each,
 )
 from kubeprobe.trigger.open import OpenedRun, Opening, open_runs
@@ -124,9 +125,7 @@ def _opening(
 def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     if schedule_ids:
-        still_open = select(Run.schedule_id, col(Run.id)).where(
-            col(Run.schedule_id).in_(schedule_ids), col(Run.state) != RunState.DONE
-        )
+        still_open = select(Run.schedule_id, col(Run.id)).where(col(Run.schedule_id).in_(schedule_ids), is_open())
         for schedule_id, run_id in session.exec(still_open):
             found.setdefault(schedule_id or 0, []).append(run_id)
     return found
@@ -138,7 +137,7 @@ def _replace(session: Session, run_ids: list[str], now: datetime) -> list[Opened
         return []
     closed = session.execute(
         update(Run)
-        .where(col(Run.id).in_(run_ids), col(Run.state) != RunState.DONE)
+        .where(col(Run.id).in_(run_ids), is_open())
         .values(state=RunState.DONE)
         .returning(
             col(Run.id),

@@ -10,7 +10,7 @@ from sqlalchemy import case, update
 from sqlmodel import col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run, RunState, Store
+from kubeprobe.store import Run, RunState, Store, awaits_pod
 from kubeprobe.trigger.open import OpenedRun
 
 BATCH = 1000
@@ -22,7 +22,7 @@ def due_wakes(store: Store, now: datetime, settings: Settings) -> list[OpenedRun
     """Runs that no launcher has seen to in time, back to pending; each is given to one caller only. One statement."""
     overdue = (
         select(col(Run.id))
-        .where(col(Run.state).in_((RunState.PENDING, RunState.LAUNCHING)), col(Run.wake_at) <= now)
+        .where(awaits_pod(), col(Run.wake_at) <= now)
         .order_by(col(Run.wake_at))
         .limit(BATCH)
         .with_for_update(skip_locked=True)

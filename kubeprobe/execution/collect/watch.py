@@ -24,7 +24,7 @@ from kubeprobe.execution.record import Ending
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict
+from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict, is_open
 
 log = structlog.get_logger(__name__)
 
@@ -170,7 +170,7 @@ class ClusterWatch:
     def _runs_with_pods(self) -> list[tuple[str, int, str | None]]:
         with self._parts.store.reading() as session:
             running = select(Run.id, Run.attempt, Run.pod_uid).where(
-                Run.cluster == self.cluster.name, Run.state == RunState.RUNNING
+                Run.cluster == self.cluster.name, is_open(), Run.state == RunState.RUNNING
             )
             return [(row[0], row[1], row[2]) for row in session.exec(running)]
 
@@ -181,7 +181,7 @@ class ClusterWatch:
         still_open: set[tuple[str, int]] = set()
         with self._parts.store.reading() as session:
             for part in (ids[i : i + LOOKUP] for i in range(0, len(ids), LOOKUP)):
-                runs = select(Run.id, Run.attempt).where(col(Run.id).in_(part), Run.state != RunState.DONE)
+                runs = select(Run.id, Run.attempt).where(col(Run.id).in_(part), is_open())
                 still_open |= {(row[0], row[1]) for row in session.exec(runs)}
         return found - still_open
 
