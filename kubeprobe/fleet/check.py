@@ -1,11 +1,10 @@
 """Checking a cluster before it is relied on: what would keep probes from running there, and what to do about it.
 
-Every question is asked by itself, so that one answer doesn't hide the others; only a cluster that does not
-answer at all ends the check at once.
+Every question is asked by itself, so that one answer doesn't hide the others. But a cluster that does not answer
+at all is asked no more, and no pod is started that could not be deleted.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -27,6 +26,7 @@ NEEDED = (
     ("get", "pods", "log"),
 )
 """Verb, resource, subresource: all that KubeProbe itself does in a cluster."""
+_TRIAL_VERBS = frozenset({"create", "watch", "list", "delete"})
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,11 @@ async def check_cluster(
     reachable, *about = await _reach(api, clock)
     if not reachable.ok:
         return [reachable]
-    checks: list[Callable[[], Awaitable[Finding]]] = [
-        lambda: _check_namespace(api, namespace),
-        lambda: _check_permissions(api, namespace),
-    ]
+    space, permissions = await asyncio.gather(_check_namespace(api, namespace), _check_permissions(api, namespace))
+    findings = [reachable, *about, space, permissions.finding]
     if trial is not None:
-        checks.append(lambda: _check_image(api, namespace, trial))
-    return [reachable, *about, *await asyncio.gather(*(check() for check in checks))]
+        findings.append(await _check_image(api, namespace, trial, permissions.missing))
+    return findings
 
 
 async def _reach(api: ClusterApi, clock: Clock) -> list[Finding]:
@@ -118,14 +116,22 @@ async def _feel_for_namespace(api: ClusterApi, namespace: str, remedy: str) -> F
     return Finding("namespace", ok=True, found=f"{namespace} exists")
 
 
-async def _check_permissions(api: ClusterApi, namespace: str) -> Finding:
+@dataclass(frozen=True)
+class _Permissions:
+    """The answer about permissions, and which are missing."""
+
+    finding: Finding
+    missing: tuple[tuple[str, str, str], ...] = ()
+
+
+async def _check_permissions(api: ClusterApi, namespace: str) -> _Permissions:
     try:
         allowed = await asyncio.gather(*(_may(api, namespace, *needed) for needed in NEEDED))
     except ClusterError as error:
-        return Finding("permissions", ok=False, found=f"cannot be asked for: {error.message}")
-    missing = [needed for needed, may in zip(NEEDED, allowed, strict=True) if not may]
+        return _Permissions(Finding("permissions", ok=False, found=f"cannot be asked for: {error.message}"))
+    missing = tuple(needed for needed, may in zip(NEEDED, allowed, strict=True) if not may)
     if not missing:
-        return Finding("permissions", ok=True, found="all that are needed")
+        return _Permissions(Finding("permissions", ok=True, found="all that are needed"))
     rules: dict[str, list[str]] = {}
     for verb, resource, subresource in missing:
         rules.setdefault(f"{resource}/{subresource}" if subresource else resource, []).append(verb)
@@ -134,7 +140,7 @@ async def _check_permissions(api: ClusterApi, namespace: str) -> Finding:
         f'{{apiGroups: [""], resources: [{what}], verbs: [{", ".join(verbs)}]}}' for what, verbs in rules.items()
     )
     remedy = f"a Role in namespace {namespace}, bound to KubeProbe's user, with rules: [{yaml}]"
-    return Finding("permissions", ok=False, found=f"missing: {listed}", remedy=remedy)
+    return _Permissions(Finding("permissions", ok=False, found=f"missing: {listed}", remedy=remedy), missing)
 
 
 async def _may(api: ClusterApi, namespace: str, verb: str, resource: str, subresource: str) -> bool:
@@ -148,7 +154,12 @@ async def _may(api: ClusterApi, namespace: str, verb: str, resource: str, subres
     return bool(answer["status"]["allowed"])
 
 
-async def _check_image(api: ClusterApi, namespace: str, trial: ImageTrial) -> Finding:
+async def _check_image(
+    api: ClusterApi, namespace: str, trial: ImageTrial, missing: tuple[tuple[str, str, str], ...]
+) -> Finding:
+    if lacking := [verb for verb, *rest in missing if verb in _TRIAL_VERBS and rest == ["pods", ""]]:
+        found = f"not tried: it takes to {', '.join(lacking)} pods"  # one that cannot be deleted would stay
+        return Finding("image", ok=False, found=found, remedy="see permissions")
     try:
         problem = await try_image(api, namespace, trial)
     except ClusterError as error:

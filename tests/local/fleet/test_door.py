@@ -46,27 +46,35 @@ def pod(name: str, script: str) -> Json:
     return {"metadata": meta, "spec": {"restartPolicy": "Never", "containers": [container]}}
 
 
+async def wait_for(api: ClusterApi, created: Json, what: str) -> Json:
+    """The pod when its container is `terminated`, or it is `DELETED`."""
+    version = created["metadata"]["resourceVersion"]
+    watch = api.watch_pods("kubeprobe", f"app={created['metadata']['name']}", version)
+    async with asyncio.timeout(PATIENCE_S), aclosing(watch) as events:
+        async for kind, seen in events:
+            containers = seen["status"].get("containerStatuses") or [{}]
+            if kind == what or what in containers[0].get("state", {}):
+                return seen
+    raise AssertionError(f"the pod was never {what}")
+
+
 async def test_a_pod_from_creation_to_deletion(api: ClusterApi) -> None:
     created = await api.create_pod("kubeprobe", pod("p", "echo one; exit 1"))
     with pytest.raises(ClusterError) as caught:
         await api.create_pod("kubeprobe", pod("p", "true"))
     assert caught.value.cause is Cause.ALREADY_EXISTS
-    kinds = []
-    watch = api.watch_pods("kubeprobe", "app=p", created["metadata"]["resourceVersion"])
-    async with asyncio.timeout(PATIENCE_S), aclosing(watch) as events:
-        async for kind, seen in events:
-            kinds.append(kind)
-            if kind == "DELETED":
-                break
-            if (ended := (seen["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("terminated")) and (
-                "deletionTimestamp" not in seen["metadata"]
-            ):
-                assert ended["exitCode"] == 1
-                assert await api.read_log("kubeprobe", "p") == "one\n"
-                await api.delete_pod("kubeprobe", "p", created["metadata"]["uid"], grace_s=0)
-    assert kinds[-1] == "DELETED"
-    await api.delete_pod("kubeprobe", "p", created["metadata"]["uid"])
-    assert await api.list_pods("kubeprobe", "app=p") == ([], (await api.list_pods("kubeprobe"))[1])
+    ended = (await wait_for(api, created, "terminated"))["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended["exitCode"] == 1
+    assert await api.read_log("kubeprobe", "p") == "one\n"
+    async with asyncio.timeout(PATIENCE_S), aclosing(api.follow_log("kubeprobe", "p")) as lines:
+        assert [line async for line in lines] == ["one"]
+    uid = created["metadata"]["uid"]
+    await api.delete_pod("kubeprobe", "p", "another")
+    assert (await api.get_pod("kubeprobe", "p"))["metadata"]["uid"] == uid
+    await api.delete_pod("kubeprobe", "p", uid, grace_s=0)
+    await wait_for(api, created, "DELETED")
+    await api.delete_pod("kubeprobe", "p", uid)
+    assert (await api.list_pods("kubeprobe", "app=p"))[0] == []
 
 
 async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:

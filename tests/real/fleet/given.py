@@ -1,0 +1,65 @@
+"""What the tests of the door set up in the real cluster: accounts, kubeconfigs, pods."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.kubeconfig import read_kubeconfig
+
+BUSYBOX = "docker.io/kubeprobe/busybox:dev"
+PAUSE = "docker.io/kubeprobe/pause:dev"
+Json = dict[str, Any]
+
+
+def pod(name: str, script: str = "true", **spec: Any) -> Json:
+    """A pod that runs a shell script."""
+    container = {"name": "probe", "image": BUSYBOX, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script]}
+    base = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": base | spec}
+
+
+def kubeconfig_with(path: Path, admin: Path, user: Json, **cluster: Any) -> Path:
+    """The administrator's kubeconfig with another user, and other settings of the cluster (None: without it)."""
+    config = copy.deepcopy(read_kubeconfig(admin))
+    config["users"][0]["user"] = user
+    merged = config["clusters"][0]["cluster"] | {key.replace("_", "-"): value for key, value in cluster.items()}
+    config["clusters"][0]["cluster"] = {key: value for key, value in merged.items() if value is not None}
+    path.write_text(json.dumps(config))
+    return path
+
+
+class Accounts:
+    """Makes service accounts in a namespace, with their roles and tokens."""
+
+    def __init__(self, admin: ClusterApi, namespace: str) -> None:
+        self._admin = admin
+        self._core = f"/api/v1/namespaces/{namespace}"
+        self._rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+        self._namespace = namespace
+
+    async def make(self, name: str, rules: list[Json]) -> None:
+        """A service account that may do what the rules say, in its namespace."""
+        meta = {"metadata": {"name": name}}
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": self._namespace}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        await self._admin.call("POST", f"{self._core}/serviceaccounts", body=meta)
+        await self._admin.call("POST", f"{self._rbac}/roles", body=meta | {"rules": rules})
+        binding = meta | {"subjects": [subject], "roleRef": role}
+        await self._admin.call("POST", f"{self._rbac}/rolebindings", body=binding)
+
+    async def token(self, name: str, bound_to: str | None = None) -> str:
+        """A token of an account; with `bound_to`, it dies with the Secret of that name, which is made here."""
+        spec: Json = {"expirationSeconds": 3600}
+        if bound_to:
+            made = await self._admin.call("POST", f"{self._core}/secrets", body={"metadata": {"name": bound_to}})
+            uid = made["metadata"]["uid"]
+            spec["boundObjectRef"] = {"kind": "Secret", "apiVersion": "v1", "name": bound_to, "uid": uid}
+        path = f"{self._core}/serviceaccounts/{name}/token"
+        made = await self._admin.call("POST", path, body={"spec": spec})
+        return str(made["status"]["token"])
+
+    async def revoke(self, bound_to: str) -> None:
+        """Delete the Secret that a token is bound to."""
+        await self._admin.call("DELETE", f"{self._core}/secrets/{bound_to}")

@@ -1,0 +1,178 @@
+"""Checking a cluster: each question has its own answer, whatever the others come to."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kmock as km
+import orjson
+import pytest
+
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.check import Finding, check_cluster
+from kubeprobe.fleet.check_pod import ImageTrial
+from kubeprobe.store import Cluster
+
+pytestmark = pytest.mark.kmock(cls=km.RawHandler)
+
+Mock = km.RawHandler
+PODS = "/api/v1/namespaces/ns/pods"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+MADE = {"metadata": {"name": "p", "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-11-23T12:00:00Z"}}
+TRIAL = ImageTrial("an-image", installation="01test", timeout_s=5)
+Status = dict[str, Any]
+
+
+def refusal(code: int, reason: str, message: str) -> Status:
+    return {"kind": "Status", "code": code, "reason": reason, "message": message}
+
+
+def healthy(kmock: Mock) -> None:
+    """A cluster where everything is well; what a test says before comes first."""
+    kmock["get /version"] << {"gitVersion": "v1.34.4"}
+    kmock["get /api/v1/namespaces/ns"] << {"status": {"phase": "Active"}}
+    kmock[f"post {REVIEWS}"] << {"status": {"allowed": True}}
+    kmock[f"post {PODS}"] << MADE
+    kmock[f"delete {PODS}/p"] << {}
+    kmock[f"get {PODS}", {"watch": "true"}] << (event({"containerStatuses": [{"state": {"running": {}}}]}),)
+    kmock[f"get {PODS}"] << {"metadata": {"resourceVersion": "1"}, "items": []}
+
+
+def event(status: Status, kind: str = "MODIFIED") -> bytes:
+    return orjson.dumps({"type": kind, "object": {"metadata": {"resourceVersion": "2"}, "status": status}}) + b"\n"
+
+
+async def check(api: ClusterApi, **more: Any) -> dict[str, Finding]:
+    return {finding.check: finding for finding in await check_cluster(api, "ns", TRIAL, **more)}
+
+
+async def test_a_healthy_cluster_has_nothing_to_remedy_and_keeps_no_pod(api: ClusterApi, kmock: Mock) -> None:
+    healthy(kmock)
+    found = await check(api)
+    assert list(found) == ["reachable", "version", "clock", "namespace", "permissions", "image"]
+    assert all(finding.ok and not finding.remedy for finding in found.values()), found
+    assert found["version"].found == "v1.34.4"
+    assert kmock["delete"][0].data["preconditions"] == {"uid": "u"}
+
+
+async def test_a_cluster_that_does_not_answer_ends_the_check_at_once(door: Door, row: Callable[..., Cluster]) -> None:
+    found = await check(await door.to(row("http://127.0.0.1:9")))
+    assert list(found) == ["reachable"]
+    assert not found["reachable"].ok
+    assert "cluster add NAME" in found["reachable"].remedy
+
+
+async def test_a_cluster_that_hides_its_version_is_checked_all_the_same(api: ClusterApi, kmock: Mock) -> None:
+    kmock["get /version"] << 403 << refusal(403, "Forbidden", 'User "u" cannot get path "/version"')
+    healthy(kmock)
+    found = await check(api)
+    assert (found["reachable"].ok, found["version"].ok, found["image"].ok) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"),
+    [(0, "agrees with ours"), (-3, "agrees with ours"), (-60, "its clock is 60 s ahead of ours"), (60, "60 s behind")],
+)
+async def test_the_clocks_are_compared(api: ClusterApi, kmock: Mock, ahead_s: int, said: str) -> None:
+    healthy(kmock)
+    ours = datetime.now(UTC).replace(microsecond=500_000) + timedelta(seconds=ahead_s)
+    found = (await check(api, clock=lambda: ours))["clock"]
+    assert said in found.found
+    assert found.ok is (abs(ahead_s) < 5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((404, refusal(404, "NotFound", 'namespaces "ns" not found')), "does not exist"),
+        ((200, {"status": {"phase": "Terminating"}}), "is being deleted"),
+        ((500, refusal(500, "InternalError", "etcd is away")), "etcd is away"),
+    ],
+)
+async def test_a_namespace_that_cannot_be_used_is_named(
+    api: ClusterApi,
+    kmock: Mock,
+    answer: tuple[int, Status],
+    said: str,
+) -> None:
+    kmock["get /api/v1/namespaces/ns"] << answer[0] << answer[1]
+    healthy(kmock)
+    found = await check(api)
+    assert (found["namespace"].ok, said in found["namespace"].found) == (False, True)
+    assert found["image"].ok
+
+
+async def test_missing_permissions_are_told_together(api: ClusterApi, kmock: Mock) -> None:
+    def judge(request: Any) -> Status:
+        attributes = request.data["spec"]["resourceAttributes"]
+        return {"status": {"allowed": attributes["verb"] == "get" and not attributes["subresource"]}}
+
+    kmock[f"post {REVIEWS}"] << judge
+    healthy(kmock)
+    found = await check(api)
+    assert found["permissions"].found == "missing: create, list, watch, delete pods; get pods/log"
+    assert (found["image"].ok, found["image"].found) == (False, "not tried: it takes to create, list, watch, delete pods")
+    assert len(kmock[f"post {PODS}"]) == 0, "a pod that cannot be deleted must not be created"
+
+
+async def test_a_cluster_that_answers_no_questions_about_permissions_says_so(api: ClusterApi, kmock: Mock) -> None:
+    kmock[f"post {REVIEWS}"] << 500 << refusal(500, "InternalError", "etcd is away")
+    healthy(kmock)
+    found = await check(api)
+    assert "cannot be asked for: etcd is away" in found["permissions"].found
+    assert found["image"].ok
+
+
+def waiting(reason: str, message: str = "why") -> Status:
+    return {"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": message}}}]}
+
+
+def terminated(reason: str) -> Status:
+    return {"containerStatuses": [{"state": {"terminated": {"reason": reason, "exitCode": 1, "message": "why"}}}]}
+
+
+@pytest.mark.parametrize(
+    ("events", "problem"),
+    [
+        ([event(waiting("ContainerCreating")), event(terminated("Error"))], None),
+        ([event({"containerStatuses": None}, "ADDED"), event(terminated("Completed"))], None),
+        ([event(waiting("ErrImagePull"))], "ErrImagePull: why"),
+        ([event(waiting("CreateContainerConfigError"))], "CreateContainerConfigError: why"),
+        ([event(terminated("StartError"))], "StartError: why"),
+        ([event({"phase": "Failed", "reason": "Evicted", "message": "disk"})], "Evicted: disk"),
+        ([event({}, "BOOKMARK"), event({}, "DELETED")], "its pod was deleted by somebody else"),
+    ],
+)
+async def test_an_image_is_judged_by_whether_its_container_ran(
+    api: ClusterApi, kmock: Mock, events: list[bytes], problem: str | None
+) -> None:
+    kmock[f"get {PODS}", {"watch": "true"}] << tuple(events)
+    healthy(kmock)
+    found = (await check(api))["image"]
+    assert (found.ok, found.found) == (problem is None, problem or "a pod of an-image started")
+    assert len(kmock["delete"]) == 1
+
+
+async def test_a_pod_that_does_not_start_in_time_says_what_it_waited_for(api: ClusterApi, kmock: Mock) -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    kmock[f"get {PODS}", {"watch": "true"}] << (event({"conditions": [condition]}), ...)
+    healthy(kmock)
+    trial = ImageTrial("an-image", installation="01test", timeout_s=0.5)
+    found = (await check_cluster(api, "ns", trial))[-1]
+    assert found.found == "after 0.5 s its pod had not started: Unschedulable: 0/3 nodes"
+    assert len(kmock["delete"]) == 1
+
+
+async def test_what_killed_checks_have_left_is_deleted_and_a_running_one_is_not(api: ClusterApi, kmock: Mock) -> None:
+    def pod(name: str, made: str) -> Status:
+        return {"metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": made}}
+
+    items = [pod("old", "2026-11-23T11:49:59Z"), pod("running", "2026-11-23T11:50:01Z")]
+    kmock[f"get {PODS}", {"labelSelector": "kubeprobe.io/installation=01test,kubeprobe.io/check"}] << {
+        "metadata": {"resourceVersion": "1"},
+        "items": items,
+    }
+    kmock[f"delete {PODS}/old"] << {}
+    healthy(kmock)
+    await check(api)
+    assert [request.url.name for request in kmock["delete"]] == ["old", "p"]
