@@ -20,6 +20,7 @@ from kubeprobe.localcluster.http import ApiServer
 from kubeprobe.localcluster.images import Image, ImageTable, built_in_images
 from kubeprobe.localcluster.kubelet.host import NODE, Backoff, Host
 from kubeprobe.localcluster.kubelet.kubelet import Kubelet
+from kubeprobe.localcluster.manifests import create_from
 from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, Simulator
 from kubeprobe.localcluster.store import Store
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
@@ -109,6 +110,7 @@ class LocalCluster:
         plain = Cluster(namespaces=self.settings.namespaces, store=Store(history=self.settings.history))
         plain.add_node(NODE, memory_bytes=_memory_bytes())
         plain.runner = kubelet = Kubelet(self._host(plain))
+        create_from(plain, self.settings.manifests)
         self._fleet = Fleet(plain, self.settings.clusters, self._simulated)
         api = ApiServer(self._fleet, self._tokens, bookmark_seconds=self.settings.bookmark_seconds)
         server = web.Server(api.handle, access_log=None)

@@ -1,5 +1,6 @@
 """What `up` shows: where to look, and verdicts as they are stored."""
 
+import sys
 import threading
 from datetime import datetime
 
@@ -19,7 +20,7 @@ STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yel
 
 def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threading.Event) -> None:
     """Print until told to stop."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Ctrl-C stops all of it.")
     console.print(f"  Flower    {ports.flower_url()}")
     console.print(f"  Cluster   http://127.0.0.1:{ports.cluster}  (KUBECONFIG={settings.local_kubeconfig()})")
@@ -32,7 +33,7 @@ def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threadi
             console.print(f"[red]The store does not answer: {error}[/red]")
             continue
         for outcome in found:
-            console.print(_line(outcome))
+            console.print(_line(outcome), overflow="ellipsis", no_wrap=True)
             seen_until = outcome.stored_at
 
 
@@ -49,5 +50,5 @@ def _line(outcome: Outcome) -> Text:
     why = "" if outcome.verdict == Verdict.PASS else f"{outcome.reason}: {outcome.message}"
     line = Text(f"{outcome.stored_at.astimezone():%H:%M:%S}  ")
     line.append(f"{outcome.verdict:<8}", style=STYLES[Verdict(outcome.verdict)])
-    line.append(f"{outcome.case:<24} {outcome.cluster:<12} {took:>6}  {outcome.run_id}  {why}")
+    line.append(f"{outcome.case:<20} {outcome.cluster:<10} {took:>5}  {outcome.run_id}  {why}".rstrip())
     return line
