@@ -8,7 +8,8 @@ import asyncio
 from typing import Any
 
 from kubeprobe.localcluster.admission import used_by_pods
-from kubeprobe.localcluster.registry import DeleteOptions, Registry, Target
+from kubeprobe.localcluster.deletion import DeleteOptions
+from kubeprobe.localcluster.registry import Registry, Target
 from kubeprobe.localcluster.resources import (
     CRDS,
     NAMESPACES,

@@ -31,20 +31,21 @@ def version() -> Object:
 
 def discover(parts: list[str], resources: ResourceTable) -> Object | None:
     """The answer of /api, /apis, a group, its versions, and /openapi/v3; None for other paths."""
+    found: Object | None = None
     match parts:
         case ["api"]:
-            return {"kind": "APIVersions", "versions": ["v1"]}
+            found = {"kind": "APIVersions", "versions": ["v1"]}
         case ["apis"]:
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(_groups(resources).values())}
+            found = {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(_groups(resources).values())}
         case ["apis", group] if group in (groups := _groups(resources)):
-            return {"kind": "APIGroup", "apiVersion": "v1", **groups[group]}
+            found = {"kind": "APIGroup", "apiVersion": "v1", **groups[group]}
         case ["api", "v1"]:
-            return _resource_list(resources, "", "v1")
+            found = _resource_list(resources, "", "v1")
         case ["apis", group, version] if resources.has_group(group, version):
-            return _resource_list(resources, group, version)
+            found = _resource_list(resources, group, version)
         case ["openapi", "v3", *rest]:
-            return openapi(rest, resources)
-    return None
+            found = openapi(rest, resources)
+    return found
 
 
 def _groups(resources: ResourceTable) -> dict[str, Object]:

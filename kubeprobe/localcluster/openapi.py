@@ -28,8 +28,6 @@ def _documents(resources: ResourceTable) -> Object:
 
 
 def _document(resources: ResourceTable, group: str, version: str) -> Object:
-    """As much of a group's OpenAPI as kubectl needs to know that it may leave validation to the server."""
-    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldValidation")]
     paths: Object = {}
     for resource in resources.all():
         if (resource.group, resource.version) != (group, version) or resource.create_only:

@@ -6,7 +6,7 @@ without waiting, so no two requests meet half-way.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,15 @@ from uuid import uuid4
 from kubeprobe.localcluster import errors
 from kubeprobe.localcluster.admission import Admission
 from kubeprobe.localcluster.defaults import with_defaults
+from kubeprobe.localcluster.deletion import (
+    Deleted,
+    DeleteOptions,
+    check_preconditions,
+    finalizers_for,
+    grace_seconds,
+    is_held_by_spec,
+    is_released,
+)
 from kubeprobe.localcluster.resources import NAMESPACES, PODS, Resource
 from kubeprobe.localcluster.shapes import check_shape
 from kubeprobe.localcluster.store import Store, Stored
@@ -35,25 +44,6 @@ class Target:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """How to delete: only this very object, how long its processes may take, what becomes of dependents."""
-
-    uid: str | None = None
-    resource_version: str | None = None
-    grace_seconds: int | None = None
-    propagation: str = "Background"
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """The object's last state, and whether it is gone already."""
-
-    stored: Stored
-    gone: bool
 
 
 def timestamp(moment: datetime) -> str:
@@ -117,7 +107,7 @@ class Registry:
                 new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         if dry_run:
             return Stored(new, current.version)
-        if _is_released(new) and not _is_released(old):
+        if is_released(new) and not is_released(old):
             return self.store.remove(resource, new)
         return self.store.put(resource, new)
 
@@ -143,10 +133,10 @@ class Registry:
     def delete(self, target: Target, options: DeleteOptions) -> Deleted:
         """Delete an object, or mark it as being deleted while finalizers or its processes hold it."""
         current = self.get(target)
-        _check_preconditions(target.resource, current.object, options)
-        finalizers = _finalizers_for(current.object, options)
-        grace = _grace_seconds(target.resource, current.object, options)
-        held = bool(finalizers) or grace > 0 or _is_held_by_spec(target.resource, current.object)
+        check_preconditions(target.resource, current.object, options)
+        finalizers = finalizers_for(current.object, options)
+        grace = grace_seconds(target.resource, current.object, options)
+        held = bool(finalizers) or grace > 0 or is_held_by_spec(target.resource, current.object)
         if options.dry_run:
             return Deleted(current, gone=not held)
         if not held:
@@ -271,56 +261,3 @@ def _updated_metadata(target: Target, metadata: Object, old: Object) -> Object:
         **{key: kept[key] for key in _KEPT_METADATA if key in kept},
         "resourceVersion": kept["resourceVersion"],
     }
-
-
-def _is_released(obj: Object) -> bool:
-    """Whether nothing holds an object any more that is being deleted."""
-    metadata = obj["metadata"]
-    return (
-        "deletionTimestamp" in metadata
-        and not metadata.get("finalizers")
-        and not metadata.get("deletionGracePeriodSeconds")
-        and not (obj["kind"] == "Namespace" and obj["spec"].get("finalizers"))
-    )
-
-
-def _is_held_by_spec(resource: Resource, obj: Object) -> bool:
-    return resource is NAMESPACES and bool(obj["spec"].get("finalizers"))
-
-
-def _check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
-    metadata = obj["metadata"]
-    again = "The object might have been deleted and then recreated"
-    kind = replace(resource, plural=resource.kind)
-    if options.uid is not None and options.uid != metadata["uid"]:
-        why = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). {again}"
-        )
-        raise errors.conflict(kind, metadata["name"], why)
-    version = metadata["resourceVersion"]
-    if options.resource_version is not None and options.resource_version != version:
-        why = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
-            f"the ResourceVersion in record ({version}). The object might have been modified"
-        )
-        raise errors.conflict(kind, metadata["name"], why)
-
-
-def _finalizers_for(obj: Object, options: DeleteOptions) -> list[str]:
-    finalizers = list(obj["metadata"].get("finalizers") or ())
-    added = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
-    if added and added not in finalizers:
-        finalizers.append(added)
-    return finalizers
-
-
-def _grace_seconds(resource: Resource, obj: Object, options: DeleteOptions) -> int:
-    """How long the object stays for its processes to end. Only pods have any."""
-    if resource is not PODS or not obj["spec"].get("nodeName"):
-        return 0
-    if (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        return 0
-    wanted = options.grace_seconds
-    if wanted is None:
-        wanted = obj["spec"].get("terminationGracePeriodSeconds", 30)
-    return 1 if wanted < 0 else int(wanted)

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from kubeprobe.localcluster.cluster import LogOptions
+from kubeprobe.localcluster.deletion import DeleteOptions
 from kubeprobe.localcluster.errors import (
     Cause,
     bad_request,
@@ -19,7 +20,7 @@ from kubeprobe.localcluster.errors import (
     no_such_resource,
     unsupported_media_type,
 )
-from kubeprobe.localcluster.registry import DeleteOptions, Target
+from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.resources import PODS, ResourceTable
 from kubeprobe.localcluster.selectors import Predicate, both, field_selector, label_selector
 

@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kubeprobe.localcluster.deletion import DeleteOptions
 from kubeprobe.localcluster.errors import ApiError
 from kubeprobe.localcluster.images import ImageTable
 from kubeprobe.localcluster.kubelet.process import MARK
 from kubeprobe.localcluster.kubelet.sweep import Sweeper
-from kubeprobe.localcluster.registry import DeleteOptions, Registry, Target, timestamp
+from kubeprobe.localcluster.registry import Registry, Target, timestamp
 from kubeprobe.localcluster.resources import EVENTS, PODS
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
 
