@@ -78,6 +78,10 @@ class House:
         client.flushall()
         client.close()
 
+    def pids(self) -> dict[str, int]:
+        """Process ids of what runs, by `name.copy`."""
+        return {key: process.pid for key, process in self._running.items()}
+
     def log(self, name: str, copy: int = 0) -> str:
         """What a process has said."""
         return (self.folder / f"{name}.{copy}.log").read_text(errors="replace")
