@@ -138,12 +138,12 @@ class CatalogCache:
         self._lock = Lock()
 
     def current(self, session: Session) -> Catalog:
-        """The catalog as it stands, loaded anew if its version grew."""
+        """The catalog as it stands, loaded anew if its version is another (a restored database may be older)."""
         version, found = catalog_version(session), self._catalog
-        if found is not None and found.version >= version:
+        if found is not None and found.version == version:
             return found
         with self._lock:
             found = self._catalog
-            if found is None or found.version < version:
+            if found is None or found.version != version:
                 self._catalog = found = load_catalog(session)
             return found

@@ -70,7 +70,7 @@ def read_documents(file: Path, shown: str) -> Iterator[RawDocument | CatalogProb
         yield CatalogProblem(shown, 1, "", "", f"the file cannot be read: {why}", expected="YAML in UTF-8")
         return
     try:
-        for node in YAML(typ="rt").compose_all(text):
+        for node in YAML(typ="safe", pure=True).compose_all(text):
             if node is None or _is_empty(node):
                 continue
             reader = _Reader(shown, node)
