@@ -29,7 +29,7 @@ from kubeprobe.localcluster.requests import (
     target_of,
 )
 from kubeprobe.localcluster.resources import BUILT_IN, PODS, Resource
-from kubeprobe.localcluster.shapes import check_shape
+from kubeprobe.localcluster.shapes import decoded
 from kubeprobe.localcluster.store import Stored
 from kubeprobe.localcluster.tables import as_table, wants_table
 from kubeprobe.localcluster.tokens import Tokens
@@ -169,14 +169,14 @@ class ApiServer:
             return _json(orjson.dumps(reviews.answer(target.resource, body)), 201)
         if target.resource.namespaced and not target.namespace:
             raise errors.method_not_allowed()
-        check_shape(target.resource, body, strict=_is_strict(request))
+        decoded(target.resource, body, strict=_is_strict(request))
         stored = cluster.registry.create(target, body, dry_run=_is_dry_run(request))
         return _object(request, target.resource, stored, 201)
 
     async def _update(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
         _check_named(target)
         body = decode(await request.read(), request.content_type)
-        check_shape(target.resource, body, strict=_is_strict(request))
+        decoded(target.resource, body, strict=_is_strict(request))
         stored = cluster.registry.update(target, body, dry_run=_is_dry_run(request))
         return _object(request, target.resource, stored)
 

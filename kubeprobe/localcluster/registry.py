@@ -24,7 +24,7 @@ from kubeprobe.localcluster.deletion import (
     is_released,
 )
 from kubeprobe.localcluster.resources import NAMESPACES, PODS, Resource
-from kubeprobe.localcluster.shapes import check_shape
+from kubeprobe.localcluster.shapes import decoded
 from kubeprobe.localcluster.store import Store, Stored
 from kubeprobe.localcluster.validation import faults_of, update_faults
 
@@ -191,7 +191,7 @@ class Registry:
                 f"the API version in the data ({body['apiVersion']}) does not match "
                 f"the expected API version ({resource.api_version})"
             )
-        check_shape(resource, body)
+        body = decoded(resource, body)
         metadata = {key: value for key, value in (body.get("metadata") or {}).items() if value is not None}
         metadata.pop("managedFields", None)
         if metadata.get("namespace") not in (None, "", target.namespace):

@@ -124,8 +124,11 @@ _SHAPES: dict[Resource, Shape] = {
 _QUANTITY_RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
-def check_shape(resource: Resource, obj: Any, *, strict: bool = False) -> None:
-    """Refuse an object with a field of a wrong type, or (if `strict`) an unknown one. Raises `ApiError` (400)."""
+def decoded(resource: Resource, obj: Any, *, strict: bool = False) -> Object:
+    """The object as the server understands it.
+
+    Raises `ApiError` (400) for a field of a wrong type, or (if `strict`) an unknown one.
+    """
     shape = _SHAPES.get(resource) or _struct(resource.kind, metadata=METADATA)
     fault = next(_type_faults(obj, shape, shape, ""), "")
     if not fault and strict:
@@ -134,6 +137,23 @@ def check_shape(resource: Resource, obj: Any, *, strict: bool = False) -> None:
     if fault:
         of = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
         raise bad_request(f"{of}: {fault}")
+    known: Object = without_nulls(obj, shape) if resource in _SHAPES else obj
+    return known
+
+
+def without_nulls(value: Any, shape: Shape) -> Any:
+    """The value with its nulls as Go has them: absent fields, and empty items of lists."""
+    if isinstance(value, dict):
+        return {
+            name: without_nulls(item, shape.items or shape.fields.get(name, ANY))
+            for name, item in value.items()
+            if item is not None
+        }
+    if isinstance(value, list):
+        items = shape.items or ANY
+        empty = {} if items.kind == "object" else ""
+        return [empty if item is None else without_nulls(item, items) for item in value]
+    return value
 
 
 def _type_faults(value: Any, shape: Shape, owner: Shape, path: str) -> Iterator[str]:

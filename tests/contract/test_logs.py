@@ -11,7 +11,7 @@ FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
 
 async def test_parts_of_a_log(api: Api, namespace: str) -> None:
-    await api.post(pods(namespace), pod("talks", "for i in 1 2 3 4 5; do echo line $i; done; echo err >&2"))
+    await api.post(pods(namespace), pod("talks", "for i in 1 2 3 4 5; do echo line $i; done; sleep 0.5; echo err >&2"))
     await api.ended(namespace, "talks")
     log = pods(namespace, "talks", "log")
     whole = await api.get(log)
