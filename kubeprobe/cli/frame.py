@@ -77,7 +77,8 @@ def _of_kubeprobe(error: Exception) -> list[str]:
     from kubeprobe.catalog.problems import CatalogError
 
     text = str(error) or (type(error).__doc__ or "").splitlines()[0]
-    lines = [text[:1].upper() + text[1:]]
+    is_word = text.split(" ")[0].isalpha()  # and no file or name, whose first letter matters
+    lines = [text[:1].upper() + text[1:] if is_word else text]
     if isinstance(error, CatalogError):
         count = len(error.problems)
         lines = [*map(str, error.problems), f"{count} problem{'s' if count != 1 else ''}; nothing was changed."]

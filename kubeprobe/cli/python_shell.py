@@ -51,4 +51,4 @@ def run_probe_task(settings: Settings) -> Signature:
     """The Celery task by its name: nothing in kubeprobe imports workers."""
     app = Celery("kubeprobe", set_as_current=False)
     app.conf.update(celery_config(settings.broker()))
-    return app.signature(Task.RUN_PROBE)
+    return app.signature(str(Task.RUN_PROBE))

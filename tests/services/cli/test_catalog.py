@@ -1,0 +1,67 @@
+"""Plan, apply, pause, resume, schema, as they are typed."""
+
+import json
+
+from sqlmodel import select
+
+from kubeprobe.store import Schedule, Store
+from tests.services.cli.conftest import CATALOG, CommandLine
+
+
+def test_a_plan_shows_what_would_change_and_changes_nothing(kubeprobe: CommandLine) -> None:
+    kubeprobe.add_cluster("prod-1", "region=eu")
+    file = kubeprobe.write("catalog/all.yaml", CATALOG)
+    told = kubeprobe("plan", "-f", file).stdout
+    assert "+ Binding/core" in told
+    assert "every 5m" in told
+    assert "Plan: 3 added. Nothing was changed." in told
+    assert kubeprobe.json("plan", "-f", file)["runsPerHour"] == [{"cluster": "prod-1", "before": 0.0, "after": 12.0}]
+    assert "3 added" in kubeprobe("plan", "-f", file).stdout
+
+
+def test_apply_makes_schedules_and_says_so(ready: CommandLine, store: Store) -> None:
+    with store.reading() as session:
+        schedules = session.exec(select(Schedule.case, Schedule.cluster)).all()
+    assert [tuple(row) for row in schedules] == [("dns", "prod-1")]
+    assert "Nothing to change." in ready.apply().stdout
+
+
+def test_every_problem_is_told_at_once_with_its_place(kubeprobe: CommandLine) -> None:
+    broken = CATALOG.replace("cases: [dns]", "cases: [dsn]").replace("every: 5m", "every: 5 minutes")
+    file = kubeprobe.write("catalog/all.yaml", broken)
+    told = kubeprobe("apply", "-f", file, code=2).stderr
+    assert f"{file}:16" in told
+    assert "did you mean 'dns'" in told
+    assert "5 minutes" in told
+    assert "2 problems; nothing was changed." in told
+    problems = kubeprobe.json("plan", "-f", file, code=2)["problems"]
+    assert {problem["path"] for problem in problems} == {"spec.cases[0]", "spec.on.periodic.every"}
+
+
+def test_pruning_removes_what_is_not_declared(ready: CommandLine) -> None:
+    less = "---".join(CATALOG.split("---")[:2])
+    assert "? Binding/core" in ready.apply(less).stdout
+    told = ready("apply", "--prune", "-f", ready.write("catalog/all.yaml", less)).stdout
+    assert "- Binding/core" in told
+    assert "1 removed" in told
+
+
+def test_a_paused_binding_opens_nothing_until_it_is_resumed(ready: CommandLine, store: Store) -> None:
+    def paused() -> list[bool]:
+        with store.reading() as session:
+            return [row is not None for row in session.exec(select(Schedule.paused_at)).all()]
+
+    assert "1 schedule stopped" in ready("pause", "core").stdout
+    assert paused() == [True]
+    assert "1 schedule" in ready("resume", "core").stdout
+    assert paused() == [False]
+    assert "Did you mean 'core'?" in ready("pause", "cores", code=2).stderr
+
+
+def test_the_schema_is_json(kubeprobe: CommandLine) -> None:
+    assert "$schema" in json.loads(kubeprobe("schema").stdout)
+
+
+def test_a_folder_without_yaml_is_told(kubeprobe: CommandLine) -> None:
+    (kubeprobe.folder / "empty").mkdir()
+    assert "empty" in kubeprobe("plan", "-f", str(kubeprobe.folder / "empty"), code=2).stderr

@@ -1,0 +1,124 @@
+"""What is asked of the installation as a whole: its store, its health, its shell."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kubeprobe as package
+from kubeprobe import shell
+from kubeprobe.shell import NotEndedError
+from kubeprobe.store import Store, Verdict
+from tests.services.cli.conftest import CommandLine
+from tests.services.cli.test_run import executing
+
+KUBEPROBE = str(Path(sys.executable).parent / "kubeprobe")
+
+
+def findings(kubeprobe: CommandLine, code: int) -> dict[str, dict[str, object]]:
+    return {finding["check"]: finding for finding in kubeprobe.json("doctor", code=code)}
+
+
+def test_doctor_tells_what_is_wrong_and_how_to_mend_it(ready: CommandLine) -> None:
+    found = findings(ready, code=1)
+    assert found["store"]["ok"]
+    assert found["secret key"]["ok"]
+    for check in ("broker", "collectors default", "bindings"):
+        assert not found[check]["ok"]
+        assert found[check]["remedy"]
+    assert "prod-2" in str(found["bindings"]["found"])
+
+
+def test_doctor_finds_queues_that_nobody_serves(
+    ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)
+    found = findings(ready, code=1)
+    assert found["broker"]["ok"]
+    assert "launch.default" in str(found["launchers default"]["found"])
+    assert "response, housekeeping" in str(found["responders"]["found"])
+
+
+def test_doctor_finds_a_key_that_fits_no_more(ready: CommandLine) -> None:
+    key = ready.folder / "data" / "secret.key"
+    key.unlink()
+    assert "missing" in str(findings(ready, code=1)["secret key"]["found"])
+    assert not key.exists(), "looking makes no key"
+    ready.add_cluster("prod-3")
+    assert "1 of 3" in str(findings(ready, code=1)["secret key"]["found"])
+
+
+def test_doctor_finds_misspelt_settings(ready: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEPROBE_DATABSE_URL", "sqlite://")
+    assert "KUBEPROBE_DATABASE_URL" in str(findings(ready, code=1)["settings"]["found"])
+
+
+def test_doctor_without_a_store_says_how_to_get_one(
+    kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
+    found = findings(kubeprobe, code=1)["store"]
+    assert (found["ok"], found["remedy"]) == (False, "kubeprobe migrate")
+
+
+def test_migrate_makes_the_store_and_may_be_repeated(
+    kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'new' / 'kubeprobe.db'}")
+    assert "kubeprobe migrate" in kubeprobe("runs", code=2).stderr
+    assert not (tmp_path / "new").exists(), "looking makes no store"
+    first = kubeprobe("migrate").stdout
+    assert kubeprobe("migrate").stdout == first
+    assert kubeprobe.json("runs") == []
+
+
+def test_a_database_that_is_away_is_told_without_its_password(
+    kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_DATABASE_URL", "postgresql://me:very-secret@127.0.0.1:1/kubeprobe")
+    told = kubeprobe("runs", code=2).stderr
+    assert "127.0.0.1:1" in told
+    assert "KUBEPROBE_DATABASE_URL" in told
+    assert "very-secret" not in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_setting_that_makes_no_sense_is_named(kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEPROBE_BATCH_SIZE", "many")
+    assert "KUBEPROBE_BATCH_SIZE" in kubeprobe("runs", code=2).stderr
+
+
+def test_a_shell_asks_for_runs_and_waits_for_them(ready: CommandLine, store: Store) -> None:
+    with executing(store, {"prod-1": Verdict.FAIL}):
+        requested = package.run("dns", cluster="prod-1").wait(timeout=30)
+    assert requested.verdict == "fail"
+    assert "fail     dns on prod-1" in repr(requested)
+    assert [run.verdict for run in shell.outcomes(case="dns")] == ["fail"]
+    assert shell.runs()[0].cluster == "prod-1"
+    assert shell.cluster("prod-1").labels == {"region": "eu"}
+
+
+def test_a_shell_tells_of_changes(ready: CommandLine) -> None:
+    requested = package.change("coredns", "1.12", clusters=["prod-1"], id="c1")
+    assert package.change("coredns", "1.12", clusters=["prod-1"], id="c1").run_ids == requested.run_ids
+    assert requested.verdict is None
+    with pytest.raises(NotEndedError, match="dns on prod-1"):
+        requested.wait(timeout=0)
+
+
+def test_the_installed_command_ends_with_its_exit_code(ready: CommandLine) -> None:
+    result = subprocess.run(
+        [KUBEPROBE, "run", "dsn", "-c", "prod-1"], env=dict(os.environ), capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "There is no case 'dsn'. Did you mean 'dns'?\n"
+
+
+def test_a_reader_that_leaves_early_causes_no_noise(ready: CommandLine) -> None:
+    shell_line = f"{KUBEPROBE} schema | head -n 1"
+    result = subprocess.run(
+        ["bash", "-c", shell_line], env=dict(os.environ), capture_output=True, text=True, check=True
+    )
+    assert (result.stdout, result.stderr) == ("{\n", "")

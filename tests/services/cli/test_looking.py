@@ -1,0 +1,138 @@
+"""Looking: status, runs, show, logs."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from kubeprobe.cli import app
+from kubeprobe.cli.run_lists import new_outcomes
+from kubeprobe.clock import utc_now
+from kubeprobe.store import RunLog, Store, Verdict
+from kubeprobe.views import RunFilter
+from tests.services.cli.conftest import CommandLine
+from tests.services.views.given import World
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    """The same store, to be filled in the present."""
+    return World(store, utc_now())
+
+
+def test_runs_are_listed_newest_first_with_what_they_said(ready: CommandLine, world: World) -> None:
+    world.run(Verdict.PASS, at=world.now - timedelta(minutes=1))
+    failed = world.run(Verdict.FAIL)
+    head, first, second = ready("runs").stdout.splitlines()
+    assert head.split() == ["TIME", "(UTC)", "VERDICT", "CASE", "CLUSTER", "TRIGGER", "TOOK", "RUN", "REASON"]
+    assert failed in first
+    assert first.endswith("ReportedFailure: no answer from coredns")
+    assert "pass" in second
+
+
+def test_lines_are_aligned_and_end_without_blanks(ready: CommandLine, world: World) -> None:
+    world.run(case="dns")
+    world.run(case="a-much-longer-name")
+    lines = ready("runs").stdout.splitlines()
+    assert len({line.index(word) for line, word in zip(lines, ("CLUSTER", "prod-1", "prod-1"), strict=True)}) == 1
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_there_is_no_colour_without_a_terminal(ready: CommandLine, world: World) -> None:
+    run_id = world.run(Verdict.FAIL)
+    for command in (("runs",), ("show", run_id), ("status",), ("cluster", "list"), ("show", "0000")):
+        result = CliRunner().invoke(app, list(command))
+        assert "\x1b" not in result.output
+
+
+def test_json_of_runs_is_stable(ready: CommandLine, world: World) -> None:
+    world.run(Verdict.PASS)
+    (run,) = ready.json("runs", "--case", "dns")
+    assert list(run) == [
+        "id", "case", "cluster", "trigger", "binding", "changeId", "state", "attempt", "held", "setback", "dueAt",
+        "openedAt", "verdict", "reason", "message", "missed", "report", "startedAt", "finishedAt", "storedAt",
+    ]  # fmt: skip
+    assert ready.json("runs", "--case", "none-such") == []
+
+
+def test_show_tells_the_whole_story(ready: CommandLine, world: World) -> None:
+    run_id = world.run(Verdict.FAIL, binding="core")
+    told = ready("show", run_id).stdout
+    for part in ("fail", "dns on prod-1", "no answer from coredns", "due by binding core", "network", "finished"):
+        assert part in told
+    found = ready.json("show", run_id[:-1])
+    assert found["id"] == run_id
+    assert [stage["name"] for stage in found["stages"]] == ["due", "opened", "started", "finished", "stored"]
+
+
+def test_the_kept_log_is_printed_as_it_is(ready: CommandLine, world: World) -> None:
+    run_id = world.run(Verdict.FAIL)
+    with world.store.writing() as session:
+        session.add(RunLog(run_id=run_id, tail="[1/2] step\n[red]not markup[/red]", stored_at=world.now))
+    assert ready("logs", run_id).stdout == "[1/2] step\n[red]not markup[/red]\n"
+
+
+def test_why_there_is_no_log_is_told(ready: CommandLine, world: World) -> None:
+    assert "it passed" in ready("logs", world.run(Verdict.PASS), code=2).stderr
+    assert "never had a pod (ImageNotPulled" in ready("logs", world.run(Verdict.UNKNOWN), code=2).stderr
+    assert "waits for a launcher" in ready("logs", world.opened(), code=2).stderr
+
+
+def test_status_is_a_table_of_cases_and_clusters(ready: CommandLine, world: World) -> None:
+    world.standing("dns", "prod-1", Verdict.FAIL)
+    world.standing("dns", "prod-2", Verdict.PASS)
+    head, row, *rest = ready("status").stdout.splitlines()
+    assert head.split() == ["CASE", "prod-1", "prod-2"]
+    assert row.split() == ["dns", "✗", "✓"]
+    assert "✓ 1 pass   ✗ 1 fail" in "\n".join(rest)
+    assert {cell["cluster"]: cell["shown"] for cell in ready.json("status")["cells"]} == {
+        "prod-1": "fail",
+        "prod-2": "pass",
+    }
+
+
+def test_status_of_many_clusters_is_summed_up(ready: CommandLine, world: World) -> None:
+    for number in range(20):
+        world.cluster(f"c{number:02}")
+        world.standing("dns", f"c{number:02}", Verdict.FAIL if number < 6 else Verdict.PASS)
+    told = ready("status").stdout
+    assert "c00, c01, c02, c03 and 2 more" in told
+
+
+def test_an_empty_installation_tells_what_to_do(kubeprobe: CommandLine) -> None:
+    assert "kubeprobe cluster add" in kubeprobe("cluster", "list").stderr
+    assert "kubeprobe run" in kubeprobe("runs").stderr
+    assert kubeprobe.json("runs") == kubeprobe.json("cluster", "list") == []
+
+
+def test_following_tells_each_outcome_once(store: Store, world: World) -> None:
+    early = world.run()
+    late = world.opened()
+    found: Iterator[list[str]] = (
+        [run.id for run in group]
+        for group in new_outcomes(store, RunFilter(), {early}, clock=lambda: world.now, sleep=lambda _: None)
+    )
+    assert next(found) == []
+    world.ended(late)
+    # Committed later than `late`, and yet older by its own time.
+    slow = world.run(at=world.now - timedelta(seconds=3))
+    assert sorted(next(found)) == sorted([late, slow])
+    assert next(found) == []
+
+
+def test_logs_of_a_run_that_ends_while_it_is_followed_are_those_kept(ready: CommandLine, world: World) -> None:
+    run_id = world.opened()
+
+    def end() -> None:
+        world.ended(run_id, Verdict.FAIL)
+        with world.store.writing() as session:
+            session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
+
+    timer = threading.Timer(0.3, end)
+    timer.start()
+    with world.store.writing() as session:
+        session.add(RunLog(run_id=world.run(), tail="", stored_at=world.now))
+    assert "last words" in ready("logs", run_id, "--follow").stdout
+    timer.join()

@@ -1,0 +1,142 @@
+"""Asking for runs, waiting for them, telling of changes."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from sqlmodel import select
+
+from kubeprobe.cli.python_shell import names
+from kubeprobe.clock import utc_now
+from kubeprobe.queue import REQUEST_QUEUE, launch_queue
+from kubeprobe.settings import Settings
+from kubeprobe.store import Run, Store, Verdict
+from tests.services.cli.conftest import CommandLine
+from tests.services.views.given import end_all
+
+EVERYWHERE = ("run", "dns", "-c", "prod-1", "-c", "prod-2", "--wait")
+
+
+@contextmanager
+def executing(store: Store, verdicts: Mapping[str, Verdict]) -> Iterator[None]:
+    """An execution that gives every run the verdict of its cluster, until the block ends."""
+    stop = threading.Event()
+
+    def execute() -> None:
+        while not stop.wait(0.05):
+            end_all(store, dict(verdicts), utc_now())
+
+    thread = threading.Thread(target=execute)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(("other", "code"), [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.UNKNOWN, 2)], ids=str)
+def test_the_exit_code_is_the_worst_verdict(ready: CommandLine, store: Store, other: Verdict, code: int) -> None:
+    with executing(store, {"prod-1": Verdict.PASS, "prod-2": other}):
+        result = ready(*EVERYWHERE, code=code)
+    assert "dns on prod-1: pass (Passed)" in result.stderr
+    assert result.stdout.splitlines()[1].startswith("pass")
+
+
+def test_a_fail_outweighs_an_unknown(ready: CommandLine, store: Store) -> None:
+    with executing(store, {"prod-1": Verdict.FAIL, "prod-2": Verdict.UNKNOWN}):
+        told = ready(*EVERYWHERE, code=1).stdout
+    assert "no answer from coredns" in told
+    assert "told as unknown" in told
+
+
+def test_a_single_run_shows_its_steps(ready: CommandLine, store: Store) -> None:
+    with executing(store, {"prod-1": Verdict.PASS}):
+        told = ready("run", "dns", "-c", "prod-1", "--wait").stdout
+    assert "create  81ms" in told
+
+
+def test_json_of_waited_runs_stays_clean_of_progress(ready: CommandLine, store: Store) -> None:
+    with executing(store, {"prod-1": Verdict.FAIL, "prod-2": Verdict.PASS}):
+        found = ready.json(*EVERYWHERE, code=1)
+    assert [(run["cluster"], run["verdict"]) for run in found] == [("prod-1", "fail"), ("prod-2", "pass")]
+    assert found[0]["report"]["errors"] == ["no answer from coredns"]
+    assert found[0]["storedAt"].endswith("Z")
+
+
+def test_without_wait_the_runs_are_opened_and_left(ready: CommandLine, store: Store) -> None:
+    (run,) = ready.json("run", "dns", "-l", "region=eu", "-p", "SERVER=10.0.0.10")
+    with store.reading() as session:
+        opened = session.get_one(Run, run["id"])
+    assert (opened.cluster, opened.trigger, opened.parameters) == ("prod-1", "manual", {"SERVER": "10.0.0.10"})
+
+
+def test_waiting_in_vain_is_an_unknown(ready: CommandLine) -> None:
+    result = ready("run", "dns", "-c", "prod-1", "--wait", "--timeout", "1s", code=2)
+    assert "No outcome after 1 s: dns on prod-1 (pending)" in result.stderr
+    assert "kubeprobe doctor" in result.stderr
+
+
+def test_a_broker_that_is_away_delays_and_loses_nothing(ready: CommandLine, store: Store) -> None:
+    assert "broker is away" in ready("run", "dns", "-c", "prod-1").stderr
+    with store.reading() as session:
+        assert len(session.exec(select(Run.id)).all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "dsn", "-c", "prod-1"), "Did you mean 'dns'?"),
+        (("run", "dns", "-c", "prd-1"), "Did you mean 'prod-1'?"),
+        (("run", "dns"), "--selector"),
+        (("run", "dns", "-l", "region=asia"), "No cluster"),
+        (("run", "dns", "-l", "region=eu,"), "expected a label key"),
+        (("run", "dns", "-c", "prod-1", "-p", "SERVER"), "expected KEY=VALUE"),
+        (("run", "dns", "-c", "prod-1", "--wait", "--timeout", "soon"), "'soon' is not a duration"),
+        (("runs", "--verdict", "ok"), "expected pass, fail or unknown"),
+        (("runs", "--since", "yesterday"), "not a duration"),
+        (("show", "0000"), "There is no run '0000'"),
+        (("status", "-l", "a b"), "character 3"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_input_is_refused_with_what_was_expected(
+    ready: CommandLine, store: Store, arguments: tuple[str, ...], told: str
+) -> None:
+    result = ready(*arguments, code=2)
+    assert told in result.stderr
+    assert result.stdout == ""
+    with store.reading() as session:
+        assert session.exec(select(Run.id)).all() == []
+
+
+def test_a_change_runs_what_is_bound_to_it_once(ready: CommandLine) -> None:
+    tell = ("change", "--component", "coredns", "--version", "1.12", "-c", "prod-1", "-c", "prod-2", "--id", "c1")
+    (first,) = ready.json(*tell)
+    (again,) = ready.json(*tell)
+    assert (first["cluster"], first["trigger"], first["changeId"]) == ("prod-1", "change", "c1")
+    assert again["id"] == first["id"]
+
+
+def test_a_change_that_nothing_is_bound_to_is_noted(ready: CommandLine) -> None:
+    result = ready("change", "--component", "etcd", "-c", "prod-1", "--wait")
+    assert "Nothing is bound to etcd" in result.stderr
+
+
+def test_launchers_are_woken(
+    ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch, queued: Callable[[str], int]
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)
+    before = queued(launch_queue("default"))
+    assert "away" not in ready("run", "dns", "-c", "prod-1").stderr
+    assert queued(launch_queue("default")) == before + 1
+
+
+def test_plain_celery_asks_for_a_run_by_name(
+    ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch, queued: Callable[[str], int]
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)
+    before = queued(REQUEST_QUEUE)
+    names(Settings())["run_probe"].delay("dns", "prod-1")
+    assert queued(REQUEST_QUEUE) == before + 1
