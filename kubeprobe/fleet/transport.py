@@ -6,6 +6,7 @@ requests names.
 """
 
 import asyncio
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ REQUEST_TIMEOUT_S = 15.0
 """A whole request: waiting for its turn, credentials, connection, answer."""
 PARALLEL_REQUESTS = 32
 """Requests to one cluster at a time; watches and followed logs are not counted."""
+STREAM_BUFFER_BYTES = 32 * 1024
+"""Two TLS records: what a watch reads at a time."""
 _HEADERS = {"Accept": "application/json", "User-Agent": f"kubeprobe/{__version__}"}
 
 
@@ -92,6 +95,7 @@ class Transport:
         async with self._translating(request):
             async with asyncio.timeout(open_s):
                 response = await self._open(request, silence_s)
+            _shrink_tls_buffer(response)
             self._streams.add(response)
             try:
                 async for line in _lines(response):
@@ -166,6 +170,20 @@ def _headers(access: Access, request: Request, *, streamed: bool) -> dict[str, s
     if streamed:
         headers["Accept-Encoding"] = "identity"  # a compressing proxy would hold lines back
     return headers
+
+
+def _shrink_tls_buffer(response: aiohttp.ClientResponse) -> None:
+    """Give back most of the 256 KiB that asyncio holds for each TLS connection: a thousand watches are a thousand.
+
+    There is no public way. Where asyncio has another inside (or another loop is used), nothing happens.
+    """
+    transport = response.connection.transport if response.connection else None
+    protocol: Any = getattr(transport, "_ssl_protocol", None)
+    known = isinstance(protocol, SSLProtocol) and hasattr(protocol, "_ssl_buffer_view")
+    if known:
+        buffer = bytearray(STREAM_BUFFER_BYTES)
+        protocol.max_size = STREAM_BUFFER_BYTES
+        protocol._ssl_buffer, protocol._ssl_buffer_view = buffer, memoryview(buffer)  # noqa: SLF001
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

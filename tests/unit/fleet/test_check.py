@@ -111,7 +111,10 @@ async def test_missing_permissions_are_told_together(api: ClusterApi, kmock: Moc
     healthy(kmock)
     found = await check(api)
     assert found["permissions"].found == "missing: create, list, watch, delete pods; get pods/log"
-    assert (found["image"].ok, found["image"].found) == (False, "not tried: it takes to create, list, watch, delete pods")
+    assert (found["image"].ok, found["image"].found) == (
+        False,
+        "not tried: it takes to create, list, watch, delete pods",
+    )
     assert len(kmock[f"post {PODS}"]) == 0, "a pod that cannot be deleted must not be created"
 
 

@@ -1,9 +1,13 @@
 """TLS as a cluster's owner meets it: each thing that can be wrong is named, and what is right works."""
 
 import asyncio
+import gc
+import json
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +173,33 @@ async def test_many_requests_share_few_connections(
     for _ in range(20):
         await ask(door, cluster)
     assert context.session_stats()["accept"] == 1
+
+
+async def test_a_watch_over_tls_takes_long_events_with_a_small_buffer(
+    door: Door, row: Row, authority: Authority, tmp_path: Path
+) -> None:
+    """asyncio's own 256 KiB for each connection would be most of a collector's memory."""
+    name = "x" * 1_000_000
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for kind in ("ADDED", "DELETED"):
+            event = {"type": kind, "object": {"metadata": {"name": name}}}
+            await response.write(json.dumps(event).encode() + b"\n")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/ns/pods", watch)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    context = server_context(authority.issue("server", host="127.0.0.1"), tmp_path)
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    api = await door.to(row(f"https://127.0.0.1:{runner.addresses[0][1]}", cluster=trusting(authority)))
+    async with aclosing(api.watch_pods("ns", "", "1")) as events:
+        kind, pod = await anext(events)
+        sizes = {found.max_size for found in gc.get_objects() if isinstance(found, SSLProtocol)}
+        rest = [kind async for kind, _ in events]
+    await runner.cleanup()
+    assert (kind, pod["metadata"]["name"] == name, rest) == ("ADDED", True, ["DELETED"])
+    assert min(sizes) == transport.STREAM_BUFFER_BYTES
