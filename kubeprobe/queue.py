@@ -87,6 +87,11 @@ def celery_config(broker_url: str) -> dict[str, Any]:
             "priority_steps": [0],  # one Redis list per queue: nothing here has a priority
             "socket_connect_timeout": 5,
             "health_check_interval": 10,
+            # Who publishes while the broker is away learns so at once, and not after 6 s: the store wakes again.
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.2,
         },
         "broker_heartbeat": 0,
         "task_serializer": "json",
