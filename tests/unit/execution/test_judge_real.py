@@ -81,7 +81,7 @@ def test_the_times_and_the_node_are_what_the_pod_tells() -> None:
     found = judge(real("passed"), Policy(), datetime(2026, 11, 23, 15, 3, tzinfo=UTC))
     assert found is not None
     assert found.node == "node"
-    assert found.scheduled_at is not None
+    assert found.scheduled_at is not None and found.started_at is not None
     assert found.started_at == found.finished_at == datetime(2026, 11, 23, 15, 2, 20, tzinfo=UTC)
     assert found.scheduled_at <= found.started_at
 

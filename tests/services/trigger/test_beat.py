@@ -1,0 +1,132 @@
+"""Beat's scheduler: due slots become messages for launchers; a broker or a store that is away stops nothing."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from beat_schedule import HOUSEKEEPING, LONGEST_WAIT_S, SlotScheduler
+from kubeprobe.clock import utc_now
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Task, celery_config, launch_queue
+from kubeprobe.store import Concurrency, RunState, open_store
+from tests.harness.postgresql import free_port
+from tests.services.trigger.given import World
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def broker(valkey: str) -> Iterator[Redis]:
+    with Redis.from_url(valkey) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """Beat looks at the clock itself, so the world plays now."""
+    world.noon = utc_now() - timedelta(seconds=1)
+    return world
+
+
+Beat = Callable[..., SlotScheduler]
+
+
+@pytest.fixture
+def beat(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path, valkey: str) -> Iterator[Beat]:
+    """Makes a beat as `celery beat -S beat_schedule.SlotScheduler` does, with housekeeping not due."""
+    monkeypatch.setenv("KUBEPROBE_DATABASE_URL", database_url)
+    monkeypatch.setenv("KUBEPROBE_DATA_DIR", str(tmp_path))
+    started = []
+
+    def start(broker_url: str = valkey) -> SlotScheduler:
+        app = Celery("test", set_as_current=False)
+        app.conf.update(celery_config(broker_url))
+        scheduler = SlotScheduler(app=app)
+        started.append((scheduler.store, app))
+        for entry in scheduler.schedule.values():
+            entry.last_run_at = utc_now()
+        return scheduler
+
+    yield start
+    for store, app in started:
+        store.close()
+        app.close()
+
+
+def messages(broker: Redis, queue: str) -> list[tuple[str, list[Any]]]:
+    """The tasks in a queue with their arguments, oldest first."""
+    found = [json.loads(message) for message in reversed(broker.lrange(queue, 0, -1))]
+    return [(m["headers"]["task"], json.loads(base64.b64decode(m["body"]))[0]) for m in found]
+
+
+def test_what_is_due_together_on_a_cluster_is_one_message(world: World, broker: Redis, beat: Beat) -> None:
+    for case in ("a", "b", "c"):
+        world.schedule(case=case)
+    scheduler = beat()
+    assert scheduler.tick() == 0, "at once again: there may be more"
+    [(task, [cluster, run_ids])] = messages(broker, launch_queue("default"))
+    assert (task, cluster) == (Task.LAUNCH, "prod-1")
+    assert sorted(run_ids) == sorted(run.id for run in world.runs)
+    assert 0 < scheduler.tick() <= LONGEST_WAIT_S
+
+
+def test_outcomes_wake_a_responder_and_pods_of_replaced_runs_are_removed(
+    world: World, broker: Redis, beat: Beat
+) -> None:
+    schedule = world.schedule(concurrency=Concurrency.REPLACE)
+    world.run("earlier", schedule_id=schedule, state=RunState.RUNNING)
+    beat().tick()
+    told = messages(broker, launch_queue("default"))
+    assert (Task.REMOVE_PODS, ["prod-1", ["earlier"]]) in told
+    assert messages(broker, RESPONSE_QUEUE) == [(Task.RESPOND, [])]
+
+
+def test_housekeeping_is_issued(world: World, broker: Redis, beat: Beat) -> None:
+    scheduler = beat()
+    scheduler.app.conf.task_routes = {name: {"queue": HOUSEKEEPING_QUEUE} for name in Task}
+    for entry in scheduler.schedule.values():
+        entry.last_run_at = utc_now() - timedelta(days=1)
+    for _ in HOUSEKEEPING:
+        scheduler.tick()
+    assert {task for task, _ in messages(broker, HOUSEKEEPING_QUEUE)} == {e["task"] for e in HOUSEKEEPING.values()}
+
+
+def test_runs_opened_while_the_broker_was_away_are_sent_when_it_is_back(
+    world: World, broker: Redis, beat: Beat
+) -> None:
+    world.schedule()
+    started = time.monotonic()
+    beat(f"redis://127.0.0.1:{free_port()}/0").tick()
+    assert time.monotonic() - started < 5, "beat waits for nobody"
+    [run] = world.runs
+    assert run.state == RunState.PENDING
+    world.change(type(run), wake_at=world.noon)  # as after `resend_after`
+    beat().tick()
+    assert messages(broker, launch_queue("default")) == [(Task.LAUNCH, ["prod-1", [run.id]])]
+
+
+def test_a_flushed_broker_loses_nothing(world: World, broker: Redis, beat: Beat) -> None:
+    world.schedule()
+    scheduler = beat()
+    scheduler.tick()
+    broker.flushall()
+    [run] = world.runs
+    world.change(type(run), wake_at=world.noon)
+    scheduler.tick()
+    assert messages(broker, launch_queue("default")) == [(Task.LAUNCH, ["prod-1", [run.id]])]
+
+
+@pytest.mark.usefixtures("world")
+def test_a_store_that_is_away_is_waited_for(beat: Beat) -> None:
+    scheduler = beat()
+    scheduler.store = open_store(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    assert scheduler.tick() == LONGEST_WAIT_S
+    scheduler.store.close()

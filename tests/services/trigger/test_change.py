@@ -1,0 +1,86 @@
+"""Runs from changes: at once, where it happened, once."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from kubeprobe.errors import NotFoundError
+from kubeprobe.settings import Settings
+from kubeprobe.store import Change, Trigger
+from kubeprobe.trigger import tell_change
+from kubeprobe.trigger.change import Told
+from tests.services.trigger.given import CASE, World, at_once, catalog
+
+pytestmark = pytest.mark.services
+
+
+def bound(*cases: str, **binding: Any) -> dict[str, Any]:
+    """A binding that runs these cases on all clusters when CoreDNS changes."""
+    defaults = {"clusters": {"selector": {}}, "on": {"change": {"component": "coredns"}}}
+    return {"cases": cases, **defaults, **binding}
+
+
+def tell(world: World, settings: Settings, *clusters: str, change_id: str = "c1", **bindings: Any) -> Told:
+    """Tell of a change of CoreDNS on these clusters."""
+    change = Change(id=change_id, component="coredns", version="1.12", clusters=list(clusters), happened_at=world.noon)
+    with world.store.writing() as session:
+        return tell_change(session, catalog(**bindings or {"dns": bound(CASE)}), change, world.noon, settings)
+
+
+def test_a_change_runs_what_is_bound_to_its_component_where_it_happened(
+    world: World, now: datetime, settings: Settings
+) -> None:
+    world.cluster("prod-2", "prod-3", region="us")
+    us = {"selector": {"matchLabels": {"region": "us"}}}
+    other = {"on": {"change": {"component": "etcd"}}}
+    told = tell(
+        world, settings, "prod-1", "prod-2",
+        dns=bound(CASE, "dns-lookup"), us=bound(CASE, clusters=us), etcd=bound(CASE, **other),
+        paused=bound(CASE, paused=True),
+    )  # fmt: skip
+    assert told.new
+    found = {(run.binding, run.case, run.cluster) for run in world.runs}
+    assert found == {
+        ("dns", CASE, "prod-1"),
+        ("dns", "dns-lookup", "prod-1"),
+        ("dns", CASE, "prod-2"),
+        ("dns", "dns-lookup", "prod-2"),
+        ("us", CASE, "prod-2"),
+    }
+    assert {(r.trigger, r.change_id, r.due_at) for r in world.runs} == {(Trigger.CHANGE, "c1", now)}
+    assert len(told.opened) == len(found)
+
+
+def test_a_change_told_by_many_at_once_runs_once(world: World, settings: Settings) -> None:
+    told = at_once(4, lambda _: tell(world, settings, "prod-1"))
+    assert sorted(t.new for t in told) == [False, False, False, True]
+    assert sum(len(t.opened) for t in told) == 1
+    assert len(world.runs) == 1
+
+
+def test_a_change_with_another_id_runs_again(world: World, settings: Settings) -> None:
+    tell(world, settings, "prod-1")
+    assert tell(world, settings, "prod-1", change_id="c2").new
+    assert len(world.runs) == 2
+
+
+def test_a_change_on_a_cordoned_cluster_is_kept_and_runs_nothing(
+    world: World, now: datetime, settings: Settings
+) -> None:
+    world.cluster("prod-2", cordoned_at=now)
+    told = tell(world, settings, "prod-2")
+    assert (told.new, told.opened, world.runs) == (True, [], [])
+
+
+def test_a_change_that_names_a_cluster_twice_runs_there_once(world: World, settings: Settings) -> None:
+    assert len(tell(world, settings, "prod-1", "prod-1").opened) == 1
+
+
+def test_a_change_on_an_unknown_cluster_is_refused_and_not_kept(world: World, settings: Settings) -> None:
+    with pytest.raises(NotFoundError, match=r"Did you mean 'prod-1'\?"):
+        tell(world, settings, "prod-1", "prod-11")
+    with world.store.reading() as session:
+        assert session.exec(select(Change)).all() == []
+    assert tell(world, settings, "prod-1").new
