@@ -14,7 +14,7 @@ def until(
     every_s: float = 0.05,
     instead: Callable[[], object] = lambda: "",
 ) -> T:
-    """The first true answer of `found`; fails, naming `what` and what was there `instead`, when there is none in time."""
+    """The first true answer of `found`; fails in time, naming `what`, and what was there `instead`."""
     deadline = time.monotonic() + within_s
     while True:
         if answer := found():

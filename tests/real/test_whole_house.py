@@ -1,0 +1,157 @@
+"""A run's whole way on a real Kubernetes, by the user's own commands: beat, queue, pod, exit code, store, alert."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.house import House
+from tests.harness.receiver import Received, receiver
+from tests.harness.wait import until
+from tests.probes.made import ending_in
+
+pytestmark = pytest.mark.real
+
+PROBES = Path(__file__).parents[2] / "probes"
+CATALOG = """
+apiVersion: kubeprobe.io/v1
+kind: Binding
+metadata: {name: often}
+spec:
+  cases: [pod-lifecycle, certificate-expiry]
+  clusters: {selector: {matchLabels: {region: eu}}}
+  on:
+    periodic: {every: 15s}
+    change: {component: coredns}
+---
+apiVersion: kubeprobe.io/v1
+kind: AlertRoute
+metadata: {name: on-call}
+spec:
+  targets:
+    - name: hook
+      webhook: {url: "%s", secretFrom: {env: HOOK_SECRET}}
+"""
+
+
+class User:
+    """Types commands, reads their output."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def types(self, *command: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "kubeprobe"), *command],
+            env=self._house.env(),
+            cwd=self._house.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"kubeprobe {' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def reads(self, *command: str, code: int = 0) -> Any:
+        return json.loads(self.types(*command, "--output", "json", code=code))
+
+    def verdicts(self, case: str) -> list[str]:
+        """Newest first."""
+        return [run["verdict"] for run in self.reads("runs", "--case", case) if run["verdict"]]
+
+
+@pytest.fixture
+def told() -> Iterator[Received]:
+    with receiver() as received:
+        yield received
+
+
+@pytest.fixture
+def namespace(kubeconfig: Path) -> Iterator[str]:
+    """The namespace, with what the two probes need in it."""
+    kubectl("create", "namespace", "kubeprobe", check=False)
+    for rights in PROBES.glob("*/rbac.yaml"):
+        kubectl("apply", "-f", str(rights))
+    yield "kubeprobe"
+    kubectl("-n", "kubeprobe", "delete", "secret", "nearly-over", "--ignore-not-found")
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+    with House(tmp_path, database_url, {"HOOK_SECRET": "of the tests"}) as house:
+        yield house
+
+
+def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    return subprocess.run(["kubectl", *arguments], check=check, capture_output=True, text=True, input=stdin).stdout
+
+
+def break_a_certificate() -> None:
+    pem, key = ending_in(5, "nearly-over")
+    for name, text in (("tls.crt", pem), ("tls.key", key)):
+        Path(name).write_bytes(text)
+    kubectl("-n", "kubeprobe", "create", "secret", "tls", "nearly-over", "--cert=tls.crt", "--key=tls.key")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
+    house: House, namespace: str, kubeconfig: Path, told: Received, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    user = User(house)
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "bindings.yaml").write_text(CATALOG % told.url)
+    for probe in PROBES.glob("*/catalog.yaml"):
+        (tmp_path / "catalog" / f"{probe.parent.name}.yaml").write_text(probe.read_text())
+
+    user.types("cluster", "add", "prod-1", "--kubeconfig", str(kubeconfig), "--label", "region=eu", "--label", "wave=1")
+    user.types("cluster", "check", "prod-1", "--image", "docker.io/kubeprobe/busybox:dev")
+    user.types("plan", "-f", "catalog")
+    user.types("apply", "-f", "catalog")
+    house.start_all()
+
+    # Healthy: both cases pass, and nobody is told anything.
+    for case in ("pod-lifecycle", "certificate-expiry"):
+        until(f"{case} to pass", lambda c=case: user.verdicts(c)[:1] == ["pass"], within_s=120, every_s=1)
+    assert told.messages == []
+    user.types("run", "certificate-expiry", "--cluster", "prod-1", "--wait")
+
+    # Broken: found by the periodic run, named, told once however often it fails.
+    break_a_certificate()
+    until("the fault to be told", lambda: told.messages, within_s=120)
+    until("a second fail", lambda: user.verdicts("certificate-expiry")[:2] == ["fail", "fail"], within_s=120, every_s=1)
+    assert len(told.messages) == 1
+    assert "kubeprobe/nearly-over" in json.dumps(told.messages[0])
+    assert told.headers[0]["X-KubeProbe-Signature"].startswith("t=")
+    failing = user.reads("run", "certificate-expiry", "--cluster", "prod-1", "--wait", code=1)
+    assert "nearly-over" in json.dumps(failing)
+
+    # Mended: told once as well.
+    kubectl("-n", "kubeprobe", "delete", "secret", "nearly-over")
+    until("the recovery to be told", lambda: len(told.messages) == 2, within_s=120)
+    assert (told.messages[0]["kind"], told.messages[1]["kind"]) == ("failed", "recovered")
+
+    # A change opens a run of everything bound to its component, once.
+    change = ("change", "--component", "coredns", "--version", "1.12", "--cluster", "prod-1", "--id", "rollout-1")
+    user.types(*change)
+    user.types(*change)
+    until(
+        "the runs of the change",
+        lambda: (
+            sorted(r["case"] for r in user.reads("runs", "--trigger", "change") if r["verdict"] == "pass")
+            == ["certificate-expiry", "pod-lifecycle"]
+        ),
+        within_s=120,
+        every_s=1,
+    )
+    assert user.types("show", user.reads("runs", "--trigger", "change")[0]["id"])
+    until("no pod left", lambda: not pods_of_ours(), within_s=60, every_s=1)
+
+
+def pods_of_ours() -> list[str]:
+    selector = "app.kubernetes.io/managed-by=kubeprobe"
+    return kubectl("-n", "kubeprobe", "get", "pods", "-l", selector, "-o", "name").split()
