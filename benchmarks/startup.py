@@ -1,0 +1,160 @@
+"""`kubeprobe up` in an empty folder: seconds to the first verdict, and CPU seconds, process by process.
+
+The clock starts with the command and stops when the first outcome's verdict is printed. CPU is what each process had
+used by then, with children that had ended. Imports: the modules that cost most, by `python -X importtime`.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.meters import cpu_s, memory_mb
+from benchmarks.report import Table
+
+NEEDS_REAL_CLUSTER = False
+STARTS = 3
+WITHIN_S = 120.0
+TOP = 12
+VERDICT = re.compile(r"\b(pass|fail|unknown) ")
+ENTRIES = {
+    "up, collector": "import kubeprobe.cli.commands, kubeprobe.up, kubeprobe.cli.collecting",
+    "beat": "import workers.app, beat_schedule, celery.bin.celery, celery.apps.beat",
+    "launcher, responder": "import workers.app, workers.launching, workers.responding, workers.housekeeping, "
+    "celery.bin.celery, celery.apps.worker",
+    "flower": "import workers.app, flower.command, flower.app",
+    "localcluster": "import kubeprobe.localcluster.__main__",
+}
+
+
+def run() -> list[Table]:
+    """Start it some times, each in a new folder; then take imports apart."""
+    starts = [_start() for _ in range(STARTS)]
+    times = Table("`kubeprobe up` in an empty folder", ["start", "first verdict, s", "CPU s until then", "load before"])
+    for number, start in enumerate(starts, 1):
+        times.add(f"{number}", start.seconds, sum(start.cpu_s.values()), start.load)
+    best = min(starts, key=lambda start: start.seconds)
+    processes = Table("Its processes at the first verdict (fastest start)", ["process", "CPU s", "memory MB"])
+    for name, seconds in sorted(best.cpu_s.items(), key=lambda item: -item[1]):
+        processes.add(name, seconds, best.memory_mb[name])
+    return [times, processes, *_imports()]
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start."""
+
+    seconds: float
+    load: float
+    cpu_s: dict[str, float]
+    memory_mb: dict[str, float]
+
+
+def _start() -> Start:
+    with tempfile.TemporaryDirectory(prefix="kubeprobe-bench-") as folder:
+        load, began = os.getloadavg()[0], time.monotonic()
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "kubeprobe", "up"],
+            cwd=folder,
+            env=_clean_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            seconds = _wait_for_verdict(process, began)
+            pids = _family(process.pid)
+            cpu = {name: cpu_s([pid]) for name, pid in pids.items()}
+            memory = {name: memory_mb(pid) for name, pid in pids.items()}
+            return Start(seconds, load, cpu, memory)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+
+def _clean_environment() -> dict[str, str]:
+    """Nothing of another installation; unbuffered, so that a line is seen when it is printed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KUBEPROBE_")}
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
+def _wait_for_verdict(process: "subprocess.Popen[str]", began: float) -> float:
+    said = []
+    for line in process.stdout or ():
+        said.append(line)
+        if VERDICT.search(line):
+            return time.monotonic() - began
+        if time.monotonic() - began > WITHIN_S:
+            break
+    raise RuntimeError(f"No verdict within {WITHIN_S:g} s. It said:\n{''.join(said)}")
+
+
+def _family(root: int) -> dict[str, int]:
+    """The process and all below it, by what they run; those that run the same are numbered."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found, ours = {"up": root}, {root}
+    while new := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= new
+        found |= {_role(pid): pid for pid in new}
+    return found
+
+
+def _role(pid: int) -> str:
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    text = " ".join(command)
+    for role in ("launcher", "responder", "flower", "collector", "localcluster", "valkey"):
+        if role in text and "reaper" not in text:
+            return role
+    if " beat" in text:
+        return "beat"
+    return f"{Path(command[0]).name or 'ended'} {pid}"
+
+
+def _imports() -> list[Table]:
+    table = Table("Imports: milliseconds, own and of what each module brings along", ["process", "in all", "most"])
+    for name, statement in ENTRIES.items():
+        cost = import_times(statement)
+        most = ", ".join(f"{module} {ms:.0f}" for module, ms in heaviest(cost)[:TOP])
+        table.add(name, cost.total_ms, most)
+    return [table]
+
+
+@dataclass(frozen=True)
+class Imports:
+    """What importing cost: (depth, module, cumulative ms), in the order in which imports ended."""
+
+    total_ms: float
+    modules: Sequence[tuple[int, str, float]]
+
+
+def import_times(statement: str) -> Imports:
+    """Import in a fresh interpreter, the second time (byte code is cached)."""
+    command = [sys.executable, "-X", "importtime", "-c", statement]
+    for _ in range(2):
+        told = subprocess.run(command, capture_output=True, text=True, check=True, env=_clean_environment()).stderr
+    lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \|( +)(\S+)", told)
+    modules = [(len(blank) // 2, name, int(cumulative) / 1000) for _, cumulative, blank, name in lines]
+    return Imports(sum(int(own) for own, *_ in lines) / 1000, modules)
+
+
+def heaviest(cost: Imports) -> list[tuple[str, float]]:
+    """Packages by the time that their modules took themselves."""
+    own: dict[str, float] = {}
+    open_ms: dict[int, float] = {}  # depth -> what modules below took that have not met their importer yet
+    for depth, module, cumulative in cost.modules:
+        below = open_ms.pop(depth + 1, 0.0)
+        open_ms[depth] = open_ms.get(depth, 0.0) + cumulative
+        package = module.split(".")[0]
+        own[package] = own.get(package, 0.0) + cumulative - below
+    return sorted(own.items(), key=lambda item: -item[1])
