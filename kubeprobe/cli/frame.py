@@ -55,8 +55,8 @@ def tell_error(*lines: str) -> None:
 
 def _explain(error: Exception) -> list[str] | None:
     """What to tell of an error; None for a bug."""
-    if isinstance(error, typer.Exit | typer.Abort):
-        return None
+    if type(error).__module__.startswith(("typer", "click")):
+        return None  # Typer's own way of ending, or of refusing wrong usage: told by Typer
     from pydantic import ValidationError
     from sqlalchemy.exc import DBAPIError
 

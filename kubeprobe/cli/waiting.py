@@ -47,8 +47,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
 def show_results(found: Sequence[RunView]) -> None:
     """A line for each run; below, what was said about those that did not pass, or the steps of a single one."""
     Columns("VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN").print(
-        (styled(run.verdict or run.state), run.case, run.cluster, took(run), run.reason or "-", run.id)
-        for run in found
+        (styled(run.verdict or run.state), run.case, run.cluster, took(run), run.reason or "-", run.id) for run in found
     )
     out = console()
     for line in _explanations(found):

@@ -23,12 +23,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def root(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
-    """Answer `--version`."""
-    if version:
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take what is said before the command."""
 
 
 for family in (running, looking, catalog, clusters, processes):

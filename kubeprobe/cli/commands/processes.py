@@ -17,14 +17,18 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def up() -> None:
+def up(
+    image: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A folder that is an image of the local cluster.")
+    ] = None,
+) -> None:
     """Start everything on this machine, until Ctrl-C.
 
     Broker, local cluster, beat, launcher, collector, responder and Flower; verdicts are printed as they arrive.
     """
     from kubeprobe.up import up as start
 
-    raise typer.Exit(start(settings()))
+    raise typer.Exit(start(settings(), tuple(image or ())))
 
 
 def migrate() -> None:

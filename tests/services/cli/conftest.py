@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import redis
 import structlog
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from kubeprobe import logs, shell
 from kubeprobe.cli import app

@@ -1,0 +1,85 @@
+"""What the facts about an installation mean."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kubeprobe.cli.diagnosis import judge_beat, judge_clock, judge_fleet, judge_outcomes, judge_workers
+from kubeprobe.views.health import FleetHealth, RunHealth
+
+WELL = RunHealth(
+    schedules=10,
+    overdue_schedules=0,
+    unsent=0,
+    waiting={},
+    overdue=0,
+    troubled={},
+    unanswered=0,
+    undelivered=(),
+)
+FLEET = FleetHealth(pools={"eu": 2}, collectors={"eu": 1}, unwatched={}, unreachable=(), unbound=(), cordoned=())
+SERVED = {"launch.eu": 2, "request": 2, "response": 1, "housekeeping": 1}
+
+
+def problems(findings: object) -> dict[str, tuple[str, str]]:
+    return {finding.check: (finding.found, finding.remedy) for finding in findings if not finding.ok}
+
+
+def test_a_healthy_installation_has_no_problem(now: datetime) -> None:
+    findings = [judge_beat(WELL), judge_clock(now, now), *judge_workers(SERVED, FLEET)]
+    findings += [*judge_fleet(FLEET), *judge_outcomes(WELL)]
+    assert problems(findings) == {}
+
+
+def test_overdue_schedules_mean_that_beat_is_away() -> None:
+    found, remedy = problems([judge_beat(replace(WELL, overdue_schedules=3))])["beat"]
+    assert "3 schedules" in found
+    assert "SlotScheduler" in remedy
+
+
+def test_runs_that_nobody_sends_again_mean_that_beat_is_away() -> None:
+    assert "1 run not" in problems([judge_beat(replace(WELL, schedules=0, unsent=1))])["beat"][0]
+
+
+def test_without_schedules_nothing_is_claimed_of_beat() -> None:
+    assert "does not show" in judge_beat(replace(WELL, schedules=0)).found
+
+
+def test_a_queue_that_nobody_serves_is_named_with_a_command() -> None:
+    found = problems(judge_workers({"launch.eu": 1, "request": 1, "response": 1}, FLEET))
+    assert list(found) == ["responders"]
+    assert "housekeeping" in found["responders"][0]
+    assert "-Q response,housekeeping" in found["responders"][1]
+
+
+def test_each_pool_needs_launchers_of_its_own() -> None:
+    fleet = replace(FLEET, pools={"eu": 1, "us": 1})
+    assert list(problems(judge_workers(SERVED, fleet))) == ["launchers us"]
+
+
+def test_clusters_that_nobody_watches_are_named() -> None:
+    alone = replace(FLEET, collectors={}, unwatched={"eu": ("a", "b")})
+    assert "KUBEPROBE_POOL=eu" in problems(judge_fleet(alone))["collectors eu"][1]
+    some = replace(FLEET, unwatched={"eu": tuple("abcdefg")})
+    assert "a, b, c, d, e and 2 more" in problems(judge_fleet(some))["collectors eu"][0]
+
+
+def test_clusters_out_of_reach_and_without_bindings_are_problems_but_cordoned_ones_are_not() -> None:
+    found = problems(judge_fleet(replace(FLEET, unreachable=("a",), unbound=("b",), cordoned=("c",))))
+    assert set(found) == {"reach", "bindings"}
+    assert found["reach"][1] == "kubeprobe cluster check a"
+
+
+def test_what_went_wrong_lately_points_to_who_did_not_do_it() -> None:
+    found = problems(judge_outcomes(replace(WELL, troubled={"Lost": 1, "Missed": 4})))["last hour"]
+    assert "1 Lost, 4 Missed" in found[0]
+    assert "beat" in found[1]
+
+
+def test_waiting_runs_overdue_runs_and_messages_are_problems() -> None:
+    bad = replace(WELL, waiting={"eu": 2}, overdue=1, unanswered=5, undelivered=("ops/mail: refused",))
+    assert set(problems(judge_outcomes(bad))) == {"launching", "endings", "answers", "messages"}
+
+
+def test_clocks_that_differ_are_a_problem(now: datetime) -> None:
+    assert "60 s behind" in problems([judge_clock(now - timedelta(minutes=1), now)])["clock"][0]
+    assert problems([judge_clock(None, now)]) == {}

@@ -1,0 +1,82 @@
+"""What people see when something goes wrong."""
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kubeprobe.catalog import CatalogError, CatalogProblem
+from kubeprobe.cli import app
+from kubeprobe.cli.frame import Frame
+from kubeprobe.errors import NotFoundError
+from kubeprobe.store.migrate import SchemaOutdatedError
+
+
+def told(error: BaseException) -> tuple[int, str]:
+    """Exit code and standard error of a command that raises."""
+    failing = typer.Typer(cls=Frame, pretty_exceptions_enable=False)
+
+    @failing.callback()
+    def root() -> None:
+        """A group needs one."""
+
+    @failing.command()
+    def fail() -> None:
+        raise error
+
+    result = CliRunner().invoke(failing, ["fail"])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stderr
+
+
+def test_an_error_of_ours_is_one_line_that_starts_as_a_sentence() -> None:
+    assert told(NotFoundError("there is no cluster 'x'.")) == (2, "There is no cluster 'x'.\n")
+
+
+def test_a_path_keeps_its_letters() -> None:
+    assert told(NotFoundError("no/such/file: cannot be read")) == (2, "no/such/file: cannot be read\n")
+
+
+def test_an_error_without_a_message_tells_its_meaning() -> None:
+    assert told(SchemaOutdatedError()) == (
+        2,
+        "The store has another shape than this version expects; run `kubeprobe migrate`.\n",
+    )
+
+
+def test_a_refused_catalog_tells_every_problem() -> None:
+    problems = [CatalogProblem("a.yaml", line, "ProbeCase/dns", "spec", "is wrong") for line in (3, 9)]
+    code, text = told(CatalogError(problems))
+    assert code == 2
+    assert text.splitlines() == [*map(str, problems), "2 problems; nothing was changed."]
+
+
+def test_a_missing_file_is_named() -> None:
+    assert told(FileNotFoundError(2, "No such file or directory", "x.yaml")) == (
+        2,
+        "x.yaml: No such file or directory\n",
+    )
+
+
+def test_an_interrupt_is_quiet() -> None:
+    assert told(KeyboardInterrupt()) == (130, "")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        told(ZeroDivisionError())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["staus"], "Did you mean 'status'"),
+        (["cluster", "lst"], "Did you mean 'list'"),
+        (["runs", "--outptu", "json"], "--output"),
+        (["run"], "Missing argument"),
+    ],
+)
+def test_a_mistyped_command_is_told_the_nearest(arguments: list[str], expected: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert expected in result.stderr

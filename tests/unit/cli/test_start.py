@@ -1,0 +1,23 @@
+"""How fast the command line starts: by what it does not import."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("sqlalchemy", "sqlmodel", "pydantic_settings", "celery", "rich", "aiohttp", "alembic", "structlog")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["cluster", "add", "--help"], ["run", "-h"]], ids=str)
+def test_help_needs_nothing_heavy(arguments: list[str]) -> None:
+    script = f"""
+import sys
+sys.argv = ["kubeprobe", *{arguments!r}]
+from kubeprobe.cli import main
+try:
+    main()
+finally:
+    print("loaded", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
