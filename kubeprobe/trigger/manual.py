@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlmodel import Session
 from ulid import ULID
 
-from kubeprobe.catalog import Catalog
+from kubeprobe.catalog import Catalog, check_parameters
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import parse_selector
@@ -45,6 +45,7 @@ def request_runs(
         raise NotFoundError(f"There is no case {request.case!r}.{nearest(request.case, catalog.cases)}")
     chosen = _clusters(session, request)
     identity = request.id or str(ULID.from_datetime(now)).lower()
+    parameters = check_parameters(request.parameters) if request.parameters else None
     openings = [
         Opening(
             slot=f"manual/{identity}/{request.case}/{cluster.name}",
@@ -53,7 +54,7 @@ def request_runs(
             cluster=cluster.name,
             pool=cluster.pool,
             due_at=now,
-            parameters=dict(request.parameters) if request.parameters else None,
+            parameters=parameters,
         )
         for cluster in chosen
     ]

@@ -6,6 +6,7 @@ a PostgreSQL and a Redis that are kept elsewhere.
 
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,10 @@ class Installation:
     store: Store
 
 
-def up(settings: Settings) -> int:
+def up(settings: Settings, images: Sequence[str] = ()) -> int:
     """Start everything, print verdicts as they arrive, until Ctrl-C; gives the exit code.
 
-    The next start with the same data_dir goes on where this one was. Raises KubeProbeError if one is running already.
+    `images` (NAME=DIR) are folders that the local cluster takes for images: probes of one's own. The next start with the same data_dir goes on where this one was. Raises KubeProbeError if one is running already.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with only_one(settings.data_dir):
@@ -44,15 +45,15 @@ def up(settings: Settings) -> int:
         store = open_store(settings.database())
         migrate(store, utc_now())
         load_example(store, settings, utc_now())
-        return _run(Installation(settings, ports, store))
+        return _run(Installation(settings, ports, store), processes(settings, ports, images))
 
 
-def _run(installation: Installation) -> int:
+def _run(installation: Installation, commands: Mapping[str, str]) -> int:
     settings, ports = installation.settings, installation.ports
     logs = LogFiles(settings.data_dir / "logs")
     manager = Manager(printer=logs)
     env = environment(settings, ports)
-    for name, command in processes(settings, ports).items():
+    for name, command in commands.items():
         manager.add_process(name, command, env=env, cwd=str(Path.cwd()))
     stop = threading.Event()
     # Started once honcho has forked its children, which a thread would not survive in order.

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from kubeprobe.up.example import PROBES
 from kubeprobe.up.ports import Ports
 
 
-def processes(settings: Settings, ports: Ports) -> dict[str, str]:
+def processes(settings: Settings, ports: Ports, images: Sequence[str] = ()) -> dict[str, str]:
     """Name -> shell command."""
     procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
     return {
         "valkey": _valkey(ports),
-        "localcluster": _local_cluster(settings, ports),
+        "localcluster": _local_cluster(settings, ports, images),
         **dict(procfile.processes),
     }
 
@@ -42,10 +43,12 @@ def _valkey(ports: Ports) -> str:
     return f"exec {shlex.join([str(get_binary_path()), *options])}"
 
 
-def _local_cluster(settings: Settings, ports: Ports) -> str:
+def _local_cluster(settings: Settings, ports: Ports, images: Sequence[str]) -> str:
     folder = settings.data_dir.resolve() / "localcluster"
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--port", str(ports.cluster), "--dir", str(folder)]
     command += ["--kubeconfig", str(settings.local_kubeconfig().resolve())]
     for rights in sorted(PROBES.glob("*/rbac.yaml")):
         command += ["--apply", str(rights)]
+    for image in images:
+        command += ["--image", image]
     return f"exec {shlex.join(command)}"
