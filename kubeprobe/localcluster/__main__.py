@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import signal
 import sys
@@ -52,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, finds a free one")
     parser.add_argument("--dir", type=Path, help="where containers live (default: a temporary directory)")
     parser.add_argument("--kubeconfig", type=Path, help="where to write the kubeconfig (default: in --dir)")
-    parser.add_argument("--token", help="what clients must show (default: a random one; it is in the kubeconfig)")
+    parser.add_argument(
+        "--token", help="what clients must show (default: a random one, kept in --dir; it is in the kubeconfig)"
+    )
     parser.add_argument("--no-token", action="store_true", help="let every local user in")
     parser.add_argument(
         "--namespace", action="append", metavar="NAME",
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    token = arguments.token or secrets.token_urlsafe(24)
+    token = arguments.token or _kept_token(arguments.dir)
     return Settings(
         host=arguments.host,
         port=arguments.port,
@@ -88,6 +91,20 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         clusters=arguments.clusters,
         script=arguments.script,
     )
+
+
+def _kept_token(directory: Path | None) -> str:
+    """A random token; with a directory, the same one at the next start, so that stored credentials stay good."""
+    token = secrets.token_urlsafe(24)
+    if directory is None:
+        return token
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "token"
+    if file.exists():
+        return file.read_text().strip()
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(token)
+    return token
 
 
 def _image(text: str) -> Image:

@@ -31,7 +31,7 @@ from kubeprobe.localcluster.requests import (
 from kubeprobe.localcluster.resources import BUILT_IN, PODS, Resource
 from kubeprobe.localcluster.shapes import decoded
 from kubeprobe.localcluster.store import Stored
-from kubeprobe.localcluster.tables import as_table, wants_table
+from kubeprobe.localcluster.tables import as_table
 from kubeprobe.localcluster.tokens import Tokens
 from kubeprobe.localcluster.watch import parse_version, watch_lines
 
@@ -112,12 +112,12 @@ class ApiServer:
         return _object(request, target.resource, cluster.registry.get(target))
 
     async def _list(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
-        options = list_options(request.query, target.resource.kind)
+        options = list_options(request.query, target.resource.kind, request.headers.get("Accept", ""))
         version = str(cluster.store.version)
         if options.resource_version not in ("", "0"):
             check_version(options.resource_version, cluster.store.version)
         page, metadata = page_of(chosen(cluster.store, target, options), options, version)
-        if wants_table(request.headers.get("Accept", "")):
+        if options.table:
             return _json(orjson.dumps(as_table(target.resource, page, metadata)))
         head = {
             "kind": f"{target.resource.kind}List",
@@ -129,7 +129,7 @@ class ApiServer:
         return _json(b'%s,"items":[%s]}' % (frame, b",".join(stored.raw for stored in page)))
 
     async def _watch(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
-        options = list_options(request.query, target.resource.kind)
+        options = list_options(request.query, target.resource.kind, request.headers.get("Accept", ""))
         if options.resource_version:
             parse_version(options.resource_version)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -169,14 +169,16 @@ class ApiServer:
             return _json(orjson.dumps(reviews.answer(target.resource, body)), 201)
         if target.resource.namespaced and not target.namespace:
             raise errors.method_not_allowed()
-        decoded(target.resource, body, strict=_is_strict(request))
+        if _is_strict(request):
+            decoded(target.resource, body, strict=True)
         stored = cluster.registry.create(target, body, dry_run=_is_dry_run(request))
         return _object(request, target.resource, stored, 201)
 
     async def _update(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
         _check_named(target)
         body = decode(await request.read(), request.content_type)
-        decoded(target.resource, body, strict=_is_strict(request))
+        if _is_strict(request):
+            decoded(target.resource, body, strict=True)
         stored = cluster.registry.update(target, body, dry_run=_is_dry_run(request))
         return _object(request, target.resource, stored)
 
@@ -259,7 +261,7 @@ async def _optional_body(request: BaseRequest) -> Object:
 
 
 def _object(request: BaseRequest, resource: Resource, stored: Stored, code: int = 200) -> web.Response:
-    if wants_table(request.headers.get("Accept", "")):
+    if "as=Table" in request.headers.get("Accept", ""):
         metadata = {"resourceVersion": str(stored.version)}
         return _json(orjson.dumps(as_table(resource, [stored], metadata)), code)
     return _json(stored.raw, code)

@@ -43,6 +43,8 @@ class ListOptions:
     initial_events: bool = False
     limit: int = 0
     next_page: str = ""
+    table: bool = False
+    """Objects as tables, for people."""
 
 
 def target_of(path: str, resources: ResourceTable) -> Target:
@@ -66,7 +68,7 @@ def target_of(path: str, resources: ResourceTable) -> Target:
     return Target(resource, namespace, name, rest[2] if len(rest) > 2 else "")
 
 
-def list_options(query: Query, kind: str) -> ListOptions:
+def list_options(query: Query, kind: str, accept: str = "") -> ListOptions:
     """The options of a list or watch. Raises `ApiError` (400)."""
     labels = label_selector(query.get("labelSelector", ""))
     fields = field_selector(query.get("fieldSelector", ""), kind)
@@ -80,6 +82,7 @@ def list_options(query: Query, kind: str) -> ListOptions:
         initial_events=_flag(query, "sendInitialEvents"),
         limit=_whole(query, "limit") or 0,
         next_page=query.get("continue", ""),
+        table="as=Table" in accept,
     )
 
 

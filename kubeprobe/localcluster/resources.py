@@ -49,7 +49,11 @@ class Resource:
             "kind": self.kind,
             "verbs": ["create"] if self.create_only else list(VERBS),
         }
-        yield {**entry, "shortNames": list(self.short_names)} if self.short_names else entry
+        yield {
+            **entry,
+            **({"shortNames": list(self.short_names)} if self.short_names else {}),
+            **({"categories": ["all"]} if self in (PODS, SERVICES) else {}),
+        }
         for subresource in ("status",) if self.status else ():
             verbs = ["get", "patch", "update"]
             yield {**entry, "name": f"{self.plural}/{subresource}", "singularName": "", "verbs": verbs}

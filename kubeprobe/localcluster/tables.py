@@ -1,27 +1,21 @@
 """Lists as tables: what `kubectl get` asks for instead of objects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kubeprobe.localcluster.resources import PODS, Resource
+from kubeprobe.localcluster.resources import EVENTS, NAMESPACES, NODES, PODS, Resource
 from kubeprobe.localcluster.store import Stored
 
 Object = dict[str, Any]
 
 _NAME = {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}
 _AGE = {"name": "Age", "type": "string", "format": "", "description": "", "priority": 0}
-_POD_COLUMNS = ("Ready", "Status", "Restarts")
-
-
-def wants_table(accept: str) -> bool:
-    """Whether the client would rather have a table."""
-    return "as=Table" in accept
 
 
 def as_table(resource: Resource, items: Sequence[Stored], metadata: Object) -> Object:
-    """The objects as a Table: name and age, and for pods what one looks for first."""
-    extra = _POD_COLUMNS if resource is PODS else ()
+    """The objects as a Table: name, what one looks for first in this kind, and age."""
+    extra, _ = _COLUMNS.get(resource, _NO_COLUMNS)
     columns = [_NAME, *({**_AGE, "name": name} for name in extra), _AGE]
     return {
         "kind": "Table",
@@ -35,7 +29,8 @@ def as_table(resource: Resource, items: Sequence[Stored], metadata: Object) -> O
 def _row(resource: Resource, obj: Object) -> Object:
     metadata = obj["metadata"]
     age = _age(metadata.get("creationTimestamp"))
-    cells = [metadata["name"], *(_pod_cells(obj) if resource is PODS else ()), age]
+    _, cells_of = _COLUMNS.get(resource, _NO_COLUMNS)
+    cells = [metadata["name"], *cells_of(obj), age]
     partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
     return {"cells": cells, "object": partial}
 
@@ -57,6 +52,27 @@ def _pod_state(pod: Object, statuses: list[Object]) -> str:
             if reason:
                 return str(reason)
     return str(status.get("reason") or status.get("phase") or "Unknown")
+
+
+def _event_cells(event: Object) -> tuple[str, str, str, str]:
+    about = event.get("involvedObject") or {}
+    subject = f"{about.get('kind', '').lower()}/{about.get('name', '')}"
+    return event.get("type", ""), event.get("reason", ""), subject, event.get("message", "")
+
+
+def _node_cells(node: Object) -> tuple[str]:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ("Ready" if ready else "NotReady",)
+
+
+_NO_COLUMNS: tuple[tuple[str, ...], Callable[[Object], tuple[str, ...]]] = ((), lambda _: ())
+_COLUMNS: dict[Resource, tuple[tuple[str, ...], Callable[[Object], tuple[str, ...]]]] = {
+    PODS: (("Ready", "Status", "Restarts"), _pod_cells),
+    EVENTS: (("Type", "Reason", "Object", "Message"), _event_cells),
+    NAMESPACES: (("Status",), lambda namespace: (namespace["status"]["phase"],)),
+    NODES: (("Status",), _node_cells),
+}
 
 
 def _age(created: str | None) -> str:

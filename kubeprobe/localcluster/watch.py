@@ -14,6 +14,7 @@ from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.requests import ListOptions
 from kubeprobe.localcluster.resources import Resource
 from kubeprobe.localcluster.store import Change, Store, Stored, Subscription
+from kubeprobe.localcluster.tables import as_table
 
 Object = dict[str, Any]
 
@@ -55,7 +56,7 @@ def _first_lines(store: Store, target: Target, options: ListOptions) -> list[byt
     if options.resource_version in ("", "0") or options.initial_events:
         stored = store.items(target.resource, target.namespace)
         chosen = [s for s in stored if _is_wanted(s.object, target, options)]
-        lines = [_line("ADDED", s.raw) for s in chosen]
+        lines = [_line("ADDED", _shown(s, target, options)) for s in chosen]
         if options.initial_events and options.bookmarks:
             lines.append(_bookmark(target.resource, store.version, {_INITIAL_EVENTS_END: "true"}))
         return lines
@@ -85,7 +86,7 @@ def _lines(changes: list[Change], target: Target, options: ListOptions) -> Itera
         if target.namespace and change.stored.object["metadata"].get("namespace") != target.namespace:
             continue
         if type_ := _type_seen(change, target, options):
-            yield _line(type_, change.stored.raw)
+            yield _line(type_, _shown(change.stored, target, options))
 
 
 def _type_seen(change: Change, target: Target, options: ListOptions) -> str | None:
@@ -101,6 +102,12 @@ def _is_wanted(obj: Object, target: Target, options: ListOptions) -> bool:
     if target.name and obj["metadata"]["name"] != target.name:
         return False
     return options.selects is None or options.selects(obj)
+
+
+def _shown(stored: Stored, target: Target, options: ListOptions) -> bytes:
+    if not options.table:
+        return stored.raw
+    return orjson.dumps(as_table(target.resource, [stored], {"resourceVersion": str(stored.version)}))
 
 
 def _line(type_: str, raw: bytes) -> bytes:

@@ -95,6 +95,8 @@ async def test_variables_come_from_everywhere(api: Api, namespace: str) -> None:
         {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
         {"name": "ACCOUNT", "valueFrom": {"fieldRef": {"fieldPath": "spec.serviceAccountName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
         {"name": "OPTIONAL", "valueFrom": {"secretKeyRef": {"name": "no", "key": "no", "optional": True}}},
     ]
@@ -128,6 +130,8 @@ async def test_variables_come_from_everywhere(api: Api, namespace: str) -> None:
         "HOSTNAME": "env",
     }
     assert {name: seen.get(name) for name in wanted} == wanted
+    assert seen["IP"] == ended["status"]["podIP"]
+    assert seen["NODE"] == ended["spec"]["nodeName"]
     assert "OPTIONAL" not in seen
     assert "VIRTUAL_ENV" not in seen
 

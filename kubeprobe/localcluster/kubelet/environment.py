@@ -17,6 +17,7 @@ from kubeprobe.localcluster.store import Store
 Object = dict[str, Any]
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][\w.-]*)\)")
+_ADDRESSES = ("status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs")
 _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 
 
@@ -115,11 +116,11 @@ def pod_field(pod: Object, path: str) -> str:
     """The value of a field of the pod, as the downward API gives it."""
     if found := _SUBSCRIPT.match(path):
         return str((pod["metadata"].get(found[1]) or {}).get(found[2], ""))
+    if path in _ADDRESSES:
+        return "127.0.0.1"
     value: Any = pod
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
-    if isinstance(value, list):
-        return ",".join(str(item.get("ip", item)) for item in value)
     return "" if value is None else str(value)
 
 

@@ -69,7 +69,7 @@ class Kubelet:
         if change.type == "ADDED":
             loop.call_soon(self._schedule, pod)
         elif change.type == "DELETED":
-            loop.call_soon(self._end, pod, 0)
+            loop.call_soon(self._forget, pod)
         elif "deletionTimestamp" in pod["metadata"]:
             grace = pod["metadata"].get("deletionGracePeriodSeconds", 0)
             before = change.previous.object["metadata"] if change.previous else {}
@@ -87,6 +87,8 @@ class Kubelet:
         node = self._host.registry.store.get(NODES, "", NODE)
         if current is None or current.object["metadata"]["uid"] != metadata["uid"] or node is None:
             return
+        if current.object["spec"].get("nodeName", NODE) != NODE:
+            return  # it is for a node that does not exist, and waits for it
         now = timestamp(self._host.now())
         status = current.object["status"]
         if message := unschedulable_message(pod, node.object):
@@ -120,17 +122,20 @@ class Kubelet:
             self._host.registry.finish_deletion(target, metadata["uid"])
 
     def _end(self, pod: Object, grace_seconds: float) -> None:
-        """End a pod that is being deleted; one that is gone loses its files too."""
+        """End the processes of a pod that is being deleted."""
         worker = self._workers.get(pod["metadata"]["uid"])
-        gone = self._host.current(pod) is pod
         if worker is not None:
-            self._spawn(self._end_worker(worker, pod, grace_seconds, gone=gone))
+            self._spawn(worker.stop(grace_seconds))
 
-    async def _end_worker(self, worker: PodWorker, pod: Object, grace_seconds: float, *, gone: bool) -> None:
-        await worker.stop(grace_seconds)
-        if gone:
-            self._workers.pop(pod["metadata"]["uid"], None)
-            self._host.remove_pod_directory(pod)
+    def _forget(self, pod: Object) -> None:
+        """The pod is gone: nothing of it may be left."""
+        worker = self._workers.pop(pod["metadata"]["uid"], None)
+        if worker is not None:
+            self._spawn(self._clean_up(worker, pod))
+
+    async def _clean_up(self, worker: PodWorker, pod: Object) -> None:
+        await worker.stop(0)
+        self._host.remove_pod_directory(pod)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

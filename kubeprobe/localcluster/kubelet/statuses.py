@@ -104,11 +104,11 @@ def pod_status(view: PodView, old: Object, now: str) -> Object:
         "phase": phase,
         "hostIP": "127.0.0.1",
         "hostIPs": [{"ip": "127.0.0.1"}],
-        "podIP": "127.0.0.1",
-        "podIPs": [{"ip": "127.0.0.1"}],
         "startTime": old.get("startTime", now),
         "containerStatuses": [one.status() for one in sorted(view.main, key=lambda one: one.name)],
     }
+    if any(one.container_id for one in (*view.init, *view.main)):
+        status |= {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
     if view.init:
         status["initContainerStatuses"] = [{**one.status(), "ready": one.ready_as_init} for one in view.init]
     status["conditions"] = _conditions(view, phase, old, now)
