@@ -36,7 +36,8 @@ class Installation:
 def up(settings: Settings, images: Sequence[str] = ()) -> int:
     """Start everything, print verdicts as they arrive, until Ctrl-C; gives the exit code.
 
-    `images` (NAME=DIR) are folders that the local cluster takes for images: probes of one's own. The next start with the same data_dir goes on where this one was. Raises KubeProbeError if one is running already.
+    `images` (NAME=DIR) are folders that the local cluster takes for images: probes of one's own. The next start with
+    the same data_dir goes on where this one was. Raises KubeProbeError if one is running already.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with only_one(settings.data_dir):
