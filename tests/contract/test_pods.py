@@ -200,8 +200,12 @@ async def test_the_status_is_written_through_its_subresource_only(api: Api, name
     patched = await api.patch(pods(namespace, "status", "status"), patch, STRATEGIC)
     assert patched["status"]["message"] == "told"
     assert conditions(patched)["example.com/gate"]["status"] == "True"
+    put = await api.put(
+        pods(namespace, "status", "status"), {**patched, "status": {**patched["status"], "message": "2"}}
+    )
+    assert put["status"]["message"] == "2"
     ignored = await api.patch(pods(namespace, "status"), {"status": {"message": "ignored"}})
-    assert ignored["status"]["message"] == "told"
+    assert ignored["status"]["message"] == "2"
     await api.delete(pods(namespace, "status"), gracePeriodSeconds="0")
 
 
