@@ -18,7 +18,7 @@ from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError
 from kubeprobe.fleet.kubeconfig import cluster_of, flatten, read_kubeconfig, user_of
 from kubeprobe.fleet.transport import Transport, open_session
 from testbed import Instance, Testbed
-from testbed.instance import API_SERVICE_ADDRESS, DEFAULT_NAME, NAME_VARIABLE
+from testbed.instance import API_SERVICE_ADDRESS, DEFAULT_NAME, NAME_VARIABLE, NODE_ADDRESS
 from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import Accounts, Json, kubeconfig_with
 from tests.unit.fleet.certificates import Authority
@@ -130,7 +130,7 @@ async def test_a_token_that_is_none_is_unauthorized(enter: Enter, kubeconfig: Pa
         ({"certificate_authority_data": Authority().pair.certificate_data}, "unknown authority"),
         ({"certificate_authority_data": None}, "unknown authority"),
         ({"tls_server_name": "elsewhere.example.com"}, "for another host name"),
-        ({"server": "http://10.200.0.1:6443"}, "no answer of a Kubernetes API"),
+        ({"server": f"http://{NODE_ADDRESS}:6443"}, "no answer of a Kubernetes API"),
     ],
 )
 async def test_wrong_settings_are_named(

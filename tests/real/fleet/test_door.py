@@ -1,6 +1,7 @@
 """The door to a real API server: pods from creation to deletion, and every refusal under its right cause."""
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -186,7 +187,8 @@ async def test_a_missing_namespace_is_named(admin: ClusterApi) -> None:
 
 
 async def test_a_namespace_on_its_way_out_takes_no_pods(admin: ClusterApi) -> None:
-    name, path = "fleet-leaving", "/api/v1/namespaces/fleet-leaving"
+    name = f"fleet-{secrets.token_hex(4)}"
+    path = f"/api/v1/namespaces/{name}"
     held = {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}}
     await admin.call("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
     await admin.call("POST", f"{path}/configmaps", body=held)

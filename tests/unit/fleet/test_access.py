@@ -179,6 +179,13 @@ async def test_a_plugin_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+async def test_a_plugin_runs_in_a_loop_beside_the_main_thread(tmp_path: Path) -> None:
+    """Launchers keep their loop in a thread of its own."""
+    spec = {"exec": plugin(tmp_path, "answer(token='t')")}
+    access = await asyncio.to_thread(lambda: asyncio.run(source(spec).current()))
+    assert access.authorization == "Bearer t"
+
+
 async def test_a_refused_token_is_read_anew_three_rotations_long(
     door: Door, row: Callable[..., Cluster], tmp_path: Path
 ) -> None:
