@@ -1,0 +1,93 @@
+"""Migrations go up and down on data, and end in the tables that the code expects."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+from sqlmodel import Session, SQLModel, select
+
+from kubeprobe.store import (
+    Binding,
+    Change,
+    Cluster,
+    Incident,
+    Installation,
+    Notification,
+    Outcome,
+    Run,
+    Schedule,
+    Standing,
+    Store,
+    Trigger,
+    Verdict,
+    open_store,
+)
+from kubeprobe.store.migrate import SchemaOutdatedError, check_schema, migrate
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def unmigrated(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path / 'new.db'}")
+    yield opened
+    opened.close()
+
+
+def fill(session: Session, now: datetime) -> None:
+    """A row or more in the tables that matter, each pointing at others where it can."""
+    run = {"case": "c", "cluster": "k", "trigger": Trigger.MANUAL, "due_at": now}
+    session.add(Cluster(name="k", connection_kind="local", connection=b"sealed", created_at=now))
+    session.add(Binding(name="b", spec={"cases": ["c"]}, digest="d", applied_at=now))
+    session.add(Schedule(binding="b", case="c", cluster="k", pool="default", every_s=60, next_due=now))
+    session.add(Change(id="change", component="coredns", clusters=["k"], happened_at=now))
+    times = {"opened_at": now, "launch_at": now, "wake_at": now, "expires_at": now}
+    session.add(Run(id="r", slot="s", pool="default", **run, **times))
+    session.flush()
+    session.add(Outcome(run_id="r", verdict=Verdict.FAIL, reason="ReportedFailure", stored_at=now, **run))
+    standing = {"cluster": "k", "case": "c", "due_at": now, "since": now, "run_id": "r"}
+    session.add(Standing(verdict=Verdict.FAIL, fails=1, **standing))
+    told = {"kind": "fail", "reason": "ReportedFailure", "first_run_id": "r", "last_run_id": "r", "opened_at": now}
+    session.add(Incident(id="i", cluster="k", case="c", **told))
+    session.flush()
+    session.add(
+        Notification(
+            id="n", incident_id="i", event="opened", route="r", target="t", payload={"a": 1}, next_attempt_at=now
+        )
+    )
+
+
+def test_they_go_down_and_up_again_on_a_store_full_of_data(store: Store, now: datetime) -> None:
+    with store.writing() as session:
+        fill(session, now)
+    migrate(store, now, "base")
+    assert set(inspect(store.engine).get_table_names()) <= {"alembic_version"}
+    migrate(store, now)
+    with store.writing() as session:
+        fill(session, now)
+        assert session.exec(select(Outcome)).one().verdict == Verdict.FAIL
+
+
+def test_data_and_installation_stay_when_there_is_nothing_to_migrate(store: Store, now: datetime) -> None:
+    with store.writing() as session:
+        fill(session, now)
+        before = session.exec(select(Installation)).one().id
+    migrate(store, now)
+    with store.reading() as session:
+        assert session.exec(select(Installation)).one().id == before
+        assert session.exec(select(Run)).one().id == "r"
+
+
+def test_they_end_in_the_tables_that_the_code_expects(store: Store) -> None:
+    with store.writing() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_a_store_that_was_never_migrated_is_refused_with_what_to_do(unmigrated: Store) -> None:
+    with pytest.raises(SchemaOutdatedError, match="Run `kubeprobe migrate`"):
+        check_schema(unmigrated)
