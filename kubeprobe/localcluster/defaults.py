@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
+from kubeprobe.localcluster.definitions import faults_of_definition
 from kubeprobe.localcluster.images import default_pull_policy
 from kubeprobe.localcluster.resources import CRDS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
 
@@ -125,6 +126,8 @@ def _service(obj: Object) -> Object:
 
 
 def _definition(obj: Object) -> Object:
+    if faults_of_definition(obj):
+        return obj  # validation will say so
     names = obj["spec"]["names"]
     names = {"listKind": f"{names['kind']}List", "singular": names["kind"].lower(), **names}
     conditions = [

@@ -4,6 +4,7 @@ One handler for all paths, because a fleet of a thousand clusters differs in the
 `registry`, `watch` and the cluster's pod runner do the work.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -101,6 +102,9 @@ class ApiServer:
         except ApiError as error:
             code = error.code
             raise
+        except asyncio.CancelledError:
+            code = 200  # the client of a watch or a log is gone, which is how most of them end
+            raise
         finally:
             self._requests.count(verb, target, code, dry_run=request.query.get("dryRun") == "All")
         return response
@@ -141,7 +145,7 @@ class ApiServer:
                 if group:
                     await response.write(b"".join(group))
         except ConnectionResetError:
-            pass  # the watcher is gone, which is how most watches end
+            pass  # the watcher is gone
         finally:
             await lines.aclose()  # type: ignore[attr-defined]
         return response
@@ -189,7 +193,7 @@ class ApiServer:
             raise errors.unsupported_media_type(list(_PATCHES))
         if apply is strategic_patch and target.resource not in BUILT_IN:
             raise errors.unsupported_media_type([t for t in _PATCHES if "strategic" not in t])
-        patch = _patch_body(await request.read())
+        patch = _patch_body(await request.read(), list if apply is json_patch else dict)
         dry_run = _is_dry_run(request)
         stored = cluster.registry.patch(target, lambda obj: apply(obj, patch), dry_run=dry_run)
         return _object(request, target.resource, stored)
@@ -248,11 +252,14 @@ def _check_named(target: Target) -> None:
         raise errors.no_such_resource()
 
 
-def _patch_body(raw: bytes) -> Any:
+def _patch_body(raw: bytes, expected: type) -> Any:
     try:
-        return orjson.loads(raw)
+        patch = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise errors.bad_request(f"error decoding patch: {error}") from error
+    if not isinstance(patch, expected):
+        raise errors.bad_request(f"error decoding patch: expected a JSON {expected.__name__}")
+    return patch
 
 
 async def _optional_body(request: BaseRequest) -> Object:

@@ -113,7 +113,8 @@ class LocalCluster:
         create_from(plain, self.settings.manifests)
         self._fleet = Fleet(plain, self.settings.clusters, self._simulated)
         api = ApiServer(self._fleet, self._tokens, bookmark_seconds=self.settings.bookmark_seconds)
-        server = web.Server(api.handle, access_log=None)
+        # A watch whose client is gone ends at once, instead of with its time.
+        server = web.Server(api.handle, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
         await web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=_BACKLOG).start()

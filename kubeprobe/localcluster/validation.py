@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kubeprobe.localcluster.definitions import faults_of_definition
 from kubeprobe.localcluster.errors import Cause
 from kubeprobe.localcluster.quantities import parse_quantity
-from kubeprobe.localcluster.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
+from kubeprobe.localcluster.resources import CONFIG_MAPS, CRDS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
 
 Object = dict[str, Any]
 
@@ -66,6 +67,8 @@ def faults_of(resource: Resource, obj: Object) -> list[Cause]:
     faults = list(_metadata_faults(resource, obj["metadata"]))
     if resource is PODS:
         faults += _pod_faults(obj.get("spec") or {})
+    elif resource is CRDS:
+        faults += faults_of_definition(obj)
     return faults
 
 

@@ -41,10 +41,8 @@ def kubeconfig(request: pytest.FixtureRequest) -> Path:
     if request.param == "local":
         path: Path = request.getfixturevalue("local_kubeconfig")
         return path
-    told = os.environ.get(REAL)
-    if told:
-        return Path(told)
-    lacking(f"{REAL} names no kubeconfig of a real cluster (see testbed/README.md)")
+    told = os.environ.get(REAL) or lacking(f"{REAL} names no kubeconfig of a real cluster (see testbed/README.md)")
+    return Path(told)
 
 
 @pytest.fixture

@@ -154,6 +154,19 @@ async def test_a_custom_resource_of_a_new_kind(api: Api, namespace: str) -> None
     await api.gone(f"{definitions}/widgets.{group}")
 
 
+async def test_a_definition_must_fit_its_name(api: Api) -> None:
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    names = {"plural": "widgets", "kind": "Widget"}
+    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [version]}
+    wrong = {"metadata": {"name": "gadgets.example.com"}, "spec": spec}
+    refused = is_status(await api.post(definitions, wrong, expect=422), 422, "Invalid")
+    assert "metadata.name" in {cause["field"] for cause in refused["details"]["causes"]}
+    del spec["names"]
+    is_status(await api.post(definitions, wrong, expect=422), 422, "Invalid")
+
+
 async def test_what_is_owned_goes_with_its_owner(api: Api, namespace: str) -> None:
     owner = await api.post(maps(namespace), {"metadata": {"name": "owner"}})
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}

@@ -8,7 +8,7 @@ import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, CoreV1Api
 
-from tests.contract.contract_api import JSON_PATCH, Api, is_status, pod, pods
+from tests.contract.contract_api import JSON_PATCH, MERGE, Api, is_status, pod, pods
 
 
 async def test_version_and_health_are_told(api: Api) -> None:
@@ -188,6 +188,12 @@ async def test_an_identity_cannot_be_patched(api: Api, namespace: str) -> None:
     assert is_status(answer, 422, "Invalid")["details"]["causes"][0]["field"] == "metadata.uid"
     answer = await api.patch(pods(namespace, "x"), {"metadata": {"name": "other"}}, expect=400)
     assert "does not match the name on the URL" in is_status(answer, 400, "BadRequest")["message"]
+
+
+async def test_a_patch_of_another_form_is_refused(api: Api, namespace: str) -> None:
+    await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
+    assert (await api.patch(pods(namespace, "x"), {"op": "add"}, JSON_PATCH, expect=400))["code"] == 400
+    assert (await api.patch(pods(namespace, "x"), [], MERGE, expect=400))["code"] == 400
 
 
 async def test_a_json_patch_that_does_not_apply_is_refused(api: Api, namespace: str) -> None:

@@ -153,6 +153,15 @@ async def test_versions_of_an_earlier_server_are_too_old(start: Start) -> None:
         is_status((await events.next("the refusal"))["object"], 410, "Expired")
 
 
+async def test_a_watch_ends_with_its_client(start: Start) -> None:
+    _, api = await start()
+    async with api.watch("/api/v1/pods", labelSelector="nobody=has"):
+        pass
+    async with asyncio.timeout(10):
+        while 'verb="WATCH"' not in await api.get("/metrics"):  # noqa: ASYNC110 -- counted when it ends
+            await asyncio.sleep(0.02)
+
+
 async def test_bookmarks_come_regularly(start: Start) -> None:
     _, api = await start(bookmark_seconds=0.05)
     listed = await api.get("/api/v1/pods")

@@ -90,6 +90,8 @@ class Container:
             attempts += 1
             if attempts > 1:
                 await self._back_off(attempts - 1)
+                if self._stopping.is_set():
+                    return
             self.previous_log, self.log = self.log, ContainerLog()
             self._restarts += 1
 
@@ -175,6 +177,8 @@ class Container:
             self._report_start_failure(program, error)
             return
         self._process = process
+        if self._stopping.is_set():  # meanwhile; nobody else will end it
+            process.signal(signal.SIGKILL)
         self._event("Started", f"Started container {self.name}")
         self._set_state({"running": {"startedAt": timestamp(started)}})
         self._ready = not self._has_readiness_probe()
