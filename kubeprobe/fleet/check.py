@@ -26,6 +26,8 @@ NEEDED = (
     ("get", "pods", "log"),
 )
 """Verb, resource, subresource: all that KubeProbe itself does in a cluster."""
+_SAID_BY_A_NAMESPACE = frozenset({Cause.ADMISSION_DENIED, Cause.QUOTA_EXCEEDED, Cause.INVALID})
+"""Refusals of a pod that only a namespace that exists gives."""
 _TRIAL_VERBS = frozenset({"create", "watch", "list", "delete"})
 
 
@@ -45,34 +47,41 @@ async def check_cluster(
     api: ClusterApi, namespace: str, trial: ImageTrial | None = None, clock: Clock = utc_now
 ) -> list[Finding]:
     """Ask everything; `trial` says which image to start, None: none is started."""
-    reachable, *about = await _reach(api, clock)
+    reachable, *about = await _reach(api)
     if not reachable.ok:
         return [reachable]
-    space, permissions = await asyncio.gather(_check_namespace(api, namespace), _check_permissions(api, namespace))
-    findings = [reachable, *about, space, permissions.finding]
+    clocks, space, permissions = await asyncio.gather(
+        _check_clock(api, clock), _check_namespace(api, namespace), _check_permissions(api, namespace)
+    )
+    findings = [reachable, *about, clocks, space, permissions.finding]
     if trial is not None:
         findings.append(await _check_image(api, namespace, trial, permissions.missing))
     return findings
 
 
-async def _reach(api: ClusterApi, clock: Clock) -> list[Finding]:
-    """Whether it answers, with which version, and by which clock."""
-    before = clock()
+async def _reach(api: ClusterApi) -> list[Finding]:
+    """Whether it answers, and with which version."""
     try:
-        answer = await api.send(Request("GET", "/version"))
+        version = Finding("version", ok=True, found=await api.version())
     except ClusterError as error:
         if error.cause in {Cause.CLUSTER_UNREACHABLE, Cause.UNAUTHORIZED}:
             return [Finding("reachable", ok=False, found=error.message, remedy=_REMEDIES[error.cause])]
-        found = f"cannot be read: {error.message}"
-        return [Finding("reachable", ok=True, found="it answers"), Finding("version", ok=False, found=found)]
-    after = clock()
-    version = str(answer.json().get("gitVersion", "unknown"))
-    findings = [Finding("reachable", ok=True, found="it answers"), Finding("version", ok=True, found=version)]
-    if "Date" in answer.headers:
-        # The header has whole seconds: on average half a second is cut off.
-        theirs = parsedate_to_datetime(answer.headers["Date"]) + timedelta(seconds=0.5)
-        findings.append(_judge_skew(theirs - (before + (after - before) / 2)))
-    return findings
+        version = Finding("version", ok=False, found=f"cannot be read: {error.message}")
+    return [Finding("reachable", ok=True, found="it answers"), version]
+
+
+async def _check_clock(api: ClusterApi, clock: Clock) -> Finding:
+    """Compare our clock with the Date of an answer (RFC 9110), taken to be that of the middle of the request."""
+    before = clock()
+    try:
+        told = (await api.send(Request("GET", "/version"))).headers.get("Date")
+    except ClusterError as error:
+        return Finding("clock", ok=False, found=f"cannot be compared: {error.message}")
+    if told is None:
+        return Finding("clock", ok=False, found="cannot be compared: its answers carry no date")
+    # The header has whole seconds: on average half a second is cut off.
+    theirs = parsedate_to_datetime(told) + timedelta(seconds=0.5)
+    return _judge_skew(theirs - (before + (clock() - before) / 2))
 
 
 def _judge_skew(skew: timedelta) -> Finding:
@@ -110,9 +119,9 @@ async def _feel_for_namespace(api: ClusterApi, namespace: str, remedy: str) -> F
             return Finding("namespace", ok=False, found=f"namespace {namespace} does not exist", remedy=remedy)
         if error.cause is Cause.NAMESPACE_TERMINATING:
             return Finding("namespace", ok=False, found=f"namespace {namespace} is being deleted", remedy=remedy)
-        if error.cause is Cause.FORBIDDEN:
+        if error.cause not in _SAID_BY_A_NAMESPACE:
             found = f"whether {namespace} exists cannot be found out: {error.message}"
-            return Finding("namespace", ok=False, found=found, remedy="see permissions")
+            return Finding("namespace", ok=False, found=found, remedy=_REMEDIES.get(error.cause, ""))
     return Finding("namespace", ok=True, found=f"{namespace} exists")
 
 

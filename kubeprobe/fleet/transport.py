@@ -50,10 +50,6 @@ class Answer:
     headers: Mapping[str, str]
     data: bytes
 
-    def json(self) -> Any:
-        """The body, decoded."""
-        return orjson.loads(self.data)
-
 
 def open_session() -> aiohttp.ClientSession:
     """The session that all clusters share. Needs the running loop that it will be used in."""

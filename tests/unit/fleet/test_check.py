@@ -20,6 +20,7 @@ PODS = "/api/v1/namespaces/ns/pods"
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 MADE = {"metadata": {"name": "p", "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-11-23T12:00:00Z"}}
 TRIAL = ImageTrial("an-image", installation="01test", timeout_s=5)
+RBAC = 'User "u" cannot create resource "pods" in API group "" in the namespace "ns"'
 Status = dict[str, Any]
 
 
@@ -67,6 +68,34 @@ async def test_a_cluster_that_hides_its_version_is_checked_all_the_same(api: Clu
     healthy(kmock)
     found = await check(api)
     assert (found["reachable"].ok, found["version"].ok, found["image"].ok) == (True, False, True)
+
+
+async def test_an_address_that_is_no_kubernetes_is_not_reachable(api: ClusterApi, kmock: Mock) -> None:
+    kmock["get /version"] << b"<html>welcome</html>"
+    found = await check(api)
+    assert list(found) == ["reachable"]
+    assert "the answer is no JSON" in found["reachable"].found
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "said"),
+    [
+        ((201, MADE), True, "ns exists"),
+        ((403, refusal(403, "Forbidden", "exceeded quota: q")), True, "ns exists"),
+        ((404, {**refusal(404, "NotFound", "no"), "details": {"kind": "namespaces"}}), False, "does not exist"),
+        ((403, refusal(403, "Forbidden", "because it is being terminated")), False, "is being deleted"),
+        ((403, refusal(403, "Forbidden", RBAC)), False, "cannot be found out: u may not create pods"),
+        ((500, refusal(500, "InternalError", "etcd is away")), False, "cannot be found out: etcd is away"),
+    ],
+)
+async def test_a_namespace_that_may_not_be_read_is_felt_for(
+    api: ClusterApi, kmock: Mock, answer: tuple[int, Status], *, ok: bool, said: str
+) -> None:
+    kmock["get /api/v1/namespaces/ns"] << 403 << refusal(403, "Forbidden", RBAC.replace("pods", "namespaces"))
+    kmock[f"post {PODS}", {"dryRun": "All"}] << answer[0] << answer[1]
+    healthy(kmock)
+    found = (await check(api))["namespace"]
+    assert (found.ok, said in found.found) == (ok, True), found
 
 
 @pytest.mark.parametrize(
