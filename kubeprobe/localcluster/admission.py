@@ -3,14 +3,12 @@
 Called by `registry` before an object is created; messages are those of the real admission plug-ins.
 """
 
-from typing import Any
 
 from kubeprobe.localcluster import errors
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.quantities import parse_quantity
 from kubeprobe.localcluster.resources import NAMESPACES, PODS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, Resource
 from kubeprobe.localcluster.store import Store
-
-Object = dict[str, Any]
 
 _ENDED = ("Succeeded", "Failed")
 

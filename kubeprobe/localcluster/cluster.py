@@ -7,14 +7,13 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from kubeprobe.localcluster.controllers import Controllers
-from kubeprobe.localcluster.registry import Clock, Registry, Target, timestamp, utc_now
+from kubeprobe.localcluster.objects import Clock, Object, timestamp, utc_now
+from kubeprobe.localcluster.registry import Registry, Target
 from kubeprobe.localcluster.resources import NAMESPACES, NODES, PODS, ResourceTable
 from kubeprobe.localcluster.store import Change, Store
-
-Object = dict[str, Any]
 
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 VERSION = "v1.34.4"

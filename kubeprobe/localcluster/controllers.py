@@ -9,6 +9,7 @@ from typing import Any
 
 from kubeprobe.localcluster.admission import used_by_pods
 from kubeprobe.localcluster.deletion import DeleteOptions
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.registry import Registry, Target
 from kubeprobe.localcluster.resources import (
     CRDS,
@@ -20,8 +21,6 @@ from kubeprobe.localcluster.resources import (
     ResourceTable,
 )
 from kubeprobe.localcluster.store import Change
-
-Object = dict[str, Any]
 
 
 class Controllers:

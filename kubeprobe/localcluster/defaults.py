@@ -5,13 +5,11 @@ Pure: returns a new object. `registry` calls it before validation.
 
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any
 
 from kubeprobe.localcluster.definitions import faults_of_definition
 from kubeprobe.localcluster.images import default_pull_policy
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import CRDS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
-
-Object = dict[str, Any]
 
 _POD_SPEC: Object = {
     "restartPolicy": "Always",

@@ -3,8 +3,7 @@
 from typing import Any
 
 from kubeprobe.localcluster.errors import Cause
-
-Object = dict[str, Any]
+from kubeprobe.localcluster.objects import Object
 
 _REQUIRED = (("group",), ("scope",), ("names", "plural"), ("names", "kind"), ("versions",))
 

@@ -4,13 +4,11 @@ Pure. `registry` acts on it.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kubeprobe.localcluster import errors
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import NAMESPACES, PODS, Resource
 from kubeprobe.localcluster.store import Stored
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

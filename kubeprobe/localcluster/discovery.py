@@ -1,13 +1,11 @@
 """What clients ask before they ask for objects: versions, groups, resources, health."""
 
 import platform
-from typing import Any
 
 from kubeprobe.localcluster.cluster import VERSION
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.openapi import openapi
 from kubeprobe.localcluster.resources import ResourceTable
-
-Object = dict[str, Any]
 
 HEALTH = ("healthz", "livez", "readyz")
 """Paths that answer `ok`, for anybody."""

@@ -4,11 +4,10 @@ Every room raises `ApiError`; `http` is the only one that turns it into an answe
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import Resource
-
-Object = dict[str, Any]
 
 
 class Cause(NamedTuple):

@@ -19,6 +19,7 @@ from kubeprobe.localcluster.errors import ApiError
 from kubeprobe.localcluster.fleet import Fleet
 from kubeprobe.localcluster.lists import check_version, chosen, page_of
 from kubeprobe.localcluster.metrics import RequestCounter
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.patch import json_patch, merge_patch, strategic_patch
 from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.requests import (
@@ -36,7 +37,6 @@ from kubeprobe.localcluster.tables import as_table
 from kubeprobe.localcluster.tokens import Tokens
 from kubeprobe.localcluster.watch import parse_version, watch_lines
 
-Object = dict[str, Any]
 Handler = Callable[[BaseRequest, Cluster, Target], Awaitable[web.StreamResponse]]
 
 _PATCHES: dict[str, Callable[[Any, Any], Any]] = {

@@ -5,16 +5,14 @@ which lists as of the first page. Used by `http`.
 """
 
 import base64
-from typing import Any
 
 import orjson
 
 from kubeprobe.localcluster import errors
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.requests import ListOptions
 from kubeprobe.localcluster.store import Store, Stored
-
-Object = dict[str, Any]
 
 
 def chosen(store: Store, target: Target, options: ListOptions) -> list[Stored]:

@@ -1,11 +1,9 @@
 """As much of /openapi/v3 as kubectl needs to know that it may leave validation to the server."""
 
-from typing import Any
 
 from kubeprobe.localcluster.cluster import VERSION
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import ResourceTable
-
-Object = dict[str, Any]
 
 _PARAMETERS = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldValidation")]
 

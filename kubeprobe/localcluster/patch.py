@@ -8,8 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from kubeprobe.localcluster.errors import ApiError, bad_request
-
-Object = dict[str, Any]
+from kubeprobe.localcluster.objects import Object
 
 # Lists that a strategic patch merges, with the field that tells their elements apart. Kubernetes marks
 # them in its types (`patchMergeKey`); here the field's name is enough.

@@ -7,8 +7,7 @@ without waiting, so no two requests meet half-way.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 from uuid import uuid4
 
 from kubeprobe.localcluster import errors
@@ -23,13 +22,11 @@ from kubeprobe.localcluster.deletion import (
     is_held_by_spec,
     is_released,
 )
+from kubeprobe.localcluster.objects import Clock, Object, timestamp, utc_now
 from kubeprobe.localcluster.resources import NAMESPACES, PODS, Resource
 from kubeprobe.localcluster.shapes import decoded
 from kubeprobe.localcluster.store import Store, Stored
 from kubeprobe.localcluster.validation import faults_of, update_faults
-
-Object = dict[str, Any]
-Clock = Callable[[], datetime]
 
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _LONGEST_GENERATED_BASE = 58
@@ -44,16 +41,6 @@ class Target:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
-
-
-def timestamp(moment: datetime) -> str:
-    """A time as Kubernetes writes it: whole seconds, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ Pure. `http` acts on what is found here.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 
@@ -20,11 +19,11 @@ from kubeprobe.localcluster.errors import (
     no_such_resource,
     unsupported_media_type,
 )
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.resources import PODS, ResourceTable
 from kubeprobe.localcluster.selectors import Predicate, both, field_selector, label_selector
 
-Object = dict[str, Any]
 Query = Mapping[str, str]
 
 _WATCH_SECONDS = 1800.0

@@ -1,10 +1,8 @@
 """The questions clients ask about themselves; access is not limited here, so everything is allowed."""
 
-from typing import Any
 
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import RULES_REVIEWS, Resource
-
-Object = dict[str, Any]
 
 
 def answer(resource: Resource, body: Object) -> Object:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kubeprobe.localcluster.errors import bad_request
+from kubeprobe.localcluster.objects import Object
 
-Object = dict[str, Any]
 Predicate = Callable[[Object], bool]
 _LabelTest = Callable[[dict[str, str]], bool]
 

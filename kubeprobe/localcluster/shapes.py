@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubeprobe.localcluster.errors import bad_request
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.quantities import parse_quantity
 from kubeprobe.localcluster.resources import CONFIG_MAPS, PODS, SECRETS, Resource
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ import orjson
 
 from kubeprobe.localcluster.cluster import LogOptions
 from kubeprobe.localcluster.kubelet.statuses import ContainerView, PodView, pod_status
-from kubeprobe.localcluster.registry import Registry, Target, timestamp
+from kubeprobe.localcluster.objects import Object, timestamp
+from kubeprobe.localcluster.registry import Registry, Target
 from kubeprobe.localcluster.resources import PODS
 from kubeprobe.localcluster.store import Change
-
-Object = dict[str, Any]
 
 ANNOTATION = "localcluster.kubeprobe.io/script"
 NODE = "simulated"

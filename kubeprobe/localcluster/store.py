@@ -10,14 +10,13 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from kubeprobe.localcluster.errors import expired
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import Resource
 
-Object = dict[str, Any]
 Key = tuple[str, str]
 """Namespace ("" for cluster-wide kinds) and name."""
 

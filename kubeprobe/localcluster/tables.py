@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import EVENTS, NAMESPACES, NODES, PODS, Resource
 from kubeprobe.localcluster.store import Stored
-
-Object = dict[str, Any]
 
 _NAME = {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}
 _AGE = {"name": "Age", "type": "string", "format": "", "description": "", "priority": 0}

@@ -9,10 +9,9 @@ from typing import Any
 
 from kubeprobe.localcluster.definitions import faults_of_definition
 from kubeprobe.localcluster.errors import Cause
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.quantities import parse_quantity
 from kubeprobe.localcluster.resources import CONFIG_MAPS, CRDS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
-
-Object = dict[str, Any]
 
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 _SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")

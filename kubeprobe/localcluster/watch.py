@@ -5,18 +5,16 @@ Next after `http` for requests with `watch=true`; reads `store`.
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import orjson
 
 from kubeprobe.localcluster.errors import ApiError
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.requests import ListOptions
 from kubeprobe.localcluster.resources import Resource
 from kubeprobe.localcluster.store import Change, Store, Stored, Subscription
 from kubeprobe.localcluster.tables import as_table
-
-Object = dict[str, Any]
 
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 

@@ -8,7 +8,6 @@ import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from kubeprobe.localcluster.images import Image, PullError
 from kubeprobe.localcluster.kubelet.environment import ConfigError
@@ -18,10 +17,8 @@ from kubeprobe.localcluster.kubelet.logs import ContainerLog
 from kubeprobe.localcluster.kubelet.process import Process, Program
 from kubeprobe.localcluster.kubelet.readiness import watch_readiness
 from kubeprobe.localcluster.kubelet.statuses import ContainerView
+from kubeprobe.localcluster.objects import Object, timestamp
 from kubeprobe.localcluster.quantities import parse_quantity
-from kubeprobe.localcluster.registry import timestamp
-
-Object = dict[str, Any]
 
 _MESSAGE_LIMIT = 4096
 _CONFIG_RETRY_SECONDS = 2.0

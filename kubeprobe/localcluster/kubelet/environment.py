@@ -10,11 +10,10 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.quantities import parse_quantity
 from kubeprobe.localcluster.resources import CONFIG_MAPS, SECRETS
 from kubeprobe.localcluster.store import Store
-
-Object = dict[str, Any]
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][\w.-]*)\)")
 _ADDRESSES = ("status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs")

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from kubeprobe.localcluster.deletion import DeleteOptions
 from kubeprobe.localcluster.errors import ApiError
 from kubeprobe.localcluster.images import ImageTable
 from kubeprobe.localcluster.kubelet.process import MARK
 from kubeprobe.localcluster.kubelet.sweep import Sweeper
-from kubeprobe.localcluster.registry import Registry, Target, timestamp
+from kubeprobe.localcluster.objects import Object, timestamp
+from kubeprobe.localcluster.registry import Registry, Target
 from kubeprobe.localcluster.resources import EVENTS, PODS
 from kubeprobe.localcluster.tokens import Tokens, url_with_token, write_kubeconfig
-
-Object = dict[str, Any]
 
 NODE = "local"
 _KEPT_EVENTS = 2000

@@ -19,11 +19,10 @@ from kubeprobe.localcluster.kubelet.logs import ContainerLog
 from kubeprobe.localcluster.kubelet.pod import PodWorker
 from kubeprobe.localcluster.kubelet.scheduling import unschedulable_message
 from kubeprobe.localcluster.kubelet.statuses import with_transition_times
-from kubeprobe.localcluster.registry import Target, timestamp
+from kubeprobe.localcluster.objects import Object, timestamp
+from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.resources import NODES, PODS
 from kubeprobe.localcluster.store import Change
-
-Object = dict[str, Any]
 
 _STOP_SECONDS = 5.0
 

@@ -1,15 +1,13 @@
 """From a container's declaration to the program that plays it: argv, environment, directory."""
 
 from pathlib import Path
-from typing import Any
 
 from kubeprobe.localcluster.images import HOST_PATH, Image
 from kubeprobe.localcluster.kubelet.environment import expand, path_replacer, resolve_environment
 from kubeprobe.localcluster.kubelet.host import Host
 from kubeprobe.localcluster.kubelet.process import MARK, Program
 from kubeprobe.localcluster.kubelet.volumes import mounted_paths
-
-Object = dict[str, Any]
+from kubeprobe.localcluster.objects import Object
 
 
 class Launch:

@@ -4,17 +4,15 @@
 """
 
 import asyncio
-from typing import Any
 
 from kubeprobe.localcluster.kubelet.container import Container
 from kubeprobe.localcluster.kubelet.environment import ConfigError
 from kubeprobe.localcluster.kubelet.host import Host
 from kubeprobe.localcluster.kubelet.statuses import PodView, pod_status
 from kubeprobe.localcluster.kubelet.volumes import prepare_volumes
-from kubeprobe.localcluster.registry import Target, timestamp
+from kubeprobe.localcluster.objects import Object, timestamp
+from kubeprobe.localcluster.registry import Target
 from kubeprobe.localcluster.resources import PODS
-
-Object = dict[str, Any]
 
 _MOUNT_RETRY_SECONDS = 2.0
 _DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"

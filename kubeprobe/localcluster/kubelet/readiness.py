@@ -3,11 +3,9 @@
 import asyncio
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 from kubeprobe.localcluster.kubelet.process import Program
-
-Object = dict[str, Any]
+from kubeprobe.localcluster.objects import Object
 
 
 async def watch_readiness(probe: Object, program: Program, on_result: Callable[[bool], None]) -> None:

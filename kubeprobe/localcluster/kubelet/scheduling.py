@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.quantities import parse_quantity
-
-Object = dict[str, Any]
 
 
 def unschedulable_message(pod: Object, node: Object) -> str | None:

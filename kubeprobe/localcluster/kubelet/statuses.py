@@ -5,9 +5,8 @@ Pure: the names, reasons and rules are the kubelet's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Object = dict[str, Any]
+from kubeprobe.localcluster.objects import Object
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ Other kinds become empty directories; a hostPath is the path itself.
 """
 
 from pathlib import Path
-from typing import Any
 
 from kubeprobe.localcluster.kubelet.environment import (
     ConfigError,
@@ -12,9 +11,8 @@ from kubeprobe.localcluster.kubelet.environment import (
     pod_field,
     secret_data,
 )
+from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.store import Store
-
-Object = dict[str, Any]
 
 
 def prepare_volumes(store: Store, pod: Object, directory: Path) -> dict[str, Path]:
