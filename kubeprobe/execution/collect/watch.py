@@ -5,7 +5,7 @@ Next: what has ended goes to the `committer`, which calls back to have the pod d
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -104,12 +104,13 @@ class ClusterWatch:
 
     async def _follow(self, api: ClusterApi, version: str) -> str:
         """One watch until the server ends it; gives the version to go on from."""
-        async for kind, pod in api.watch_pods(self.cluster.namespace, self._selector, version):
-            version = pod["metadata"]["resourceVersion"]
-            if kind == "DELETED":
-                self._gone(pod)
-            elif kind != "BOOKMARK":
-                self._see(pod)
+        async with aclosing(api.watch_pods(self.cluster.namespace, self._selector, version)) as events:
+            async for kind, pod in events:
+                version = pod["metadata"]["resourceVersion"]
+                if kind == "DELETED":
+                    self._gone(pod)
+                elif kind != "BOOKMARK":
+                    self._see(pod)
         return version
 
     async def _list(self, api: ClusterApi) -> str:

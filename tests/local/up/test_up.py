@@ -1,0 +1,109 @@
+"""`kubeprobe up`: everything on one machine, and nothing left of it afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kubeprobe.up.ports import USUAL
+from tests.harness.wait import until
+
+pytestmark = pytest.mark.local
+
+KUBEPROBE = str(Path(sys.executable).parent / "kubeprobe")
+Start = Callable[[], "Up"]
+
+
+class Up:
+    """A `kubeprobe up` in a folder, and what it has printed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._output = folder / "up.out"
+        self._printed_before = self._output.stat().st_size if self._output.exists() else 0
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("KUBEPROBE_")}
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [KUBEPROBE, "up"], cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def printed(self) -> str:
+        return self._output.read_bytes()[self._printed_before :].decode()
+
+    def verdicts(self) -> list[str]:
+        return [line for line in self.printed().splitlines() if "pod-lifecycle" in line and ":" in line[:3]]
+
+    def stop(self) -> int:
+        """Ctrl-C, as a terminal sends it."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    begun: list[Up] = []
+
+    def begin() -> Up:
+        begun.append(Up(tmp_path))
+        return begun[-1]
+
+    yield begin
+    for up in begun:
+        up.stop()
+
+
+def test_verdicts_arrive_ctrl_c_leaves_no_process_and_the_next_start_goes_on(start: Start) -> None:
+    first = start()
+    until("a verdict", first.verdicts, within_s=90, instead=first.printed)
+    assert " pass " in first.verdicts()[0], first.printed()
+    family = psutil.Process(first.process.pid).children(recursive=True)
+    assert len(family) >= 7
+
+    assert first.stop() == 0
+    until("all its processes to be gone", lambda: not [p for p in family if p.is_running()])
+
+    second = start()
+    until("a verdict after the restart", second.verdicts, within_s=90, instead=second.printed)
+    runs = subprocess.run([KUBEPROBE, "runs"], cwd=second._output.parent, capture_output=True, text=True, check=True)
+    assert first.verdicts()[0].split()[5] in runs.stdout  # its history is still there
+
+
+def test_a_second_one_in_the_same_folder_is_refused_with_what_to_do(start: Start) -> None:
+    first = start()
+    until("the first to be up", lambda: "Flower" in first.printed(), within_s=60)
+    second = start()
+    assert second.process.wait(timeout=60) == 2
+    assert "Stop it first, or give another folder" in second.printed()
+
+
+def test_free_ports_are_found_when_the_usual_ones_are_taken(start: Start) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _LISTENER, *map(str, USUAL.values())], stdout=subprocess.PIPE, text=True
+    ) as taker:
+        assert taker.stdout is not None
+        assert taker.stdout.readline() == "listening\n"
+        up = start()
+        until("the addresses", lambda: "Flower" in up.printed(), within_s=60)
+        assert f":{USUAL['flower']}\n" not in up.printed()
+        taker.kill()
+
+
+_LISTENER = """
+import socket, sys, time
+taken = []
+for port in sys.argv[1:]:
+    listener = socket.socket()
+    try:
+        listener.bind(("127.0.0.1", int(port)))
+        listener.listen()
+    except OSError:
+        pass  # taken by somebody else already: just as good
+    taken.append(listener)
+print("listening", flush=True)
+time.sleep(600)
+"""
