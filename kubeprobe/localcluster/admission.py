@@ -3,7 +3,6 @@
 Called by `registry` before an object is created; messages are those of the real admission plug-ins.
 """
 
-
 from kubeprobe.localcluster import errors
 from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.quantities import parse_quantity

@@ -85,10 +85,10 @@ class ApiServer:
         self, request: BaseRequest, cluster: Cluster, path: str, authorization: str | None
     ) -> web.StreamResponse:
         parts = [part for part in path.split("/") if part]
-        public = parts[:1] == ["version"] or (parts and parts[0] in discovery.HEALTH)
-        self._tokens.check(authorization, anonymous_may_pass=bool(public))
-        if public:
-            return web.Response(text="ok") if parts[0] in discovery.HEALTH else _json(orjson.dumps(discovery.version()))
+        public = _public(parts)
+        self._tokens.check(authorization, anonymous_may_pass=public is not None)
+        if public is not None:
+            return public
         if parts == ["metrics"]:
             return web.Response(text=self._requests.text())
         if (found := discovery.discover(parts, cluster.resources)) is not None:
@@ -220,6 +220,13 @@ class ApiServer:
         frame = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": {}}
         items = [one.stored.object for one in deleted]
         return _json(orjson.dumps({**frame, "items": items}))
+
+
+def _public(parts: list[str]) -> web.Response | None:
+    """The answer to what anybody may ask, if this is such a path."""
+    if parts[:1] == ["version"]:
+        return _json(orjson.dumps(discovery.version()))
+    return web.Response(text="ok") if parts and parts[0] in discovery.HEALTH else None
 
 
 def _verb(request: BaseRequest, target: Target) -> str:

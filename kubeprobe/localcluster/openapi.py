@@ -1,6 +1,5 @@
 """As much of /openapi/v3 as kubectl needs to know that it may leave validation to the server."""
 
-
 from kubeprobe.localcluster.cluster import VERSION
 from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import ResourceTable

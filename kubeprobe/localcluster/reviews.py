@@ -1,6 +1,5 @@
 """The questions clients ask about themselves; access is not limited here, so everything is allowed."""
 
-
 from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import RULES_REVIEWS, Resource
 

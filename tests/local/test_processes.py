@@ -154,3 +154,41 @@ async def test_a_program_without_permission_cannot_start(start: Start, tmp_path:
     await api.post(pods(NAMESPACE), pod("denied", container={"command": [str(program)]}))
     terminated = state(await api.ended(NAMESPACE, "denied"))["terminated"]
     assert (terminated["reason"], terminated["exitCode"]) == ("StartError", 126)
+
+
+async def test_a_pod_deleted_at_once_leaves_nothing(start: Start) -> None:
+    cluster, api = await start()
+    names = [f"p{number}" for number in range(20)]
+    await asyncio.gather(*(api.post(pods(NAMESPACE), pod(name, TREE)) for name in names))
+    await asyncio.gather(*(api.delete(pods(NAMESPACE, name), gracePeriodSeconds="0") for name in names))
+    assert (await api.get(pods(NAMESPACE)))["items"] == []
+    await until_none(f"{MARK}={cluster.instance}/")
+
+
+async def test_a_pod_for_another_node_waits(start: Start) -> None:
+    _, api = await start()
+    await api.post(pods(NAMESPACE), pod("elsewhere", nodeName="moon"))
+    await api.post(pods(NAMESPACE), pod("here"))
+    await api.ended(NAMESPACE, "here")
+    assert phase(await api.get(pods(NAMESPACE, "elsewhere"))) == "Pending"
+
+
+async def test_the_token_is_kept_with_the_directory(tmp_path: Path) -> None:
+    def token() -> str:
+        command = [sys.executable, "-m", "kubeprobe.localcluster", "--dir", str(tmp_path / "kept")]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            assert "ready" in process.stdout.readline()
+            process.terminate()
+        return (tmp_path / "kept" / "token").read_text()
+
+    first = await asyncio.to_thread(token)
+    assert await asyncio.to_thread(token) == first
+
+
+async def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(start: Start) -> None:
+    first, _ = await start()
+    port = int(first.url.rpartition(":")[2])
+    with pytest.raises(OSError, match="address already in use"):
+        await start(port=port)

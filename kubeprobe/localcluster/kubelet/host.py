@@ -69,11 +69,13 @@ class Host:
         """The time, by the cluster's clock."""
         return self.registry.clock()
 
-    def current(self, pod: Object) -> Object:
-        """The pod as it is now; as it was when it is gone."""
+    def find(self, pod: Object) -> Object | None:
+        """The same pod as it is now; None when it is gone, though another may have its name."""
         metadata = pod["metadata"]
         stored = self.registry.store.get(PODS, metadata["namespace"], metadata["name"])
-        return stored.object if stored else pod
+        if stored is None or stored.object["metadata"]["uid"] != metadata["uid"]:
+            return None
+        return stored.object
 
     def pod_directory(self, pod: Object) -> Path:
         """Where a pod's files are."""

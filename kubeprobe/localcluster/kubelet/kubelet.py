@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -25,6 +26,8 @@ from kubeprobe.localcluster.resources import NODES, PODS
 from kubeprobe.localcluster.store import Change
 
 _STOP_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class Kubelet:
@@ -77,46 +80,43 @@ class Kubelet:
 
     def read_log(self, pod: Object, options: LogOptions) -> AsyncIterator[bytes]:
         """The log of one of the pod's containers."""
-        return self._log(pod, options).read(options)
+        return self._find_log(pod, options).read(options)
 
     def _schedule(self, pod: Object) -> None:
-        metadata = pod["metadata"]
-        target = Target(PODS, metadata["namespace"], metadata["name"])
-        current = self._host.registry.store.get(PODS, target.namespace, target.name)
+        """Give a new pod to this node, if it fits."""
+        current = self._host.find(pod)
         node = self._host.registry.store.get(NODES, "", NODE)
-        if current is None or current.object["metadata"]["uid"] != metadata["uid"] or node is None:
+        if current is None or node is None or "deletionTimestamp" in current["metadata"]:
             return
-        if current.object["spec"].get("nodeName", NODE) != NODE:
+        metadata = current["metadata"]
+        if current["spec"].get("nodeName", NODE) != NODE:
             return  # it is for a node that does not exist, and waits for it
-        now = timestamp(self._host.now())
-        status = current.object["status"]
         if message := unschedulable_message(pod, node.object):
-            condition = {"type": "PodScheduled", "status": "False", "lastProbeTime": None}
-            condition |= {"reason": "Unschedulable", "message": message}
-            status = {**status, "conditions": with_transition_times([condition], (), now)}
-            self._host.registry.set_status(target, metadata["uid"], status)
+            refused = {"status": "False", "reason": "Unschedulable", "message": message}
+            self._host.registry.store.put(PODS, self._with_scheduled(current, refused))
             self._host.events.record(pod, "FailedScheduling", message, warning=True)
             return
-        condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
-        bound = {
-            **current.object,
-            "spec": {**current.object["spec"], "nodeName": NODE},
-            "status": {**status, "conditions": with_transition_times([condition], (), now)},
-        }
-        stored = self._host.registry.store.put(PODS, bound)
-        told = f"Successfully assigned {target.namespace}/{target.name} to {NODE}"
+        bound = {**current, "spec": {**current["spec"], "nodeName": NODE}}
+        stored = self._host.registry.store.put(PODS, self._with_scheduled(bound, {"status": "True"}))
+        told = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {NODE}"
         self._host.events.record(stored.object, "Scheduled", told)
         self._start_worker(stored.object)
+
+    def _with_scheduled(self, pod: Object, says: Object) -> Object:
+        """The pod with its PodScheduled condition."""
+        condition = {"type": "PodScheduled", "lastProbeTime": None, **says}
+        conditions = with_transition_times([condition], (), timestamp(self._host.now()))
+        return {**pod, "status": {**pod["status"], "conditions": conditions}}
 
     def _start_worker(self, pod: Object) -> None:
         worker = self._workers[pod["metadata"]["uid"]] = PodWorker(self._host, pod)
         self._spawn(self._run(worker, pod))
 
     async def _run(self, worker: PodWorker, pod: Object) -> None:
-        metadata = pod["metadata"]
         await worker.run()
-        current = self._host.current(pod)["metadata"]
-        if current["uid"] == metadata["uid"] and "deletionTimestamp" in current:
+        current = self._host.find(pod)
+        if current is not None and "deletionTimestamp" in current["metadata"]:
+            metadata = pod["metadata"]
             target = Target(PODS, metadata["namespace"], metadata["name"])
             self._host.registry.finish_deletion(target, metadata["uid"])
 
@@ -139,10 +139,15 @@ class Kubelet:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end_task)
         return task
 
-    def _log(self, pod: Object, options: LogOptions) -> ContainerLog:
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("a pod could not be run to its end", exc_info=error)
+
+    def _find_log(self, pod: Object, options: LogOptions) -> ContainerLog:
         """The log that is meant. Raises `ApiError` (400) in the real server's words."""
         name = pod["metadata"]["name"]
         specs = pod["spec"]["containers"]

@@ -30,7 +30,7 @@ class Launch:
         self.message_file.write_bytes(b"")
         paths = mounted_paths(self._spec, self.volumes)
         real_path = path_replacer({**paths, self._spec["terminationMessagePath"]: str(self.message_file)})
-        pod = self._host.current(self._pod)
+        pod = self._host.find(self._pod) or self._pod
         base = self._base_environment(image)
         env = resolve_environment(self._host.registry.store, pod, self._spec, base)
         # What comes from here is real already, and may lie below a path that the container mounts.
