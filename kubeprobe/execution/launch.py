@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import case, update
-from sqlmodel import Session, col
+from sqlalchemy import CTE, ColumnElement, case, update
+from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.render import RunIdentity, render_pod
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_BACKOFF = timedelta(seconds=2)
 LAST_BACKOFF = timedelta(seconds=30)
+DOUBLINGS = 4
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def _mark_running(session: Session, created: list[Attempt], now: datetime, setti
     rows = [
         {
             "id": a.run.id,
+            "attempt": a.run.attempt,
             "pod": a.pod["metadata"]["name"],
             "pod_uid": a.pod["metadata"]["uid"],
             "expires_at": now + timedelta(seconds=a.pod["spec"]["activeDeadlineSeconds"]) + settings.lost_after,
@@ -177,7 +179,7 @@ def _mark_running(session: Session, created: list[Attempt], now: datetime, setti
     given = update_each(Run, rows)
     session.execute(
         update(Run)
-        .where(col(Run.id) == given.c.id, col(Run.state) == RunState.LAUNCHING)
+        .where(*_still_ours(given))
         .values(
             state=RunState.RUNNING,
             created_at=now,
@@ -194,13 +196,14 @@ def _put_off(session: Session, attempts: list[Attempt], now: datetime, settings:
     rows = []
     for attempt in attempts:
         assert attempt.error is not None
-        wait = min(FIRST_BACKOFF * 2**attempt.run.wakes, LAST_BACKOFF)
+        wait = min(FIRST_BACKOFF * 2 ** min(attempt.run.wakes, DOUBLINGS), LAST_BACKOFF)
         if attempt.error.retry_after_s is not None:
             wait = max(wait, timedelta(seconds=attempt.error.retry_after_s))
         refusal = judge_refusal(attempt.error)
         rows.append(
             {
                 "id": attempt.run.id,
+                "attempt": attempt.run.attempt,
                 "launch_at": now + wait,
                 "setback": refusal.reason,
                 "setback_message": refusal.message,
@@ -209,7 +212,7 @@ def _put_off(session: Session, attempts: list[Attempt], now: datetime, settings:
     given = update_each(Run, rows)
     session.execute(
         update(Run)
-        .where(col(Run.id) == given.c.id, col(Run.state) == RunState.LAUNCHING)
+        .where(*_still_ours(given))
         .values(
             state=RunState.PENDING,
             launch_at=given.c.launch_at,
@@ -219,6 +222,15 @@ def _put_off(session: Session, attempts: list[Attempt], now: datetime, settings:
             setback_message=given.c.setback_message,
         ),
         execution_options={"synchronize_session": False},
+    )
+
+
+def _still_ours(given: CTE) -> tuple[ColumnElement[bool], ...]:
+    """A claim may have lapsed meanwhile, and the run be at another attempt."""
+    return (
+        col(Run.id) == given.c.id,
+        col(Run.attempt) == given.c.attempt,
+        col(Run.state) == RunState.LAUNCHING,
     )
 
 
@@ -244,4 +256,9 @@ def _postpone(session: Session, run_ids: Sequence[str], until: datetime, patienc
 
 
 def _end_all(session: Session, run_ids: Sequence[str], reason: Reason, told: str, now: datetime) -> None:
-    record(session, [Ending(i, Judgement(Verdict.UNKNOWN, reason, told)) for i in run_ids], now)
+    """End those that have no pod; a message may come late, and its runs be under way."""
+    waiting = session.exec(
+        select(Run.id, Run.attempt).where(col(Run.id).in_(run_ids), Run.state == RunState.PENDING).with_for_update()
+    )
+    found = Judgement(Verdict.UNKNOWN, reason, told)
+    record(session, [Ending(run_id, found, attempt=attempt) for run_id, attempt in waiting], now)

@@ -9,7 +9,7 @@ import structlog
 from sqlmodel import col, select
 
 from kubeprobe.execution.launch import Launcher
-from kubeprobe.fleet.errors import ClusterError
+from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster, Run, RunState
 
 log = structlog.get_logger(__name__)
@@ -26,9 +26,11 @@ def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -
 
 
 async def _delete_all(launcher: Launcher, cluster: Cluster, runs: Sequence[Run]) -> None:
-    try:
-        api = await launcher.door.to(cluster)
-        for run in runs:
+    api = await launcher.door.to(cluster)
+    for run in runs:
+        try:
             await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
-    except ClusterError as error:
-        log.warning("pods not removed", cluster=cluster.name, told=error.message)
+        except ClusterError as error:
+            log.warning("pod not removed", cluster=cluster.name, pod=run.pod, told=error.message)
+            if error.cause is Cause.CLUSTER_UNREACHABLE:
+                return

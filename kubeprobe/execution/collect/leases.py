@@ -36,7 +36,8 @@ def renew(store: Store, name: str, settings: Settings, now: datetime) -> Sequenc
             _give_back(session, sorted(held)[share:])
         elif len(held) < share:
             _take(session, name, share - len(held), settings, now)
-        return session.exec(select(Cluster).where(Cluster.collector == name).order_by(Cluster.name)).all()
+        mine = select(Cluster).where(Cluster.collector == name, Cluster.pool == settings.pool)
+        return session.exec(mine.order_by(Cluster.name)).all()
 
 
 def release(store: Store, name: str) -> None:
