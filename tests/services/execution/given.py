@@ -1,0 +1,93 @@
+"""A store with a catalog, clusters and runs, and a launcher on it, for these tests."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import col, select, update
+
+from kubeprobe.execution.claim import claim, lock_cluster
+from kubeprobe.execution.judge import Judgement
+from kubeprobe.execution.record import Ending
+from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.settings import Settings
+from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Reason, Run, Store, Verdict
+from tests.services.trigger.given import CASE, World
+
+PASSED = Judgement(Verdict.PASS, Reason.PASSED, exit_code=0)
+FAILED = Judgement(Verdict.FAIL, Reason.REPORTED_FAILURE, "no", exit_code=1)
+EVICTED = Judgement(Verdict.UNKNOWN, Reason.EVICTED, "low on memory")
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, seconds: float) -> datetime:
+        """Let so many seconds pass."""
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+class ExecutionWorld(World):
+    """A store with the case `pod-lifecycle`; clusters may be reachable."""
+
+    def __init__(self, store: Store, noon: datetime, cipher: Cipher) -> None:
+        super().__init__(store, noon)
+        self._cipher = cipher
+        common: dict[str, Any] = {"name": CASE, "digest": "", "applied_at": noon}
+        with store.writing() as session:
+            session.add(ProbeTemplate(spec={"image": "docker.io/kubeprobe/busybox:dev"}, **common))
+            session.add(ProbeCase(spec={"template": CASE, "kind": "blackbox"}, **common))
+            session.execute(update(CatalogVersion).values(version=1))
+
+    def reach(self, name: str, server: str, **fields: Any) -> Cluster:
+        """Add a cluster whose API is at this address."""
+        config = {
+            "clusters": [{"name": "cluster", "cluster": {"server": server}}],
+            "users": [{"name": "cluster", "user": {}}],
+            "contexts": [{"name": "cluster", "context": {"cluster": "cluster", "user": "cluster"}}],
+            "current-context": "cluster",
+        }
+        sealed = self._cipher.seal(Connection(ConnectionKind.KUBECONFIG, config))
+        cluster = Cluster(name=name, connection_kind="kubeconfig", connection=sealed, created_at=self.noon, **fields)
+        with self.store.writing() as session:
+            session.add(cluster)
+        return cluster
+
+    def claim(self, cluster: str, run_ids: Sequence[str], now: datetime, settings: Settings) -> list[str]:
+        """What a launcher that is woken for these runs gets."""
+        with self.store.writing() as session:
+            row = lock_cluster(session, cluster)
+            assert row is not None
+            return [run.id for run in claim(session, row, run_ids, now, settings).runs]
+
+    def find(self, run_id: str) -> Run:
+        """A run as it is now."""
+        with self.store.reading() as session:
+            return session.get_one(Run, run_id)
+
+    def find_cluster(self, name: str) -> Cluster:
+        """A cluster as it is now."""
+        with self.store.reading() as session:
+            return session.get_one(Cluster, name)
+
+    def states(self) -> dict[str, str]:
+        """The state of every run."""
+        with self.store.reading() as session:
+            return dict(session.exec(select(col(Run.id), col(Run.state))).all())
+
+    @property
+    def verdicts(self) -> dict[str, tuple[str, str]]:
+        """Verdict and reason by run."""
+        return {outcome.run_id: (outcome.verdict, outcome.reason) for outcome in self.outcomes}
+
+
+def ending(run_id: str, judgement: Judgement = PASSED, attempt: int | None = 1, retries: int = 0) -> Ending:
+    """What came of one attempt of a run."""
+    return Ending(run_id, judgement, attempt=attempt, retries=retries, pod=f"kp-{run_id}", pod_uid=f"uid-{run_id}")

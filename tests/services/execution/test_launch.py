@@ -1,0 +1,345 @@
+"""Launching: what becomes of a run for each thing that a cluster may answer."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from sqlmodel import col
+
+from kubeprobe.catalog import names
+from kubeprobe.catalog.render import pod_name
+from kubeprobe.catalog.version import grow_version
+from kubeprobe.execution.launch import Launcher
+from kubeprobe.fleet import breaker
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, ProbeCase, Reason, Run, RunState, Verdict
+from kubeprobe.trigger import due_wakes
+from tests.harness.postgresql import free_port
+from tests.services.execution.apiserver import OddApi, Refusal
+from tests.services.execution.conftest import INSTALLATION
+from tests.services.execution.given import Clock, ExecutionWorld
+from tests.services.trigger.given import CASE, at_once, statements
+
+pytestmark = pytest.mark.services
+RUN = "01hrun00000000000000000000"
+QUOTA = Refusal(403, "Forbidden", 'pods "kp" is forbidden: exceeded quota: q, requested: pods=1, used: pods=9')
+THROTTLED = Refusal(429, "TooManyRequests", "slow down", headers={"Retry-After": "20"})
+BROKEN = Refusal(500, "InternalError", "etcdserver: request timed out")
+NO_WEBHOOK = Refusal(500, "InternalError", 'failed calling webhook "w": Post "https://w": connection refused')
+NAMESPACE_GONE = Refusal(
+    403, "Forbidden", "unable to create new content in namespace kubeprobe because it is being terminated"
+)
+DENIED = Refusal(403, "Forbidden", 'admission webhook "policy.example" denied the request: no latest tags')
+RBAC = Refusal(403, "Forbidden", 'pods is forbidden: User "kp" cannot create resource "pods" in API group "" in the ns')
+SILENT = Refusal(500, silent=True)
+
+
+@pytest.fixture
+def world(world: ExecutionWorld, api: OddApi) -> ExecutionWorld:
+    """The cluster `there` answers."""
+    world.reach("there", api.url)
+    return world
+
+
+def launch(launcher: Launcher, world: ExecutionWorld, *run_ids: str, cluster: str = "there") -> bool:
+    """Open these runs, if they are not there yet, and have them launched."""
+    known = world.states()
+    if new := [i for i in run_ids or (RUN,) if i not in known]:
+        later = world.noon + timedelta(minutes=10)
+        world.run(*new, cluster=cluster, expires_at=later, trigger="manual")
+    return launcher.launch(cluster, run_ids or (RUN,))
+
+
+def ids(count: int) -> Sequence[str]:
+    return [f"01hrun{i:020}" for i in range(count)]
+
+
+def test_a_run_gets_its_pod(world: ExecutionWorld, launcher: Launcher, api: OddApi, now: datetime) -> None:
+    assert not launch(launcher, world), "nothing ended, so nobody is to be woken"
+    [pod] = api.pods.values()
+    labels = pod["metadata"]["labels"]
+    assert (labels[names.LABEL_RUN], labels[names.LABEL_INSTALLATION]) == (RUN, INSTALLATION)
+    run = world.find(RUN)
+    assert (run.state, run.pod, run.pod_uid) == (RunState.RUNNING, pod["metadata"]["name"], pod["metadata"]["uid"])
+    deadline = now + timedelta(seconds=pod["spec"]["activeDeadlineSeconds"])
+    assert run.created_at == now
+    assert run.expires_at == deadline + launcher.settings.lost_after
+
+
+def test_a_batch_costs_one_request_for_each_pod_and_few_statements(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi
+) -> None:
+    launch(launcher, world, "01hrunwarm0000000000000000")  # the catalog is loaded once
+    costs = []
+    world.change(Cluster, max_in_flight=100)
+    for count in (1, 40):
+        batch = [f"{count:02}hrun{i:020}" for i in range(count)]
+        world.run(*batch, cluster="there")
+        api.requests.clear()
+        with statements(world.store) as seen:
+            launcher.launch("there", batch)
+        costs.append(len(seen))
+        assert len(api.requests) == count
+    assert costs == [4, 4]
+
+
+def test_a_message_that_comes_twice_creates_one_pod(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
+    world.run(RUN, cluster="there", expires_at=world.noon + timedelta(minutes=10))
+    at_once(4, lambda _: launcher.launch("there", [RUN]))
+    assert len(api.pods) == 1
+    assert [method for method, _ in api.requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "answer", [SILENT, Refusal(504, "Timeout", "no answer in time")], ids=["connection broken", "time-out"]
+)
+def test_a_creation_that_had_succeeded_in_spite_of_its_error_is_adopted(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, settings: Settings, answer: Refusal
+) -> None:
+    api.refuse(Refusal(answer.status, answer.reason, answer.message, stored=True, silent=answer.silent))
+    launch(launcher, world)
+    assert world.find(RUN).state == RunState.PENDING
+    clock.now = max(world.find(RUN).launch_at, world.find_cluster("there").open_until or clock.now)
+    launch(launcher, world)
+    [pod] = api.pods.values()
+    assert (world.find(RUN).state, world.find(RUN).pod_uid) == (RunState.RUNNING, pod["metadata"]["uid"])
+    assert not world.outcomes
+
+
+def test_a_launcher_that_died_after_creating_leaves_its_pod_to_the_next(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, settings: Settings
+) -> None:
+    launch(launcher, world)
+    died = {"state": RunState.LAUNCHING, "pod": None, "pod_uid": None, "wake_at": clock() + settings.claim_timeout}
+    world.change(Run, **died)
+    clock.move(settings.claim_timeout.total_seconds())
+    assert [run.id for run in due_wakes(world.store, clock(), settings)] == [RUN]
+    launch(launcher, world)
+    [pod] = api.pods.values()
+    assert world.find(RUN).pod_uid == pod["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {names.LABEL_RUN: RUN},
+        {names.LABEL_RUN: RUN, names.LABEL_INSTALLATION: "another"},
+        {names.LABEL_RUN: "another", names.LABEL_INSTALLATION: INSTALLATION},
+    ],
+    ids=["no labels", "no installation", "another installation", "another run"],
+)
+def test_a_strangers_pod_of_our_name_is_not_adopted(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, labels: dict[str, str]
+) -> None:
+    stranger = api.put(pod_name(CASE, RUN), **labels)
+    assert launch(launcher, world)
+    assert world.verdicts == {RUN: (Verdict.UNKNOWN, Reason.NAME_TAKEN)}
+    assert api.pods == {pod_name(CASE, RUN): stranger}
+    assert "not of this run" in world.outcomes[0].message
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (DENIED, Reason.ADMISSION_DENIED),
+        (RBAC, Reason.PERMISSION_MISSING),
+        (NAMESPACE_GONE, Reason.NAMESPACE_TERMINATING),
+        (Refusal(401, "Unauthorized"), Reason.CREDENTIALS_REFUSED),
+        (Refusal(422, "Invalid", "spec.containers: Required value"), Reason.POD_REFUSED),
+        (Refusal(400, "BadRequest", "json: cannot unmarshal"), Reason.POD_REFUSED),
+    ],
+    ids=lambda found: found if isinstance(found, Reason) else "",
+)
+def test_a_refusal_that_waiting_does_not_mend_ends_the_run_at_once(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, refusal: Refusal, reason: Reason
+) -> None:
+    api.refuse(refusal, refusal)  # a 401 is tried again with fresh credentials
+    assert launch(launcher, world)
+    assert world.verdicts == {RUN: (Verdict.UNKNOWN, reason)}
+    assert world.find_cluster("there").failures == 0
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (QUOTA, Reason.QUOTA_EXCEEDED),
+        (Refusal(429, "TooManyRequests", "later"), Reason.CLUSTER_THROTTLED),
+        (BROKEN, Reason.CLUSTER_ERROR),
+        (NO_WEBHOOK, Reason.CLUSTER_ERROR),
+        (Refusal(503, "ServiceUnavailable", "starting"), Reason.CLUSTER_ERROR),
+        (Refusal(409, "Conflict", "the quota was changed"), Reason.CLUSTER_ERROR),
+    ],
+    ids=lambda found: found if isinstance(found, Reason) else "",
+)
+def test_a_refusal_that_may_pass_is_tried_again_after_a_while(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, refusal: Refusal, reason: Reason
+) -> None:
+    api.refuse(refusal)
+    assert not launch(launcher, world)
+    run = world.find(RUN)
+    assert (run.state, run.setback) == (RunState.PENDING, reason)
+    assert run.launch_at == run.wake_at == clock() + timedelta(seconds=2)
+    assert launch(launcher, world) is False, "a message that comes too early does nothing"
+    assert [method for method, _ in api.requests] == ["POST"]
+    clock.now = run.launch_at
+    launch(launcher, world)
+    assert world.find(RUN).state == RunState.RUNNING
+
+
+def test_a_run_that_is_refused_again_and_again_waits_longer_but_not_beyond_its_patience(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, settings: Settings, now: datetime
+) -> None:
+    waits = []
+    for _ in range(5):
+        api.refuse(QUOTA)
+        launch(launcher, world)
+        run = world.find(RUN)
+        waits.append((run.launch_at - clock()).total_seconds())
+        assert run.expires_at == now + settings.patience
+        clock.now = run.launch_at
+        due_wakes(world.store, clock(), settings)
+    assert waits == [2, 4, 8, 16, 30]
+
+
+def test_a_cluster_that_says_when_is_asked_then(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock
+) -> None:
+    api.refuse(THROTTLED)
+    launch(launcher, world)
+    assert world.find(RUN).launch_at == clock() + timedelta(seconds=20)
+
+
+@pytest.mark.parametrize("wakes", [5, 100, 10_000])
+def test_a_run_that_was_woken_ever_so_often_is_put_off_no_longer(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, wakes: int
+) -> None:
+    world.run(RUN, cluster="there", wakes=wakes, expires_at=clock() + timedelta(minutes=10))
+    api.refuse(QUOTA)
+    launcher.launch("there", [RUN])
+    assert world.find(RUN).launch_at == clock() + timedelta(seconds=30)
+
+
+def test_an_unreachable_cluster_trips_its_breaker_and_others_are_not_touched(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, now: datetime
+) -> None:
+    world.reach("away", f"http://127.0.0.1:{free_port()}")
+    away = [f"02hrun{i:020}" for i in range(3)]
+    launch(launcher, world, *away, cluster="away")
+    assert (world.find_cluster("away").failures, world.find_cluster("there").failures) == (1, 0)
+    until = world.find_cluster("away").open_until
+    assert until == now + breaker.backoff(1)
+    clock.move(4)
+    launch(launcher, world, *away, cluster="away")
+    assert world.find_cluster("away").failures == 1, "nobody asks while the breaker is open"
+    assert {(r.launch_at, r.wake_at, r.setback) for r in world.runs} == {(until, until, Reason.CLUSTER_UNREACHABLE)}
+    launch(launcher, world)
+    assert world.find(RUN).state == RunState.RUNNING
+
+
+def test_a_run_that_finds_the_breaker_open_waits_no_longer_than_its_patience(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, settings: Settings, now: datetime
+) -> None:
+    world.change(Cluster, failures=9, open_until=now + timedelta(minutes=5))
+    launch(launcher, world)
+    run = world.find(RUN)
+    assert (run.state, run.setback) == (RunState.PENDING, Reason.CLUSTER_UNREACHABLE)
+    assert run.expires_at == now + settings.patience
+    assert api.requests == []
+
+
+def test_a_cluster_that_answers_again_closes_its_breaker(
+    world: ExecutionWorld, launcher: Launcher, clock: Clock, now: datetime
+) -> None:
+    world.change(Cluster, col(Cluster.name) == "there", failures=3, open_until=now - timedelta(seconds=1))
+    launch(launcher, world)
+    cluster = world.find_cluster("there")
+    assert (cluster.failures, cluster.open_until) == (0, None)
+
+
+def test_runs_beyond_the_cap_are_held(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
+    world.change(Cluster, max_in_flight=3)
+    launch(launcher, world, *ids(5))
+    assert len(api.pods) == 3
+    assert [run.held for run in world.runs] == [False, False, False, True, True]
+
+
+def test_runs_for_a_cordoned_cluster_are_unknown_at_once(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, now: datetime
+) -> None:
+    world.change(Cluster, cordoned_at=now, cordon_reason="new disks")
+    assert launch(launcher, world)
+    assert world.verdicts == {RUN: (Verdict.UNKNOWN, Reason.CORDONED)}
+    assert "new disks" in world.outcomes[0].message
+    assert api.requests == []
+
+
+def test_runs_for_a_cluster_that_is_gone_are_unknown_at_once(world: ExecutionWorld, launcher: Launcher) -> None:
+    assert launch(launcher, world, cluster="removed")
+    assert world.verdicts == {RUN: (Verdict.UNKNOWN, Reason.CLUSTER_REMOVED)}
+
+
+@pytest.mark.parametrize("state", [RunState.LAUNCHING, RunState.RUNNING])
+def test_a_late_message_for_a_cordoned_cluster_does_not_end_a_run_that_has_its_pod(
+    world: ExecutionWorld, launcher: Launcher, now: datetime, state: RunState
+) -> None:
+    world.run(RUN, cluster="there", state=state)
+    world.change(Cluster, cordoned_at=now)
+    launch(launcher, world)
+    assert (world.states(), world.outcomes) == ({RUN: state}, [])
+
+
+def test_a_run_whose_case_was_removed_is_unknown_and_the_rest_of_its_batch_runs(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi
+) -> None:
+    with world.store.writing() as session:
+        session.add(
+            ProbeCase(name="other", spec={"template": "gone", "kind": "blackbox"}, digest="", applied_at=world.noon)
+        )
+        grow_version(session)
+    world.run(RUN, case="removed", cluster="there")
+    world.run("02hrun", case="other", cluster="there")
+    assert launch(launcher, world, RUN, "02hrun", "03hrun")
+    assert world.verdicts == dict.fromkeys((RUN, "02hrun"), (Verdict.UNKNOWN, Reason.CASE_REMOVED))
+    assert world.states()["03hrun"] == RunState.RUNNING
+
+
+def test_a_pod_whose_end_was_recorded_before_its_creation_was_written_down_stays_done(
+    world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _meanwhile(launcher, monkeypatch, lambda: world.end(RUN))
+    launch(launcher, world)
+    assert world.states() == {RUN: RunState.DONE}
+
+
+def test_a_slow_launcher_does_not_claim_the_next_attempt_for_its_own_pod(
+    world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pod was evicted, and another launcher is creating that of the second attempt."""
+    next_attempt = {"attempt": 2, "state": RunState.LAUNCHING}
+    _meanwhile(launcher, monkeypatch, lambda: world.change(Run, **next_attempt))
+    launch(launcher, world)
+    run = world.find(RUN)
+    assert (run.state, run.attempt, run.pod) == (RunState.LAUNCHING, 2, None)
+
+
+def test_a_slow_launcher_does_not_put_off_the_next_attempt(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_attempt = {"attempt": 2, "state": RunState.LAUNCHING}
+    _meanwhile(launcher, monkeypatch, lambda: world.change(Run, **next_attempt))
+    api.refuse(QUOTA)
+    launch(launcher, world)
+    assert world.states() == {RUN: RunState.LAUNCHING}
+
+
+def _meanwhile(launcher: Launcher, monkeypatch: pytest.MonkeyPatch, happens: object) -> None:
+    """Have something happen after the launcher asked the cluster and before it writes down the answer."""
+    run = launcher.loop.run
+
+    def and_then(coroutine: object) -> object:
+        found = run(coroutine)  # type: ignore[arg-type, var-annotated]
+        happens()  # type: ignore[operator]
+        return found
+
+    monkeypatch.setattr(launcher.loop, "run", and_then)

@@ -1,0 +1,107 @@
+"""Sweeping: what nobody else ends is unknown with the best reason, and what is old is forgotten."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from kubeprobe.execution.record import record
+from kubeprobe.execution.sweep import BATCH, expire, forget
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster, Collector, Reason, RunLog, RunState, Verdict
+from tests.services.execution.given import ExecutionWorld, ending
+from tests.services.trigger.given import at_once
+
+pytestmark = pytest.mark.services
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "told"),
+    [
+        ({"state": RunState.PENDING}, Reason.NOT_LAUNCHED, "for a launcher"),
+        ({"state": RunState.PENDING, "held": True}, Reason.NOT_LAUNCHED, "cap on pods"),
+        ({"state": RunState.LAUNCHING}, Reason.NOT_LAUNCHED, "for a launcher"),
+        (
+            {"state": RunState.PENDING, "setback": Reason.QUOTA_EXCEEDED, "setback_message": "exceeded quota: q"},
+            Reason.QUOTA_EXCEEDED,
+            "exceeded quota: q",
+        ),
+        ({"state": RunState.PENDING, "setback": Reason.EVICTED}, Reason.EVICTED, "Tried until"),
+        ({"state": RunState.RUNNING, "pod": "kp"}, Reason.LOST, "Is a collector running?"),
+        ({"state": RunState.RUNNING, "setback": Reason.EVICTED}, Reason.LOST, "Nothing was heard"),
+        ({"state": RunState.RUNNING, "cluster": "removed"}, Reason.CLUSTER_REMOVED, "Cluster removed was removed"),
+        ({"state": RunState.PENDING, "cluster": "removed"}, Reason.CLUSTER_REMOVED, "Cluster removed was removed"),
+    ],
+)
+def test_a_run_whose_time_is_up_is_unknown_with_the_best_reason(
+    world: ExecutionWorld, now: datetime, fields: dict[str, Any], reason: Reason, told: str
+) -> None:
+    world.run("r1", expires_at=now, **fields)
+    assert expire(world.store, now - SECOND).count == 0
+    expired = expire(world.store, now)
+    assert (expired.count, [run.id for run in expired.with_pods]) == (1, ["r1"] if "pod" in fields else [])
+    [outcome] = world.outcomes
+    assert (outcome.verdict, outcome.reason) == (Verdict.UNKNOWN, reason)
+    assert told in outcome.message
+    assert world.states() == {"r1": RunState.DONE}
+
+
+def test_a_run_on_a_cluster_that_does_not_answer_says_so(world: ExecutionWorld, now: datetime) -> None:
+    world.change(Cluster, failures=5, open_until=now + SECOND)
+    world.run("r1", state=RunState.RUNNING, expires_at=now)
+    expire(world.store, now)
+    assert world.verdicts == {"r1": (Verdict.UNKNOWN, Reason.CLUSTER_UNREACHABLE)}
+
+
+def test_a_run_that_has_ended_does_not_expire(world: ExecutionWorld, now: datetime) -> None:
+    world.run("r1", state=RunState.DONE, expires_at=now - SECOND)
+    assert expire(world.store, now).count == 0
+
+
+def test_many_sweepers_at_once_end_each_run_once(world: ExecutionWorld, now: datetime) -> None:
+    names = [f"r{i}" for i in range(100)]
+    world.run(*names, state=RunState.RUNNING, pod="kp", expires_at=now)
+    expired = at_once(4, lambda _: expire(world.store, now))
+    assert sum(part.count for part in expired) == 100
+    assert sorted(run.id for part in expired for run in part.with_pods) == sorted(names)
+
+
+def test_what_expires_together_is_ended_in_batches(world: ExecutionWorld, now: datetime) -> None:
+    world.run(*(f"r{i}" for i in range(BATCH + 1)), expires_at=now)
+    assert [expire(world.store, now).count for _ in range(3)] == [BATCH, 1, 0]
+
+
+def test_old_runs_are_forgotten_with_all_that_belongs_to_them(
+    world: ExecutionWorld, now: datetime, settings: Settings
+) -> None:
+    world.run("old", "new", "open", state=RunState.RUNNING)
+    for name, age in (("old", settings.keep_outcomes + SECOND), ("new", settings.keep_outcomes - SECOND)):
+        with world.store.writing() as session:
+            record(session, [ending(name)], now - age)
+            session.add(RunLog(run_id=name, tail="...", stored_at=now - age))
+    assert forget(world.store, now, settings) == 1
+    assert forget(world.store, now, settings) == 0
+    assert sorted(world.states()) == ["new", "open"]
+    assert [outcome.run_id for outcome in world.outcomes] == ["new"]
+    with world.store.reading() as session:
+        assert session.exec(select(RunLog.run_id)).all() == ["new"]
+
+
+def test_much_that_is_old_is_forgotten_some_at_a_time(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+    names = [f"r{i}" for i in range(BATCH + 20)]
+    world.run(*names, state=RunState.RUNNING)
+    with world.store.writing() as session:
+        record(session, [ending(name) for name in names], now)
+    later = now + settings.keep_outcomes + SECOND
+    assert [forget(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
+
+
+def test_collectors_that_are_long_dead_are_forgotten(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+    with world.store.writing() as session:
+        session.add(Collector(name="dead", pool="default", seen_at=now - 200 * settings.lease))
+        session.add(Collector(name="alive", pool="default", seen_at=now))
+    forget(world.store, now, settings)
+    with world.store.reading() as session:
+        assert session.exec(select(Collector.name)).all() == ["alive"]
