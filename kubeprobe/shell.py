@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
@@ -19,6 +20,8 @@ from kubeprobe.catalog import load_catalog
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.fleet import clusters as fleet_clusters
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.fleet.official import official_client
 from kubeprobe.queue import Queue, wakes_for
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Store, Verdict, open_store
@@ -93,9 +96,9 @@ class Requested:
         """The worst: fail before unknown before pass. None while a run has no outcome, and where there are no runs."""
         return worst_verdict(self.runs)
 
-    def wait(self, timeout: float | None = None, on_news: Callable[[list[RunView]], None] | None = None) -> "Requested":
+    def wait(self, timeout: float | None = None, on_look: Callable[[list[RunView]], None] | None = None) -> "Requested":
         """Return once every run has its outcome. Raises NotEndedError after `timeout` seconds."""
-        runs = wait_for_outcomes(self.store, self.run_ids, timeout, on_news)
+        runs = wait_for_outcomes(self.store, self.run_ids, timeout, on_look)
         if waiting := [run for run in runs if run.verdict is None]:
             listed = ", ".join(f"{run.case} on {run.cluster} ({run.state})" for run in waiting[:5])
             more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
@@ -149,6 +152,11 @@ def cluster(name: str) -> Cluster:
         return fleet_clusters.get(session, name)
 
 
+def api(cluster_name: str) -> Any:
+    """The official client of a cluster: ``kubernetes.client.CoreV1Api(api("prod-1")).list_node()``."""
+    return official_client(cluster(cluster_name), Cipher.from_settings(installation().settings))
+
+
 @cache
 def installation() -> OpenInstallation:
     """The installation that the environment names, opened when it is first needed."""
@@ -164,7 +172,11 @@ def open_ready_store(settings: Settings) -> Store:
             "`kubeprobe up` starts everything here, `kubeprobe migrate` makes an empty one."
         )
     store = open_store(settings.database())
-    check_schema(store)
+    try:
+        check_schema(store)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 

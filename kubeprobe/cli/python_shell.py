@@ -15,7 +15,7 @@ BANNER = """KubeProbe {version}, store {store}
   run("pod-lifecycle", cluster="prod-1").wait()    run a case now and wait; also clusters=[...], selector="region=eu"
   change("coredns", "1.12", clusters=["prod-1"])   tell of a change: what is bound to it runs
   runs(), outcomes(case=..., cluster=...)          the newest runs; those that have ended
-  cluster("prod-1")                                a cluster
+  cluster("prod-1"), api("prod-1")                 a cluster; its official client, for kubernetes.client.CoreV1Api(...)
   run_probe.delay("pod-lifecycle", "prod-1")       the same run as a plain Celery task
   settings, kubeprobe                              what this shell works with
 """
@@ -42,6 +42,7 @@ def names(settings: Settings) -> dict[str, Any]:
         "runs": shell.runs,
         "outcomes": shell.outcomes,
         "cluster": shell.cluster,
+        "api": shell.api,
         "settings": settings,
         "run_probe": run_probe_task(settings),
     }
