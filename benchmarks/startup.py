@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def run() -> list[Table]:
     processes = Table("Its processes at the first verdict (fastest start)", ["process", "CPU s", "memory MB"])
     for name, seconds in sorted(best.cpu_s.items(), key=lambda item: -item[1]):
         processes.add(name, seconds, best.memory_mb[name])
-    return [times, processes, *_imports()]
+    return [times, processes, _imports()]
 
 
 @dataclass(frozen=True)
@@ -121,40 +121,25 @@ def _role(pid: int) -> str:
     return f"{Path(command[0]).name or 'ended'} {pid}"
 
 
-def _imports() -> list[Table]:
-    table = Table("Imports: milliseconds, own and of what each module brings along", ["process", "in all", "most"])
+def _imports() -> Table:
+    table = Table(
+        "What importing costs, by package (own modules only)", ["process", "in all, ms", "the most, in percent"]
+    )
     for name, statement in ENTRIES.items():
-        cost = import_times(statement)
-        most = ", ".join(f"{module} {ms:.0f}" for module, ms in heaviest(cost)[:TOP])
-        table.add(name, cost.total_ms, most)
-    return [table]
+        own = import_times(statement)
+        in_all = sum(own.values())
+        most = ", ".join(f"{package} {100 * ms / in_all:.0f}" for package, ms in own.most_common(TOP))
+        table.add(name, in_all, most)
+    table.notes.append("Wall-clock time, so the share says more than the sum while the machine has other work.")
+    return table
 
 
-@dataclass(frozen=True)
-class Imports:
-    """What importing cost: (depth, module, cumulative ms), in the order in which imports ended."""
-
-    total_ms: float
-    modules: Sequence[tuple[int, str, float]]
-
-
-def import_times(statement: str) -> Imports:
-    """Import in a fresh interpreter, the second time (byte code is cached)."""
+def import_times(statement: str) -> Counter[str]:
+    """Milliseconds by package, in a fresh interpreter, the second time (byte code is cached)."""
     command = [sys.executable, "-X", "importtime", "-c", statement]
     for _ in range(2):
         told = subprocess.run(command, capture_output=True, text=True, check=True, env=_clean_environment()).stderr
-    lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \|( +)(\S+)", told)
-    modules = [(len(blank) // 2, name, int(cumulative) / 1000) for _, cumulative, blank, name in lines]
-    return Imports(sum(int(own) for own, *_ in lines) / 1000, modules)
-
-
-def heaviest(cost: Imports) -> list[tuple[str, float]]:
-    """Packages by the time that their modules took themselves."""
-    own: dict[str, float] = {}
-    open_ms: dict[int, float] = {}  # depth -> what modules below took that have not met their importer yet
-    for depth, module, cumulative in cost.modules:
-        below = open_ms.pop(depth + 1, 0.0)
-        open_ms[depth] = open_ms.get(depth, 0.0) + cumulative
-        package = module.split(".")[0]
-        own[package] = own.get(package, 0.0) + cumulative - below
-    return sorted(own.items(), key=lambda item: -item[1])
+    own: Counter[str] = Counter()
+    for own_us, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", told):
+        own[module.split(".")[0]] += int(own_us) / 1000  # type: ignore[assignment]
+    return own

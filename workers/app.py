@@ -1,5 +1,9 @@
-"""The Celery app that beat, launchers, responders and Flower share: `celery -A workers.app ...`."""
+"""The Celery app that beat, launchers, responders and Flower share: `celery -A workers.app ...`.
 
+Tasks and what they work with are imported by workers only: beat and Flower start in half the time without.
+"""
+
+from importlib import import_module
 from typing import Any
 
 from celery import Celery, signals
@@ -8,17 +12,27 @@ from kubeprobe.logs import configure_logs
 from kubeprobe.queue import celery_config
 from kubeprobe.settings import Settings
 from workers.broker import survive_broker_loss
-from workers.parts import Parts
+
+TASKS = ("workers.launching", "workers.responding", "workers.housekeeping")
 
 survive_broker_loss()
-app = Celery("kubeprobe", include=["workers.launching", "workers.responding", "workers.housekeeping"])
+app = Celery("kubeprobe")
 # A function, so that the environment is read when the process starts and not when this is imported.
 app.add_defaults(lambda: celery_config(Settings().broker()))
+
+
+@signals.celeryd_init.connect
+def _import_tasks(**_: Any) -> None:
+    """Have the tasks known before the worker takes its first message."""
+    for module in TASKS:
+        import_module(module)
 
 
 @signals.worker_init.connect
 def _open_parts(**_: Any) -> None:
     """Open store and clusters once, before the first task, in the process that serves it."""
+    from workers.parts import Parts  # noqa: PLC0415 -- see above
+
     app.parts = Parts.open(app, Settings())
 
 

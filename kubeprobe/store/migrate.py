@@ -1,12 +1,14 @@
-"""Bringing the store to the shape that this version of KubeProbe expects, and back."""
+"""Bringing the store to the shape that this version of KubeProbe expects, and back.
+
+Every process checks the shape when it starts, few change it: Alembic is imported only where it is needed, for it
+takes as long as all tables together.
+"""
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
 from sqlmodel import select
 from ulid import ULID
 
@@ -15,6 +17,11 @@ from kubeprobe.store.catalog import CatalogVersion
 from kubeprobe.store.engine import Store, insert_ignoring_conflicts
 from kubeprobe.store.installation import Installation
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest revision of migrations/versions; a test keeps it so."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -24,6 +31,9 @@ class SchemaOutdatedError(KubeProbeError):
 
 def migrate(store: Store, now: datetime, revision: str = "head") -> None:
     """Upgrade (or, with an older revision or `base`, downgrade) the store; make the installation's row."""
+    from alembic import command  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+
     with store.writing() as session:
         config = _config()
         config.attributes["connection"] = session.connection()
@@ -39,12 +49,13 @@ def migrate(store: Store, now: datetime, revision: str = "head") -> None:
 
 def check_schema(store: Store) -> None:
     """Refuse a store that was not migrated to this version."""
+    here = None
     with store.reading() as session:
-        here = MigrationContext.configure(session.connection()).get_current_revision()
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if here != head:
+        if inspect(session.connection()).has_table("alembic_version"):
+            here = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if here != HEAD:
         raise SchemaOutdatedError(
-            f"The store is at revision {here or 'none'}, this version of KubeProbe needs {head}. "
+            f"The store is at revision {here or 'none'}, this version of KubeProbe needs {HEAD}. "
             "Run `kubeprobe migrate`."
         )
 
@@ -59,11 +70,15 @@ def installation_id(store: Store) -> str:
 
 
 def _older_than(revision: str) -> set[str]:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     script = ScriptDirectory.from_config(_config())
     return {r.revision for r in script.walk_revisions("base", revision)} - {revision}
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
