@@ -12,7 +12,7 @@ from kubernetes.config import list_kube_config_contexts
 
 from kubeprobe.localcluster import Script
 from tests.contract.contract_api import Api, conditions, is_status, phase, pod, pods, state
-from tests.local.test_processes import start_program
+from tests.local.program import program
 
 pytestmark = pytest.mark.local
 
@@ -171,27 +171,23 @@ async def test_bookmarks_come_regularly(start: Start) -> None:
 
 
 async def test_a_thousand_watched_clusters_are_small(tmp_path: Path, start: Start) -> None:
-    process, url = start_program(tmp_path / "program", "--clusters", "1000")
-    _, api = await start(token=None)
-    api.host = url
-
     async def watch(name: str, begun: asyncio.Semaphore) -> None:
         async with cluster(api, name).watch("/api/v1/pods", resourceVersion="0") as events:
             begun.release()
             async for _ in events:
                 pass
 
-    begun = asyncio.Semaphore(0)
-    watches = [asyncio.create_task(watch(f"c{number:04}", begun)) for number in range(1, 1001)]
-    try:
-        async with asyncio.timeout(60):
-            for _ in watches:
-                await begun.acquire()
-        assert resident_bytes(process.pid) < 150 * 1024 * 1024
-    finally:
-        for task in watches:
-            task.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
-        process.terminate()
-        await asyncio.to_thread(process.wait, 10)
-        process.stdout.close()
+    _, api = await start(token=None)
+    with program(tmp_path / "program", "--clusters", "1000") as (process, url):
+        api.host = url
+        begun = asyncio.Semaphore(0)
+        watches = [asyncio.create_task(watch(f"c{number:04}", begun)) for number in range(1, 1001)]
+        try:
+            async with asyncio.timeout(60):
+                for _ in watches:
+                    await begun.acquire()
+            assert resident_bytes(process.pid) < 150 * 1024 * 1024
+        finally:
+            for task in watches:
+                task.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)

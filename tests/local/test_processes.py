@@ -1,9 +1,7 @@
 """Containers are processes: what they are given of this machine, and that none is left behind."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from kubeprobe.localcluster import Backoff, Image
 from kubeprobe.localcluster.kubelet.process import MARK
 from kubeprobe.localcluster.kubelet.reaper import mark_of, marked
 from tests.contract.contract_api import Api, is_status, phase, pod, pods, state
+from tests.local.program import program
 
 pytestmark = pytest.mark.local
 
@@ -38,30 +37,18 @@ async def until_none(mark: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def start_program(directory: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A local cluster as a program of its own; answers with its address too."""
-    command = [sys.executable, "-m", "kubeprobe.localcluster", "--no-token", "--dir", str(directory), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    return process, process.stdout.readline().split()[3]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 async def test_no_process_is_left_when_the_cluster_ends(tmp_path: Path, start: Start, number: signal.Signals) -> None:
-    process, url = start_program(tmp_path / "program")
-    _, api = await start(token=None)
-    api.host = url
-    await api.post(pods(NAMESPACE), pod("tree", TREE))
-    await api.running(NAMESPACE, "tree")
-    uid = (await api.get(pods(NAMESPACE, "tree")))["metadata"]["uid"]
-    marks = {mark_of(pid, f"{MARK}=") for pid in marked(f"{MARK}=")}
-    (mark,) = {mark for mark in marks if uid in mark}
-    process.send_signal(number)
-    await asyncio.to_thread(process.wait, 10)
-    assert process.stdout is not None
-    process.stdout.close()
-    await until_none(mark)
+    with program(tmp_path / "program") as (process, url):
+        _, api = await start(token=None)
+        api.host = url
+        await api.post(pods(NAMESPACE), pod("tree", TREE))
+        uid = (await api.running(NAMESPACE, "tree"))["metadata"]["uid"]
+        marks = {mark_of(pid, f"{MARK}=") for pid in marked(f"{MARK}=")}
+        (mark,) = {mark for mark in marks if uid in mark}
+        process.send_signal(number)
+        await asyncio.to_thread(process.wait, 10)
+        await until_none(mark)
 
 
 async def test_no_process_is_left_when_a_container_ends(start: Start) -> None:
@@ -174,17 +161,11 @@ async def test_a_pod_for_another_node_waits(start: Start) -> None:
 
 
 async def test_the_token_is_kept_with_the_directory(tmp_path: Path) -> None:
-    def token() -> str:
-        command = [sys.executable, "-m", "kubeprobe.localcluster", "--dir", str(tmp_path / "kept")]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-            assert process.stdout is not None
-            assert "ready" in process.stdout.readline()
-            process.terminate()
-        return (tmp_path / "kept" / "token").read_text()
-
-    first = await asyncio.to_thread(token)
-    assert await asyncio.to_thread(token) == first
+    directory, file = tmp_path / "kept", tmp_path / "kept" / "token"
+    with program(directory, token=True):
+        first = file.read_text()
+    with program(directory, token=True):
+        assert file.read_text() == first
 
 
 async def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(start: Start) -> None:
