@@ -1,0 +1,184 @@
+"""API requests per run on the target cluster, out of the API server's own `apiserver_request_total`.
+
+KubeProbe comes as a service account with a FlowSchema of its own, so the API server also counts, whatever the verb, how
+many requests came from it. By verb, nobody else creates, deletes or lists these pods: the fake node only writes their
+status and follows its own watch. On the local cluster, whose simulated pods end by themselves, all requests are ours.
+"""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.installation import Installation, fake_node, in_a_moment, installed
+from benchmarks.meters import dispatched, requests
+from benchmarks.report import Table
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.credentials import Connection, from_kubeconfig
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.transport import Request
+from tests.harness.fakenode import api_of
+from tests.harness.wait import until
+
+NEEDS_REAL_CLUSTER = True
+RUNS = 300
+STRETCH_S = 110.0
+"""Long enough for two watches."""
+NAME = "kubeprobe-bench"
+NAMESPACE = "kubeprobe"
+
+
+def run(kubeconfig: Path) -> list[Table]:
+    """The real API server, then the local cluster."""
+    table = Table(
+        f"API requests for {RUNS:,} runs within {STRETCH_S:.0f} s",
+        [
+            "cluster",
+            "POST pods",
+            "DELETE pods",
+            "LIST, GET pods",
+            "of KubeProbe in all",
+            "its other requests",
+            "per run",
+        ],
+    )
+    with installed("PostgreSQL") as installation, fake_node(kubeconfig):
+        asyncio.run(_introduce(kubeconfig))
+        connection = _as_service_account(kubeconfig)
+        _report(table, "real", _difference(installation, connection, lambda: _real(kubeconfig)))
+    with installed("PostgreSQL") as installation, local_cluster(1) as local:
+        connection = from_kubeconfig(local, "c0001")
+        _report(table, "local", _difference(installation, connection, lambda: _local(local)))
+    table.notes.append("Other requests: the watch, which the API server ends every 50 s, and whatever else there was.")
+    return [table]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an API server has counted; `ours` are all requests of KubeProbe."""
+
+    by_verb: Counter[str]
+    ours: int
+
+
+def _real(kubeconfig: Path) -> Reading:
+    metrics = read_metrics(kubeconfig)
+    return Reading(requests(metrics), dispatched(metrics, NAME))
+
+
+def _local(kubeconfig: Path) -> Reading:
+    counts = requests(read_metrics(kubeconfig))
+    return Reading(counts, sum(n for what, n in counts.items() if what.partition(" ")[2].startswith("pods")))
+
+
+def _difference(installation: Installation, connection: Connection, read: Callable[[], Reading]) -> Reading:
+    """What was counted from one steady state to the next, with RUNS runs in between."""
+    installation.add_cluster("target", connection, max_in_flight=500)
+    installation.start()
+    installation.schedule(50, ["target"], in_a_moment())
+    installation.wait_for(50)  # the first list is behind it
+    time.sleep(2)
+    before, began = read(), time.monotonic()
+    installation.schedule(RUNS, ["target"], in_a_moment())
+    installation.wait_for(50 + RUNS)
+    time.sleep(max(2.0, STRETCH_S - (time.monotonic() - began)))
+    after = read()
+    return Reading(after.by_verb - before.by_verb, after.ours - before.ours)
+
+
+def _report(table: Table, cluster: str, found: Reading) -> None:
+    created, deleted = found.by_verb["POST pods"], found.by_verb["DELETE pods"]
+    read = found.by_verb["LIST pods"] + found.by_verb["GET pods"]
+    table.add(cluster, created, deleted, read, found.ours, found.ours - created - deleted, found.ours / RUNS)
+
+
+def read_metrics(kubeconfig: Path) -> str:
+    """An API server's /metrics."""
+
+    async def read() -> str:
+        door, cluster = api_of(kubeconfig)
+        try:
+            return (await (await door.to(cluster)).send(Request("GET", "/metrics"))).data.decode()
+        finally:
+            await door.close()
+
+    return asyncio.run(read())
+
+
+@contextmanager
+def local_cluster(size: int) -> Iterator[Path]:
+    """A fleet of so many simulated clusters whose pods end at once; its kubeconfig, with contexts c0001 and so on."""
+    with tempfile.TemporaryDirectory(prefix="kubeprobe-bench-") as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        command = [sys.executable, "-m", "kubeprobe.localcluster", "--clusters", str(size), "--script", '{"after": 0}']
+        process = subprocess.Popen(
+            [*command, "--dir", folder, "--kubeconfig", str(kubeconfig)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            until("the local cluster to be ready", lambda: process.stdout and process.stdout.readline())
+            yield kubeconfig
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+async def _introduce(kubeconfig: Path) -> None:
+    """Make the service account, what it may do, and its FlowSchema."""
+    door, cluster = api_of(kubeconfig)
+    api = await door.to(cluster)
+    account = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    ]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
+    flow = {
+        "priorityLevelConfiguration": {"name": "exempt"},  # counted, and held up no more than an administrator is
+        "matchingPrecedence": 10,
+        "rules": [
+            {
+                "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": NAME, "namespace": NAMESPACE}}],
+                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}],
+            }
+        ],
+    }
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}"
+    flows = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+    await _create(api, f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", {})
+    await _create(api, f"{rbac}/roles", {"rules": rules})
+    await _create(api, f"{rbac}/rolebindings", {"subjects": [account], "roleRef": role})
+    await _create(api, flows, {"spec": flow})
+    await door.close()
+
+
+async def _create(api: ClusterApi, path: str, content: dict[str, Any]) -> None:
+    try:
+        await api.call("POST", path, body={"metadata": {"name": NAME}, **content})
+    except ClusterError as error:
+        if error.cause is not Cause.ALREADY_EXISTS:
+            raise
+
+
+def _as_service_account(kubeconfig: Path) -> Connection:
+    """The administrator's connection with the service account's token instead of the certificate."""
+
+    async def token() -> str:
+        door, cluster = api_of(kubeconfig)
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{NAME}/token"
+        answer = await (await door.to(cluster)).call("POST", path, body={"spec": {"expirationSeconds": 7200}})
+        await door.close()
+        return str(answer["status"]["token"])
+
+    config = orjson.loads(orjson.dumps(from_kubeconfig(kubeconfig).config))
+    for user in config["users"]:
+        user["user"] = {"token": asyncio.run(token())}
+    return Connection(from_kubeconfig(kubeconfig).kind, config)
