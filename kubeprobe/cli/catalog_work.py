@@ -29,8 +29,9 @@ from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
 
-SIGNS = {Action.ADDED: "+", Action.CHANGED: "~", Action.REMOVED: "-", Action.KEPT: "?"}
+SIGNS = {Action.ADDED: "+", Action.CHANGED: "~", Action.REMOVED: "-"}
 SHOWN_LOADS = 15
+SHOWN_KEPT = 6
 VALUE_LENGTH = 60
 
 
@@ -50,8 +51,6 @@ def show_plan(store: Store, files: Sequence[Path], settings: Settings, output: O
         out.print(f"warning: {warning}", style="yellow")
     counts = ", ".join(f"{planned.count(action)} {action}" for action in Action if planned.count(action))
     out.print(f"\nPlan: {counts or 'the files declare nothing'}. Nothing was changed.", style="bold")
-    if planned.count(Action.KEPT):
-        out.print("What is kept (?) is no longer declared; --prune removes it.", style="dim")
 
 
 def show_applied(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
@@ -99,12 +98,17 @@ def _applied_json(applied: Applied) -> dict[str, Any]:
 def _print_items(items: Sequence[ItemChange]) -> None:
     out = console()
     for item in items:
-        if item.action is Action.UNCHANGED:
+        if item.action not in SIGNS:
             continue
         sign = Text(SIGNS[item.action], styled(str(item.action)).style)
         out.print(Text.assemble(sign, f" {item.kind}/{item.name}", (f"  {item.origin}" if item.origin else "", "dim")))
         for field in item.fields:
             out.print(f"    {field.path}: {_value(field.before)} -> {_value(field.after)}")
+    kept = [f"{item.kind}/{item.name}" for item in items if item.action is Action.KEPT]
+    if kept:
+        more = f" and {len(kept) - SHOWN_KEPT} more" if len(kept) > SHOWN_KEPT else ""
+        listed = ", ".join(kept[:SHOWN_KEPT]) + more
+        out.print(f"Kept, though these files don't declare it (--prune removes it): {listed}", style="dim")
 
 
 def _value(value: Any) -> str:

@@ -1,6 +1,8 @@
 """Reporting on runs that were just asked for, and waiting for them: live on a terminal, line by line elsewhere."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -10,14 +12,16 @@ from rich.text import Text
 
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE
-from kubeprobe.cli.output import Columns, console, error_console, print_json, remark, styled
+from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
 from kubeprobe.cli.run_text import said_lines, step_lines, took
 from kubeprobe.shell import NotEndedError, Requested, worst_verdict
-from kubeprobe.store import Verdict
+from kubeprobe.store import RunState, Verdict
 from kubeprobe.views import RunView
 
 SHOWN_LIVE = 20
 EXPLAINED = 20
+PATIENCE_S = 15.0
+"""A launcher that lives takes a run within a second or two."""
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: NOT_DONE}
 
 
@@ -70,7 +74,10 @@ def _explanations(found: Sequence[RunView]) -> Iterator[Text]:
 class Progress:
     """How runs move on, on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._is_hinted = False
         self._console = error_console()
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._shown: dict[str, str] = {}
@@ -87,7 +94,12 @@ class Progress:
             self._live.stop()
 
     def show(self, runs: Sequence[RunView]) -> None:
-        """Show where the runs are now."""
+        """Show where the runs are now; once, say where to look when nobody takes them."""
+        if not self._is_hinted and self._clock() - self._started > PATIENCE_S and any(map(_is_left, runs)):
+            self._is_hinted = True
+            self._console.print(
+                "Still waiting for a launcher. `kubeprobe doctor` tells whether one lives.", style="yellow"
+            )
         if self._console.is_terminal:
             self._live.update(self._picture(runs), refresh=True)
             return
@@ -106,8 +118,13 @@ class Progress:
         if len(under_way) > SHOWN_LIVE:
             lines.append(Text(f"... and {len(under_way) - SHOWN_LIVE} more", "dim"))
         failed = sum(run.verdict == Verdict.FAIL for run in runs)
-        summary = Text(f"{done} of {len(runs)} done", "bold")
+        waited = brief(timedelta(seconds=int(self._clock() - self._started)))
+        summary = Text.assemble((f"{done} of {len(runs)} done", "bold"), (f" after {waited}", "dim"))
         return Group(*lines, summary.append(f", {failed} failed", "bold red") if failed else summary)
+
+
+def _is_left(run: RunView) -> bool:
+    return run.state == RunState.PENDING and not run.held and run.setback is None
 
 
 def _state(run: RunView) -> str:

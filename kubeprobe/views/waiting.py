@@ -15,10 +15,10 @@ def wait_for_outcomes(
     store: Store,
     run_ids: Sequence[str],
     timeout_s: float | None = None,
-    on_news: Callable[[list[RunView]], None] | None = None,
+    on_look: Callable[[list[RunView]], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[RunView]:
-    """The runs, once all have their outcome or `timeout_s` is over; `on_news` sees them whenever one moved on.
+    """The runs, once all have their outcome or `timeout_s` is over; `on_look` sees them at every look.
 
     Asks for those that are not done, in one statement, at first five times a second and later once.
     """
@@ -28,11 +28,10 @@ def wait_for_outcomes(
         waiting = [run_id for run_id in run_ids if run_id not in known or known[run_id].stored_at is None]
         with store.reading() as session:
             found = {run.id: run for run in runs_by_id(session, waiting)}
-        is_news = any(known.get(run_id) != run for run_id, run in found.items())
         known |= found
         runs = sorted(known.values(), key=lambda run: (run.cluster, run.case, run.id))
-        if is_news and on_news is not None:
-            on_news(runs)
+        if on_look is not None:
+            on_look(runs)
         left_s = None if timeout_s is None else started + timeout_s - time.monotonic()
         if all(run.stored_at for run in runs) or (left_s is not None and left_s <= 0):
             return runs

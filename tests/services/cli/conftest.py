@@ -104,7 +104,9 @@ def kubeprobe(
     monkeypatch.setenv("KUBEPROBE_BROKER_URL", "redis://127.0.0.1:1/0")
     shell.installation.cache_clear()
     yield CommandLine(tmp_path)
-    shell.installation.cache_clear()
+    if shell.installation.cache_info().currsize:
+        shell.installation().store.close()
+        shell.installation.cache_clear()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_every_problem_is_told_at_once_with_its_place(kubeprobe: CommandLine) ->
 
 def test_pruning_removes_what_is_not_declared(ready: CommandLine) -> None:
     less = "---".join(CATALOG.split("---")[:2])
-    assert "? Binding/core" in ready.apply(less).stdout
+    assert "(--prune removes it): Binding/core" in ready.apply(less).stdout
     told = ready("apply", "--prune", "-f", ready.write("catalog/all.yaml", less)).stdout
     assert "- Binding/core" in told
     assert "1 removed" in told

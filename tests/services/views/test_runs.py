@@ -166,7 +166,7 @@ def test_waiting_asks_only_for_what_has_not_ended(world: World) -> None:
         world.store,
         [first, second],
         timeout_s=60,
-        on_news=lambda found: seen.append([run.verdict for run in found]),
+        on_look=lambda found: seen.append([run.verdict for run in found]),
         sleep=sleep,
     )
     assert [run.verdict for run in runs] == ["fail", "fail"]

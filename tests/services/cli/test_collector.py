@@ -1,0 +1,50 @@
+"""The collector's process: it shows that it lives, and ends in order."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from kubeprobe.store import Cluster, Collector, Store
+from tests.harness.wait import until
+from tests.services.cli.conftest import CommandLine
+
+KUBEPROBE = str(Path(sys.executable).parent / "kubeprobe")
+
+
+def collectors(store: Store) -> list[str]:
+    with store.reading() as session:
+        return list(session.exec(select(Collector.name)).all())
+
+
+def lease(store: Store) -> tuple[str | None, datetime | None]:
+    with store.reading() as session:
+        cluster = session.get_one(Cluster, "prod-1")
+        return cluster.collector, cluster.leased_until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_collector_that_is_told_to_end_gives_its_clusters_back(
+    ready: CommandLine, store: Store, number: signal.Signals
+) -> None:
+    with subprocess.Popen([KUBEPROBE, "collector"], env=dict(os.environ), stderr=subprocess.PIPE, text=True) as process:
+        named = until("the collector's row", lambda: collectors(store))
+        assert named[0].endswith(f"-{process.pid}")
+        until("its lease", lambda: lease(store)[0] == named[0])
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 0, told
+    assert "Traceback" not in told
+    assert (collectors(store), lease(store)) == ([], (None, None))
+
+
+def test_a_collector_without_a_store_says_what_to_do(
+    ready: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
+    assert "kubeprobe migrate" in ready("collector", code=2).stderr
