@@ -23,7 +23,7 @@ from kubeprobe.catalog import (
 from kubeprobe.catalog import apply as apply_declaration
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import NOT_DONE
-from kubeprobe.cli.output import Columns, brief, console, print_json, styled
+from kubeprobe.cli.output import Columns, brief, console, print_json, styled, working
 from kubeprobe.clock import utc_now
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
@@ -37,7 +37,7 @@ VALUE_LENGTH = 60
 
 def show_plan(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
     """Show what an apply would do."""
-    with store.reading() as session:
+    with working("Planning ..."), store.reading() as session:
         declaration = _parse(files, known_names(session, prune=prune), output)
         planned = make_plan(session, declaration, _connector(settings), utc_now(), prune=prune)
     if output is Output.JSON:
@@ -55,7 +55,7 @@ def show_plan(store: Store, files: Sequence[Path], settings: Settings, output: O
 
 def show_applied(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
     """Apply, and show what was done."""
-    with store.writing() as session:
+    with working("Applying ..."), store.writing() as session:
         declaration = _parse(files, known_names(session, prune=prune), output)
         applied = apply_declaration(session, declaration, _connector(settings), utc_now(), prune=prune)
     if output is Output.JSON:

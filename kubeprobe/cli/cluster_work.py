@@ -9,7 +9,7 @@ from rich.text import Text
 from kubeprobe.catalog import ScheduleChanges, sync_schedules
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import BAD_NEWS
-from kubeprobe.cli.output import Columns, console, print_json, remark, styled
+from kubeprobe.cli.output import Columns, console, print_json, remark, styled, working
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
@@ -65,7 +65,8 @@ def check_one(store: Store, settings: Settings, name: str, image: str, output: O
     with store.reading() as session:
         cluster = clusters.get(session, name)
     trial = ImageTrial(image, installation_id(store)) if image else None
-    findings = asyncio.run(_ask(cluster, Cipher.from_settings(settings), trial))
+    with working(f"Asking {name} ..."):
+        findings = asyncio.run(_ask(cluster, Cipher.from_settings(settings), trial))
     if output is Output.JSON:
         print_json(findings)
     else:

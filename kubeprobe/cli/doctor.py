@@ -4,7 +4,7 @@ Each check stands by itself; only what cannot be asked because something before 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from kubeprobe.cli.diagnosis import (
     judge_workers,
 )
 from kubeprobe.cli.frame import BAD_NEWS
-from kubeprobe.cli.output import print_json
+from kubeprobe.cli.output import print_json, working
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.fleet import clusters
@@ -42,7 +42,8 @@ OF_THE_PROCFILE = {"KUBEPROBE_FLOWER_PORT"}
 
 def examine(settings: Settings, output: Output) -> int:
     """Check everything and show it; gives the exit code."""
-    findings = list(_examine(settings))
+    with working("Examining ..."):
+        findings = list(_examine(settings))
     if output is Output.JSON:
         print_json(findings)
     else:
@@ -78,7 +79,7 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
     yield from judge_outcomes(runs)
 
 
-def _check_settings(environment: "os._Environ[str]") -> Finding:
+def _check_settings(environment: Mapping[str, str]) -> Finding:
     """Names of the environment that mean nothing: most often misspelt."""
     known = {f"KUBEPROBE_{name.upper()}" for name in Settings.model_fields} | OF_THE_PROCFILE
     strange = sorted(name for name in environment if name.startswith("KUBEPROBE_") and name not in known)

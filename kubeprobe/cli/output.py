@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -99,6 +100,12 @@ class Columns:
             line.append_text(cell).append(" " * (width - cell.cell_len) + GAP)
         line.rstrip()
         return line
+
+
+def working(text: str) -> AbstractContextManager[Any]:
+    """Show on a terminal that something takes its time."""
+    console = error_console()
+    return console.status(text) if console.is_terminal else nullcontext()
 
 
 def styled(word: str | None, otherwise: str = "-") -> Text:

@@ -29,6 +29,7 @@ def open_shell(settings: Settings) -> None:
     open_ready_store(settings).close()
     config = Config()
     config.TerminalInteractiveShell.banner1 = BANNER.format(version=kubeprobe.__version__, store=settings.database())
+    config.TerminalInteractiveShell.enable_tip = False
     config.TerminalIPythonApp.display_banner = True
     start_ipython(argv=[], user_ns=names(settings), config=config)
 

@@ -24,6 +24,7 @@ def add(
     kubeconfig: Annotated[Path | None, typer.Option(help="Kubeconfig file that opens it.")] = None,
     context: Annotated[str | None, typer.Option(help="Context in it; default: its current one.")] = None,
     in_cluster: Annotated[bool, typer.Option("--in-cluster", help="The cluster that KubeProbe runs in.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="The local cluster of `kubeprobe up`.")] = False,
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="K=V", help="A label to choose it by; repeatable.")
     ] = None,
@@ -34,13 +35,15 @@ def add(
 ) -> None:
     """Add a cluster. Its credentials are stored encrypted."""
     from kubeprobe.cli.cluster_work import add_cluster
+    from kubeprobe.fleet import credentials
     from kubeprobe.fleet.clusters import ClusterSpec
-    from kubeprobe.fleet.credentials import from_kubeconfig
-    from kubeprobe.fleet.credentials import in_cluster as from_in_cluster
 
-    if (kubeconfig is None) is not in_cluster:
-        raise typer.BadParameter("Give either --kubeconfig FILE or --in-cluster.")
-    connection = from_in_cluster() if kubeconfig is None else from_kubeconfig(kubeconfig.expanduser(), context)
+    if (kubeconfig is not None) + in_cluster + local != 1:
+        raise typer.BadParameter("Give one of --kubeconfig FILE, --in-cluster and --local.")
+    if kubeconfig is not None:
+        connection = credentials.from_kubeconfig(kubeconfig.expanduser(), context)
+    else:
+        connection = credentials.in_cluster() if in_cluster else credentials.local(settings().local_kubeconfig())
     spec = ClusterSpec(name, pairs(label or (), "label"), pool, namespace, max_in_flight)
     with open_store() as store:
         add_cluster(store, settings(), spec, connection, replace=replace)

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from sqlalchemy import event
+
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.settings import Settings
 from kubeprobe.store import Collector, Incident, Run, Verdict
@@ -139,6 +141,18 @@ def test_health_tells_who_watches_which_clusters(world: World) -> None:
         found = fleet_health(session, world.now, Settings())
     assert (found.pools, found.collectors, found.unwatched) == ({"default": 2}, {"default": 1}, {"default": ("b",)})
     assert (found.unreachable, found.cordoned, found.unbound) == (("b",), ("b",), ("a", "b"))
+
+
+def test_the_fleet_costs_seven_statements_however_large(world: World) -> None:
+    for number in range(30):
+        world.cluster(f"c{number}")
+        world.standing("dns", f"c{number}", Verdict.PASS)
+        world.schedule("dns", f"c{number}", world.now + MINUTE)
+    statements: list[str] = []
+    event.listen(world.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    with world.store.reading() as session:
+        assert len(fleet(session, world.now).cells) == 30
+    assert len([text for text in statements if text.startswith("SELECT")]) == 7
 
 
 def test_a_database_server_tells_its_time(world: World) -> None:
