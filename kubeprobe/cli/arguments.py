@@ -24,9 +24,11 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table for people, json for machines.")]
-Case = Annotated[str | None, typer.Option(help="Only this case.")]
-ClusterName = Annotated[str | None, typer.Option(help="Only this cluster.")]
-Selector = Annotated[str, typer.Option("--selector", "-l", help="Label selector, such as region=eu,wave!=1.")]
+Case = Annotated[str | None, typer.Option(metavar="CASE", help="Only this case.")]
+ClusterName = Annotated[str | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="Only this cluster.")]
+Selector = Annotated[
+    str, typer.Option("--selector", "-l", metavar="SELECTOR", help="By label, such as region=eu,wave!=1.")
+]
 
 
 def pairs(given: Sequence[str], what: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kubeprobe.cli.arguments import Output
-from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE
+from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE, tell_error
 from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
 from kubeprobe.cli.run_text import said_lines, step_lines, took
 from kubeprobe.shell import NotEndedError, Requested, worst_verdict
@@ -43,9 +43,10 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
         show_results(found)
     else:
         remark(none)
-    if late:
-        raise late
-    return EXIT_CODES[Verdict(worst_verdict(found) or Verdict.PASS)]
+    if late is None:
+        return EXIT_CODES[Verdict(worst_verdict(found) or Verdict.PASS)]
+    tell_error(str(late))
+    return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else NOT_DONE
 
 
 def show_results(found: Sequence[RunView]) -> None:

@@ -21,16 +21,18 @@ def register(app: typer.Typer) -> None:
 @cluster_app.command("add")
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    kubeconfig: Annotated[Path | None, typer.Option(help="Kubeconfig file that opens it.")] = None,
-    context: Annotated[str | None, typer.Option(help="Context in it; default: its current one.")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Kubeconfig file that opens it.")] = None,
+    context: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Context in it; default: its current one.")
+    ] = None,
     in_cluster: Annotated[bool, typer.Option("--in-cluster", help="The cluster that KubeProbe runs in.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The local cluster of `kubeprobe up`.")] = False,
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="K=V", help="A label to choose it by; repeatable.")
     ] = None,
-    pool: Annotated[str, typer.Option(help="The workers that serve it.")] = "default",
-    namespace: Annotated[str, typer.Option(help="Where probe pods are created.")] = "kubeprobe",
-    max_in_flight: Annotated[int, typer.Option(help="Probe pods at a time.")] = 30,
+    pool: Annotated[str, typer.Option(metavar="NAME", help="The workers that serve it.")] = "default",
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Where probe pods are created.")] = "kubeprobe",
+    max_in_flight: Annotated[int, typer.Option(metavar="N", help="Probe pods at a time.")] = 30,
     replace: Annotated[bool, typer.Option("--replace", help="Give an existing cluster this connection.")] = False,
 ) -> None:
     """Add a cluster. Its credentials are stored encrypted."""
@@ -61,7 +63,9 @@ def list_them(selector: Selector = "", output: OutputOption = Output.TABLE) -> N
 @cluster_app.command("check")
 def check(
     name: Name,
-    image: Annotated[str, typer.Option(help="Also start a pod of this image there, and delete it again.")] = "",
+    image: Annotated[
+        str, typer.Option(metavar="IMAGE", help="Also start a pod of this image there, and delete it.")
+    ] = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Ask a cluster whether probes can run there.

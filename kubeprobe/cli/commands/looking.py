@@ -51,13 +51,15 @@ def status(selector: Selector = "", output: OutputOption = Output.TABLE) -> None
 def runs(
     case: Case = None,
     cluster: ClusterName = None,
-    verdict: Annotated[str | None, typer.Option(help="pass, fail or unknown.")] = None,
-    trigger: Annotated[str | None, typer.Option(help="periodic, change or manual.")] = None,
-    binding: Annotated[str | None, typer.Option(help="Only this binding.")] = None,
-    since: Annotated[str | None, typer.Option(help="Opened within the last 90s, 1h30m, 7d ...")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")] = 20,
+    verdict: Annotated[str | None, typer.Option(metavar="VERDICT", help="Only pass, fail or unknown.")] = None,
+    trigger: Annotated[str | None, typer.Option(metavar="TRIGGER", help="Only periodic, change or manual.")] = None,
+    binding: Annotated[str | None, typer.Option(metavar="BINDING", help="Only this binding.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Opened within the last 90s, 1h30m, 7d ...")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="How many at most.")] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on, and print outcomes as they are stored (JSON: one a line).")
+        bool, typer.Option("--follow", "-f", help="Go on: print outcomes as they are stored (JSON: one a line).")
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:

@@ -10,7 +10,9 @@ from kubeprobe.cli.arguments import Output, OutputOption, Selector, duration, op
 Wait = Annotated[
     bool, typer.Option("--wait", "-w", help="Wait for the outcomes: exit code 0 all pass, 1 a fail, 2 an unknown.")
 ]
-Timeout = Annotated[str, typer.Option(help="With --wait: give up after so long (exit code 2); the runs go on.")]
+Timeout = Annotated[
+    str, typer.Option(metavar="DURATION", help="With --wait: give up after so long (exit code 2); the runs go on.")
+]
 DEFAULT_TIMEOUT = "30m"
 
 
@@ -22,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     case: Annotated[str, typer.Argument(metavar="CASE", help="The case to run.")],
-    cluster: Annotated[list[str] | None, typer.Option("--cluster", "-c", help="On this cluster; repeatable.")] = None,
+    cluster: Annotated[
+        list[str] | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="On this cluster; repeatable.")
+    ] = None,
     selector: Selector = "",
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="A parameter, for these runs only.")
@@ -42,9 +46,11 @@ def run(
 
 
 def change(
-    component: Annotated[str, typer.Option(help="What changed, such as coredns.")],
-    cluster: Annotated[list[str], typer.Option("--cluster", "-c", help="Where it changed; repeatable.")],
-    version: Annotated[str, typer.Option(help="What it was changed to.")] = "",
+    component: Annotated[str, typer.Option(metavar="NAME", help="What changed, such as coredns.")],
+    cluster: Annotated[
+        list[str], typer.Option("--cluster", "-c", metavar="CLUSTER", help="Where it changed; repeatable.")
+    ],
+    version: Annotated[str, typer.Option(metavar="VERSION", help="What it was changed to.")] = "",
     change_id: Annotated[
         str, typer.Option("--id", metavar="ID", help="Your name for this change: told again, it runs nothing again.")
     ] = "",

@@ -108,6 +108,19 @@ def test_a_shell_tells_of_changes(ready: CommandLine) -> None:
         requested.wait(timeout=0)
 
 
+def test_the_shell_knows_its_names(ready: CommandLine, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [KUBEPROBE, "shell"],
+        env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython")},
+        input='print(cluster("prod-1").labels, callable(run), run_probe.task)\n',
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "run_probe.delay" in result.stdout
+    assert "{'region': 'eu'} True kubeprobe.run_probe" in result.stdout
+
+
 def test_the_installed_command_ends_with_its_exit_code(ready: CommandLine) -> None:
     result = subprocess.run(
         [KUBEPROBE, "run", "dsn", "-c", "prod-1"], env=dict(os.environ), capture_output=True, text=True, check=False

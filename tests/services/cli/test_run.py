@@ -13,7 +13,7 @@ from kubeprobe.queue import REQUEST_QUEUE, launch_queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run, Store, Verdict
 from tests.services.cli.conftest import CommandLine
-from tests.services.views.given import end_all
+from tests.services.views.given import end, end_all
 
 EVERYWHERE = ("run", "dns", "-c", "prod-1", "-c", "prod-2", "--wait")
 
@@ -21,13 +21,20 @@ EVERYWHERE = ("run", "dns", "-c", "prod-1", "-c", "prod-2", "--wait")
 @contextmanager
 def executing(store: Store, verdicts: Mapping[str, Verdict]) -> Iterator[None]:
     """An execution that gives every run the verdict of its cluster, until the block ends."""
+    with repeatedly(lambda: end_all(store, dict(verdicts), utc_now())):
+        yield
+
+
+@contextmanager
+def repeatedly(act: Callable[[], object]) -> Iterator[None]:
+    """Something that goes on beside the block."""
     stop = threading.Event()
 
-    def execute() -> None:
+    def go_on() -> None:
         while not stop.wait(0.05):
-            end_all(store, dict(verdicts), utc_now())
+            act()
 
-    thread = threading.Thread(target=execute)
+    thread = threading.Thread(target=go_on)
     thread.start()
     try:
         yield
@@ -76,6 +83,17 @@ def test_waiting_in_vain_is_an_unknown(ready: CommandLine) -> None:
     result = ready("run", "dns", "-c", "prod-1", "--wait", "--timeout", "1s", code=2)
     assert "No outcome after 1 s: dns on prod-1 (pending)" in result.stderr
     assert "kubeprobe doctor" in result.stderr
+
+
+def test_a_fail_is_bad_news_even_while_others_are_under_way(ready: CommandLine, store: Store) -> None:
+    def fail_one() -> None:
+        with store.writing() as session:
+            run_id = session.exec(select(Run.id).where(Run.cluster == "prod-1")).one_or_none()
+            if run_id:
+                end(session, run_id, Verdict.FAIL, utc_now())
+
+    with repeatedly(fail_one):
+        assert "dns on prod-2 (pending)" in ready(*EVERYWHERE, "--timeout", "3s", code=1).stderr
 
 
 def test_a_broker_that_is_away_delays_and_loses_nothing(ready: CommandLine, store: Store) -> None:
