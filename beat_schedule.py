@@ -1,18 +1,21 @@
 """What beat issues: periodic runs from the store, and the housekeeping below.
 
-`celery -A workers.app beat -S beat_schedule.SlotScheduler`. Start as many beats as you like: the store decides who
-issues what, and housekeeping done twice does no harm.
+`celery -A beat_schedule beat -S beat_schedule.SlotScheduler`. Start as many beats as you like: the store decides who
+issues what, and housekeeping done twice does no harm. The app here knows no tasks, only their names, so that beat and
+Flower start without loading what workers need.
 """
 
 from datetime import timedelta
 from typing import Any
 
 import structlog
+from celery import Celery, signals
 from celery.beat import Scheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.clock import utc_now
-from kubeprobe.queue import Queue, Task, wakes_for
+from kubeprobe.logs import configure_logs
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue, Task, celery_config, wakes_for
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import check_schema
@@ -20,13 +23,27 @@ from kubeprobe.trigger import due_wakes, issue_due
 
 log = structlog.get_logger(__name__)
 
+EVERY = {
+    Task.EXPIRE: timedelta(seconds=5),
+    Task.RESEND_NOTIFICATIONS: timedelta(seconds=5),
+    Task.REPEAT_ALERTS: timedelta(minutes=1),
+    Task.FORGET: timedelta(hours=1),
+}
 HOUSEKEEPING: dict[str, dict[str, Any]] = {
-    "expire runs": {"task": Task.EXPIRE, "schedule": timedelta(seconds=5)},
-    "resend notifications": {"task": Task.RESEND_NOTIFICATIONS, "schedule": timedelta(seconds=5)},
-    "repeat alerts": {"task": Task.REPEAT_ALERTS, "schedule": timedelta(seconds=60)},
-    "forget old outcomes": {"task": Task.FORGET, "schedule": timedelta(hours=1)},
+    task.value: {"task": task.value, "schedule": every, "options": {"queue": HOUSEKEEPING_QUEUE}}
+    for task, every in EVERY.items()
 }
 LONGEST_WAIT_S = 1.0
+
+
+app = Celery("kubeprobe", set_as_current=False)
+# A function, so that the environment is read when the process starts and not when this is imported.
+app.add_defaults(lambda: celery_config(Settings().broker()))
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    configure_logs(Settings().log_format)
 
 
 class SlotScheduler(Scheduler):  # type: ignore[misc]

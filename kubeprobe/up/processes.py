@@ -14,6 +14,9 @@ from kubeprobe.settings import Settings
 from kubeprobe.up.example import PROBES
 from kubeprobe.up.ports import Ports
 
+LATER_S = {"responder": 4, "flower": 8}
+"""Not needed for the first verdict, and on a small machine everything that starts at once starts late."""
+
 
 def processes(settings: Settings, ports: Ports, images: Sequence[str] = ()) -> dict[str, str]:
     """Name -> shell command."""
@@ -21,7 +24,7 @@ def processes(settings: Settings, ports: Ports, images: Sequence[str] = ()) -> d
     return {
         "valkey": _valkey(ports),
         "localcluster": _local_cluster(settings, ports, images),
-        **dict(procfile.processes),
+        **{name: f"sleep {LATER_S.get(name, 0)}; {command}" for name, command in procfile.processes.items()},
     }
 
 
