@@ -36,11 +36,11 @@ def status(selector: Selector = "", output: OutputOption = Output.TABLE) -> None
     Below, the incidents that are open.
     """
     from kubeprobe.cli.fleet_text import print_fleet
-    from kubeprobe.cli.output import print_json
+    from kubeprobe.cli.output import print_json, working
     from kubeprobe.fleet.selectors import parse_selector
     from kubeprobe.views import fleet
 
-    with open_store() as store, store.reading() as session:
+    with working("Reading ..."), open_store() as store, store.reading() as session:
         found = fleet(session, now(), parse_selector(selector))
     if output is Output.JSON:
         print_json(found)
