@@ -4,8 +4,10 @@ import asyncio
 from typing import Protocol
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.clock import Clock
+from kubeprobe.execution.report import storable
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import ClusterError
 from kubeprobe.settings import Settings
@@ -36,11 +38,10 @@ async def keep_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, part
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             tail = await api.read_log(namespace, pod, lines)
-    except (ClusterError, TimeoutError) as error:
+        if tail:
+            await asyncio.to_thread(_store_tail, parts, run_id, storable(tail[-MAX_CHARS:]))
+    except (ClusterError, TimeoutError, SQLAlchemyError) as error:
         log.info("no log kept", run=run_id, pod=pod, told=str(error) or "reading it took too long")
-        return
-    if tail:
-        await asyncio.to_thread(_store_tail, parts, run_id, tail[-MAX_CHARS:])
 
 
 def _store_tail(parts: Parts, run_id: str, tail: str) -> None:

@@ -69,6 +69,11 @@ class Collector:
     async def _follow(self, mine: dict[str, Cluster]) -> None:
         """Watch exactly these clusters; one whose connection changed is watched anew."""
         for name, (watch, task) in list(self._watches.items()):
+            if task.done():
+                # Nothing should end it; whatever did must not leave the cluster unwatched.
+                log.error("watch died; starting anew", cluster=name, exc_info=task.exception())
+                del self._watches[name]
+                continue
             kept = mine.get(name)
             if kept is not None and _same_way(kept, watch.cluster):
                 watch.cluster = kept

@@ -5,20 +5,22 @@ each watch delete its pods (promise 3).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from kubeprobe.clock import Clock
 from kubeprobe.execution.claim import held_runs
 from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.queue import Queue, wakes_for
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, Store
+from kubeprobe.store import Cluster, Reason, Run, Store, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +69,7 @@ class Committer:
         """Commit group after group until cancelled."""
         while True:
             group = await self._next_group()
-            await self._commit_surely(group)
+            await self._commit_surely([f.ending for f in group], _busy_clusters(group))
             for finished in group:
                 task = asyncio.create_task(finished.watch.finish(finished))
                 self._finishing.add(task)
@@ -81,15 +83,24 @@ class Committer:
             group.append(self._waiting.get_nowait())
         return group
 
-    async def _commit_surely(self, group: Sequence[Finished]) -> None:
-        """A store that is away is tried until it is back: nothing is forgotten, no pod is deleted meanwhile."""
-        full = sorted({f.watch.cluster.name for f in group if _is_busy(f.watch)})
+    async def _commit_surely(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
+        """A store that is away is tried until it is back: nothing is forgotten, no pod is deleted meanwhile.
+
+        An ending that cannot be stored as it is keeps no other from it, and becomes one that can.
+        """
         while True:
             try:
-                await asyncio.to_thread(self._commit, [f.ending for f in group], full)
-            except SQLAlchemyError as error:
-                log.error("store away; outcomes wait", outcomes=len(group), told=str(error))
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.to_thread(self._commit, endings, full)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other outcomes must not wait for it
+                if not _is_contents_fault(error):
+                    log.error("store away; outcomes wait", outcomes=len(endings), told=str(error))
+                    await asyncio.sleep(PAUSE_S)
+                elif len(endings) > 1:
+                    for ending in endings:
+                        await self._commit_surely([ending], full)
+                    return
+                else:
+                    endings = [_storable(endings[0], error)]
             else:
                 return
 
@@ -104,6 +115,22 @@ class Committer:
         self._queue.wake_launchers(wakes_for(held, self._settings.batch_size))
 
 
-def _is_busy(watch: Watch) -> bool:
-    """Half of the cap is in flight: runs may be waiting for room. Elsewhere looking would be a wasted statement."""
-    return watch.live >= watch.cluster.max_in_flight // 2
+def _is_contents_fault(error: Exception) -> bool:
+    """The store is there and will never take this: refused by it, or by what brings it there."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, (DataError, IntegrityError))
+    return not isinstance(error, SQLAlchemyError) or isinstance(error, StatementError)
+
+
+def _storable(ending: Ending, error: Exception) -> Ending:
+    log.error("outcome cannot be stored as it is", run=ending.run_id, told=str(error))
+    judgement = Judgement(Verdict.UNKNOWN, Reason.REPORT_GARBLED, "The store refuses what the probe said.")
+    if ending.judgement == judgement:
+        raise error  # not what the probe said: somebody must look
+    return replace(ending, judgement=judgement)
+
+
+def _busy_clusters(group: Sequence[Finished]) -> list[str]:
+    """Those of whose cap half was in flight: runs may be waiting for room. Elsewhere looking would be a waste."""
+    ended = Counter(finished.watch for finished in group)
+    return sorted(w.cluster.name for w, count in ended.items() if w.live + count >= w.cluster.max_in_flight // 2)

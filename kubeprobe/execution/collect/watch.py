@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S = 0.5
 LAST_PAUSE_S = 15.0
 DELETES_AT_A_TIME = 8
+DELETE_PAUSES_S = (1.0, 5.0, 30.0)
+"""Before a deletion that failed is tried again."""
 LOOKUP = 500
 
 
@@ -88,19 +90,27 @@ class ClusterWatch:
 
     async def finish(self, finished: Finished) -> None:
         """The outcome is committed: keep the log of what did not pass, then delete the pod (promise 3)."""
-        seen, name = finished.seen, self.cluster.name
+        seen = finished.seen
         if seen is None or finished.deleted:
             return
-        try:
-            async with self._deleting:
-                api = await self._parts.door.to(self.cluster)
-                if finished.ending.judgement.verdict is not Verdict.PASS:
-                    await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
-                await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
-        except ClusterError as error:
-            # The next list finds it: done in the store, still in the cluster.
-            log.warning("pod not deleted", cluster=name, pod=seen.name, told=error.message)
-            self._finishing.discard(seen.uid)
+        passed = finished.ending.judgement.verdict is Verdict.PASS
+        for pause in (*DELETE_PAUSES_S, None):
+            try:
+                async with self._deleting:
+                    await self._remove(seen, with_log=not passed)
+            except ClusterError as error:
+                log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, told=error.message)
+            else:
+                return
+            if pause is not None:
+                await asyncio.sleep(pause)
+        self._finishing.discard(seen.uid)  # the next list finds it: done in the store, still in the cluster
+
+    async def _remove(self, seen: Seen, *, with_log: bool) -> None:
+        api = await self._parts.door.to(self.cluster)
+        if with_log:
+            await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
+        await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
 
     async def _follow(self, api: ClusterApi, version: str) -> str:
         """One watch until the server ends it; gives the version to go on from."""
@@ -141,7 +151,7 @@ class ClusterWatch:
         seen = Seen.read(pod)
         if seen is None or seen.uid in self._finishing:
             return
-        judgement = judge(pod, seen.policy, self._parts.clock())
+        judgement = self._judge(seen)
         if judgement is None and (seen.run_id, seen.attempt) in ended:
             judgement = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "The run had its outcome before its pod ended.")
         if judgement is None:
@@ -158,9 +168,17 @@ class ClusterWatch:
         seen = Seen.read(pod)
         if seen is None:
             return
-        judgement = judge(pod, seen.policy, self._parts.clock(), deleted=True)
-        assert judgement is not None  # a deleted pod is always judged
-        self._submit(seen, judgement, deleted=True)
+        self._live.pop(uid, None)
+        if judgement := self._judge(seen, deleted=True):
+            self._submit(seen, judgement, deleted=True)
+
+    def _judge(self, seen: Seen, *, deleted: bool = False) -> Judgement | None:
+        """None, too, where nobody can make sense of the pod: it must not cost its cluster the watch."""
+        try:
+            return judge(seen.pod, seen.policy, self._parts.clock(), deleted=deleted)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            log.exception("pod makes no sense", cluster=self.cluster.name, pod=seen.name)
+            return None
 
     def _submit(self, seen: Seen, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)
