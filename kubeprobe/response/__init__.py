@@ -1,7 +1,7 @@
 """Response: outcomes become standings, incidents and messages to people. The last stage of a run's way.
 
 `respond` folds unanswered outcomes and fills the outbox, in one transaction; `deliver` sends a message from there.
-Of `execution` it knows nothing: they meet in the store. `cli` and `web` read what it writes (`queries`).
+Of `execution` it knows nothing: they meet in the store. `views` read what it writes.
 """
 
 from kubeprobe.response.deliver import deliver, due_notifications
