@@ -31,27 +31,27 @@ def expire(store: Store, now: datetime) -> Expired:
     """Give their outcome to runs whose time is up."""
     with store.writing() as session:
         due = session.exec(
-            select(Run, Cluster.open_until, Cluster.name)
+            select(Run, Cluster.failures, Cluster.name)
             .join(Cluster, col(Cluster.name) == Run.cluster, isouter=True)
             .where(is_open(), Run.expires_at <= now)
             .order_by(col(Run.expires_at))
             .limit(BATCH)
             .with_for_update(of=Run, skip_locked=True)
         ).all()
-        endings = [_ending(run, open_until, cluster, now) for run, open_until, cluster in due]
+        endings = [_ending(run, failures, cluster) for run, failures, cluster in due]
         ended = set(record(session, endings, now))
     return Expired(len(ended), [run for run, _, _ in due if run.id in ended and run.pod is not None])
 
 
-def _ending(run: Run, open_until: datetime | None, cluster: str | None, now: datetime) -> Ending:
-    return Ending(run.id, Judgement(Verdict.UNKNOWN, *_why(run, open_until, cluster, now)))
+def _ending(run: Run, failures: int | None, cluster: str | None) -> Ending:
+    return Ending(run.id, Judgement(Verdict.UNKNOWN, *_why(run, failures, cluster)))
 
 
-def _why(run: Run, open_until: datetime | None, cluster: str | None, now: datetime) -> tuple[Reason, str]:
+def _why(run: Run, failures: int | None, cluster: str | None) -> tuple[Reason, str]:
     if cluster is None:
         return Reason.CLUSTER_REMOVED, f"Cluster {run.cluster} was removed."
     if run.state == RunState.RUNNING:
-        if open_until is not None and open_until > now:
+        if failures:
             return Reason.CLUSTER_UNREACHABLE, "The cluster did not answer until the run's time was up."
         return Reason.LOST, "Nothing was heard of the pod's end. Is a collector running? See `kubeprobe doctor`."
     if run.setback is not None:

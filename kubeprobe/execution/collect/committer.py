@@ -66,14 +66,19 @@ class Committer:
         self._waiting.put_nowait(finished)
 
     async def run(self) -> None:
-        """Commit group after group until cancelled."""
-        while True:
-            group = await self._next_group()
-            await self._commit_surely([f.ending for f in group], _busy_clusters(group))
-            for finished in group:
-                task = asyncio.create_task(finished.watch.finish(finished))
-                self._finishing.add(task)
-                task.add_done_callback(self._finishing.discard)
+        """Commit group after group until cancelled. Pods not deleted by then are leftovers for the next collector."""
+        try:
+            while True:
+                group = await self._next_group()
+                await self._commit_surely([f.ending for f in group], _busy_clusters(group))
+                for finished in group:
+                    task = asyncio.create_task(finished.watch.finish(finished))
+                    self._finishing.add(task)
+                    task.add_done_callback(self._finishing.discard)
+        finally:
+            for task in self._finishing:
+                task.cancel()
+            await asyncio.gather(*self._finishing, return_exceptions=True)
 
     async def _next_group(self) -> list[Finished]:
         """What has ended within a few tens of milliseconds."""

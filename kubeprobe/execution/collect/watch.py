@@ -21,6 +21,7 @@ from kubeprobe.execution.collect.seen import Seen
 from kubeprobe.execution.judge import Judgement, judge
 from kubeprobe.execution.logs import keep_tail
 from kubeprobe.execution.record import Ending
+from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.settings import Settings
@@ -56,6 +57,7 @@ class ClusterWatch:
         self._parts = parts
         self._live: dict[str, Seen] = {}
         self._finishing: set[str] = set()
+        self._unreached = False
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._selector = f"{LABEL_INSTALLATION}={parts.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
 
@@ -70,7 +72,7 @@ class ClusterWatch:
         while True:
             try:
                 api = await self._parts.door.to(self.cluster)
-                version = await self._list(api)
+                version = await self._reach(api)
                 pause = FIRST_PAUSE_S
                 while True:
                     version = await self._follow(api, version)
@@ -111,6 +113,27 @@ class ClusterWatch:
         if with_log:
             await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
         await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
+
+    async def _reach(self, api: ClusterApi) -> str:
+        """List, and let the breaker know how that went: where nothing is launched, nobody else would notice."""
+        try:
+            version = await self._list(api)
+        except ClusterError as error:
+            if error.cause is Cause.CLUSTER_UNREACHABLE:
+                await asyncio.to_thread(self._tell_breaker, reached=False)
+                self._unreached = True
+            raise
+        if self._unreached or self.cluster.failures:
+            await asyncio.to_thread(self._tell_breaker, reached=True)
+            self._unreached = False
+        return version
+
+    def _tell_breaker(self, *, reached: bool) -> None:
+        with self._parts.store.writing() as session:
+            if reached:
+                breaker.reset(session, self.cluster.name)
+            else:
+                breaker.trip(session, self.cluster.name, self._parts.clock())
 
     async def _follow(self, api: ClusterApi, version: str) -> str:
         """One watch until the server ends it; gives the version to go on from."""
