@@ -49,7 +49,7 @@ def test_a_run_whose_time_is_up_is_unknown_with_the_best_reason(
 
 
 def test_a_run_on_a_cluster_that_does_not_answer_says_so(world: ExecutionWorld, now: datetime) -> None:
-    world.change(Cluster, failures=5, open_until=now + SECOND)
+    world.change(Cluster, failures=5)
     world.run("r1", state=RunState.RUNNING, expires_at=now)
     expire(world.store, now)
     assert world.verdicts == {"r1": (Verdict.UNKNOWN, Reason.CLUSTER_UNREACHABLE)}

@@ -1,0 +1,217 @@
+"""Collectors that come late, go, are many, or lose their place: no end of a pod is lost, none counts twice."""
+
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import col, select
+
+from kubeprobe.catalog import names
+from kubeprobe.clock import utc_now
+from kubeprobe.execution.collect import watch
+from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.judge import judge
+from kubeprobe.execution.sweep import expire
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.localcluster import Script
+from kubeprobe.store import Cluster, Outcome, Reason, RunState, Store, Verdict
+from tests.harness.wait import until
+from tests.local.execution.conftest import MakeRooms
+from tests.local.execution.rooms import FAIL, PASS, LocalThread, Rooms, RunningCollector
+
+pytestmark = pytest.mark.local
+SLOWLY = "sleep 0.5; "
+
+
+def test_pods_that_ended_before_their_collector_came_are_judged(rooms: Rooms) -> None:
+    passed, failed = rooms.start(PASS), rooms.start(FAIL)
+    rooms.wait_until_ended(passed, failed)
+    rooms.collect()
+    assert rooms.outcome(passed).verdict == Verdict.PASS
+    assert rooms.outcome(failed).verdict == Verdict.FAIL
+    rooms.wait_until_no_pod_is_left()
+
+
+def test_a_collector_that_is_replaced_in_the_middle_loses_no_end(rooms: Rooms) -> None:
+    rooms.collect("one")
+    runs = [rooms.start(SLOWLY + script) for script in (PASS, FAIL) * 5]
+    rooms.wait_until_running(runs[0])
+    rooms.stop_collecting("one")
+    deleted = rooms.start("sleep 60")
+    rooms.delete(rooms.wait_until_running(deleted), grace_s=0)
+    until("the deleted pod to be gone", lambda: len(rooms.pods()) <= len(runs))
+    rooms.collect("two")
+    found = [rooms.outcome(run_id).verdict for run_id in runs]
+    assert found == [Verdict.PASS, Verdict.FAIL] * 5
+    assert rooms.outcome(deleted).reason == Reason.POD_DELETED
+    rooms.wait_until_no_pod_is_left()
+
+
+def test_two_collectors_on_one_cluster_store_one_outcome_for_each_run(rooms: Rooms) -> None:
+    rooms.collect()
+    twin = RunningCollector("one", rooms)  # of the same name: both believe that the lease is theirs
+    try:
+        runs = [rooms.start(SLOWLY + script) for script in (PASS, FAIL) * 5]
+        assert [rooms.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.FAIL] * 5
+        rooms.wait_until_no_pod_is_left()
+    finally:
+        twin.stop()
+    assert len(rooms.verdicts()) == 10
+
+
+def test_a_watch_that_is_too_old_lists_again_and_loses_nothing(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = _short_watches(monkeypatch)
+    rooms.collect()
+    runs = [rooms.start(PASS), rooms.start("sleep 1; " + PASS), rooms.start("sleep 2; " + FAIL)]
+    rooms.outcome(runs[0])
+    rooms.local.compact()
+    until("a watch that got 410", lambda: gone)
+    assert [rooms.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL]
+    rooms.wait_until_no_pod_is_left()
+
+
+def test_the_leftover_pod_of_a_run_that_has_its_outcome_is_deleted(rooms: Rooms) -> None:
+    run_id = rooms.start("sleep 60")
+    rooms.end(run_id, Reason.REPLACED)
+    rooms.collect()
+    rooms.wait_until_no_pod_is_left()
+    assert rooms.verdicts() == {run_id: Reason.REPLACED}
+
+
+def test_a_run_whose_pod_vanished_while_nobody_watched_is_unknown(rooms: Rooms) -> None:
+    run_id = rooms.start("sleep 60")
+    rooms.delete(rooms.wait_until_running(run_id), grace_s=0)
+    rooms.wait_until_no_pod_is_left()
+    rooms.collect()
+    outcome = rooms.outcome(run_id)
+    assert (outcome.verdict, outcome.reason) == (Verdict.UNKNOWN, Reason.POD_DELETED)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {names.LABEL_INSTALLATION: "another", names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_RUN: "r1"},
+        {names.LABEL_INSTALLATION: "OURS", names.LABEL_MANAGED_BY: names.MANAGED_BY},
+        {names.LABEL_INSTALLATION: "OURS", names.LABEL_RUN: "r1"},
+    ],
+    ids=["another installation's", "made by hand with our labels", "made by a probe"],
+)
+def test_a_strangers_pod_is_left_alone(rooms: Rooms, labels: dict[str, str]) -> None:
+    ours = {key: value.replace("OURS", rooms.installation) for key, value in labels.items()}
+    stranger = rooms.create({**ours, "stranger": "yes"}, "exit 1")
+    rooms.collect()
+    run_id = rooms.start(PASS)
+    rooms.outcome(run_id)
+    until("our own pod to be gone", lambda: len(rooms.pods(**{names.LABEL_RUN: run_id})) == 0)
+    [left] = rooms.pods(stranger="yes")
+    assert left["metadata"]["uid"] == stranger["metadata"]["uid"]
+    rooms.delete(left, grace_s=0)
+
+
+def test_a_pod_that_nobody_can_make_sense_of_does_not_end_its_watch(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = rooms.start("sleep 60")
+
+    def judge_or_fall(pod: dict[str, Any], *args: Any, **more: Any) -> Any:
+        if pod["metadata"]["labels"][names.LABEL_RUN] == odd:
+            raise KeyError("containerStatuses")
+        return judge(pod, *args, **more)
+
+    monkeypatch.setattr(watch, "judge", judge_or_fall)
+    rooms.collect()
+    assert rooms.outcome(rooms.start(PASS)).verdict == Verdict.PASS
+
+
+def test_a_run_whose_cluster_falls_silent_is_unknown_for_that_reason(
+    make_rooms: MakeRooms, sqlite: Store, simulated: Callable[[Script], LocalThread]
+) -> None:
+    """Nothing is launched there meanwhile, so the collector alone can notice."""
+    local = simulated(Script(after=3600))
+    rooms = make_rooms(sqlite, local, context="c0001")
+    rooms.collect()
+    run_id = rooms.start()
+    rooms.wait_until_running(run_id)
+    local.stop()
+    until("the breaker to open", lambda: rooms.find(Cluster, "local").failures)
+    expire(rooms.store, rooms.run(run_id).expires_at)
+    assert rooms.outcome(run_id).reason == Reason.CLUSTER_UNREACHABLE
+
+
+def test_a_cluster_that_answers_again_is_launched_on_at_once(rooms: Rooms) -> None:
+    with rooms.store.writing() as session:
+        cluster = session.get_one(Cluster, "local")
+        cluster.failures, cluster.open_until = 9, utc_now() + timedelta(minutes=5)
+    rooms.collect()
+    until("the breaker to close", lambda: not rooms.find(Cluster, "local").failures)
+    assert rooms.outcome(rooms.start(PASS)).verdict == Verdict.PASS
+
+
+def test_a_watch_that_dies_is_started_anew(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, died = Seen.read, list[dict[str, Any]]()
+
+    def die_once(pod: dict[str, Any]) -> Seen | None:
+        if not died:
+            died.append(pod)
+            raise RuntimeError("nobody has thought of this")
+        return read(pod)
+
+    monkeypatch.setattr(Seen, "read", die_once)
+    rooms.collect()
+    assert rooms.outcome(rooms.start(PASS)).verdict == Verdict.PASS
+    assert died
+
+
+def test_a_pod_that_could_not_be_deleted_is_deleted_later(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete, refused = ClusterApi.delete_pod, list[Any]()
+
+    async def refuse_once(self: ClusterApi, *args: Any) -> None:
+        if not refused:
+            refused.append(args)
+            raise ClusterError(Cause.SERVER_ERROR, "etcdserver: request timed out")
+        await delete(self, *args)
+
+    monkeypatch.setattr(ClusterApi, "delete_pod", refuse_once)
+    rooms.collect()
+    rooms.outcome(rooms.start(PASS))
+    rooms.wait_until_no_pod_is_left()
+    assert refused
+
+
+def test_a_case_of_which_much_runs_ends_with_one_outcome_each(rooms: Rooms) -> None:
+    rooms.collect()
+    runs = [rooms.open(script) for script in (PASS, FAIL) * 15]
+    rooms.wake(runs)
+    for number, run_id in enumerate(runs):
+        assert rooms.outcome(run_id).verdict == (Verdict.PASS, Verdict.FAIL)[number % 2]
+        assert rooms.run(run_id).state == RunState.DONE
+    rooms.wait_until_no_pod_is_left()
+    with rooms.store.reading() as session:
+        assert len(session.exec(select(col(Outcome.run_id))).all()) == 30
+
+
+def _short_watches(monkeypatch: pytest.MonkeyPatch) -> list[ClusterError]:
+    """Have the server end each watch after a second, and the second go on from where the first began.
+
+    So it is where no bookmark came meanwhile. What watches broke of with 410 is remembered.
+    """
+    follow, gone, versions = ClusterApi.watch_pods, list[ClusterError](), list[str]()
+
+    async def short(
+        self: ClusterApi, namespace: str, selector: str, version: str
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        versions.append(version)
+        if len(versions) == 2:
+            version = versions[0]
+        try:
+            async for event in follow(self, namespace, selector, version, silence_s=1.3):
+                yield event
+        except ClusterError as error:
+            if error.cause is Cause.GONE:
+                gone.append(error)
+            raise
+
+    monkeypatch.setattr(ClusterApi, "watch_pods", short)
+    return gone
