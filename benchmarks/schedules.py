@@ -93,8 +93,8 @@ def _scheduled(database: str, rows: int) -> Iterator[Counted]:
                 session.execute(insert(Schedule), schedules[start : start + CHUNK])
         counted = Counted(installation)
 
-        def count(*_: object) -> None:
-            counted.statements += 1
+        def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            counted.statements += not statement.startswith("BEGIN")  # SQLite's is sent as a statement
 
         event.listen(installation.store.engine, "before_cursor_execute", count)
         yield counted

@@ -21,9 +21,9 @@ from kubeprobe.trigger import Request
 
 NEEDS_REAL_CLUSTER = True
 RUNS = 1000
-SINGLE_RUNS = 10
+SINGLE_RUNS = 20
 IDLE_S = 30.0
-BETWEEN_S = 3.0
+BETWEEN_S = 1.5
 MOST = 25
 WIDTH = 110
 
