@@ -163,6 +163,7 @@ class Rooms:
         self.settings = Settings.model_validate({"data_dir": data_dir, "lease": 1.0})
         self.cipher = Cipher.from_settings(self.settings)
         self._collectors: dict[str, RunningCollector] = {}
+        self._gate = Path("/var/tmp") / f"kubeprobe-gate-{ULID()}"  # /tmp is a volume of each pod's own
         self._fill_store(cluster)
         self._row = self._cluster()
         self.installation = installation_id(store)
@@ -216,6 +217,15 @@ class Rooms:
         }
         made: dict[str, Any] = self.ask(lambda api: api.create_pod(NAMESPACE, pod))
         return made
+
+    @property
+    def at_the_gate(self) -> str:
+        """The beginning of a script that goes on once the gate is open."""
+        return f"until [ -e {self._gate} ]; do sleep 0.05; done; "
+
+    def open_the_gate(self) -> None:
+        """Let probes that wait there go on."""
+        self._gate.touch()
 
     def resend(self) -> None:
         """What beat does once a second."""
@@ -301,6 +311,7 @@ class Rooms:
         for name in list(self._collectors):
             self.stop_collecting(name)
         self.queue.close()
+        self._gate.unlink(missing_ok=True)
         self.launcher.loop.run(self.launcher.door.close())
         self.launcher.loop.close()
 

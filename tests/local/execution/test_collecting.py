@@ -22,7 +22,6 @@ from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, PASS, LocalThread, Rooms, RunningCollector
 
 pytestmark = pytest.mark.local
-SLOWLY = "sleep 0.5; "
 
 
 def test_pods_that_ended_before_their_collector_came_are_judged(rooms: Rooms) -> None:
@@ -36,12 +35,13 @@ def test_pods_that_ended_before_their_collector_came_are_judged(rooms: Rooms) ->
 
 def test_a_collector_that_is_replaced_in_the_middle_loses_no_end(rooms: Rooms) -> None:
     rooms.collect("one")
-    runs = [rooms.start(SLOWLY + script) for script in (PASS, FAIL) * 5]
-    rooms.wait_until_running(runs[0])
-    rooms.stop_collecting("one")
+    runs = [rooms.start(rooms.at_the_gate + script) for script in (PASS, FAIL) * 5]
     deleted = rooms.start("sleep 60")
-    rooms.delete(rooms.wait_until_running(deleted), grace_s=0)
-    until("the deleted pod to be gone", lambda: len(rooms.pods()) <= len(runs))
+    pod = rooms.wait_until_running(deleted)
+    rooms.stop_collecting("one")
+    rooms.delete(pod, grace_s=0)
+    rooms.open_the_gate()
+    rooms.wait_until_ended(*runs)
     rooms.collect("two")
     found = [rooms.outcome(run_id).verdict for run_id in runs]
     assert found == [Verdict.PASS, Verdict.FAIL] * 5
@@ -53,7 +53,8 @@ def test_two_collectors_on_one_cluster_store_one_outcome_for_each_run(rooms: Roo
     rooms.collect()
     twin = RunningCollector("one", rooms)  # of the same name: both believe that the lease is theirs
     try:
-        runs = [rooms.start(SLOWLY + script) for script in (PASS, FAIL) * 5]
+        runs = [rooms.start(rooms.at_the_gate + script) for script in (PASS, FAIL) * 5]
+        rooms.open_the_gate()
         assert [rooms.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.FAIL] * 5
         rooms.wait_until_no_pod_is_left()
     finally:

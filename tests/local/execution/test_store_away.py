@@ -19,9 +19,10 @@ def test_pods_that_end_while_the_store_is_away_get_their_outcomes_when_it_is_bac
 ) -> None:
     rooms = make_rooms(store, local)
     rooms.collect()
-    runs = [rooms.start("sleep 1; " + script) for script in (PASS, FAIL, PASS)]
+    runs = [rooms.start(rooms.at_the_gate + script) for script in (PASS, FAIL, PASS)]
     known = {pod["metadata"]["uid"] for pod in rooms.pods()}
     with away(database_url):
+        rooms.open_the_gate()
         rooms.wait_until_ended(*runs)
         assert {pod["metadata"]["uid"] for pod in rooms.pods()} == known
     assert [rooms.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.FAIL, Verdict.PASS]
