@@ -35,6 +35,18 @@ class Task(StrEnum):
     RUN_PROBE = "kubeprobe.run_probe"
 
 
+ROUTES = {
+    Task.RESPOND: RESPONSE_QUEUE,
+    Task.DELIVER: RESPONSE_QUEUE,
+    Task.EXPIRE: HOUSEKEEPING_QUEUE,
+    Task.FORGET: HOUSEKEEPING_QUEUE,
+    Task.REPEAT_ALERTS: HOUSEKEEPING_QUEUE,
+    Task.RESEND_NOTIFICATIONS: HOUSEKEEPING_QUEUE,
+    Task.RUN_PROBE: REQUEST_QUEUE,
+}
+"""Launchers' tasks are missing: their queue is that of the cluster's pool."""
+
+
 def launch_queue(pool: str) -> str:
     """One queue per pool, never one per cluster (failure mode 25)."""
     return f"launch.{pool}"
@@ -102,6 +114,7 @@ def celery_config(broker_url: str) -> dict[str, Any]:
         "task_publish_retry": False,
         "task_send_sent_event": True,
         "task_default_queue": REQUEST_QUEUE,
+        "task_routes": {task: {"queue": queue} for task, queue in ROUTES.items()},
         "task_create_missing_queues": True,
         "worker_prefetch_multiplier": 1,
         "worker_pool": "threads",

@@ -5,11 +5,11 @@ from math import ceil
 from kubeprobe import response
 from kubeprobe.clock import utc_now
 from kubeprobe.execution import sweep
-from kubeprobe.queue import HOUSEKEEPING_QUEUE, Task, wakes_for
+from kubeprobe.queue import Task, wakes_for
 from workers.app import app
 
 
-@app.task(name=Task.EXPIRE, queue=HOUSEKEEPING_QUEUE)
+@app.task(name=Task.EXPIRE)
 def expire() -> None:
     """Give their outcome to runs whose time is up, and have their pods removed."""
     parts = app.parts
@@ -20,7 +20,7 @@ def expire() -> None:
         parts.queue.wake_responder()
 
 
-@app.task(name=Task.RESEND_NOTIFICATIONS, queue=HOUSEKEEPING_QUEUE)
+@app.task(name=Task.RESEND_NOTIFICATIONS)
 def resend_notifications() -> None:
     """Wake responders for outcomes and messages whose wake was lost or whose time has come again."""
     parts = app.parts
@@ -29,7 +29,7 @@ def resend_notifications() -> None:
     parts.queue.deliver(response.due_notifications(parts.store, utc_now()))
 
 
-@app.task(name=Task.REPEAT_ALERTS, queue=HOUSEKEEPING_QUEUE)
+@app.task(name=Task.REPEAT_ALERTS)
 def repeat_alerts() -> None:
     """Repeat what targets forget that are not reminded; close incidents that nothing will ever close."""
     parts, now = app.parts, utc_now()
@@ -37,7 +37,7 @@ def repeat_alerts() -> None:
     parts.queue.deliver(response.close_withdrawn(parts.store, parts.catalogs, now))
 
 
-@app.task(name=Task.FORGET, queue=HOUSEKEEPING_QUEUE)
+@app.task(name=Task.FORGET)
 def forget() -> None:
     """Remove what is older than `keep_outcomes`."""
     parts, now = app.parts, utc_now()

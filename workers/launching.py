@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.remove import remove_pods as remove
-from kubeprobe.queue import REQUEST_QUEUE, Task, wakes_for
+from kubeprobe.queue import Task, wakes_for
 from kubeprobe.trigger import Request, request_runs
 from workers.app import app
 
@@ -22,7 +22,7 @@ def remove_pods(cluster: str, run_ids: Sequence[str]) -> None:
     remove(app.parts.launcher, cluster, run_ids)
 
 
-@app.task(name=Task.RUN_PROBE, queue=REQUEST_QUEUE, bind=True)
+@app.task(name=Task.RUN_PROBE, bind=True)
 def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, str] | None = None) -> list[str]:
     """Run a case on a cluster now: `run_probe.delay("pod-lifecycle", "prod-1")`. Gives the ids of its runs.
 

@@ -1,20 +1,20 @@
 """Tasks of responders: outcomes become incidents and messages, and messages are sent."""
 
 from kubeprobe.clock import utc_now
-from kubeprobe.queue import RESPONSE_QUEUE, Task
+from kubeprobe.queue import Task
 from kubeprobe.response.deliver import deliver as deliver_notification
 from kubeprobe.response.respond import respond as respond_to_outcomes
 from workers.app import app
 
 
-@app.task(name=Task.RESPOND, queue=RESPONSE_QUEUE)
+@app.task(name=Task.RESPOND)
 def respond() -> None:
     """Fold the outcomes that nobody has answered yet; have their messages sent."""
     parts = app.parts
     parts.queue.deliver(respond_to_outcomes(parts.store, parts.catalogs, utc_now()))
 
 
-@app.task(name=Task.DELIVER, queue=RESPONSE_QUEUE)
+@app.task(name=Task.DELIVER)
 def deliver(notification_id: str) -> None:
     """Send one message to one target."""
     parts = app.parts

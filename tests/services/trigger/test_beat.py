@@ -91,7 +91,6 @@ def test_outcomes_wake_a_responder_and_pods_of_replaced_runs_are_removed(
 
 def test_housekeeping_is_issued(world: World, broker: Redis, beat: Beat) -> None:
     scheduler = beat()
-    scheduler.app.conf.task_routes = {name: {"queue": HOUSEKEEPING_QUEUE} for name in Task}
     for entry in scheduler.schedule.values():
         entry.last_run_at = utc_now() - timedelta(days=1)
     for _ in HOUSEKEEPING:
