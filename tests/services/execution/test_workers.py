@@ -1,0 +1,88 @@
+"""The tasks of workers: each calls one function of kubeprobe and wakes whoever comes next."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+
+from kubeprobe.errors import NotFoundError
+from kubeprobe.execution.launch import Launcher
+from kubeprobe.queue import Wake
+from kubeprobe.store import Cluster, Reason, RunState, Verdict
+from tests.services.execution.apiserver import OddApi
+from tests.services.execution.given import Clock, ExecutionWorld
+from tests.services.execution.test_committer import Wakes
+from tests.services.trigger.given import CASE
+from workers import housekeeping, launching
+from workers.app import app
+from workers.parts import Parts
+
+pytestmark = pytest.mark.services
+
+
+class Told(Wakes):
+    """Remembers which pods were to be removed, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.removals: list[tuple[str, str, list[str]]] = []
+
+    def remove_pods(self, pool: str, cluster: str, run_ids: object) -> bool:
+        self.removals.append((pool, cluster, sorted(run_ids)))  # type: ignore[call-overload]
+        return True
+
+
+@pytest.fixture
+def told(world: ExecutionWorld, launcher: Launcher) -> Iterator[Told]:
+    """What the tasks of a worker tell others."""
+    queue = Told()
+    app.parts = Parts(launcher.settings, world.store, queue, launcher.catalogs, launcher)
+    yield queue
+    del app.parts
+
+
+def test_launching_wakes_a_responder_only_where_runs_ended(
+    world: ExecutionWorld, told: Told, api: OddApi, now: datetime
+) -> None:
+    world.reach("there", api.url)
+    world.run("r1", "r2", cluster="there")
+    launching.launch("there", ["r1"])
+    assert (world.states()["r1"], told.responders) == (RunState.RUNNING, 0)
+    world.change(Cluster, cordoned_at=now)
+    launching.launch("there", ["r2"])
+    assert (world.verdicts, told.responders) == ({"r2": (Verdict.UNKNOWN, Reason.CORDONED)}, 1)
+
+
+def test_a_request_that_the_broker_delivers_twice_runs_once(world: ExecutionWorld, told: Told) -> None:
+    first = launching.run_probe.apply(args=[CASE, "prod-1"], task_id="t1").get()
+    again = launching.run_probe.apply(args=[CASE, "prod-1"], task_id="t1").get()
+    assert (len(first), again, len(world.runs)) == (1, [], 1)
+    assert told.launchers == [Wake("default", "prod-1", tuple(first), (CASE,))]
+
+
+def test_a_request_for_a_case_that_is_not_there_says_so_to_who_asked(world: ExecutionWorld, told: Told) -> None:
+    with pytest.raises(NotFoundError, match="Did you mean 'pod-lifecycle'"):
+        launching.run_probe.apply(args=["pod-lifecycel", "prod-1"], throw=True).get()
+    assert told.launchers == []
+
+
+def test_expired_runs_wake_a_responder_and_have_their_pods_removed_by_their_pools(
+    world: ExecutionWorld, told: Told, now: datetime
+) -> None:
+    world.cluster("prod-2")
+    for number in range(3):
+        world.run(f"a{number}", state=RunState.RUNNING, pod="kp", expires_at=now)
+        world.run(f"b{number}", cluster="prod-2", pool="far", state=RunState.RUNNING, pod="kp", expires_at=now)
+    world.run("without-pod", expires_at=now)
+    housekeeping.expire()
+    assert len(world.outcomes) == 7
+    assert told.responders >= 1
+    assert sorted(told.removals) == [
+        ("default", "prod-1", ["a0", "a1", "a2"]),
+        ("far", "prod-2", ["b0", "b1", "b2"]),
+    ]
+
+
+def test_nothing_expired_wakes_nobody(world: ExecutionWorld, told: Told, clock: Clock) -> None:
+    housekeeping.expire()
+    assert (told.responders, told.removals) == (0, [])
