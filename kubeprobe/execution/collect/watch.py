@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S = 0.5
 LAST_PAUSE_S = 15.0
 DELETES_AT_A_TIME = 8
+LOGS_AT_A_TIME = 8
+"""Counted apart: logs that hang do not keep other pods from being deleted (failure mode 11)."""
 DELETE_PAUSES_S = (1.0, 5.0, 30.0)
 """Before a deletion that failed is tried again."""
 LOOKUP = 500
@@ -59,6 +61,7 @@ class ClusterWatch:
         self._finishing: set[str] = set()
         self._unreached = False
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
+        self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
         self._selector = f"{LABEL_INSTALLATION}={parts.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
 
     @property
@@ -98,8 +101,7 @@ class ClusterWatch:
         passed = finished.ending.judgement.verdict is Verdict.PASS
         for pause in (*DELETE_PAUSES_S, None):
             try:
-                async with self._deleting:
-                    await self._remove(seen, with_log=not passed)
+                await self._remove(seen, with_log=not passed)
             except ClusterError as error:
                 log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, told=error.message)
             else:
@@ -111,8 +113,10 @@ class ClusterWatch:
     async def _remove(self, seen: Seen, *, with_log: bool) -> None:
         api = await self._parts.door.to(self.cluster)
         if with_log:
-            await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
-        await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
+            async with self._reading:
+                await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
+        async with self._deleting:
+            await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
 
     async def _reach(self, api: ClusterApi) -> str:
         """List, and let the breaker know how that went: where nothing is launched, nobody else would notice."""
