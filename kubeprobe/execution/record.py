@@ -56,12 +56,15 @@ def record(session: Session, endings: Sequence[Ending], now: datetime) -> list[s
 
 
 def _close(endings: Sequence[Ending]) -> Any:
-    """One statement that ends every run that is still open, and tells which these were."""
+    """One statement that ends every run that is still open, and tells which these were.
+
+    In the order of their ids: whoever else ends some of them at the same time waits, and no two for each other.
+    """
     given = update_each(
         Run,
         [
             {"id": e.run_id, "attempt": e.attempt, "pod": e.pod, "pod_uid": e.pod_uid, "created_at": e.created_at}
-            for e in endings
+            for e in sorted(endings, key=lambda e: e.run_id)
         ],
     )
     return (

@@ -1,5 +1,6 @@
 """Recording: one outcome for each run, whoever tells how often."""
 
+import random
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -68,6 +69,18 @@ def test_many_collectors_at_once_store_one_outcome_for_each_run(world: Execution
     told = at_once(4, lambda _: tell(world, *(ending(name) for name in names)))
     assert sorted(run for part in told for run in part) == names
     assert len(world.outcomes) == 100
+
+
+def test_collectors_that_tell_the_same_in_another_order_do_not_lock_each_other_out(world: ExecutionWorld) -> None:
+    names = [f"r{i:04}" for i in range(1200)]
+    world.run(*names, state=RunState.RUNNING)
+
+    def tell_all(number: int) -> int:
+        mine = random.Random(number).sample(names, len(names))
+        groups = (mine[i : i + 300] for i in range(0, len(mine), 300))
+        return sum(len(tell(world, *map(ending, group))) for group in groups)
+
+    assert sum(at_once(4, tell_all)) == len(names)
 
 
 def test_an_unknown_run_is_no_error(world: ExecutionWorld) -> None:
