@@ -18,7 +18,9 @@ def configure_logs(form: str = "console", level: int = logging.INFO) -> None:
         exception_formatter=structlog.dev.plain_traceback,  # the fancy one prints local variables: credentials
     )
     if form == "json":
-        shared.append(structlog.processors.dict_tracebacks)
+        # Not structlog's own `dict_tracebacks`, which tells local variables too.
+        told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(told))
         renderer = structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
