@@ -1,13 +1,15 @@
-"""The Celery app that beat, launchers, responders and Flower share: `celery -A workers.app ...`.
+"""The Celery app of launchers and responders: `celery -A workers.app worker ...`.
 
-Tasks and what they work with are imported by workers only: beat and Flower start in half the time without.
+Beat and Flower have one of their own, without tasks (`beat_schedule`). Tasks are imported when a worker starts.
 """
 
 from importlib import import_module
 from typing import Any
 
 from celery import Celery, signals
+from sqlalchemy.exc import SQLAlchemyError
 
+from kubeprobe.errors import KubeProbeError
 from kubeprobe.logs import configure_logs
 from kubeprobe.queue import celery_config
 from kubeprobe.settings import Settings
@@ -30,10 +32,16 @@ def _import_tasks(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _open_parts(**_: Any) -> None:
-    """Open store and clusters once, before the first task, in the process that serves it."""
+    """Open store and clusters once, before the first task, in the process that serves it.
+
+    A worker that cannot has to end: Celery logs what a signal's receiver raises and goes on, but for SystemExit.
+    """
     from workers.parts import Parts  # noqa: PLC0415 -- see above
 
-    app.parts = Parts.open(app, Settings())
+    try:
+        app.parts = Parts.open(app, Settings())
+    except (KubeProbeError, SQLAlchemyError) as error:
+        raise SystemExit(f"This worker cannot start: {error}") from error
 
 
 @signals.worker_shutdown.connect
