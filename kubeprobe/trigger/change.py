@@ -11,10 +11,12 @@ from typing import Any
 from sqlmodel import Session, col
 
 from kubeprobe.catalog import Catalog
+from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
+from kubeprobe.fleet.labels import name_problem
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Trigger, insert_ignoring_conflicts
-from kubeprobe.trigger.open import OpenedRun, Opening, open_runs
+from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,11 @@ def tell_change(session: Session, catalog: Catalog, change: Change, now: datetim
     """Store the change and open a run for every case bound to its component, on the clusters that it touched.
 
     Told twice with the same id, it runs once. Cordoned clusters are left out. Raises NotFoundError for an unknown
-    cluster.
+    cluster, InvalidInputError for an id or a component that cannot be.
     """
+    check_id(change.id, "a change")
+    if problem := name_problem(change.component):
+        raise InvalidInputError(f"component: {problem}")
     touched = [clusters.get(session, name) for name in change.clusters]
     row = insert_ignoring_conflicts(session, Change, [_row(change)]).returning(col(Change.id))
     new = bool(session.scalars(row).all())

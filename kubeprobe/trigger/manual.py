@@ -17,7 +17,7 @@ from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.names import nearest
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Trigger
-from kubeprobe.trigger.open import OpenedRun, Opening, open_runs
+from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ def request_runs(
 ) -> list[OpenedRun]:
     """Open one run for each cluster asked for.
 
-    Raises NotFoundError for an unknown case or cluster, InvalidInputError for a cordoned one or when nothing is asked.
+    Raises NotFoundError for an unknown case or cluster, InvalidInputError for a cordoned one, an impossible id, or when
+    nothing is asked.
     """
     if request.case not in catalog.cases:
         raise NotFoundError(f"There is no case {request.case!r}.{nearest(request.case, catalog.cases)}")
+    check_id(request.id, "a request")
     chosen = _clusters(session, request)
     identity = request.id or str(ULID.from_datetime(now)).lower()
     parameters = check_parameters(request.parameters) if request.parameters else None

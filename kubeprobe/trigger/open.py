@@ -11,8 +11,20 @@ from typing import Any
 from sqlmodel import Session, col
 from ulid import ULID
 
+from kubeprobe.errors import InvalidInputError
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Reason, Run, RunState, Trigger, Verdict, insert_all, insert_ignoring_conflicts
+
+MAX_ID = 100
+"""Characters: with the names that a slot holds besides, it fits its column."""
+
+
+def check_id(given: str, whose: str) -> None:
+    """Refuse the id of a change or a request that cannot be stored; raises InvalidInputError."""
+    if len(given) > MAX_ID:
+        raise InvalidInputError(f"The id of {whose} has {len(given)} characters; at most {MAX_ID} are possible.")
+    if not given.isprintable():
+        raise InvalidInputError(f"The id of {whose}, {given!r}, holds what cannot be printed; use letters and digits.")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from kubeprobe.errors import NotFoundError
+from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Trigger
 from kubeprobe.trigger import tell_change
@@ -22,9 +22,11 @@ def bound(*cases: str, **binding: Any) -> dict[str, Any]:
     return {"cases": cases, **defaults, **binding}
 
 
-def tell(world: World, settings: Settings, *clusters: str, change_id: str = "c1", **bindings: Any) -> Told:
-    """Tell of a change of CoreDNS on these clusters."""
-    change = Change(id=change_id, component="coredns", version="1.12", clusters=list(clusters), happened_at=world.noon)
+def tell(
+    world: World, settings: Settings, *clusters: str, change_id: str = "c1", component: str = "coredns", **bindings: Any
+) -> Told:
+    """Tell of a change, of CoreDNS unless said otherwise, on these clusters."""
+    change = Change(id=change_id, component=component, version="1.12", clusters=list(clusters), happened_at=world.noon)
     with world.store.writing() as session:
         return tell_change(session, catalog(**bindings or {"dns": bound(CASE)}), change, world.noon, settings)
 
@@ -84,3 +86,26 @@ def test_a_change_on_an_unknown_cluster_is_refused_and_not_kept(world: World, se
     with world.store.reading() as session:
         assert session.exec(select(Change)).all() == []
     assert tell(world, settings, "prod-1").new
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"change_id": "x" * 101}, "at most 100"),
+        ({"change_id": "rollout\0"}, "cannot be printed"),
+        ({"component": "Core DNS"}, "component: "),
+        ({"component": "x" * 64}, "component: "),
+    ],
+)
+def test_a_change_that_cannot_be_stored_is_refused(
+    world: World, settings: Settings, told: dict[str, str], why: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=why):
+        tell(world, settings, "prod-1", **told)
+
+
+def test_the_longest_id_there_can_be_fits(world: World, settings: Settings) -> None:
+    cluster = "c" * 63
+    world.cluster(cluster)
+    longest: Any = {"change_id": "x" * 100, "b" * 63: bound(CASE)}
+    assert len(tell(world, settings, cluster, **longest).opened) == 1

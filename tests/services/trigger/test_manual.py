@@ -70,6 +70,8 @@ def test_thousands_of_clusters_can_be_asked_at_once(world: World, settings: Sett
         (Request(CASE, ("edge-9",)), InvalidInputError, "Cordoned, so nothing runs there: edge-9"),
         (Request(CASE, selector="region=nowhere"), NotFoundError, "No cluster that is not cordoned matches"),
         (Request(CASE, selector="region=("), InvalidInputError, "region"),
+        (Request(CASE, ("prod-1",), id="x" * 101), InvalidInputError, "at most 100"),
+        (Request(CASE, ("prod-1",), id="a\0"), InvalidInputError, "cannot be printed"),
     ],
 )
 def test_a_bad_request_is_refused_and_opens_nothing(
