@@ -1,0 +1,34 @@
+"""docs/failure-modes.md stays true: every failure mode is there, and every test and file that it names."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.services
+ROOT = Path(__file__).parents[3]
+DOC = ROOT / "docs" / "failure-modes.md"
+TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
+PLACE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py|[\w/]+/[\w-]+|Procfile)`")
+
+
+def test_every_failure_mode_has_its_row() -> None:
+    rows = re.findall(r"^\| (\d+) \|", DOC.read_text(), re.MULTILINE)
+    assert list(map(int, rows)) == list(range(1, 31))
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = TEST.findall(DOC.read_text())
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"^(?:async )?def test_{name}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE)
+    ]
+    assert len(named) > 60
+    assert not missing
+
+
+def test_every_file_that_is_named_exists() -> None:
+    named = set(PLACE.findall(DOC.read_text()))
+    assert len(named) > 15
+    assert not [p for p in named if not (ROOT / p).exists() and not (ROOT / "kubeprobe" / p).exists()]

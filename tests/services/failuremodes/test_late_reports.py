@@ -1,0 +1,21 @@
+"""Failure mode 7: what is told of a run that has its outcome changes nothing, and is noted."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from kubeprobe.execution.record import record
+from kubeprobe.store import Reason, RunState, Verdict
+from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
+
+pytestmark = pytest.mark.services
+
+
+def test_a_report_that_comes_after_its_runs_outcome_is_refused_and_noted(world: ExecutionWorld) -> None:
+    world.run("ended", "retried", state=RunState.RUNNING)
+    with world.store.writing() as session:
+        record(session, [ending("ended", PASSED), ending("retried", EVICTED, retries=1)], world.noon)
+    with capture_logs() as noted, world.store.writing() as session:
+        assert record(session, [ending("ended", FAILED), ending("retried", FAILED)], world.noon) == []
+    assert [entry["runs"] for entry in noted] == [["ended", "retried"]]
+    assert world.verdicts == {"ended": (Verdict.PASS, Reason.PASSED)}
+    assert (world.find("retried").state, world.find("retried").attempt) == (RunState.PENDING, 2)
