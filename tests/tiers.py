@@ -25,7 +25,7 @@ def main() -> int:
     failed = False
     if can_install():
         packages.install(ROOT / "tests" / "packages.txt")
-    failed |= run_tier("unit, services, local", [sys.executable, "-m", "pytest", "-m", "not real"], counts)
+    failed |= run_tier("unit, services, local", [sys.executable, "-m", "pytest", "-m", "not real", "-q"], counts)
     if reason := why_not_real():
         say(f"real: not run: {reason}")
         failed |= os.environ.get("CI") == "true"
@@ -57,7 +57,7 @@ def run_real(counts: Counter[str]) -> bool:
     packages.install()
     try:
         testbed.up()
-        command = testbed.instance.in_namespace([sys.executable, "-m", "pytest", "-m", "real"])
+        command = testbed.instance.in_namespace([sys.executable, "-m", "pytest", "-m", "real", "-v"])
         environment = {"KUBEPROBE_TEST_REAL_KUBECONFIG": str(testbed.instance.kubeconfig)}
         return run_tier("real", command, counts, environment)
     finally:
@@ -69,7 +69,7 @@ def run_tier(name: str, command: list[str], counts: Counter[str], extra: dict[st
     say(f"=== {name} ===")
     began = time.monotonic()
     process = subprocess.Popen(
-        [*command, "-q", "--color=no"], cwd=ROOT, env=os.environ | (extra or {}), stdout=subprocess.PIPE, text=True
+        [*command, "--color=no"], cwd=ROOT, env=os.environ | (extra or {}), stdout=subprocess.PIPE, text=True
     )
     last = ""
     for line in process.stdout or ():
