@@ -1,8 +1,8 @@
 """API requests per run on the target cluster, out of the API server's own `apiserver_request_total`.
 
-KubeProbe comes as a service account with a FlowSchema of its own, so the API server also counts, whatever the verb, how
-many requests came from it. By verb, nobody else creates or lists pods meanwhile; the fake node writes their status, lets
-go of what is deleted and follows its own watch. On the local cluster, whose simulated pods end by themselves, all
+KubeProbe comes as a service account with a FlowSchema of its own, so the API server also counts, whatever the verb,
+how many requests came from it. By verb, nobody else creates or lists pods meanwhile; the fake node writes their status,
+lets go of what is deleted and follows its own watch. On the local cluster, whose simulated pods end by themselves, all
 requests for pods are KubeProbe's.
 """
 
