@@ -10,7 +10,7 @@ from kubeprobe.views.health import FleetHealth, RunHealth
 
 ALLOWED_SKEW = timedelta(seconds=5)
 NAMED = 5
-BEAT = "celery -A workers.app beat -S beat_schedule.SlotScheduler"
+BEAT = "celery -A beat_schedule beat -S beat_schedule.SlotScheduler"
 LAUNCHER = "celery -A workers.app worker -P threads -Q {queues}"
 
 

@@ -19,8 +19,9 @@ from kubeprobe.store import (
     Outcome,
     Reason,
     Run,
-    RunState,
     Schedule,
+    awaits_pod,
+    is_open,
 )
 
 LATE = timedelta(seconds=30)
@@ -105,20 +106,18 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
 def run_health(session: Session, now: datetime) -> RunHealth:
     """What should have happened by now and has not. Eight statements, each over an index of open work."""
     late, running = now - LATE, col(Schedule.paused_at).is_(None)
-    not_done = col(Run.state) != RunState.DONE
-    to_launch = col(Run.state).in_((RunState.PENDING, RunState.LAUNCHING))
     return RunHealth(
         schedules=_count(session, Schedule, running),
         overdue_schedules=_count(session, Schedule, running, col(Schedule.next_due) <= late),
-        unsent=_count(session, Run, to_launch, col(Run.wake_at) <= late),
+        unsent=_count(session, Run, awaits_pod(), col(Run.wake_at) <= late),
         waiting=_counts(
             session.execute(
                 select(col(Run.pool), func.count())
-                .where(to_launch, col(Run.held).is_(other=False), col(Run.launch_at) <= late)
+                .where(awaits_pod(), col(Run.held).is_(other=False), col(Run.launch_at) <= late)
                 .group_by(col(Run.pool))
             )
         ),
-        overdue=_count(session, Run, not_done, col(Run.expires_at) <= late),
+        overdue=_count(session, Run, is_open(), col(Run.expires_at) <= late),
         troubled=_counts(
             session.execute(
                 select(col(Outcome.reason), func.count())
