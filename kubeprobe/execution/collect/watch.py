@@ -5,7 +5,7 @@ Next: what has ended goes to the `committer`, which calls back to have the pod d
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -98,10 +98,11 @@ class ClusterWatch:
         seen = finished.seen
         if seen is None or finished.deleted:
             return
-        passed = finished.ending.judgement.verdict is Verdict.PASS
+        # Of a run only one log is kept: that of the attempt that its outcome is of.
+        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_tried_again()
         for pause in (*DELETE_PAUSES_S, None):
             try:
-                await self._remove(seen, with_log=not passed)
+                await self._remove(seen, with_log=with_log)
             except ClusterError as error:
                 log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, told=error.message)
             else:
@@ -235,5 +236,5 @@ class ClusterWatch:
 async def cancelled(task: "asyncio.Task[None]") -> None:
     """Cancel a task and wait until it has ended."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    # Not `await task`: how it ended is nothing to whoever cancels it, and being cancelled oneself must not be lost.
+    await asyncio.wait([task])
