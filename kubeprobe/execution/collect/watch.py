@@ -80,9 +80,8 @@ class ClusterWatch:
                 while True:
                     version = await self._follow(api, version)
             except ClusterError as error:
-                if error.cause is Cause.GONE:
-                    continue
-                log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, told=error.message)
+                if error.cause is not Cause.GONE:
+                    log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, told=error.message)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("watch cannot reach the store", cluster=self.cluster.name, told=str(error))
             await asyncio.sleep(pause)
