@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Collector, Outcome, Reason, Run, RunLog, RunState, Store, Verdict, is_open
+from kubeprobe.store import Change, Cluster, Collector, Outcome, Reason, Run, RunLog, RunState, Store, Verdict, is_open
 
 BATCH = 500
 
@@ -61,7 +61,7 @@ def _why(run: Run, failures: int | None, cluster: str | None) -> tuple[Reason, s
 
 
 def forget(store: Store, now: datetime, settings: Settings) -> int:
-    """Remove runs, outcomes and logs older than `keep_outcomes`, some at a time; gives how many runs."""
+    """Remove runs, outcomes, logs and changes older than `keep_outcomes`, some runs at a time; gives how many runs."""
     with store.writing() as session:
         old = session.exec(
             select(Outcome.run_id).where(Outcome.stored_at < now - settings.keep_outcomes).limit(BATCH)
@@ -69,5 +69,6 @@ def forget(store: Store, now: datetime, settings: Settings) -> int:
         tables: list[tuple[Any, Any]] = [(RunLog, RunLog.run_id), (Outcome, Outcome.run_id), (Run, Run.id)]
         for table, key in tables:
             session.execute(delete(table).where(col(key).in_(old)))
+        session.execute(delete(Change).where(col(Change.happened_at) < now - settings.keep_outcomes))
         session.execute(delete(Collector).where(col(Collector.seen_at) < now - 100 * settings.lease))
     return len(old)

@@ -9,7 +9,7 @@ from sqlmodel import select
 from kubeprobe.execution.record import record
 from kubeprobe.execution.sweep import BATCH, expire, forget
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Collector, Reason, RunLog, RunState, Verdict
+from kubeprobe.store import Change, Cluster, Collector, Reason, RunLog, RunState, Verdict
 from tests.services.execution.given import ExecutionWorld, ending
 from tests.services.trigger.given import at_once
 
@@ -105,3 +105,14 @@ def test_collectors_that_are_long_dead_are_forgotten(world: ExecutionWorld, now:
     forget(world.store, now, settings)
     with world.store.reading() as session:
         assert session.exec(select(Collector.name)).all() == ["alive"]
+
+
+def test_changes_are_forgotten_like_the_runs_that_they_opened(
+    world: ExecutionWorld, now: datetime, settings: Settings
+) -> None:
+    with world.store.writing() as session:
+        for name, age in (("old", settings.keep_outcomes + SECOND), ("new", SECOND)):
+            session.add(Change(id=name, component="coredns", happened_at=now - age))
+    forget(world.store, now, settings)
+    with world.store.reading() as session:
+        assert session.exec(select(Change.id)).all() == ["new"]
