@@ -31,7 +31,7 @@ def check_id(given: str, whose: str) -> None:
 class Opening:
     """One intended run. `slot` is its identity: opened twice, it is one run.
 
-    `verdict_reason` is set for a slot that will never run and gets its outcome, `unknown`, at once.
+    `reason` is set for a slot that will never run and gets its outcome, `unknown`, at once.
     """
 
     slot: str
