@@ -95,7 +95,7 @@ class Committer:
         """
         while True:
             try:
-                await asyncio.to_thread(self._commit, endings, full)
+                ended, held = await asyncio.to_thread(self._commit, endings, full)
             except Exception as error:  # noqa: BLE001 - whatever it is, the other outcomes must not wait for it
                 if not _is_contents_fault(error):
                     log.error("store away; outcomes wait", outcomes=len(endings), told=str(error))
@@ -107,14 +107,16 @@ class Committer:
                 else:
                     endings = [_storable(endings[0], error)]
             else:
+                await asyncio.to_thread(self._wake, ended, held)
                 return
 
-    def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
-        held: Sequence[Run] = ()
+    def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> tuple[list[str], Sequence[Run]]:
+        """The runs that ended, and those that may be launched into the room that they made."""
         with self._store.writing() as session:
             ended = record(session, endings, self._clock())
-            if full:
-                held = held_runs(session, full, limit=2 * len(endings))
+            return ended, held_runs(session, full, limit=2 * len(endings)) if full else ()
+
+    def _wake(self, ended: Sequence[str], held: Sequence[Run]) -> None:
         if ended:
             self._queue.wake_responder()
         self._queue.wake_launchers(wakes_for(held, self._settings.batch_size))
