@@ -13,7 +13,7 @@ from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, RunState, is_open
+from kubeprobe.store import Cluster, Reason, Run, RunState, is_open
 
 IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
 
@@ -59,6 +59,21 @@ def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datet
 def _hold(session: Session, waiting: tuple[Any, ...], wake_at: datetime) -> None:
     session.execute(
         update(Run).where(*waiting).values(held=True, wake_at=wake_at),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def release_postponed(session: Session, cluster_name: str, now: datetime) -> None:
+    """The cluster answers again: what waited for its breaker is sent at once."""
+    session.execute(
+        update(Run)
+        .where(
+            col(Run.cluster) == cluster_name,
+            col(Run.state) == RunState.PENDING,
+            col(Run.setback) == Reason.CLUSTER_UNREACHABLE,
+            col(Run.launch_at) > now,
+        )
+        .values(launch_at=now, wake_at=now),
         execution_options={"synchronize_session": False},
     )
 

@@ -17,7 +17,7 @@ from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
 from kubeprobe.errors import NotFoundError
-from kubeprobe.execution.claim import Claim, claim, lock_cluster
+from kubeprobe.execution.claim import Claim, claim, lock_cluster, release_postponed
 from kubeprobe.execution.judge import Judgement, judge_refusal
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.execution.record import Ending, record
@@ -70,9 +70,13 @@ class Launcher:
             told = f"Cluster {cluster_name} is cordoned: {cluster.cordon_reason or 'no reason given'}."
             _end_all(session, run_ids, Reason.CORDONED, told, now)
             return None
-        if cluster.open_until is not None and cluster.open_until > now:
+        if breaker.is_open(cluster, now):
+            assert cluster.open_until is not None
             _postpone(session, run_ids, cluster.open_until, now + self.settings.patience)
             return Claim(cluster, [])
+        if cluster.failures:
+            # This is the trial, and it is taken for failed until it succeeds: no second launcher waits beside it.
+            breaker.trip(session, cluster.name, now)
         return claim(session, cluster, run_ids, now, self.settings)
 
     async def _create_all(self, claimed: Claim, catalog: Catalog) -> "list[Attempt]":
@@ -81,7 +85,11 @@ class Launcher:
 
         async def one(run: Run) -> Attempt:
             async with gate:
-                return await self._create(api, claimed.cluster, run, catalog)
+                try:
+                    return await self._create(api, claimed.cluster, run, catalog)
+                except Exception as error:  # one odd run must not keep the others of its batch from their pods
+                    log.exception("pod not created", run=run.id, case=run.case)
+                    return Attempt(run, error=TemporaryError(Cause.SERVER_ERROR, f"KubeProbe failed: {error!r}"))
 
         return list(await asyncio.gather(*(one(run) for run in claimed.runs)))
 
@@ -153,8 +161,8 @@ def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: da
     unreachable = [a for a in put_off if a.error and a.error.cause is Cause.CLUSTER_UNREACHABLE]
     if unreachable:
         breaker.trip(session, cluster.name, now)
-    elif cluster.failures:
-        breaker.reset(session, cluster.name)
+    elif cluster.failures and breaker.reset(session, cluster.name):
+        release_postponed(session, cluster.name, now)
     return bool(endings and record(session, endings, now))
 
 

@@ -1,6 +1,6 @@
 """Removing pods whose run ended early: replaced by a newer slot, or expired. Their outcome is committed already.
 
-What fails here is left to the cluster's watch, which finds the leftover at its next list.
+What fails here is left to the cluster's watch, which deletes the pod when it ends or its time is up.
 """
 
 from collections.abc import Sequence

@@ -5,9 +5,10 @@ Beat asks once a tick; any number of beats may, for due rows are claimed with SK
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import Select, update
 from sqlmodel import Session, col, select
 
@@ -29,6 +30,9 @@ from kubeprobe.store import (
 )
 from kubeprobe.trigger.open import OpenedRun, Opening, open_runs
 
+log = structlog.get_logger(__name__)
+
+PUT_OFF = timedelta(hours=1)
 BATCH = 1000
 """Schedules that one transaction issues; more is due: the next tick follows at once."""
 
@@ -89,7 +93,7 @@ def _openings(session: Session, due: list[Schedule], now: datetime) -> tuple[lis
     openings: list[Opening] = []
     replaced: list[str] = []
     for schedule in due:
-        missed, later = due_between(schedule, schedule.next_due, now)
+        missed, later = _passed(schedule, now)
         latest = later or schedule.next_due
         if missed:
             told = f"{missed} slots passed while nobody could open them."
@@ -168,8 +172,25 @@ def _replace(session: Session, run_ids: list[str], now: datetime) -> list[Opened
     return [OpenedRun(r.id, r.slot, r.cluster, r.pool, r.case) for r in closed]
 
 
+def _passed(schedule: Schedule, now: datetime) -> tuple[int, datetime | None]:
+    try:
+        return due_between(schedule, schedule.next_due, now)
+    except Exception:
+        log.exception("slots that passed cannot be counted", binding=schedule.binding, cluster=schedule.cluster)
+        return 0, None
+
+
+def _next_due(schedule: Schedule, now: datetime) -> datetime:
+    """One schedule that cannot be computed (a time zone that this machine lacks) must not stop all others."""
+    try:
+        return next_due(schedule, now)
+    except Exception:
+        log.exception("next time cannot be told; put off", binding=schedule.binding, cluster=schedule.cluster)
+        return now + PUT_OFF
+
+
 def _advance(session: Session, schedules: list[Schedule], now: datetime) -> None:
-    given = update_each(Schedule, [{"id": s.id, "next_due": next_due(s, now)} for s in schedules])
+    given = update_each(Schedule, [{"id": s.id, "next_due": _next_due(s, now)} for s in schedules])
     session.execute(
         update(Schedule).where(col(Schedule.id) == given.c.id).values(next_due=given.c.next_due),
         execution_options={"synchronize_session": False},

@@ -39,7 +39,7 @@ def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threadi
 
 def _stored_since(store: Store, since: datetime) -> list[Outcome]:
     with store.reading() as session:
-        newer = select(Outcome).where(Outcome.stored_at > since).order_by(col(Outcome.stored_at)).limit(200)
+        newer = select(Outcome).where(Outcome.stored_at > since).order_by(col(Outcome.stored_at)).limit(1000)
         return list(session.exec(newer))
 
 

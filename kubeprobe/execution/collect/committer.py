@@ -70,8 +70,10 @@ class Committer:
         try:
             while True:
                 group = await self._next_group()
-                await self._commit_surely([f.ending for f in group], _busy_clusters(group))
+                refused = await self._commit_surely([f.ending for f in group], _busy_clusters(group))
                 for finished in group:
+                    if finished.ending in refused:
+                        continue  # no outcome, so the pod stays; the sweep ends the run when its time is up
                     task = asyncio.create_task(finished.watch.finish(finished))
                     self._finishing.add(task)
                     task.add_done_callback(self._finishing.discard)
@@ -88,33 +90,44 @@ class Committer:
             group.append(self._waiting.get_nowait())
         return group
 
-    async def _commit_surely(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
+    async def _commit_surely(self, endings: Sequence[Ending], full: Sequence[str]) -> list[Ending]:
         """A store that is away is tried until it is back: nothing is forgotten, no pod is deleted meanwhile.
 
-        An ending that cannot be stored as it is keeps no other from it, and becomes one that can.
+        An ending that cannot be stored keeps no other from it; gives those that were refused.
         """
         while True:
             try:
-                ended, held = await asyncio.to_thread(self._commit, endings, full)
+                await asyncio.to_thread(self._commit, endings, full)
             except Exception as error:  # noqa: BLE001 - whatever it is, the other outcomes must not wait for it
-                if not _is_contents_fault(error):
-                    log.error("store away; outcomes wait", outcomes=len(endings), told=str(error))
-                    await asyncio.sleep(PAUSE_S)
-                elif len(endings) > 1:
-                    for ending in endings:
-                        await self._commit_surely([ending], full)
-                    return
-                else:
-                    endings = [_storable(endings[0], error)]
+                if _is_contents_fault(error):
+                    break
+                log.error("store away; outcomes wait", outcomes=len(endings), told=str(error))
+                await asyncio.sleep(PAUSE_S)
             else:
-                await asyncio.to_thread(self._wake, ended, held)
-                return
+                return []
+        return [ending for ending in endings if not await self._commit_alone(ending, full)]
 
-    def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> tuple[list[str], Sequence[Run]]:
-        """The runs that ended, and those that may be launched into the room that they made."""
+    async def _commit_alone(self, ending: Ending, full: Sequence[str]) -> bool:
+        """Store one ending as it is, or else what can be said of it without the probe's own words."""
+        told = Judgement(Verdict.UNKNOWN, Reason.REPORT_GARBLED, "The store refuses what the probe said.")
+        for judgement in (ending.judgement, told):
+            try:
+                await asyncio.to_thread(self._commit, [replace(ending, judgement=judgement)], full)
+            except Exception as error:  # noqa: BLE001 - as above
+                log.error("outcome cannot be stored", run=ending.run_id, reason=judgement.reason, told=str(error))
+            else:
+                return True
+        return False
+
+    def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
+        """Store outcomes, and wake who answers them and who launches into the room that they made."""
         with self._store.writing() as session:
             ended = record(session, endings, self._clock())
-            return ended, held_runs(session, full, limit=2 * len(endings)) if full else ()
+            held = held_runs(session, full, limit=2 * len(endings)) if full else ()
+        try:
+            self._wake(ended, held)
+        except Exception:  # the outcomes are committed: beat wakes whoever this did not
+            log.exception("nobody was woken")
 
     def _wake(self, ended: Sequence[str], held: Sequence[Run]) -> None:
         if ended:
@@ -127,14 +140,6 @@ def _is_contents_fault(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return isinstance(error, (DataError, IntegrityError))
     return not isinstance(error, SQLAlchemyError) or isinstance(error, StatementError)
-
-
-def _storable(ending: Ending, error: Exception) -> Ending:
-    log.error("outcome cannot be stored as it is", run=ending.run_id, told=str(error))
-    judgement = Judgement(Verdict.UNKNOWN, Reason.REPORT_GARBLED, "The store refuses what the probe said.")
-    if ending.judgement == judgement:
-        raise error  # not what the probe said: somebody must look
-    return replace(ending, judgement=judgement)
 
 
 def _busy_clusters(group: Sequence[Finished]) -> list[str]:

@@ -29,7 +29,7 @@ class Seen:
         try:
             policy = _policy(metadata["annotations"][ANNOTATION_POLICY])
             return cls(pod, labels[LABEL_RUN], int(labels[LABEL_ATTEMPT]), policy, deadline(pod, policy))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     @property

@@ -16,6 +16,7 @@ from sqlmodel import col, select
 
 from kubeprobe.catalog.names import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY
 from kubeprobe.clock import Clock
+from kubeprobe.execution.claim import release_postponed
 from kubeprobe.execution.collect.committer import Committer, Finished
 from kubeprobe.execution.collect.seen import Seen
 from kubeprobe.execution.judge import Judgement, judge
@@ -30,6 +31,7 @@ from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict, is_o
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.5
+SHORTEST_WATCH_S = 1.0
 LAST_PAUSE_S = 15.0
 DELETES_AT_A_TIME = 24
 """As many as keep pace with creating (measured: with 8, pods of ended runs pile up); the door lets 32 through."""
@@ -61,6 +63,7 @@ class ClusterWatch:
         self._live: dict[str, Seen] = {}
         self._finishing: set[str] = set()
         self._unreached = False
+        self._list_again = False
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
         self._selector = f"{LABEL_INSTALLATION}={parts.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
@@ -76,10 +79,15 @@ class ClusterWatch:
         while True:
             try:
                 api = await self._parts.door.to(self.cluster)
+                self._list_again = False
                 version = await self._reach(api)
                 pause = FIRST_PAUSE_S
-                while True:
+                while not self._list_again:
+                    began = asyncio.get_running_loop().time()
                     version = await self._follow(api, version)
+                    if asyncio.get_running_loop().time() - began < SHORTEST_WATCH_S:
+                        await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
+                continue
             except ClusterError as error:
                 if error.cause is not Cause.GONE:
                     log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, told=error.message)
@@ -109,7 +117,8 @@ class ClusterWatch:
                 return
             if pause is not None:
                 await asyncio.sleep(pause)
-        self._finishing.discard(seen.uid)  # the next list finds it: done in the store, still in the cluster
+        self._finishing.discard(seen.uid)
+        self._list_again = True  # once this watch has ended: done in the store, still in the cluster
 
     async def _remove(self, seen: Seen, *, with_log: bool) -> None:
         api = await self._parts.door.to(self.cluster)
@@ -136,7 +145,8 @@ class ClusterWatch:
     def _tell_breaker(self, *, reached: bool) -> None:
         with self._parts.store.writing() as session:
             if reached:
-                breaker.reset(session, self.cluster.name)
+                if breaker.reset(session, self.cluster.name):
+                    release_postponed(session, self.cluster.name, self._parts.clock())
             else:
                 breaker.trip(session, self.cluster.name, self._parts.clock())
 
