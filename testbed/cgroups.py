@@ -61,10 +61,8 @@ def kill(instance: Instance, below: str = "") -> None:
 def remove(instance: Instance) -> None:
     """Remove the instance's cgroups; no process may be left in them."""
     for root in _roots(instance):
-        groups = [group for group in root.rglob("*") if group.is_dir()] if root.is_dir() else []
-        for group in [*sorted(groups, reverse=True), root]:
-            if group.is_dir():
-                _remove_group(group)
+        for group, _, _ in os.walk(root, topdown=False):  # passes over what goes away meanwhile
+            _remove_group(Path(group))
 
 
 def _remove_group(group: Path) -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from testbed import Instance, Testbed, packages
+from testbed.instance import NAME_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)")
@@ -57,8 +58,11 @@ def run_real(counts: Counter[str]) -> bool:
     packages.install()
     try:
         testbed.up()
-        command = testbed.instance.in_namespace([sys.executable, "-m", "pytest", "-m", "real", "-v"])
-        environment = {"KUBEPROBE_TEST_REAL_KUBECONFIG": str(testbed.instance.kubeconfig)}
+        name = testbed.instance.name
+        inside = [sys.executable, "-m", "testbed", "--name", name, "exec", "--"]
+        command = [*inside, sys.executable, "-m", "pytest", "-m", "real", "-v"]
+        kubeconfig = str(testbed.instance.kubeconfig)
+        environment = {NAME_VARIABLE: name, "KUBEPROBE_TEST_REAL_KUBECONFIG": kubeconfig}
         return run_tier("real", command, counts, environment)
     finally:
         testbed.down()

@@ -129,7 +129,7 @@ async def test_a_custom_resource_of_a_new_kind(api: Api, namespace: str) -> None
     await api.post(definitions, definition)
 
     def established(seen: dict) -> bool:
-        found = {c["type"]: c["status"] for c in seen.get("status", {}).get("conditions", [])}
+        found = {c["type"]: c["status"] for c in (seen.get("status") or {}).get("conditions") or []}
         return found.get("Established") == "True"
 
     await api.until(definitions, {"metadata.name": f"widgets.{group}"}, established)

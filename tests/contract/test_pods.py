@@ -195,6 +195,8 @@ async def test_the_status_is_written_through_its_subresource_only(api: Api, name
     body = pod("status", FOREVER, nodeSelector={"nobody": "has"})
     body["status"] = {"phase": "Running"}
     assert (await api.post(pods(namespace), body))["status"]["phase"] == "Pending"
+    # The scheduler has its say first: written between reading and putting, it would be a conflict.
+    await api.until(pods(namespace), {"metadata.name": "status"}, lambda seen: "PodScheduled" in conditions(seen))
     condition = {"type": "example.com/gate", "status": "True"}
     patch = {"status": {"conditions": [condition], "message": "told"}}
     patched = await api.patch(pods(namespace, "status", "status"), patch, STRATEGIC)
