@@ -1,12 +1,13 @@
 """The catalog as it stands: a frozen copy that a process works with, loaded again when its version grew."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, case, cast, literal_column, null, select, union_all
 from sqlmodel import Session, SQLModel, col
 
 from kubeprobe.catalog.model import (
@@ -20,6 +21,7 @@ from kubeprobe.catalog.model import (
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.store import AlertRoute, Binding, CatalogVersion, ProbeCase, ProbeTemplate, RenderConfig
+from kubeprobe.store.types import JSONColumn
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -94,28 +96,49 @@ def paused_by_hand(session: Session) -> frozenset[str]:
 
 
 def load_catalog(session: Session) -> Catalog:
-    """The catalog as the store holds it."""
-    # Read first: should an apply slip in between, this copy looks older than it is and is loaded once more.
-    version = catalog_version(session)
-    by_hand = paused_by_hand(session)
+    """The catalog as the store holds it. One statement: a consistent copy, and cheap for a process that asks once."""
+    version, specs, by_hand = 0, defaultdict[str, dict[str, Any]](dict), set[str]()
+    for kind, name, spec, number in session.execute(_EVERYTHING):
+        if kind == CatalogVersion.__name__:
+            version = number
+            continue
+        specs[kind][name] = spec
+        if kind == Binding.__name__ and number:
+            by_hand.add(name)
     bindings = {
         name: spec.model_copy(update={"paused": True}) if name in by_hand else spec
-        for name, spec in _load(session, Binding, BindingSpec).items()
+        for name, spec in _read_all(specs, Binding, BindingSpec).items()
     }
     return Catalog(
         version=version,
-        templates=_load(session, ProbeTemplate, ProbeTemplateSpec),
-        cases=_load(session, ProbeCase, ProbeCaseSpec),
-        render_configs=_load(session, RenderConfig, RenderConfigSpec),
+        templates=_read_all(specs, ProbeTemplate, ProbeTemplateSpec),
+        cases=_read_all(specs, ProbeCase, ProbeCaseSpec),
+        render_configs=_read_all(specs, RenderConfig, RenderConfigSpec),
         bindings=bindings,
-        routes=_load(session, AlertRoute, AlertRouteSpec),
+        routes=_read_all(specs, AlertRoute, AlertRouteSpec),
     )
 
 
-def _load(session: Session, table: type[SQLModel], model: type[SpecT]) -> dict[str, SpecT]:
+def _select_specs(table: type[SQLModel], number: ColumnElement[int]) -> Select[Any]:
     columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel declares no type for it
-    rows = session.execute(select(columns.name, columns.spec).order_by(columns.name))
-    return {name: _read(table, model, name, spec) for name, spec in rows}
+    return select(literal_column(f"'{table.__name__}'").label("kind"), columns.name, columns.spec, number)
+
+
+_EVERYTHING: CompoundSelect[Any] = union_all(
+    *(_select_specs(table, literal_column("0")) for table in (ProbeTemplate, ProbeCase, RenderConfig, AlertRoute)),
+    _select_specs(Binding, case((col(Binding.paused_at).is_not(None), literal_column("1")), else_=literal_column("0"))),
+    select(
+        literal_column(f"'{CatalogVersion.__name__}'"),
+        literal_column("''"),
+        cast(null(), JSONColumn),
+        col(CatalogVersion.version),
+    ).where(col(CatalogVersion.id) == 1),
+)
+"""(kind, name, spec, number) of every entry; the number is 1 for a binding that is paused by hand, and the version."""
+
+
+def _read_all(specs: Mapping[str, Mapping[str, Any]], table: type[SQLModel], model: type[SpecT]) -> dict[str, SpecT]:
+    return {name: _read(table, model, name, spec) for name, spec in sorted(specs[table.__name__].items())}
 
 
 def _read(table: type[SQLModel], model: type[SpecT], name: str, spec: dict[str, Any]) -> SpecT:
@@ -137,9 +160,12 @@ class CatalogCache:
         self._catalog: Catalog | None = None
         self._lock = Lock()
 
-    def current(self, session: Session) -> Catalog:
-        """The catalog as it stands, loaded anew if its version is another (a restored database may be older)."""
-        version, found = catalog_version(session), self._catalog
+    def current(self, session: Session, version: int | None = None) -> Catalog:
+        """The catalog as it stands, loaded anew if its version is another (a restored database may be older).
+
+        `version`: for those who have read it in this transaction already.
+        """
+        version, found = catalog_version(session) if version is None else version, self._catalog
         if found is not None and found.version == version:
             return found
         with self._lock:

@@ -13,7 +13,7 @@ from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, Run, RunState, is_open
+from kubeprobe.store import CatalogVersion, Cluster, Reason, Run, RunState, is_open
 
 IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
 
@@ -26,9 +26,11 @@ class Claim:
     runs: list[Run]
 
 
-def lock_cluster(session: Session, name: str) -> Cluster | None:
-    """The cluster's row, locked for this transaction (SQLite locks as a whole)."""
-    return session.exec(select(Cluster).where(Cluster.name == name).with_for_update()).one_or_none()
+def lock_cluster(session: Session, name: str) -> tuple[Cluster, int] | None:
+    """The cluster's row, locked for this transaction (SQLite locks as a whole), and the catalog's version beside it."""
+    version = select(CatalogVersion.version).where(CatalogVersion.id == 1).scalar_subquery()
+    found = select(Cluster, func.coalesce(version, 0)).where(Cluster.name == name)
+    return session.exec(found.with_for_update(of=Cluster)).one_or_none()
 
 
 def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datetime, settings: Settings) -> Claim:

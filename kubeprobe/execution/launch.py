@@ -49,20 +49,22 @@ class Launcher:
     def launch(self, cluster_name: str, run_ids: Sequence[str]) -> bool:
         """Create the pods of these runs of one cluster. True when outcomes were stored: wake a responder."""
         with self.store.writing() as session:
-            claimed = self._claim(session, cluster_name, run_ids)
-            catalog = self.catalogs.current(session)
-        if claimed is None:
-            return True
-        if not claimed.runs:
-            return False
+            locked = lock_cluster(session, cluster_name)
+            claimed = self._claim(session, cluster_name, locked and locked[0], run_ids)
+            if claimed is None:
+                return True
+            if not claimed.runs or locked is None:
+                return False
+            catalog = self.catalogs.current(session, locked[1])
         attempts = self.loop.run(self._create_all(claimed, catalog))
         with self.store.writing() as session:
             return _settle(session, claimed.cluster, attempts, self.clock(), self.settings)
 
-    def _claim(self, session: Session, cluster_name: str, run_ids: Sequence[str]) -> Claim | None:
+    def _claim(
+        self, session: Session, cluster_name: str, cluster: Cluster | None, run_ids: Sequence[str]
+    ) -> Claim | None:
         """The runs to launch; None where the cluster takes none, and so they got their outcomes at once."""
         now = self.clock()
-        cluster = lock_cluster(session, cluster_name)
         if cluster is None:
             _end_all(session, run_ids, Reason.CLUSTER_REMOVED, f"Cluster {cluster_name} was removed.", now)
             return None

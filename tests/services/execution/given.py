@@ -63,9 +63,9 @@ class ExecutionWorld(World):
     def claim(self, cluster: str, run_ids: Sequence[str], now: datetime, settings: Settings) -> list[str]:
         """What a launcher that is woken for these runs gets."""
         with self.store.writing() as session:
-            row = lock_cluster(session, cluster)
-            assert row is not None
-            return [run.id for run in claim(session, row, run_ids, now, settings).runs]
+            locked = lock_cluster(session, cluster)
+            assert locked is not None
+            return [run.id for run in claim(session, locked[0], run_ids, now, settings).runs]
 
     def find(self, run_id: str) -> Run:
         """A run as it is now."""

@@ -80,7 +80,7 @@ def test_a_batch_costs_one_request_for_each_pod_and_few_statements(
             launcher.launch("there", batch)
         costs.append(len(seen))
         assert len(api.requests) == count
-    assert costs == [4, 4]
+    assert costs == [3, 3]
 
 
 def test_a_message_that_comes_twice_creates_one_pod(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
