@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S = 0.5
 SHORTEST_WATCH_S = 1.0
 LAST_PAUSE_S = 15.0
-DELETES_AT_A_TIME = 24
-"""As many as keep pace with creating (measured: with 8, pods of ended runs pile up); the door lets 32 through."""
+DELETES_AT_A_TIME = 8
+"""Outcomes come first: more of them compete with the creations of other pods for the API server."""
 LOGS_AT_A_TIME = 8
 """Counted apart: logs that hang do not keep other pods from being deleted (failure mode 11)."""
 DELETE_PAUSES_S = (1.0, 5.0, 30.0)
