@@ -57,7 +57,7 @@ def test_a_paused_component_is_reported_and_goes_on_when_resumed(cluster: Testbe
     assert process is not None
     cluster.pause("controller-manager")
     until("the controller manager is paused", lambda: process.state() == "T")
-    assert [fact.part for fact in cluster.status() if not fact.well] == ["kube-controller-manager"]
+    assert "kube-controller-manager" in {fact.part for fact in cluster.status() if not fact.well}
 
     cluster.resume("controller-manager")
 
