@@ -9,6 +9,7 @@ from sqlmodel import col
 from kubeprobe.catalog import names
 from kubeprobe.catalog.render import pod_name
 from kubeprobe.catalog.version import grow_version
+from kubeprobe.execution.claim import lock_cluster
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
 from kubeprobe.settings import Settings
@@ -255,6 +256,36 @@ def test_a_cluster_that_answers_again_closes_its_breaker(
     launch(launcher, world)
     cluster = world.find_cluster("there")
     assert (cluster.failures, cluster.open_until) == (0, None)
+
+
+def test_only_one_launcher_tries_a_cluster_that_was_left_alone(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, now: datetime
+) -> None:
+    first, second = ids(2)
+    world.change(Cluster, failures=3, open_until=now - timedelta(seconds=1))
+    world.run(first, cluster="there", trigger="manual")
+    with world.store.writing() as session:  # it is trying, and has no answer yet
+        locked = lock_cluster(session, "there")
+        assert locked is not None
+        assert launcher._claim(session, "there", locked[0], [first]) is not None
+    launch(launcher, world, second)
+    assert world.find(first).state == RunState.LAUNCHING
+    assert (world.find(second).state, world.find(second).setback) == (RunState.PENDING, Reason.CLUSTER_UNREACHABLE)
+    assert api.requests == []
+
+
+def test_what_waited_for_the_breaker_is_sent_as_soon_as_the_cluster_answers(
+    world: ExecutionWorld, launcher: Launcher, clock: Clock, now: datetime
+) -> None:
+    first, second = ids(2)
+    world.change(Cluster, failures=3, open_until=now + timedelta(seconds=20))
+    launch(launcher, world, second)
+    assert world.find(second).wake_at == now + timedelta(seconds=20)
+    world.change(Cluster, open_until=now - timedelta(seconds=1))
+    then = clock.move(5)
+    launch(launcher, world, first)
+    assert world.find(first).state == RunState.RUNNING
+    assert (world.find(second).launch_at, world.find(second).wake_at) == (then, then)
 
 
 def test_runs_beyond_the_cap_are_held(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
