@@ -65,6 +65,14 @@ class Api:
         """POST an object; raises ApiError."""
         return self._json("POST", path, {}, body)
 
+    def replace(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PUT an object in the place of the one at `path`; raises ApiError, 409 if that has changed meanwhile."""
+        return self._json("PUT", path, {}, body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH with a merge patch (RFC 7386): null removes; raises ApiError."""
+        return self._json("PATCH", path, {}, body)
+
     def delete(self, path: str, **options: Any) -> None:
         """DELETE with these DeleteOptions; raises ApiError."""
         self._json("DELETE", path, {}, {"apiVersion": "v1", "kind": "DeleteOptions", **options})
@@ -164,7 +172,7 @@ class Api:
             headers["Authorization"] = f"Bearer {self.access.token}"
         content = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
             content = json.dumps(body)
         url = self.access.prefix + path + (f"?{urlencode(query)}" if query else "")
         connection.request(method, url, content, headers)

@@ -21,7 +21,7 @@ DOCKERFILES = Path(__file__).parent / "images"
 SUITE = "bookworm"
 # The Python of that suite: wheels are chosen for it, whatever Python runs this.
 PYTHON_VERSION = "3.11"
-BASE_PACKAGES = ("ca-certificates", "python3")
+BASE_PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables", "python3")
 # Not needed to run Python, and three quarters of the size.
 BASE_EXCLUDED = (
     *("dev/*", "proc/*", "sys/*", "usr/share/doc", "usr/share/man", "usr/share/locale"),

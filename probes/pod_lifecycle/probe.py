@@ -13,8 +13,8 @@ from kubeprobe_client import CheckFailed, Run, main, run, step
 
 from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
 from probes._parameters import number, text
+from probes._watching import ObjectWatch
 from probes.pod_lifecycle.pod import has_ended, is_ready, manifest, warnings, why_not_ready
-from probes.pod_lifecycle.watching import PodWatch
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PodLifecycle:
         self.name = f"pod-lifecycle-{self.token}"
         self.pods = f"/api/v1/namespaces/{settings.namespace}/pods"
         self.path = f"{self.pods}/{self.name}"
-        self.watch = PodWatch(api, self.path, {})
+        self.watch = ObjectWatch(api, self.path, {})
         self.may_exist = False
 
     def create(self) -> None:
@@ -57,7 +57,7 @@ class PodLifecycle:
         pod = manifest(self.name, self.settings.namespace, self.settings.image, self.token, self.run, lifetime)
         self.may_exist = True
         try:
-            self.watch.pod = self.api.create(self.pods, pod)
+            self.watch.object = self.api.create(self.pods, pod)
         except ApiError as error:
             self.may_exist = not 400 <= error.status < 500  # without a clear refusal it may have been created
             raise
@@ -66,7 +66,7 @@ class PodLifecycle:
         """Wait until the pod is ready."""
         seconds = self._at_most(self.settings.ready_timeout)
         self.watch.until(lambda pod: is_ready(pod) or has_ended(pod), seconds)
-        pod = self.watch.pod
+        pod = self.watch.object
         if not pod:
             self.may_exist = False
             raise CheckFailed(f"pod {self.name} was deleted by somebody else before it was ready")
@@ -87,7 +87,7 @@ class PodLifecycle:
 
     def delete(self) -> None:
         """Ask for the pod's deletion."""
-        self.api.delete(self.path, preconditions={"uid": self.watch.pod["metadata"]["uid"]})
+        self.api.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
     def wait_gone(self) -> None:
         """Wait until the pod is gone from the API, as it is when its node has cleaned up."""
@@ -95,7 +95,7 @@ class PodLifecycle:
         if self.watch.until(lambda _pod: False, seconds):
             self.may_exist = False
             return
-        pod = self.watch.pod
+        pod = self.watch.object
         node = pod["spec"].get("nodeName", "none")
         held = ", ".join(pod["metadata"].get("finalizers", []))
         why = f"held by the finalizers {held}" if held else f"its kubelet on node {node} has not removed it"
@@ -125,7 +125,7 @@ class PodLifecycle:
         try:
             events = self.api.get(
                 f"/api/v1/namespaces/{self.settings.namespace}/events",
-                fieldSelector=f"involvedObject.uid={self.watch.pod['metadata']['uid']}",
+                fieldSelector=f"involvedObject.uid={self.watch.object['metadata']['uid']}",
             )
         except PermissionMissing as error:
             return [f"no events: {error}"]

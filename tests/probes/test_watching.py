@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from probes import _watching
 from probes._access import Access
 from probes._api import Api, ApiError
-from probes.pod_lifecycle import watching
-from probes.pod_lifecycle.watching import PodWatch
+from probes._watching import ObjectWatch
 from tests.probes.scripted import Answer, ScriptedApi, scripted_api
 
 PATH = "/api/v1/namespaces/a/pods/p"
@@ -27,7 +27,7 @@ def events(*pairs: tuple[str, Any]) -> Answer:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "RECONNECT_PAUSE", 0)
+    monkeypatch.setattr(_watching, "RECONNECT_PAUSE", 0)
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def server() -> Iterator[ScriptedApi]:
 
 
 @pytest.fixture
-def watch(server: ScriptedApi) -> Iterator[PodWatch]:
+def watch(server: ScriptedApi) -> Iterator[ObjectWatch]:
     with Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
-        yield PodWatch(api, PATH, WAITING)
+        yield ObjectWatch(api, PATH, WAITING)
 
 
 def is_done(pod: dict[str, Any]) -> bool:
@@ -58,28 +58,28 @@ def is_done(pod: dict[str, Any]) -> bool:
         [status(410), (200, WAITING), events(("MODIFIED", DONE))],
     ],
 )
-def test_a_watch_goes_on_whatever_interrupts_it(server: ScriptedApi, watch: PodWatch, answers: list[Answer]) -> None:
+def test_a_watch_goes_on_whatever_interrupts_it(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
     server.answers = answers
     assert watch.until(is_done, 20)
-    assert (watch.pod, watch.trouble, server.answers) == (DONE, "", [])
+    assert (watch.object, watch.trouble, server.answers) == (DONE, "", [])
 
 
 @pytest.mark.parametrize("answers", [[events(("DELETED", WAITING))], [NOTHING_NEW, status(404)]])
-def test_a_pod_that_is_gone_is_empty(server: ScriptedApi, watch: PodWatch, answers: list[Answer]) -> None:
+def test_a_pod_that_is_gone_is_empty(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
     server.answers = answers
     assert watch.until(is_done, 20)
-    assert watch.pod == {}
+    assert watch.object == {}
 
 
-def test_an_api_that_stays_away_is_told_when_the_time_is_up(server: ScriptedApi, watch: PodWatch) -> None:
+def test_an_api_that_stays_away_is_told_when_the_time_is_up(server: ScriptedApi, watch: ObjectWatch) -> None:
     server.answers = [HANGS_UP] * 10_000
     assert not watch.until(is_done, 0.2)
-    assert watch.pod == WAITING
+    assert watch.object == WAITING
     assert watch.trouble.startswith("no answer from the API server")
 
 
 @pytest.mark.parametrize("code", [401, 403, 404])
-def test_a_refusal_ends_the_wait(server: ScriptedApi, watch: PodWatch, code: int) -> None:
+def test_a_refusal_ends_the_wait(server: ScriptedApi, watch: ObjectWatch, code: int) -> None:
     server.answers = [status(code)]
     with pytest.raises(ApiError):
         watch.until(is_done, 20)
