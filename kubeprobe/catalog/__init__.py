@@ -16,6 +16,7 @@ from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.schema import json_schema
+from kubeprobe.catalog.setup import Place, setup_objects
 from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Declaration",
     "FieldChange",
     "ItemChange",
+    "Place",
     "Plan",
     "RunIdentity",
     "ScheduleChanges",
@@ -45,5 +47,6 @@ __all__ = [
     "pod_name",
     "render_pod",
     "resume",
+    "setup_objects",
     "sync_schedules",
 ]

@@ -107,6 +107,12 @@ def values_for(catalog: Catalog, identity: RunIdentity) -> dict[str, str]:
     return _values(_blueprint(catalog, identity.case, identity.binding), identity)
 
 
+def pod_spec_of(catalog: Catalog, case: str) -> dict[str, Any]:
+    """The PodSpec of a case's pods, but for the environment: what differs from run to run."""
+    plan = _blueprint(catalog, case, None)
+    return {**plan.spec, "containers": [plan.probe, *plan.others]}
+
+
 def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
     values = dict(plan.values)
     if plan.render_config is not None:

@@ -16,7 +16,7 @@ from kubeprobe.clock import utc_now
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import migrate
-from kubeprobe.up.example import load_example
+from kubeprobe.up.example import load_example, write_accounts
 from kubeprobe.up.logfiles import LogFiles
 from kubeprobe.up.only import only_one
 from kubeprobe.up.ports import Ports
@@ -46,6 +46,7 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
         store = open_store(settings.database())
         migrate(store, utc_now())
         load_example(store, settings, utc_now())
+        write_accounts(store, settings)
         return _run(Installation(settings, ports, store), processes(settings, ports, images))
 
 

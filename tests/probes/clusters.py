@@ -1,30 +1,28 @@
-"""Runs a probe in a cluster as KubeProbe would: its pod from catalog.yaml, its verdict from the pod's status."""
+"""Runs a probe in a cluster as KubeProbe would: its pod as rendered, its verdict from the pod's status."""
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from probes._api import Api, ApiError
+from kubeprobe.catalog import RunIdentity, render_pod
+from probes._api import Api
 from tests.harness.wait import until
+from tests.probes.catalog import CLUSTER, case_of, catalog_of, namespace_of, rights_of
+from tests.probes.leftovers import left_by
+from tests.probes.places import CLIENT, NAMESPACE, REPOSITORY, Json, pods_in
+from tests.probes.rights import grant
 
-NAMESPACE = "kubeprobe"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-PROBES = Path(__file__).parents[2] / "probes"
-Json = dict[str, Any]
-
-RESTRICTED_POD = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
-RESTRICTED_CONTAINER = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
+INSTALLATION = "test"
+WITHIN_S = 150.0
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,18 @@ class Ended:
     report: Json
     log: str
     run: str
+    seconds: float = 0.0
+    """From the pod's creation (the process's start) until its end was seen."""
+
+    @property
+    def verdict(self) -> str:
+        """As KubeProbe makes it of a report that agrees with the exit code."""
+        return {0: "pass", 1: "fail"}.get(self.code, "unknown")
 
     @property
     def errors(self) -> list[str]:
-        """The report's errors."""
-        found: list[str] = self.report["errors"]
+        """The report's errors; of one that gave up, why."""
+        found: list[str] = self.report.get("errors") or [self.report.get("unknown", "")]
         return found
 
     @property
@@ -51,116 +56,151 @@ class Ended:
 class ProbedCluster:
     """A cluster that probes run in, by its administrator's API."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, kubeconfig: Path | None = None) -> None:
         self.api = api
+        self._kubeconfig = kubeconfig
+        self._granted: set[str] = set()
 
-    def start(self, folder: str, node: str = "", **env: str) -> tuple[str, str]:
+    def grant_rights(self, folder: str) -> None:
+        """Give a probe its namespace, account and roles, as `kubeprobe cluster setup` does."""
+        if folder not in self._granted:
+            grant(self.api, rights_of(folder))
+            self._granted.add(folder)
+
+    def start(self, folder: str, node: str = "", account: str = "", **env: str) -> tuple[str, str]:
         """Create the probe's pod; its name and its run's id. With `node`, past the scheduler."""
+        self.grant_rights(folder)
         run = "01test" + secrets.token_hex(10)
-        pod = probe_pod(folder, run, env)
-        if node:
-            pod["spec"]["nodeName"] = node
-        self.api.create(PODS, pod)
+        namespace = namespace_of(folder)
+        identity = RunIdentity(run, INSTALLATION, case_of(folder), CLUSTER, "manual", namespace, parameters=env)
+        pod = render_pod(catalog_of(folder), identity)
+        pod["spec"] |= {"terminationGracePeriodSeconds": 5} | ({"nodeName": node} if node else {})
+        pod["spec"] |= {"serviceAccountName": account} if account else {}
+        self.api.create(pods_in(namespace), pod)
         return pod["metadata"]["name"], run
 
     def run(self, folder: str, node: str = "", **env: str) -> Ended:
         """Run a probe to its end and delete its pod."""
+        began = time.monotonic()
         name, run = self.start(folder, node, **env)
-        pod = self._wait_for_end(name)
-        log = self.api.text(f"{PODS}/{name}/log")
-        self.api.delete(f"{PODS}/{name}", gracePeriodSeconds=0)
-        [container] = pod["status"]["containerStatuses"]
+        return self.finish(folder, name, run, began)
+
+    def finish(self, folder: str, name: str, run: str, began: float = 0.0) -> Ended:
+        """Wait until a probe's pod has ended, and delete it."""
+        pods = pods_in(namespace_of(folder))
+        pod = self._wait_for_end(f"{pods}/{name}")
+        seconds = time.monotonic() - began if began else 0.0
+        log = self.api.text(f"{pods}/{name}/log", container="probe")
+        self.api.delete(f"{pods}/{name}", gracePeriodSeconds=0)
+        [container] = [one for one in pod["status"]["containerStatuses"] if one["name"] == "probe"]
         ended = container["state"]["terminated"]
-        return Ended(ended["exitCode"], json.loads(ended.get("message") or "{}"), log, run)
+        return Ended(ended["exitCode"], json.loads(ended.get("message") or "{}"), log, run, seconds)
+
+    def process(self, folder: str, tmp: Path, **env: str) -> "ProbeProcess":
+        """A probe as a process beside the cluster, with its account's token: for when no pod can be run.
+
+        It holds its token from now on, so that it can be started while the API is away.
+        """
+        assert self._kubeconfig is not None, "a cluster without a kubeconfig has no probes beside it"
+        self.grant_rights(folder)
+        account = f"kubeprobe-{case_of(folder)}"
+        namespace = namespace_of(folder)
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        token = self.api.create(path, {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {}})
+        config = yaml.safe_load(self._kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": token["status"]["token"]}
+        own = tmp / f"{case_of(folder)}.kubeconfig"
+        own.write_text(json.dumps(config))
+        return ProbeProcess(folder, own, tmp / f"{case_of(folder)}.report", env)
 
     def pods_of(self, run: str, namespace: str = NAMESPACE) -> list[Json]:
-        """What a run's probe has created and not removed (its own pod is not among it)."""
-        found = self.api.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"kubeprobe.io/run={run}")
+        """The pods that a run's probe has created and not removed (its own pod is not among them)."""
+        found = self.api.get(pods_in(namespace), labelSelector=f"kubeprobe.io/run={run}")
         return [pod for pod in found["items"] if "kubeprobe.io/case" not in pod["metadata"].get("labels", {})]
+
+    def left_by(self, run: str) -> list[str]:
+        """All that a run's probe has left, of whatever kind and wherever."""
+        return left_by(self.api, run)
 
     def wait_until_nothing_is_left_of(self, run: str, within_s: float = 30) -> None:
         """Wait until all that a run's probe created is gone."""
-        until(f"nothing left of run {run}", lambda: not self.pods_of(run), within_s)
+        until(f"nothing left of run {run}", lambda: not self.left_by(run), within_s, 0.3, lambda: self.left_by(run))
 
     @contextmanager
     def having(self, namespace: str, kind: str, *manifests: Json) -> Iterator[None]:
-        """While these objects exist."""
-        path = f"/api/v1/namespaces/{namespace}/{kind}"
+        """While these objects of the core group exist."""
+        with self.having_at(f"/api/v1/namespaces/{namespace}/{kind}", *manifests):
+            yield
+
+    @contextmanager
+    def having_at(self, path: str, *manifests: Json) -> Iterator[None]:
+        """While these objects exist in the collection at `path`."""
         with ExitStack() as stack:
             for manifest in manifests:
                 self.api.create(path, manifest)
                 stack.callback(self.api.delete, f"{path}/{manifest['metadata']['name']}")
             yield
 
-    def _wait_for_end(self, name: str, seconds: float = 120) -> Json:
-        deadline = time.monotonic() + seconds
+    def _wait_for_end(self, path: str) -> Json:
+        deadline = time.monotonic() + WITHIN_S
+        collection, _, name = path.rpartition("/")
         while True:
-            pod = self.api.get(f"{PODS}/{name}")
-            if pod["status"].get("phase") in ("Succeeded", "Failed"):
+            pod = self.api.get(path)
+            if has_ended(pod):
                 return pod
             if time.monotonic() > deadline:
                 raise AssertionError(f"probe pod {name} did not end: {json.dumps(pod['status'])}")
             version = pod["metadata"]["resourceVersion"]
-            for event in self.api.watch(PODS, 20, fieldSelector=f"metadata.name={name}", resourceVersion=version):
-                if event["object"]["status"].get("phase") in ("Succeeded", "Failed"):
+            for event in self.api.watch(collection, 20, fieldSelector=f"metadata.name={name}", resourceVersion=version):
+                if has_ended(event["object"]):
                     return event["object"]
 
 
-def ensure_namespace(api: Api) -> None:
-    """The probes' namespace, where only pods that comply with `restricted` are let in."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    try:
-        api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": labels}})
-    except ApiError as error:
-        if error.status != 409:
-            raise
+@dataclass(frozen=True)
+class ProbeProcess:
+    """A probe that runs as a process of this machine."""
+
+    folder: str
+    kubeconfig: Path
+    report: Path
+    env: dict[str, str]
+
+    def start(self, run: str, **env: str) -> subprocess.Popen[str]:
+        """Start it; it writes its report to `report`."""
+        self.report.unlink(missing_ok=True)
+        case = catalog_of(self.folder).case(case_of(self.folder))
+        return subprocess.Popen(
+            [sys.executable, "-m", f"probes.{self.folder}.probe"],
+            env={
+                **os.environ,
+                **case.parameters,
+                "PYTHONPATH": f"{REPOSITORY}:{CLIENT}",
+                "KUBECONFIG": str(self.kubeconfig),
+                "KUBEPROBE_RUN_ID": run,
+                "KUBEPROBE_RUN_TIMEOUT": f"{case.timeouts.run.total_seconds():g}",
+                "KUBEPROBE_NAMESPACE": namespace_of(self.folder),
+                "KUBEPROBE_INSTALLATION": INSTALLATION,
+                "KUBEPROBE_REPORT_FILE": str(self.report),
+                **self.env,
+                **env,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, **env: str) -> Ended:
+        """Run it to its end."""
+        run, began = "01test" + secrets.token_hex(10), time.monotonic()
+        with self.start(run, **env) as process:
+            log, _ = process.communicate(timeout=WITHIN_S)
+        report = json.loads(self.report.read_text()) if self.report.exists() else {}
+        return Ended(process.returncode, report, log, run, time.monotonic() - began)
 
 
-def probe_pod(folder: str, run: str, env: dict[str, str]) -> Json:
-    """The probe's pod, as KubeProbe renders it."""
-    template, case = yaml.safe_load_all((PROBES / folder / "catalog.yaml").read_text())
-    name = f"{template['metadata']['name']}-{run[-8:]}"
-    values = {
-        "KUBEPROBE_RUN_ID": run,
-        "KUBEPROBE_INSTALLATION": "test",
-        "KUBEPROBE_CASE": case["metadata"]["name"],
-        "KUBEPROBE_CLUSTER": "test",
-        "KUBEPROBE_TRIGGER": "manual",
-        "KUBEPROBE_RUN_TIMEOUT": case["spec"]["timeouts"]["run"].rstrip("s"),
-        "KUBEPROBE_REPORT_FILE": "/dev/termination-log",
-        **case["spec"]["parameters"],
-        **env,
-    }
-    fields = {"POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "NAMESPACE": "metadata.namespace"}
-    environment: list[Json] = [{"name": key, "value": value} for key, value in values.items()]
-    environment += [
-        {"name": f"KUBEPROBE_{key}", "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in fields.items()
-    ]
-    spec = template["spec"]
-    container = {
-        "name": "probe",
-        "image": spec["image"],
-        "imagePullPolicy": "IfNotPresent",
-        "command": spec["command"],
-        "env": environment,
-        "resources": spec["resources"],
-        "securityContext": RESTRICTED_CONTAINER,
-    }
-    labels = {
-        "kubeprobe.io/installation": "test",
-        "kubeprobe.io/run": run,
-        "kubeprobe.io/case": case["metadata"]["name"],
-        "app.kubernetes.io/managed-by": "kubeprobe",
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
-        "spec": {
-            "restartPolicy": "Never",
-            "serviceAccountName": spec["serviceAccountName"],
-            "securityContext": RESTRICTED_POD,
-            "terminationGracePeriodSeconds": 5,
-            "containers": [container],
-        },
-    }
+def has_ended(pod: Json) -> bool:
+    """Whether the probe's container has ended, whatever others do."""
+    return any(
+        status["name"] == "probe" and "terminated" in status.get("state", {})
+        for status in pod["status"].get("containerStatuses") or ()
+    )

@@ -1,9 +1,11 @@
-"""What the probes' tests share: certificates made to order, an API that answers by script, and both clusters."""
+"""What the probes' tests share: the client library on the path, and the real cluster."""
 
 import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-CLIENT = REPOSITORY / "clients" / "python"
+from tests.probes.fixtures import bed
+from tests.probes.places import CLIENT
+
+__all__ = ["bed"]
+
 if str(CLIENT) not in sys.path:  # the package is installed in images only
     sys.path.insert(0, str(CLIENT))

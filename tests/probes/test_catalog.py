@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from kubeprobe.catalog.parse import parse
-from tests.probes.clusters import PROBES
+from tests.probes.places import PROBES
 
 FOLDERS = sorted(path.parent for path in PROBES.glob("*/catalog.yaml"))
 
@@ -14,16 +14,6 @@ def test_kubeprobe_accepts_the_probes_catalog(folder: Path) -> None:
     template, case = parse([folder / "catalog.yaml"]).entries
     assert (template[0], case[0]) == ("ProbeTemplate", "ProbeCase")
     assert template[1] == case[1] == folder.name.replace("_", "-")
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_account_that_the_template_names_is_the_one_that_gets_the_role(folder: Path) -> None:
-    template, _case = yaml.safe_load_all((folder / "catalog.yaml").read_text())
-    account, role, binding = yaml.safe_load_all((folder / "rbac.yaml").read_text())
-    name = template["spec"]["serviceAccountName"]
-    assert account["metadata"]["name"] == name
-    assert binding["subjects"] == [{"kind": "ServiceAccount", **account["metadata"]}]
-    assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -10,9 +10,9 @@ import pytest
 
 from probes._access import find_access
 from probes._api import Api
-from tests.probes.clusters import NAMESPACE, ProbedCluster
-from tests.probes.conftest import CLIENT, REPOSITORY
+from tests.probes.clusters import ProbedCluster
 from tests.probes.made import ending_in, tls_secret, tls_server
+from tests.probes.places import CLIENT, NAMESPACE, REPOSITORY
 
 pytestmark = pytest.mark.local
 
@@ -27,9 +27,6 @@ def cluster() -> Iterator[ProbedCluster]:
         assert "kubeconfig" in said, said
         access = find_access({"KUBECONFIG": said[said.index("kubeconfig") + 1]})
         with Api(access) as api:
-            for account in ("kubeprobe-pod-lifecycle", "kubeprobe-certificate-expiry"):
-                create = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
-                api.create(create, {"metadata": {"name": account}})
             yield ProbedCluster(api)
         process.terminate()
 

@@ -12,11 +12,13 @@ import pytest
 from tests.harness.house import House
 from tests.harness.receiver import Received, receiver
 from tests.harness.wait import until
+from tests.probes.catalog import rights_of
 from tests.probes.made import ending_in
 
 pytestmark = pytest.mark.real
 
 PROBES = Path(__file__).parents[2] / "probes"
+FOLDERS = ("pod_lifecycle", "certificate_expiry")
 CATALOG = """
 apiVersion: kubeprobe.io/v1
 kind: Binding
@@ -74,8 +76,8 @@ def told() -> Iterator[Received]:
 def namespace(kubeconfig: Path) -> Iterator[str]:
     """The namespace, with what the two probes need in it."""
     kubectl("create", "namespace", "kubeprobe", check=False)
-    for rights in PROBES.glob("*/rbac.yaml"):
-        kubectl("apply", "-f", str(rights))
+    for folder in FOLDERS:
+        kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": rights_of(folder)}))
     yield "kubeprobe"
     kubectl("-n", "kubeprobe", "delete", "secret", "nearly-over", "--ignore-not-found")
 
@@ -105,8 +107,8 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
     user = User(house)
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "bindings.yaml").write_text(CATALOG % told.url)
-    for probe in PROBES.glob("*/catalog.yaml"):
-        (tmp_path / "catalog" / f"{probe.parent.name}.yaml").write_text(probe.read_text())
+    for folder in FOLDERS:
+        (tmp_path / "catalog" / f"{folder}.yaml").write_text((PROBES / folder / "catalog.yaml").read_text())
 
     user.types("cluster", "add", "prod-1", "--kubeconfig", str(kubeconfig), "--label", "region=eu", "--label", "wave=1")
     user.types("cluster", "check", "prod-1", "--image", "docker.io/kubeprobe/busybox:dev")

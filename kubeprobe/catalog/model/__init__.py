@@ -14,6 +14,7 @@ from kubeprobe.catalog.model.case import (
     Severity,
 )
 from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, Connection
+from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.model.route import AlertRouteDocument, AlertRouteSpec, RouteTarget
 from kubeprobe.catalog.model.template import ProbeTemplateDocument, ProbeTemplateSpec
 
@@ -43,6 +44,7 @@ __all__ = [
     "Document",
     "LabelSelector",
     "Periodic",
+    "Permission",
     "ProbeCaseDocument",
     "ProbeCaseSpec",
     "ProbeTemplateDocument",

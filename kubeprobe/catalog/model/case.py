@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from kubeprobe.catalog.model.base import Document, Duration, Environment, LabelSelector, Name, Spec
+from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.problems import wrong
 
 
@@ -46,6 +47,9 @@ class ProbeCaseSpec(Spec):
     owner: str = Field(default="", description="who is asked when it fails")
     runbook: str | None = Field(default=None, description="address of what to do when it fails")
     parameters: Environment = Field(default={}, description="environment variables of the probe")
+    rbac: tuple[Permission, ...] = Field(
+        default=(), description="what this case needs beyond its template's: the account gets it too"
+    )
     timeouts: Timeouts = Timeouts()
     alert_after: int = Field(default=1, ge=1, le=1000, description="consecutive fails before anybody is told")
     unknown_after: int = Field(default=3, ge=1, le=1000, description="consecutive unknowns before anybody is told")

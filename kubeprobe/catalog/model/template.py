@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kubeprobe.catalog.merge import unmergeable
 from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
+from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.names import ENV_PREFIX, PROBE_CONTAINER
 from kubeprobe.catalog.problems import nearest_name, wrong
 
@@ -53,6 +54,9 @@ class ProbeTemplateSpec(Spec):
     service_account_name: Name | None = Field(
         default=None, description="its token is mounted; left out: the pod gets no token"
     )
+    rbac: tuple[Permission, ...] = Field(
+        default=(), description="all that the service account may do; `kubeprobe cluster setup` makes roles of it"
+    )
     resources: Resources = Resources()
     verdict_from: Literal["report", "exitCode"] = Field(
         default="report",
@@ -81,6 +85,12 @@ class ProbeTemplateSpec(Spec):
             if name in _OURS or (name == "containers" and value is None):
                 raise wrong(f"{name} cannot be set", expected=_OURS.get(name, "a list"))
         return pod
+
+    @model_validator(mode="after")
+    def _rights_have_an_account(self) -> Self:
+        if self.rbac and self.service_account_name is None:
+            raise wrong("rbac without an account to give it to", expected="serviceAccountName beside it")
+        return self
 
     @model_validator(mode="after")
     def _pod_can_be_merged(self) -> Self:

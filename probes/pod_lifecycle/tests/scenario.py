@@ -1,0 +1,65 @@
+"""What pod-lifecycle has to find, on the real cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from testbed.instance import NODE_NAME
+from tests.harness.wait import until
+from tests.probes.breaking import nothing_broken, without_component
+from tests.probes.places import NAMESPACE
+from tests.probes.scenario import Bed, Fault
+
+MISSING_IMAGE = "docker.io/kubeprobe/nothing-here:dev"
+SOON = {"READY_TIMEOUT": "4"}
+
+
+@contextmanager
+def quota_full(bed: Bed) -> Iterator[None]:
+    """Room for the probe's own pod only."""
+    quota = {"metadata": {"name": "full"}, "spec": {"hard": {"requests.cpu": "55m"}}}
+    with bed.cluster.having(NAMESPACE, "resourcequotas", quota):
+        known = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/full"
+        until("the quota to be counted", lambda: bed.api.get(known).get("status", {}).get("hard"))
+        yield
+
+
+@contextmanager
+def node_cordoned(bed: Bed) -> Iterator[None]:
+    """No node takes new pods."""
+    bed.kubectl("cordon", NODE_NAME)
+    try:
+        yield
+    finally:
+        bed.kubectl("uncordon", NODE_NAME)
+
+
+FAULTS = [
+    Fault(
+        "the image cannot be pulled",
+        nothing_broken,
+        says=rf"ready: pod not ready after 6 s: (ErrImagePull|ImagePullBackOff).*{MISSING_IMAGE}",
+        parameters={"IMAGE": MISSING_IMAGE, "READY_TIMEOUT": "6"},
+    ),
+    Fault("the quota is full", quota_full, says=r"^create: 403 Forbidden: .*exceeded quota: full"),
+    Fault(
+        "no node takes the pod",
+        node_cordoned,
+        says=r"^ready: pod not ready after 4 s: Unschedulable: 0/1 nodes are available: .*were unschedulable",
+        parameters=SOON,
+        runs_as="pinned",
+    ),
+    Fault(
+        "the scheduler is down",
+        without_component("kube-scheduler"),
+        says=r"^ready: pod not ready after 4 s: Pending: no scheduler has looked at it",
+        parameters=SOON,
+        runs_as="pinned",
+    ),
+    Fault(
+        "the kubelet is down",
+        without_component("kubelet"),
+        says=r"not ready after 4 s: Pending: scheduled to node node, whose kubelet has not taken it up",
+        parameters=SOON,
+        runs_as="process",
+    ),
+]

@@ -1,0 +1,31 @@
+"""pod-lifecycle cleans up when it is told to end, and Kubernetes does when it is killed. On the real cluster."""
+
+import signal
+
+import pytest
+
+from tests.harness.wait import until
+from tests.probes.places import PODS
+from tests.probes.scenario import Bed
+
+pytestmark = pytest.mark.real
+
+MISSING_IMAGE = "docker.io/kubeprobe/nothing-here:dev"
+
+
+def test_it_cleans_up_when_it_is_told_to_end(bed: Bed) -> None:
+    probe = bed.cluster.process("pod_lifecycle", bed.tmp, IMAGE=MISSING_IMAGE)
+    with probe.start("01ended") as process:
+        until("the probe's pod", lambda: bed.cluster.pods_of("01ended"))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert not probe.report.exists()
+    bed.cluster.wait_until_nothing_is_left_of("01ended")
+
+
+def test_kubernetes_removes_the_pod_of_a_probe_that_was_killed(bed: Bed) -> None:
+    name, run = bed.cluster.start("pod_lifecycle", IMAGE=MISSING_IMAGE, READY_TIMEOUT="60")
+    until("the probe's pod", lambda: bed.cluster.pods_of(run))
+    bed.api.delete(f"{PODS}/{name}", gracePeriodSeconds=0)
+    bed.cluster.wait_until_nothing_is_left_of(run, within_s=60)

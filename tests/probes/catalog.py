@@ -1,0 +1,36 @@
+"""The probes' own catalogs, read as KubeProbe reads them: their pods and their rights are what users get."""
+
+from functools import cache
+
+from kubeprobe.catalog import Catalog, Place, parse, setup_objects
+from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
+from kubeprobe.catalog.render import pod_spec_of
+from kubeprobe.catalog.setup import is_restricted
+from tests.probes.places import NAMESPACE, NODE_NAMESPACE, PROBES, Json
+
+CLUSTER = "test"
+
+
+@cache
+def catalog_of(folder: str) -> Catalog:
+    """The catalog of one probe's folder."""
+    declared = parse([PROBES / folder / "catalog.yaml"])
+    return Catalog(
+        templates=declared.specs("ProbeTemplate", ProbeTemplateSpec),
+        cases=declared.specs("ProbeCase", ProbeCaseSpec),
+    )
+
+
+def case_of(folder: str) -> str:
+    """The name of the case that is named like the folder."""
+    return folder.replace("_", "-")
+
+
+def rights_of(folder: str) -> list[Json]:
+    """The namespace, account and roles that `kubeprobe cluster setup` would make for a probe."""
+    return setup_objects(catalog_of(folder), [case_of(folder)], Place(CLUSTER, namespace_of(folder)))
+
+
+def namespace_of(folder: str) -> str:
+    """Where a probe's pods run in tests: apart if they cannot comply with `restricted`."""
+    return NAMESPACE if is_restricted(pod_spec_of(catalog_of(folder), case_of(folder))) else NODE_NAMESPACE

@@ -1,0 +1,72 @@
+"""What a run's probe has left in a cluster: of every kind that the API knows, in every namespace."""
+
+from collections.abc import Iterator
+
+from probes._api import Api, ApiError
+from tests.probes.places import Json
+
+_RUN = "kubeprobe.io/run"
+_known: dict[str, list[str]] = {}  # discovery takes 30 requests, and what comes later is of no probe's making
+_NOT_ASKED = {"events", "componentstatuses", "bindings"}
+
+
+def left_by(api: Api, run: str) -> list[str]:
+    """`kind namespace/name` of everything with this run's label, but the probe's own pod."""
+    return [
+        f"{body.get('kind', path.rpartition('/')[2])} {_name(body)}"
+        for path in _collections(api)
+        for body in _labelled(api, path, run)
+        if "kubeprobe.io/case" not in body["metadata"].get("labels", {})
+    ]
+
+
+def remove_left_by(api: Api, run: str) -> None:
+    """Delete all of it, as the administrator."""
+    for path in _collections(api):
+        for body in _labelled(api, path, run):
+            if "kubeprobe.io/case" not in body["metadata"].get("labels", {}):
+                _delete(api, path, body["metadata"])
+
+
+def _delete(api: Api, path: str, metadata: Json) -> None:
+    version, _, resource = path.rpartition("/")
+    inside = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    try:
+        api.delete(f"{version}{inside}/{resource}/{metadata['name']}", gracePeriodSeconds=0)
+    except ApiError as error:
+        if error.status not in (404, 405):
+            raise
+
+
+def _labelled(api: Api, path: str, run: str) -> list[Json]:
+    try:
+        found: list[Json] = api.get(path, labelSelector=f"{_RUN}={run}").get("items") or []
+    except ApiError as error:
+        if error.status in (404, 405, 503):  # its definition was removed, or its API server is away
+            return []
+        raise
+    return found
+
+
+def _collections(api: Api) -> list[str]:
+    if api.access.server not in _known:
+        groups = api.get("/apis")["groups"]
+        versions = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]
+        _known[api.access.server] = [path for version in versions for path in _of_version(api, version)]
+    return _known[api.access.server]
+
+
+def _of_version(api: Api, version: str) -> Iterator[str]:
+    try:
+        resources = api.get(version)["resources"]
+    except ApiError:
+        return  # an aggregated API whose server is away
+    for resource in resources:
+        listed = {"list", "delete"} <= set(resource["verbs"])
+        if listed and "/" not in resource["name"] and resource["name"] not in _NOT_ASKED:
+            yield f"{version}/{resource['name']}"
+
+
+def _name(body: Json) -> str:
+    metadata = body["metadata"]
+    return "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))

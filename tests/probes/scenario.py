@@ -1,0 +1,105 @@
+"""How a probe is shown to work on the real cluster: what it needs there, and the faults that it has to find.
+
+Each probe's folder has `tests/scenario.py` with `healthy` (if it needs anything) and `FAULTS`. Next: `test_scenarios`
+runs them as tests, `benchmarks/detection` every fault against every probe.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from probes._api import Api
+from testbed import Testbed
+from testbed.instance import NODE_NAME
+from tests.probes.clusters import Ended, ProbedCluster
+from tests.probes.places import PROBES
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A running test bed, in whose network namespace this process is."""
+
+    testbed: Testbed
+    api: Api
+    """As the administrator."""
+    cluster: ProbedCluster
+    tmp: Path
+
+    @contextmanager
+    def for_a_thread(self) -> Iterator["Bed"]:
+        """The same bed with connections of its own: an Api is not for several threads."""
+        with Api(self.api.access) as api:
+            yield replace(self, api=api, cluster=ProbedCluster(api))
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """What kubectl prints as the administrator; raises TestbedError if it fails."""
+        return self.testbed.kubectl(*arguments, stdin=stdin)
+
+
+Parameters = Mapping[str, str]
+State = Callable[[Bed], AbstractContextManager[Parameters | None]]
+"""Brings the cluster into a state and undoes it on exit; yields parameters for the probe's run."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something broken for real, and what its probe has to say about it."""
+
+    name: str
+    """A sentence: `the scheduler is down`."""
+    breaks: State
+    says: str
+    """A regular expression that one of the report's errors matches: it names the culprit."""
+    parameters: Parameters = field(default_factory=dict)
+    runs_as: Literal["pod", "pinned", "process"] = "pod"
+    """pinned: past a scheduler that is down; process: beside a cluster that cannot run pods."""
+
+    def is_named_in(self, ended: Ended) -> bool:
+        """Whether the probe failed for this fault's reason."""
+        return ended.verdict == "fail" and any(re.search(self.says, error) for error in ended.errors)
+
+
+@contextmanager
+def _nothing(_bed: Bed) -> Iterator[Parameters]:
+    yield {}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One probe's folder, what it needs on a healthy cluster, and its faults."""
+
+    folder: str
+    healthy: State = _nothing
+    faults: tuple[Fault, ...] = ()
+
+    @contextmanager
+    def ready(self, bed: Bed) -> Iterator[dict[str, str]]:
+        """With all that the probe needs; the parameters for its runs."""
+        bed.cluster.grant_rights(self.folder)
+        with self.healthy(bed) as parameters:
+            yield dict(parameters or {})
+
+    def run_with(self, bed: Bed, fault: Fault, parameters: Parameters) -> Ended:
+        """Break the cluster, run the probe there, mend it."""
+        process = bed.cluster.process(self.folder, bed.tmp) if fault.runs_as == "process" else None
+        with fault.breaks(bed) as found:
+            env = {**parameters, **fault.parameters, **(found or {})}
+            if process is not None:
+                return process.run(**env)
+            return bed.cluster.run(self.folder, node=NODE_NAME if fault.runs_as == "pinned" else "", **env)
+
+
+def scenario_of(folder: str) -> Scenario:
+    """A probe's scenario; the plain one if it has none of its own."""
+    if not (PROBES / folder / "tests" / "scenario.py").exists():
+        return Scenario(folder)
+    own = import_module(f"probes.{folder}.tests.scenario")
+    return Scenario(folder, getattr(own, "healthy", _nothing), tuple(getattr(own, "FAULTS", ())))
+
+
+SCENARIOS = tuple(scenario_of(path.parent.name) for path in sorted(PROBES.glob("*/catalog.yaml")))
+"""Every built-in probe's, by folder name."""

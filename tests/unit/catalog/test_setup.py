@@ -1,0 +1,108 @@
+"""What a cluster must have before cases can run there."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from kubeprobe.catalog import Catalog, Place, setup_objects
+from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
+
+PODS = {"resources": ["pods"], "verbs": ["create", "delete"]}
+NODES = {"scope": "cluster", "resources": ["nodes"], "verbs": ["list"]}
+THERE = {"namespace": "$(TARGET)", "resources": ["configmaps"], "verbs": ["get"]}
+
+
+def catalog(rbac: list[dict[str, Any]], case: Mapping[str, Any] | None = None, **template: Any) -> Catalog:
+    template = {"image": "i", "serviceAccountName": "prober", "rbac": rbac, **template}
+    values = {"template": "t", "kind": "inspection", **(case or {})}
+    return Catalog(
+        templates={"t": ProbeTemplateSpec.model_validate(template)},
+        cases={"c": ProbeCaseSpec.model_validate(values)},
+    )
+
+
+def roles(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, Any]]:
+    for body in objects:
+        if "rules" in body:
+            metadata = body["metadata"]
+            yield body["kind"], metadata.get("namespace", ""), metadata["name"], body["rules"]
+
+
+def test_a_case_needs_its_namespace_its_account_and_its_role() -> None:
+    namespace, account, role, binding = setup_objects(catalog([PODS]), ["c"], Place("prod-1", "probing"))
+    assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", "probing")
+    assert (account["kind"], account["metadata"]["namespace"]) == ("ServiceAccount", "probing")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete"]}]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "prober", "namespace": "probing"}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == "prober"
+
+
+def test_what_holds_in_the_whole_cluster_is_named_after_the_namespace_so_that_two_installations_do_not_meet() -> None:
+    [role] = roles(setup_objects(catalog([NODES]), ["c"], Place("prod-1", "probing")))
+    assert role[:3] == ("ClusterRole", "", "probing:prober")
+
+
+def test_a_parameter_decides_in_which_namespaces_a_right_holds() -> None:
+    found = setup_objects(catalog([THERE], {"parameters": {"TARGET": "a, b"}}), ["c"], Place("prod-1"))
+    assert [role[:2] for role in roles(found)] == [("Role", "a"), ("Role", "b")]
+
+
+def test_without_the_parameter_a_right_holds_at_home_or_where_its_scope_says() -> None:
+    everywhere = {**THERE, "scope": "cluster"}
+    assert [role[:2] for role in roles(setup_objects(catalog([THERE]), ["c"], Place("x")))] == [("Role", "kubeprobe")]
+    assert [role[:2] for role in roles(setup_objects(catalog([everywhere]), ["c"], Place("x")))] == [
+        ("ClusterRole", "")
+    ]
+
+
+def test_a_binding_s_render_config_moves_the_right_on_the_clusters_that_it_is_for() -> None:
+    spec = BindingSpec.model_validate(
+        {
+            "cases": ["c"],
+            "clusters": {"names": ["prod-1"]},
+            "on": {"periodic": {"every": "1m"}},
+            "renderConfig": "r",
+        }
+    )
+    config = RenderConfigSpec.model_validate({"for": "c", "values": {"TARGET": "shop"}})
+    plain = catalog([THERE])
+    bound = Catalog(templates=plain.templates, cases=plain.cases, bindings={"b": spec}, render_configs={"r": config})
+    assert {role[1] for role in roles(setup_objects(bound, ["c"], Place("prod-1")))} == {"shop"}
+
+
+def test_cases_that_share_an_account_share_its_roles_and_each_right_is_given_once() -> None:
+    base = catalog([PODS])
+    other = ProbeCaseSpec.model_validate({"template": "t", "kind": "inspection", "rbac": [NODES]})
+    both = Catalog(templates=base.templates, cases={**base.cases, "d": other})
+    found = {role[0]: role[3] for role in roles(setup_objects(both, ["c", "d", "c"], Place("x")))}
+    assert len(found["Role"]) == len(found["ClusterRole"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("pod", "level"),
+    [
+        ({}, "restricted"),
+        ({"hostNetwork": True}, "privileged"),
+        ({"volumes": [{"name": "host", "hostPath": {"path": "/proc"}}]}, "privileged"),
+        ({"containers": [{"name": "probe", "securityContext": {"privileged": True}}]}, "privileged"),
+        ({"containers": [{"name": "probe", "securityContext": {"runAsUser": 0}}]}, "privileged"),
+        (
+            {"containers": [{"name": "probe", "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]},
+            "privileged",
+        ),
+        ({"containers": [{"name": "helper", "image": "i"}]}, "restricted"),
+    ],
+)
+def test_the_namespace_enforces_the_strictest_standard_that_its_pods_comply_with(pod: Any, level: str) -> None:
+    [namespace, *_] = setup_objects(catalog([PODS], pod=pod), ["c"], Place("x"))
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == level
+
+
+def test_a_right_is_for_resources_or_for_paths_and_says_so() -> None:
+    with pytest.raises(ValueError, match="either resources or nonResourceURLs"):
+        catalog([{"verbs": ["get"]}])
+    with pytest.raises(ValueError, match="scope: cluster, and no namespace"):
+        catalog([{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}])
+    with pytest.raises(ValueError, match="serviceAccountName beside it"):
+        catalog([PODS], serviceAccountName=None)
