@@ -45,8 +45,9 @@ class PermissionMissing(ApiError):  # noqa: N818
 class Api:
     """One cluster's API; close it by `with`. Not for several threads."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, timeout: float = REQUEST_TIMEOUT) -> None:
         self.access = access
+        self._timeout = timeout
         self._kept: http.client.HTTPConnection | None = None
         self._kept_since = 0.0
 
@@ -151,7 +152,7 @@ class Api:
             return kept
         if kept is not None:
             kept.close()
-        return self._connect(REQUEST_TIMEOUT)
+        return self._connect(self._timeout)
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         access = self.access
@@ -183,10 +184,13 @@ class Api:
         return ApiError(f"no answer from the API server {self.access.server} ({method} {path}): {what}")
 
 
-def connect() -> Api:
-    """The API of the cluster that this probe runs in; without a way to it the run ends as unknown."""
+def connect(timeout: float = REQUEST_TIMEOUT) -> Api:
+    """The API of the cluster that this probe runs in; without a way to it the run ends as unknown.
+
+    `timeout`: seconds the API server has for the answer to a plain request.
+    """
     try:
-        return Api(find_access(os.environ))
+        return Api(find_access(os.environ), timeout)
     except AccessError as error:
         give_up(str(error))
 

@@ -1,0 +1,103 @@
+"""Follows one ConfigMap by a watch from before it exists, as a controller would, and notes when each event came.
+
+In a thread of its own with a connection of its own: the events have to come while the probe writes.
+Next stage: `probe` compares them with what it wrote.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from probes._access import Access
+from probes._api import Api, ApiError, PermissionMissing
+
+RECONNECT_PAUSE = 0.2
+"""Seconds before a broken watch goes on where it ended."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event: its type, what the object's data was, and when it came (`time.monotonic`)."""
+
+    type: str
+    data: dict[str, str]
+    at: float
+
+
+class EventRecorder:
+    """The events of one object since `version`, until it is deleted or so many seconds are over."""
+
+    def __init__(self, access: Access, path: str, version: str, seconds: float) -> None:
+        self._access = access
+        self._collection, _, self._name = path.rpartition("/")
+        self._version = version
+        self._until = time.monotonic() + seconds
+        self._came = threading.Condition()
+        self._ended = False
+        self.seen: list[Seen] = []
+        self.refused: PermissionMissing | None = None
+        """The watch itself is not allowed."""
+        self.trouble = ""
+        """Why the watch could not go on, as last told."""
+
+    def start(self) -> None:
+        """Begin to watch. The thread never outlives the probe."""
+        threading.Thread(target=self._record, name="watch", daemon=True).start()
+
+    def wait_for(self, kind: str, data: dict[str, str] | None, seconds: float) -> Seen | None:
+        """The first event of this type (and data), waited for; None if it does not come in time."""
+        with self._came:
+            self._came.wait_for(lambda: self._first(kind, data) or self._ended, seconds)
+            return self._first(kind, data)
+
+    def told(self) -> str:
+        """What came, for a message: `ADDED, MODIFIED`."""
+        with self._came:
+            return ", ".join(event.type for event in self.seen) or "none"
+
+    def _first(self, kind: str, data: dict[str, str] | None) -> Seen | None:
+        return next((event for event in self.seen if event.type == kind and data in (None, event.data)), None)
+
+    def _record(self) -> None:
+        with Api(self._access) as api:
+            while (left := self._until - time.monotonic()) > 0 and not self._ended:
+                try:
+                    self._follow(api, left)
+                except PermissionMissing as error:
+                    self.refused = error
+                    break
+                except ApiError as error:
+                    self.trouble = str(error)
+                    time.sleep(RECONNECT_PAUSE)
+        with self._came:
+            self._ended = True
+            self._came.notify_all()
+
+    def _follow(self, api: Api, seconds: float) -> None:
+        query = {"fieldSelector": f"metadata.name={self._name}", "resourceVersion": self._version}
+        for event in api.watch(self._collection, seconds, **query):
+            self._take(event["type"], event["object"])
+            if self._ended:
+                return
+
+    def _take(self, kind: str, found: dict[str, Any]) -> None:
+        self._version = found["metadata"]["resourceVersion"]
+        with self._came:
+            self.seen.append(Seen(kind, found.get("data") or {}, time.monotonic()))
+            self._ended = kind == "DELETED"
+            self._came.notify_all()
+
+
+def out_of_order(seen: list[Seen], written: list[str]) -> str:
+    """What is wrong with the order of events: ADDED first, DELETED last, what was written in its order; else empty.
+
+    `written` has the values of `data.value` in the order of writing. Others may touch the object too.
+    """
+    kinds = [event.type for event in seen]
+    if kinds[:1] != ["ADDED"] or kinds.count("ADDED") != 1 or "DELETED" in kinds[:-1]:
+        return f"events came as {', '.join(kinds)}: expected ADDED first and DELETED last"
+    values = list(dict.fromkeys(event.data.get("value", "") for event in seen))
+    if values != written:
+        return f"the events show the values {', '.join(values)}: expected {', '.join(written)}, in this order"
+    return ""

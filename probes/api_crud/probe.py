@@ -1,0 +1,216 @@
+"""Does what every client of the API does, with one ConfigMap: create, get, list, watch, update, delete.
+
+Each verb is a timed step and a measurement. Parameters: TARGET_NAMESPACE, MAX_LATENCY_MS, REQUEST_TIMEOUT,
+WATCH_TIMEOUT, DELETE_TIMEOUT (README.md).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kubeprobe_client import CheckFailed, Run, main, measure, run, step
+
+from probes._api import REQUEST_TIMEOUT, Api, ApiError, connect, give_up_if_forbidden
+from probes._objects import Cleanup, fresh_name, metadata
+from probes._parameters import number, text
+from probes.api_crud.events import EventRecorder, out_of_order
+from probes.api_crud.readiness import why_unwell
+
+Json = dict[str, Any]
+
+UPDATE_TRIES = 5
+"""How often an update is tried anew because somebody else (a policy, a backup tool) changed the object meanwhile."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds unless the name says otherwise."""
+
+    namespace: str
+    max_latency_ms: float
+    """0: no limit."""
+    watch_timeout: float
+    delete_timeout: float
+
+    @classmethod
+    def from_environment(cls, own_namespace: str) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        return cls(
+            namespace=text("TARGET_NAMESPACE", own_namespace),
+            max_latency_ms=number("MAX_LATENCY_MS", 5000),
+            watch_timeout=number("WATCH_TIMEOUT", 10),
+            delete_timeout=number("DELETE_TIMEOUT", 10),
+        )
+
+
+class ApiCrud:
+    """One ConfigMap's life. Raises CheckFailed with what was seen."""
+
+    def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
+        self.api = api
+        self.cleanup = cleanup
+        self.settings = settings
+        self.run = this_run
+        self.name = fresh_name("api-crud")
+        self.collection = f"/api/v1/namespaces/{settings.namespace}/configmaps"
+        self.path = f"{self.collection}/{self.name}"
+        self.known: Json = {}
+        self.stale: Json = {}
+        self.written_at: dict[str, float] = {}
+        self.slow: list[str] = []
+
+    @contextmanager
+    def verb(self, name: str) -> Iterator[None]:
+        """A step whose latency is measured and held against the limit."""
+        with step(name):
+            started = time.perf_counter()
+            yield
+            ms = (time.perf_counter() - started) * 1000
+        measure(f"{name}_ms", round(ms, 1))
+        if 0 < self.settings.max_latency_ms < ms:
+            limit = self.settings.max_latency_ms
+            self.slow.append(f"{name} took {ms:.0f} ms, more than {limit:.0f} (MAX_LATENCY_MS)")
+
+    def life(self) -> None:
+        """The whole way; what is too slow is told in the end, when all the latencies are known."""
+        recorder = self.start_watch()
+        for name, action in {
+            "create": self.create,
+            "get": self.get,
+            "list": self.list,
+            "update": self.update,
+        }.items():
+            with self.verb(name):
+                action()
+        with step("conflict"):
+            self.update_stale()
+        with self.verb("delete"):
+            self.delete()
+        with step("gone"):
+            self.wait_gone()
+        with step("watch"):
+            self.check_events(recorder)
+        if self.slow:
+            raise CheckFailed(*self.slow)
+
+    def start_watch(self) -> EventRecorder:
+        """Watch from a moment before the object exists, so that no event can be missed."""
+        with step("open watch"):
+            version = self.api.get(self.collection, limit="1")["metadata"]["resourceVersion"]
+            recorder = EventRecorder(self.api.access, self.path, version, min(self.run.remaining(), 3600))
+            recorder.start()
+        return recorder
+
+    def create(self) -> None:
+        """Create the ConfigMap."""
+        labels = {"app.kubernetes.io/name": "kubeprobe-api-crud"}
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata(self.run, self.name, self.settings.namespace, **labels),
+            "data": {"value": "created"},
+        }
+        self.known = self.cleanup.create(self.collection, body)
+        self.written_at["ADDED"] = time.monotonic()
+
+    def get(self) -> None:
+        """Read what was written."""
+        self._expect(self.api.get(self.path), "created")
+
+    def list(self) -> None:
+        """Find the object among all others."""
+        found = self.api.get(self.collection, fieldSelector=f"metadata.name={self.name}")["items"]
+        if [one["metadata"]["uid"] for one in found] != [self.known["metadata"]["uid"]]:
+            raise CheckFailed(f"the list of configmaps in {self.settings.namespace} lacks {self.name}, just created")
+
+    def update(self) -> None:
+        """Replace the object, and read the new content back."""
+        self.stale = self.known
+        for last in [False] * (UPDATE_TRIES - 1) + [True]:
+            try:
+                self.known = self.api.replace(self.path, {**self.known, "data": {"value": "updated"}})
+                break
+            except ApiError as error:
+                if error.status != 409 or last:
+                    raise
+                self.known = self.api.get(self.path)
+        self.written_at["MODIFIED"] = time.monotonic()
+        self._expect(self.known, "updated")
+
+    def update_stale(self) -> None:
+        """An update that rests on an old version must be refused, or concurrent writers lose each other's changes."""
+        old = self.stale["metadata"]["resourceVersion"]
+        try:
+            self.api.replace(self.path, {**self.stale, "data": {"value": "stale"}})
+        except ApiError as error:
+            if error.status == 409:
+                return
+            raise
+        raise CheckFailed(
+            f"an update resting on the outdated resourceVersion {old} was accepted: expected 409 Conflict; "
+            "concurrent writers overwrite each other"
+        )
+
+    def delete(self) -> None:
+        """Delete that very object."""
+        self.api.delete(self.path, preconditions={"uid": self.known["metadata"]["uid"]})
+        self.written_at["DELETED"] = time.monotonic()
+
+    def wait_gone(self) -> None:
+        """See that it is gone; at once, unless a finalizer holds it."""
+        until = time.monotonic() + self.settings.delete_timeout
+        while True:
+            try:
+                held = ", ".join(self.api.get(self.path)["metadata"].get("finalizers") or []) or "none"
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                self.cleanup.forget(self.path)
+                return
+            if time.monotonic() > until:
+                raise CheckFailed(
+                    f"configmap {self.settings.namespace}/{self.name} is not gone {self.settings.delete_timeout:g} s "
+                    f"after its deletion; finalizers: {held}"
+                )
+            time.sleep(0.2)
+
+    def check_events(self, recorder: EventRecorder) -> None:
+        """See that the watch told all of it, in order, and soon."""
+        lag = 0.0
+        for kind, data in (("ADDED", None), ("MODIFIED", {"value": "updated"}), ("DELETED", None)):
+            event = recorder.wait_for(kind, data, self.settings.watch_timeout)
+            if recorder.refused is not None:
+                raise recorder.refused
+            if event is None:
+                trouble = [recorder.trouble] if recorder.trouble else []
+                raise CheckFailed(
+                    f"the watch did not tell {kind} within {self.settings.watch_timeout:g} s; "
+                    f"it told: {recorder.told()}",
+                    *trouble,
+                )
+            lag = max(lag, event.at - self.written_at[kind])
+        measure("watch_lag_ms", round(lag * 1000, 1))
+        if wrong := out_of_order(recorder.seen, ["created", "updated"]):
+            raise CheckFailed(wrong)
+
+    def _expect(self, found: Json, value: str) -> None:
+        has = (found.get("data") or {}).get("value")
+        if has != value:
+            raise CheckFailed(f"configmap {self.name} reads value={has!r} right after {value!r} was written")
+
+
+@main
+def probe() -> None:
+    """Lead the ConfigMap through its life; a failure is told together with what the API server says of itself."""
+    this_run = run()
+    with connect(max(number("REQUEST_TIMEOUT", REQUEST_TIMEOUT), 0.1)) as api, Cleanup(api) as cleanup:
+        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
+        try:
+            ApiCrud(api, cleanup, settings, this_run).life()
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            if unwell := why_unwell(api, error):
+                raise CheckFailed(unwell) from error
+            raise

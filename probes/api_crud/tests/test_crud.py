@@ -1,0 +1,64 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from kubeprobe_client import CheckFailed, Run
+
+from probes._access import Access
+from probes._api import Api
+from probes._objects import Cleanup
+from probes.api_crud.probe import ApiCrud, Settings
+from tests.probes.scripted import Answer, scripted_api
+
+REFUSED: Answer = (409, {"kind": "Status", "code": 409, "reason": "Conflict", "message": "modified"})
+
+
+def configmap(value: str, **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "x", "uid": "u", "resourceVersion": "7", **metadata}, "data": {"value": value}}
+
+
+@pytest.fixture
+def crud() -> Iterator[Callable[..., ApiCrud]]:
+    """A probe whose ConfigMap exists, against an API that answers by script."""
+    with ExitStack() as stack:
+
+        def make(*answers: Answer) -> ApiCrud:
+            server = stack.enter_context(scripted_api(*answers))
+            api = stack.enter_context(Api(Access(f"http://127.0.0.1:{server.server_port}")))
+            probe = ApiCrud(api, Cleanup(api), Settings("team-a", 0, 1, 0), Run())
+            probe.known = probe.stale = configmap("created")
+            return probe
+
+        yield make
+
+
+def test_a_stale_update_that_is_refused_is_as_it_should_be(crud: Callable[..., ApiCrud]) -> None:
+    crud(REFUSED).update_stale()
+
+
+def test_a_stale_update_that_is_accepted_means_broken_locking(crud: Callable[..., ApiCrud]) -> None:
+    with pytest.raises(CheckFailed, match="resourceVersion 7 was accepted: expected 409 Conflict"):
+        crud((200, configmap("stale"))).update_stale()
+
+
+def test_an_update_is_tried_anew_when_somebody_else_was_faster(crud: Callable[..., ApiCrud]) -> None:
+    probe = crud(REFUSED, (200, configmap("created")), (200, configmap("updated")))
+    probe.update()
+    assert probe.known["data"] == {"value": "updated"}
+
+
+def test_an_update_that_reads_back_as_the_old_value_is_told(crud: Callable[..., ApiCrud]) -> None:
+    with pytest.raises(CheckFailed, match="reads value='created' right after 'updated' was written"):
+        crud((200, configmap("created"))).update()
+
+
+def test_an_object_that_the_list_lacks_is_told(crud: Callable[..., ApiCrud]) -> None:
+    with pytest.raises(CheckFailed, match="the list of configmaps in team-a lacks"):
+        crud((200, {"items": []})).list()
+
+
+def test_finalizers_that_hold_the_object_are_named(crud: Callable[..., ApiCrud]) -> None:
+    held = configmap("updated", finalizers=["example.com/audit", "example.com/backup"])
+    with pytest.raises(CheckFailed, match=r"finalizers: example\.com/audit, example\.com/backup"):
+        crud((200, held), (200, held)).wait_gone()

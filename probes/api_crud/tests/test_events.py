@@ -1,0 +1,44 @@
+import pytest
+
+from probes.api_crud.events import Seen, out_of_order
+from probes.api_crud.readiness import failed_checks
+
+
+def events(*told: str) -> list[Seen]:
+    """`ADDED created` and so on."""
+    return [Seen(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in told)]
+
+
+def test_the_events_of_a_whole_life_in_order_are_well() -> None:
+    seen = events("ADDED created", "MODIFIED updated", "DELETED updated")
+    assert out_of_order(seen, ["created", "updated"]) == ""
+
+
+def test_others_may_touch_the_object_meanwhile() -> None:
+    seen = events("ADDED created", "MODIFIED created", "MODIFIED updated", "MODIFIED updated", "DELETED updated")
+    assert out_of_order(seen, ["created", "updated"]) == ""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("MODIFIED updated", "ADDED created", "DELETED updated"),
+        ("ADDED created", "DELETED updated", "MODIFIED updated"),
+        ("ADDED created", "ADDED created", "DELETED updated"),
+    ],
+)
+def test_a_wrong_order_of_types_is_told(told: tuple[str, ...]) -> None:
+    said = out_of_order(events(*told), ["created", "updated"])
+    assert said.startswith(f"events came as {', '.join(one.split()[0] for one in told)}: expected ADDED first")
+
+
+def test_a_value_that_comes_before_its_time_is_told() -> None:
+    seen = events("ADDED updated", "MODIFIED created", "DELETED created")
+    assert out_of_order(seen, ["created", "updated"]) == (
+        "the events show the values updated, created: expected created, updated, in this order"
+    )
+
+
+def test_the_failed_checks_of_readyz_are_named() -> None:
+    answer = "500 : [+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]etcd-readiness failed: reason withheld\n"
+    assert failed_checks(answer) == ["etcd", "etcd-readiness"]

@@ -1,0 +1,104 @@
+"""Admission that refuses: quotas, policies and webhooks, in the probes' namespace only. For scenarios."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from probes._api import Api, ApiError
+from tests.harness.wait import until
+from tests.probes.places import NAMESPACE, Json
+from tests.probes.scenario import Bed
+
+_REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
+_IN_THE_PROBES_NAMESPACE = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
+_COLLECTIONS = {"configmaps": f"/api/v1/namespaces/{NAMESPACE}/configmaps", "namespaces": "/api/v1/namespaces"}
+_PRESENT = {"configmaps": "kube-root-ca.crt", "namespaces": "default"}
+
+
+@contextmanager
+def quota(bed: Bed, name: str, **hard: str) -> Iterator[None]:
+    """While this ResourceQuota is in force; `count_configmaps` stands for `count/configmaps`."""
+    body = {"metadata": {"name": name}, "spec": {"hard": {key.replace("_", "/"): value for key, value in hard.items()}}}
+    with bed.cluster.having(NAMESPACE, "resourcequotas", body):
+        path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/{name}"
+        until("the quota to be counted", lambda: bed.api.get(path).get("status", {}).get("hard"))
+        yield
+
+
+@contextmanager
+def denying_policy(bed: Bed, resource: str, operation: str, message: str) -> Iterator[None]:
+    """While a ValidatingAdmissionPolicy denies this operation."""
+    name = f"no-{operation.lower()}-of-{resource}"
+    where = {} if resource == "namespaces" else {"namespaceSelector": _IN_THE_PROBES_NAMESPACE}
+    policy = {
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [_rule(resource, operation)], **where},
+            "validations": [{"expression": "false", "message": message}],
+        },
+    }
+    binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
+    with (
+        bed.cluster.having_at(f"{_REGISTRATION}/validatingadmissionpolicies", policy),
+        bed.cluster.having_at(f"{_REGISTRATION}/validatingadmissionpolicybindings", binding),
+    ):
+        _wait_until_refused(bed, resource, operation)
+        yield
+    _wait_until_allowed(bed, resource, operation)
+
+
+@contextmanager
+def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterator[None]:
+    """While this operation asks a webhook whose Service has nobody behind it, and `failurePolicy` is Fail."""
+    service = {"metadata": {"name": "away"}, "spec": {"ports": [{"port": 443}], "selector": {"app": "away"}}}
+    webhook = {
+        "name": f"{resource}.away.example.com",
+        "clientConfig": {"service": {"namespace": NAMESPACE, "name": "away"}},
+        "rules": [_rule(resource, operation)],
+        "namespaceSelector": _IN_THE_PROBES_NAMESPACE,
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    configuration = {"metadata": {"name": "away"}, "webhooks": [webhook]}
+    with (
+        bed.cluster.having(NAMESPACE, "services", service),
+        bed.cluster.having_at(f"{_REGISTRATION}/validatingwebhookconfigurations", configuration),
+    ):
+        _wait_until_refused(bed, resource, operation)
+        yield
+    _wait_until_allowed(bed, resource, operation)
+
+
+def _rule(resource: str, operation: str) -> Json:
+    return {
+        "apiGroups": [""],
+        "apiVersions": ["*"],
+        "operations": [operation],
+        "resources": [resource],
+    }
+
+
+def _wait_until_refused(bed: Bed, resource: str, operation: str) -> None:
+    """The API server learns of policies and webhooks a moment after they are there."""
+    until(f"{operation} of {resource} to be refused", lambda: not _is_allowed(bed.api, resource, operation))
+
+
+def _wait_until_allowed(bed: Bed, resource: str, operation: str) -> None:
+    until(f"{operation} of {resource} to be allowed", lambda: _is_allowed(bed.api, resource, operation))
+
+
+def _is_allowed(api: Api, resource: str, operation: str) -> bool:
+    """Ask by a dry run, which goes through all of admission."""
+    collection = _COLLECTIONS[resource]
+    present = f"{collection}/{_PRESENT[resource]}?dryRun=All"
+    try:
+        match operation:
+            case "CREATE":
+                api.create(f"{collection}?dryRun=All", {"metadata": {"name": "tried"}})
+            case "UPDATE":
+                api.patch(present, {"metadata": {"annotations": {"example.com/tried": "now"}}})
+            case _:
+                api.delete(present)
+    except ApiError:
+        return False
+    return True
