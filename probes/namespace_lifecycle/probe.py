@@ -1,0 +1,126 @@
+"""Creates a namespace as a user would, sees it furnished, deletes it, and sees that it really goes away.
+
+Parameters: READY_TIMEOUT, DELETE_TIMEOUT (README.md).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kubeprobe_client import CheckFailed, Run, main, measure, run, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._objects import Cleanup, fresh_name, metadata
+from probes._parameters import number
+from probes._watching import ObjectWatch
+from probes.namespace_lifecycle.stuck import why_stuck
+
+Json = dict[str, Any]
+
+NAMESPACES = "/api/v1/namespaces"
+PAUSE = 0.25
+"""Seconds between two looks at whether an object is there: watching it would need a further permission everywhere."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds."""
+
+    ready_timeout: float
+    delete_timeout: float
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        return cls(ready_timeout=number("READY_TIMEOUT", 15), delete_timeout=number("DELETE_TIMEOUT", 45))
+
+
+class NamespaceLifecycle:
+    """One namespace's life. Raises CheckFailed with what was seen."""
+
+    def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
+        self.api = api
+        self.cleanup = cleanup
+        self.settings = settings
+        self.run = this_run
+        self.name = fresh_name("namespace-lifecycle")
+        self.path = f"{NAMESPACES}/{self.name}"
+        self.watch = ObjectWatch(api, self.path, {})
+
+    def life(self) -> None:
+        """The whole way, step by step."""
+        with step("create"):
+            self.create()
+        with step("service account"):
+            # https://kubernetes.io/docs/concepts/security/service-accounts/#default-service-accounts
+            self.wait_for("serviceaccounts", "default", "serviceaccount-controller")
+        with step("root CA"):
+            self.wait_for("configmaps", "kube-root-ca.crt", "root-ca-certificate-publisher-controller")
+        with step("delete"):
+            self.delete()
+        with step("gone"):
+            self.wait_gone()
+
+    def create(self) -> None:
+        """Create the namespace."""
+        labels = {
+            "app.kubernetes.io/name": "kubeprobe-namespace-lifecycle",
+            "pod-security.kubernetes.io/enforce": "restricted",
+        }
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata(self.run, self.name, **labels)}
+        self.watch.object = self.cleanup.create(NAMESPACES, body)
+
+    def wait_for(self, resource: str, name: str, controller: str) -> None:
+        """Wait for what a controller puts into every namespace; pods cannot start without it."""
+        seconds = self._at_most(self.settings.ready_timeout)
+        began = time.monotonic()
+        while not self._is_there(f"{self.path}/{resource}/{name}"):
+            if time.monotonic() - began > seconds:
+                raise CheckFailed(
+                    f"no {name} among the {resource} of the new namespace {self.name} after {seconds:g} s: "
+                    f"kube-controller-manager's {controller} has not made it, so no pod can start there"
+                )
+            time.sleep(PAUSE)
+        measure(f"{resource}_after_ms", round((time.monotonic() - began) * 1000, 1))
+
+    def delete(self) -> None:
+        """Ask for the namespace's deletion."""
+        self.api.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
+
+    def wait_gone(self) -> None:
+        """Wait until it is gone, with all that was in it."""
+        began = time.monotonic()
+        seconds = self._at_most(self.settings.delete_timeout)
+        if self.watch.until(lambda _namespace: False, seconds):
+            self.cleanup.forget(self.path)
+            measure("gone_after_ms", round((time.monotonic() - began) * 1000, 1))
+            return
+        trouble = [self.watch.trouble] if self.watch.trouble else []
+        first, *more = why_stuck(self.api, self.watch.object)
+        raise CheckFailed(
+            f"namespace {self.name} is not gone {seconds:g} s after its deletion: {first}", *more, *trouble
+        )
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.api.get(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    def _at_most(self, seconds: float) -> float:
+        """So many seconds, or what the run has left for waiting."""
+        return min(seconds, round(max(self.run.remaining() - 2, 0), 1))
+
+
+@main
+def probe() -> None:
+    """Lead the namespace through its life, and clean up however it ends."""
+    with connect() as api, Cleanup(api) as cleanup:
+        try:
+            NamespaceLifecycle(api, cleanup, Settings.from_environment(), run()).life()
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise

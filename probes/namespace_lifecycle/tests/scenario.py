@@ -1,0 +1,145 @@
+"""The faults that namespace-lifecycle has to find: controllers away, an API without backend, finalizers, admission."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from probes._api import Api, ApiError
+from tests.harness.wait import until
+from tests.probes.admission import denying_policy
+from tests.probes.meanwhile import on_each
+from tests.probes.places import NAMESPACE, Json
+from tests.probes.scenario import Bed, Fault
+
+NAMESPACES = "/api/v1/namespaces"
+NAMES = "app.kubernetes.io/name=kubeprobe-namespace-lifecycle"
+API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
+
+
+def _wait_until_all_are_gone(bed: Bed) -> None:
+    """What the fault held back goes once it is mended."""
+    until("the namespaces to be gone", lambda: not bed.api.get(NAMESPACES, labelSelector=NAMES)["items"], within_s=60)
+
+
+@contextmanager
+def controller_manager_stopped(bed: Bed) -> Iterator[None]:
+    bed.testbed.stop("kube-controller-manager")
+    try:
+        yield
+    finally:
+        bed.testbed.start("kube-controller-manager")
+        _wait_until_all_are_gone(bed)
+
+
+@contextmanager
+def controller_manager_stops_in_the_midst(bed: Bed) -> Iterator[None]:
+    def stop(_api: Api, _namespace: Json) -> None:
+        bed.testbed.stop("kube-controller-manager")
+
+    is_deleted = on_each(
+        bed.api,
+        NAMESPACES,
+        stop,
+        lambda found: "deletionTimestamp" in found["metadata"],
+        labelSelector=NAMES,
+    )
+    with is_deleted:
+        try:
+            yield
+        finally:
+            bed.testbed.start("kube-controller-manager")
+            _wait_until_all_are_gone(bed)
+
+
+@contextmanager
+def api_without_backend(bed: Bed) -> Iterator[None]:
+    service = {
+        "metadata": {"name": "v1.away.example.com"},
+        "spec": {
+            "group": "away.example.com",
+            "version": "v1",
+            "service": {"namespace": NAMESPACE, "name": "nobody"},
+            "groupPriorityMinimum": 1000,
+            "versionPriority": 10,
+            "insecureSkipTLSVerify": True,
+        },
+    }
+    with bed.cluster.having_at(API_SERVICES, service):
+        yield
+    _wait_until_all_are_gone(bed)
+
+
+@contextmanager
+def finalizer_in_it(bed: Bed) -> Iterator[None]:
+    held: list[str] = []
+
+    def put(api: Api, namespace: Json) -> None:
+        collection = f"{NAMESPACES}/{namespace['metadata']['name']}/configmaps"
+        api.create(collection, {"metadata": {"name": "kept", "finalizers": ["example.com/backup"]}})
+        held.append(f"{collection}/kept")
+
+    with on_each(bed.api, NAMESPACES, put, labelSelector=NAMES):
+        yield
+    _let_go(bed, held)
+
+
+@contextmanager
+def finalizer_of_its_own(bed: Bed) -> Iterator[None]:
+    held: list[str] = []
+
+    def hold(api: Api, namespace: Json) -> None:
+        path = f"{NAMESPACES}/{namespace['metadata']['name']}"
+        api.patch(path, {"metadata": {"finalizers": ["example.com/tenant"]}})
+        held.append(path)
+
+    with on_each(bed.api, NAMESPACES, hold, labelSelector=NAMES):
+        yield
+    _let_go(bed, held)
+
+
+@contextmanager
+def creation_denied(bed: Bed) -> Iterator[None]:
+    with denying_policy(bed, "namespaces", "CREATE", "namespaces come from the portal only"):
+        yield
+
+
+def _let_go(bed: Bed, held: list[str]) -> None:
+    for path in held:
+        with suppress(ApiError):  # gone already
+            bed.api.patch(path, {"metadata": {"finalizers": None}})
+    _wait_until_all_are_gone(bed)
+
+
+_SOON = {"READY_TIMEOUT": "6", "DELETE_TIMEOUT": "12"}
+FAULTS = [
+    Fault(
+        "the controller manager is down",
+        controller_manager_stopped,
+        says=r"^service account: no default among the serviceaccounts .* serviceaccount-controller has not made it",
+        parameters={"READY_TIMEOUT": "4"},
+    ),
+    Fault(
+        "the controller manager stops before the deletion",
+        controller_manager_stops_in_the_midst,
+        says=r"^gone: .*the namespace controller \(kube-controller-manager\) has told nothing",
+        parameters=_SOON,
+    ),
+    Fault(
+        "an aggregated API has no backend",
+        api_without_backend,
+        says=r"^gone: namespace .* APIService v1\.away\.example\.com is not available: ServiceNotFound: ",
+        parameters=_SOON,
+    ),
+    Fault(
+        "a finalizer holds an object in the namespace",
+        finalizer_in_it,
+        says=r"^gone: namespace .* configmaps kept is held by the finalizer example\.com/backup",
+        parameters=_SOON,
+    ),
+    Fault(
+        "a finalizer holds the namespace itself",
+        finalizer_of_its_own,
+        says=r"^gone: namespace .* its own finalizers hold it: example\.com/tenant",
+        parameters=_SOON,
+    ),
+    Fault("a policy denies namespaces", creation_denied, says=r"^create: .*namespaces come from the portal only"),
+]

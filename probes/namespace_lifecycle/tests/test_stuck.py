@@ -1,0 +1,57 @@
+from typing import Any
+
+from probes.namespace_lifecycle.stuck import conditions, held, nobody_worked_on, remaining, unavailable
+
+
+def namespace(*told: tuple[str, str, str], **metadata: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "team-a", **metadata},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"conditions": [{"type": kind, "status": is_so, "message": text} for kind, is_so, text in told]},
+    }
+
+
+def test_conditions_that_say_what_is_wrong_come_causes_first_and_those_that_are_well_not_at_all() -> None:
+    found = conditions(
+        namespace(
+            ("NamespaceFinalizersRemaining", "True", "example.com/hold in 1 resource instances"),
+            ("NamespaceDeletionContentFailure", "False", "All content successfully deleted"),
+            ("NamespaceContentRemaining", "True", "configmaps. has 1 resource instances"),
+            ("SomethingElse", "True", "of no concern"),
+        )
+    )
+    assert list(found) == ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"]
+
+
+def test_the_kinds_that_remain_are_read_with_their_group() -> None:
+    message = (
+        "Some resources are remaining: configmaps. has 1 resource instances, x-ys.example.com has 2 resource instances"
+    )
+    assert remaining(message) == [("configmaps", ""), ("x-ys", "example.com")]
+
+
+def test_objects_held_by_finalizers_are_named_others_not() -> None:
+    objects = [{"metadata": {"name": "free"}}, {"metadata": {"name": "kept", "finalizers": ["a.com/x", "b.com/y"]}}]
+    assert held("configmaps", "", objects) == ["configmaps kept is held by the finalizer a.com/x, b.com/y"]
+    assert held("foos", "example.com", objects)[0].startswith("foos.example.com kept ")
+
+
+def test_api_services_without_backend_are_named() -> None:
+    def service(name: str, status: str) -> dict[str, Any]:
+        condition = {"type": "Available", "status": status, "reason": "ServiceNotFound", "message": "no such service"}
+        return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+
+    services = [service("v1.good.example.com", "True"), service("v1.bad.example.com", "False"), {"metadata": {}}]
+    assert unavailable(services) == ["APIService v1.bad.example.com is not available: ServiceNotFound: no such service"]
+
+
+def test_without_conditions_the_controller_has_not_worked_on_it() -> None:
+    assert nobody_worked_on(namespace()) == (
+        "the namespace controller (kube-controller-manager) has told nothing; finalizers in its spec: kubernetes"
+    )
+
+
+def test_a_finalizer_of_the_namespace_itself_is_named() -> None:
+    assert nobody_worked_on(namespace(finalizers=["example.com/tenant"])) == (
+        "its own finalizers hold it: example.com/tenant"
+    )
