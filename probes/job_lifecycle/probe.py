@@ -1,0 +1,225 @@
+"""Does what users of batch work rely on: a Job runs and is tidied up, a CronJob fires, and deletion cascades.
+
+Parameters: IMAGE, TARGET_NAMESPACE, READY_TIMEOUT, CRON_TIMEOUT, TTL, DELETE_TIMEOUT (README.md).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from kubeprobe_client import CheckFailed, Run, main, measure, run, step
+
+from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
+from probes._objects import BUSYBOX, Cleanup, fresh_name
+from probes._parameters import number, text
+from probes._watching import ObjectWatch
+from probes.job_lifecycle import objects
+from probes.pod_lifecycle.pod import warnings, why_not_ready
+
+Json = dict[str, Any]
+
+PAUSE = 0.5
+"""Seconds between two looks at whether pods are gone."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds."""
+
+    namespace: str
+    image: str
+    ready_timeout: float
+    cron_timeout: float
+    ttl: float
+    delete_timeout: float
+
+    @classmethod
+    def from_environment(cls, own_namespace: str) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        return cls(
+            namespace=text("TARGET_NAMESPACE", own_namespace),
+            image=text("IMAGE", BUSYBOX),
+            ready_timeout=number("READY_TIMEOUT", 30),
+            cron_timeout=number("CRON_TIMEOUT", 15),
+            ttl=number("TTL", 5),
+            delete_timeout=number("DELETE_TIMEOUT", 30),
+        )
+
+
+class JobLifecycle:
+    """A CronJob and, while it waits for its minute, a Job. Raises CheckFailed with what was seen."""
+
+    def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
+        self.api = api
+        self.cleanup = cleanup
+        self.settings = settings
+        self.run = this_run
+        name = fresh_name("job-lifecycle")
+        self.cron_name, self.job_name = f"{name}-cron", name
+        self.namespace = f"/namespaces/{settings.namespace}"
+        self.jobs = f"/apis/batch/v1{self.namespace}/jobs"
+        self.cron_jobs = f"/apis/batch/v1{self.namespace}/cronjobs"
+        self.pods = f"/api/v1{self.namespace}/pods"
+        self.cron = ObjectWatch(api, f"{self.cron_jobs}/{self.cron_name}", {})
+        self.cron_created = 0.0
+        self.job = ObjectWatch(api, f"{self.jobs}/{self.job_name}", {})
+
+    def life(self) -> None:
+        """The whole way, step by step."""
+        for name, action in {
+            "create": self.create,
+            "complete": lambda: self.wait_complete(self.job, self.job_name),
+            "owner": self.check_owner,
+            "ttl": self.wait_tidied_up,
+            "cascade": lambda: self.wait_pods_gone(self.job_name),
+            "cron": self.wait_fired,
+            "cron complete": lambda: self.wait_complete(self.job, self.cron_name),
+            "cron cascade": self.delete_cron_job,
+        }.items():
+            with step(name):
+                action()
+
+    def create(self) -> None:
+        """Create the CronJob first: its minute goes by while the Job runs."""
+        of, lifetime = self.settings, self.settings.ready_timeout + 60
+        cron_job = objects.cron_job(self.run, self.cron_name, of.namespace, of.image, lifetime)
+        self.cron.object = self.cleanup.create(self.cron_jobs, cron_job)
+        self.cron_created = time.monotonic()
+        job = objects.job(self.run, self.job_name, of.namespace, of.image, of.ttl, lifetime)
+        self.job.object = self.cleanup.create(self.jobs, job)
+
+    def wait_complete(self, job: ObjectWatch, instance: str) -> None:
+        """Wait until the Job's pod has run and the Job is complete."""
+        began, seconds = time.monotonic(), self._at_most(self.settings.ready_timeout)
+        known = job.object
+        job.until(objects.has_finished, seconds)
+        if not job.object:
+            raise CheckFailed(f"job {known['metadata']['name']} was deleted by somebody else before it was complete")
+        if not objects.condition_of(job.object, "Complete"):
+            why = objects.why_not_finished(job.object, self._pods_of(instance), why_not_ready)
+            name = job.object["metadata"]["name"]
+            self._fail(f"job {name} not complete after {time.monotonic() - began:.0f} s: {why}", job)
+        measure(f"{'cron_' if instance == self.cron_name else ''}complete_ms", _ms_since(began))
+
+    def check_owner(self) -> None:
+        """The Job's pod has to be the Job's own, or it would not go with it."""
+        pods = self._pods_of(self.job_name)
+        strays = [pod["metadata"]["name"] for pod in pods if not objects.is_owned_by(pod, self.job.object)]
+        if strays or not pods:
+            what = f"pods {', '.join(strays)} are not owned by it" if strays else "it has no pod"
+            raise CheckFailed(f"job {self.job_name} is complete, but {what}")
+
+    def wait_tidied_up(self) -> None:
+        """Wait until the TTL controller has removed the finished Job."""
+        seconds = self._at_most(self.settings.ttl + self.settings.delete_timeout)
+        if not self.job.until(lambda _job: False, seconds):
+            self._fail(
+                f"job {self.job_name} is not removed {seconds:g} s after its end, though its "
+                f"ttlSecondsAfterFinished is {self.settings.ttl:g}: {self._held(self.job.object, 'TTL controller')}",
+                self.job,
+            )
+        self.cleanup.forget(f"{self.jobs}/{self.job_name}")
+
+    def wait_fired(self) -> None:
+        """Wait until the CronJob has made a Job for its first minute, and see how late."""
+        created = objects.instant(self.cron.object["metadata"]["creationTimestamp"])
+        due = objects.first_minute_after(created)
+        until_due = (due - created).total_seconds() - (time.monotonic() - self.cron_created)
+        self.cron.until(objects.has_fired, self._at_most(max(until_due, 0) + self.settings.cron_timeout))
+        if not self.cron.object:
+            raise CheckFailed(f"cronjob {self.cron_name} was deleted by somebody else before it fired")
+        made = self._jobs_of(self.cron_name)
+        if not made or not objects.has_fired(self.cron.object):
+            suspended = (self.cron.object.get("spec") or {}).get("suspend")
+            why = "it is suspended" if suspended else "kube-controller-manager's CronJob controller has made no Job"
+            self._fail(
+                f"cronjob {self.cron_name} did not fire within {self.settings.cron_timeout:g} s of its minute "
+                f"{due:%H:%M} UTC: {why}",
+                self.cron,
+            )
+        self.job = ObjectWatch(self.api, f"{self.jobs}/{made[0]['metadata']['name']}", made[0])
+        self._check_lateness(made[0])
+
+    def delete_cron_job(self) -> None:
+        """Delete the CronJob; its Jobs and their pods have to go too."""
+        self.api.delete(
+            f"{self.cron_jobs}/{self.cron_name}",
+            preconditions={"uid": self.cron.object["metadata"]["uid"]},
+            propagationPolicy="Background",
+        )
+        self.wait_pods_gone(self.cron_name)
+        self.cleanup.forget(f"{self.cron_jobs}/{self.cron_name}")
+
+    def wait_pods_gone(self, instance: str) -> None:
+        """Wait until the garbage collector has removed what belonged to a deleted Job or CronJob."""
+        began, seconds = time.monotonic(), self._at_most(self.settings.delete_timeout)
+        while left := [*self._jobs_of(instance), *self._pods_of(instance)]:
+            if time.monotonic() - began > seconds:
+                names = ", ".join(one["metadata"]["name"] for one in left)
+                raise CheckFailed(
+                    f"{names} still there {seconds:g} s after the owner's deletion: "
+                    f"{self._held(left[0], 'garbage collector')}"
+                )
+            time.sleep(PAUSE)
+        measure(f"{'cron_' if instance == self.cron_name else ''}cascade_ms", _ms_since(began))
+
+    def _check_lateness(self, made: Json) -> None:
+        late = objects.lateness(made)
+        if late is None:
+            return
+        measure("cron_late_s", late)
+        if late > self.settings.cron_timeout:
+            raise CheckFailed(
+                f"cronjob {self.cron_name} fired {late:.0f} s after its minute, more than "
+                f"{self.settings.cron_timeout:g} (CRON_TIMEOUT)"
+            )
+
+    def _pods_of(self, instance: str) -> list[Json]:
+        return self.api.get(self.pods, labelSelector=objects.selector(instance)).get("items") or []
+
+    def _jobs_of(self, instance: str) -> list[Json]:
+        return self.api.get(self.jobs, labelSelector=objects.selector(instance)).get("items") or []
+
+    @staticmethod
+    def _held(found: Json, controller: str) -> str:
+        finalizers = ", ".join(found["metadata"].get("finalizers") or [])
+        if finalizers:
+            return f"{found['metadata']['name']} is held by the finalizer {finalizers}"
+        return f"kube-controller-manager's {controller} has not deleted it"
+
+    def _at_most(self, seconds: float) -> float:
+        """So many seconds, or what the run has left for waiting."""
+        return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
+
+    def _fail(self, why: str, of: ObjectWatch) -> NoReturn:
+        """Fail with what was seen, what is wrong with the API, and the object's last warning events."""
+        trouble = [of.trouble] if of.trouble else []
+        raise CheckFailed(why, *trouble, *self._warnings(of.object, why))
+
+    def _warnings(self, found: Json, told: str) -> list[str]:
+        """The object's last warning events that say more; for the report only, so they may be missing."""
+        events = f"/api/v1{self.namespace}/events"
+        try:
+            about = self.api.get(events, fieldSelector=f"involvedObject.uid={found['metadata']['uid']}")
+        except PermissionMissing as error:
+            return [f"no events: {error}"]
+        except ApiError:
+            return []
+        return warnings(about.get("items") or [], told)
+
+
+def _ms_since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 1)
+
+
+@main
+def probe() -> None:
+    """Lead Job and CronJob through their lives, and clean up however it ends."""
+    this_run = run()
+    with connect() as api, Cleanup(api) as cleanup:
+        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
+        try:
+            JobLifecycle(api, cleanup, settings, this_run).life()
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise

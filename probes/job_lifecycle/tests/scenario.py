@@ -1,0 +1,170 @@
+"""The faults that job-lifecycle has to find: controllers, kubelet and scheduler away, quota, finalizers, suspension."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from probes._api import Api, ApiError
+from tests.probes.admission import quota
+from tests.probes.meanwhile import on_each
+from tests.probes.places import NAMESPACE, Json
+from tests.probes.scenario import Bed, Fault
+
+JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+CRON_JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+NAMES = "app.kubernetes.io/name=kubeprobe-job-lifecycle"
+
+
+@contextmanager
+def _without(bed: Bed, component: str) -> Iterator[None]:
+    bed.testbed.stop(component)
+    try:
+        yield
+    finally:
+        bed.testbed.start(component)
+
+
+@contextmanager
+def controller_manager_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kube-controller-manager"):
+        yield
+
+
+@contextmanager
+def scheduler_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kube-scheduler"):
+        yield
+
+
+@contextmanager
+def kubelet_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kubelet"):
+        yield
+
+
+@contextmanager
+def controllers_stop_when_the_job_is_complete(bed: Bed) -> Iterator[None]:
+    def is_complete(job: Json) -> bool:
+        conditions = job.get("status", {}).get("conditions") or []
+        return any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
+
+    def stop(_api: Api, _job: Json) -> None:
+        bed.testbed.stop("kube-controller-manager")
+
+    with on_each(bed.api, JOBS, stop, is_complete, labelSelector=NAMES):
+        try:
+            yield
+        finally:
+            bed.testbed.start("kube-controller-manager")
+
+
+@contextmanager
+def pods_over_quota(bed: Bed) -> Iterator[None]:
+    # The probe's own pod asks for 50m of CPU, the Job's for 10m.
+    with quota(bed, "little-cpu", **{"requests.cpu": "55m"}):
+        yield
+
+
+@contextmanager
+def as_it_is(_bed: Bed) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _held(bed: Bed, collection: str) -> Iterator[None]:
+    """A finalizer on everything of the probe in this collection."""
+    held: list[str] = []
+
+    def hold(api: Api, found: Json) -> None:
+        path = f"{collection}/{found['metadata']['name']}"
+        api.patch(path, {"metadata": {"finalizers": [*found["metadata"].get("finalizers", []), "example.com/audit"]}})
+        held.append(path)
+
+    with on_each(bed.api, collection, hold, labelSelector=NAMES):
+        yield
+    for path in held:
+        with suppress(ApiError):  # gone already
+            bed.api.patch(path, {"metadata": {"finalizers": None}})
+
+
+@contextmanager
+def jobs_held(bed: Bed) -> Iterator[None]:
+    with _held(bed, JOBS):
+        yield
+
+
+@contextmanager
+def pods_held(bed: Bed) -> Iterator[None]:
+    with _held(bed, PODS):
+        yield
+
+
+def _suspend(api: Api, found: Json) -> None:
+    api.patch(f"{CRON_JOBS}/{found['metadata']['name']}", {"spec": {"suspend": True}})
+
+
+@contextmanager
+def cron_jobs_suspended(bed: Bed) -> Iterator[None]:
+    with on_each(bed.api, CRON_JOBS, _suspend, labelSelector=NAMES):
+        yield
+
+
+_SOON = {"READY_TIMEOUT": "8", "DELETE_TIMEOUT": "5", "TTL": "1"}
+FAULTS = [
+    Fault(
+        "the controller manager is down",
+        controller_manager_down,
+        says=r"^complete: job .* not complete after 5 s: kube-controller-manager's Job controller has not taken it up",
+        parameters={"READY_TIMEOUT": "5"},
+    ),
+    Fault(
+        "the scheduler is down",
+        scheduler_down,
+        says=r"^complete: job .* pod .*: Pending: no scheduler has looked at it",
+        parameters={"READY_TIMEOUT": "5"},
+        runs_as="pinned",
+    ),
+    Fault(
+        "the kubelet is down",
+        kubelet_down,
+        says=r"^complete: job .* pod .*: Pending: scheduled to node node, whose kubelet has not taken it up",
+        parameters={"READY_TIMEOUT": "5"},
+        runs_as="process",
+    ),
+    Fault(
+        "the controllers stop when the Job is complete",
+        controllers_stop_when_the_job_is_complete,
+        says=r"^ttl: job .* is not removed .* TTL controller has not deleted it",
+        parameters=_SOON,
+    ),
+    Fault(
+        "the quota has no room for the Job's pod",
+        pods_over_quota,
+        says=r"^complete: event FailedCreate: .*exceeded quota: little-cpu",
+        parameters=_SOON,
+    ),
+    Fault(
+        "the image is missing",
+        as_it_is,
+        says=r"^complete: job .* pod .*: (ErrImagePull|ImagePullBackOff): .*nothing-here",
+        parameters={**_SOON, "IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
+    ),
+    Fault(
+        "a finalizer holds the finished Job",
+        jobs_held,
+        says=r"^ttl: job .* is not removed .* is held by the finalizer .*example\.com/audit",
+        parameters=_SOON,
+    ),
+    Fault(
+        "a finalizer holds the Job's pod",
+        pods_held,
+        says=r"^cascade: .* still there 5 s after the owner's deletion: .* finalizer .*example\.com/audit",
+        parameters=_SOON,
+    ),
+    Fault(
+        "CronJobs are suspended",
+        cron_jobs_suspended,
+        says=r"^cron: cronjob .* did not fire within 3 s of its minute \d\d:\d\d UTC: it is suspended",
+        parameters={"CRON_TIMEOUT": "3"},
+    ),
+]
