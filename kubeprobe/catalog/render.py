@@ -12,6 +12,7 @@ import orjson
 from kubeprobe.catalog import names
 from kubeprobe.catalog.merge import merge_pod
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
+from kubeprobe.catalog.model.rule import rules_variable
 from kubeprobe.catalog.snapshot import Catalog
 
 BACKSTOP_S = 30
@@ -64,7 +65,7 @@ class _Blueprint:
     spec: Mapping[str, Any]
     probe: Mapping[str, Any]
     extra_env: tuple[Mapping[str, Any], ...]
-    """Variables with a `valueFrom`, out of the template's `pod`."""
+    """The rules, and variables with a `valueFrom` out of the template's `pod`."""
     others: tuple[Mapping[str, Any], ...]
 
 
@@ -167,10 +168,14 @@ def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: Rende
         values={**template.env, **case.parameters},
         render_config=render_config,
         spec=spec,
-        extra_env=tuple(probe.pop("env", ())),
+        extra_env=(*_rules(case), *probe.pop("env", ())),
         probe=probe,
         others=tuple(_secured(container) for container in others),
     )
+
+
+def _rules(case: ProbeCaseSpec) -> list[Mapping[str, Any]]:
+    return [{"name": names.ENV_RULES, "value": rules_variable(case.rules)}] if case.rules else []
 
 
 def _secured(container: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a cluster must have before cases can run there: the namespace, ServiceAccounts, and roles of least privilege.
 
-It follows from the templates' and cases' `rbac`. Next: `kubeprobe cluster setup` prints or applies it.
+They follow from `rbac` in templates and cases, and from rules. Next: `kubeprobe cluster setup` prints or applies them.
 """
 
 import re
@@ -54,7 +54,7 @@ def setup_objects(catalog: Catalog, cases: Iterable[str], place: Place) -> list[
 def _rules(catalog: Catalog, case: str, place: Place) -> Iterator[tuple[str, Json]]:
     """(namespace, rule) of everything that a case may do; the cluster's own rules have no namespace."""
     spec = catalog.case(case)
-    permissions = (*catalog.template(spec.template).rbac, *spec.rbac)
+    permissions = (*catalog.template(spec.template).rbac, *spec.rbac, *(rule.permission for rule in spec.rules))
     bound = [
         name
         for name, binding in catalog.bindings.items()

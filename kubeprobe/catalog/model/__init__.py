@@ -16,6 +16,7 @@ from kubeprobe.catalog.model.case import (
 from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, Connection
 from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.model.route import AlertRouteDocument, AlertRouteSpec, RouteTarget
+from kubeprobe.catalog.model.rule import Rule
 from kubeprobe.catalog.model.template import ProbeTemplateDocument, ProbeTemplateSpec
 
 DOCUMENTS: Mapping[str, type[Document]] = MappingProxyType(
@@ -52,6 +53,7 @@ __all__ = [
     "RenderConfigDocument",
     "RenderConfigSpec",
     "RouteTarget",
+    "Rule",
     "Severity",
     "Spec",
     "format_duration",

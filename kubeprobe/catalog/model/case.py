@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kubeprobe.catalog.model.base import Document, Duration, Environment, LabelSelector, Name, Spec
 from kubeprobe.catalog.model.permission import Permission
+from kubeprobe.catalog.model.rule import Rule, check_size
 from kubeprobe.catalog.problems import wrong
 
 
@@ -49,6 +50,9 @@ class ProbeCaseSpec(Spec):
     parameters: Environment = Field(default={}, description="environment variables of the probe")
     rbac: tuple[Permission, ...] = Field(
         default=(), description="what this case needs beyond its template's: the account gets it too"
+    )
+    rules: Annotated[tuple[Rule, ...], AfterValidator(check_size)] = Field(
+        default=(), description="what the rules probe checks, in CEL: for a case without a program of its own"
     )
     timeouts: Timeouts = Timeouts()
     alert_after: int = Field(default=1, ge=1, le=1000, description="consecutive fails before anybody is told")

@@ -15,7 +15,7 @@ from kubeprobe.catalog.model import DOCUMENTS, ProbeCaseSpec, ProbeTemplateSpec
 REFERENCE = Path(__file__).parents[3] / "docs" / "catalog.md"
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", REFERENCE.read_text(), re.MULTILINE | re.DOTALL)
 DOCUMENTS_OF_REFERENCE = [found for block in BLOCKS for found in YAML(typ="safe", pure=True).load_all(block) if found]
-KNOWN = {kind: frozenset({"shop-front", "http-endpoint", "prod-1", "nothing"}) for kind in DOCUMENTS}
+KNOWN = {kind: frozenset({"shop-front", "http-endpoint", "prod-1", "nothing", "rules"}) for kind in DOCUMENTS}
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text("a-Z 5m*.{", max_size=6),

@@ -1,0 +1,80 @@
+"""CEL, as a rule uses it: compiled once, evaluated for each object. Next stage: `rule` makes sentences of it."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+
+Variables = Mapping[str, Any]
+
+_INLINE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+# kubeprobe/catalog/cel.py makes the same one, so that a bad expression is refused when the catalog is applied.
+_ENVIRONMENT = cel.NewEnv(
+    variables={"object": cel.Type.DYN, "params": cel.Type("map<string, string>"), "now": cel.Type.TIMESTAMP},
+    extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+)
+
+
+class NotEvaluated(Exception):  # noqa: N818
+    """An expression has no value for an object: it reads a field that is not there, or compares what cannot be."""
+
+
+class Expression:
+    """One CEL expression. Raises ValueError if it is none."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            self._compiled = _ENVIRONMENT.compile(text)
+        except RuntimeError as error:
+            raise ValueError(f"{text!r} is no CEL expression: {' '.join(str(error).split())}") from None
+
+    def value(self, variables: Variables) -> Any:
+        """Its value as plain JSON; raises NotEvaluated if it has none."""
+        found = self._compiled.eval(data=dict(variables))
+        if found.type() == cel.Type.ERROR:
+            raise NotEvaluated(f"{self.text}: {str(found.value()).partition(': ')[2]}")
+        return found.plain_value()
+
+    def holds(self, variables: Variables) -> bool:
+        """Whether it is true; raises NotEvaluated if it is neither true nor false."""
+        value = self.value(variables)
+        if not isinstance(value, bool):
+            raise NotEvaluated(f"{self.text}: expected true or false, got {_shown(value)}")
+        return value
+
+
+class Text:
+    """Text in which `{{ }}` encloses expressions. Raises ValueError if one of them is none."""
+
+    def __init__(self, text: str) -> None:
+        # Every second part is what stood between the braces.
+        self._parts = [
+            Expression(part.strip()) if number % 2 else part for number, part in enumerate(_INLINE.split(text))
+        ]
+
+    def filled(self, variables: Variables) -> str:
+        """The text with the values; an expression without one is shown with the reason, for the rest is still true."""
+        return "".join(part if isinstance(part, str) else _told(part, variables) for part in self._parts)
+
+
+def _told(expression: Expression, variables: Variables) -> str:
+    try:
+        return _shown(expression.value(variables))
+    except NotEvaluated as error:
+        return f"<{error}>"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return json.dumps(value, default=str)

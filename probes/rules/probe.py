@@ -1,0 +1,75 @@
+"""Holds a cluster's objects to the rules of its case: names each object that breaks one, and how.
+
+The rules come from the ProbeCase's `rules`, by KUBEPROBE_RULES (README.md); its parameters are `params` in them.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from kubeprobe_client import give_up, main, measure, report_failure, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes.rules.rule import Findings, Place, Rule, examine, read_rules
+
+PAGE_SIZE = 250
+"""Objects asked for at once: few enough for small memory, many enough for few requests."""
+
+_NOT_PARAMETERS = ("KUBEPROBE_", "KUBERNETES_")
+
+
+def parameters() -> dict[str, str]:
+    """What rules know as `params`: the environment without what KubeProbe and Kubernetes put there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PARAMETERS)}
+
+
+def by_place(rules: list[Rule]) -> dict[Place, list[tuple[int, Rule]]]:
+    """The numbered rules by what is listed for them: each list is asked for once."""
+    places: dict[Place, list[tuple[int, Rule]]] = {}
+    for number, rule in enumerate(rules):
+        places.setdefault(rule.place, []).append((number, rule))
+    return places
+
+
+def look(api: Api, place: Place, rules: list[tuple[int, Rule]], others: dict[str, Any]) -> Iterator[Findings]:
+    """Page by page, what the objects of a place show. Raises ApiError."""
+    for page in api.pages(place.path, PAGE_SIZE, **place.query):
+        yield examine(place, rules, page, others)
+
+
+def _inspect(rules: list[Rule]) -> list[Findings]:
+    others = {"params": parameters(), "now": datetime.now(UTC)}
+    findings: list[Findings] = []
+    with connect() as api:
+        for place, of_place in by_place(rules).items():
+            with step(place.plural):
+                try:
+                    findings += look(api, place, of_place, others)
+                except ApiError as error:
+                    give_up_if_forbidden(error)
+                    if error.status == 404:
+                        give_up(f"this cluster does not serve {place.resource}: {error}")
+                    raise
+    return findings
+
+
+@main
+def probe() -> None:
+    """Look at all objects, then report each that breaks a rule, in the order of the rules."""
+    try:
+        rules = read_rules(os.environ.get("KUBEPROBE_RULES", ""))
+    except ValueError as error:
+        give_up(str(error))
+    findings = _inspect(rules)
+
+    broken = sorted(wrong for found in findings for wrong in found.broken)
+    not_evaluated = [why for found in findings for why in found.not_evaluated]
+    measure("rules", len(rules))
+    measure("objects_checked", sum(found.objects for found in findings))
+    measure("broken", len(broken))
+    measure("not_evaluated", len(not_evaluated))
+    if broken:
+        report_failure([wrong for _, wrong in broken] + not_evaluated)
+    elif not_evaluated:
+        give_up("; ".join(not_evaluated[:10]))

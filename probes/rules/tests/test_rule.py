@@ -1,0 +1,160 @@
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubeprobe.catalog.model import ProbeCaseSpec
+from kubeprobe.catalog.model.rule import rules_variable
+from probes.rules.expressions import Expression, NotEvaluated, Text
+from probes.rules.probe import by_place
+from probes.rules.rule import Findings, Place, examine, read_rules
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+CATALOG = Path(__file__).parents[1] / "catalog.yaml"
+
+
+def deployment(*containers: dict[str, Any], name: str = "web", namespace: str = "shop", **spec: Any) -> dict[str, Any]:
+    template = {"spec": {"containers": list(containers)}}
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": {"template": template, **spec}}
+
+
+def told(expect: str, *objects: dict[str, Any], where: str = "true", message: str = "wrong", **params: str) -> Findings:
+    given = rules_variable(
+        ProbeCaseSpec.model_validate(
+            {
+                "template": "rules",
+                "kind": "inspection",
+                "rules": [{"resource": "apps/v1/deployments", "where": where, "expect": expect, "message": message}],
+            }
+        ).rules
+    )
+    [(place, rules)] = by_place(read_rules(given)).items()
+    return examine(place, rules, objects, {"params": params, "now": NOW})
+
+
+def example() -> dict[Place, Any]:
+    _template, case = yaml.safe_load_all(CATALOG.read_text())
+    return by_place(read_rules(rules_variable(ProbeCaseSpec.model_validate(case["spec"]).rules)))
+
+
+def of_example(resource: str, *objects: dict[str, Any]) -> list[str]:
+    place = Place(resource)
+    findings = examine(place, example()[place], objects, {"params": {"EXEMPT_NAMESPACES": "kube-system"}, "now": NOW})
+    assert findings.not_evaluated == []
+    return [wrong for _, wrong in findings.broken]
+
+
+READY = {"name": "web", "image": "registry.example.com:5000/shop/web:1.4", "readinessProbe": {"httpGet": {"port": 80}}}
+
+
+def test_an_object_that_keeps_the_rule_is_not_mentioned() -> None:
+    assert told("object.spec.replicas >= 2", deployment(replicas=2)) == Findings(1, [], [])
+
+
+def test_an_object_that_breaks_the_rule_is_named_with_the_message() -> None:
+    message = "{{ object.spec.replicas }} replica of {{params.LEAST}}, looked at {{ now }}"
+    found = told("object.spec.replicas >= int(params.LEAST)", deployment(replicas=1), message=message, LEAST="2")
+    assert found.broken == [(0, "deployments shop/web: 1 replica of 2, looked at 2026-11-25 12:00:00 UTC")]
+
+
+def test_a_rule_is_only_for_the_objects_that_where_chooses() -> None:
+    found = told(
+        "false", deployment(namespace="a"), deployment(namespace="b"), where="object.metadata.namespace == 'b'"
+    )
+    assert [wrong for _, wrong in found.broken] == ["deployments b/web: wrong"]
+
+
+def test_what_cannot_be_told_is_neither_kept_nor_broken() -> None:
+    found = told("object.spec.paused", deployment(), deployment(paused="yes", name="other"))
+    assert found.broken == []
+    assert found.not_evaluated == [
+        'deployments shop/web: the rule has no answer: object.spec.paused: Key not found in map : "paused"',
+        "deployments shop/other: the rule has no answer: object.spec.paused: expected true or false, got yes",
+    ]
+
+
+def test_a_message_without_a_value_still_names_the_object() -> None:
+    found = told("false", deployment(), message="has {{ object.spec.nothing }}")
+    [(_, wrong)] = found.broken
+    assert wrong.startswith("deployments shop/web: has <object.spec.nothing: ")
+
+
+def test_times_can_be_compared() -> None:
+    made = {"metadata": {"name": "old", "creationTimestamp": "2026-11-01T00:00:00Z"}}
+    expression = Expression("now - timestamp(object.metadata.creationTimestamp) < duration('240h')")
+    assert expression.holds({"object": made, "params": {}, "now": NOW}) is False
+
+
+def test_dollars_reach_the_probe_though_the_kubelet_expands_them() -> None:
+    assert "$" not in rules_variable(
+        ProbeCaseSpec.model_validate(
+            {
+                "template": "rules",
+                "kind": "inspection",
+                "rules": [{"resource": "v1/pods", "expect": "object.a.matches('^a$(B)$')", "message": "$(HOME)"}],
+            }
+        ).rules
+    )
+    assert told("'ab'.matches('^ab$')", deployment()).broken == []
+
+
+def test_a_list_is_asked_for_once_for_all_of_its_rules() -> None:
+    places = example()
+    assert [(place.path, len(rules)) for place, rules in places.items()] == [
+        ("/apis/apps/v1/deployments", 2),
+        ("/apis/networking.k8s.io/v1/ingresses", 1),
+    ]
+    assert Place("v1/pods", "shop", "app=web").path == "/api/v1/namespaces/shop/pods"
+
+
+def test_no_rules_are_refused() -> None:
+    with pytest.raises(ValueError, match="there is no rule: expected `rules` in the ProbeCase"):
+        read_rules("")
+
+
+def test_an_expression_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="'a b' is no CEL expression"):
+        Expression("a b")
+    with pytest.raises(NotEvaluated):
+        Text("a {{ object.x }}")._parts[1].value({"object": {}, "params": {}, "now": NOW})  # type: ignore[union-attr]
+
+
+def test_the_example_passes_a_deployment_that_is_as_it_should_be() -> None:
+    digest = {**READY, "image": "shop/web@sha256:" + "0" * 64}
+    assert of_example("apps/v1/deployments", deployment(READY), deployment(digest)) == []
+
+
+def test_the_example_names_containers_without_a_readiness_probe_and_images_without_a_version() -> None:
+    sidecar = {"name": "sidecar", "image": "registry.example.com/proxy"}
+    newest = {**READY, "image": "shop/web:latest"}
+    assert of_example("apps/v1/deployments", deployment(newest, sidecar)) == [
+        "deployments shop/web: no readiness probe in sidecar: it gets traffic before it can serve it",
+        "deployments shop/web: image shop/web:latest, registry.example.com/proxy has no version: it changes unseen",
+    ]
+
+
+def test_the_example_lets_exempt_namespaces_be() -> None:
+    assert of_example("apps/v1/deployments", deployment({"name": "a", "image": "a"}, namespace="kube-system")) == []
+
+
+def test_the_example_names_ingresses_without_tls() -> None:
+    def ingress(**spec: Any) -> dict[str, Any]:
+        return {"metadata": {"name": "front", "namespace": "shop"}, "spec": spec}
+
+    assert of_example("networking.k8s.io/v1/ingresses", ingress(tls=[{"hosts": ["a"]}])) == []
+    assert of_example("networking.k8s.io/v1/ingresses", ingress(rules=[{"host": "a.example.com"}, {}])) == [
+        "ingresses shop/front: no TLS for a.example.com, *: what is sent there can be read on its way"
+    ]
+
+
+def test_the_readmes_example_is_taken_and_does_what_it_says() -> None:
+    [block] = re.findall(r"^```yaml\n(.*?)^```", (CATALOG.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    spec = ProbeCaseSpec.model_validate(yaml.safe_load(block)["spec"])
+    [(place, rules)] = by_place(read_rules(rules_variable(spec.rules))).items()
+    assert (place.path, place.query) == ("/apis/apps/v1/namespaces/shop/deployments", {"labelSelector": "tier=web"})
+    found = examine(place, rules, [deployment(replicas=1), deployment()], {"params": spec.parameters, "now": NOW})
+    assert found.not_evaluated == []
+    assert found.broken[0] == (0, "deployments shop/web: 1 replicas, at least 2 are wanted")
