@@ -25,6 +25,12 @@ class Table:
         """For `--output json`."""
         return asdict(self)
 
+    def as_markdown(self) -> str:
+        """For the pages below docs/."""
+        lines = [f"## {self.title}", "", *(f"| {' | '.join(row)} |" for row in (self.columns, *self.rows))]
+        lines.insert(3, f"|{'---|' * len(self.columns)}")
+        return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
+
     def print(self, console: Console) -> None:
         """For people."""
         table = RichTable(title=self.title, title_justify="left", title_style="bold")

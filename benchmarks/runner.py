@@ -16,6 +16,8 @@ from benchmarks.report import Table
 from testbed import Instance, Testbed
 
 NAMES = ("requests", "statements", "throughput", "fleet", "schedules", "startup")
+LONG = ("detection",)
+"""Only run when named: it takes the better part of an hour."""
 ROOT = Path(__file__).parents[1]
 PROGRESS = Console(stderr=True)
 
@@ -37,6 +39,8 @@ def main() -> int:
             tables[name] = found
             if arguments.output == "table":
                 _print(found)
+            if arguments.output == "markdown":
+                print("\n".join(Table(**table).as_markdown() for table in found))
     if arguments.output == "json":
         print(json.dumps(tables, indent=2))
     if failed:
@@ -95,8 +99,10 @@ def _print(tables: list[dict[str, Any]]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What KubeProbe costs.")
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *NAMES], help=f"of: {', '.join(NAMES)}")
-    parser.add_argument("--output", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", choices=[[], *NAMES, *LONG], help=f"of: {', '.join((*NAMES, *LONG))}"
+    )
+    parser.add_argument("--output", choices=("table", "markdown", "json"), default="table")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--kubeconfig", type=Path, help=argparse.SUPPRESS)
     return parser

@@ -4,6 +4,9 @@ import pytest
 import yaml
 
 from kubeprobe.catalog.parse import parse
+from kubeprobe.catalog.render import pod_spec_of
+from kubeprobe.catalog.setup import is_restricted
+from tests.probes.catalog import case_of, catalog_of
 from tests.probes.places import PROBES
 
 FOLDERS = sorted(path.parent for path in PROBES.glob("*/catalog.yaml"))
@@ -21,3 +24,9 @@ def test_every_parameter_is_told_in_the_readme(folder: Path) -> None:
     _template, case = yaml.safe_load_all((folder / "catalog.yaml").read_text())
     readme = (folder / "README.md").read_text()
     assert [name for name in case["spec"]["parameters"] if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_probe_that_does_not_comply_with_restricted_says_why(folder: Path) -> None:
+    if not is_restricted(pod_spec_of(catalog_of(folder.name), case_of(folder.name))):
+        assert "not `restricted`" in (folder / "README.md").read_text()
