@@ -1,0 +1,167 @@
+"""Puts questions to servers, times each answer, and tells in words for people what is wrong with it.
+
+Next stage: `probe` reports it.
+"""
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import dns.resolver
+
+from probes.cluster_dns.questions import Question
+from probes.cluster_dns.servers import Server
+
+TOGETHER = 8
+"""Questions under way at once: few enough not to be the load that makes a server slow."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server has, and when its answer is too slow."""
+
+    timeout: float
+    """Seconds for one try."""
+    tries: int
+    """UDP loses datagrams, so every resolver asks again."""
+    slow_ms: float
+    """Milliseconds from which an answer counts as too slow; 0: never."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one question to one server over one protocol."""
+
+    server: Server
+    question: Question
+    protocol: str
+    ms: float
+    trouble: str = ""
+    """Empty: the answer is right and came in time."""
+    tries: int = 1
+
+
+def ask_all(servers: list[Server], questions: list[Question], patience: Patience) -> list[Answer]:
+    """Every question to every server by UDP; over TCP, which longer answers need, the first one only."""
+    asked = [
+        (server, question, (protocol, port))
+        for number, question in enumerate(questions)
+        for server in servers
+        for protocol, port in server.ports
+        if protocol == "UDP" or number == 0
+    ]
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        return list(pool.map(lambda one: ask(one[0], one[1], one[2], patience), asked))
+
+
+def ask(server: Server, question: Question, by: tuple[str, int], patience: Patience) -> Answer:
+    """Ask `by` this protocol and port until there is an answer or the tries are used up."""
+    protocol, port = by
+    query = dns.message.make_query(question.name, question.record)
+    send = dns.query.tcp if protocol == "TCP" else _by_udp
+    trouble, ms, tries = "", 0.0, 0
+    while tries < patience.tries:
+        tries += 1
+        started = time.perf_counter()
+        try:
+            response = send(query, server.address, timeout=patience.timeout, port=port)
+        except (OSError, EOFError, dns.exception.DNSException) as error:
+            ms = (time.perf_counter() - started) * 1000
+            trouble = _no_answer(error, patience.timeout)
+            continue
+        ms = (time.perf_counter() - started) * 1000
+        trouble = what_is_wrong(question, response) or _too_slow(ms, patience)
+        break
+    return Answer(server, question, protocol, ms, trouble, tries)
+
+
+def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
+    """Addresses of a name by this pod's own resolv.conf (servers, search path, ndots), or why there are none."""
+    try:
+        resolver = dns.resolver.Resolver()
+        answer = resolver.resolve(name, "A", search=True, lifetime=seconds)
+    except dns.resolver.NXDOMAIN:
+        return set(), f"NXDOMAIN, with the search path {_search_path()}"
+    except (OSError, EOFError, dns.exception.DNSException) as error:
+        return set(), f"{_first_line(error)}; search path {_search_path()}"
+    return {record.to_text() for record in answer}, ""
+
+
+def what_is_wrong(question: Question, response: dns.message.Message) -> str:
+    """What is wrong with an answer's content; empty if it is right."""
+    code = response.rcode()
+    if code != dns.rcode.NOERROR:
+        return dns.rcode.to_text(code)
+    wanted = dns.rdatatype.from_text(question.record)
+    found = {
+        record.to_text().rstrip(".").lower() for rrset in response.answer if rrset.rdtype == wanted for record in rrset
+    }
+    if not found:
+        return f"an empty answer, no {question.record} record"
+    if question.expected and found != question.expected:
+        return f"wrong answer {_listed(found)}, expected {_listed(question.expected)}"
+    return ""
+
+
+def problems(answers: Iterable[Answer]) -> list[str]:
+    """One error per server and kind of trouble: it names the server, and the questions that it failed."""
+    answers = list(answers)
+    asked: dict[Server, int] = {}
+    failed: dict[tuple[Server, str], list[Answer]] = {}
+    for answer in answers:
+        asked[answer.server] = asked.get(answer.server, 0) + 1
+        if answer.trouble:
+            failed.setdefault((answer.server, answer.trouble), []).append(answer)
+    return [
+        f"{server.name}: {trouble}, asked for {_questions(those, asked[server])}"
+        for (server, trouble), those in failed.items()
+    ]
+
+
+def _questions(answers: list[Answer], asked: int) -> str:
+    if len(answers) == asked > 1:
+        return f"each of {asked} questions, such as {answers[0].question} over {answers[0].protocol}"
+    names = [f"{answer.question} over {answer.protocol}" for answer in answers[:3]]
+    more = f" and {len(answers) - 3} more" if len(answers) > 3 else ""
+    return ", ".join(names) + more
+
+
+def _by_udp(query: dns.message.Message, where: str, timeout: float, port: int) -> dns.message.Message:
+    response, _by_tcp = dns.query.udp_with_fallback(query, where, timeout=timeout, port=port, ignore_unexpected=True)
+    return response
+
+
+def _no_answer(error: Exception, timeout: float) -> str:
+    if isinstance(error, (dns.exception.Timeout, TimeoutError)):
+        return f"no answer within {timeout:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, EOFError):
+        return "connection closed without an answer"
+    return f"no readable answer, {_first_line(error)}"
+
+
+def _too_slow(ms: float, patience: Patience) -> str:
+    if not 0 < patience.slow_ms < ms:
+        return ""
+    return f"right but late, after more than {patience.slow_ms:g} ms"
+
+
+def _search_path() -> str:
+    resolver = dns.resolver.Resolver()
+    return " ".join(str(domain).rstrip(".") for domain in resolver.search) or "(empty)"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(sorted(texts))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

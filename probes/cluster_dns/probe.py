@@ -1,0 +1,187 @@
+"""Resolves names inside the cluster, outside of it and backwards, by the DNS Service and by every DNS pod.
+
+Parameters: INSIDE_NAMES, OUTSIDE_NAMES, CLUSTER_DOMAIN, DNS_NAMESPACE, DNS_SERVICE, QUERY_TIMEOUT, TRIES,
+SLOW_MS, UNREADY_GRACE (README.md).
+"""
+
+import statistics
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kubeprobe_client import CheckFailed, give_up, main, measure, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._parameters import number, text, words
+from probes.cluster_dns import questions, servers
+from probes.cluster_dns.asking import Answer, Patience, ask_all, problems, resolve_as_pods_do
+from probes.cluster_dns.questions import Question
+from probes.cluster_dns.servers import Json, Server
+
+PAGE_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds unless named otherwise."""
+
+    namespace: str
+    service: str
+    domain: str
+    named: tuple[Question, ...]
+    patience: Patience
+    unready_grace: float
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        domain = text("CLUSTER_DOMAIN", "cluster.local").strip(".").lower()
+        try:
+            named = [questions.inside(word, domain) for word in words("INSIDE_NAMES")]
+        except ValueError as error:
+            give_up(f"parameter INSIDE_NAMES: {error}")
+        try:
+            named += [questions.outside(word) for word in words("OUTSIDE_NAMES")]
+        except ValueError as error:
+            give_up(f"parameter OUTSIDE_NAMES: {error}")
+        patience = Patience(number("QUERY_TIMEOUT", 2), max(round(number("TRIES", 2)), 1), number("SLOW_MS", 1000))
+        return cls(
+            namespace=text("DNS_NAMESPACE", "kube-system"),
+            service=text("DNS_SERVICE", "kube-dns"),
+            domain=domain,
+            named=tuple(named),
+            patience=patience,
+            unready_grace=number("UNREADY_GRACE", 60),
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the API says of the cluster's DNS."""
+
+    dns: Json
+    api_service: Json
+    slices: list[Json]
+    pods: list[Json]
+
+
+def find(api: Api, settings: Settings) -> Found:
+    """The DNS Service, its endpoints and pods, and the Service `kubernetes`, whose name every cluster has."""
+    namespace, name = settings.namespace, settings.service
+    try:
+        service = api.get(f"/api/v1/namespaces/{namespace}/services/{name}")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise CheckFailed(f"Service {namespace}/{name} does not exist: pods have nobody to ask for names") from error
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    selector = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    return Found(
+        dns=service,
+        api_service=api.get("/api/v1/namespaces/default/services/kubernetes"),
+        slices=_all(api, slices, f"kubernetes.io/service-name={name}"),
+        pods=_all(api, pods, selector) if selector else [],
+    )
+
+
+def _all(api: Api, path: str, selector: str) -> list[Json]:
+    return [item for page in api.pages(path, PAGE_SIZE, labelSelector=selector) for item in page]
+
+
+def to_ask(found: Found, settings: Settings) -> list[Question]:
+    """Two Services that are always there, by name and backwards, and what the parameters name."""
+    asked: list[Question] = []
+    for service in (found.api_service, found.dns):
+        meta = service["metadata"]
+        addresses = servers.addresses_of(service)
+        asked += questions.of_service(meta["name"], meta["namespace"], addresses, settings.domain)
+    return list(dict.fromkeys([*asked, *settings.named]))
+
+
+def resolve_short_name(found: Found, settings: Settings) -> None:
+    """Resolve `kubernetes.default` as every program in a pod does, by the pod's resolv.conf and search path."""
+    expected = {ip for ip in servers.addresses_of(found.api_service) if questions.record_of(ip) == "A"}
+    if not expected:
+        return
+    started = time.perf_counter()
+    addresses, trouble = resolve_as_pods_do(
+        "kubernetes.default", settings.patience.timeout * settings.patience.tries * 2
+    )
+    measure("search_path_ms", round((time.perf_counter() - started) * 1000, 1))
+    if trouble:
+        raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: {trouble}")
+    if addresses != expected:
+        said, right = ", ".join(sorted(addresses)), ", ".join(sorted(expected))
+        raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: wrong answer {said}, expected {right}")
+
+
+def take_measure(answers: list[Answer], pods: list[Server]) -> None:
+    """Counts, and times of the right answers."""
+    measure("dns_pods", len(pods))
+    measure("questions", len(answers))
+    measure("failed", sum(bool(answer.trouble) for answer in answers))
+    measure("asked_again", sum(answer.tries - 1 for answer in answers))
+    right = [answer for answer in answers if not answer.trouble]
+    for name, of_service in (("service", True), ("pods", False)):
+        times = [answer.ms for answer in right if answer.server.is_service is of_service]
+        if times:
+            measure(f"{name}_median_ms", round(statistics.median(times), 2))
+            measure(f"{name}_slowest_ms", round(max(times), 2))
+    for kind in ("inside", "outside", "reverse"):
+        times = [answer.ms for answer in right if answer.question.kind == kind]
+        if times:
+            measure(f"{kind}_slowest_ms", round(max(times), 2))
+
+
+@main
+def probe() -> None:
+    """Look who should answer, then ask all of them; each step that fails names who does not answer as it must."""
+    settings = Settings.from_environment()
+    with connect() as api:
+        try:
+            with step("find"):
+                found = find(api, settings)
+                service = _service(found.dns)
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise
+    pods = servers.behind(found.dns, found.slices)
+    asked = to_ask(found, settings)
+    answers: list[Answer] = []
+    # A step's failure is recorded, and the next step taken: together they tell where the fault is.
+    with suppress(CheckFailed), step("service"):
+        answers += _ask([service], asked, settings)
+        _fail_if(problems(answers))
+    with suppress(CheckFailed), step("pods"):
+        by_pods = _ask(pods, asked, settings)
+        answers += by_pods
+        _fail_if(problems(by_pods))
+    with suppress(CheckFailed), step("endpoints"):
+        now = datetime.now(UTC)
+        _fail_if(servers.problems(found.dns, found.slices, found.pods, now, settings.unready_grace))
+    with suppress(CheckFailed), step("search path"):
+        resolve_short_name(found, settings)
+    take_measure(answers, pods)
+
+
+def _ask(those: list[Server], asked: list[Question], settings: Settings) -> list[Answer]:
+    answers = ask_all(those, asked, settings.patience)
+    for answer in answers:
+        line = f"{answer.server.name}: {answer.question} over {answer.protocol}: {answer.trouble or 'right'}"
+        sys.stdout.write(f"{line}, {answer.ms:.1f} ms, try {answer.tries}\n")
+    return answers
+
+
+def _fail_if(wrong: list[str]) -> None:
+    if wrong:
+        raise CheckFailed(*wrong)
+
+
+def _service(service: Json) -> Server:
+    try:
+        return servers.of_service(service)
+    except ValueError as error:
+        raise CheckFailed(str(error)) from error

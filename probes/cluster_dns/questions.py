@@ -1,0 +1,82 @@
+"""What is asked: names inside the cluster, outside of it, and addresses backwards, with the answers that are right.
+
+Next stage: `asking` puts each to a server.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import dns.exception
+import dns.name
+import dns.reversename
+
+Kind = Literal["inside", "outside", "reverse"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A name and a record type. Without `expected` any record of that type is right."""
+
+    kind: Kind
+    name: str
+    record: str
+    """`A`, `AAAA` or `PTR`."""
+    expected: frozenset[str] = frozenset()
+    """Addresses, or names without a dot at their end: each of them must be in the answer, and nothing else."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.record}"
+
+
+def of_service(name: str, namespace: str, addresses: Iterable[str], domain: str) -> list[Question]:
+    """A Service's name must lead to its cluster addresses, and each of these back to its name."""
+    full = f"{name}.{namespace}.svc.{domain}"
+    by_record: dict[str, set[str]] = {}
+    for address in addresses:
+        by_record.setdefault(record_of(address), set()).add(address)
+    forward = [Question("inside", full, record, frozenset(there)) for record, there in sorted(by_record.items())]
+    return forward + [backward(address, full) for there in by_record.values() for address in sorted(there)]
+
+
+def inside(word: str, domain: str) -> Question:
+    """A question of INSIDE_NAMES: `SERVICE.NAMESPACE` or a full name, each with `=ADDRESS` or without.
+
+    Raises ValueError.
+    """
+    name, expected = _split(word)
+    full = name if name.endswith(f".{domain}") else f"{name}.svc.{domain}"
+    return _forward("inside", full, expected)
+
+
+def outside(word: str) -> Question:
+    """A question of OUTSIDE_NAMES: `NAME` or `NAME=ADDRESS`. Raises ValueError."""
+    return _forward("outside", *_split(word))
+
+
+def backward(address: str, name: str) -> Question:
+    """The name that an address must lead back to."""
+    pointer = str(dns.reversename.from_address(address)).rstrip(".")
+    return Question("reverse", pointer, "PTR", frozenset({name}))
+
+
+def record_of(address: str) -> str:
+    """The type of record that holds an address; raises ValueError if it is none."""
+    return "A" if ipaddress.ip_address(address).version == 4 else "AAAA"
+
+
+def _forward(kind: Kind, name: str, expected: str) -> Question:
+    return Question(kind, name, record_of(expected) if expected else "A", frozenset({expected} if expected else set()))
+
+
+def _split(word: str) -> tuple[str, str]:
+    name, equals, address = word.partition("=")
+    name = name.rstrip(".").lower()
+    if not name:
+        raise ValueError(f"{word!r}: the name is missing; expected NAME or NAME=ADDRESS")
+    try:
+        dns.name.from_text(name)
+        return name, str(ipaddress.ip_address(address)) if equals else ""
+    except (ValueError, dns.exception.DNSException) as error:
+        raise ValueError(f"{word!r}: {error}; expected NAME or NAME=ADDRESS") from error

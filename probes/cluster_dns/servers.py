@@ -1,0 +1,149 @@
+"""Who answers: the Service and the DNS pods behind it, and what is wrong with them before anybody asks.
+
+Next stage: `asking` puts the questions to each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+SETTLED = 30.0
+"""Seconds that a pod is ready before its absence from the Service's endpoints is a finding: they follow it."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One address that answers questions."""
+
+    name: str
+    """As it stands in errors: `DNS pod kube-system/coredns-1 (10.244.0.5, node a)`."""
+    address: str
+    ports: tuple[tuple[str, int], ...]
+    """`("UDP", 53), ("TCP", 53)`: those that the Service offers."""
+    is_service: bool = False
+
+
+def of_service(service: Json) -> Server:
+    """The Service itself, as every pod asks it. Raises ValueError if it has no address."""
+    name = _full_name(service)
+    addresses = addresses_of(service)
+    if not addresses:
+        raise ValueError(f"Service {name} has no cluster IP: pods have nobody to ask")
+    ports = tuple((port.get("protocol", "TCP"), port["port"]) for port in _dns_ports(service["spec"]["ports"]))
+    return Server(f"Service {name} ({addresses[0]})", addresses[0], ports, is_service=True)
+
+
+def addresses_of(service: Json) -> list[str]:
+    """A Service's cluster IPs; none if it is headless."""
+    spec = service["spec"]
+    return [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip not in ("", "None")]
+
+
+def behind(service: Json, slices: list[Json]) -> list[Server]:
+    """The Service's ready endpoints, each once."""
+    found: dict[str, Server] = {}
+    for piece, endpoint in _endpoints(slices):
+        if not _is_ready(endpoint):
+            continue
+        target = endpoint.get("targetRef") or {}
+        what = f"DNS pod {_namespace(service)}/{target['name']}" if target.get("kind") == "Pod" else "DNS endpoint"
+        ports = tuple((port.get("protocol", "TCP"), port["port"]) for port in _dns_ports(piece.get("ports") or []))
+        for address in endpoint["addresses"]:
+            where = ", ".join(filter(None, [address, _on_node(endpoint.get("nodeName"))]))
+            before = found.get(address)
+            both = tuple(sorted({*ports, *(before.ports if before else ())}, reverse=True))
+            found[address] = Server(f"{what} ({where})", address, both)
+    return list(found.values())
+
+
+def problems(service: Json, slices: list[Json], pods: list[Json], now: datetime, grace: float) -> list[str]:
+    """What is wrong with endpoints and pods, by what the API says of them.
+
+    `grace`: seconds that a pod may be unready (it is being rolled out) before that is a finding.
+    """
+    name = _full_name(service)
+    wrong = []
+    if not any(_is_ready(endpoint) for _piece, endpoint in _endpoints(slices)):
+        wrong.append(f"Service {name} has no ready endpoint, so nobody answers names; {_count(service, pods)}")
+    if not service["spec"].get("selector"):
+        return wrong
+    at = {ip: pod for pod in pods for ip in _pod_ips(pod)}
+    listed = {address for _piece, endpoint in _endpoints(slices) for address in endpoint["addresses"]}
+    ready = {address for _piece, end in _endpoints(slices) if _is_ready(end) for address in end["addresses"]}
+    wrong += [
+        f"endpoint {address} of Service {name} is the address of none of its pods"
+        for address in sorted(ready - set(at))
+    ]
+    for pod in pods:
+        wrong += _pod_problem(pod, name, listed, now, grace)
+    return wrong
+
+
+def _pod_problem(pod: Json, service: str, listed: set[str], now: datetime, grace: float) -> Iterator[str]:
+    if pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return
+    node = _on_node(pod["spec"].get("nodeName")) or "on no node"
+    what = f"DNS pod {_full_name(pod)} ({', '.join([*_pod_ips(pod)[:1], node])})"
+    is_ready, since = _readiness(pod)
+    seconds = (now - since).total_seconds()
+    if not is_ready and seconds >= grace:
+        yield f"{what} has not been ready for {seconds:.0f} s{_why(pod)}"
+    if is_ready and seconds > SETTLED and listed.isdisjoint(_pod_ips(pod)):
+        yield f"{what} is ready but not among the endpoints of Service {service}"
+
+
+def _readiness(pod: Json) -> tuple[bool, datetime]:
+    """Whether the pod is ready, and since when it is or is not."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready: Json = next((one for one in conditions if one["type"] == "Ready"), {})
+    since = ready.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]
+    return ready.get("status") == "True", datetime.fromisoformat(since)
+
+
+def _why(pod: Json) -> str:
+    for container in pod.get("status", {}).get("containerStatuses") or []:
+        state = container.get("state", {})
+        waiting = state.get("waiting") or state.get("terminated") or {}
+        if waiting.get("reason"):
+            return f": {waiting['reason']}, {container.get('restartCount', 0)} restarts"
+    return ""
+
+
+def _count(service: Json, pods: list[Json]) -> str:
+    selector = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
+    return f"{len(pods)} pods match its selector {selector}" if selector else "it has no selector"
+
+
+def _endpoints(slices: list[Json]) -> Iterator[tuple[Json, Json]]:
+    for piece in slices:
+        for endpoint in piece.get("endpoints") or []:
+            yield piece, endpoint
+
+
+def _is_ready(endpoint: Json) -> bool:
+    """Nil counts as ready (`discovery.k8s.io/v1`, EndpointConditions)."""
+    return (endpoint.get("conditions") or {}).get("ready") is not False
+
+
+def _dns_ports(ports: list[Json]) -> list[Json]:
+    """The ports for questions: a DNS Service often has one for metrics too."""
+    return [port for port in ports if port.get("name", "").startswith("dns") or port.get("port") == 53]
+
+
+def _pod_ips(pod: Json) -> list[str]:
+    return [entry["ip"] for entry in pod.get("status", {}).get("podIPs") or []]
+
+
+def _on_node(node: str | None) -> str:
+    return f"node {node}" if node else ""
+
+
+def _namespace(thing: Json) -> str:
+    return str(thing["metadata"]["namespace"])
+
+
+def _full_name(thing: Json) -> str:
+    return f"{_namespace(thing)}/{thing['metadata']['name']}"

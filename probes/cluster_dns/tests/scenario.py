@@ -1,0 +1,195 @@
+"""What cluster-dns has to find, on the real cluster. DNS pods with a fault are put beside the healthy one."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from testbed.commands import run
+from testbed.images import ctr
+from tests.harness.wait import until
+from tests.probes.scenario import Bed, Fault
+
+SYSTEM = "kube-system"
+OUTSIDE = "outside.example"
+OUTSIDE_ADDRESS = "192.0.2.10"
+HEALTH = "errors\nhealth\nready\n"
+CLUSTER = "kubernetes cluster.local in-addr.arpa ip6.arpa\n"
+Json = dict[str, Any]
+
+
+@contextmanager
+def healthy(bed: Bed) -> Iterator[dict[str, str]]:
+    """The cluster's own DNS; names outside it does not know here."""
+    until("DNS to be ready", lambda: _ready_endpoints(bed))
+    yield {}
+
+
+def _another(corefile: str) -> Callable[[Bed], AbstractContextManager[None]]:
+    """A second DNS pod, ready as the first, that answers in its own way."""
+
+    @contextmanager
+    def another(bed: Bed) -> Iterator[None]:
+        with dns_pod(bed, corefile):
+            yield
+
+    return another
+
+
+@contextmanager
+def dns_pod(bed: Bed, corefile: str) -> Iterator[str]:
+    """A DNS pod of that configuration behind the Service; its name."""
+    name = "coredns-odd"
+    config = {"metadata": {"name": name}, "data": {"Corefile": corefile}}
+    before = _ready_endpoints(bed)
+    deployment = json.loads(bed.kubectl("-n", SYSTEM, "get", "deployment", "coredns", "-o", "json"))
+    spec = deployment["spec"]["template"]["spec"]
+    spec["volumes"] = [{"name": "config", "configMap": {"name": name}}]
+    pod = {"metadata": {"name": name, "labels": {"k8s-app": "kube-dns"}}, "spec": spec}
+    with (
+        bed.cluster.having(SYSTEM, "configmaps", config),
+        _only_while(lambda: _delete_pod(bed, name, before)),
+    ):
+        bed.api.create(f"/api/v1/namespaces/{SYSTEM}/pods", pod)
+        until("the second DNS pod to be an endpoint", lambda: len(_ready_endpoints(bed)) > len(before))
+        yield name
+
+
+@contextmanager
+def one_of_two_frozen(bed: Bed) -> Iterator[None]:
+    """A DNS pod whose process takes questions and answers none."""
+    with dns_pod(bed, _corefile(CLUSTER)) as name:
+        process = _process_of(bed, name)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
+
+
+@contextmanager
+def scaled_to_none(bed: Bed) -> Iterator[None]:
+    """Nobody is behind the DNS Service."""
+    bed.kubectl("-n", SYSTEM, "scale", "deployment/coredns", "--replicas=0")
+    try:
+        until("no DNS endpoint", lambda: not _ready_endpoints(bed))
+        yield
+    finally:
+        bed.kubectl("-n", SYSTEM, "scale", "deployment/coredns", "--replicas=1")
+        until("DNS to be ready", lambda: _ready_endpoints(bed))
+
+
+@contextmanager
+def endpoints_poisoned(bed: Bed) -> Iterator[None]:
+    """The Service leads to an address where no DNS is, and half of all questions go there."""
+    poison = {
+        "metadata": {"name": "kube-dns-poison", "labels": {"kubernetes.io/service-name": "kube-dns"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.3.254"], "conditions": {"ready": True}}],
+        "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+        ],
+    }
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM}/endpointslices"
+    bed.api.create(path, poison)
+    try:
+        yield
+    finally:
+        bed.api.delete(f"{path}/kube-dns-poison")
+
+
+@contextmanager
+def outside_fails(bed: Bed) -> Iterator[dict[str, str]]:
+    """A DNS pod that knows the cluster, but whose upstream fails; the other one knows the name outside."""
+    zone = f"hosts {{\n{OUTSIDE_ADDRESS} {OUTSIDE}\n}}\n"
+    with dns_pod(bed, _corefile(CLUSTER, zone)):
+        yield {"OUTSIDE_NAMES": f"{OUTSIDE}={OUTSIDE_ADDRESS}"}
+
+
+def _corefile(*plugins: str) -> str:
+    return f".:53 {{\n{HEALTH}{''.join(plugins)}}}\n"
+
+
+def _rcode(code: str) -> str:
+    return f"template ANY ANY {{\nrcode {code}\n}}\n"
+
+
+@contextmanager
+def _only_while(undo: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        undo()
+
+
+def _delete_pod(bed: Bed, name: str, before: set[str]) -> None:
+    bed.kubectl("-n", SYSTEM, "delete", "pod", name, "--now", "--ignore-not-found")
+    until("the second DNS pod's endpoint to be gone", lambda: _ready_endpoints(bed) == before)
+
+
+def _ready_endpoints(bed: Bed) -> set[str]:
+    slices = bed.api.get(
+        f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM}/endpointslices",
+        labelSelector="kubernetes.io/service-name=kube-dns",
+    )
+    return {
+        address
+        for piece in slices["items"]
+        for endpoint in piece.get("endpoints") or []
+        if endpoint["conditions"].get("ready")
+        for address in endpoint["addresses"]
+    }
+
+
+def _process_of(bed: Bed, pod: str) -> int:
+    status = bed.api.get(f"/api/v1/namespaces/{SYSTEM}/pods/{pod}")["status"]
+    container = status["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    tasks = [line.split() for line in run([*ctr(bed.testbed.instance), "tasks", "list"]).splitlines()]
+    return next(int(task[1]) for task in tasks if task[0] == container)
+
+
+ODD = r"DNS pod kube-system/coredns-odd \(10\.244\.\d+\.\d+, node node\)"
+
+FAULTS = [
+    Fault(
+        "no DNS pod runs",
+        scaled_to_none,
+        says=r"^endpoints: Service kube-system/kube-dns has no ready endpoint, so nobody answers names",
+        parameters={"QUERY_TIMEOUT": "1"},
+    ),
+    Fault(
+        "one of two DNS pods is frozen",
+        one_of_two_frozen,
+        says=rf"{ODD}(: no answer within 1 s, asked for| has not been ready for)",
+        parameters={"QUERY_TIMEOUT": "1", "UNREADY_GRACE": "0"},
+    ),
+    Fault(
+        "one of two DNS pods refuses",
+        _another(_corefile(_rcode("REFUSED"))),
+        says=rf"^pods: {ODD}: REFUSED, asked for each of 6 questions",
+    ),
+    Fault(
+        "one of two DNS pods has a wrong record",
+        _another(_corefile("hosts {\n10.9.9.9 kubernetes.default.svc.cluster.local\nfallthrough\n}\n", CLUSTER)),
+        says=rf"^pods: {ODD}: wrong answer 10\.9\.9\.9, expected 10\.96\.0\.1, asked for kubernetes\.default\.svc",
+    ),
+    Fault(
+        "one of two DNS pods does not know addresses backwards",
+        _another(_corefile("kubernetes cluster.local\n", _rcode("NXDOMAIN"))),
+        says=rf"^pods: {ODD}: NXDOMAIN, asked for 1\.0\.96\.10\.in-addr\.arpa PTR over UDP",
+    ),
+    Fault(
+        "the DNS Service's endpoints are poisoned",
+        endpoints_poisoned,
+        says=r"^endpoints: endpoint 10\.244\.3\.254 of Service kube-system/kube-dns is the address of none of its pods",
+        parameters={"QUERY_TIMEOUT": "1"},
+    ),
+    Fault(
+        "one of two DNS pods does not know a name outside",
+        outside_fails,
+        says=rf"^pods: DNS pod kube-system/coredns-\S+ \(.*\): NXDOMAIN, asked for {OUTSIDE} A over UDP",
+    ),
+]

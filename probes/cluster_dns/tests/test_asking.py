@@ -1,0 +1,138 @@
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dns.message
+import dns.rcode
+import dns.rrset
+
+from probes.cluster_dns.asking import Patience, ask_all, problems
+from probes.cluster_dns.questions import Question
+from probes.cluster_dns.servers import Server
+
+PATIENT = Patience(timeout=5, tries=2, slow_ms=0)
+HASTY = Patience(timeout=0.2, tries=2, slow_ms=0)
+WEB = Question("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"}))
+ANY = Question("outside", "example.com", "A")
+Answering = Callable[[dns.message.Message], dns.message.Message | None]
+
+
+@contextmanager
+def dns_server(answering: Answering) -> Iterator[Server]:
+    """A DNS server on loopback, UDP and TCP; None as its answer is silence."""
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+
+        def serve_udp() -> None:
+            while (received := udp.recvfrom(4096))[0] != b"end":
+                answer = answering(dns.message.from_wire(received[0]))
+                if answer:
+                    udp.sendto(answer.to_wire(), received[1])
+
+        def serve_tcp() -> None:
+            while True:
+                connection, _ = tcp.accept()
+                with connection:
+                    size = connection.recv(2)
+                    if not size:
+                        return
+                    answer = answering(dns.message.from_wire(connection.recv(struct.unpack("!H", size)[0])))
+                    if answer:
+                        wire = answer.to_wire()
+                        connection.sendall(struct.pack("!H", len(wire)) + wire)
+
+        threads = [threading.Thread(target=serve_udp), threading.Thread(target=serve_tcp)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield Server("DNS pod kube-system/a (127.0.0.1, node a)", "127.0.0.1", (("UDP", port), ("TCP", port)))
+        finally:
+            udp.sendto(b"end", ("127.0.0.1", port))
+            socket.create_connection(("127.0.0.1", port)).close()
+            for thread in threads:
+                thread.join()
+
+
+def says(*addresses: str, rcode: int = dns.rcode.NOERROR) -> Answering:
+    def answer(query: dns.message.Message) -> dns.message.Message:
+        response = dns.message.make_response(query)
+        response.set_rcode(dns.rcode.Rcode(rcode))
+        if addresses:
+            response.answer.append(dns.rrset.from_text(query.question[0].name, 5, "IN", "A", *addresses))
+        return response
+
+    return answer
+
+
+def wrong(answering: Answering, *questions: Question, patience: Patience = PATIENT) -> list[str]:
+    with dns_server(answering) as server:
+        return problems(ask_all([server], list(questions), patience))
+
+
+def test_the_right_answer_is_no_problem_and_its_time_is_known() -> None:
+    with dns_server(says("10.96.0.7")) as server:
+        answers = ask_all([server], [WEB, ANY], PATIENT)
+    assert problems(answers) == []
+    assert [(answer.question, answer.protocol) for answer in answers] == [(WEB, "UDP"), (WEB, "TCP"), (ANY, "UDP")]
+    assert all(0 < answer.ms < 5000 for answer in answers)
+
+
+def test_what_went_wrong_is_told_with_server_and_question() -> None:
+    pod = "DNS pod kube-system/a (127.0.0.1, node a)"
+    asked = "web.shop.svc.cluster.local A over UDP"
+    assert wrong(says(rcode=dns.rcode.SERVFAIL), WEB) == [
+        f"{pod}: SERVFAIL, asked for each of 2 questions, such as {asked}"
+    ]
+    assert wrong(says(), ANY) == [
+        f"{pod}: an empty answer, no A record, asked for each of 2 questions, such as example.com A over UDP"
+    ]
+    assert wrong(says("10.0.0.66"), ANY, WEB) == [
+        f"{pod}: wrong answer 10.0.0.66, expected 10.96.0.7, asked for {asked}"
+    ]
+
+
+def test_silence_is_told_after_all_tries() -> None:
+    with dns_server(lambda _query: None) as server:
+        answers = ask_all([server], [ANY], HASTY)
+    udp = answers[0]
+    assert (udp.protocol, udp.trouble, udp.tries) == ("UDP", "no answer within 0.2 s", 2)
+
+
+def test_a_datagram_that_is_lost_once_is_asked_for_again() -> None:
+    seen: list[int] = []
+
+    def lose_the_first(query: dns.message.Message) -> dns.message.Message | None:
+        seen.append(query.id)
+        return says("10.96.0.7")(query) if len(seen) > 1 else None
+
+    with dns_server(lose_the_first) as server:
+        only_udp = Server(server.name, server.address, server.ports[:1])
+        [answer] = ask_all([only_udp], [WEB], HASTY)
+    assert (answer.trouble, answer.tries) == ("", 2)
+
+
+def test_an_answer_that_comes_late_is_a_problem_though_it_is_right() -> None:
+    [error, *_] = wrong(says("10.96.0.7"), WEB, patience=Patience(5, 1, slow_ms=0.0001))
+    assert "right but late, after more than 0.0001 ms" in error
+
+
+def test_a_closed_port_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    [answer] = ask_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], HASTY)
+    assert answer.trouble == "connection refused"
+
+
+def test_many_questions_that_fail_alike_are_one_error() -> None:
+    questions = [Question("outside", f"{number}.example.com", "A") for number in range(6)]
+
+    def all_but_one(query: dns.message.Message) -> dns.message.Message:
+        return says("10.0.0.1")(query) if b"5" in query.question[0].name.labels else says(rcode=3)(query)
+
+    [error] = wrong(all_but_one, *questions)
+    assert error.endswith(
+        "NXDOMAIN, asked for 0.example.com A over UDP, 0.example.com A over TCP, 1.example.com A over UDP and 3 more"
+    )
