@@ -1,0 +1,111 @@
+"""What the probe creates, two server pods and four Services, and how it reads what becomes of them.
+
+Next stage: `probe` creates them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kubeprobe_client import Run
+
+from probes._objects import metadata, pod_spec
+
+Json = dict[str, Any]
+
+PORT = 8080
+SERVICE_PORT = 80
+SELECTED_BY = "kubeprobe.io/server"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A server pod: it answers with its name."""
+
+    name: str
+    address: str
+    node: str
+    node_address: str
+
+    def __str__(self) -> str:
+        return f"pod {self.name} ({self.address}, node {self.node})"
+
+
+def server_pod(run: Run, name: str, namespace: str, group: str, image: str, seconds: float) -> Json:
+    """A pod that answers every HTTP request with its own name; it ends by itself after `seconds`."""
+    serve = f"echo {name} > /www/index.html; httpd -f -p {PORT} -h /www &"
+    # The shell answers SIGTERM at once: as process 1 it would else be killed only after the grace period.
+    script = f"trap 'exit 0' TERM; {serve} sleep {round(seconds)} & wait"
+    container = {
+        "name": "server",
+        "image": image,
+        "command": ["sh", "-c", script],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1, "timeoutSeconds": 2},
+        "volumeMounts": [{"name": "www", "mountPath": "/www"}],
+    }
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {SELECTED_BY: group}},
+    }
+    spec = pod_spec(
+        container,
+        restartPolicy="Never",
+        activeDeadlineSeconds=round(seconds),
+        topologySpreadConstraints=[spread],
+        volumes=[{"name": "www", "emptyDir": {"sizeLimit": "1Mi"}}],
+    )
+    about = metadata(run, name, namespace, **{SELECTED_BY: group})
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
+
+
+def service(run: Run, name: str, namespace: str, group: str, **spec: Any) -> Json:
+    """A Service in front of the group's pods."""
+    ports = [{"name": "http", "port": SERVICE_PORT, "targetPort": PORT}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(run, name, namespace),
+        "spec": {"selector": {SELECTED_BY: group}, "ports": ports, **spec},
+    }
+
+
+def backend(pod: Json) -> Backend:
+    """The server behind a pod that is ready."""
+    status = pod["status"]
+    return Backend(pod["metadata"]["name"], status["podIP"], pod["spec"]["nodeName"], status["hostIP"])
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether its Ready condition is true."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def why_not_ready(pod: Json) -> str:
+    """What keeps the pod from being ready, as far as its status tells."""
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses") or []:
+        state = container.get("state", {})
+        seen = state.get("waiting") or state.get("terminated") or {}
+        if seen.get("reason"):
+            return f"{seen['reason']} {seen.get('message') or ''}".strip()
+    for condition in status.get("conditions") or []:
+        if condition["status"] == "False" and condition.get("message"):
+            return f"{condition.get('reason')}: {condition['message']}"
+    return str(status.get("phase", "Pending"))
+
+
+def ready_addresses(slices: list[Json]) -> dict[str, str]:
+    """The addresses to which connections are sent, each with the EndpointSlice that says so."""
+    return {address: piece["metadata"]["name"] for piece, address in _ready(slices)}
+
+
+def _ready(slices: list[Json]) -> Iterator[tuple[Json, str]]:
+    for piece in slices:
+        for endpoint in piece.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                for address in endpoint["addresses"]:
+                    yield piece, address

@@ -1,0 +1,302 @@
+"""Reaches two server pods in every way that a Service offers, then deletes one and sees that nobody is sent to it.
+
+Parameters: IMAGE, TARGET_NAMESPACE, CLUSTER_DOMAIN, CONNECTIONS, CONNECT_TIMEOUT, READY_TIMEOUT, RULES_TIMEOUT
+(README.md).
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from kubeprobe_client import CheckFailed, Run, main, measure, run, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._objects import BUSYBOX, Cleanup, fresh_name
+from probes._parameters import number, text
+from probes._watching import ObjectWatch
+from probes.service_connectivity.connecting import Settled, Way, settle
+from probes.service_connectivity.objects import (
+    PORT,
+    SERVICE_PORT,
+    Backend,
+    Json,
+    backend,
+    is_ready,
+    ready_addresses,
+    server_pod,
+    service,
+    why_not_ready,
+)
+
+POLL = 0.2
+"""Seconds between two looks at EndpointSlices and DNS."""
+
+
+LOOK_AT_KUBE_PROXY = (
+    "its EndpointSlices are right and the pods answer directly: look at kube-proxy (or what stands in for it) "
+    "and at packet filters on this probe's node"
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds."""
+
+    namespace: str
+    image: str
+    domain: str
+    in_a_row: int
+    connect_timeout: float
+    ready_timeout: float
+    rules_timeout: float
+
+    @classmethod
+    def from_environment(cls, own_namespace: str) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        return cls(
+            namespace=text("TARGET_NAMESPACE", own_namespace),
+            image=text("IMAGE", BUSYBOX),
+            domain=text("CLUSTER_DOMAIN", "cluster.local").strip("."),
+            in_a_row=max(round(number("CONNECTIONS", 30)), 2),
+            connect_timeout=max(number("CONNECT_TIMEOUT", 2), 0.1),
+            ready_timeout=number("READY_TIMEOUT", 30),
+            rules_timeout=number("RULES_TIMEOUT", 10),
+        )
+
+
+class ServiceConnectivity:
+    """Two server pods, and the ways to them. Raises CheckFailed with what was seen."""
+
+    def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
+        self.api = api
+        self.cleanup = cleanup
+        self.settings = settings
+        self.run = this_run
+        self.group = fresh_name("service")
+        self.base = f"/api/v1/namespaces/{settings.namespace}"
+        self.pods: dict[str, ObjectWatch] = {}
+        self.backends: list[Backend] = []
+        self.services: dict[str, Json] = {}
+        self.sticks_to = ""
+        """Whom the Service with session affinity has chosen for us."""
+        self.ways: list[Way] = []
+        """Those that kube-proxy makes."""
+
+    def create(self) -> None:
+        """Create both pods and the four Services."""
+        settings = self.settings
+        lifetime = settings.ready_timeout + 8 * settings.rules_timeout + 60
+        for number_ in (1, 2):
+            name = f"{self.group}-{number_}"
+            pod = server_pod(self.run, name, settings.namespace, self.group, settings.image, lifetime)
+            created = self.cleanup.create(f"{self.base}/pods", pod)
+            self.pods[name] = ObjectWatch(self.api, f"{self.base}/pods/{name}", created)
+        kinds: dict[str, Json] = {
+            "cluster-ip": {},
+            "node-port": {"type": "NodePort"},
+            "headless": {"clusterIP": "None"},
+            "affinity": {"sessionAffinity": "ClientIP"},
+        }
+        for kind, spec in kinds.items():
+            body = service(self.run, f"{self.group}-{kind}", settings.namespace, self.group, **spec)
+            self.services[kind] = self.cleanup.create(f"{self.base}/services", body)
+
+    def wait_ready(self) -> None:
+        """Wait until both pods are ready."""
+        until = time.monotonic() + self.settings.ready_timeout
+        for name, watch in self.pods.items():
+            watch.until(is_ready, max(until - time.monotonic(), 0))
+            if not watch.object:
+                raise CheckFailed(f"pod {name} was deleted by somebody else")
+            if not is_ready(watch.object):
+                why = why_not_ready(watch.object)
+                raise CheckFailed(f"pod {name} not ready after {self.settings.ready_timeout:g} s: {why}")
+        self.backends = [backend(watch.object) for watch in self.pods.values()]
+
+    def wait_for_endpoints(self) -> None:
+        """Wait until the EndpointSlices of each Service list both pods; they must list nothing else."""
+        until = time.monotonic() + self.settings.rules_timeout
+        for kind in self.services:
+            while (wrong := self._endpoints_wrong(kind, self.backends)) and time.monotonic() < until:
+                time.sleep(POLL)
+            if wrong:
+                raise CheckFailed(*wrong)
+
+    def reach_pods(self) -> None:
+        """Reach each pod at its own address: whatever fails here is no Service's fault."""
+        for server in self.backends:
+            way = Way(f"{server} directly", server.address, PORT)
+            settled = self._settle(way, {server.name}.__eq__)
+            if not settled.well:
+                raise CheckFailed(f"{way}: {self._seen(settled, [server])}, though it is ready: the pod network")
+            measure("pod_ms", settled.median_ms)
+
+    def reach_cluster_ip(self) -> None:
+        """Reach both pods through the cluster IP."""
+        way = self._cluster_way("cluster-ip")
+        self.ways.append(way)
+        self._reach_all(way, "cluster_ip")
+
+    def reach_node_port(self) -> None:
+        """Reach both pods through the node port, at the node of each pod."""
+        port = self.services["node-port"]["spec"]["ports"][0]["nodePort"]
+        for server in {each.node: each for each in self.backends}.values():
+            way = Way(f"node port of node {server.node}", server.node_address, port)
+            self.ways.append(way)
+            self._reach_all(way, "node_port")
+
+    def reach_headless(self) -> None:
+        """Resolve the headless Service's name: it must lead to both pods, and both must answer."""
+        name = f"{self.group}-headless.{self.settings.namespace}.svc.{self.settings.domain}"
+        expected = {server.address for server in self.backends}
+        until = time.monotonic() + self.settings.rules_timeout
+        found, trouble = _resolve(name)
+        while found != expected and time.monotonic() < until:
+            time.sleep(POLL)
+            found, trouble = _resolve(name)
+        if found != expected:
+            said = trouble or f"leads to {_listed(found)}"
+            raise CheckFailed(f"name of the headless Service {name}: {said}, expected {_listed(expected)}")
+
+    def stick(self) -> None:
+        """Connect through the Service with session affinity: one and the same pod must answer every time."""
+        way = self._cluster_way("affinity")
+        settled = self._settle(way, lambda seen: len(seen) == 1)
+        if not settled.well:
+            self._fail(way, "affinity", settled, self.backends)
+        [self.sticks_to] = settled.seen
+        self.ways.append(way)
+
+    def delete_one(self) -> None:
+        """Delete the pod that session affinity has chosen, and see it gone."""
+        watch = self.pods[self.sticks_to]
+        path = f"{self.base}/pods/{self.sticks_to}"
+        self.api.delete(path, preconditions={"uid": watch.object["metadata"]["uid"]})
+        if not watch.until(lambda _pod: False, self.settings.ready_timeout):
+            raise CheckFailed(f"pod {self.sticks_to} not gone {self.settings.ready_timeout:g} s after its deletion")
+        self.cleanup.forget(path)
+
+    def avoid_deleted(self) -> None:
+        """Connect in every way again: nobody may be sent to the pod that is gone."""
+        left = [server for server in self.backends if server.name != self.sticks_to]
+        names = {server.name for server in left}
+        slowest = 0.0
+        for way in self.ways:
+            settled = self._settle(way, lambda seen: seen == names)
+            if not settled.well:
+                kind = "affinity" if "affinity" in way.name else "cluster-ip"
+                gone = next(server for server in self.backends if server.name == self.sticks_to)
+                self._fail(way, kind, settled, left, f"{gone} is gone, but connections still are sent to it")
+            slowest = max(slowest, settled.seconds)
+        measure("followed_deletion_ms", round(slowest * 1000, 1))
+
+    def _reach_all(self, way: Way, name: str) -> None:
+        expected = {server.name for server in self.backends}
+        settled = self._settle(way, lambda seen: seen == expected)
+        if not settled.well:
+            self._fail(way, name.replace("_", "-"), settled, self.backends)
+        measure(f"{name}_ms", settled.median_ms)
+        measure(f"{name}_rules_ms", round(settled.seconds * 1000, 1))
+
+    def _settle(self, way: Way, right: Callable[[set[str]], bool]) -> Settled:
+        seconds = min(self.settings.rules_timeout, self.run.remaining())
+        return settle(way, right, self.settings.in_a_row, seconds, self.settings.connect_timeout)
+
+    def _cluster_way(self, kind: str) -> Way:
+        made = self.services[kind]
+        return Way(f"Service {made['metadata']['name']}", made["spec"]["clusterIP"], SERVICE_PORT)
+
+    def _fail(self, way: Way, kind: str, settled: Settled, expected: list[Backend], first: str = "") -> NoReturn:
+        """Fail with what was seen, and who has to be asked: the endpoints' author, or kube-proxy on this node."""
+        said = f"{way}: {self._seen(settled, expected)} after {settled.seconds:.1f} s"
+        errors = [f"{first}: {said}" if first else said]
+        wrong = self._endpoints_wrong(kind, expected)
+        errors += wrong or [LOOK_AT_KUBE_PROXY]
+        raise CheckFailed(*errors)
+
+    def _seen(self, settled: Settled, expected: list[Backend]) -> str:
+        """What the last connections came to, in words."""
+        total = len(settled.last)
+        if settled.troubles:
+            kinds = ", ".join(f"{trouble} ({count})" for trouble, count in settled.troubles.most_common(3))
+            return f"{settled.troubles.total()} of {total} connections failed: {kinds}"
+        names = {server.name for server in expected}
+        if strangers := set(settled.seen) - {server.name for server in self.backends}:
+            return f"answered by somebody else: {min(strangers)[:60]!r}"
+        if missing := names - set(settled.seen):
+            return f"{total} connections, none of them was answered by pod {_listed(missing)}"
+        return f"{total} connections, answered by {_listed(set(settled.seen))}"
+
+    def _endpoints_wrong(self, kind: str, expected: list[Backend]) -> list[str]:
+        name = self.services[kind]["metadata"]["name"]
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{self.settings.namespace}/endpointslices"
+        listed = self.api.get(path, labelSelector=f"kubernetes.io/service-name={name}")
+        found = ready_addresses(listed.get("items") or [])
+        right = {server.address: server for server in expected}
+        poison = [(address, found[address]) for address in sorted(set(found) - set(right))]
+        missing = [right[address] for address in sorted(set(right) - set(found))]
+        return [
+            f"EndpointSlice {piece} sends connections of Service {name} to {address}, which is none of its pods"
+            for address, piece in poison
+        ] + [
+            f"no EndpointSlice of Service {name} lists {server}, which is ready: look at kube-controller-manager"
+            for server in missing
+        ]
+
+
+def _resolve(name: str) -> tuple[set[str], str]:
+    try:
+        found = socket.getaddrinfo(name, SERVICE_PORT, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return set(), f"does not resolve ({error})"
+    return {str(entry[4][0]) for entry in found}, ""
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
+
+
+@main
+def probe() -> None:
+    """Set up, go every way, take one pod away, go every way again; clean up however it ends."""
+    this_run = run()
+    with connect() as api:
+        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
+        with Cleanup(api) as cleanup:
+            way = ServiceConnectivity(api, cleanup, settings, this_run)
+            try:
+                _go(way)
+            except ApiError as error:
+                give_up_if_forbidden(error)
+                raise
+
+
+def _go(way: ServiceConnectivity) -> None:
+    needed = {
+        "create": way.create,
+        "ready": way.wait_ready,
+        "endpoints": way.wait_for_endpoints,
+        "pods": way.reach_pods,
+    }
+    for name, action in needed.items():
+        with step(name):
+            action()
+    # Each way is made by other rules: one that fails says nothing about the next.
+    ways = {"cluster-ip": way.reach_cluster_ip, "node-port": way.reach_node_port, "headless": way.reach_headless}
+    failed = False
+    for name, action in {**ways, "affinity": way.stick}.items():
+        try:
+            with step(name):
+                action()
+        except ApiError:
+            raise
+        except CheckFailed:
+            failed = True
+    if failed:
+        return  # recorded: there is no use in looking for what is stale among what does not work
+    with step("delete"):
+        way.delete_one()
+    with step("stale"):
+        way.avoid_deleted()

@@ -1,0 +1,153 @@
+"""What service-connectivity has to find, on the real cluster."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from testbed.commands import run
+from tests.harness.wait import until
+from tests.probes.breaking import without_component
+from tests.probes.places import NAMESPACE
+from tests.probes.scenario import Bed, Fault
+
+Json = dict[str, Any]
+SOON = {"RULES_TIMEOUT": "4", "CONNECT_TIMEOUT": "1"}
+POISON = "10.244.3.253"
+RULES_OF_A_RUN = 6
+"""Chains of endpoints that kube-proxy makes for a run: three Services (the headless one has none), two pods."""
+
+
+@contextmanager
+def kube_proxy_freezes(bed: Bed) -> Iterator[None]:
+    """kube-proxy makes the rules of a run's Services and then hangs: what is deleted afterwards stays in them."""
+
+    def freeze_once_the_rules_are_there(done: threading.Event) -> None:
+        while not done.wait(0.02):
+            if _endpoint_chains() >= RULES_OF_A_RUN:
+                bed.testbed.pause("kube-proxy")
+                return
+
+    try:
+        with _meanwhile(freeze_once_the_rules_are_there):
+            yield
+    finally:
+        bed.testbed.resume("kube-proxy")
+        until("the rules of the run to go", lambda: not _endpoint_chains())
+
+
+@contextmanager
+def node_ports_closed(bed: Bed) -> Iterator[None]:
+    """A packet filter of the node lets nobody to its node ports."""
+    with _filtered(bed, "prerouting", "tcp dport 30000-32767 drop"):
+        yield
+
+
+@contextmanager
+def pods_cut_off(bed: Bed) -> Iterator[None]:
+    """A packet filter keeps pods from each other; the kubelet still reaches them."""
+    with _filtered(bed, "forward", "ip saddr 10.244.0.0/16 tcp dport 8080 drop"):
+        yield
+
+
+@contextmanager
+def endpoints_poisoned(bed: Bed) -> Iterator[None]:
+    """Somebody adds an endpoint to each Service of the run that is none of its pods."""
+
+    def poison(done: threading.Event) -> None:
+        with bed.for_a_thread() as own:
+            poisoned: set[str] = set()
+            while not done.wait(0.05):
+                for service in own.api.get(f"/api/v1/namespaces/{NAMESPACE}/services")["items"]:
+                    name = service["metadata"]["name"]
+                    if name.endswith("-cluster-ip") and name not in poisoned:
+                        own.api.create(_SLICES, _poison(service))
+                        poisoned.add(name)
+
+    with _meanwhile(poison):
+        yield
+
+
+_SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+
+
+def _poison(service: Json) -> Json:
+    name, uid = service["metadata"]["name"], service["metadata"]["uid"]
+    return {
+        "metadata": {
+            "name": f"{name}-poison",
+            "labels": {"kubernetes.io/service-name": name},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": name, "uid": uid}],
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [POISON], "conditions": {"ready": True}}],
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+    }
+
+
+@contextmanager
+def _meanwhile(action: Callable[[threading.Event], None]) -> Iterator[None]:
+    """While a thread does this, until it is told that it is done."""
+    done = threading.Event()
+    thread = threading.Thread(target=action, args=(done,))
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def _filtered(bed: Bed, hook: str, rule: str) -> Iterator[None]:
+    """While the node's packet filter has this rule, in a table of its own."""
+    table = f"table ip fault {{ chain fault {{ type filter hook {hook} priority -200; {rule}; }}; }}"
+    _nft(bed, "-f", "-", stdin=table)
+    try:
+        yield
+    finally:
+        _nft(bed, "delete", "table", "ip", "fault")
+
+
+def _nft(bed: Bed, *arguments: str, stdin: str | None = None) -> str:
+    return run(bed.testbed.instance.in_namespace(["nft", *arguments]), stdin=stdin)
+
+
+def _endpoint_chains() -> int:
+    """How many chains kube-proxy has for endpoints of a run's Services; this process is in the node's namespace."""
+    chains = run(["nft", "list", "chains", "ip"])
+    return sum("/service-" in line and "endpoint-" in line for line in chains.splitlines())
+
+
+FAULTS = [
+    Fault(
+        "kube-proxy is down when the Services are created",
+        without_component("kube-proxy"),
+        says=r"^cluster-ip: Service \S+ \(10\.96\.\d+\.\d+:80\): \d+ of \d+ connections failed: no answer within 1 s",
+        parameters=SOON,
+    ),
+    Fault(
+        "kube-proxy hangs when a pod is deleted",
+        kube_proxy_freezes,
+        says=r"^stale: pod \S+ \(10\.244\.\d+\.\d+, node node\) is gone, but connections still are sent to it: ",
+        parameters=SOON,
+    ),
+    Fault(
+        "a packet filter closes the node ports",
+        node_ports_closed,
+        says=r"^node-port: node port of node node \(10\.200\.0\.1:3\d{4}\): \d+ of \d+ connections failed",
+        parameters=SOON,
+    ),
+    Fault(
+        "a packet filter cuts the pods off from each other",
+        pods_cut_off,
+        says=r"^pods: pod \S+ \(10\.244\.\d+\.\d+, node node\) directly \S+ \d+ of \d+ connections failed: no answer",
+        parameters=SOON,
+    ),
+    Fault(
+        "an EndpointSlice leads to a wrong address",
+        endpoints_poisoned,
+        says=rf"EndpointSlice \S+-poison sends connections of Service \S+ to {POISON}, which is none of its pods",
+        parameters=SOON,
+    ),
+]

@@ -1,0 +1,82 @@
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+
+from probes.service_connectivity.connecting import Way, connect, settle
+
+Answering = Callable[[int], tuple[int, str]]
+
+
+@contextmanager
+def server(answering: Answering) -> Iterator[Way]:
+    """An HTTP server whose answer may depend on how many were given before."""
+    numbers = count()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answering(next(numbers))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_args: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield Way("Service web", "127.0.0.1", listening.server_address[1])
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+def in_turn(*names: str) -> Answering:
+    return lambda number: (200, f"{names[number % len(names)]}\n")
+
+
+def test_who_answers_is_known_and_how_long_it_took() -> None:
+    with server(in_turn("a")) as way:
+        said = connect(way, timeout=5)
+    assert (said.who, said.trouble) == ("a", "")
+    assert 0 < said.ms < 5000
+
+
+def test_a_closed_port_and_silence_are_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert connect(Way("", "127.0.0.1", port), timeout=0.1).trouble == "no answer within 0.1 s"
+    assert connect(Way("", "127.0.0.1", port), timeout=5).trouble == "connection refused"
+
+
+def test_it_is_settled_when_a_row_of_connections_is_right() -> None:
+    with server(in_turn("a", "b")) as way:
+        settled = settle(way, {"a", "b"}.__eq__, in_a_row=6, seconds=5, timeout=5)
+    assert settled.well
+    assert settled.seen == {"a": 3, "b": 3}
+
+
+def test_rules_that_come_late_are_waited_for_and_their_time_is_told() -> None:
+    with server(lambda number: (200, "a") if number >= 5 else (503, "")) as way:
+        settled = settle(way, {"a"}.__eq__, in_a_row=3, seconds=30, timeout=5)
+    assert settled.well
+    assert settled.troubles == {}
+    assert settled.seconds >= 5 * 0.05
+
+
+def test_an_endpoint_that_is_never_seen_is_a_fault_when_the_time_is_up() -> None:
+    with server(in_turn("a")) as way:
+        settled = settle(way, {"a", "b"}.__eq__, in_a_row=4, seconds=0.2, timeout=5)
+    assert not settled.well
+    assert settled.seen == {"a": 4}
+
+
+def test_now_and_then_a_connection_to_nowhere_is_never_settled() -> None:
+    with server(lambda number: (200, "a") if number % 3 else (500, "")) as way:
+        settled = settle(way, {"a"}.__eq__, in_a_row=6, seconds=0.3, timeout=5)
+    assert not settled.well
+    assert settled.troubles == {"status 500": 2}

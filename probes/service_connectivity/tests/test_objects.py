@@ -1,0 +1,52 @@
+from typing import Any
+
+import pytest
+from kubeprobe_client import Run
+
+from probes.service_connectivity.objects import ready_addresses, server_pod, service, why_not_ready
+
+RUN = Run(id="01run", installation="test", namespace="kubeprobe", pod_name="probe", pod_uid="uid")
+
+
+def test_what_is_created_belongs_to_the_probes_pod_and_carries_the_runs_labels() -> None:
+    pod = server_pod(RUN, "service-1", "kubeprobe", "service", "busybox", 60)
+    made = service(RUN, "service-headless", "kubeprobe", "service", clusterIP="None")
+    for thing in (pod, made):
+        assert thing["metadata"]["labels"]["kubeprobe.io/run"] == "01run"
+        assert thing["metadata"]["ownerReferences"][0]["uid"] == "uid"
+    assert made["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert made["spec"]["clusterIP"] == "None"
+    assert pod["spec"]["activeDeadlineSeconds"] == 60
+
+
+def test_only_ready_endpoints_get_connections_and_unset_counts_as_ready() -> None:
+    def endpoint(address: str, **conditions: bool) -> dict[str, Any]:
+        return {"addresses": [address], "conditions": conditions}
+
+    slices = [
+        {
+            "metadata": {"name": "one"},
+            "endpoints": [endpoint("10.0.0.1", ready=True), endpoint("10.0.0.2", ready=False)],
+        },
+        {"metadata": {"name": "two"}, "endpoints": [endpoint("10.0.0.3")]},
+        {"metadata": {"name": "empty"}, "endpoints": None},
+    ]
+    assert ready_addresses(slices) == {"10.0.0.1": "one", "10.0.0.3": "two"}
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (
+            {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}]},
+            "ErrImagePull no",
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]},
+            "Unschedulable: 0/1",
+        ),
+        ({}, "Pending"),
+    ],
+)
+def test_a_pod_that_is_not_ready_says_why(status: dict[str, Any], why: str) -> None:
+    assert why_not_ready({"status": status}) == why
