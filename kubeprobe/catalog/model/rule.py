@@ -73,13 +73,9 @@ class Rule(Spec):
     def permission(self) -> Permission:
         """What the probe has to be allowed for it."""
         version, _, plural = self.resource.rpartition("/")
-        return Permission(
-            scope="namespace" if self.namespace else "cluster",
-            namespace=self.namespace,
-            api_groups=(version.rpartition("/")[0],),
-            resources=(plural,),
-            verbs=("list",),
-        )
+        place = {"namespace": self.namespace} if self.namespace else {"scope": "cluster"}
+        rule = {"apiGroups": [version.rpartition("/")[0]], "resources": [plural], "verbs": ["list"]}
+        return Permission.model_validate({**place, **rule})
 
     def for_probe(self) -> dict[str, Any]:
         """As the probe reads it: the label selector as text, the rest as it stands."""
