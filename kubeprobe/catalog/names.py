@@ -29,6 +29,11 @@ ENV_RUN_TIMEOUT = "KUBEPROBE_RUN_TIMEOUT"
 ENV_REPORT_FILE = "KUBEPROBE_REPORT_FILE"
 ENV_RULES = "KUBEPROBE_RULES"
 """A case's rules as JSON; not set where it has none."""
+ENV_PARAMETERS = "KUBEPROBE_PARAMETERS"
+"""Names of the variables that people set (template, case, render config, by hand), with commas between them.
+
+Only the names: a value may hold `$(OTHER)`, which the kubelet resolves, and may be too long to be told twice.
+"""
 ENV_POD_NAME = "KUBEPROBE_POD_NAME"
 ENV_POD_UID = "KUBEPROBE_POD_UID"
 ENV_NAMESPACE = "KUBEPROBE_NAMESPACE"

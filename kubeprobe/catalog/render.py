@@ -125,6 +125,7 @@ def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
 
 def _environment(plan: _Blueprint, identity: RunIdentity) -> list[Mapping[str, Any]]:
     """KubeProbe's variables come first, so that people's values may use them as `$(KUBEPROBE_RUN_ID)`."""
+    values = _values(plan, identity)
     ours = {
         names.ENV_RUN_ID: identity.run_id,
         names.ENV_INSTALLATION: identity.installation,
@@ -133,8 +134,8 @@ def _environment(plan: _Blueprint, identity: RunIdentity) -> list[Mapping[str, A
         names.ENV_TRIGGER: identity.trigger,
         names.ENV_RUN_TIMEOUT: plan.run_timeout,
         names.ENV_REPORT_FILE: names.REPORT_FILE,
+        names.ENV_PARAMETERS: ",".join(values),
     }
-    values = _values(plan, identity)
     return [
         *({"name": name, "value": value} for name, value in ours.items()),
         *_DOWNWARD,

@@ -26,7 +26,7 @@ class Step:
 
     def as_json(self) -> dict[str, Any]:
         """The step as it stands in the report."""
-        return {"name": self.name, "ms": round(self.ms, 1), "ok": self.ok}
+        return {"name": self.name, "ms": round(float(self.ms), 1), "ok": self.ok}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Reporter:
 
     def measure(self, name: str, value: float) -> None:
         """Record a number to be charted. The last value of a name counts."""
-        number = value if isinstance(value, int) else float(value)
+        number = int(value) if isinstance(value, int) else float(value)
         if not math.isfinite(number):
             raise ValueError(f"measure({name!r}, {value!r}): expected a finite number")
         with self._lock:

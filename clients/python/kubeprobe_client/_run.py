@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -31,6 +31,8 @@ class Run:
     """Where the probe's own pod runs."""
     pod_name: str = ""
     pod_uid: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The values that people set: by template, case, render config and by hand, the last one winning."""
     timeout: float = math.inf
     """Seconds the probe may run, counted from its container's start."""
     deadline: datetime | None = None
@@ -49,6 +51,11 @@ class Run:
             namespace=environ.get("KUBEPROBE_NAMESPACE", ""),
             pod_name=environ.get("KUBEPROBE_POD_NAME", ""),
             pod_uid=environ.get("KUBEPROBE_POD_UID", ""),
+            parameters={
+                name: environ.get(name, "")
+                for listed in environ.get("KUBEPROBE_PARAMETERS", "").split(",")
+                if (name := listed.strip())
+            },
             timeout=timeout,
             deadline=started + timedelta(seconds=timeout) if timeout < math.inf else None,
         )

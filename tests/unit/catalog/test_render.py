@@ -116,6 +116,7 @@ def test_values_come_from_template_case_render_config_and_hand_later_ones_winnin
     )
     found = env(render_pod(catalog, replace(IDENTITY, parameters={"D": "hand"})))
     assert [found[name] for name in "ABCD"] == ["template", "case", "config", "hand"]
+    assert found["KUBEPROBE_PARAMETERS"] == "A,B,C,D"
 
 
 def test_a_parameter_by_hand_cannot_pretend_to_be_another_run():

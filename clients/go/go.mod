@@ -1,0 +1,3 @@
+module kubeprobe.io/client
+
+go 1.21

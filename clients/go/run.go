@@ -1,0 +1,158 @@
+package kubeprobe
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ticksPerSecond is the unit of starttime in /proc/self/stat: USER_HZ, 100 on every platform that Go and Kubernetes share.
+const ticksPerSecond = 100
+
+var initialised = time.Now()
+
+// RunInfo is one execution of a probe, as KubeProbe told it. Empty strings: not told.
+type RunInfo struct {
+	ID           string
+	Installation string
+	Case         string
+	Cluster      string
+	// Trigger is why the run exists: periodic, change or manual.
+	Trigger string
+	// Namespace is where the probe's own pod runs.
+	Namespace string
+	PodName   string
+	PodUID    string
+	// Parameters are the values that people set: by template, case, render config and by hand, the last one winning.
+	Parameters map[string]string
+	// Timeout is how long the probe may run, counted from its container's start; 0: for ever.
+	Timeout time.Duration
+	// Deadline is when KubeProbe kills the probe (UTC); the zero time: never.
+	Deadline time.Time
+}
+
+// OwnerReference names the probe's own pod as an object's owner. Its JSON is that of Kubernetes.
+type OwnerReference struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"`
+	UID        string `json:"uid"`
+}
+
+// Run tells which run this process is, from the environment that KubeProbe sets in the probe's container.
+//
+// Everything is optional: a probe started by hand has an anonymous run without a deadline.
+func Run() RunInfo {
+	return RunFrom(os.Getenv, processStart())
+}
+
+// RunFrom is the run that an environment tells of; started is when the container did.
+func RunFrom(getenv func(string) string, started time.Time) RunInfo {
+	run := RunInfo{
+		ID:           getenv("KUBEPROBE_RUN_ID"),
+		Installation: getenv("KUBEPROBE_INSTALLATION"),
+		Case:         getenv("KUBEPROBE_CASE"),
+		Cluster:      getenv("KUBEPROBE_CLUSTER"),
+		Trigger:      getenv("KUBEPROBE_TRIGGER"),
+		Namespace:    getenv("KUBEPROBE_NAMESPACE"),
+		PodName:      getenv("KUBEPROBE_POD_NAME"),
+		PodUID:       getenv("KUBEPROBE_POD_UID"),
+		Parameters:   map[string]string{},
+		Timeout:      timeout(getenv("KUBEPROBE_RUN_TIMEOUT")),
+	}
+	for _, name := range strings.Split(getenv("KUBEPROBE_PARAMETERS"), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			run.Parameters[name] = getenv(name)
+		}
+	}
+	if run.Timeout > 0 {
+		run.Deadline = started.UTC().Add(run.Timeout)
+	}
+	return run
+}
+
+// Margin is kept back at the end for cleaning up and reporting: a tenth of the time-out, but 2 s at least and 10 s
+// at most, and never more than half of it.
+func (r RunInfo) Margin() time.Duration {
+	return min(max(r.Timeout/10, 2*time.Second), 10*time.Second, r.Timeout/2)
+}
+
+// Remaining is the time that the probe may still use, the margin taken off: 0 when used up. Without a deadline it is
+// the longest Duration there is.
+func (r RunInfo) Remaining(now time.Time) time.Duration {
+	if r.Deadline.IsZero() {
+		return math.MaxInt64
+	}
+	return max(r.Deadline.Sub(now)-r.Margin(), 0)
+}
+
+// Labels are for everything that the probe creates, so that KubeProbe can sweep up what is left behind.
+func (r RunInfo) Labels() map[string]string {
+	labels := map[string]string{}
+	if r.Installation != "" {
+		labels["kubeprobe.io/installation"] = r.Installation
+	}
+	if r.ID != "" {
+		labels["kubeprobe.io/run"] = r.ID
+	}
+	return labels
+}
+
+// OwnerReference refers to the probe's own pod, so that Kubernetes removes an object of this namespace when the pod
+// goes.
+//
+// It is nil if the pod is not known, or if the namespace is another one: Kubernetes deletes an object at once whose
+// owner is not in its own namespace.
+func (r RunInfo) OwnerReference(namespace string) *OwnerReference {
+	if r.PodName == "" || r.PodUID == "" || namespace != r.Namespace {
+		return nil
+	}
+	return &OwnerReference{APIVersion: "v1", Kind: "Pod", Name: r.PodName, UID: r.PodUID}
+}
+
+func timeout(text string) time.Duration {
+	if text == "" {
+		return 0
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(0 < seconds && seconds < 1e9) {
+		fmt.Fprintf(os.Stderr, "KUBEPROBE_RUN_TIMEOUT=%q ignored: expected seconds, such as 90\n", text)
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// processStart is when this process started: in a container of its own, when the container did.
+func processStart() time.Time {
+	uptime, err := bootSeconds()
+	if err != nil {
+		return initialised // not Linux: what came before main is missed
+	}
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return initialised
+	}
+	// The second field is the program's name, which may hold anything; starttime is field 22 (proc(5)).
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 20 {
+		return initialised
+	}
+	ticks, err := strconv.ParseFloat(fields[19], 64)
+	if err != nil {
+		return initialised
+	}
+	age := max(uptime-ticks/ticksPerSecond, 0)
+	return time.Now().Add(-time.Duration(age * float64(time.Second)))
+}
+
+func bootSeconds() (float64, error) {
+	text, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return strconv.ParseFloat(first, 64)
+}
