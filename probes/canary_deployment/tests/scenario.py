@@ -1,0 +1,158 @@
+"""The faults that canary-deployment has to find: controllers, scheduler, kubelet and kube-proxy; quota; endpoints."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from probes._api import Api, ApiError
+from tests.probes.admission import quota
+from tests.probes.meanwhile import on_each
+from tests.probes.places import NAMESPACE, Json
+from tests.probes.scenario import Bed, Fault
+
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+NAMES = "app.kubernetes.io/name=kubeprobe-canary-deployment"
+NO_POD = "10.244.3.250"
+
+
+@contextmanager
+def _without(bed: Bed, component: str) -> Iterator[None]:
+    bed.testbed.stop(component)
+    try:
+        yield
+    finally:
+        bed.testbed.start(component)
+
+
+@contextmanager
+def controller_manager_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kube-controller-manager"):
+        yield
+
+
+@contextmanager
+def scheduler_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kube-scheduler"):
+        yield
+
+
+@contextmanager
+def kubelet_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kubelet"):
+        yield
+
+
+@contextmanager
+def kube_proxy_down(bed: Bed) -> Iterator[None]:
+    with _without(bed, "kube-proxy"):
+        yield
+
+
+@contextmanager
+def kube_proxy_freezes_before_the_update(bed: Bed) -> Iterator[None]:
+    def freeze(_api: Api, _deployment: Json) -> None:
+        bed.testbed.pause("kube-proxy")
+
+    is_updated = on_each(
+        bed.api,
+        DEPLOYMENTS,
+        freeze,
+        lambda found: found["metadata"]["generation"] > 1,
+        labelSelector=NAMES,
+    )
+    with is_updated:
+        try:
+            yield
+        finally:
+            bed.testbed.resume("kube-proxy")
+
+
+@contextmanager
+def pods_over_quota(bed: Bed) -> Iterator[None]:
+    # The probe's own pod asks for 50m of CPU, each of the canary's for 10m.
+    with quota(bed, "little-cpu", **{"requests.cpu": "65m"}):
+        yield
+
+
+@contextmanager
+def strange_endpoint(bed: Bed) -> Iterator[None]:
+    poisoned: list[str] = []
+
+    def poison(api: Api, found: Json) -> None:
+        name = f"{found['metadata']['name']}-poison"
+        labels = {"kubernetes.io/service-name": found["metadata"]["labels"]["kubernetes.io/service-name"]}
+        poisoned.append(f"{SLICES}/{name}")
+        api.create(
+            SLICES,
+            {
+                "metadata": {"name": name, "labels": labels},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": [NO_POD], "conditions": {"ready": True}}],
+                "ports": found.get("ports") or [{"port": 8080}],
+            },
+        )
+
+    with on_each(bed.api, SLICES, poison, lambda found: found.get("endpoints"), labelSelector=NAMES):
+        yield
+    for path in poisoned:
+        with suppress(ApiError):  # gone already
+            bed.api.delete(path)
+
+
+@contextmanager
+def as_it_is(_bed: Bed) -> Iterator[None]:
+    yield
+
+
+FAULTS = [
+    Fault(
+        "the controller manager is down",
+        controller_manager_down,
+        says=r"^rollout: deployment .* not rolled out after 4 s: .*Deployment controller has not taken it up",
+        parameters={"READY_TIMEOUT": "4"},
+    ),
+    Fault(
+        "the scheduler is down",
+        scheduler_down,
+        says=r"^rollout: .* pod .*: Pending: no scheduler has looked at it",
+        parameters={"READY_TIMEOUT": "5"},
+        runs_as="pinned",
+    ),
+    Fault(
+        "the kubelet is down",
+        kubelet_down,
+        says=r"^rollout: .* pod .*: Pending: scheduled to node node, whose kubelet has not taken it up",
+        parameters={"READY_TIMEOUT": "5"},
+        runs_as="process",
+    ),
+    Fault(
+        "the quota has room for one of two pods",
+        pods_over_quota,
+        says=r"^rollout: .* FailedCreate: .*exceeded quota: little-cpu",
+        parameters={"READY_TIMEOUT": "10"},
+    ),
+    Fault(
+        "kube-proxy is down",
+        kube_proxy_down,
+        says=r"^reach: service .* does not lead to 'v1': no answer: .*all 2 pods answer directly: kube-proxy",
+        parameters={"REACH_TIMEOUT": "5", "REQUEST_TIMEOUT": "2"},
+    ),
+    Fault(
+        "kube-proxy freezes before the update",
+        kube_proxy_freezes_before_the_update,
+        says=r"^update: \d+ of \d+ requests lost during the update: ",
+        parameters={"REACH_TIMEOUT": "12", "REQUEST_TIMEOUT": "1"},
+    ),
+    Fault(
+        "an endpoint slice lists an address that is no pod's",
+        strange_endpoint,
+        says=rf"^endpoints: endpointslice \S+-poison lists {NO_POD}, the address of no ready pod",
+        parameters={"REACH_TIMEOUT": "4"},
+    ),
+    Fault(
+        "the image of the update is missing",
+        as_it_is,
+        says=r"^update: deployment .* not rolled out .* pod .*: (ErrImagePull|ImagePullBackOff): .*nothing-here",
+        parameters={"READY_TIMEOUT": "15", "UPDATE_IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
+    ),
+]

@@ -1,0 +1,81 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from probes.canary_deployment.server import PORT
+from probes.canary_deployment.traffic import NoAnswer, Traffic, ask, ask_until
+from tests.harness.wait import until
+
+HOST = "127.0.0.1"
+
+
+@contextmanager
+def canary(version: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The real server, as in a pod."""
+    env = {**os.environ, "CANARY_VERSION": version}
+    with subprocess.Popen([sys.executable, "-m", "probes.canary_deployment.server"], env=env) as process:
+        until("the canary to answer", lambda: answers(version))
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def answers(version: str) -> bool:
+    try:
+        return ask(HOST, PORT, 1) == version
+    except NoAnswer:
+        return False
+
+
+def test_the_canary_answers_with_its_version_and_traffic_counts_it() -> None:
+    with canary("v1"):
+        assert ask_until("v1", HOST, PORT, 1, 5) == ""
+        with Traffic(HOST, PORT, 1) as traffic:
+            until("ten answers", lambda: traffic.sent >= 10)
+    assert set(traffic.answers) == {"v1"}
+    assert traffic.loss("update") == ""
+
+
+def test_a_version_that_does_not_come_is_told_with_what_came_instead() -> None:
+    with canary("v1"):
+        assert ask_until("v2", HOST, PORT, 1, 0.3) == "version 'v1' answers"
+
+
+def test_lost_requests_are_counted_with_their_reasons() -> None:
+    with Traffic(HOST, PORT, 1) as traffic:
+        until("three requests", lambda: traffic.sent >= 3)
+    said = traffic.loss("update")
+    assert said.startswith(f"{traffic.sent} of {traffic.sent} requests lost during the update: ")
+    assert "Connection refused" in said
+
+
+def test_an_answer_under_way_is_finished_when_the_canary_is_told_to_end() -> None:
+    with canary("v1") as process, socket.create_connection((HOST, PORT), 5) as half:
+        half.sendall(b"GET / HTTP/1.0\r\n")
+        heard: list[bytes] = []
+        reader = threading.Thread(target=lambda: heard.append(half.makefile("rb").read()))
+        reader.start()
+        process.send_signal(signal.SIGTERM)
+        until("it to take no new connections", lambda: not answers("v1"))
+        half.sendall(b"\r\n")
+        reader.join(5)
+        assert process.wait(10) == 0
+    assert [answer.endswith(b"v1") for answer in heard] == [True]
+
+
+def test_without_anybody_there_the_wait_ends_in_time() -> None:
+    began = time.monotonic()
+    with pytest.raises(NoAnswer, match="refused"):
+        ask(HOST, PORT, 1)
+    assert "refused" in ask_until("v1", HOST, PORT, 1, 0.2)
+    assert time.monotonic() - began < 3

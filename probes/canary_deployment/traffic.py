@@ -1,0 +1,91 @@
+"""Asks the canary again and again, as its users do, and counts what is lost. Next stage: `probe` judges it."""
+
+import http.client
+import threading
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+PAUSE = 0.05
+"""Seconds between two requests of the loop."""
+
+
+class NoAnswer(Exception):  # noqa: N818
+    """A request without a proper answer: why."""
+
+
+def ask(host: str, port: int, seconds: float) -> str:
+    """The version that answers, over a new connection; raises NoAnswer."""
+    connection = http.client.HTTPConnection(host, port, timeout=max(seconds, 0.1))
+    try:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        body = response.read(100).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise NoAnswer(f"status {response.status}: {body}")
+    return body
+
+
+class Traffic:
+    """Requests one after the other, in a thread, while `with` lasts."""
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        self._target = host, port, timeout
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="traffic", daemon=True)
+        self.answers: Counter[str] = Counter()
+        """How many answers of each version."""
+        self.lost: list[str] = []
+        """Why, and when, of each request that got none."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(self._target[2] + 1)
+
+    @property
+    def sent(self) -> int:
+        """How many requests have an answer or are lost."""
+        return self.answers.total() + len(self.lost)
+
+    def loss(self, during: str) -> str:
+        """`3 of 240 requests lost during the update: ...`; empty if none was."""
+        if not self.lost:
+            return ""
+        kinds = "; ".join(f"{count} x {why}" for why, count in Counter(self.lost).most_common(3))
+        return f"{len(self.lost)} of {self.sent} requests lost during the {during}: {kinds}"
+
+    def _go_on(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.answers[ask(*self._target)] += 1
+            except NoAnswer as error:
+                self.lost.append(str(error))
+            self._over.wait(PAUSE)
+
+
+def ask_until(version: str, host: str, port: int, timeout: float, within: float) -> str:
+    """Ask until `version` has answered ten times in a row; empty then, else what came instead."""
+    until, in_a_row, instead = time.monotonic() + within, 0, ""
+    while in_a_row < 10:
+        try:
+            said = ask(host, port, min(timeout, max(until - time.monotonic(), 0.5)))
+            in_a_row = in_a_row + 1 if said == version else 0
+            instead = instead if said == version else f"version {said!r} answers"
+        except NoAnswer as error:
+            in_a_row, instead = 0, f"no answer: {error}"
+        if time.monotonic() > until and in_a_row < 10:
+            return instead or f"only {in_a_row} answers"
+        if not in_a_row:
+            time.sleep(PAUSE)
+    return ""
