@@ -45,8 +45,9 @@ def _etcd(instance: Instance) -> list[str]:
     keys = pki.directory(instance)
     return [
         f"--data-dir={instance.cluster / 'etcd'}",
-        "--listen-client-urls=https://127.0.0.1:2379",
-        "--advertise-client-urls=https://127.0.0.1:2379",
+        # The node's address is for probes in pods: 127.0.0.1 is another one there.
+        f"--listen-client-urls=https://127.0.0.1:2379,https://{NODE_ADDRESS}:2379",
+        f"--advertise-client-urls=https://{NODE_ADDRESS}:2379",
         "--listen-peer-urls=http://127.0.0.1:2380",
         "--client-cert-auth",
         f"--trusted-ca-file={keys / 'ca.crt'}",

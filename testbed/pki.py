@@ -54,7 +54,7 @@ LEAVES = (
         f"DNS:kubernetes.default.svc.{CLUSTER_DOMAIN}, DNS:localhost, "
         f"IP:{NODE_ADDRESS}, IP:{API_SERVICE_ADDRESS}, IP:127.0.0.1",
     ),
-    Leaf("etcd", "/CN=etcd", "DNS:localhost, IP:127.0.0.1"),
+    Leaf("etcd", "/CN=etcd", f"DNS:localhost, IP:127.0.0.1, IP:{NODE_ADDRESS}"),
     Leaf("kubelet-server", f"/O=system:nodes/CN=system:node:{NODE_NAME}", f"DNS:{NODE_NAME}, IP:{NODE_ADDRESS}"),
     Leaf("apiserver-kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client"),
     Leaf("admin", "/O=system:masters/CN=admin"),

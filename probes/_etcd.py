@@ -1,0 +1,186 @@
+"""A small client of etcd: its JSON gateway (`/v3/...`) over HTTPS with a client certificate, standard library only.
+
+Every etcd since 3.4 serves the gateway on its client port, so nothing is needed beside what the API server
+itself uses: address, authority, certificate and key. Next stage: `etcd_crud` and `etcd_backup` ask with it.
+"""
+
+import base64
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from kubeprobe_client import CheckFailed, give_up
+
+Json = dict[str, Any]
+
+CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
+"""The files of a certificate directory: the keys of a `kubernetes.io/tls` Secret."""
+_PERMISSION_DENIED = 7  # gRPC's code
+
+
+class EtcdError(CheckFailed):
+    """An etcd refused or did not answer; the text is its own. `code` is gRPC's, -1 without an answer."""
+
+    def __init__(self, text: str, code: int = -1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Endpoint:
+    """One etcd server's gateway; close it by `with`. Not for several threads."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None, timeout: float) -> None:
+        self.url = url
+        self._tls = tls
+        self._timeout = timeout
+        self._kept: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def ask(self, path: str, body: Json | None = None) -> Json:
+        """POST to `/v3/PATH`; raises EtcdError."""
+        connection = self._kept or self._connect()
+        self._kept = None
+        try:
+            response = self._send(connection, path, body)
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._no_answer(path, error) from error
+        self._kept = connection
+        return self._document(response.status, answer, path)
+
+    @contextmanager
+    def stream(self, path: str, body: Json) -> Iterator[Iterator[Json]]:
+        """POST to `/v3/PATH` and yield the answers as they come, each within the time-out; raises EtcdError."""
+        connection = self._connect()
+        try:
+            response = self._send(connection, path, body)
+            if response.status >= 400:
+                self._document(response.status, response.read(), path)
+            yield self._answers(response, path)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._no_answer(path, error) from error
+        finally:
+            connection.close()
+
+    def metric(self, name: str) -> float | None:
+        """The value of a metric without labels from `/metrics`; None if it is not served there."""
+        connection = self._connect()
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        found = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(found[0]) if found else None
+
+    def _connect(self) -> http.client.HTTPConnection:
+        address = urlsplit(self.url)
+        host, port = address.hostname or "", address.port or 2379
+        if address.scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=self._tls)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout)
+
+    def _send(self, connection: http.client.HTTPConnection, path: str, body: Json | None) -> http.client.HTTPResponse:
+        connection.request("POST", f"/v3/{path}", json.dumps(body or {}), {"Content-Type": "application/json"})
+        return connection.getresponse()
+
+    def _answers(self, response: http.client.HTTPResponse, path: str) -> Iterator[Json]:
+        while line := response.readline():
+            answer = json.loads(line)
+            if "error" in answer:
+                raise _refusal(answer["error"], path, self.url)
+            yield answer["result"]
+
+    def _document(self, status: int, answer: bytes, path: str) -> Json:
+        try:
+            document: Json = json.loads(answer)
+        except ValueError as error:
+            told = answer[:100].decode("utf-8", "replace")
+            raise EtcdError(f"{self.url}/v3/{path}: {status}: expected etcd's JSON gateway, got {told!r}") from error
+        if status >= 400:
+            raise _refusal(document, path, self.url)
+        return document
+
+    def _no_answer(self, path: str, error: Exception) -> EtcdError:
+        if isinstance(error, TimeoutError):
+            return EtcdError(f"no answer from {self.url} within {self._timeout:g} s ({path})")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return EtcdError(
+                f"{self.url}: the server's certificate is not trusted: {error.verify_message} (authority: {CA})"
+            )
+        if isinstance(error, ssl.SSLError):
+            return EtcdError(f"{self.url}: etcd refuses the client certificate: {error.reason or error}")
+        return EtcdError(f"no answer from {self.url} ({path}): {error or type(error).__name__}")
+
+
+def client_tls(directory: Path) -> ssl.SSLContext:
+    """TLS with the authority, certificate and key in a directory; what is missing ends the run as unknown."""
+    try:
+        tls = ssl.create_default_context(cafile=str(directory / CA))
+        tls.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        give_up(
+            f"parameter CERT_DIR={str(directory)!r}: expected {CA}, {CERTIFICATE} and {KEY} of an etcd client: {error}"
+        )
+    return tls
+
+
+def give_up_if_denied(error: EtcdError, what: str) -> None:
+    """End the run as unknown if etcd's own access control lacks a permission for us; else return."""
+    if error.code == _PERMISSION_DENIED or "permission denied" in str(error):
+        give_up(f"permission missing: {what} in etcd ({error})")
+
+
+def encoded(text: str | bytes) -> str:
+    """Keys and values travel in base64."""
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def decoded(text: str) -> str:
+    """The text of a key or value."""
+    return base64.b64decode(text).decode("utf-8", "replace")
+
+
+def prefix_end(prefix: str) -> str:
+    """The first key after all that begin with `prefix`: the `range_end` of a request for them."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+def revision(answer: Json) -> int:
+    """The store's revision that an answer was given at."""
+    return int(answer.get("header", {}).get("revision", 0))
+
+
+def wait_for_revision(endpoint: Endpoint, wanted: int, seconds: float) -> int:
+    """Wait until a member has seen a revision, so many seconds at most; the revision it is at. Raises EtcdError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        reached = revision(endpoint.ask("maintenance/status"))
+        if reached >= wanted or time.monotonic() >= deadline:
+            return reached
+        time.sleep(0.1)
+
+
+def _refusal(document: Json, path: str, url: str) -> EtcdError:
+    text = document.get("message") or document.get("error") or json.dumps(document)
+    return EtcdError(f"{text} ({path} at {url})", int(document.get("code") or document.get("grpc_code") or -1))

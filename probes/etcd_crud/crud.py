@@ -1,0 +1,123 @@
+"""What a client does with etcd: lease, watch, put, get, compare-and-swap, delete; all below one prefix.
+
+Next stage: `probe` runs the steps in their order.
+"""
+
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from kubeprobe_client import CheckFailed, step
+
+from probes._etcd import Endpoint, EtcdError, decoded, encoded, prefix_end, revision
+
+Json = dict[str, Any]
+
+
+class Crud:
+    """One run's key, its lease and its watch. Raises CheckFailed with what was seen.
+
+    The key hangs on a lease: a killed probe leaves nothing, for etcd itself deletes it.
+    """
+
+    def __init__(self, endpoint: Endpoint, prefix: str, lease_seconds: int) -> None:
+        self._endpoint = endpoint
+        self._prefix = prefix
+        self._key = f"{prefix}key"
+        self._lease_seconds = lease_seconds
+        self._lease = ""
+        self.written = 0
+        """The revision of the last write."""
+
+    def run(self) -> None:
+        """All steps, each timed."""
+        with step("lease"):
+            self.grant()
+        with ExitStack() as stack, step("watch"):
+            events = stack.enter_context(self._endpoint.stream("watch", self._watch_request()))
+            if not next(events, {}).get("created"):
+                raise CheckFailed(f"{self._endpoint.url} does not open a watch")
+            with step("put"):
+                self.written = revision(self._ask("kv/put", key=self._key, value="first", lease=self._lease))
+            self._see(events, "first")
+        with step("get"):
+            self._expect("first")
+        with step("compare-and-swap"):
+            self._compare_and_swap()
+        with step("delete"):
+            self.delete()
+        with step("revoke"):
+            self.revoke()
+
+    def grant(self) -> None:
+        """Get a lease, and see that etcd counts it down."""
+        granted = self._endpoint.ask("lease/grant", {"TTL": str(self._lease_seconds)})
+        self._lease = str(granted["ID"])
+        left = int(self._endpoint.ask("lease/timetolive", {"ID": self._lease}).get("TTL", -1))
+        if not 0 < left <= self._lease_seconds:
+            raise CheckFailed(f"a lease of {self._lease_seconds} s has {left} s left at once")
+
+    def delete(self) -> None:
+        """Delete the key and see it gone."""
+        gone = self._ask("kv/deleterange", key=self._key)
+        self.written = revision(gone)
+        if int(gone.get("deleted", 0)) != 1:
+            raise CheckFailed(f"{self._key}: expected one key to be deleted, etcd deleted {gone.get('deleted', 0)}")
+        if self._ask("kv/range", key=self._key).get("kvs"):
+            raise CheckFailed(f"{self._key} is still there after its deletion")
+
+    def revoke(self) -> None:
+        """Give the lease back."""
+        lease, self._lease = self._lease, ""
+        self._endpoint.ask("lease/revoke", {"ID": lease})
+
+    def clean_up(self) -> None:
+        """Remove what may be there still; what goes wrong is for the log, and the lease sees to it."""
+        if not self._lease:
+            return
+        try:
+            self.revoke()  # etcd deletes the keys that hang on it
+        except EtcdError as error:
+            sys.stderr.write(f"{self._prefix} goes with its lease, within {self._lease_seconds} s: {error}\n")
+
+    def _watch_request(self) -> Json:
+        end = prefix_end(self._prefix)
+        return {"create_request": {"key": encoded(self._prefix), "range_end": encoded(end)}}
+
+    def _see(self, events: Any, value: str) -> None:
+        for answer in events:
+            for event in answer.get("events", []):
+                if decoded(event["kv"].get("value", "")) == value:
+                    return
+        raise CheckFailed(f"the watch of {self._prefix} ended without telling of the write")
+
+    def _expect(self, value: str) -> Json:
+        found = self._ask("kv/range", key=self._key).get("kvs") or []
+        if len(found) != 1 or decoded(found[0].get("value", "")) != value:
+            seen = decoded(found[0].get("value", "")) if found else "nothing"
+            raise CheckFailed(f"{self._key}: {value!r} was written, {seen!r} is read")
+        kept: Json = found[0]
+        return kept
+
+    def _compare_and_swap(self) -> None:
+        """Swap on the right revision, and be refused on the one that is wrong by then."""
+        seen = self._expect("first")["mod_revision"]
+        if not self._swap(seen, "second"):
+            raise CheckFailed(f"compare-and-swap of {self._key} failed though nobody else writes there")
+        if self._swap(seen, "third"):
+            raise CheckFailed(f"compare-and-swap of {self._key} succeeded on a revision that was past")
+        self._expect("second")
+
+    def _swap(self, seen: str, value: str) -> bool:
+        key = encoded(self._key)
+        request = {
+            "compare": [{"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": seen}],
+            "success": [{"request_put": {"key": key, "value": encoded(value), "lease": self._lease}}],
+        }
+        return bool(self._endpoint.ask("kv/txn", request).get("succeeded"))
+
+    def _ask(self, path: str, *, key: str, value: str | None = None, lease: str | None = None) -> Json:
+        body = {"key": encoded(key)}
+        if value is not None:
+            body |= {"value": encoded(value), "lease": lease or "0"}
+        return self._endpoint.ask(path, body)

@@ -1,0 +1,170 @@
+"""etcd-crud on a real cluster: the test bed's own etcd is well; three-member clusters beside it are broken."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
+
+from probes._etcd import EtcdError
+from testbed import pki
+from testbed.instance import NODE_ADDRESS
+from tests.harness.wait import until
+from tests.probes.etcds import apply_client_secret, client_secret, etcd_cluster
+from tests.probes.made import ending_in
+from tests.probes.scenario import Bed, Fault
+
+ALARMED = "--quota-backend-bytes=20000000"
+"""Bytes: etcd's file is 16.8 MB as soon as anything is in it, and grows by as much at a time."""
+
+
+@contextmanager
+def healthy(bed: Bed) -> Iterator[dict[str, str]]:
+    apply_client_secret(bed)
+    yield {"ENDPOINTS": f"https://{NODE_ADDRESS}:2379"}
+
+
+@contextmanager
+def member_killed(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
+        cluster.kill(cluster.members[1])
+        yield {"ENDPOINTS": cluster.endpoints}
+
+
+@contextmanager
+def member_paused(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
+        cluster.pause(cluster.members[1])
+        # Only the first is named: the probe must find the others itself.
+        yield {"ENDPOINTS": cluster.members[0].url}
+
+
+@contextmanager
+def member_cut_off(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
+        lonely = cluster.members[2]
+        cluster.cut_off(lonely)
+        until("the lonely member to miss its leader", lambda: not cluster.status(lonely).get("leader"), 20)
+        until("the others to have one", lambda: cluster.status(cluster.members[0]).get("leader"), 20)
+        yield {"ENDPOINTS": cluster.endpoints}
+
+
+@contextmanager
+def quorum_lost(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
+        for member in cluster.members[1:]:
+            cluster.kill(member)
+        until("the last member to miss its leader", lambda: not cluster.status(cluster.members[0]).get("leader"), 20)
+        yield {"ENDPOINTS": cluster.endpoints}
+
+
+@contextmanager
+def quota_used_up(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp, 1, ALARMED) as cluster:
+
+        def full() -> bool:
+            try:
+                cluster.put("filling", b"x" * 1_000_000)
+            except EtcdError:
+                return True
+            return False
+
+        until("the quota to be used up", full, 30)
+        yield {"ENDPOINTS": cluster.endpoints}
+
+
+@contextmanager
+def quota_nearly_used_up(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp, 1, ALARMED) as cluster:
+        cluster.put("something", "small")
+        until("its file to be made", lambda: int(cluster.status(cluster.members[0])["dbSize"]) > 16_000_000, 20)
+        yield {"ENDPOINTS": cluster.endpoints}
+
+
+@contextmanager
+def data_corrupt(bed: Bed) -> Iterator[dict[str, str]]:
+    with etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster:
+        member = cluster.status(cluster.members[0])["header"]["member_id"]
+        alarm = {"action": "ACTIVATE", "memberID": member, "alarm": "CORRUPT"}
+        cluster.ask(cluster.members[0], "maintenance/alarm", alarm)
+        yield {"ENDPOINTS": cluster.endpoints}
+
+
+@contextmanager
+def client_certificate_expired(bed: Bed) -> Iterator[dict[str, str]]:
+    authority = pki.directory(bed.testbed.instance) / "ca.crt"
+    bed.kubectl("apply", "-f", "-", stdin=client_secret(authority.read_bytes(), *_expired(bed)))
+    try:
+        yield {}
+    finally:
+        apply_client_secret(bed)
+
+
+@contextmanager
+def wrong_authority(bed: Bed) -> Iterator[dict[str, str]]:
+    keys = pki.directory(bed.testbed.instance)
+    stranger, _ = ending_in(30, "somebody else's authority")
+    certificate, key = (keys / "etcd.crt").read_bytes(), (keys / "etcd.key").read_bytes()
+    bed.kubectl("apply", "-f", "-", stdin=client_secret(stranger, certificate, key))
+    try:
+        yield {}
+    finally:
+        apply_client_secret(bed)
+
+
+def _expired(bed: Bed) -> tuple[bytes, bytes]:
+    """A client certificate that the cluster's authority has signed, and its key; it ended yesterday."""
+    keys = pki.directory(bed.testbed.instance)
+    authority = x509.load_pem_x509_certificate((keys / "ca.crt").read_bytes())
+    signing = load_pem_private_key((keys / "ca.key").read_bytes(), None)
+    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "etcd-client")]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now - timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(signing, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM), private
+
+
+FAULTS = [
+    Fault(
+        "a member of etcd is killed",
+        member_killed,
+        says=r"member etcd-2 \(https://\S+\): no answer from .*refused",
+    ),
+    Fault(
+        "a member of etcd is paused",
+        member_paused,
+        says=r"member etcd-2 \(https://\S+\): no answer from \S+ within 1 s",
+        parameters={"MEMBER_TIMEOUT": "1"},
+    ),
+    Fault(
+        "a member of etcd is cut off from the others",
+        member_cut_off,
+        says=r"member etcd-3 \(https://\S+\): (knows no leader|is at revision \d+, \d+ behind)",
+        parameters={"CATCH_UP_TIMEOUT": "1"},
+    ),
+    Fault("etcd has lost its quorum", quorum_lost, says=r"member etcd-1 \(https://\S+\): knows no leader"),
+    Fault("etcd's quota is used up", quota_used_up, says=r"alarm NOSPACE of member etcd-1"),
+    Fault("etcd's quota is nearly used up", quota_nearly_used_up, says=r"8\d % of its quota of 19\.1 MB"),
+    Fault("etcd's data is corrupt", data_corrupt, says=r"alarm CORRUPT of member etcd-1"),
+    Fault(
+        "etcd's client certificate has expired",
+        client_certificate_expired,
+        says=r"client certificate \S+ \(CN=etcd-client\) expired on",
+    ),
+    Fault("etcd's authority is another one", wrong_authority, says=r"the server's certificate is not trusted"),
+]

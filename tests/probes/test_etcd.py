@@ -1,0 +1,58 @@
+import pytest
+
+from probes._etcd import Endpoint, EtcdError, encoded, prefix_end, revision
+from tests.probes.scripted import scripted_api
+
+DENIED = {"error": "etcdserver: permission denied", "code": 7, "message": "etcdserver: permission denied"}
+
+
+def test_an_answer_is_what_the_gateway_says() -> None:
+    with (
+        scripted_api((200, {"header": {"revision": "7"}})) as server,
+        Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
+    ):
+        assert revision(endpoint.ask("kv/put", {"key": encoded("a")})) == 7
+        assert server.asked == ["POST /v3/kv/put"]
+
+
+def test_a_refusal_is_told_in_etcds_own_words_with_its_code() -> None:
+    with (
+        scripted_api((403, DENIED)) as server,
+        Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
+        pytest.raises(EtcdError, match=r"etcdserver: permission denied \(kv/put at http") as caught,
+    ):
+        endpoint.ask("kv/put")
+    assert caught.value.code == 7
+
+
+def test_a_server_that_is_no_etcd_is_told() -> None:
+    with (
+        scripted_api((404, b"<html>")) as server,
+        Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
+        pytest.raises(EtcdError, match="404: expected etcd's JSON gateway, got '<html>'"),
+    ):
+        endpoint.ask("kv/put")
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with (
+        Endpoint("http://127.0.0.1:9", None, 5) as endpoint,
+        pytest.raises(EtcdError, match=r"no answer from http://127\.0\.0\.1:9 "),
+    ):
+        endpoint.ask("kv/put")
+
+
+def test_an_error_in_the_midst_of_a_stream_ends_it() -> None:
+    lines = b'{"result": {"created": true}}\n{"error": {"code": 14, "message": "etcdserver: no leader"}}\n'
+    with (
+        scripted_api((200, lines)) as server,
+        Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
+        endpoint.stream("watch", {}) as answers,
+    ):
+        assert next(answers) == {"created": True}
+        with pytest.raises(EtcdError, match="no leader"):
+            next(answers)
+
+
+def test_the_end_of_a_prefix_is_the_first_key_that_does_not_begin_with_it() -> None:
+    assert prefix_end("/kubeprobe/a/") == "/kubeprobe/a0"
