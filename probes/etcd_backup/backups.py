@@ -1,0 +1,112 @@
+"""The backups of one etcd, and what is wrong with them. Next stage: `probe` does so for every etcd."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+from probes.etcd_backup.snapshot import Snapshot, SnapshotError
+
+BEING_WRITTEN = timedelta(minutes=2)
+"""A file changed so lately may be a backup under way: if it is not whole, the one before it counts."""
+_LOOKED_AT = 3  # backups that are read: the newest, and others if it is no good
+_COMPARED = 7  # backups whose sizes the newest one's is compared with
+_TIME = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)[T_.-]?(\d\d)[-:h]?(\d\d)(?:[-:m]?(\d\d))?")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A file that should be a snapshot."""
+
+    path: Path
+    made: datetime
+    """The time in its name (UTC), or when it was last changed: the earlier, since copying makes files look new."""
+    changed: datetime
+    size: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a backup must be."""
+
+    max_age: timedelta
+    shrink_percent: float
+    """A backup smaller than this part of the last ones' median is suspicious; 0: no comparison."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found for one etcd."""
+
+    problems: list[str]
+    newest: datetime | None = None
+    """The newest valid backup."""
+    snapshot: Snapshot | None = None
+
+
+def find(directory: Path, pattern: str, etcd: str) -> list[Backup]:
+    """The backups of an etcd, the newest first; raises OSError."""
+    found = []
+    for path in directory.glob(pattern.replace("{etcd}", etcd)):
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in (".part", ".tmp"):
+            status = path.stat()
+            changed = datetime.fromtimestamp(status.st_mtime, UTC)
+            named = time_in(path.name)
+            found.append(Backup(path, min(named, changed) if named else changed, changed, status.st_size))
+    return sorted(found, key=lambda backup: (backup.made, backup.path.name), reverse=True)
+
+
+def time_in(name: str) -> datetime | None:
+    """The time that a file's name tells, such as `etcd-2026-11-25T17-00-00.db`; None if there is none."""
+    found = _TIME.search(name)
+    if not found:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: Callable[[Path], Snapshot]) -> Verdict:
+    """What is wrong with an etcd's backups: none at all, not whole, empty, shrunk, or too old."""
+    if not backups:
+        return Verdict([f"etcd {etcd}: no backup at all"])
+    wrong = []
+    for index, backup in enumerate(backups[:_LOOKED_AT]):
+        try:
+            snapshot = read(backup.path)
+        except SnapshotError as error:
+            if index == 0 and now - backup.changed < BEING_WRITTEN and len(backups) > 1:
+                continue
+            wrong.append(f"etcd {etcd}: backup {backup.path.name} is no good: {error}")
+            continue
+        wrong += _contents(etcd, backup, snapshot, backups[index + 1 :], rules)
+        wrong += _age(etcd, backup, rules, now)
+        return Verdict(wrong, backup.made, snapshot)
+    return Verdict([*wrong, f"etcd {etcd}: none of its last {min(len(backups), _LOOKED_AT)} backups can be restored"])
+
+
+def _age(etcd: str, backup: Backup, rules: Rules, now: datetime) -> list[str]:
+    age = now - backup.made
+    if age <= rules.max_age:
+        return []
+    told = f"{backup.path.name} is {_hours(age)} old, of {backup.made:%Y-%m-%d %H:%M UTC}"
+    return [f"etcd {etcd}: the last good backup {told} (MAX_AGE_HOURS is {_hours(rules.max_age)})"]
+
+
+def _contents(etcd: str, backup: Backup, snapshot: Snapshot, before: list[Backup], rules: Rules) -> list[str]:
+    if not snapshot.entries:
+        return [f"etcd {etcd}: backup {backup.path.name} is empty: no key is in it"]
+    sizes = [other.size for other in before[:_COMPARED]]
+    usual = median(sizes) if sizes else 0
+    if backup.size * 100 < usual * rules.shrink_percent:
+        told = f"{backup.path.name} has {backup.size} bytes, the last {len(sizes)} had {usual:.0f}"
+        return [f"etcd {etcd}: backup {told} (less than {rules.shrink_percent:g} %): is it the right etcd's?"]
+    return []
+
+
+def _hours(age: timedelta) -> str:
+    return f"{age / timedelta(hours=1):.1f} h"

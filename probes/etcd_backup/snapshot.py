@@ -1,0 +1,227 @@
+"""Reads a snapshot of etcd: is it whole, and what is in it. Next stage: `backups` judges it beside its neighbours.
+
+A snapshot is a bbolt database, followed (by `etcdctl snapshot save`) by its SHA-256. The hash tells of changed and lost
+bytes. Copies of `member/snap/db` have none, so the pages that can be reached are walked as well. The layout
+is that of bbolt's file format version 2 (go.etcd.io/bbolt, `internal/common`: page, meta, bucket).
+"""
+
+import gzip
+import hashlib
+import mmap
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+HASH_SIZE = 32
+_SECTOR = 512  # a database is a multiple of it, so a remainder of HASH_SIZE is the hash
+_MAGIC, _VERSION = 0xED0CDAED, 2
+_HEADER = struct.Struct("<QHHI")  # id, flags, count, overflow
+_META = struct.Struct(
+    "<IIIIQQQQQQ"
+)  # magic, version, page size, flags, root, sequence, freelist, high water, txid, sum
+_CHECKED = 56  # bytes of a meta that its checksum is of
+_LEAF_ELEMENT = struct.Struct("<IIII")  # flags, position, key size, value size
+_BRANCH_ELEMENT = struct.Struct("<IIQ")  # position, key size, page
+_BUCKET = struct.Struct("<QQ")  # root page, sequence
+_BRANCH, _LEAF, _META_PAGE = 0x01, 0x02, 0x04
+_IS_BUCKET = 0x01
+_DEEPEST = 64  # levels of a tree: more is a circle
+_SMALLEST_PAGE, _LARGEST_PAGE = 512, 65_536
+_REVISION = struct.Struct(">Q")  # the first part of a key in the bucket `key`
+
+
+class SnapshotError(Exception):
+    """The file is no snapshot that could be restored: why."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a whole snapshot holds."""
+
+    size: int
+    """Bytes of the database."""
+    hashed: bool
+    """Whether it carried its SHA-256 (and agreed with it)."""
+    revision: int
+    entries: int
+    """Revisions of keys: at least as many as there are keys."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    number: int
+    flags: int
+    count: int
+    start: int
+    """Where its elements begin in the file."""
+    end: int
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read and check a snapshot, compressed by gzip if its name says so; raises SnapshotError."""
+    try:
+        with _opened(path) as file:
+            size = file.seek(0, 2)
+            if size < 2 * _SMALLEST_PAGE:
+                raise SnapshotError(f"it has {size} bytes: too few for a database")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _read(data, size)
+    except (OSError, EOFError) as error:
+        raise SnapshotError(f"it cannot be read: {error}") from error
+    except struct.error as error:
+        raise SnapshotError(f"it is cut off: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if path.suffix != ".gz":
+        with path.open("rb") as file:
+            yield file
+        return
+    with gzip.open(path) as packed, tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
+        file.flush()
+        yield file
+
+
+def _read(data: mmap.mmap, size: int) -> Snapshot:
+    hashed = size % _SECTOR == HASH_SIZE
+    if not hashed and size % _SECTOR:
+        raise SnapshotError(f"it is cut off: {size} bytes are neither a database nor one with its SHA-256")
+    end = size - HASH_SIZE if hashed else size
+    tree = _Tree(data, end)  # first: "cut off at page N" says more than "the hash differs"
+    if hashed:
+        _check_hash(data, end)
+    entries, last = tree.keys()
+    return Snapshot(end, hashed, last, entries)
+
+
+def _check_hash(data: mmap.mmap, end: int) -> None:
+    total = hashlib.sha256()
+    for start in range(0, end, 1 << 20):
+        total.update(data[start : min(start + (1 << 20), end)])
+    if total.digest() != data[end : end + HASH_SIZE]:
+        raise SnapshotError("its SHA-256 differs from the one that was saved with it: bytes were changed or lost")
+
+
+class _Tree:
+    """The pages of a database that can be reached from its newest meta page; raises SnapshotError."""
+
+    def __init__(self, data: mmap.mmap, end: int) -> None:
+        self._data = data
+        self._end = end
+        self._page_size, self._root, high_water = self._newest_meta()
+        if high_water * self._page_size > end:
+            raise SnapshotError(
+                f"it is cut off: {high_water} pages of {self._page_size} bytes expected, {end} bytes found"
+            )
+
+    def keys(self) -> tuple[int, int]:
+        """How many entries etcd's bucket `key` has, and the revision of the last; walks the other buckets too."""
+        entries = last = 0
+        names = set()
+        for page in self._leaves(self._root):
+            for key, value, flags in self._elements(page):
+                if not flags & _IS_BUCKET:
+                    continue
+                names.add(key)
+                count, newest = self._bucket(value)
+                if key == b"key":
+                    entries, last = count, newest
+        if b"key" not in names:
+            raise SnapshotError("it is no etcd's: the bucket `key` is missing")
+        return entries, last
+
+    def _bucket(self, header: bytes) -> tuple[int, int]:
+        root, _sequence = _BUCKET.unpack_from(header)
+        if root == 0:  # so small that it lies in its parent's value
+            _id, _flags, count, _overflow = _HEADER.unpack_from(header, _BUCKET.size)
+            newest = self._inline_revision(header, count)
+            return count, newest
+        count, newest = 0, 0
+        for page in self._leaves(root):
+            count += page.count
+            if page.count:
+                key, _value, _flags = self._element(page, page.count - 1)
+                newest = _REVISION.unpack_from(key)[0] if len(key) >= _REVISION.size else 0
+        return count, newest
+
+    def _inline_revision(self, header: bytes, count: int) -> int:
+        if not count:
+            return 0
+        at = _BUCKET.size + _HEADER.size + (count - 1) * _LEAF_ELEMENT.size
+        _flags, position, key_size, _value_size = _LEAF_ELEMENT.unpack_from(header, at)
+        key = header[at + position : at + position + key_size]
+        return int(_REVISION.unpack_from(key)[0]) if len(key) >= _REVISION.size else 0
+
+    def _newest_meta(self) -> tuple[int, int, int]:
+        """Page size, root page and high water mark of the valid meta page with the highest transaction."""
+        found = []
+        sizes = [1 << bits for bits in range(9, 17)]  # where the second one is depends on what the first should say
+        for start in [0, *sizes]:
+            meta = self._meta(start)
+            if meta and start in (0, meta[0]):
+                found.append(meta)
+        if not found:
+            raise SnapshotError("it is no bbolt database: neither of its meta pages is valid")
+        page_size, root, high_water, _transaction = max(found, key=lambda meta: meta[3])
+        return page_size, root, high_water
+
+    def _meta(self, start: int) -> tuple[int, int, int, int] | None:
+        at = start + _HEADER.size
+        if at + _META.size > self._end:
+            return None
+        magic, version, page_size, _flags, root, _seq, _free, high_water, transaction, checksum = _META.unpack_from(
+            self._data, at
+        )
+        if (magic, version) != (_MAGIC, _VERSION) or not _SMALLEST_PAGE <= page_size <= _LARGEST_PAGE:
+            return None
+        if checksum != _fnv1a(self._data[at : at + _CHECKED]):
+            return None
+        return page_size, root, high_water, transaction
+
+    def _page(self, number: int) -> _Page:
+        at = number * self._page_size
+        if at + self._page_size > self._end:
+            raise SnapshotError(f"it is cut off: page {number} is beyond its end")
+        found, flags, count, overflow = _HEADER.unpack_from(self._data, at)
+        end = at + (overflow + 1) * self._page_size
+        if found != number or flags not in (_BRANCH, _LEAF) or end > self._end:
+            raise SnapshotError(f"page {number} is damaged: it is not the page that its parent points to")
+        return _Page(number, flags, count, at + _HEADER.size, end)
+
+    def _leaves(self, root: int, depth: int = 0) -> Iterator[_Page]:
+        page = self._page(root)
+        if page.flags == _LEAF:
+            yield page
+            return
+        if depth > _DEEPEST:
+            raise SnapshotError(f"page {root} is damaged: its tree goes in circles")
+        for index in range(page.count):
+            at = page.start + index * _BRANCH_ELEMENT.size
+            _position, _key_size, child = _BRANCH_ELEMENT.unpack_from(self._data, at)
+            yield from self._leaves(child, depth + 1)
+
+    def _elements(self, page: _Page) -> Iterator[tuple[bytes, bytes, int]]:
+        return (self._element(page, index) for index in range(page.count))
+
+    def _element(self, page: _Page, index: int) -> tuple[bytes, bytes, int]:
+        at = page.start + index * _LEAF_ELEMENT.size
+        flags, position, key_size, value_size = _LEAF_ELEMENT.unpack_from(self._data, at)
+        key = at + position
+        if key + key_size + value_size > page.end:
+            raise SnapshotError(f"page {page.number} is damaged: an entry reaches beyond its end")
+        return self._data[key : key + key_size], self._data[key + key_size : key + key_size + value_size], flags
+
+
+def _fnv1a(content: bytes) -> int:
+    """FNV-1a, 64 bits: a meta page's checksum."""
+    total = 0xCBF29CE484222325
+    for byte in content:
+        total = (total ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return total

@@ -1,0 +1,98 @@
+"""Warm standbys: a learner of the same cluster, or a mirror that is a cluster of its own. Next stage: `probe`."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from probes._etcd import Endpoint, EtcdError, decoded, encoded, revision, wait_for_revision
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standby:
+    """An etcd that must have a standby: `mirror` is another cluster's URL, empty for a learner of the same."""
+
+    etcd: str
+    primary: str
+    mirror: str = ""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How far a standby may be behind."""
+
+    lag: int
+    """Revisions, of a learner."""
+    seconds: float
+    """How long it has to catch up with what was there when we began to look."""
+    mirror_key: str
+    """A key that is written often, to compare a mirror by: its revisions are its own."""
+
+
+def parse(word: str) -> Standby:
+    """`NAME=PRIMARY` or `NAME=PRIMARY>MIRROR`; raises ValueError."""
+    etcd, equals, urls = word.partition("=")
+    primary, arrow, mirror = urls.partition(">")
+    parts = [primary, mirror] if arrow else [primary]
+    if not etcd or not equals or not all(part.startswith(("https://", "http://")) for part in parts):
+        raise ValueError(
+            f"{word!r}: expected NAME=URL, or NAME=URL>URL of the mirror, such as prod=https://10.0.0.1:2379"
+        )
+    return Standby(etcd, primary, mirror)
+
+
+def check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Any) -> tuple[list[str], int]:
+    """What is wrong with an etcd's learners, and by how many revisions the slowest lags. `ask` opens a URL."""
+    members: list[Json] = primary.ask("cluster/member/list", {"linearizable": False})["members"]
+    learners = [member for member in members if member.get("isLearner")]
+    if not learners:
+        return [f"etcd {standby.etcd}: no learner among its {len(members)} members: there is no warm standby"], 0
+    wanted = revision(primary.ask("maintenance/status"))
+    wrong, worst = [], 0
+    for learner in learners:
+        name = learner.get("name") or f"{int(learner['ID']):x}"
+        urls = learner.get("clientURLs") or []
+        if not urls:
+            wrong.append(f"etcd {standby.etcd}: learner {name} has never started")
+            continue
+        try:
+            with ask(urls[0]) as endpoint:
+                lag = wanted - wait_for_revision(endpoint, wanted - rules.lag, rules.seconds)
+        except EtcdError as error:
+            wrong.append(f"etcd {standby.etcd}: standby {name} is away: {error}")
+            continue
+        worst = max(worst, lag)
+        if lag > rules.lag:
+            wrong.append(
+                f"etcd {standby.etcd}: standby {name} ({urls[0]}) is {lag} revisions behind after {rules.seconds:g} s"
+            )
+    return wrong, worst
+
+
+def check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: Rules) -> list[str]:
+    """What is wrong with a mirror: whether it shows, in time, what the primary's key held when we began to look."""
+    values = {_value(primary, rules.mirror_key)}
+    if None in values:
+        return [
+            f"etcd {standby.etcd}: the key {rules.mirror_key} (MIRROR_KEY) is not there, so nothing can be compared"
+        ]
+    deadline = time.monotonic() + rules.seconds
+    while True:
+        try:
+            seen = _value(mirror, rules.mirror_key)
+        except EtcdError as error:
+            return [f"etcd {standby.etcd}: standby {standby.mirror} is away: {error}"]
+        if seen in values:
+            return []
+        if time.monotonic() >= deadline:
+            what = "lacks" if seen is None else "has an older value of"
+            told = f"standby {standby.mirror} {what} {rules.mirror_key}"
+            return [f"etcd {standby.etcd}: {told}: more than {rules.seconds:g} s behind"]
+        time.sleep(0.2)
+        values.add(_value(primary, rules.mirror_key))
+
+
+def _value(endpoint: Endpoint, key: str) -> str | None:
+    found = endpoint.ask("kv/range", {"key": encoded(key), "serializable": True}).get("kvs") or []
+    return decoded(found[0].get("value", "")) if found else None
