@@ -1,0 +1,155 @@
+"""API priority and fairness: FlowSchemas and priority levels that contradict each other, or hold nobody back.
+
+https://kubernetes.io/docs/concepts/cluster-administration/flow-control/. Next stage: `probe` reports it.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+Json = dict[str, Any]
+
+MANDATORY_LEVELS = ("exempt", "catch-all")
+SUGGESTED_LEVELS = ("system", "node-high", "leader-election", "workload-high", "workload-low", "global-default")
+"""What every API server of 1.29 and later makes when it starts."""
+_MANDATORY_SCHEMAS = ("exempt", "catch-all")
+_MAY_EXEMPT = {"exempt", "probes"}
+"""Kubernetes' own schemas for administrators, and for health checks."""
+_AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
+_EVERYBODY = {"system:authenticated", "system:unauthenticated", "system:serviceaccounts", "*"}
+_REJECTED = re.compile(r"^apiserver_flowcontrol_rejected_requests_total\{([^}]*)\} (\S+)", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+Rejected = dict[tuple[str, str, str], float]
+"""Requests by FlowSchema, level and reason."""
+
+
+def problems(schemas: list[Json], levels: list[Json], altered_allowed: set[str]) -> list[str]:
+    """What is wrong with them, requests that get nowhere first."""
+    by_name = {_name(level): level for level in levels}
+    return [
+        *_dangling(schemas, by_name),
+        *_starved(schemas, by_name),
+        *_missing(schemas, by_name),
+        *_exempt(schemas, by_name),
+        *_ambiguous(schemas),
+        *_altered(schemas, levels, altered_allowed),
+    ]
+
+
+def _dangling(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
+    for schema in schemas:
+        level = _level_of(schema)
+        if level not in levels:
+            yield (
+                f"FlowSchema {_name(schema)}: its priority level {level} does not exist, "
+                "so its requests fall to other schemas or to catch-all"
+            )
+
+
+def _starved(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
+    """Levels without a share of their own: what they serve is what others lend them."""
+    for name, level in levels.items():
+        limited = level["spec"].get("limited") or {}
+        users = [_name(schema) for schema in schemas if _level_of(schema) == name]
+        if level["spec"].get("type") != "Limited" or not users or limited.get("nominalConcurrencyShares") != 0:
+            continue
+        borrows = limited.get("borrowingLimitPercent")
+        what = "they are all refused" if borrows == 0 else "they depend on what other levels lend"
+        yield f"PriorityLevelConfiguration {name}: has no shares, though {_listed(users)} send requests there: {what}"
+
+
+def _missing(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
+    for name in (*MANDATORY_LEVELS, *SUGGESTED_LEVELS):
+        if name not in levels:
+            kind = "mandatory" if name in MANDATORY_LEVELS else "suggested"
+            yield f"PriorityLevelConfiguration {name}: is missing (one of Kubernetes' {kind} ones)"
+    there = {_name(schema) for schema in schemas}
+    for name in _MANDATORY_SCHEMAS:
+        if name not in there:
+            yield f"FlowSchema {name}: is missing (one of Kubernetes' mandatory ones)"
+
+
+def _exempt(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
+    """Schemas that spare large groups every limit."""
+    for schema in schemas:
+        level = levels.get(_level_of(schema))
+        if _name(schema) in _MAY_EXEMPT or level is None or level["spec"].get("type") != "Exempt":
+            continue
+        everybody = sorted(set(_subjects(schema)) & _EVERYBODY)
+        if everybody:
+            yield (
+                f"FlowSchema {_name(schema)}: exempts {_listed(everybody)} from all limits: "
+                "one client can take the whole API server"
+            )
+
+
+def _ambiguous(schemas: list[Json]) -> Iterator[str]:
+    """Schemas of one precedence that lead to different levels: which one decides follows from their names."""
+    by_precedence: dict[int, list[Json]] = defaultdict(list)
+    for schema in schemas:
+        by_precedence[schema["spec"].get("matchingPrecedence", 1000)].append(schema)
+    for precedence, together in sorted(by_precedence.items()):
+        subjects = [set(_subjects(schema)) for schema in together]
+        overlap = any(a & b for index, a in enumerate(subjects) for b in subjects[index + 1 :])
+        if overlap and len({_level_of(schema) for schema in together}) > 1:
+            told = _listed(sorted(f"{_name(schema)} (to {_level_of(schema)})" for schema in together))
+            yield f"FlowSchemas {told}: have the same matchingPrecedence {precedence} for the same subjects"
+
+
+def _altered(schemas: list[Json], levels: list[Json], allowed: set[str]) -> Iterator[str]:
+    """Kubernetes' own objects that somebody has taken over: the API server does not maintain them any more."""
+    for kind, found in (("FlowSchema", schemas), ("PriorityLevelConfiguration", levels)):
+        for body in found:
+            annotations = body["metadata"].get("annotations") or {}
+            if annotations.get(_AUTOUPDATE) == "false" and _name(body) not in allowed:
+                yield (
+                    f"{kind} {_name(body)}: was altered by hand ({_AUTOUPDATE} is false), "
+                    "so upgrades do not renew it (ALLOW_ALTERED can name it)"
+                )
+
+
+def rejected(metrics: str) -> Rejected:
+    """The requests that this API server has rejected since it started, out of its `/metrics`."""
+    found: Rejected = {}
+    for labels, value in _REJECTED.findall(metrics):
+        told = dict(_LABEL.findall(labels))
+        found[told.get("flow_schema", ""), told.get("priority_level", ""), told.get("reason", "")] = float(value)
+    return found
+
+
+def newly_rejected(before: Rejected, after: Rejected, seconds: float) -> list[str]:
+    """What was rejected between two looks, the most first."""
+    more = {key: after[key] - before.get(key, 0.0) for key in after}
+    return [
+        f"PriorityLevelConfiguration {level}: rejected {count:.0f} requests of FlowSchema {schema} within "
+        f"{seconds:.1f} s ({reason})"
+        for (schema, level, reason), count in sorted(more.items(), key=lambda pair: -pair[1])
+        if count > 0
+    ]
+
+
+def _subjects(schema: Json) -> Iterator[str]:
+    for rule in schema["spec"].get("rules") or []:
+        for subject in rule.get("subjects") or []:
+            account = subject.get("serviceAccount")
+            if account:
+                every = account["name"] == "*"
+                yield f"system:serviceaccounts:{account['namespace']}" + ("" if every else f":{account['name']}")
+            else:
+                yield (subject.get("user") or subject.get("group") or {}).get("name", "")
+
+
+def _level_of(schema: Json) -> str:
+    name: str = schema["spec"]["priorityLevelConfiguration"]["name"]
+    return name
+
+
+def _name(body: Json) -> str:
+    name: str = body["metadata"]["name"]
+    return name
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)

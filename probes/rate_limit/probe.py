@@ -1,0 +1,142 @@
+"""Looks for limits that are missing, contradict each other, or hold nobody back.
+
+Parameters: NAMESPACE_SELECTOR, EXEMPT_NAMESPACES, REQUIRE_QUOTA, REQUIRE_LIMIT_RANGE, GRACE_MINUTES,
+REQUIRE_INGRESS_LIMITS, ALLOW_ALTERED, REJECTION_WINDOW (README.md).
+"""
+
+import sys
+import time
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+from kubeprobe_client import give_up, main, measure, report_failure, step
+
+from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
+from probes._parameters import number, text, words
+from probes.rate_limit import edges, fairness, quotas
+from probes.rate_limit.quotas import Namespace, Required
+
+Json = dict[str, Any]
+
+FLOWCONTROL = "/apis/flowcontrol.apiserver.k8s.io/v1"
+ENVOY_FILTERS = "/apis/networking.istio.io/v1alpha3/envoyfilters"
+PAGE_SIZE = 200
+SYSTEM = "default,kube-*,kubeprobe*"
+
+
+class Rejections:
+    """The requests that the API server rejects while the probe runs; without the permission nothing is known."""
+
+    def __init__(self, api: Api, window: float) -> None:
+        self._api = api
+        self._window = window
+        self._began = time.monotonic()
+        self._before = self._look() if window else None
+
+    def problems(self) -> list[str]:
+        """What was rejected since it was made, or within the window if that is longer."""
+        if self._before is None:
+            return []
+        time.sleep(max(self._window - (time.monotonic() - self._began), 0))
+        after = self._look()
+        if after is None:
+            return []
+        measure("requests_rejected", sum(after.values()) - sum(self._before.values()))
+        return fairness.newly_rejected(self._before, after, time.monotonic() - self._began)
+
+    def _look(self) -> fairness.Rejected | None:
+        try:
+            return fairness.rejected(self._api.text("/metrics"))
+        except PermissionMissing as error:
+            sys.stdout.write(f"rejected requests are not looked at: {error}\n")
+            return None
+
+
+def listed(api: Api, path: str, **query: str) -> list[Json]:
+    """All objects of a collection; raises ApiError."""
+    return [body for page in api.pages(path, PAGE_SIZE, **query) for body in page]
+
+
+def look_at_fairness(api: Api) -> list[str]:
+    """What is wrong with priority and fairness."""
+    schemas = listed(api, f"{FLOWCONTROL}/flowschemas")
+    levels = listed(api, f"{FLOWCONTROL}/prioritylevelconfigurations")
+    measure("flow_schemas", len(schemas))
+    measure("priority_levels", len(levels))
+    return fairness.problems(schemas, levels, set(words("ALLOW_ALTERED")))
+
+
+def look_at_namespaces(api: Api, selector: str) -> list[str]:
+    """What is wrong with quotas and limit ranges."""
+    required = Required(
+        quota=_switch("REQUIRE_QUOTA", "true"),
+        limit_range=_switch("REQUIRE_LIMIT_RANGE", "true"),
+        grace=timedelta(minutes=number("GRACE_MINUTES", 10)),
+    )
+    exempt = text("EXEMPT_NAMESPACES", SYSTEM).replace(",", " ").split()
+    found = _by_namespace(listed(api, "/api/v1/resourcequotas")), _by_namespace(listed(api, "/api/v1/limitranges"))
+    query = {"labelSelector": selector} if selector else {}
+    namespaces = [
+        Namespace(name, _created(body), found[0][name], found[1][name])
+        for body in listed(api, "/api/v1/namespaces", **query)
+        if not any(fnmatchcase(name := body["metadata"]["name"], pattern) for pattern in exempt)
+        and "deletionTimestamp" not in body["metadata"]
+    ]
+    measure("namespaces", len(namespaces))
+    measure("namespaces_without_quota", sum(not namespace.quotas for namespace in namespaces))
+    return quotas.problems(namespaces, required, datetime.now(UTC))
+
+
+def look_at_edges(api: Api) -> list[str]:
+    """What is wrong with the limits of ingresses and meshes."""
+    ingresses = listed(api, "/apis/networking.k8s.io/v1/ingresses")
+    try:
+        filters = listed(api, ENVOY_FILTERS)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        filters = []  # no Istio here
+    measure("ingresses", len(ingresses))
+    required = _switch("REQUIRE_INGRESS_LIMITS", "false")
+    return edges.ingress_problems(ingresses, required=required) + edges.filter_problems(filters)
+
+
+def _by_namespace(bodies: list[Json]) -> dict[str, list[Json]]:
+    found: dict[str, list[Json]] = defaultdict(list)
+    for body in bodies:
+        found[body["metadata"]["namespace"]].append(body)
+    return found
+
+
+def _created(body: Json) -> datetime:
+    return datetime.fromisoformat(body["metadata"]["creationTimestamp"])
+
+
+def _switch(name: str, default: str) -> bool:
+    said = text(name, default)
+    if said not in ("true", "false"):
+        give_up(f"parameter {name}={said!r}: expected true or false")
+    return said == "true"
+
+
+@main
+def probe() -> None:
+    """Look at all limits, then report each that is a problem."""
+    with connect() as api:
+        try:
+            rejections = Rejections(api, number("REJECTION_WINDOW", 5))
+            with step("fairness"):
+                wrong = look_at_fairness(api)
+            with step("namespaces"):
+                wrong += look_at_namespaces(api, text("NAMESPACE_SELECTOR", ""))
+            with step("edges"):
+                wrong += look_at_edges(api)
+            with step("rejections"):
+                wrong = rejections.problems() + wrong
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise
+    if wrong:
+        report_failure(wrong)

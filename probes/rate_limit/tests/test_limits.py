@@ -1,0 +1,180 @@
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from probes.rate_limit import edges, fairness, quotas
+from probes.rate_limit.quantities import quantity
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+REQUIRED = quotas.Required(quota=True, limit_range=True, grace=timedelta(minutes=10))
+Json = dict[str, Any]
+
+
+def level(name: str, kind: str = "Limited", **limited: int) -> Json:
+    return {"metadata": {"name": name}, "spec": {"type": kind, "limited": {"nominalConcurrencyShares": 10, **limited}}}
+
+
+def schema(name: str, to: str, group: str = "team", precedence: int = 1000) -> Json:
+    rules = [{"subjects": [{"kind": "Group", "group": {"name": group}}]}]
+    spec = {"priorityLevelConfiguration": {"name": to}, "matchingPrecedence": precedence, "rules": rules}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+LEVELS = [
+    level("exempt", "Exempt"),
+    *(level(name) for name in (*fairness.MANDATORY_LEVELS[1:], *fairness.SUGGESTED_LEVELS)),
+]
+SCHEMAS = [
+    schema("exempt", "exempt", "system:masters", 1),
+    schema("catch-all", "catch-all", "system:authenticated", 10000),
+]
+
+
+def namespace(*bodies: Json, quota: Json | None = None, age: timedelta = timedelta(days=1)) -> quotas.Namespace:
+    found = [{"metadata": {"name": "compute"}, "spec": {"hard": quota}}] if quota is not None else []
+    return quotas.Namespace("shop", NOW - age, found, list(bodies))
+
+
+def limits(name: str, **given: Json) -> Json:
+    return {"metadata": {"name": name}, "spec": {"limits": [{"type": "Container", **given}]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("500m", "0.5"), ("1Gi", 2**30), ("2", 2), ("1.5k", 1500), ("1e3", 1000), ("3E", 3 * 10**18), ("250u", "0.00025")],
+)
+def test_a_quantity_is_a_number(text: str, value: str | int) -> None:
+    assert quantity(text) == Decimal(value)
+
+
+def test_what_is_no_quantity_is_refused() -> None:
+    with pytest.raises(ValueError, match="'10 GB' is not a quantity"):
+        quantity("10 GB")
+
+
+def test_kubernetes_own_flows_are_no_problem() -> None:
+    assert fairness.problems(SCHEMAS, LEVELS, set()) == []
+
+
+def test_a_level_that_is_missing_is_named() -> None:
+    missing = [body for body in LEVELS if body["metadata"]["name"] != "system"]
+    assert fairness.problems(SCHEMAS, missing, set()) == [
+        "PriorityLevelConfiguration system: is missing (one of Kubernetes' suggested ones)"
+    ]
+
+
+def test_schemas_of_one_precedence_are_well_if_they_agree_or_are_for_different_subjects() -> None:
+    agree = [schema("a", "system"), schema("b", "system")]
+    apart = [schema("a", "system", "one"), schema("b", "node-high", "two")]
+    assert fairness.problems(SCHEMAS + agree, LEVELS, set()) == fairness.problems(SCHEMAS + apart, LEVELS, set()) == []
+
+
+def test_a_level_without_shares_that_may_borrow_depends_on_others() -> None:
+    wrong = fairness.problems(
+        [*SCHEMAS, schema("a", "poor")], [*LEVELS, level("poor", nominalConcurrencyShares=0)], set()
+    )
+    assert len(wrong) == 1
+    assert wrong[0].endswith("though a send requests there: they depend on what other levels lend")
+
+
+def test_what_was_altered_on_purpose_is_no_problem() -> None:
+    altered = level("system") | {
+        "metadata": {"name": "system", "annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}}
+    }
+    levels = [altered if body["metadata"]["name"] == "system" else body for body in LEVELS]
+    assert len(fairness.problems(SCHEMAS, levels, set())) == 1
+    assert fairness.problems(SCHEMAS, levels, {"system"}) == []
+
+
+def test_rejected_requests_are_read_from_the_metrics_and_only_new_ones_count() -> None:
+    line = 'apiserver_flowcontrol_rejected_requests_total{flow_schema="a",priority_level="b",reason="queue-full"} '
+    before, after = fairness.rejected(f"{line}7\n"), fairness.rejected(f"# HELP x\n{line}19\n")
+    assert fairness.newly_rejected(before, before, 5) == []
+    assert fairness.newly_rejected(before, after, 5) == [
+        "PriorityLevelConfiguration b: rejected 12 requests of FlowSchema a within 5.0 s (queue-full)"
+    ]
+
+
+def test_a_quota_with_defaults_below_it_is_no_problem() -> None:
+    well = namespace(limits("d", default={"cpu": "1"}, defaultRequest={"cpu": "100m"}), quota={"cpu": "4", "pods": "9"})
+    assert quotas.problems([well], REQUIRED, NOW) == []
+
+
+def test_a_default_limit_is_the_default_request_too_as_the_api_server_has_it() -> None:
+    well = namespace(limits("d", default={"memory": "1Gi"}), quota={"requests.memory": "4Gi"})
+    assert quotas.problems([well], REQUIRED, NOW) == []
+
+
+def test_a_young_namespace_may_still_lack_limits() -> None:
+    assert quotas.problems([namespace(age=timedelta(minutes=5))], REQUIRED, NOW) == []
+    assert len(quotas.problems([namespace(age=timedelta(minutes=11))], REQUIRED, NOW)) == 2
+
+
+def test_a_default_below_another_ranges_min_is_told() -> None:
+    wrong = quotas.problems(
+        [namespace(limits("a", defaultRequest={"cpu": "10m"}), limits("b", min={"cpu": "50m"}), quota={})],
+        REQUIRED,
+        NOW,
+    )
+    assert len(wrong) == 1
+    assert wrong[0].startswith(
+        "namespace shop: LimitRange a gives defaultRequest cpu 10m, below the min 50m of LimitRange b"
+    )
+
+
+def test_a_quota_for_some_pods_only_is_left_alone() -> None:
+    scoped = {"metadata": {"name": "best"}, "spec": {"hard": {"cpu": "1"}, "scopes": ["BestEffort"]}}
+    assert quotas.problems([quotas.Namespace("shop", NOW, [scoped], [])], REQUIRED, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("annotations", "told"),
+    [
+        ({"limit-rps": "10", "limit-rpm": "300"}, []),
+        ({"limit-rps": "ten"}, ["ingress shop/front: limit-rps is 'ten': no positive number, so nothing is limited"]),
+        (
+            {"limit-connections": "5", "limit-allowlist": "10.0.0.0/8, ::/0"},
+            ["ingress shop/front: limit-allowlist has ::/0: the limits hold nobody back"],
+        ),
+        ({}, ["ingress shop/front: has no limit: none of limit-rps, limit-rpm, limit-connections"]),
+    ],
+)
+def test_limits_of_an_ingress(annotations: Json, told: list[str]) -> None:
+    noted = {f"nginx.ingress.kubernetes.io/{key}": value for key, value in annotations.items()}
+    body = {
+        "metadata": {"name": "front", "namespace": "shop", "annotations": noted},
+        "spec": {"ingressClassName": "nginx"},
+    }
+    assert edges.ingress_problems([body], required=True) == told
+
+
+def envoy_filter(value: Json) -> Json:
+    metadata = {"name": "limit", "namespace": "mesh"}
+    return {"metadata": metadata, "spec": {"configPatches": [{"patch": {"value": value}}]}}
+
+
+ON = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+
+
+def test_a_local_rate_limit_that_is_on_is_no_problem() -> None:
+    config = {"token_bucket": {"max_tokens": 10}, "filter_enabled": ON, "filter_enforced": ON}
+    value = {"typed_per_filter_config": {"envoy.filters.http.local_ratelimit": {"value": config}}}
+    chain = {"name": "envoy.filters.http.local_ratelimit", "typed_config": {"value": {"stat_prefix": "x"}}}
+    assert edges.filter_problems([envoy_filter(value), envoy_filter(chain)]) == []
+
+
+def test_a_local_rate_limit_that_refuses_everything_is_told() -> None:
+    config = {"token_bucket": {}, "filter_enabled": ON, "filter_enforced": ON}
+    value = {"name": "envoy.filters.http.local_ratelimit", "typed_config": config}
+    assert edges.filter_problems([envoy_filter(value)]) == [
+        "EnvoyFilter mesh/limit: local rate limit: token_bucket.max_tokens is 0: every request is refused"
+    ]
+
+
+def test_a_global_rate_limit_without_a_server_is_told() -> None:
+    value = {"name": "envoy.filters.http.ratelimit", "typed_config": {"domain": "d", "rate_limit_service": {}}}
+    assert edges.filter_problems([envoy_filter(value)]) == [
+        "EnvoyFilter mesh/limit: global rate limit: rate_limit_service names no server: nothing is limited"
+    ]
