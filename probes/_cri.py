@@ -1,0 +1,195 @@
+"""Asks the container runtime by the CRI, over its socket.
+
+https://github.com/kubernetes/cri-api/blob/master/pkg/apis/runtime/v1/api.proto
+Three calls with small answers: `h2` speaks HTTP/2, and messages are read field by field. grpcio and generated stubs
+would take longer to import than these calls take. Used by the probes that look at a node.
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h2.connection
+import h2.events
+import h2.exceptions
+
+RUNTIME_TIMEOUT = 5.0
+"""Seconds the runtime has for each piece of an answer."""
+
+_SERVICE = "/runtime.v1.RuntimeService"
+_READY = 0
+Fields = dict[int, int | bytes]
+
+
+class RuntimeSilent(Exception):  # noqa: N818
+    """The container runtime did not answer, or refused: what happened, at which socket."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """RuntimeReady or NetworkReady."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A pod as the runtime knows it."""
+
+    id: str
+    pod_uid: str
+    name: str
+    """`namespace/name`."""
+    ready: bool
+    """Whether its network namespace must still exist."""
+    created: float
+    """Seconds since 1970."""
+
+
+def conditions(path: Path) -> list[Condition]:
+    """What the runtime says of itself. Raises RuntimeSilent."""
+    [status] = _messages(_call(path, "Status"), 1)
+    return [_condition(dict(_fields(found))) for found in _messages(status, 1)]
+
+
+def sandboxes(path: Path) -> list[Sandbox]:
+    """All pods that the runtime knows. Raises RuntimeSilent."""
+    return [_sandbox(dict(_fields(found))) for found in _messages(_call(path, "ListPodSandbox"), 1)]
+
+
+def network_namespace(path: Path, sandbox: str) -> str:
+    """The path of a pod's network namespace; empty if it has none of its own. Raises RuntimeSilent."""
+    request = bytes([1 << 3 | 2, len(sandbox)]) + sandbox.encode() + b"\x10\x01"  # verbose: with its own details
+    for found in _messages(_call(path, "PodSandboxStatus", request), 2):
+        entry = dict(_fields(found))
+        if _text(entry, 1) == "info":
+            return _namespace_in(_text(entry, 2))
+    return ""
+
+
+def _namespace_in(details: str) -> str:
+    spec = json.loads(details).get("runtimeSpec") or {}
+    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
+        if namespace["type"] == "network":
+            return str(namespace.get("path", ""))
+    return ""
+
+
+def _call(path: Path, method: str, request: bytes = b"") -> bytes:
+    """One unary call of gRPC: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md."""
+    place = f"container runtime at {path}"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(RUNTIME_TIMEOUT)
+            connection.connect(str(path))
+            return _exchange(connection, method, struct.pack(">?I", False, len(request)) + request)
+    except TimeoutError as error:
+        raise RuntimeSilent(f"{place}: no answer to {method} within {RUNTIME_TIMEOUT:g} s") from error
+    except (OSError, ValueError, h2.exceptions.H2Error) as error:
+        raise RuntimeSilent(f"{place}: {method}: {error}") from error
+
+
+def _exchange(connection: socket.socket, method: str, message: bytes) -> bytes:
+    call = _Call(method, message)
+    while not call.ended:
+        connection.sendall(call.http.data_to_send())
+        received = connection.recv(65_536)
+        if not received:
+            raise ValueError("the connection was closed")
+        for event in call.http.receive_data(received):
+            call.take(event)
+    if call.headers.get("grpc-status") != "0":
+        raise ValueError(call.headers.get("grpc-message") or f"status {call.headers.get('grpc-status')}")
+    return call.answer[5:]
+
+
+class _Call:
+    """One call on a connection of its own."""
+
+    def __init__(self, method: str, message: bytes) -> None:
+        self.http = h2.connection.H2Connection()
+        self.answer = b""
+        self.headers: dict[str, str] = {}
+        self.ended = False
+        self.http.initiate_connection()
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "localhost"),
+            (":path", f"{_SERVICE}/{method}"),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+        ]
+        self._stream = self.http.get_next_available_stream_id()
+        self.http.send_headers(self._stream, headers)
+        self.http.send_data(self._stream, message, end_stream=True)
+
+    def take(self, event: h2.events.Event) -> None:
+        """What the runtime sent; raises ValueError if it breaks the call off."""
+        if isinstance(event, h2.events.DataReceived):
+            self.answer += event.data
+            self.http.acknowledge_received_data(event.flow_controlled_length, self._stream)
+        elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+            self.headers |= {bytes(name).decode(): bytes(value).decode() for name, value in event.headers}
+        elif isinstance(event, h2.events.StreamEnded):
+            self.ended = True
+        elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+            raise ValueError("the call was broken off")  # noqa: TRY004 - it is the runtime's doing
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a protobuf message: https://protobuf.dev/programming-guides/encoding."""
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            value, place = _varint(message, place)
+            yield number, value
+            continue
+        length, place = _varint(message, place) if kind == 2 else ({1: 8, 5: 4}[kind], place)
+        yield number, message[place : place + length]
+        place += length
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return value, place
+
+
+def _messages(message: bytes, number: int) -> list[bytes]:
+    """All messages in a field."""
+    return [found for at, found in _fields(message) if at == number and isinstance(found, bytes)]
+
+
+def _text(fields: Fields, number: int) -> str:
+    found = fields.get(number, b"")
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""
+
+
+def _condition(fields: Fields) -> Condition:
+    return Condition(_text(fields, 1), bool(fields.get(2)), _text(fields, 3), _text(fields, 4))
+
+
+def _sandbox(fields: Fields) -> Sandbox:
+    metadata = fields.get(2, b"")
+    names = dict(_fields(metadata if isinstance(metadata, bytes) else b""))
+    created = fields.get(4, 0)
+    return Sandbox(
+        id=_text(fields, 1),
+        pod_uid=_text(names, 2),
+        name=f"{_text(names, 3)}/{_text(names, 1)}",
+        ready=fields.get(3, _READY) == _READY,
+        created=created / 1e9 if isinstance(created, int) else 0.0,
+    )

@@ -1,0 +1,94 @@
+"""Whether the node's kubelet and container runtime still do their work: asked themselves, and as the API knows them.
+
+Next stage: `probe` reports what is wrong.
+"""
+
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from probes._api import Api
+from probes._cri import RuntimeSilent, conditions
+from probes.node_health.finding import Findings
+
+Json = dict[str, Any]
+
+HEALTHZ_TIMEOUT = 5.0
+"""Seconds the kubelet has to say that it is well."""
+
+PAGE_SIZE = 250
+_GOOD_IF_FALSE = "False"
+
+
+def kubelet(url: str) -> Findings:
+    """Ask the kubelet itself."""
+    findings = Findings()
+    try:
+        with urllib.request.urlopen(url, timeout=HEALTHZ_TIMEOUT) as answer:  # noqa: S310 - the operator's own URL
+            answer.read()
+    except urllib.error.HTTPError as error:
+        findings.wrong.append(f"kubelet: {url} says {error.code}: {error.read(200).decode('utf-8', 'replace').strip()}")
+    except OSError as error:
+        why = error.reason if isinstance(error, urllib.error.URLError) else error
+        findings.wrong.append(f"kubelet: no answer at {url}: {why}")
+    return findings
+
+
+def runtime(socket: Path) -> Findings:
+    """Ask the container runtime itself."""
+    findings = Findings()
+    try:
+        told = conditions(socket)
+    except RuntimeSilent as error:
+        findings.wrong.append(str(error))
+        return findings
+    findings.wrong += [
+        f"container runtime: {one.type} is false: {one.reason}: {one.message}" for one in told if not one.status
+    ]
+    return findings
+
+
+def as_the_api_knows(api: Api, node: str, lease_age: float, terminating: float) -> Findings:
+    """The node's conditions, its lease, and pods on it that should be gone. Raises ApiError."""
+    findings = Findings()
+    now = datetime.now(UTC)
+    findings.wrong += _conditions(node, api.get(f"/api/v1/nodes/{node}"))
+    lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
+    age = (now - _time(lease["spec"]["renewTime"])).total_seconds()
+    findings.measured["lease_age_s"] = round(age, 1)
+    if age > lease_age:
+        findings.wrong.append(
+            f"kubelet: it has not renewed the lease of node {node} for {age:.0f} s ({lease_age:g} s are allowed)"
+        )
+    for page in api.pages("/api/v1/pods", PAGE_SIZE, fieldSelector=f"spec.nodeName={node}"):
+        findings.wrong += [why for pod in page if (why := _stuck(pod, now, terminating))]
+    return findings
+
+
+def _conditions(node: str, found: Json) -> list[str]:
+    """Ready must be true; pressure on memory, disk or pids, and what else there is, must not."""
+    wrong = []
+    for condition in found["status"].get("conditions") or ():
+        good = "True" if condition["type"] == "Ready" else _GOOD_IF_FALSE
+        if condition["status"] != good:
+            why = f"{condition.get('reason', '')}: {condition.get('message', '')}"
+            wrong.append(f"node {node}: {condition['type']} is {condition['status']}: {why}")
+    return wrong
+
+
+def _stuck(pod: Json, now: datetime, terminating: float) -> str:
+    """Why a pod is stuck on its way out; empty if it is not. Its deletionTimestamp includes the grace period."""
+    deadline = pod["metadata"].get("deletionTimestamp")
+    if not deadline or pod["metadata"].get("finalizers"):  # those wait for somebody else than the node
+        return ""
+    late = (now - _time(deadline)).total_seconds()
+    if late <= terminating:
+        return ""
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    return f"pod {name} should have ended {late:.0f} s ago: the kubelet or the runtime does not get rid of it"
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,105 @@
+"""How far the node's clock is off: against the API server's (any web server's) Date header, and by NTP.
+
+Next stage: `probe` reports what is wrong.
+"""
+
+import http.client
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
+from urllib.parse import urlsplit
+
+from probes._access import Access
+from probes.node_health.finding import Findings
+
+ANSWER_TIMEOUT = 3.0
+"""Seconds a server of time has for its answer."""
+
+_NTP_TO_UNIX = 2_208_988_800  # seconds from 1900 to 1970 (RFC 5905)
+_CLIENT = b"\x23" + 47 * b"\0"  # version 4, mode 3: a client's question (RFC 5905, section 7.3)
+
+
+@dataclass(frozen=True)
+class Offset:
+    """The node's clock minus another's; positive: ours is fast."""
+
+    source: str
+    seconds: float
+    uncertainty: float
+    """Seconds by which this may be wrong."""
+
+
+def look(access: Access, url: str, ntp_servers: Iterable[str], most: float) -> Findings:
+    """Ask `url` (empty: the API server) and every NTP server; wrong if the clock is surely off by more than `most`."""
+    findings = Findings()
+    for ask in (partial(_by_date, access, url), *(partial(_by_ntp, server) for server in ntp_servers)):
+        try:
+            found = ask()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            findings.blind.append(f"clock: {error}")
+            continue
+        measured = max(abs(found.seconds), findings.measured.get("clock_offset_s", 0.0))
+        findings.measured["clock_offset_s"] = round(measured, 3)
+        if abs(found.seconds) - found.uncertainty > most:
+            which = "ahead of" if found.seconds > 0 else "behind"
+            told = f"{abs(found.seconds):.1f} s (± {found.uncertainty:.1f}) {which} {found.source}"
+            findings.wrong.append(f"clock: this node's is {told}, {most:g} s are allowed")
+    return findings
+
+
+def _by_date(access: Access, url: str) -> Offset:
+    """By a Date header, which has whole seconds only: so half a second more of uncertainty."""
+    target = urlsplit(url or access.server + "/version")
+    secure = target.scheme == "https"
+    tls = access.tls if not url else ssl.create_default_context()
+    host, port = target.hostname or "", target.port
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=ANSWER_TIMEOUT, context=tls)
+        if secure
+        else http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT)
+    )
+    source = f"the Date header of {target.scheme}://{target.netloc}"
+    try:
+        connection.connect()  # its time is none of the answer's
+        before = time.time()
+        connection.request("GET", target.path or "/")
+        date = connection.getresponse().headers["Date"]
+        after = time.time()
+    except OSError as error:
+        raise OSError(f"{source}: {error}") from error
+    finally:
+        connection.close()
+    if not date:
+        raise ValueError(f"{source}: there is none")
+    theirs = parsedate_to_datetime(date).timestamp() + 0.5
+    return Offset(source, (before + after) / 2 - theirs, 0.5 + (after - before) / 2)
+
+
+def _by_ntp(server: str) -> Offset:
+    """By one question to an NTP server (RFC 5905, section 8)."""
+    source = f"NTP server {server}"
+    host, _, port = server.partition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(ANSWER_TIMEOUT)
+        try:
+            asking.connect((host, int(port or 123)))
+            before = time.time()
+            asking.send(_CLIENT)
+            answer = asking.recv(128)
+            after = time.time()
+        except OSError as error:
+            raise OSError(f"{source}: {error}") from error
+    if len(answer) < 48 or answer[1] in {0, 16}:
+        raise ValueError(f"{source}: it does not know the time itself")
+    received, sent = (_unix(answer[place : place + 8]) for place in (32, 40))
+    return Offset(source, ((before - received) + (after - sent)) / 2, (after - before) / 2)
+
+
+def _unix(timestamp: bytes) -> float:
+    seconds, fraction = struct.unpack(">II", timestamp)
+    return float(seconds - _NTP_TO_UNIX + fraction / 2**32)

@@ -1,0 +1,97 @@
+"""What the kernel has logged lately that means trouble: killed for memory, hung, disks that fail, tables that are full.
+
+Next stage: `probe` reports what is wrong.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes.node_health.finding import Findings
+
+_RECORD = 8192  # bytes: no record is longer (https://www.kernel.org/doc/Documentation/ABI/testing/dev-kmsg)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a message means, and how it is known."""
+
+    means: str
+    pattern: re.Pattern[str]
+
+
+# The kernel's own words: mm/oom_kill.c, kernel/hung_task.c, kernel/watchdog.c, kernel/rcu, fs/ext4/super.c, fs/xfs,
+# block/blk-core.c, net/netfilter/nf_conntrack_core.c, net/core/neighbour.c, net/core/dev.c, net/sched/sch_generic.c.
+# A container that exceeds its own limit ("Memory cgroup out of memory") is no fault of the node.
+PATTERNS = (
+    Pattern("the node is out of memory", re.compile(r"^Out of memory: Killed process")),
+    Pattern("a task hangs", re.compile(r"task \S+ blocked for more than \d+ seconds")),
+    Pattern("a processor hangs", re.compile(r"soft lockup|hard LOCKUP|rcu\w* .*detected stalls")),
+    Pattern(
+        "a file system is broken",
+        re.compile(r"EXT4-fs error|XFS \(.*\): .*(Corruption|shut(ting)? ?down)|BTRFS.*error"),
+    ),
+    Pattern("a file system became read-only", re.compile(r"Remounting filesystem read-only")),
+    Pattern("a disk fails", re.compile(r"I/O error, dev|Buffer I/O error|metadata I/O error")),
+    Pattern("connection tracking was full", re.compile(r"nf_conntrack: (nf_conntrack: )?table full, dropping packet")),
+    Pattern("the neighbour table was full", re.compile(r"neighbou?r table overflow")),
+    Pattern(
+        "a network namespace cannot be removed", re.compile(r"unregister_netdevice: waiting for \S+ to become free")
+    ),
+    Pattern("a network card hangs", re.compile(r"NETDEV WATCHDOG")),
+    Pattern("hardware reports an error", re.compile(r"\[?Hardware Error\]?:")),
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One record of the kernel's log."""
+
+    at: float
+    """Seconds since boot."""
+    text: str
+
+
+def look(device: Path, within: float, further: Sequence[Pattern]) -> Findings:
+    """The messages of the last `within` seconds that a pattern knows; each kind once, with its latest and how many."""
+    findings = Findings()
+    try:
+        messages = list(read(device))
+    except OSError as error:
+        findings.blind.append(f"kernel log {device}: {error.strerror}")
+        return findings
+    recent = [message for message in messages if message.at >= time.clock_gettime(time.CLOCK_BOOTTIME) - within]
+    findings.measured["kernel_messages"] = len(recent)
+    for known in (*PATTERNS, *further):
+        found = [message for message in recent if known.pattern.search(message.text)]
+        if found:
+            times = f" ({len(found)} times)" if len(found) > 1 else ""
+            findings.wrong.append(f"kernel log: {known.means}{times}: {found[-1].text}")
+    return findings
+
+
+def read(device: Path) -> Iterator[Message]:
+    """What the kernel still has of its log, oldest first. Raises OSError."""
+    log = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                record = os.read(log, _RECORD)
+            except BlockingIOError:  # that was all
+                return
+            except BrokenPipeError:  # the oldest record was overwritten while we read
+                continue
+            if not record:
+                return
+            yield parse(record.decode("utf-8", "replace"))
+    finally:
+        os.close(log)
+
+
+def parse(record: str) -> Message:
+    """`6,339,5140900,-;NET: Registered protocol family 10`, and lines with details that are left out."""
+    head, _, text = record.partition(";")
+    return Message(int(head.split(",")[2]) / 1e6, text.partition("\n")[0])

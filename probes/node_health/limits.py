@@ -1,0 +1,108 @@
+"""Tables of the kernel that run full: connection tracking, processes, open files, inotify.
+
+Next stage: `probe` reports what is wrong.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes.node_health.finding import Findings
+
+_INOTIFY = "anon_inode:inotify"
+
+
+@dataclass(frozen=True)
+class Percentages:
+    """From how much on a table is too full."""
+
+    conntrack: float
+    pids: float
+    files: float
+    inotify: float
+
+
+def look(proc: Path, percent: Percentages) -> Findings:
+    """All of them. `proc` is the node's /proc, seen from its own network namespace."""
+    findings = Findings()
+    for name, one in (("conntrack", _conntrack), ("processes", _pids), ("open files", _files), ("inotify", _inotify)):
+        try:
+            one(proc, percent, findings)
+        except (OSError, ValueError, IndexError) as error:
+            findings.blind.append(f"{name}: {error}")
+    return findings
+
+
+def _conntrack(_proc: Path, percent: Percentages, findings: Findings) -> None:
+    # Not below the node's /proc: they are of the reader's network namespace, and this pod has the node's own.
+    own = Path("/proc/sys/net/netfilter")
+    if not own.exists():  # nothing on this node tracks connections
+        return
+    used, most = _number(own / "nf_conntrack_count"), _number(own / "nf_conntrack_max")
+    findings.use("connection tracking (nf_conntrack)", "conntrack", used, most, percent.conntrack)
+
+
+def _pids(proc: Path, percent: Percentages, findings: Findings) -> None:
+    # "0.20 0.18 0.12 1/80 11206": runnable and all threads (proc_loadavg(5)).
+    used = int((proc / "loadavg").read_text().split()[3].partition("/")[2])
+    most = min(_number(proc / "sys/kernel/pid_max"), _number(proc / "sys/kernel/threads-max"))
+    findings.use("processes and threads (pid_max, threads-max)", "pids", used, most, percent.pids)
+
+
+def _files(proc: Path, percent: Percentages, findings: Findings) -> None:
+    used, _free, most = (int(word) for word in (proc / "sys/fs/file-nr").read_text().split())
+    findings.use("open files (fs.file-max)", "files", used, most, percent.files)
+
+
+@dataclass(frozen=True)
+class _Watcher:
+    """A process that uses inotify."""
+
+    user: int
+    name: str
+    instances: int
+    watches: int
+
+
+def _inotify(proc: Path, percent: Percentages, findings: Findings) -> None:
+    """Both limits are for each user (inotify(7)); what is told is the user's greediest process."""
+    watchers = list(_watchers(proc))
+    for what in ("instances", "watches"):
+        most = _number(proc / f"sys/fs/inotify/max_user_{what}")
+        by_user: Counter[int] = Counter()
+        for watcher in watchers:
+            by_user[watcher.user] += getattr(watcher, what)
+        for user, used in by_user.most_common():
+            first = max((one for one in watchers if one.user == user), key=lambda one: int(getattr(one, what)))
+            text = f"inotify {what} of user {user} (most by {first.name}: {getattr(first, what)})"
+            findings.use(text, f"inotify_{what}", used, most, percent.inotify)
+
+
+def _watchers(proc: Path) -> Iterator[_Watcher]:
+    for process in proc.iterdir():
+        if process.name.isdigit():
+            try:
+                descriptors = [one.name for one in (process / "fd").iterdir() if _is_inotify(one)]
+                if descriptors:
+                    yield _watcher(process, descriptors)
+            except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                continue
+
+
+def _is_inotify(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()) == _INOTIFY
+    except FileNotFoundError:
+        return False
+
+
+def _watcher(process: Path, descriptors: list[str]) -> _Watcher:
+    status = dict(line.partition(":")[::2] for line in (process / "status").read_text().splitlines())
+    watches = sum((process / "fdinfo" / one).read_text().count("inotify wd:") for one in descriptors)
+    name = f"{status['Name'].strip()}[{process.name}]"
+    return _Watcher(int(status["Uid"].split()[0]), name, len(descriptors), watches)
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())

@@ -1,0 +1,87 @@
+"""Looks at the node that it runs on: tables and disks that run full, the clock, the kernel's log, kubelet and runtime.
+
+Parameters: README.md. What cannot be looked at makes a run unknown, unless something else is found to be broken.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from kubeprobe_client import give_up, main, measure, report_failure, step
+
+from probes._access import Access
+from probes._api import ApiError, PermissionMissing, connect
+from probes._parameters import number, text, words
+from probes.node_health import agents, clock, disks, kernel_log, limits
+from probes.node_health.finding import Findings
+from probes.node_health.kernel_log import Pattern
+
+PATHS = "/ /var/lib/kubelet /var/lib/containerd /var/lib/etcd /var/log"
+
+
+def further_patterns() -> list[Pattern]:
+    """The case's own patterns of the kernel's log; one that is no regular expression ends the run as unknown."""
+    try:
+        return [Pattern(f"matches {line!r}", re.compile(line)) for line in text("KERNEL_PATTERNS", "").splitlines()]
+    except re.error as error:
+        give_up(f"parameter KERNEL_PATTERNS: {error.pattern!r} is no regular expression: {error}")
+
+
+def _percentages() -> limits.Percentages:
+    return limits.Percentages(
+        conntrack=number("CONNTRACK_PERCENT", 80),
+        pids=number("PIDS_PERCENT", 80),
+        files=number("FILES_PERCENT", 80),
+        inotify=number("INOTIFY_PERCENT", 90),
+    )
+
+
+def _on_the_node(root: Path) -> Findings:
+    """What is seen on the node itself."""
+    findings = Findings()
+    percentages, further = _percentages(), further_patterns()
+    with step("limits"):
+        findings.add(limits.look(root / "proc", percentages))
+    with step("disks"):
+        paths = words("PATHS") or PATHS.split()
+        findings.add(disks.look(root, paths, number("DISK_PERCENT", 90), number("INODES_PERCENT", 90)))
+    with step("kernel log"):
+        findings.add(kernel_log.look(root / "dev/kmsg", 60 * number("KERNEL_LOG_MINUTES", 10), further))
+    with step("kubelet"):
+        findings.add(agents.kubelet(text("KUBELET_HEALTHZ", "http://127.0.0.1:10248/healthz")))
+    with step("runtime"):
+        socket = text("RUNTIME_SOCKET", "/run/containerd/containerd.sock")
+        findings.add(agents.runtime(root / socket.lstrip("/")))
+    return findings
+
+
+def _in_the_api(node: str) -> tuple[Findings, Access]:
+    findings = Findings()
+    with connect() as api:
+        try:
+            lease_age, terminating = number("LEASE_AGE", 40), number("TERMINATING", 300)
+            with step("api"):
+                findings.add(agents.as_the_api_knows(api, node, lease_age, terminating))
+        except PermissionMissing as error:
+            findings.blind.append(str(error))
+        except ApiError as error:
+            findings.wrong.append(str(error))
+        return findings, api.access
+
+
+@main
+def probe() -> None:
+    """Look at everything, then report all that is wrong."""
+    node = os.environ.get("NODE_NAME", "")
+    if not node:
+        give_up("NODE_NAME is not set: expected the node's name, by fieldRef spec.nodeName in the template's pod")
+    findings, access = _in_the_api(node)
+    findings.add(_on_the_node(Path(text("HOST_ROOT", "/host"))))
+    with step("clock"):
+        findings.add(clock.look(access, text("CLOCK_URL", ""), words("NTP_SERVERS"), number("CLOCK_OFFSET", 2)))
+    for name, value in findings.measured.items():
+        measure(name, value)
+    if findings.wrong:
+        report_failure([*findings.wrong, *(f"not looked at: {why}" for why in findings.blind)])
+    elif findings.blind:
+        give_up("; ".join(findings.blind))

@@ -1,0 +1,201 @@
+"""What node-health sees, on made-up nodes and on the machine that the tests run on."""
+
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from probes._access import Access
+from probes.node_health import agents, clock, disks, kernel_log, limits
+from probes.node_health.finding import Findings
+from probes.node_health.kernel_log import PATTERNS, Pattern
+
+PERCENT = limits.Percentages(conntrack=100, pids=80, files=80, inotify=90)
+
+
+def proc(tmp_path: Path, *, threads: int = 100, files: str = "10 0 1000", instances: int = 1) -> Path:
+    """A /proc with one process that uses inotify."""
+    values = {
+        "loadavg": f"0.1 0.1 0.1 1/{threads} 99",
+        "sys/kernel/pid_max": "1000",
+        "sys/kernel/threads-max": "2000",
+        "sys/fs/file-nr": files,
+        "sys/fs/inotify/max_user_instances": "10",
+        "sys/fs/inotify/max_user_watches": "100",
+        "7/status": "Name:\tjournal\nUid:\t5\t5\t5\t5\n",
+        **{f"7/fdinfo/{number}": "inotify wd:1 ino:1\ninotify wd:2 ino:2\n" for number in range(instances)},
+    }
+    for name, text in values.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (tmp_path / "7/fd").mkdir()
+    for number in range(instances):
+        (tmp_path / "7/fd" / str(number)).symlink_to("anon_inode:inotify")
+    (tmp_path / "7/fd/99").symlink_to("/dev/null")
+    return tmp_path
+
+
+def test_a_quiet_node_has_nothing_wrong(tmp_path: Path) -> None:
+    found = limits.look(proc(tmp_path), PERCENT)
+    assert (found.wrong, found.blind) == ([], [])
+    measured = {name: value for name, value in found.measured.items() if not name.startswith("conntrack")}
+    assert measured == {
+        "pids_percent": 10.0,
+        "files_percent": 1.0,
+        "inotify_instances_percent": 10.0,
+        "inotify_watches_percent": 2.0,
+    }
+
+
+def test_what_runs_full_is_named_with_how_full_it_is(tmp_path: Path) -> None:
+    found = limits.look(proc(tmp_path, threads=900, files="990 0 1000", instances=9), PERCENT)
+    assert found.wrong == [
+        "processes and threads (pid_max, threads-max): 90.0 % used, 900 of 1,000 (the limit here is 80 %)",
+        "open files (fs.file-max): 99.0 % used, 990 of 1,000 (the limit here is 80 %)",
+        "inotify instances of user 5 (most by journal[7]: 9): 90.0 % used, 9 of 10 (the limit here is 90 %)",
+    ]
+
+
+def test_what_cannot_be_read_is_no_finding(tmp_path: Path) -> None:
+    found = limits.look(tmp_path, PERCENT)
+    assert found.wrong == []
+    assert [why.partition(":")[0] for why in found.blind] == ["processes", "open files", "inotify"]
+
+
+def test_a_file_system_is_looked_at_once_and_a_path_that_is_not_there_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    found = disks.look(tmp_path, ["/", "/a", "/nowhere"], 101, 101)
+    assert (found.wrong, found.measured["file_systems"]) == ([], 1)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    [wrong] = disks.look(tmp_path, ["/"], 0, 101).wrong
+    assert re.match(r"disk space at / in MB: [\d.]+ % used, [\d,]+ of [\d,]+ \(the limit here is 0 %\)", wrong)
+
+
+@pytest.mark.parametrize(
+    ("means", "message"),
+    [
+        ("the node is out of memory", "Out of memory: Killed process 811 (stress) total-vm:1kB, anon-rss:1kB"),
+        ("a task hangs", "INFO: task jbd2/sda1-8:211 blocked for more than 120 seconds."),
+        ("a processor hangs", "watchdog: BUG: soft lockup - CPU#2 stuck for 26s! [kworker/2:1:99]"),
+        (
+            "a file system is broken",
+            "EXT4-fs error (device sda1): ext4_lookup:1855: inode #2: comm ls: bad extra_isize",
+        ),
+        ("a file system is broken", "XFS (dm-1): Metadata corruption detected: Corruption of in-memory data"),
+        ("a file system became read-only", "EXT4-fs (sda1): Remounting filesystem read-only"),
+        ("a disk fails", "I/O error, dev sdb, sector 2048 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2"),
+        ("connection tracking was full", "nf_conntrack: nf_conntrack: table full, dropping packet"),
+        ("the neighbour table was full", "neighbour: arp_cache: neighbor table overflow!"),
+        (
+            "a network namespace cannot be removed",
+            "unregister_netdevice: waiting for lo to become free. Usage count = 2",
+        ),
+        ("a network card hangs", "NETDEV WATCHDOG: eth0 (virtio_net): transmit queue 0 timed out"),
+        ("hardware reports an error", "mce: [Hardware Error]: Machine check events logged"),
+        (None, "Memory cgroup out of memory: Killed process 99 (app) total-vm:1kB"),
+        (None, "IPv6: ADDRCONF(NETDEV_CHANGE): veth1: link becomes ready"),
+    ],
+)
+def test_what_the_kernel_says_is_understood(means: str | None, message: str) -> None:
+    assert [one.means for one in PATTERNS if one.pattern.search(message)] == ([means] if means else [])
+
+
+def test_a_record_of_the_kernels_log_is_read_without_its_details() -> None:
+    found = kernel_log.parse("4,1044,7301234567,-;table full; dropping\n SUBSYSTEM=net\n")
+    assert found == kernel_log.Message(7301.234567, "table full; dropping")
+
+
+@pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK), reason="the kernel's log cannot be read here")
+def test_only_what_was_logged_lately_counts() -> None:
+    anything = Pattern("said", re.compile(""))
+    whole = kernel_log.look(Path("/dev/kmsg"), 1e9, [anything])
+    assert whole.measured["kernel_messages"] > 0
+    assert any(wrong.startswith("kernel log: said") for wrong in whole.wrong)
+    assert kernel_log.look(Path("/dev/kmsg"), 0, [anything]).wrong == []
+
+
+def test_a_kernel_log_that_cannot_be_read_is_no_finding(tmp_path: Path) -> None:
+    assert kernel_log.look(tmp_path / "kmsg", 60, []).blind == [
+        f"kernel log {tmp_path}/kmsg: No such file or directory"
+    ]
+
+
+def ntp_server(offset: float) -> socket.socket:
+    """Answers one question as a server whose clock differs so much from ours."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+
+    def answer() -> None:
+        _question, asker = server.recvfrom(128)
+        now = time.time() + offset + 2_208_988_800
+        stamp = struct.pack(">II", int(now), int(now % 1 * 2**32))
+        server.sendto(b"\x24\x02" + 30 * b"\0" + stamp + stamp, asker)
+
+    threading.Thread(target=answer, daemon=True).start()
+    return server
+
+
+def test_a_clock_that_is_off_by_ntp_is_found_to_the_millisecond() -> None:
+    with ntp_server(-5) as server:
+        found = clock._by_ntp(f"127.0.0.1:{server.getsockname()[1]}")
+    assert found.seconds == pytest.approx(5, abs=0.1)
+    assert found.uncertainty < 0.5
+
+
+def test_a_server_of_time_that_does_not_answer_is_no_finding() -> None:
+    found = clock.look(Access("http://127.0.0.1:1"), "", ["127.0.0.1:1"], 2)
+    assert found.wrong == []
+    assert [why.split(":")[1].strip() for why in found.blind] == [
+        "the Date header of http",
+        "NTP server 127.0.0.1",
+    ]
+
+
+def test_pods_that_should_be_gone_are_named() -> None:
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+    def pod(**metadata: object) -> dict[str, object]:
+        return {"metadata": {"name": "web", "namespace": "shop", **metadata}}
+
+    late = (now - timedelta(seconds=400)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert agents._stuck(pod(deletionTimestamp=late), now, 300).startswith(
+        "pod shop/web should have ended 400 s ago: the kubelet"
+    )
+    assert agents._stuck(pod(deletionTimestamp=late), now, 600) == ""
+    assert agents._stuck(pod(deletionTimestamp=late, finalizers=["x"]), now, 300) == ""
+    assert agents._stuck(pod(), now, 300) == ""
+
+
+def test_a_kubelet_that_is_not_there_is_told() -> None:
+    [wrong] = agents.kubelet("http://127.0.0.1:1/healthz").wrong
+    assert wrong.startswith("kubelet: no answer at http://127.0.0.1:1/healthz: ")
+
+
+def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
+    [wrong] = agents.runtime(tmp_path / "none.sock").wrong
+    assert wrong.startswith(f"container runtime at {tmp_path}/none.sock: Status: ")
+
+
+def test_a_probe_that_does_not_know_its_node_is_unknown() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "probes.node_health.probe"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode not in {0, 1}
+    assert "NODE_NAME is not set" in done.stdout + done.stderr
+
+
+def test_findings_of_several_looks_come_together() -> None:
+    together = Findings(wrong=["a"], measured={"x": 1})
+    together.add(Findings(wrong=["b"], blind=["c"], measured={"y": 2}))
+    assert together == Findings(["a", "b"], ["c"], {"x": 1, "y": 2})
