@@ -26,6 +26,7 @@ _FROM_POD = (
     (names.ENV_POD_NAME, "metadata.name"),
     (names.ENV_POD_UID, "metadata.uid"),
     (names.ENV_NAMESPACE, "metadata.namespace"),
+    (names.ENV_NODE, "spec.nodeName"),
 )
 _DOWNWARD = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FROM_POD]
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -49,6 +50,8 @@ class RunIdentity:
     namespace: str = "kubeprobe"
     cluster_labels: Mapping[str, str] = field(default_factory=dict)
     binding: str | None = None
+    node: str | None = None
+    """The node that it is pinned to; None: the scheduler chooses."""
     attempt: int = 1
     parameters: Mapping[str, str] | None = None
     """Values given by hand for this run only; they win."""
@@ -97,10 +100,22 @@ def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
                 names.ANNOTATION_CLUSTER: identity.cluster,
                 names.ANNOTATION_TRIGGER: identity.trigger,
                 **({names.ANNOTATION_BINDING: identity.binding} if identity.binding else {}),
+                **({names.ANNOTATION_NODE: identity.node} if identity.node else {}),
             },
         },
-        "spec": {**plan.spec, "containers": [probe, *plan.others]},
+        "spec": {**plan.spec, **_pin(identity.node), "containers": [probe, *plan.others]},
     }
+
+
+def _pin(node: str | None) -> dict[str, Any]:
+    """What keeps a pod on its node.
+
+    By `nodeName`, not by affinity as DaemonSets do: a node is to be probed whether or not the scheduler lives, and a
+    kubelet that has no room says so at once. That leaves out the scheduler's taints, but not those of NoExecute, which
+    would have the pod evicted: every taint is tolerated, for it is the node that is asked about. The template's
+    nodeSelector and affinity still hold: the kubelet refuses what does not fit.
+    """
+    return {"nodeName": node, "tolerations": [{"operator": "Exists"}]} if node else {}
 
 
 def values_for(catalog: Catalog, identity: RunIdentity) -> dict[str, str]:

@@ -1,10 +1,11 @@
 """Schedule rows follow bindings x cases x matching clusters. Next: `trigger` opens a run when one is due."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
+import orjson
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlmodel import Session, col
 
@@ -12,7 +13,7 @@ from kubeprobe.catalog.model import BindingSpec, Periodic
 from kubeprobe.catalog.snapshot import load_catalog
 from kubeprobe.catalog.times import next_due, spread_offset
 from kubeprobe.catalog.version import lock_catalog
-from kubeprobe.store import Cluster, Schedule
+from kubeprobe.store import Cluster, Node, Schedule
 
 _CHUNK = 5000
 """Rows of one statement: far below the limits on parameters, and a hundred thousand rows stay 20 statements."""
@@ -36,6 +37,8 @@ class Terms(NamedTuple):
     offset_s: float
     pool: str
     concurrency: str
+    nodes: str | None = None
+    """JSON of the binding's `nodes`."""
 
     @property
     def timing(self) -> tuple[Any, ...]:
@@ -94,6 +97,7 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     _update(session, changed, now)
     for rows_of_chunk in _chunks(added):
         session.execute(insert(Schedule), rows_of_chunk)
+    _note_watched(session, bindings.values())
     touched = {row.id for row, _ in changed} | set(to_pause)
     return ScheduleChanges(len(added), len(touched), len(removed))
 
@@ -119,11 +123,29 @@ def terms_for(
         periodic = binding.on.periodic
         if periodic is None:
             continue
+        nodes = None if binding.nodes is None else orjson.dumps(binding.nodes.as_json()).decode()
         for cluster, labels, pool in clusters:
             if binding.clusters.matches(cluster, labels):
                 for case in binding.cases:
                     key = Key(name, case, cluster)
-                    yield key, terms_of(periodic, key, pool, str(binding.concurrency))
+                    terms = terms_of(periodic, key, pool, str(binding.concurrency))
+                    yield key, terms._replace(nodes=nodes)
+
+
+def _note_watched(session: Session, bindings: Iterable[BindingSpec]) -> None:
+    """Tell collectors of which clusters the nodes are to be known; what is known of others' nodes is dropped."""
+    of_nodes = [binding for binding in bindings if binding.nodes is not None]
+    found = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.watches_nodes)))
+    differing: dict[bool, list[str]] = {True: [], False: []}
+    for name, labels, watched in found:
+        wanted = any(binding.clusters.matches(name, labels) for binding in of_nodes)
+        if wanted != watched:
+            differing[wanted].append(name)
+    for wanted, names in differing.items():
+        for chunk in _chunks(names):
+            note = update(Cluster).where(col(Cluster.name).in_(chunk))
+            session.execute(note.values(watches_nodes=wanted, nodes_listed_at=None, nodes_error=""))
+            session.execute(delete(Node).where(col(Node.cluster).in_(chunk)))
 
 
 def _rows(session: Session) -> dict[Key, _Row]:
@@ -138,9 +160,10 @@ def _rows(session: Session) -> dict[Key, _Row]:
         col(Schedule.offset_s),
         col(Schedule.pool),
         col(Schedule.concurrency),
+        col(Schedule.nodes),
         col(Schedule.paused_at).is_not(None),
     )
-    return {Key(*row[1:4]): _Row(row[0], Terms(*row[4:10]), bool(row[10])) for row in session.execute(columns)}
+    return {Key(*row[1:4]): _Row(row[0], Terms(*row[4:11]), bool(row[11])) for row in session.execute(columns)}
 
 
 def _update(session: Session, changed: Sequence[tuple[_Row, Terms]], now: datetime) -> None:

@@ -141,6 +141,7 @@ def _identity(run: Run, cluster: Cluster, installation: str) -> RunIdentity:
         binding=run.binding,
         cluster=cluster.name,
         cluster_labels=cluster.labels,
+        node=run.node,
         namespace=cluster.namespace,
         trigger=run.trigger,
         attempt=run.attempt,

@@ -80,7 +80,7 @@ def _close(endings: Sequence[Ending]) -> Any:
             pod_uid=func.coalesce(col(Run.pod_uid), given.c.pod_uid),
             created_at=func.coalesce(col(Run.created_at), given.c.created_at),
         )
-        .returning(col(Run.id), col(Run.case), col(Run.cluster), col(Run.trigger), col(Run.due_at))
+        .returning(col(Run.id), col(Run.case), col(Run.cluster), col(Run.node), col(Run.trigger), col(Run.due_at))
     )
 
 
@@ -96,7 +96,8 @@ def _outcome(run: Any, found: Judgement, now: datetime) -> dict[str, Any]:
         "message": found.message,
         "exit_code": found.exit_code,
         "report": found.report,
-        "node": found.node,
+        "node": run.node or found.node,
+        "node_level": run.node is not None,
         "scheduled_at": found.scheduled_at,
         "started_at": found.started_at,
         "finished_at": found.finished_at,

@@ -14,7 +14,7 @@ from kubeprobe.fleet.credentials import Cipher, Connection
 from kubeprobe.fleet.labels import key_problem, name_problem, value_problem
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.names import nearest
-from kubeprobe.store import Cluster, Schedule
+from kubeprobe.store import Cluster, Node, Schedule
 from kubeprobe.store.cluster import DEFAULT_MAX_IN_FLIGHT
 
 
@@ -110,6 +110,7 @@ def remove(session: Session, name: str) -> None:
     """Remove a cluster and its schedules. Its open runs are left: the sweeper makes them unknown."""
     cluster = get(session, name)
     session.exec(delete(Schedule).where(col(Schedule.cluster) == name))
+    session.exec(delete(Node).where(col(Node.cluster) == name))
     session.delete(cluster)
     session.flush()
 

@@ -24,6 +24,13 @@ def name_problem(name: str) -> str | None:
     return None
 
 
+def node_problem(name: str) -> str | None:
+    """What is wrong with a node's name (RFC 1123 subdomain)."""
+    if len(name) > _PREFIX_LENGTH or not _DNS_SUBDOMAIN.fullmatch(name):
+        return f"{name!r} is no node's name: up to {_PREFIX_LENGTH} lower-case letters, digits, '-' and '.'"
+    return None
+
+
 def key_problem(key: str) -> str | None:
     """What is wrong with a label key: NAME or PREFIX/NAME."""
     prefix, slash, name = key.rpartition("/")

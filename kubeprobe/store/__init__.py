@@ -14,14 +14,16 @@ from kubeprobe.store.catalog import (
 )
 from kubeprobe.store.change import Change
 from kubeprobe.store.cluster import Cluster, Collector
-from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each
+from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each, upsert
 from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
 from kubeprobe.store.installation import Installation
+from kubeprobe.store.node import SOME_NODE, Node
 from kubeprobe.store.reason import Reason
 from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict, awaits_pod, is_open
 from kubeprobe.store.schedule import Concurrency, Schedule
 
 __all__ = [
+    "SOME_NODE",
     "AlertRoute",
     "Binding",
     "CatalogVersion",
@@ -32,6 +34,7 @@ __all__ = [
     "Incident",
     "IncidentKind",
     "Installation",
+    "Node",
     "Notification",
     "NotificationState",
     "Outcome",
@@ -53,4 +56,5 @@ __all__ = [
     "is_open",
     "open_store",
     "update_each",
+    "upsert",
 ]

@@ -16,6 +16,8 @@ class Cluster(SQLModel, table=True):
     `connection` is encrypted JSON (`fleet.credentials`); `connection_version` grows when it changes, so that
     cached clients are dropped. `failures` and `open_until` are the breaker, `collector` and `leased_until`
     say who watches the cluster.
+    `watches_nodes`: a binding with `nodes` matches it, so its nodes are to be known (`Node`). `nodes_listed_at` is when
+    they were first known since then, `nodes_error` why they are not.
     """
 
     name: str = Field(primary_key=True, max_length=63)
@@ -34,6 +36,9 @@ class Cluster(SQLModel, table=True):
     open_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
     collector: str | None = Field(default=None, max_length=100)
     leased_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    watches_nodes: bool = False
+    nodes_listed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    nodes_error: str = ""
     created_at: datetime = Field(sa_type=UTCDateTime)
 
 

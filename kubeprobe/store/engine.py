@@ -89,6 +89,17 @@ def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Seq
     return statement.values(list(rows)) if rows else statement
 
 
+def upsert(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, or give those whose primary key is there already the new values. Every row has the same keys."""
+    plain = table.__table__  # type: ignore[attr-defined]
+    keys = [column.name for column in plain.primary_key]
+    build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = build(plain)
+    values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
+    session.connection().execute(statement.returning(*plain.primary_key), rows)
+
+
 def insert_all(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
     """Insert many rows, in as few statements as the database's limit on parameters allows."""
     plain = table.__table__  # type: ignore[attr-defined]

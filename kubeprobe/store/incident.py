@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
 
 
@@ -27,10 +28,12 @@ class NotificationState(StrEnum):
 
 
 class Standing(SQLModel, table=True):
-    """How a case stands on a cluster, folded from its outcomes in the order of their due times."""
+    """How a case stands on a cluster or on a node, folded from its outcomes in the order of their due times."""
 
     cluster: str = Field(primary_key=True, max_length=63)
     case: str = Field(primary_key=True, max_length=63)
+    node: str = Field(default="", primary_key=True, max_length=NODE_NAME_LENGTH)
+    """Empty: the cluster as a whole. `SOME_NODE`: that no node could be chosen."""
     verdict: str = Field(max_length=10)
     since: datetime = Field(sa_type=UTCDateTime)
     """When the present verdict began."""
@@ -48,11 +51,12 @@ class Incident(SQLModel, table=True):
     """Failing (or unknown) outcomes that belong together, from first failure to proven recovery."""
 
     __table_args__ = (
-        # One open incident of a kind for a case on a cluster, whoever is first.
+        # One open incident of a kind for a case on a cluster or node, whoever is first.
         Index(
             "ux_incident_open",
             "cluster",
             "case",
+            "node",
             "kind",
             unique=True,
             postgresql_where=text("closed_at IS NULL"),
@@ -63,6 +67,7 @@ class Incident(SQLModel, table=True):
     id: str = Field(primary_key=True, max_length=26)
     cluster: str = Field(max_length=63)
     case: str = Field(max_length=63)
+    node: str = Field(default="", max_length=NODE_NAME_LENGTH)
     kind: str = Field(max_length=10)
     severity: str = Field(default="warning", max_length=10)
     reason: str = Field(max_length=40)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Index, bindparam, literal, text
 from sqlmodel import Field, SQLModel, col
 
+from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
 
 
@@ -70,6 +71,8 @@ class Run(SQLModel, table=True):
     trigger: str = Field(max_length=10)
     case: str = Field(max_length=63)
     cluster: str = Field(max_length=63)
+    node: str | None = Field(default=None, max_length=NODE_NAME_LENGTH)
+    """The node that it is about and is pinned to; None: any node will do."""
     binding: str | None = Field(default=None, max_length=63)
     schedule_id: int | None = None
     change_id: str | None = Field(default=None, max_length=100, index=True)
@@ -127,6 +130,9 @@ class Outcome(SQLModel, table=True):
     exit_code: int | None = None
     report: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
     node: str | None = None
+    """Where its probe ran, or was to run."""
+    node_level: bool = False
+    """Whether it tells of that node (without one: that none could be chosen), and not of the cluster."""
     missed: int = 0
     """Slots that this outcome stands for and that were never run (promise 6)."""
     due_at: datetime = Field(sa_type=UTCDateTime)

@@ -13,10 +13,11 @@ from sqlmodel import Session, col
 from kubeprobe.catalog import Catalog
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.labels import name_problem
+from kubeprobe.fleet.labels import name_problem, node_problem
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Trigger, insert_ignoring_conflicts
-from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs
+from kubeprobe.trigger.nodes import KnownNodes, places_of
+from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs, slot_of
 
 
 @dataclass(frozen=True)
@@ -31,38 +32,57 @@ class Told:
 def tell_change(session: Session, catalog: Catalog, change: Change, now: datetime, settings: Settings) -> Told:
     """Store the change and open a run for every case bound to its component, on the clusters that it touched.
 
-    Told twice with the same id, it runs once. Cordoned clusters are left out. Raises NotFoundError for an unknown
-    cluster, InvalidInputError for an id or a component that cannot be.
+    Told twice with the same id, it runs once. Cordoned clusters are left out. A binding with `nodes` runs on the node
+    that changed, if it is among them; where no node is named, on a sample that begins at a node by the change's id.
+    Raises NotFoundError for an unknown cluster, InvalidInputError for an id, a component or a node that cannot be.
     """
     check_id(change.id, "a change")
     if problem := name_problem(change.component):
         raise InvalidInputError(f"component: {problem}")
     touched = [clusters.get(session, name) for name in change.clusters]
+    if change.node is not None:
+        _check_node(change.node, touched)
     row = insert_ignoring_conflicts(session, Change, [_row(change)]).returning(col(Change.id))
     new = bool(session.scalars(row).all())
     if not new:
         return Told(change.id, new=False, opened=[])
-    openings = _openings(catalog, change, [c for c in touched if c.cordoned_at is None], now)
+    served = [c for c in touched if c.cordoned_at is None]
+    nodes = KnownNodes.read(session, [c.name for c in served if c.watches_nodes])
+    openings = _openings(catalog, change, served, nodes, now)
     return Told(change.id, new=True, opened=open_runs(session, openings, now, settings))
 
 
-def _openings(catalog: Catalog, change: Change, touched: Sequence[Cluster], now: datetime) -> list[Opening]:
+def _openings(
+    catalog: Catalog, change: Change, touched: Sequence[Cluster], nodes: KnownNodes, now: datetime
+) -> list[Opening]:
     return [
         Opening(
-            slot=f"change/{change.id}/{name}/{case}/{cluster.name}",
+            slot=slot_of("change", change.id, name, case, cluster.name, *([place.node] if place.node else [])),
             trigger=Trigger.CHANGE,
             case=case,
             cluster=cluster.name,
+            node=place.node,
+            node_level=place.node_level,
             pool=cluster.pool,
             due_at=now,
             binding=name,
             change_id=change.id,
+            reason=place.reason,
+            message=place.message,
         )
         for name, binding in catalog.bindings_on_change(change.component)
         for case in binding.cases
         for cluster in touched
         if binding.clusters.matches(cluster.name, cluster.labels)
+        for place in places_of(nodes, binding, cluster.name, case, start=change.id, only=change.node)
     ]
+
+
+def _check_node(node: str, touched: Sequence[Cluster]) -> None:
+    if len(touched) != 1:
+        raise InvalidInputError(f"Node {node!r} is of one cluster, and {len(touched)} are named; tell each by itself.")
+    if problem := node_problem(node):
+        raise InvalidInputError(f"node: {problem}")
 
 
 def _row(change: Change) -> dict[str, Any]:

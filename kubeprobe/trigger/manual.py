@@ -13,17 +13,21 @@ from ulid import ULID
 from kubeprobe.catalog import Catalog, check_parameters
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.fleet import clusters
+from kubeprobe.fleet.labels import node_problem
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.names import nearest
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Trigger
-from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs
+from kubeprobe.trigger.nodes import KnownNodes, Place, places_of
+from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs, slot_of
 
 
 @dataclass(frozen=True)
 class Request:
     """What is asked for: a case, on clusters by name or by label selector (both: their union).
 
+    `nodes` (of one cluster) or `nodes_selector` have it run on these nodes, one run each. Without them it runs as its
+    bindings have it run on the cluster: on nodes, a sample or all, where all of them say `nodes`, else once.
     `id` is the request's identity: asked twice with the same, it runs once.
     """
 
@@ -32,15 +36,17 @@ class Request:
     selector: str = ""
     parameters: Mapping[str, str] | None = None
     id: str = ""
+    nodes: tuple[str, ...] = ()
+    nodes_selector: str = ""
 
 
 def request_runs(
     session: Session, catalog: Catalog, request: Request, now: datetime, settings: Settings
 ) -> list[OpenedRun]:
-    """Open one run for each cluster asked for.
+    """Open one run for each cluster, or node, asked for.
 
-    Raises NotFoundError for an unknown case or cluster, InvalidInputError for a cordoned one, an impossible id, or when
-    nothing is asked.
+    Raises NotFoundError for an unknown case, cluster or node, InvalidInputError for a cordoned cluster, an impossible
+    id, nodes that are not known, or when nothing is asked.
     """
     if request.case not in catalog.cases:
         raise NotFoundError(f"There is no case {request.case!r}.{nearest(request.case, catalog.cases)}")
@@ -48,19 +54,79 @@ def request_runs(
     chosen = _clusters(session, request)
     identity = request.id or str(ULID.from_datetime(now)).lower()
     parameters = check_parameters(request.parameters) if request.parameters else None
+    asks_for_nodes = bool(request.nodes or request.nodes_selector)
+    nodes = KnownNodes.read(session, [c.name for c in chosen if c.watches_nodes or asks_for_nodes])
+    places = _Places(catalog, request, nodes, start=identity)
     openings = [
         Opening(
-            slot=f"manual/{identity}/{request.case}/{cluster.name}",
+            slot=slot_of("manual", identity, request.case, cluster.name, *([place.node] if place.node else [])),
             trigger=Trigger.MANUAL,
             case=request.case,
             cluster=cluster.name,
+            node=place.node,
+            node_level=place.node_level,
             pool=cluster.pool,
             due_at=now,
             parameters=parameters,
+            reason=place.reason,
+            message=place.message,
         )
         for cluster in chosen
+        for place in places.on(cluster)
     ]
+    if not any(opening.reason is None for opening in openings):
+        told = next((o.message for o in openings), f"No node of {', '.join(c.name for c in chosen)} is to be probed.")
+        raise InvalidInputError(told)
     return open_runs(session, openings, now, settings)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where on each cluster a request runs."""
+
+    catalog: Catalog
+    request: Request
+    nodes: KnownNodes
+    start: str
+
+    def on(self, cluster: Cluster) -> list[Place]:
+        """Once, or on nodes."""
+        if self.request.nodes:
+            return [Place(node, node_level=True) for node in self._named(cluster.name)]
+        if self.request.nodes_selector:
+            return [Place(node, node_level=True) for node in self._selected(cluster.name)]
+        return self._bound(cluster)
+
+    def _named(self, cluster: str) -> Sequence[str]:
+        if (self.request.clusters, self.request.selector) != ((cluster,), ""):
+            raise InvalidInputError("Nodes are those of one cluster: name it (--cluster), and no other.")
+        known = None if cluster in self.nodes.unknown else self.nodes.names(cluster)
+        for name in self.request.nodes:
+            if problem := node_problem(name):
+                raise InvalidInputError(f"node: {problem}")
+            if known is not None and name not in known:
+                raise NotFoundError(f"Cluster {cluster} has no node {name!r}.{nearest(name, known)}")
+        return list(dict.fromkeys(self.request.nodes))
+
+    def _selected(self, cluster: str) -> list[str]:
+        if why := self.nodes.unknown.get(cluster):
+            raise InvalidInputError(f"{why}. Name the nodes (--node) instead.")
+        found = self.nodes.matching(cluster, parse_selector(self.request.nodes_selector))
+        if not found:
+            raise NotFoundError(f"No node of {cluster} matches {self.request.nodes_selector!r}.")
+        return found
+
+    def _bound(self, cluster: Cluster) -> list[Place]:
+        case = self.request.case
+        bindings = [
+            binding
+            for binding in self.catalog.bindings.values()
+            if case in binding.cases and binding.clusters.matches(cluster.name, cluster.labels)
+        ]
+        if not bindings or any(binding.nodes is None for binding in bindings):
+            return [Place()]
+        found = [p for b in bindings for p in places_of(self.nodes, b, cluster.name, case, start=self.start)]
+        return list({place.node: place for place in found}.values())
 
 
 def _clusters(session: Session, request: Request) -> Sequence[Cluster]:

@@ -6,6 +6,7 @@ Next: the caller commits, then wakes launchers; `execution.claim` takes the runs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from sqlmodel import Session, col
@@ -15,8 +16,18 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Reason, Run, RunState, Trigger, Verdict, insert_all, insert_ignoring_conflicts
 
+MAX_SLOT = 300
 MAX_ID = 100
 """Characters: with the names that a slot holds besides, it fits its column."""
+
+
+def slot_of(*parts: str) -> str:
+    """The identity of an intended run. One that its column could not hold (of long names) ends in its own digest."""
+    slot = "/".join(parts)
+    if len(slot) <= MAX_SLOT:
+        return slot
+    digest = sha256(slot.encode()).hexdigest()
+    return f"{slot[: MAX_SLOT - len(digest) - 1]}~{digest}"
 
 
 def check_id(given: str, whose: str) -> None:
@@ -40,6 +51,10 @@ class Opening:
     cluster: str
     pool: str
     due_at: datetime
+    node: str | None = None
+    """The node that it is pinned to; None: any will do."""
+    node_level: bool = False
+    """It tells of a node, or, without one, that none could be chosen."""
     binding: str | None = None
     schedule_id: int | None = None
     change_id: str | None = None
@@ -81,6 +96,7 @@ def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
         "trigger": opening.trigger,
         "case": opening.case,
         "cluster": opening.cluster,
+        "node": opening.node,
         "binding": opening.binding,
         "schedule_id": opening.schedule_id,
         "change_id": opening.change_id,
@@ -103,6 +119,8 @@ def _outcome(opening: Opening, run_id: str, now: datetime) -> dict[str, Any]:
         "run_id": run_id,
         "case": opening.case,
         "cluster": opening.cluster,
+        "node": opening.node,
+        "node_level": opening.node_level,
         "trigger": opening.trigger,
         "verdict": Verdict.UNKNOWN,
         "reason": opening.reason,

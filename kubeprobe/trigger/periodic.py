@@ -4,6 +4,7 @@ Beat asks once a tick; any number of beats may, for due rows are claimed with SK
 (failure mode 26). The cost of a tick follows what is due, not how many schedules there are.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,13 +29,18 @@ from kubeprobe.store import (
     is_open,
     update_each,
 )
-from kubeprobe.trigger.open import OpenedRun, Opening, open_runs
+from kubeprobe.trigger.nodes import KnownNodes, read_choice
+from kubeprobe.trigger.open import OpenedRun, Opening, open_runs, slot_of
 
 log = structlog.get_logger(__name__)
 
 PUT_OFF = timedelta(hours=1)
 BATCH = 1000
 """Schedules that one transaction issues; more is due: the next tick follows at once."""
+MOST_RUNS = 5000
+"""A schedule of many nodes opens many runs: no transaction begins with another one after so many."""
+_Lane = tuple[int, str | None]
+"""Where one run at a time is open, but for `concurrency: allow`: a schedule, and its node where it is for nodes."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
 
     After an outage a schedule gets one run, for its latest slot; the slots before it are one `Missed` outcome that
     counts them (failure mode 27). The slots of a cluster that is cordoned or gone pass without a trace: that is what
-    maintenance means.
+    maintenance means. A binding with `nodes` gets a run for each node whose turn it is; one without, where nothing is
+    known of the nodes (NoNodes).
     """
     with store.writing() as session:
         due = session.exec(
@@ -69,12 +76,11 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
         ).all()
         if not due:
             return Tick(next_due=session.scalars(_next()).first())
-        served = [schedule for schedule, is_served in due if is_served]
-        openings, replaced_ids = _openings(session, served, now)
-        replaced = _replace(session, replaced_ids, now)
-        opened = open_runs(session, openings, now, settings)
-        _advance(session, [schedule for schedule, _ in due], now)
-    ended = bool(replaced) or any(o.reason is not None for o in openings)
+        issue = _issue(session, due, now)
+        replaced = _replace(session, issue.replaced, now)
+        opened = open_runs(session, issue.openings, now, settings)
+        _advance(session, issue.done, issue.cursors, now)
+    ended = bool(replaced) or any(o.reason is not None for o in issue.openings)
     return Tick(opened, replaced, ended=ended, next_due=now)
 
 
@@ -87,35 +93,76 @@ def _next() -> Select[Any]:
     )
 
 
-def _openings(session: Session, due: list[Schedule], now: datetime) -> tuple[list[Opening], list[str]]:
-    """The slots of these schedules, and the ids of earlier runs that they take the place of."""
-    still_open = _open_runs_of(session, [s.id for s in due if s.id and s.concurrency != Concurrency.ALLOW])
-    openings: list[Opening] = []
-    replaced: list[str] = []
-    for schedule in due:
-        missed, later = _passed(schedule, now)
-        latest = later or schedule.next_due
-        if missed:
-            told = f"{missed} slots passed while nobody could open them."
-            openings.append(_opening(schedule, schedule.next_due, Reason.MISSED, told, missed=missed))
-        earlier = still_open.get(schedule.id or 0, [])
+@dataclass(frozen=True)
+class _Issue:
+    """What one transaction does: the slots that it opens, and the schedules that these are of."""
+
+    openings: list[Opening] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    """Ids of earlier runs that these take the place of."""
+    done: list[Schedule] = field(default_factory=list)
+    cursors: dict[int, str] = field(default_factory=dict)
+    """Where the samples of nodes ended, by schedule."""
+
+
+def _issue(session: Session, due: Sequence[Any], now: datetime) -> _Issue:
+    """The slots of schedules that are due; those of a cluster that is not served pass without a trace."""
+    served = [schedule for schedule, is_served in due if is_served]
+    still_open = _open_runs_of(session, [s.id for s in served if s.id and s.concurrency != Concurrency.ALLOW])
+    nodes = KnownNodes.read(session, {s.cluster for s in served if s.nodes is not None})
+    issue = _Issue()
+    for schedule, is_served in due:
+        if len(issue.openings) >= MOST_RUNS:
+            break  # the others remain due
+        issue.done.append(schedule)
+        if is_served:
+            _add_slots(issue, schedule, nodes, still_open, now)
+    return issue
+
+
+def _add_slots(
+    issue: _Issue, schedule: Schedule, nodes: KnownNodes, still_open: Mapping[_Lane, list[str]], now: datetime
+) -> None:
+    """The slots of one schedule: one for its cluster, or one for each node whose turn it is."""
+    missed, later = _passed(schedule, now)
+    latest = later or schedule.next_due
+    if missed:
+        told = f"{missed} slots passed while nobody could open them."
+        issue.openings.append(_opening(schedule, schedule.next_due, Reason.MISSED, told, missed=missed))
+    places: Sequence[str | None] = (None,)
+    if schedule.nodes is not None:
+        sample = nodes.sample(schedule.cluster, read_choice(schedule.nodes), schedule.case, schedule.node_cursor)
+        issue.cursors[schedule.id or 0] = sample.cursor
+        if sample.unknown:
+            issue.openings.append(_opening(schedule, latest, Reason.NO_NODES, sample.unknown))
+        places = sample.nodes
+    for node in places:
+        earlier = still_open.get((schedule.id or 0, node), [])
         if earlier and schedule.concurrency == Concurrency.FORBID:
             told = f"Run {earlier[0]} of the slot before had not ended (concurrency: forbid)."
-            openings.append(_opening(schedule, latest, Reason.STILL_RUNNING, told))
+            issue.openings.append(_opening(schedule, latest, Reason.STILL_RUNNING, told, node=node))
             continue
-        replaced += earlier
-        openings.append(_opening(schedule, latest))
-    return openings, replaced
+        issue.replaced.extend(earlier)
+        issue.openings.append(_opening(schedule, latest, node=node))
 
 
 def _opening(
-    schedule: Schedule, due_at: datetime, reason: Reason | None = None, message: str = "", missed: int = 0
+    schedule: Schedule,
+    due_at: datetime,
+    reason: Reason | None = None,
+    message: str = "",
+    *,
+    missed: int = 0,
+    node: str | None = None,
 ) -> Opening:
+    place = (schedule.cluster,) if node is None else (schedule.cluster, node)
     return Opening(
-        slot=f"periodic/{schedule.binding}/{schedule.case}/{schedule.cluster}/{due_at.isoformat()}",
+        slot=slot_of("periodic", schedule.binding, schedule.case, *place, due_at.isoformat()),
         trigger=Trigger.PERIODIC,
         case=schedule.case,
         cluster=schedule.cluster,
+        node=node,
+        node_level=schedule.nodes is not None,
         pool=schedule.pool,
         due_at=due_at,
         binding=schedule.binding,
@@ -126,12 +173,13 @@ def _opening(
     )
 
 
-def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
+def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[_Lane, list[str]]:
+    found: dict[_Lane, list[str]] = {}
     if schedule_ids:
-        still_open = select(Run.schedule_id, col(Run.id)).where(col(Run.schedule_id).in_(schedule_ids), is_open())
-        for schedule_id, run_id in session.exec(still_open):
-            found.setdefault(schedule_id or 0, []).append(run_id)
+        columns = (col(Run.schedule_id), col(Run.node), col(Run.id))
+        still_open = select(*columns).where(col(Run.schedule_id).in_(schedule_ids), is_open())
+        for schedule_id, node, run_id in session.exec(still_open):
+            found.setdefault((schedule_id or 0, node), []).append(run_id)
     return found
 
 
@@ -147,6 +195,7 @@ def _replace(session: Session, run_ids: list[str], now: datetime) -> list[Opened
             col(Run.id),
             col(Run.slot),
             col(Run.cluster),
+            col(Run.node),
             col(Run.pool),
             col(Run.case),
             col(Run.trigger),
@@ -161,6 +210,8 @@ def _replace(session: Session, run_ids: list[str], now: datetime) -> list[Opened
                 run_id=run.id,
                 case=run.case,
                 cluster=run.cluster,
+                node=run.node,
+                node_level=run.node is not None,
                 trigger=run.trigger,
                 verdict=Verdict.UNKNOWN,
                 reason=Reason.REPLACED,
@@ -189,9 +240,15 @@ def _next_due(schedule: Schedule, now: datetime) -> datetime:
         return now + PUT_OFF
 
 
-def _advance(session: Session, schedules: list[Schedule], now: datetime) -> None:
-    given = update_each(Schedule, [{"id": s.id, "next_due": _next_due(s, now)} for s in schedules])
+def _advance(session: Session, schedules: Sequence[Schedule], cursors: Mapping[int, str], now: datetime) -> None:
+    rows = [
+        {"id": s.id, "next_due": _next_due(s, now), "node_cursor": cursors.get(s.id or 0, s.node_cursor)}
+        for s in schedules
+    ]
+    given = update_each(Schedule, rows)
     session.execute(
-        update(Schedule).where(col(Schedule.id) == given.c.id).values(next_due=given.c.next_due),
+        update(Schedule)
+        .where(col(Schedule.id) == given.c.id)
+        .values(next_due=given.c.next_due, node_cursor=given.c.node_cursor),
         execution_options={"synchronize_session": False},
     )

@@ -14,6 +14,7 @@ from kubeprobe.catalog.model.case import (
     Severity,
 )
 from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, Connection
+from kubeprobe.catalog.model.nodes import NodeChoice
 from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.model.route import AlertRouteDocument, AlertRouteSpec, RouteTarget
 from kubeprobe.catalog.model.rule import Rule
@@ -44,6 +45,7 @@ __all__ = [
     "Connection",
     "Document",
     "LabelSelector",
+    "NodeChoice",
     "Periodic",
     "Permission",
     "ProbeCaseDocument",

@@ -184,7 +184,7 @@ class MatchExpression(Spec):
 
 
 class LabelSelector(Spec):
-    """Chooses clusters by their labels, as Kubernetes does. All requirements must hold; `{}` chooses all."""
+    """Chooses clusters (or nodes) by their labels, as Kubernetes does. All requirements must hold; `{}` chooses all."""
 
     match_labels: Labels = Field(default={}, description="labels that must have exactly these values")
     match_expressions: tuple[MatchExpression, ...] = Field(default=(), description="further requirements")
@@ -198,5 +198,5 @@ class LabelSelector(Spec):
         return selector_from(self.match_labels, [found.model_dump() for found in self.match_expressions])
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a cluster with these labels is chosen."""
+        """Whether one with these labels is chosen."""
         return self._selector.matches(labels)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kubeprobe.catalog.model.base import Document, Duration, LabelSelector, Name, Spec
+from kubeprobe.catalog.model.nodes import NodeChoice
 from kubeprobe.catalog.problems import wrong
 from kubeprobe.catalog.times import check_cron, check_time_zone
 from kubeprobe.store import Concurrency
@@ -84,6 +85,9 @@ class BindingSpec(Spec):
 
     cases: tuple[Name, ...] = Field(min_length=1, description="ProbeCases")
     clusters: ClusterChoice
+    nodes: NodeChoice | None = Field(
+        default=None, description="runs the cases on nodes, one run for each; left out: once for a cluster, on any node"
+    )
     on: Triggers
     render_config: Name | None = Field(default=None, description="RenderConfig for the cases that it is for")
     concurrency: Concurrency = Field(

@@ -13,7 +13,7 @@ from sqlmodel import col, select, update
 from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec
 from kubeprobe.catalog.times import next_due
-from kubeprobe.store import Cluster, Outcome, Run, RunState, Schedule, Store, Trigger
+from kubeprobe.store import Cluster, Node, Outcome, Run, RunState, Schedule, Store, Trigger
 
 T = TypeVar("T")
 CASE = "pod-lifecycle"
@@ -32,6 +32,18 @@ class World:
         rows = [{"name": n, "labels": labels, "cordoned_at": cordoned_at, **common} for n in names]
         with self.store.writing() as session:
             session.execute(insert(Cluster), rows)
+
+    def nodes(self, cluster: str, *names: str, unschedulable: bool = False, **labels: str) -> None:
+        """Have the nodes of a cluster known, these among them."""
+        common = {"cluster": cluster, "labels": labels, "unschedulable": unschedulable, "ready": True}
+        times = dict.fromkeys(("created_at", "seen_at"), self.noon)
+        self.change_cluster(cluster, watches_nodes=True, nodes_listed_at=self.noon)
+        with self.store.writing() as session:
+            session.execute(insert(Node), [{"name": n, "uid": f"uid-{n}"[:36], **common, **times} for n in names])
+
+    def change_cluster(self, name: str, **values: Any) -> None:
+        """Change a cluster's row."""
+        self.change(Cluster, col(Cluster.name) == name, **values)
 
     def schedule(self, cluster: str = "prod-1", *, due: datetime | None = None, **terms: Any) -> int:
         """Add a schedule, by default every five minutes and due at noon; gives its id."""

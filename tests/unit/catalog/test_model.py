@@ -12,6 +12,7 @@ from kubeprobe.catalog.model import (
     BindingSpec,
     ClusterSpec,
     LabelSelector,
+    NodeChoice,
     ProbeCaseSpec,
     ProbeTemplateSpec,
     RenderConfigSpec,
@@ -135,3 +136,23 @@ def test_the_most_specific_value_wins():
 def test_a_template_may_not_take_over_what_a_run_depends_on(pod):
     with pytest.raises(ValidationError):
         ProbeTemplateSpec.model_validate({"image": "a", "pod": pod})
+
+
+@pytest.mark.parametrize("sample", [0, -1, "3", "some", True, None, 2.5])
+def test_a_sample_of_nodes_is_a_number_or_all(sample):
+    with pytest.raises(ValidationError, match=r"such as 3, or all"):
+        NodeChoice.model_validate({"sample": sample})
+
+
+def test_nodes_are_all_but_the_cordoned_ones_unless_a_binding_says_otherwise():
+    choice = NodeChoice.model_validate({})
+    assert choice.size is None
+    assert choice.matches({}, cordoned=False)
+    assert not choice.matches({}, cordoned=True)
+    assert NodeChoice.model_validate({"cordoned": "probe"}).matches({}, cordoned=True)
+
+
+@pytest.mark.parametrize("nodes", [{}, {"sample": 3}, {"selector": {"matchLabels": {"a": "b"}}, "cordoned": "probe"}])
+def test_nodes_are_kept_as_they_were_written(nodes):
+    spec = {"cases": ["c"], "clusters": {"selector": {}}, "on": {"periodic": {"every": "5m"}}, "nodes": nodes}
+    assert BindingSpec.model_validate(spec).as_json()["nodes"] == nodes

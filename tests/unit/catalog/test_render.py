@@ -105,7 +105,21 @@ def test_the_environment_says_who_runs_and_how_long():
         "KUBEPROBE_POD_NAME": "metadata.name",
         "KUBEPROBE_POD_UID": "metadata.uid",
         "KUBEPROBE_NAMESPACE": "metadata.namespace",
+        "KUBEPROBE_NODE": "spec.nodeName",
     }
+
+
+def test_a_pod_of_a_node_is_pinned_to_it_whatever_its_template_or_the_nodes_taints_say():
+    template = {"tolerations": [{"key": "dedicated", "operator": "Exists"}], "pod": {"nodeName": "other"}}
+    pod = render_pod(given_catalog(template=template), replace(IDENTITY, node="node-7.example"))
+    assert (pod["spec"]["nodeName"], pod["spec"]["tolerations"]) == ("node-7.example", [{"operator": "Exists"}])
+    assert pod["metadata"]["annotations"]["kubeprobe.io/node"] == "node-7.example"
+
+
+def test_a_pod_of_a_cluster_is_left_to_the_scheduler():
+    pod = rendered()
+    assert not {"nodeName", "tolerations"} & pod["spec"].keys()
+    assert "kubeprobe.io/node" not in pod["metadata"]["annotations"]
 
 
 def test_values_come_from_template_case_render_config_and_hand_later_ones_winning():

@@ -1,0 +1,33 @@
+"""Nodes of clusters, as far as triggers need to know them; kept by whoever watches the cluster (`execution.collect`).
+
+Only clusters that a binding with `nodes` matches have rows here (`Cluster.watches_nodes`).
+"""
+
+from datetime import datetime
+
+from sqlmodel import Field, SQLModel
+
+from kubeprobe.store.types import JSONColumn, UTCDateTime
+
+NODE_NAME_LENGTH = 253
+"""A node's name is a DNS subdomain (RFC 1123), longer than our own names may be."""
+SOME_NODE = "*"
+"""In the place of a node: the nodes of a cluster as a whole, where a case should have run and none could be chosen.
+No node is called so."""
+
+
+class Node(SQLModel, table=True):
+    """A node of a cluster. One that has left has no row; one that came back under its name has another `uid`."""
+
+    cluster: str = Field(primary_key=True, max_length=63)
+    name: str = Field(primary_key=True, max_length=NODE_NAME_LENGTH)
+    uid: str = Field(max_length=36)
+    labels: dict[str, str] = Field(default_factory=dict, sa_type=JSONColumn)
+    unschedulable: bool = False
+    """Cordoned (`kubectl cordon`)."""
+    ready: bool = True
+    """What its kubelet says; a node that is not ready is probed nevertheless."""
+    created_at: datetime = Field(sa_type=UTCDateTime)
+    """When the cluster got it, by the cluster's clock."""
+    seen_at: datetime = Field(sa_type=UTCDateTime)
+    """When this row was written: only a change is."""
