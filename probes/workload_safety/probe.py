@@ -1,0 +1,138 @@
+"""Finds what will hurt at the next drain, update or restart: closed webhooks, blocking budgets, single replicas.
+
+Parameters: CHECKS, NAMESPACES, SELECTOR, EXCLUDE (README.md).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from kubeprobe_client import give_up, main, measure, report_failure, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._parameters import text, words
+from probes.workload_safety import findings
+
+Json = dict[str, Any]
+
+PAGE_SIZE = 250
+"""Objects asked for at once: few enough for small memory, many enough for few requests."""
+
+_OF_A_PROBE = "kubeprobe.io/run"  # what other probes create for a minute is nobody's workload
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which workloads, Services and budgets are looked at."""
+
+    namespaces: list[str]
+    """Empty: all."""
+    selector: str
+    """A label selector for workloads; empty: all."""
+    exclude: list[str]
+    """Patterns of `namespace/name`, such as `kube-system/*`."""
+
+    def has(self, found: Json) -> bool:
+        """Whether this object is looked at."""
+        metadata = found["metadata"]
+        name = f"{metadata['namespace']}/{metadata['name']}"
+        return _OF_A_PROBE not in (metadata.get("labels") or {}) and not any(
+            fnmatchcase(name, pattern) for pattern in self.exclude
+        )
+
+
+class Inspection:
+    """Lists what the checks need, each kind once."""
+
+    def __init__(self, api: Api, selection: Selection) -> None:
+        self.api = api
+        self.selection = selection
+        self._workloads: list[Json] | None = None
+
+    def webhooks(self) -> Iterator[str]:
+        """Webhooks with `failurePolicy: Fail` and nobody behind their Service."""
+        answered: dict[tuple[str, str], bool] = {}
+        checked = 0
+        for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
+            path = f"/apis/admissionregistration.k8s.io/v1/{kind}s"
+            for webhook in findings.closed_webhooks(kind, self._list(path)):
+                checked += 1
+                service = (webhook.namespace, webhook.service)
+                if service not in answered:
+                    answered[service] = findings.has_ready_endpoint(self._slices(*service))
+                if not answered[service]:
+                    yield webhook.without_endpoint()
+        measure("webhooks_checked", checked)
+
+    def budgets(self) -> Iterator[str]:
+        """PodDisruptionBudgets that allow no eviction."""
+        budgets = [one for one in self._everywhere("policy/v1", "poddisruptionbudgets") if self.selection.has(one)]
+        measure("budgets_checked", len(budgets))
+        yield from filter(None, map(findings.blocking_budget, budgets))
+        yield from findings.overlapping_budgets(budgets, self.workloads())
+
+    def replicas(self) -> Iterator[str]:
+        """Workloads of one replica behind a Service."""
+        workloads = self.workloads()
+        measure("workloads_checked", len(workloads))
+        yield from findings.single_replicas(workloads, self._everywhere("v1", "services"))
+
+    def workloads(self) -> list[Json]:
+        """Deployments and StatefulSets, as selected; lists leave the kind out, so it is put back."""
+        if self._workloads is None:
+            self._workloads = [
+                {**one, "kind": kind}
+                for kind in ("Deployment", "StatefulSet")
+                for one in self._everywhere("apps/v1", f"{kind.lower()}s", self.selection.selector)
+                if self.selection.has(one)
+            ]
+        return self._workloads
+
+    def _everywhere(self, version: str, resource: str, selector: str = "") -> Iterator[Json]:
+        root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+        query = {"labelSelector": selector} if selector else {}
+        names = self.selection.namespaces
+        for path in [f"{root}/namespaces/{name}/{resource}" for name in names] or [f"{root}/{resource}"]:
+            yield from self._list(path, **query)
+
+    def _slices(self, namespace: str, service: str) -> Iterator[Json]:
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        return self._list(path, labelSelector=f"kubernetes.io/service-name={service}")
+
+    def _list(self, path: str, **query: str) -> Iterator[Json]:
+        for page in self.api.pages(path, PAGE_SIZE, **query):
+            yield from page
+
+
+def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:
+    """What CHECKS asks for, the most urgent first."""
+    known = {
+        "webhooks": inspection.webhooks,
+        "budgets": inspection.budgets,
+        "replicas": inspection.replicas,
+    }
+    asked = words("CHECKS") or list(known)
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(known)}")
+    return {name: check for name, check in known.items() if name in asked}
+
+
+@main
+def probe() -> None:
+    """Make every check, then report each culprit."""
+    wrong: list[str] = []
+    with connect() as api:
+        selection = Selection(words("NAMESPACES"), text("SELECTOR", ""), words("EXCLUDE"))
+        for name, check in _checks(Inspection(api, selection)).items():
+            with step(name):
+                try:
+                    found = list(check())
+                except ApiError as error:
+                    give_up_if_forbidden(error)
+                    raise
+            measure(f"{name}_unsafe", len(found))
+            wrong += found
+    if wrong:
+        report_failure(wrong)
