@@ -72,9 +72,9 @@ def _in_the_api(node: str) -> tuple[Findings, Access]:
 @main
 def probe() -> None:
     """Look at everything, then report all that is wrong."""
-    node = os.environ.get("NODE_NAME", "")
+    node = os.environ.get("KUBEPROBE_NODE", "")
     if not node:
-        give_up("NODE_NAME is not set: expected the node's name, by fieldRef spec.nodeName in the template's pod")
+        give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")
     findings, access = _in_the_api(node)
     findings.add(_on_the_node(Path(text("HOST_ROOT", "/host"))))
     with step("clock"):

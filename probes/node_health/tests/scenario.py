@@ -15,7 +15,7 @@ from testbed.instance import NODE_ADDRESS, NODE_NAME
 from tests.harness.wait import until
 from tests.probes.scenario import Bed, Fault
 
-BESIDE = {"HOST_ROOT": "/", "NODE_NAME": NODE_NAME}
+BESIDE = {"HOST_ROOT": "/", "KUBEPROBE_NODE": NODE_NAME}
 """For a probe that runs as a process of the node: it has no mount and no downward API."""
 SOMEBODY = 61_234
 """A user whom nothing else on the machine belongs to."""

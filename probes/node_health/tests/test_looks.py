@@ -192,7 +192,7 @@ def test_a_probe_that_does_not_know_its_node_is_unknown() -> None:
         [sys.executable, "-m", "probes.node_health.probe"], capture_output=True, text=True, check=False
     )
     assert done.returncode not in {0, 1}
-    assert "NODE_NAME is not set" in done.stdout + done.stderr
+    assert "KUBEPROBE_NODE is not set" in done.stdout + done.stderr
 
 
 def test_findings_of_several_looks_come_together() -> None:

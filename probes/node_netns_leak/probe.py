@@ -1,0 +1,85 @@
+"""Finds what a node keeps of pods that are no more: network namespaces, veths, mounts, sandboxes, addresses.
+
+It looks, and if it suspects something it looks again after GRACE seconds: what is left both times is a leak.
+Parameters: README.md.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+from kubeprobe_client import give_up, main, measure, report_failure, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._cri import RuntimeSilent
+from probes._parameters import number, text, words
+from probes.node_netns_leak import living, remains
+from probes.node_netns_leak.links import NotListed
+from probes.node_netns_leak.remains import Remains, Where
+
+KINDS = ("namespaces", "veths", "mounts", "directories", "sandboxes", "addresses", "results")
+
+
+def _pattern(name: str, default: str) -> re.Pattern[str]:
+    said = text(name, default)
+    try:
+        return re.compile(said)
+    except re.error as error:
+        give_up(f"parameter {name}={said!r}: it is no regular expression: {error}")
+
+
+def _where() -> Where:
+    return Where(
+        root=Path(text("HOST_ROOT", "/host")),
+        namespaces=tuple(words("NAMESPACE_DIRS")) or ("/run/netns",),
+        namespace_names=_pattern("NAMESPACE_NAMES", "^cni-"),
+        interface_names=_pattern("INTERFACE_NAMES", "^(veth|cali|lxc[0-9a-f]|eni|gke|azv)"),
+        kubelet=text("KUBELET_DIR", "/var/lib/kubelet"),
+        results=tuple(words("RESULTS")) or ("/var/lib/cni/results/*", "/var/lib/cni/cache/results/*"),
+        addresses=tuple(words("ADDRESSES")) or ("/var/lib/cni/networks/*/*",),
+    )
+
+
+def look(api: Api, node: str, where: Where, socket: Path) -> set[Remains]:
+    """All that belongs to nothing alive at this moment. Ends the run as unknown if that cannot be told."""
+    try:
+        alive = living.find(api, node, socket)
+        return set(
+            chain(
+                remains.of_namespaces(where, alive),
+                remains.of_links(where, alive),
+                remains.of_mounts(where, alive),
+                remains.of_sandboxes(alive),
+                remains.of_network(where, alive),
+            )
+        )
+    except ApiError as error:
+        give_up_if_forbidden(error)
+        raise
+    except (RuntimeSilent, NotListed, OSError) as error:
+        give_up(str(error))
+
+
+@main
+def probe() -> None:
+    """Report what is left over at both looks."""
+    node = os.environ.get("KUBEPROBE_NODE", "")
+    if not node:
+        give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")
+    where, grace = _where(), number("GRACE", 20)
+    socket = where.here(text("RUNTIME_SOCKET", "/run/containerd/containerd.sock"))
+    with connect() as api:
+        with step("look"):
+            found = look(api, node, where, socket)
+        if found:
+            with step("look again"):
+                time.sleep(grace)
+                found &= look(api, node, where, socket)
+    counted = Counter(one.kind for one in found)
+    for kind in KINDS:
+        measure(f"leaked_{kind}", counted[kind])
+    if found:
+        report_failure([one.text for one in sorted(found, key=lambda one: (KINDS.index(one.kind), one.text))])

@@ -1,0 +1,131 @@
+"""What node-netns-leak has to find, on the real node."""
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from testbed import configuration
+from testbed.instance import Instance
+from tests.probes.scenario import Bed, Fault
+
+SANDBOX = "5ca1ab1e" * 8
+"""A sandbox's id that no runtime has given."""
+MISSING_POD = "11111111-2222-4333-8444-555555555555"
+
+
+def _namespaces(instance: Instance) -> Path:
+    return instance.run / "containerd/io.containerd.grpc.v1.cri/netns"
+
+
+@contextmanager
+def healthy(bed: Bed) -> Iterator[dict[str, str]]:
+    """Where the test bed's node keeps things: on a machine that has several of them, so by its own name."""
+    instance = bed.testbed.instance
+    yield {
+        "GRACE": "6",
+        "RUNTIME_SOCKET": str(instance.containerd_socket),
+        "KUBELET_DIR": str(instance.cluster / "kubelet"),
+        "NAMESPACE_DIRS": str(_namespaces(instance)),
+        "ADDRESSES": str(instance.run / "cni/*/*"),
+        "RESULTS": f"/var/lib/cni/results/{configuration.network_name(instance)}-*-eth0",
+    }
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+@contextmanager
+def namespace_leaked(bed: Bed) -> Iterator[None]:
+    """A network namespace, kept by a file such as the runtime makes them."""
+    kept = _namespaces(bed.testbed.instance) / f"cni-{uuid4()}"
+    name = f"leak-{secrets.token_hex(4)}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch()
+    _run("ip", "netns", "add", name)
+    try:
+        _run("mount", "--bind", f"/run/netns/{name}", str(kept))
+        _run("ip", "netns", "delete", name)  # the file that is left keeps it alive
+        yield
+    finally:
+        _run("umount", "--lazy", str(kept))
+        kept.unlink()
+
+
+@contextmanager
+def veth_leaked(_bed: Bed) -> Iterator[None]:
+    """A pod's interface on the node, whose other end is in no pod."""
+    _run("ip", "link", "add", "veth5ca1ab1e", "type", "veth", "peer", "name", "leakpeer")
+    try:
+        yield
+    finally:
+        _run("ip", "link", "delete", "veth5ca1ab1e")
+
+
+@contextmanager
+def mount_leaked(bed: Bed) -> Iterator[None]:
+    """A volume that is still mounted for a pod that is gone."""
+    pod = bed.testbed.instance.cluster / "kubelet/pods" / MISSING_POD
+    volume = pod / "volumes/kubernetes.io~empty-dir/cache"
+    volume.mkdir(parents=True)
+    _run("mount", "-t", "tmpfs", "tmpfs", str(volume))
+    try:
+        yield
+    finally:
+        _run("umount", "--lazy", str(volume))
+        for folder in (volume, volume.parent, volume.parent.parent, pod):
+            if folder.exists():  # the kubelet tidies up too, now that it can
+                folder.rmdir()
+
+
+@contextmanager
+def address_leaked(bed: Bed) -> Iterator[None]:
+    """An address that nobody gives back, as after a reboot that lost the sandboxes."""
+    instance = bed.testbed.instance
+    taken = instance.run / "cni" / configuration.network_name(instance) / "10.244.3.250"
+    taken.parent.mkdir(parents=True, exist_ok=True)
+    taken.write_text(f"{SANDBOX}\r\neth0")
+    try:
+        yield
+    finally:
+        taken.unlink()
+
+
+@contextmanager
+def result_leaked(bed: Bed) -> Iterator[None]:
+    """What libcni remembers of a sandbox that nobody deleted by CNI."""
+    name = configuration.network_name(bed.testbed.instance)
+    kept = Path(f"/var/lib/cni/results/{name}-{SANDBOX}-eth0")
+    kept.write_text(f'{{"kind": "cniCacheV1", "containerId": "{SANDBOX}", "networkName": "{name}"}}')
+    try:
+        yield
+    finally:
+        kept.unlink()
+
+
+FAULTS = [
+    Fault(
+        "a network namespace was left",
+        namespace_leaked,
+        says=r"^network namespace /\S+/netns/cni-[0-9a-f-]{36} belongs to no pod$",
+    ),
+    Fault("a veth was left", veth_leaked, says=r"^interface veth5ca1ab1e of the node leads to no pod$"),
+    Fault(
+        "a mount was left",
+        mount_leaked,
+        says=rf"^mount /\S+/pods/{MISSING_POD}/volumes/kubernetes.io~empty-dir/cache belongs to no pod of this node$",
+    ),
+    Fault(
+        "an address was left",
+        address_leaked,
+        says=r"^address 10\.244\.3\.250 of network \S+ is taken by sandbox 5ca1ab1e5ca1a, which is no more",
+    ),
+    Fault(
+        "a CNI result was left",
+        result_leaked,
+        says=r"^/var/lib/cni/results/\S+-eth0 is kept for sandbox 5ca1ab1e5ca1a, which is no more$",
+    ),
+]

@@ -1,0 +1,115 @@
+"""What node-netns-leak sees on a made-up node."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from probes._cri import Sandbox
+from probes.node_netns_leak import links, living, remains
+from probes.node_netns_leak.living import Living
+from probes.node_netns_leak.remains import Where
+
+RUNS = Sandbox("a" * 64, "uid-1", "shop/web", ready=True, created=0)
+ENDED = Sandbox("b" * 64, "uid-2", "shop/job", ready=False, created=0)
+ALIVE = Living(frozenset({"uid-1", "uid-2"}), (RUNS, ENDED), frozenset({"/var/run/netns/cni-1"}))
+
+
+def where(root: Path) -> Where:
+    (root / "proc/1").mkdir(parents=True)
+    (root / "proc/1/mountinfo").write_text("")
+    return Where(
+        root,
+        namespaces=("/run/netns", "/var/run/netns"),
+        namespace_names=re.compile("^cni-"),
+        interface_names=re.compile("^veth"),
+        kubelet="/var/lib/kubelet",
+        results=("/var/lib/cni/results/*",),
+        addresses=("/var/lib/cni/networks/*/*",),
+    )
+
+
+def file(root: Path, path: str, text: str = "") -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+
+
+def test_namespaces_of_pods_and_those_with_other_names_are_left_alone(tmp_path: Path) -> None:
+    at = where(tmp_path)
+    for name in ("cni-1", "cni-2", "vpn"):
+        file(tmp_path, f"run/netns/{name}")
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to("../run")
+    assert [one.text for one in remains.of_namespaces(at, ALIVE)] == [
+        "network namespace /run/netns/cni-2 belongs to no pod"
+    ]
+
+
+def test_mounts_and_directories_of_pods_that_are_gone_are_named(tmp_path: Path) -> None:
+    at = where(tmp_path)
+    lines = [
+        "36 35 98:0 / /var/lib/kubelet/pods/uid-1/volumes/a rw - tmpfs tmpfs rw",
+        r"37 35 98:0 / /var/lib/kubelet/pods/uid-9/volumes/a\040b rw - tmpfs tmpfs rw",
+        "38 35 98:0 / /var/lib/kubelet rw - ext4 /dev/sda rw",
+    ]
+    file(tmp_path, "proc/1/mountinfo", "\n".join(lines) + "\n")
+    for uid in ("uid-1", "uid-8", "uid-9"):
+        (tmp_path / "var/lib/kubelet/pods" / uid).mkdir(parents=True)
+    assert [one.text for one in remains.of_mounts(at, ALIVE)] == [
+        "mount /var/lib/kubelet/pods/uid-9/volumes/a b belongs to no pod of this node",
+        "directory /var/lib/kubelet/pods/uid-8 belongs to no pod of this node",
+    ]
+
+
+def test_a_sandbox_that_runs_for_no_pod_is_named() -> None:
+    orphan = Sandbox("c" * 64, "uid-3", "shop/old", ready=True, created=0)
+    ended = Sandbox("d" * 64, "uid-4", "shop/older", ready=False, created=0)
+    found = remains.of_sandboxes(Living(ALIVE.pod_uids, (RUNS, orphan, ended), frozenset()))
+    assert [one.text for one in found] == ["sandbox ccccccccccccc of pod shop/old runs, but there is no such pod"]
+
+
+def test_addresses_and_results_belong_to_sandboxes_though_they_have_ended(tmp_path: Path) -> None:
+    at = where(tmp_path)
+    networks = "var/lib/cni/networks"
+    file(tmp_path, "var/lib/cni/networks/net/10.0.0.1", f"{RUNS.id}\r\neth0")
+    file(tmp_path, "var/lib/cni/networks/net/10.0.0.2", f"{ENDED.id}\r\neth0")
+    file(tmp_path, "var/lib/cni/networks/net/10.0.0.3", f"{'e' * 64}\r\neth0")
+    file(tmp_path, "var/lib/cni/networks/net/last_reserved_ip.0", "10.0.0.3")
+    file(tmp_path, "var/lib/cni/networks/net/lock")
+    file(tmp_path, "var/lib/cni/results/net-a-eth0", f'{{"containerId": "{RUNS.id}"}}')
+    file(tmp_path, "var/lib/cni/results/net-e-eth0", f'{{"containerId": "{"e" * 64}"}}')
+    file(tmp_path, "var/lib/cni/results/half", '{"contain')
+    assert [one.text for one in remains.of_network(at, ALIVE)] == [
+        f"address 10.0.0.3 of network net is taken by sandbox {'e' * 13}, which is no more (/{networks}/net/10.0.0.3)",
+        "/var/lib/cni/results/net-e-eth0 is kept for sandbox eeeeeeeeeeeee, which is no more",
+    ]
+
+
+def test_static_pods_are_known_by_their_own_uid() -> None:
+    mirror = {"metadata": {"uid": "m", "annotations": {"kubernetes.io/config.mirror": "static"}}}
+    assert living.uids_of([mirror, {"metadata": {"uid": "p"}}]) == {"m", "static", "p"}
+
+
+def test_interfaces_are_read_as_iproute2_tells_them() -> None:
+    told = """[{}, {"ifindex": 5, "link_index": 2, "ifname": "veth1", "link_netnsid": 0},
+               {"ifindex": 7, "link": "peer", "ifname": "veth2"}]"""
+    found = links.parse(told)
+    assert found == [links.Link(5, "veth1", 2), links.Link(7, "veth2", 0)]
+    assert links.named(found, re.compile("2$")) == [links.Link(7, "veth2", 0)]
+    assert links.parse("") == []
+
+
+def test_a_namespace_that_has_just_gone_has_no_interfaces(tmp_path: Path) -> None:
+    assert links.peers_of(tmp_path, ["/run/netns/gone"]) == set()
+
+
+def test_a_pattern_that_is_none_makes_the_run_unknown() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "probes.node_netns_leak.probe"],
+        env={"KUBEPROBE_NODE": "n", "NAMESPACE_NAMES": "(", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode not in {0, 1}
+    assert "parameter NAMESPACE_NAMES='(': it is no regular expression" in done.stdout + done.stderr
