@@ -136,6 +136,26 @@ def take_measure(answers: list[Answer], pods: list[Server]) -> None:
             measure(f"{kind}_slowest_ms", round(max(times), 2))
 
 
+def _ask(those: list[Server], asked: list[Question], settings: Settings) -> list[Answer]:
+    answers = ask_all(those, asked, settings.patience)
+    for answer in answers:
+        line = f"{answer.server.name}: {answer.question} over {answer.protocol}: {answer.trouble or 'right'}"
+        sys.stdout.write(f"{line}, {answer.ms:.1f} ms, try {answer.tries}\n")
+    return answers
+
+
+def _fail_if(wrong: list[str]) -> None:
+    if wrong:
+        raise CheckFailed(*wrong)
+
+
+def _service(service: Json) -> Server:
+    try:
+        return servers.of_service(service)
+    except ValueError as error:
+        raise CheckFailed(str(error)) from error
+
+
 @main
 def probe() -> None:
     """Look who should answer, then ask all of them; each step that fails names who does not answer as it must."""
@@ -165,23 +185,3 @@ def probe() -> None:
     with suppress(CheckFailed), step("search path"):
         resolve_short_name(found, settings)
     take_measure(answers, pods)
-
-
-def _ask(those: list[Server], asked: list[Question], settings: Settings) -> list[Answer]:
-    answers = ask_all(those, asked, settings.patience)
-    for answer in answers:
-        line = f"{answer.server.name}: {answer.question} over {answer.protocol}: {answer.trouble or 'right'}"
-        sys.stdout.write(f"{line}, {answer.ms:.1f} ms, try {answer.tries}\n")
-    return answers
-
-
-def _fail_if(wrong: list[str]) -> None:
-    if wrong:
-        raise CheckFailed(*wrong)
-
-
-def _service(service: Json) -> Server:
-    try:
-        return servers.of_service(service)
-    except ValueError as error:
-        raise CheckFailed(str(error)) from error

@@ -258,21 +258,6 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-@main
-def probe() -> None:
-    """Set up, go every way, take one pod away, go every way again; clean up however it ends."""
-    this_run = run()
-    with connect() as api:
-        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
-        with Cleanup(api) as cleanup:
-            way = ServiceConnectivity(api, cleanup, settings, this_run)
-            try:
-                _go(way)
-            except ApiError as error:
-                give_up_if_forbidden(error)
-                raise
-
-
 def _go(way: ServiceConnectivity) -> None:
     needed = {
         "create": way.create,
@@ -300,3 +285,18 @@ def _go(way: ServiceConnectivity) -> None:
         way.delete_one()
     with step("stale"):
         way.avoid_deleted()
+
+
+@main
+def probe() -> None:
+    """Set up, go every way, take one pod away, go every way again; clean up however it ends."""
+    this_run = run()
+    with connect() as api:
+        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
+        with Cleanup(api) as cleanup:
+            way = ServiceConnectivity(api, cleanup, settings, this_run)
+            try:
+                _go(way)
+            except ApiError as error:
+                give_up_if_forbidden(error)
+                raise
