@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_server
@@ -39,6 +40,57 @@ def certificate(name: str, begins: datetime, ends: datetime, sans: tuple[str, ..
     signed = builder.sign(key, hashes.SHA256())
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return signed.public_bytes(Encoding.PEM), private
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority, or one that another vouches for."""
+
+    name: str
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def make(cls, name: str, issuer: "Authority | None" = None) -> "Authority":
+        """A root, or an intermediate of `issuer`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        made = _builder(name, issuer.name if issuer else name, key, now - DAY, now + 400 * DAY)
+        made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        return cls(name, made.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+    @property
+    def pem(self) -> bytes:
+        """Its own certificate."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def issue(self, sans: tuple[str, ...], days: float = 90, name: str = "web") -> tuple[bytes, bytes]:
+        """A server's certificate for these names, and its key, both in PEM; it ends in so many days."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        names = [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in sans]
+        made = _builder(name, self.name, key, now - 100 * DAY, now + days * DAY)
+        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        signed = made.sign(self.key, hashes.SHA256())
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return signed.public_bytes(Encoding.PEM), private
+
+
+def _builder(
+    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, begins: datetime, ends: datetime
+) -> x509.CertificateBuilder:
+    def called(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    return (
+        x509.CertificateBuilder()
+        .subject_name(called(name))
+        .issuer_name(called(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+    )
 
 
 def ending_in(days: float, name: str = "web", sans: tuple[str, ...] = ()) -> tuple[bytes, bytes]:

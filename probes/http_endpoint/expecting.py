@@ -1,0 +1,86 @@
+"""What a right answer is: its status, what its body says, how long each phase may take. Pure.
+
+Next stage: `probe` compares it with what `exchange` brought.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+_ONE = re.compile(r"(?P<first>[1-5]\d\d)(?:-(?P<last>[1-5]\d\d))?|(?P<class>[1-5])xx", re.IGNORECASE)
+SHOWN = 120
+"""Characters of a wrong body that an error shows."""
+
+
+def parse_statuses(words: list[str]) -> list[range]:
+    """Status codes (`200`), ranges (`200-399`) and classes (`2xx`); raises ValueError."""
+    found = []
+    for word in words:
+        match = _ONE.fullmatch(word)
+        if not match:
+            raise ValueError(f"{word!r}: expected a status such as 200, 2xx or 200-399")
+        if match["class"]:
+            first = int(match["class"]) * 100
+            found.append(range(first, first + 100))
+        else:
+            first, last = int(match["first"]), int(match["last"] or match["first"])
+            if last < first:
+                raise ValueError(f"{word!r}: the range ends before it begins")
+            found.append(range(first, last + 1))
+    return found
+
+
+def parse_headers(text: str) -> dict[str, str]:
+    """Lines of `Name: value`; raises ValueError. The value is never in the error: it may be a secret."""
+    headers = {}
+    for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), 1):
+        name, colon, value = line.partition(":")
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"line {number} is no header: expected Name: value")
+        headers[name] = value.strip()
+    return headers
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the case's parameters call right."""
+
+    statuses: list[range]
+    contains: str = ""
+    matches: re.Pattern[str] | None = None
+    most_ms: dict[str, float] = field(default_factory=dict)
+    """By phase; a phase that is not named may take as long as the time-out allows."""
+    min_days: float = 0.0
+    """Days that the certificate must be valid for."""
+
+    def status_problem(self, status: int, reason: str, body: str) -> str:
+        """What is wrong with a status; empty if nothing is."""
+        if any(status in statuses for statuses in self.statuses):
+            return ""
+        wanted = ", ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in self.statuses)
+        said = f", its body begins {_shown(body)}" if body.strip() else ""
+        return f"status {status} {reason}".rstrip() + f", expected {wanted}{said}"
+
+    def body_problem(self, body: str, *, cut: bool) -> str:
+        """What is wrong with a body; empty if nothing is."""
+        part = "the part of the body that was read" if cut else "the body"
+        if self.contains and self.contains not in body:
+            return f"{part} lacks {self.contains!r} (BODY_CONTAINS); it begins {_shown(body)}"
+        if self.matches and not self.matches.search(body):
+            return f"{part} does not match {self.matches.pattern!r} (BODY_MATCHES); it begins {_shown(body)}"
+        return ""
+
+    def slow(self, phase: str, ms: float) -> str:
+        """Whether a phase took too long, in words; empty if it did not."""
+        most = self.most_ms.get(phase, 0)
+        return f"{phase} took {ms:.0f} ms, expected at most {most:g} ms" if 0 < most < ms else ""
+
+    def expiry_problem(self, certificate: str, days: float) -> str:
+        """Whether a certificate ends too soon."""
+        if days >= self.min_days:
+            return ""
+        return f"its certificate {certificate} expires in {days:.1f} days (MIN_DAYS is {self.min_days:g})"
+
+
+def _shown(body: str) -> str:
+    text = " ".join(body.split())
+    return repr(text[:SHOWN] + ("..." if len(text) > SHOWN else ""))

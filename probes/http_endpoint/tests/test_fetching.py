@@ -1,0 +1,180 @@
+"""Against real servers on loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.probes.made import Authority
+from tests.probes.places import CLIENT, REPOSITORY
+from tests.probes.serving import Answering, Asked, Reply, http_server
+
+HOST = "127.0.0.1"
+ROOT = Authority.make("root")
+MIDDLE = Authority.make("middle", ROOT)
+
+
+def probe(tmp_path: Path, **env: str) -> tuple[int, str]:
+    """Exit code and log of a run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "probes.http_endpoint.probe"],
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{CLIENT}", "KUBEPROBE_RUN_TIMEOUT": "20", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=30,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def says(text: str, status: int = 200, **headers: str) -> Answering:
+    return lambda _asked: Reply(status, text.encode(), headers)
+
+
+def test_a_right_answer_passes_and_every_phase_is_measured(tmp_path: Path) -> None:
+    pem, key = ROOT.issue((HOST,))
+    with http_server(says("all is up"), pem=pem + key) as port:
+        code, log = probe(
+            tmp_path, URLS=f"https://{HOST}:{port}/x?y=1", CA_PEM=ROOT.pem.decode(), BODY_CONTAINS="is up"
+        )
+    assert code == 0, log
+    for name in ("resolve_ms", "connect_ms", "tls_ms", "first_byte_ms", "body_ms", "total_ms", "certificate_days"):
+        assert f"{name} = " in log
+
+
+def test_method_headers_and_body_arrive(tmp_path: Path) -> None:
+    got: list[Asked] = []
+
+    def answer(asked: Asked) -> Reply:
+        got.append(asked)
+        return Reply(201)
+
+    with http_server(answer) as port:
+        env = {"METHOD": "post", "HEADERS": "X-Who: probe", "REQUEST_BODY": '{"a": 1}', "EXPECT_STATUS": "2xx"}
+        code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/in?x=1", **env)
+    assert code == 0, log
+    [asked] = got
+    assert (asked.method, asked.path, asked.body) == ("POST", "/in?x=1", b'{"a": 1}')
+    assert asked.headers["x-who"] == "probe"
+    assert asked.headers["host"] == f"{HOST}:{port}"
+
+
+def test_an_intermediate_that_is_missing_is_told_and_one_that_is_sent_is_followed(tmp_path: Path) -> None:
+    pem, key = MIDDLE.issue((HOST,))
+    for chain, expected in ((pem + MIDDLE.pem + key, 0), (pem + key, 1)):
+        with http_server(says("up"), pem=chain) as port:
+            code, log = probe(tmp_path, URLS=f"https://{HOST}:{port}/", CA_PEM=ROOT.pem.decode())
+        assert code == expected, log
+    assert "unable to get local issuer certificate; the server does not send the intermediate certificate" in log
+    assert "It shows CN=web for 127.0.0.1, issued by CN=middle, valid until " in log
+
+
+def test_redirects_are_followed_and_secrets_stay_with_their_host(tmp_path: Path) -> None:
+    got: list[Asked] = []
+
+    def answer(asked: Asked) -> Reply:
+        got.append(asked)
+        return Reply(200, b"here")
+
+    with (
+        http_server(answer) as there,
+        http_server(lambda _asked: Reply(302, headers={"Location": f"http://{HOST}:{there}/there"})) as here,
+    ):
+        url, headers = f"http://{HOST}:{here}/", "Authorization: Bearer secret\nX-Who: probe"
+        code, log = probe(tmp_path, URLS=url, HEADERS=headers, BODY_CONTAINS="here")
+        stayed, _log = probe(tmp_path, URLS=url, REDIRECTS="0", EXPECT_STATUS="302")
+    assert (code, stayed) == (0, 0), log
+    [asked] = got
+    assert asked.path == "/there"
+    assert "authorization" not in asked.headers
+    assert asked.headers["x-who"] == "probe"
+
+
+def test_redirects_without_end_are_a_fault(tmp_path: Path) -> None:
+    with http_server(lambda asked: Reply(301, headers={"Location": asked.path + "x"})) as port:
+        code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/", REDIRECTS="3")
+    assert code == 1
+    assert f"http://{HOST}:{port}/xxxx: more than 3 redirects" in log
+
+
+def test_one_url_that_fails_does_not_hide_the_next(tmp_path: Path) -> None:
+    with http_server(says("no", 500)) as wrong, http_server(says("yes")) as right:
+        code, log = probe(tmp_path, URLS=f"http://{HOST}:{wrong}/ http://{HOST}:{right}/")
+    assert code == 1
+    assert f"check: http://{HOST}:{wrong}/: status 500 Internal Server Error, expected 200, its body begins 'no'" in log
+    assert f"http://{HOST}:{right}/: 200 OK" in log
+    assert "url2_first_byte_ms" in log
+
+
+def test_a_server_that_hangs_up_amid_the_body_is_told(tmp_path: Path) -> None:
+    with http_server(lambda _asked: Reply(200, b"half", {"Content-Length": "8", "Connection": "close"})) as port:
+        code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/")
+    assert code == 1
+    assert "body: " in log
+    assert "closed by the server amid the body" in log
+
+
+def test_a_server_that_is_no_http_server_is_told(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        listener.settimeout(20)
+        port = listener.getsockname()[1]
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/")
+        thread.join()
+    assert code == 1
+    assert "no HTTP answer: BadStatusLine SSH-2.0" in log
+
+
+def test_a_body_that_drips_is_ended_by_the_time_out(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        listener.settimeout(20)
+        port = listener.getsockname()[1]
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                for _piece in range(200):
+                    try:
+                        connection.sendall(b".")
+                    except OSError:
+                        return
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/", TIMEOUT="1")
+        thread.join()
+    assert code == 1
+    assert "not finished within 1 s" in log
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({}, "parameter URLS is not set"),
+        ({"URLS": "web"}, "parameter URLS: 'web': expected a URL"),
+        ({"URLS": "http://a", "EXPECT_STATUS": "ok"}, "parameter EXPECT_STATUS: 'ok'"),
+        ({"URLS": "http://a", "BODY_MATCHES": "("}, "parameter BODY_MATCHES: no regular expression"),
+        ({"URLS": "http://a", "CA_FILE": "/nowhere"}, "parameter CA_FILE or CA_PEM holds no readable certificate"),
+        ({"URLS": "http://a", "CLIENT_CERT_FILE": "/nowhere"}, "parameter CLIENT_CERT_FILE or CLIENT_KEY_FILE cannot"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_ends_as_unknown(tmp_path: Path, env: dict[str, str], why: str) -> None:
+    code, log = probe(tmp_path, **env)
+    assert code == 2
+    assert f"UNKNOWN: {why}" in log

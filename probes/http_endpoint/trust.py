@@ -1,0 +1,109 @@
+"""Whom the probe trusts, and what a certificate that it does not trust is like.
+
+Next stage: `exchange` shakes hands with it.
+"""
+
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+
+_HINTS = {
+    "unable to get local issuer certificate": (
+        "the server does not send the intermediate certificate, or the root is not among those that are trusted "
+        "(CA_FILE, CA_PEM)"
+    ),
+    "self-signed certificate": "nobody vouches for it; trust it by CA_FILE or CA_PEM if it is meant to be so",
+}
+_ALIASES = {"self signed certificate": "self-signed certificate"}
+
+
+class TrustError(Exception):
+    """What a parameter names cannot be loaded: which, and why."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Files and texts that the parameters name; empty where they name none."""
+
+    ca_file: str = ""
+    ca_pem: str = ""
+    client_file: str = ""
+    client_key_file: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """How to shake hands: verifying the chain and the name, always. Raises TrustError.
+
+        The authorities of CA_FILE and CA_PEM are trusted besides the system's.
+        """
+        context = ssl.create_default_context()
+        try:
+            if self.ca_file or self.ca_pem:
+                context.load_verify_locations(cafile=self.ca_file or None, cadata=self.ca_pem or None)
+        except (OSError, ValueError) as error:
+            raise TrustError(f"CA_FILE or CA_PEM holds no readable certificate: {error}") from error
+        if self.client_file:
+            try:
+                context.load_cert_chain(self.client_file, self.client_key_file or None)
+            except (OSError, ValueError) as error:
+                raise TrustError(f"CLIENT_CERT_FILE or CLIENT_KEY_FILE cannot be used: {error}") from error
+        return context
+
+
+def explain(error: ssl.SSLError, address: tuple[str, int], name: str, timeout: float) -> str:
+    """Why a handshake failed, and which certificate the server showed."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"no TLS handshake: {error.reason or error}".replace("_", " ")
+    said = error.verify_message
+    for old, new in _ALIASES.items():
+        said = said.replace(old, new)
+    hint = next((f"; {hint}" for text, hint in _HINTS.items() if text in said), "")
+    return f"certificate not to be trusted: {said.rstrip('.')}{hint}. {_shown_by(address, name, timeout)}".rstrip()
+
+
+def subject(certificate: dict[str, object]) -> str:
+    """The name on a verified certificate, as `SSLSocket.getpeercert` tells it."""
+    parts = certificate.get("subject")
+    names = dict(pair for part in parts for pair in part) if isinstance(parts, tuple) else {}
+    return f"CN={names['commonName']}" if "commonName" in names else _alternatives(certificate) or "(nameless)"
+
+
+def _alternatives(certificate: dict[str, object]) -> str:
+    names = certificate.get("subjectAltName")
+    return ", ".join(value for _kind, value in names[:3]) if isinstance(names, tuple) else ""
+
+
+def _shown_by(address: tuple[str, int], name: str, timeout: float) -> str:
+    """The certificate that a server shows to somebody who trusts everybody, in words; empty if it cannot be had."""
+    from cryptography import x509  # noqa: PLC0415 (only a failure needs it, and it takes 100 ms)
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(address, timeout) as plain,
+            context.wrap_socket(plain, server_hostname=name) as tls,
+        ):
+            der = tls.getpeercert(binary_form=True) or b""
+        certificate = x509.load_der_x509_certificate(der)
+    except (OSError, ValueError):
+        return ""
+    issuer = [str(part.value) for part in certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    own = [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        valid_for = ", ".join(str(part.value) for part in list(names)[:3])
+    except (x509.ExtensionNotFound, ValueError):
+        valid_for = "no name"
+    until = certificate.not_valid_after_utc.strftime("%Y-%m-%d %H:%M UTC")
+    whose = f"CN={own[0]}" if own else "a nameless certificate"
+    by = f"CN={issuer[0]}" if issuer else "somebody nameless"
+    return f"It shows {whose} for {valid_for}, issued by {by}, valid until {until}"
+
+
+def plain_reason(error: OSError) -> str:
+    """An operating system's error without its number."""
+    text = error.strerror or str(error) or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", text).lower()
