@@ -39,7 +39,7 @@ class Permission(Spec):
     )
     verbs: tuple[Text, ...] = Field(min_length=1, description="such as get, list, watch, create, delete")
     optional: bool = Field(
-        default=False, description="the probe finds what it looks for without it, but can say less about it"
+        default=False, description="the probe comes to its verdict without it as a rule, but may be able to say less"
     )
 
     @model_validator(mode="after")
