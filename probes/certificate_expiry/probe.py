@@ -1,34 +1,99 @@
-"""Finds certificates that run out soon: of TLS endpoints, and in `kubernetes.io/tls` Secrets.
+"""Finds certificates that run out soon: of servers, kubelets, Secrets, webhooks, aggregated APIs and cert-manager.
 
-Parameters: WARN_DAYS, ENDPOINTS, NAMESPACES (README.md).
+Parameters: WARN_DAYS, ENDPOINTS, NAMESPACES, LOOK_AT (README.md).
 """
 
 import base64
 import binascii
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 from kubeprobe_client import give_up, main, measure, report_failure, step
 
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
-from probes._parameters import number, words
+from probes._parameters import number, text, words
+from probes.certificate_expiry import authorities, certmanager
 from probes.certificate_expiry.certificates import Finding, problems, read_der, read_pem
 from probes.certificate_expiry.endpoints import EndpointError, parse, serving_certificate
 
+Json = dict[str, Any]
+Server = tuple[str, str, int]
+"""What it is called in messages, its host and its port."""
+
 PAGE_SIZE = 100
 """Secrets asked for at once: few enough for small memory, many enough for few requests."""
+AT_ONCE = 16
+"""Handshakes under way at a time: a node that is away takes the whole time-out."""
+KUBELET_PORT = 10250
+EVERYTHING = ("kubelets", "webhooks", "aggregation", "cert-manager")
 
 
-def look_at_endpoints(endpoints: list[tuple[str, int]]) -> Iterator[Finding]:
-    """The serving certificate of each endpoint, or why there is none."""
-    for host, port in endpoints:
-        place = f"endpoint {host}:{port}"
-        try:
-            yield read_der(place, serving_certificate(host, port))
-        except EndpointError as error:
-            yield Finding(place, unreadable=str(error))
+def look_at_servers(servers: Iterable[Server]) -> list[Finding]:
+    """The serving certificate of each server, or why there is none."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(_shown_by, servers))
+
+
+def _shown_by(server: Server) -> Finding:
+    place, host, port = server
+    try:
+        return read_der(place, serving_certificate(host, port))
+    except EndpointError as error:
+        return Finding(place, unreadable=str(error))
+
+
+def kubelets(api: Api) -> Iterator[Server]:
+    """The kubelet of each node, at the address that the API server calls it by; raises ApiError."""
+    for page in api.pages("/api/v1/nodes", PAGE_SIZE):
+        for node in page:
+            status = node.get("status") or {}
+            addresses = {one["type"]: one["address"] for one in status.get("addresses") or []}
+            host = addresses.get("InternalIP") or addresses.get("Hostname")
+            port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
+            if host:
+                yield f"kubelet of node {node['metadata']['name']} ({host}:{port})", host, port
+
+
+def look_at_webhooks(api: Api) -> list[Finding]:
+    """The authorities of admission and conversion webhooks; raises ApiError."""
+    found: list[Finding] = []
+    for kind in ("validating", "mutating"):
+        path = f"{authorities.WEBHOOKS}/{kind}webhookconfigurations"
+        found += authorities.of_webhooks(kind, _all(api, path))
+    return [*found, *authorities.of_conversions(_all(api, authorities.DEFINITIONS, 20))]  # they are large
+
+
+def look_at_aggregation(api: Api) -> list[Finding]:
+    """The authorities of aggregated API servers, and those that they have to trust; raises ApiError."""
+    found = list(authorities.of_aggregated(_all(api, authorities.SERVICES)))
+    try:
+        return [*found, *authorities.of_authentication(api.get(authorities.AUTHENTICATION))]
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return found
+
+
+def look_at_cert_manager(api: Api, namespaces: list[str], warn_days: float) -> list[str]:
+    """What is wrong with cert-manager's Certificates; raises ApiError."""
+    now = datetime.now(UTC)
+    inside = [f"/namespaces/{name}" for name in namespaces] or [""]
+    found = [body for where in inside for body in _all(api, f"{certmanager.CERTIFICATES}{where}/certificates")]
+    measure("cert_manager_certificates_checked", len(found))
+    return sorted(filter(None, (certmanager.problem(body, now, warn_days) for body in found)))
+
+
+def _all(api: Api, path: str, size: int = PAGE_SIZE) -> Iterator[Json]:
+    """All objects of a collection; none where the cluster does not know their kind. Raises ApiError."""
+    try:
+        for page in api.pages(path, size):
+            yield from page
+    except ApiError as error:
+        if error.status != 404:
+            raise
 
 
 def look_at_secrets(api: Api, namespaces: list[str]) -> dict[str, list[Finding]]:
@@ -54,7 +119,7 @@ def _name(secret: dict[str, Any]) -> str:
     return f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
 
 
-def _endpoints(api: Api) -> list[tuple[str, int]]:
+def _endpoints(api: Api) -> list[Server]:
     """The API server and what ENDPOINTS names."""
     try:
         asked = [parse(endpoint) for endpoint in words("ENDPOINTS")]
@@ -63,33 +128,81 @@ def _endpoints(api: Api) -> list[tuple[str, int]]:
     if api.access.tls is None:
         sys.stdout.write(f"API server {api.access.server}: skipped, it speaks plain http\n")
         measure("endpoints_skipped", 1)
-        return asked
-    return [(api.access.host, api.access.port), *asked]
+    else:
+        asked.insert(0, (api.access.host, api.access.port))
+    return [(f"endpoint {host}:{port}", host, port) for host, port in asked]
+
+
+def _wanted() -> list[str]:
+    """What LOOK_AT names."""
+    wanted = text("LOOK_AT", " ".join(EVERYTHING)).replace(",", " ").split()
+    unknown = [word for word in wanted if word not in (*EVERYTHING, "none")]
+    if unknown:
+        give_up(f"parameter LOOK_AT: {unknown[0]!r}: expected some of {', '.join(EVERYTHING)}, or none")
+    return wanted
+
+
+class Inspection:
+    """All that was found in one run."""
+
+    def __init__(self, api: Api, warn_days: float) -> None:
+        self._api = api
+        self._warn_days = warn_days
+        self._namespaces = words("NAMESPACES")
+        self.findings: list[Finding] = []
+        self.other: list[str] = []
+
+    def servers(self, name: str, servers: list[Server]) -> None:
+        """Look at what servers show."""
+        self.findings += look_at_servers(servers)
+        measure(f"{name}_checked", len(servers))
+
+    def secrets(self) -> None:
+        """Look at TLS Secrets."""
+        found = look_at_secrets(self._api, self._namespaces)
+        self.findings += [finding for chain in found.values() for finding in chain]
+        measure("secrets_checked", len(found))
+
+    def more(self, wanted: list[str]) -> None:
+        """Look at what LOOK_AT names."""
+        if "kubelets" in wanted and self._api.access.tls is not None:
+            with step("kubelets"):
+                self.servers("kubelets", list(kubelets(self._api)))
+        for name, look in (("webhooks", look_at_webhooks), ("aggregation", look_at_aggregation)):
+            if name in wanted:
+                with step(name):
+                    found = look(self._api)
+                    self.findings += found
+                    measure(f"{name}_checked", len(found))
+        if "cert-manager" in wanted:
+            with step("cert-manager"):
+                self.other += look_at_cert_manager(self._api, self._namespaces, self._warn_days)
+
+    def problems(self, now: datetime) -> list[str]:
+        """What is wrong, the most urgent first."""
+        days = [left for finding in self.findings if (left := finding.days_left(now)) is not None]
+        measure("certificates_checked", len(days))
+        if days:
+            measure("days_to_first_expiry", round(min(days), 2))
+        return problems(self.findings, now, self._warn_days) + self.other
 
 
 @main
 def probe() -> None:
     """Look at all certificates, then report each that is a problem."""
-    warn_days = number("WARN_DAYS", 30)
+    warn_days, wanted = number("WARN_DAYS", 30), _wanted()
     with connect() as api:
+        inspection = Inspection(api, warn_days)
         endpoints = _endpoints(api)
-        with step("endpoints"):
-            findings = list(look_at_endpoints(endpoints))
-        with step("secrets"):
-            try:
-                secrets = look_at_secrets(api, words("NAMESPACES"))
-            except ApiError as error:
-                give_up_if_forbidden(error)
-                raise
-    findings += [finding for chain in secrets.values() for finding in chain]
-
-    now = datetime.now(UTC)
-    days = [left for finding in findings if (left := finding.days_left(now)) is not None]
-    measure("endpoints_checked", len(endpoints))
-    measure("secrets_checked", len(secrets))
-    measure("certificates_checked", len(days))
-    if days:
-        measure("days_to_first_expiry", round(min(days), 2))
-    wrong = problems(findings, now, warn_days)
+        try:
+            with step("endpoints"):
+                inspection.servers("endpoints", endpoints)
+            with step("secrets"):
+                inspection.secrets()
+            inspection.more(wanted)
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise
+    wrong = inspection.problems(datetime.now(UTC))
     if wrong:
         report_failure(wrong)

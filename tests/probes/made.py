@@ -15,7 +15,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 DAY = timedelta(days=1)
@@ -58,6 +58,14 @@ class Authority:
         made = _builder(name, issuer.name if issuer else name, key, now - DAY, now + 400 * DAY)
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         return cls(name, made.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+    @classmethod
+    def read(cls, certificate: Path, key: Path) -> "Authority":
+        """The one in these files, such as the test bed's."""
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        private = load_pem_private_key(key.read_bytes(), None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        return cls(str(found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value), found, private)
 
     @property
     def pem(self) -> bytes:

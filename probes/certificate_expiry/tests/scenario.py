@@ -1,12 +1,20 @@
 """What certificate-expiry has to find, on the real cluster."""
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from testbed.instance import NODE_ADDRESS
+from probes.certificate_expiry.authorities import AUTHENTICATION, DEFINITIONS
+from testbed import pki
+from testbed.instance import NODE_ADDRESS, NODE_NAME
 from tests.probes.breaking import nothing_broken
-from tests.probes.made import ending_in, tls_secret, tls_server
+from tests.probes.made import DAY, Authority, ending_in, tls_secret, tls_server
 from tests.probes.scenario import Bed, Fault
+
+Json = dict[str, Any]
 
 
 @contextmanager
@@ -37,6 +45,126 @@ def server_expires_soon(bed: Bed) -> Iterator[dict[str, str]]:
         yield {"ENDPOINTS": f"{NODE_ADDRESS}:{port}"}
 
 
+@contextmanager
+def kubelet_expires_soon(bed: Bed) -> Iterator[None]:
+    """A kubelet whose serving certificate, by the cluster's own authority, has four days left."""
+    keys = pki.directory(bed.testbed.instance)
+    authority = Authority.read(keys / "ca.crt", keys / "ca.key")
+    own = [keys / f"kubelet-server.{kind}" for kind in ("crt", "key")]
+    before = [file.read_bytes() for file in own]
+    ending = authority.issue((NODE_NAME, NODE_ADDRESS), 4, f"system:node:{NODE_NAME}")
+    with _restarted(bed, own, ending, before):
+        yield
+
+
+@contextmanager
+def _restarted(bed: Bed, files: list[Path], content: Iterable[bytes], before: list[bytes]) -> Iterator[None]:
+    """The kubelet, with these files; and again with what was there before."""
+
+    def restart_with(what: Iterable[bytes]) -> None:
+        bed.testbed.stop("kubelet")
+        for file, new in zip(files, what, strict=True):
+            file.write_bytes(new)
+        bed.testbed.start("kubelet")
+        bed.kubectl("wait", f"node/{NODE_NAME}", "--for=condition=Ready", "--timeout=30s")
+
+    restart_with(content)
+    try:
+        yield
+    finally:
+        restart_with(before)
+
+
+def _authority(days: float, name: str) -> str:
+    return base64.b64encode(ending_in(days, name)[0]).decode()
+
+
+def webhook(bundle: str) -> Json:
+    """An admission webhook for an API that there is not: nobody ever calls it."""
+    called = {
+        "name": "check.expiry.test",
+        "clientConfig": {"url": "https://nowhere.expiry.test/", "caBundle": bundle},
+        "rules": [{"apiGroups": ["expiry.test"], "apiVersions": ["v1"], "resources": ["*"], "operations": ["CREATE"]}],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    return {"metadata": {"name": "expiry-test"}, "webhooks": [called]}
+
+
+@contextmanager
+def webhook_authority_expired(bed: Bed) -> Iterator[None]:
+    """An admission webhook whose authority is over."""
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    with bed.cluster.having_at(path, webhook(_authority(-2, "policy-ca"))):
+        yield
+
+
+def definition(group: str, kind: str, version: str, conversion: Json | None = None) -> Json:
+    """A custom resource that may hold anything."""
+    plural = f"{kind.lower()}s"
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    versions = [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}]
+    names = {"plural": plural, "singular": kind.lower(), "kind": kind}
+    spec = {"group": group, "names": names, "scope": "Namespaced", "versions": versions}
+    return {
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {**spec, **({"conversion": conversion} if conversion else {})},
+    }
+
+
+@contextmanager
+def conversion_authority_ends(bed: Bed) -> Iterator[None]:
+    """A custom resource whose conversion webhook's authority has six days left."""
+    client = {"url": "https://nowhere.expiry.test/", "caBundle": _authority(6, "conversion-ca")}
+    conversion = {"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]}}
+    with bed.cluster.having_at(DEFINITIONS, definition("expiry.test", "Thing", "v1", conversion)):
+        yield
+
+
+@contextmanager
+def aggregated_authority_ends(bed: Bed) -> Iterator[None]:
+    """An aggregated API server whose authority has a week left (and which is away)."""
+    spec = {
+        "group": "metrics.expiry.test",
+        "version": "v1",
+        "service": {"name": "nowhere", "namespace": "default"},
+        "caBundle": _authority(7, "metrics-ca"),
+        "groupPriorityMinimum": 100,
+        "versionPriority": 100,
+    }
+    service = {"metadata": {"name": "v1.metrics.expiry.test"}, "spec": spec}
+    with bed.cluster.having_at("/apis/apiregistration.k8s.io/v1/apiservices", service):
+        yield
+
+
+@contextmanager
+def front_proxy_authority_ends(bed: Bed) -> Iterator[None]:
+    """The front proxy's authority, as the API server publishes it, has eight days left."""
+    key = "requestheader-client-ca-file"
+    before = bed.api.get(AUTHENTICATION)["data"].get(key)
+    bed.api.patch(AUTHENTICATION, {"data": {key: ending_in(8, "front-proxy-ca")[0].decode()}})
+    try:
+        yield
+    finally:
+        bed.api.patch(AUTHENTICATION, {"data": {key: before}})
+
+
+@contextmanager
+def cert_manager_cannot_issue(bed: Bed) -> Iterator[None]:
+    """cert-manager's Certificate, as far as it matters here, that is not ready."""
+    ready = {"type": "Ready", "status": "False", "reason": "IncorrectIssuer", "message": "no such issuer"}
+    body = {
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": {"name": "web"},
+        "status": {"conditions": [ready], "notAfter": f"{datetime.now(UTC) + 80 * DAY:%Y-%m-%dT%H:%M:%SZ}"},
+    }
+    with bed.cluster.having_at(DEFINITIONS, definition("cert-manager.io", "Certificate", "v1")):
+        bed.kubectl("wait", "crd/certificates.cert-manager.io", "--for=condition=Established")
+        with bed.cluster.having_at("/apis/cert-manager.io/v1/namespaces/default/certificates", body):
+            yield
+
+
 FAULTS = [
     Fault("a certificate in a Secret is over", secret_expired, says=r"^secret default/expired: CN=old expired on"),
     Fault(
@@ -48,5 +176,35 @@ FAULTS = [
         nothing_broken,
         says=r"^endpoint 10\.96\.0\.1:443: CN=kube-apiserver \(SAN ",
         parameters={"WARN_DAYS": "100000"},
+    ),
+    Fault(
+        "a kubelet's certificate ends soon",
+        kubelet_expires_soon,
+        says=r"^kubelet of node node \([\d.:]+\): CN=system:node:node \(SAN .*expires on",
+    ),
+    Fault(
+        "a webhook's authority is over",
+        webhook_authority_expired,
+        says=r"^caBundle of validating webhook expiry-test, check.expiry.test: CN=policy-ca expired on",
+    ),
+    Fault(
+        "a conversion webhook's authority ends soon",
+        conversion_authority_ends,
+        says=r"^caBundle of conversion webhook of things.expiry.test: CN=conversion-ca expires on",
+    ),
+    Fault(
+        "an aggregated API's authority ends soon",
+        aggregated_authority_ends,
+        says=r"^caBundle of API service v1.metrics.expiry.test: CN=metrics-ca expires on",
+    ),
+    Fault(
+        "the front proxy's authority ends soon",
+        front_proxy_authority_ends,
+        says=r"^requestheader-client-ca-file in configmap kube-system/\S+: CN=front-proxy-ca expires on",
+    ),
+    Fault(
+        "cert-manager cannot issue",
+        cert_manager_cannot_issue,
+        says=r"^certificate default/web: is not ready: IncorrectIssuer: no such issuer",
     ),
 ]

@@ -2,20 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import NameOID
 
 from probes._etcd import EtcdError
 from testbed import pki
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
 from tests.probes.etcds import apply_client_secret, client_secret, etcd_cluster
-from tests.probes.made import ending_in
+from tests.probes.made import Authority, ending_in
 from tests.probes.scenario import Bed, Fault
 
 ALARMED = "--quota-backend-bytes=20000000"
@@ -96,8 +89,10 @@ def data_corrupt(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def client_certificate_expired(bed: Bed) -> Iterator[dict[str, str]]:
-    authority = pki.directory(bed.testbed.instance) / "ca.crt"
-    bed.kubectl("apply", "-f", "-", stdin=client_secret(authority.read_bytes(), *_expired(bed)))
+    keys = pki.directory(bed.testbed.instance)
+    authority = Authority.read(keys / "ca.crt", keys / "ca.key")
+    expired = authority.issue(("etcd-client",), -1, "etcd-client")
+    bed.kubectl("apply", "-f", "-", stdin=client_secret(authority.pem, *expired))
     try:
         yield {}
     finally:
@@ -114,29 +109,6 @@ def wrong_authority(bed: Bed) -> Iterator[dict[str, str]]:
         yield {}
     finally:
         apply_client_secret(bed)
-
-
-def _expired(bed: Bed) -> tuple[bytes, bytes]:
-    """A client certificate that the cluster's authority has signed, and its key; it ended yesterday."""
-    keys = pki.directory(bed.testbed.instance)
-    authority = x509.load_pem_x509_certificate((keys / "ca.crt").read_bytes())
-    signing = load_pem_private_key((keys / "ca.key").read_bytes(), None)
-    assert isinstance(signing, ec.EllipticCurvePrivateKey)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "etcd-client")]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=30))
-        .not_valid_after(now - timedelta(days=1))
-        .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(signing, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return certificate.public_bytes(Encoding.PEM), private
 
 
 FAULTS = [

@@ -1,0 +1,51 @@
+"""cert-manager's Certificates: what it says of them, and whether it renews them when it said it would.
+
+Next stage: `probe` reports it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+Json = dict[str, Any]
+
+CERTIFICATES = "/apis/cert-manager.io/v1"
+OVERDUE = timedelta(hours=1)
+"""How late a renewal may be: issuers take their time."""
+
+
+def problem(certificate: Json, now: datetime, warn_days: float) -> str:
+    """What is wrong with it, empty if nothing is.
+
+    One that will be renewed is well, however short its life: `warn_days` counts only where no renewal is planned.
+    """
+    status = certificate.get("status") or {}
+    place = f"certificate {certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+    ready: Json = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
+    ends, renewal = _time(status.get("notAfter")), _time(status.get("renewalTime"))
+    if ends is not None and ends <= now:
+        return f"{place}: expired on {_day(ends)}{_why(ready)}"
+    if ready.get("status") != "True":
+        return f"{place}: is not ready{_why(ready) or ': cert-manager has not looked at it'}"
+    if renewal is not None and renewal + OVERDUE < now:
+        return f"{place}: should have been renewed on {_day(renewal)}, but was not{_until(ends)}"
+    if renewal is None and ends is not None and ends - now < timedelta(days=warn_days):
+        return f"{place}: no renewal is planned{_until(ends)} (WARN_DAYS is {warn_days:g})"
+    return ""
+
+
+def _why(condition: Json) -> str:
+    if condition.get("status") == "True" or not condition:
+        return ""
+    return f": {condition.get('reason', 'no reason given')}: {condition.get('message', '')}".rstrip(": ")
+
+
+def _until(ends: datetime | None) -> str:
+    return f"; it expires on {_day(ends)}" if ends else ""
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _day(when: datetime) -> str:
+    return when.strftime("%Y-%m-%d %H:%M UTC")

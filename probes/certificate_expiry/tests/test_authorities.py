@@ -1,0 +1,70 @@
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from probes.certificate_expiry import authorities, certmanager
+from tests.probes.made import ending_in
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+Json = dict[str, Any]
+
+
+def bundle(*days: float) -> str:
+    return base64.b64encode(b"".join(ending_in(left, f"ca-{left:g}")[0] for left in days)).decode()
+
+
+def test_a_bundle_is_good_for_as_long_as_its_longest_lived_authority() -> None:
+    webhook = {"name": "check.test", "clientConfig": {"caBundle": bundle(-5, 200)}}
+    [finding] = authorities.of_webhooks("mutating", [{"metadata": {"name": "policies"}, "webhooks": [webhook]}])
+    assert (finding.place, finding.subject) == ("caBundle of mutating webhook policies, check.test", "CN=ca-200")
+
+
+def test_a_webhook_without_a_bundle_trusts_the_systems_authorities() -> None:
+    webhook = {"name": "check.test", "clientConfig": {}}
+    assert list(authorities.of_webhooks("mutating", [{"metadata": {"name": "a"}, "webhooks": [webhook]}])) == []
+    assert list(authorities.of_conversions([{"metadata": {"name": "a"}, "spec": {}}])) == []
+
+
+def test_a_bundle_that_is_no_certificate_is_told() -> None:
+    [finding] = authorities.of_aggregated([{"metadata": {"name": "v1.a"}, "spec": {"caBundle": "bm90IGEgY2VydA=="}}])
+    assert finding.place == "caBundle of API service v1.a"
+    assert finding.unreadable.startswith("no readable certificate: ")
+
+
+def test_what_the_api_server_publishes_is_named_by_its_key() -> None:
+    data = {"client-ca-file": ending_in(300)[0].decode(), "requestheader-allowed-names": "[]"}
+    [finding] = authorities.of_authentication({"data": data})
+    assert finding.place == "client-ca-file in configmap kube-system/extension-apiserver-authentication"
+
+
+WEB = "certificate shop/web"
+READY = {"type": "Ready", "status": "True"}
+REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": "the issuer is missing"}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"conditions": [READY], "notAfter": "2026-11-28T00:00:00Z", "renewalTime": "2026-11-27T00:00:00Z"}, ""),
+        ({"conditions": [READY], "notAfter": "2027-11-28T00:00:00Z"}, ""),
+        ({}, "certificate shop/web: is not ready: cert-manager has not looked at it"),
+        ({"conditions": [REFUSED]}, "certificate shop/web: is not ready: DoesNotExist: the issuer is missing"),
+        (
+            {"conditions": [REFUSED], "notAfter": "2026-11-24T00:00:00Z"},
+            "certificate shop/web: expired on 2026-11-24 00:00 UTC: DoesNotExist: the issuer is missing",
+        ),
+        (
+            {"conditions": [READY], "notAfter": "2026-12-30T00:00:00Z", "renewalTime": "2026-11-25T08:00:00Z"},
+            f"{WEB}: should have been renewed on 2026-11-25 08:00 UTC, but was not; it expires on 2026-12-30 00:00 UTC",
+        ),
+        (
+            {"conditions": [READY], "notAfter": "2026-12-10T00:00:00Z"},
+            "certificate shop/web: no renewal is planned; it expires on 2026-12-10 00:00 UTC (WARN_DAYS is 30)",
+        ),
+    ],
+)
+def test_a_certificate_of_cert_manager(status: Json, told: str) -> None:
+    body = {"metadata": {"namespace": "shop", "name": "web"}, "status": status}
+    assert certmanager.problem(body, NOW, 30) == told
