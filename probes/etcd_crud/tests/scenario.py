@@ -11,8 +11,7 @@ from tests.probes.etcds import apply_client_secret, client_secret, etcd_cluster
 from tests.probes.made import Authority, ending_in
 from tests.probes.scenario import Bed, Fault
 
-ALARMED = "--quota-backend-bytes=20000000"
-"""Bytes: etcd's file is 16.8 MB as soon as anything is in it, and grows by as much at a time."""
+SMALL_QUOTA = "--quota-backend-bytes=20000000"
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def quorum_lost(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def quota_used_up(bed: Bed) -> Iterator[dict[str, str]]:
-    with etcd_cluster(bed.testbed.instance, bed.tmp, 1, ALARMED) as cluster:
+    with etcd_cluster(bed.testbed.instance, bed.tmp, 1, SMALL_QUOTA) as cluster:
 
         def full() -> bool:
             try:
@@ -72,9 +71,13 @@ def quota_used_up(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def quota_nearly_used_up(bed: Bed) -> Iterator[dict[str, str]]:
-    with etcd_cluster(bed.testbed.instance, bed.tmp, 1, ALARMED) as cluster:
-        cluster.put("something", "small")
-        until("its file to be made", lambda: int(cluster.status(cluster.members[0])["dbSize"]) > 16_000_000, 20)
+    with etcd_cluster(bed.testbed.instance, bed.tmp, 1, SMALL_QUOTA) as cluster:
+
+        def nearly_full() -> bool:
+            cluster.put("filling", b"x" * 200_000)
+            return int(cluster.status(cluster.members[0])["dbSize"]) > 13_000_000
+
+        until("the quota to be nearly used up", nearly_full, 30)
         yield {"ENDPOINTS": cluster.endpoints}
 
 
@@ -131,7 +134,12 @@ FAULTS = [
     ),
     Fault("etcd has lost its quorum", quorum_lost, says=r"member etcd-1 \(https://\S+\): knows no leader"),
     Fault("etcd's quota is used up", quota_used_up, says=r"alarm NOSPACE of member etcd-1"),
-    Fault("etcd's quota is nearly used up", quota_nearly_used_up, says=r"8\d % of its quota of 19\.1 MB"),
+    Fault(
+        "etcd's quota is nearly used up",
+        quota_nearly_used_up,
+        says=r"^member etcd-1 \(\S+\): database is \S+ MB, \d\d % of its quota of 19\.1 MB",
+        parameters={"DB_WARN_PERCENT": "60"},
+    ),
     Fault("etcd's data is corrupt", data_corrupt, says=r"alarm CORRUPT of member etcd-1"),
     Fault(
         "etcd's client certificate has expired",

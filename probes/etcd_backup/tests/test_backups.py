@@ -1,0 +1,115 @@
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from probes.etcd_backup.backups import Backup, Rules, find, judge, time_in
+from probes.etcd_backup.probe import name_of
+from probes.etcd_backup.snapshot import Snapshot, SnapshotError
+from probes.etcd_backup.standby import Standby, parse
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+RULES = Rules(timedelta(hours=25), 50)
+
+
+def backup(hours: float, size: int = 1000, changed_minutes: float = 600) -> Backup:
+    return Backup(
+        Path(f"/b/{hours:g}.db"), NOW - timedelta(hours=hours), NOW - timedelta(minutes=changed_minutes), size
+    )
+
+
+def read(path: Path) -> Snapshot:
+    if path.name.startswith("2."):
+        raise SnapshotError("it is cut off")
+    return Snapshot(1000, hashed=True, revision=7, entries=5)
+
+
+def problems(*backups: Backup) -> list[str]:
+    return judge("main", list(backups), RULES, NOW, read).problems
+
+
+def test_a_young_whole_backup_of_the_usual_size_is_no_problem() -> None:
+    verdict = judge("main", [backup(1), backup(25), backup(49)], RULES, NOW, read)
+    assert (verdict.problems, verdict.newest) == ([], NOW - timedelta(hours=1))
+
+
+def test_none_at_all_is_told() -> None:
+    assert problems() == ["etcd main: no backup at all"]
+
+
+def test_one_that_is_too_old_is_told_with_its_age() -> None:
+    assert problems(backup(31)) == [
+        "etcd main: the last good backup 31.db is 31.0 h old, of 2026-11-24 05:00 UTC (MAX_AGE_HOURS is 25.0 h)"
+    ]
+
+
+def test_a_newest_that_is_no_good_is_a_problem_though_another_is_young_enough() -> None:
+    assert problems(backup(2), backup(20)) == ["etcd main: backup 2.db is no good: it is cut off"]
+
+
+def test_a_newest_that_is_no_good_and_an_old_one_are_two_problems() -> None:
+    assert len(problems(backup(2), backup(26))) == 2
+
+
+def test_no_good_one_at_all_is_told() -> None:
+    assert problems(backup(2), backup(2.5))[-1] == "etcd main: none of its last 2 backups can be restored"
+
+
+def test_one_that_is_being_written_leaves_the_word_to_the_one_before() -> None:
+    assert problems(backup(2, changed_minutes=1), backup(20)) == []
+    assert len(problems(backup(2, changed_minutes=3), backup(20))) == 1
+
+
+def test_one_that_has_shrunk_is_suspicious() -> None:
+    assert problems(backup(1, 400), backup(25), backup(49)) == [
+        "etcd main: backup 1.db has 400 bytes, the last 2 had 1000 (less than 50 %): is it the right etcd's?"
+    ]
+
+
+def test_one_without_keys_is_empty() -> None:
+    verdict = judge("main", [backup(1)], RULES, NOW, lambda _path: Snapshot(1000, hashed=True, revision=1, entries=0))
+    assert verdict.problems == ["etcd main: backup 1.db is empty: no key is in it"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("etcd-2026-11-25T17-00-05.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
+        ("snapshot_20261125-170005.db.gz", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
+        ("20261125T1700Z", datetime(2026, 11, 25, 17, tzinfo=UTC)),
+        ("etcd-20261399-170005.db", None),
+        ("snapshot.db", None),
+    ],
+)
+def test_a_name_tells_a_time(name: str, told: datetime | None) -> None:
+    assert time_in(name) == told
+
+
+def test_files_are_found_by_the_pattern_and_a_copys_fresh_date_does_not_make_it_young(tmp_path: Path) -> None:
+    for name in ("a/etcd-2026-11-20T00-00-00.db", "a/newest.db", "a/half.part", "a/.hidden", "b/other.db"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+        os.utime(file, (NOW.timestamp(),) * 2)
+    found = find(tmp_path, "{etcd}/*", "a")
+    assert [(one.path.name, one.made) for one in found] == [
+        ("newest.db", NOW),
+        ("etcd-2026-11-20T00-00-00.db", datetime(2026, 11, 20, tzinfo=UTC)),
+    ]
+
+
+def test_an_etcd_is_named_by_its_pods_label_or_else_by_its_namespace() -> None:
+    assert name_of({"metadata": {"namespace": "tenant-a", "labels": {"kubeprobe.io/etcd": "a"}}}) == "a"
+    assert name_of({"metadata": {"namespace": "tenant-a"}}) == "tenant-a"
+
+
+def test_a_standby_is_a_learner_or_a_mirror() -> None:
+    assert parse("main=https://a:2379") == Standby("main", "https://a:2379")
+    assert parse("main=https://a:2379>https://b:2379") == Standby("main", "https://a:2379", "https://b:2379")
+
+
+@pytest.mark.parametrize("word", ["main", "main=", "=https://a", "main=a:2379", "main=https://a>"])
+def test_a_standby_that_makes_no_sense_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match="expected NAME=URL"):
+        parse(word)
