@@ -1,4 +1,4 @@
-"""Kubernetes, etcd, CoreDNS and the pause program, built with Go. Next: `images`.
+"""Kubernetes, etcd, CoreDNS, the pause program and a CSI driver, built with Go. Next: `images`.
 
 One program is every Kubernetes component: `go/main.go` dispatches on the name it is started by, so each
 component is a link to it. Cold this is a matter of minutes, hence the cache.
@@ -16,6 +16,11 @@ from testbed.instance import TestbedError
 
 SOURCE = Path(__file__).parent / "go"
 COREDNS_SOURCE = Path(__file__).parent / "go-coredns"
+CSI_SOURCE = Path(__file__).parent / "go-csi"
+CSI_TOOLS = {
+    "csi-provisioner": "github.com/kubernetes-csi/external-provisioner/v5/cmd/csi-provisioner",
+    "csi-resizer": "github.com/kubernetes-csi/external-resizer/cmd/csi-resizer",
+}
 COMPONENTS = (
     "etcd",
     "kube-apiserver",
@@ -46,6 +51,15 @@ def coredns() -> Path:
     )
 
 
+def csi() -> Path:
+    """Directory with `csi-directory` (a driver), `csi-provisioner` and `csi-resizer`; built when not in the cache."""
+    return cache.entry(
+        f"csi-{platform.machine()}-{cache.digest(CSI_SOURCE)}",
+        _build_csi,
+        "building the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine) ...",
+    )
+
+
 def kubernetes_version() -> str:
     """The version of Kubernetes that go.mod pins."""
     found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
@@ -67,6 +81,12 @@ def _build_kubernetes(target: Path, flags: str) -> None:
     _go_build(SOURCE, "./pause", target / "pause")
     for component in COMPONENTS:
         (target / component).symlink_to("kubernetes")
+
+
+def _build_csi(target: Path) -> None:
+    _go_build(CSI_SOURCE, ".", target / "csi-directory")
+    for name, package in CSI_TOOLS.items():
+        _go_build(CSI_SOURCE, package, target / name)
 
 
 def _go_build(source: Path, package: str, output: Path, link_flags: str = "") -> None:

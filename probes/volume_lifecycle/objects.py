@@ -1,0 +1,118 @@
+"""The claim and the pods that the probe creates, and what their status says. Next stage: `probe` creates them."""
+
+from typing import Any
+
+from kubeprobe_client import Run
+
+from probes._objects import metadata, pod_spec
+
+Json = dict[str, Any]
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+FILE = "/volume/kubeprobe"
+_LOST = 3  # the reader's exit code
+
+
+def claim(run: Run, name: str, namespace: str, storage_class: str, settings: Any) -> Json:
+    """A claim of the asked size."""
+    spec = {
+        "storageClassName": storage_class,
+        "accessModes": [settings.access_mode],
+        "resources": {"requests": {"storage": settings.size}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(run, name, namespace),
+        "spec": spec,
+    }
+
+
+def writer(token: str) -> str:
+    """A script that writes the token, and does not end before it is on the disk."""
+    return f"echo {token} > {FILE} && sync && echo written"
+
+
+def reader(token: str) -> str:
+    """A script that compares, tells what it found if that is something else, and then waits to be deleted.
+
+    The shell answers SIGTERM at once: as process 1 it would else be killed only after the grace period.
+    """
+    compare = f'found=$(cat {FILE} 2>&1); if [ "$found" != {token} ]; then echo "$found" > /dev/termination-log; '
+    return f"{compare} exit {_LOST}; fi; trap 'exit 0' TERM; sleep 3600 & wait"
+
+
+def pod(run: Run, names: tuple[str, str, str], image: str, script: str, seconds: float, ready: str = "") -> Json:
+    """A pod with the volume mounted; `names` are its own, its namespace and the claim's. It ends after `seconds`.
+
+    `ready`: what the file must hold for it to be ready.
+    """
+    name, namespace, claim_name = names
+    container: Json = {
+        "name": "user",
+        "image": image,
+        "command": ["sh", "-c", script],
+        "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
+    }
+    if ready:
+        check = ["sh", "-c", f'[ "$(cat {FILE})" = {ready} ]']
+        container["readinessProbe"] = {"exec": {"command": check}, "periodSeconds": 1, "timeoutSeconds": 5}
+    spec = pod_spec(
+        container,
+        restartPolicy="Never",
+        activeDeadlineSeconds=round(seconds),
+        volumes=[{"name": "volume", "persistentVolumeClaim": {"claimName": claim_name}}],
+    )
+    # The pod's user owns what it mounts, where the driver lets Kubernetes see to it.
+    spec["securityContext"] = {**spec["securityContext"], "fsGroup": spec["securityContext"]["runAsGroup"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(run, name, namespace), "spec": spec}
+
+
+def choose_class(classes: list[Json], name: str) -> Json | None:
+    """The StorageClass of this name, or the default one (the newest, as Kubernetes does) if none is asked for."""
+    if name:
+        return next((one for one in classes if one["metadata"]["name"] == name), None)
+    defaults = [one for one in classes if (one["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
+    return max(defaults, key=lambda one: str(one["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def waits_for_pod(storage_class: Json) -> bool:
+    """Whether a claim is bound only when a pod wants it."""
+    return bool(storage_class.get("volumeBindingMode") == "WaitForFirstConsumer")
+
+
+def is_bound(claim_object: Json) -> bool:
+    """Whether the claim has its volume."""
+    return bool((claim_object.get("status") or {}).get("phase") == "Bound")
+
+
+def why_not_bound(claim_object: Json, storage_class: Json) -> str:
+    """What is known of a claim that has no volume."""
+    phase = (claim_object.get("status") or {}).get("phase", "Pending")
+    name, provisioner = storage_class["metadata"]["name"], storage_class["provisioner"]
+    return f"{phase}: StorageClass {name} is served by provisioner {provisioner}, which has made no volume"
+
+
+def why_not_expanded(claim_object: Json, storage_class: Json) -> str:
+    """What is known of a claim that has not grown."""
+    status = claim_object.get("status") or {}
+    told = [f"{one['type']}: {one.get('message', '')}".rstrip(": ") for one in status.get("conditions") or []]
+    told += [f"{kind} {state}" for kind, state in (status.get("allocatedResourceStatuses") or {}).items()]
+    size = (status.get("capacity") or {}).get("storage")
+    why = "; ".join(told) or f"no resizer of {storage_class['provisioner']} has taken it up"
+    return f"it is still {size}: {why}"
+
+
+def what_was_lost(reader_pod: Json) -> str | None:
+    """What the reader found in the place of what was written; None if it did not complain."""
+    for container in (reader_pod.get("status") or {}).get("containerStatuses") or []:
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode") == _LOST:
+            return str(ended.get("message") or "nothing").strip()
+    return None
+
+
+def held_by(body: Json) -> str:
+    """The finalizers that keep something from going away."""
+    finalizers = ", ".join(body["metadata"].get("finalizers") or [])
+    return f"held by the finalizers {finalizers}" if finalizers else "nobody deletes it"

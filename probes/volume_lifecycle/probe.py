@@ -1,0 +1,260 @@
+"""Does what a user does with storage: claim it, write to it, read it from another pod, let it grow, give it back.
+
+Parameters: STORAGE_CLASS, SIZE, EXPAND_TO, ACCESS_MODE, IMAGE, TARGET_NAMESPACE, BIND_TIMEOUT, MOUNT_TIMEOUT,
+EXPAND_TIMEOUT, DELETE_TIMEOUT (README.md).
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from kubeprobe_client import CheckFailed, Run, give_up, main, run, step
+
+from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
+from probes._objects import BUSYBOX, Cleanup, fresh_name
+from probes._parameters import number, text
+from probes._watching import ObjectWatch
+from probes.pod_lifecycle.pod import has_ended, is_ready, warnings, why_not_ready
+from probes.volume_lifecycle import objects
+
+Json = dict[str, Any]
+
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+VOLUMES = "/api/v1/persistentvolumes"
+PAUSE = 0.5
+"""Seconds between two looks at a volume."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds, sizes as Kubernetes quantities."""
+
+    namespace: str
+    storage_class: str
+    size: str
+    expand_to: str
+    access_mode: str
+    image: str
+    bind_timeout: float
+    mount_timeout: float
+    expand_timeout: float
+    delete_timeout: float
+
+    @classmethod
+    def from_environment(cls, own_namespace: str) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        return cls(
+            namespace=text("TARGET_NAMESPACE", own_namespace),
+            storage_class=text("STORAGE_CLASS", ""),
+            size=text("SIZE", "1Gi"),
+            expand_to=text("EXPAND_TO", "2Gi"),
+            access_mode=text("ACCESS_MODE", "ReadWriteOnce"),
+            image=text("IMAGE", BUSYBOX),
+            bind_timeout=number("BIND_TIMEOUT", 60),
+            mount_timeout=number("MOUNT_TIMEOUT", 60),
+            expand_timeout=number("EXPAND_TIMEOUT", 60),
+            delete_timeout=number("DELETE_TIMEOUT", 60),
+        )
+
+
+class VolumeLifecycle:
+    """One volume's life. Raises CheckFailed with what was seen."""
+
+    def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
+        self.api = api
+        self.cleanup = cleanup
+        self.settings = settings
+        self.run = this_run
+        self.token = secrets.token_hex(8)
+        self.name = fresh_name("volume-lifecycle")
+        self.claims = f"/api/v1/namespaces/{settings.namespace}/persistentvolumeclaims"
+        self.pods = f"/api/v1/namespaces/{settings.namespace}/pods"
+        self.claim = ObjectWatch(api, f"{self.claims}/{self.name}", {})
+        self.storage_class: Json = {}
+        self.volume = ""
+
+    def life(self) -> None:
+        """The whole way, step by step."""
+        with step("class"):
+            self.find_class()
+        with step("claim"):
+            self.claim.object = self.cleanup.create(self.claims, self._claim())
+        # Where a volume is made only for a pod, the first pod's start is what is waited for.
+        bind_first = not objects.waits_for_pod(self.storage_class)
+        if bind_first:
+            with step("bind"):
+                self.wait_bound()
+        with step("write"):
+            self.write()
+        if not bind_first:
+            with step("bind"):
+                self.wait_bound()
+        with step("read"):
+            reader = self.read()
+        if self.storage_class.get("allowVolumeExpansion") and self.settings.expand_to != "none":
+            with step("expand"):
+                self.expand()
+        with step("unmount"):
+            self.remove(reader, "pod")
+        with step("delete"):
+            self.remove(self.claim, "claim")
+        with step("reclaim"):
+            self.wait_reclaimed()
+
+    def find_class(self) -> None:
+        """The StorageClass that is asked for, or the default one."""
+        classes = self.api.get(CLASSES).get("items") or []
+        name = self.settings.storage_class
+        found = objects.choose_class(classes, name)
+        if found is None:
+            there = ", ".join(sorted(one["metadata"]["name"] for one in classes)) or "none"
+            what = f"no StorageClass {name}" if name else "no StorageClass is the default"
+            raise CheckFailed(f"{what}: there are {there}")
+        if found.get("reclaimPolicy", "Delete") != "Delete":
+            give_up(f"StorageClass {found['metadata']['name']} retains volumes: each run would leave one behind")
+        self.storage_class = found
+
+    def wait_bound(self) -> None:
+        """Wait until the claim has its volume."""
+        seconds = self._at_most(self.settings.bind_timeout)
+        self.claim.until(objects.is_bound, seconds)
+        if not self.claim.object:
+            raise CheckFailed(f"claim {self.name} was deleted by somebody else before it was bound")
+        if not objects.is_bound(self.claim.object):
+            why = objects.why_not_bound(self.claim.object, self.storage_class)
+            self._fail(f"claim {self.name} not bound after {seconds:g} s: {why}", self.claim.object)
+        self.volume = self.claim.object["spec"]["volumeName"]
+
+    def write(self) -> None:
+        """Write from a pod, which then is removed: the next one may run on another node."""
+        writer = self._start("write", objects.writer(self.token))
+        self._await_pod(writer, "written", has_ended)
+        if writer.object["status"].get("phase") != "Succeeded":
+            self._fail(f"pod cannot write to the volume: {why_not_ready(writer.object)}", writer.object)
+        self.remove(writer, "pod")
+
+    def read(self) -> ObjectWatch:
+        """Read from another pod; it goes on running, with the volume mounted."""
+        reader = self._start("read", objects.reader(self.token), ready=self.token)
+        self._await_pod(reader, "ready", lambda pod: is_ready(pod) or has_ended(pod))
+        lost = objects.what_was_lost(reader.object)
+        if lost is not None:
+            raise CheckFailed(f"written data is lost: {self.token!r} was written, another pod reads {lost[:200]!r}")
+        if not is_ready(reader.object):
+            self._fail(f"pod cannot read from the volume: {why_not_ready(reader.object)}", reader.object)
+        return reader
+
+    def expand(self) -> None:
+        """Ask for more, and wait until the claim has it."""
+        wanted = self.settings.expand_to
+        path = f"{self.claims}/{self.name}"
+        self.claim.object = self.api.patch(path, {"spec": {"resources": {"requests": {"storage": wanted}}}})
+        seconds = self._at_most(self.settings.expand_timeout)
+        self.claim.until(lambda claim: _capacity(claim) == wanted, seconds)
+        if _capacity(self.claim.object) != wanted:
+            why = objects.why_not_expanded(self.claim.object, self.storage_class)
+            self._fail(f"claim {self.name} not expanded to {wanted} after {seconds:g} s: {why}", self.claim.object)
+
+    def remove(self, watched: ObjectWatch, what: str) -> None:
+        """Delete a pod or the claim and wait until it is gone."""
+        name = watched.object["metadata"]["name"]
+        path = f"{self.pods if what == 'pod' else self.claims}/{name}"
+        watched.object = self.api.get(path)
+        self.api.delete(path, preconditions={"uid": watched.object["metadata"]["uid"]})
+        seconds = self._at_most(self.settings.delete_timeout)
+        if not watched.until(lambda _object: False, seconds):
+            held = objects.held_by(watched.object)
+            why = f"its kubelet has not unmounted it or {held}" if what == "pod" else held
+            self._fail(f"{what} {name} not gone {seconds:g} s after its deletion: {why}", watched.object)
+        self.cleanup.forget(path)
+
+    def wait_reclaimed(self) -> None:
+        """Wait until the volume itself is gone, as its reclaim policy says."""
+        seconds = self._at_most(self.settings.delete_timeout)
+        until = time.monotonic() + seconds
+        while volume := self._look_at_volume():
+            if time.monotonic() >= until:
+                status, held = volume.get("status") or {}, objects.held_by(volume)
+                what = f"volume {self.volume} not gone {seconds:g} s after its claim: {status.get('phase')}, {held}"
+                said = f": {status['message']}" if status.get("message") else ""
+                self._fail(f"{what}; provisioner {self.storage_class['provisioner']}{said}", volume)
+            time.sleep(PAUSE)
+
+    def _look_at_volume(self) -> Json:
+        """The volume as it is now; empty if it is gone."""
+        try:
+            return self.api.get(f"{VOLUMES}/{self.volume}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return {}
+
+    def _claim(self) -> Json:
+        name = self.storage_class["metadata"]["name"]
+        return objects.claim(self.run, self.name, self.settings.namespace, name, self.settings)
+
+    def _start(self, what: str, script: str, ready: str = "") -> ObjectWatch:
+        name = f"{self.name}-{what}"
+        of = self.settings
+        lifetime = of.mount_timeout + of.expand_timeout + of.bind_timeout + 60
+        manifest = objects.pod(self.run, (name, of.namespace, self.name), of.image, script, lifetime, ready)
+        return ObjectWatch(self.api, f"{self.pods}/{name}", self.cleanup.create(self.pods, manifest))
+
+    def _await_pod(self, pod: ObjectWatch, wanted: str, done: Callable[[Json], bool]) -> None:
+        name = pod.object["metadata"]["name"]
+        late = objects.waits_for_pod(self.storage_class)
+        seconds = self._at_most(self.settings.mount_timeout + (self.settings.bind_timeout if late else 0))
+        reached = pod.until(done, seconds)
+        if not pod.object:
+            raise CheckFailed(f"pod {name} was deleted by somebody else")
+        if not reached:
+            waits = f" ({objects.why_not_bound(self.claim.object, self.storage_class)})" if self._unbound() else ""
+            self._fail(f"pod not {wanted} after {seconds:g} s: {why_not_ready(pod.object)}{waits}", pod.object)
+
+    def _unbound(self) -> bool:
+        """Whether the claim still has no volume, as the API says by now."""
+        self.claim.object = self.api.get(f"{self.claims}/{self.name}")
+        return not objects.is_bound(self.claim.object)
+
+    def _at_most(self, seconds: float) -> float:
+        """So many seconds, or what the run has left for waiting."""
+        return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
+
+    def _fail(self, why: str, *about: Json) -> NoReturn:
+        """Fail with what was seen and the last warnings about these objects and the claim."""
+        told = [warning for body in (*about, self.claim.object) for warning in self._warnings(body, why)]
+        raise CheckFailed(why, *dict.fromkeys(told))
+
+    def _warnings(self, body: Json, told: str) -> list[str]:
+        """The last warning events that say more; for the report only, so they may be missing."""
+        metadata = body.get("metadata") or {}
+        # What belongs to no namespace has its events in `default`.
+        namespace = self.settings.namespace if metadata.get("namespace") else "default"
+        query = {"fieldSelector": f"involvedObject.uid={metadata.get('uid', '')}"}
+        try:
+            events = self.api.get(f"/api/v1/namespaces/{namespace}/events", **query)
+        except PermissionMissing as error:
+            return [f"no events: {error}"]
+        except ApiError:
+            return []
+        return warnings(events.get("items") or [], told)
+
+
+def _capacity(claim: Json) -> str:
+    size: str = ((claim.get("status") or {}).get("capacity") or {}).get("storage", "")
+    return size
+
+
+@main
+def probe() -> None:
+    """Run the volume through its life, and clean up however it ends."""
+    this_run = run()
+    with connect() as api, Cleanup(api) as cleanup:
+        settings = Settings.from_environment(this_run.namespace or api.access.namespace)
+        try:
+            VolumeLifecycle(api, cleanup, settings, this_run).life()
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise

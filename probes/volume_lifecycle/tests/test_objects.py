@@ -1,0 +1,89 @@
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubeprobe_client import Run
+
+from probes.volume_lifecycle import objects
+
+Json = dict[str, Any]
+RUN = Run(id="01run", installation="test", namespace="kubeprobe", pod_name="kp", pod_uid="1")
+
+
+def storage_class(name: str, *, default: bool = False, created: str = "2026-01-01T00:00:00Z", **fields: Any) -> Json:
+    annotations = {objects.DEFAULT_CLASS: "true"} if default else {}
+    return {
+        "metadata": {"name": name, "annotations": annotations, "creationTimestamp": created},
+        "provisioner": "csi.example.com",
+        **fields,
+    }
+
+
+def test_the_default_class_is_chosen_and_of_several_the_newest() -> None:
+    old, new = storage_class("old", default=True), storage_class("new", default=True, created="2026-02-01T00:00:00Z")
+    assert objects.choose_class([storage_class("other"), new, old], "") == new
+    assert objects.choose_class([storage_class("other")], "") is None
+
+
+def test_a_class_that_is_asked_for_is_chosen_by_name() -> None:
+    assert objects.choose_class([storage_class("a", default=True), storage_class("b")], "b") == storage_class("b")
+    assert objects.choose_class([storage_class("a", default=True)], "b") is None
+
+
+def test_a_claim_without_a_volume_names_who_should_make_it() -> None:
+    assert objects.why_not_bound({"status": {"phase": "Pending"}}, storage_class("fast")) == (
+        "Pending: StorageClass fast is served by provisioner csi.example.com, which has made no volume"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({}, "no resizer of csi.example.com has taken it up"),
+        ({"conditions": [{"type": "Resizing"}]}, "Resizing"),
+        (
+            {"conditions": [{"type": "FileSystemResizePending", "message": "Waiting for a pod"}]},
+            "FileSystemResizePending: Waiting for a pod",
+        ),
+        (
+            {"allocatedResourceStatuses": {"storage": "ControllerResizeInfeasible"}},
+            "storage ControllerResizeInfeasible",
+        ),
+    ],
+)
+def test_a_claim_that_does_not_grow_tells_how_far_it_got(status: Json, told: str) -> None:
+    claim = {"status": {"capacity": {"storage": "1Gi"}, **status}}
+    assert objects.why_not_expanded(claim, storage_class("fast")) == f"it is still 1Gi: {told}"
+
+
+def test_what_the_reader_found_instead_is_told_and_other_ends_are_not_a_loss() -> None:
+    def ended(code: int, message: str = "") -> Json:
+        return {"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": code, "message": message}}}]}}
+
+    assert objects.what_was_lost(ended(3, "something else\n")) == "something else"
+    assert objects.what_was_lost(ended(3)) == "nothing"
+    assert objects.what_was_lost(ended(1)) is None
+    assert objects.what_was_lost({}) is None
+
+
+def test_the_scripts_write_what_they_later_want_to_read(tmp_path: Path) -> None:
+    def shell(script: str) -> int:
+        here = script.replace(objects.FILE, str(tmp_path / "file")).replace(
+            "/dev/termination-log", str(tmp_path / "log")
+        )
+        return subprocess.run(["sh", "-c", here.replace("sleep 3600 & wait", "true")], check=False).returncode
+
+    assert shell(objects.reader("abc")) == 3
+    assert shell(objects.writer("abc")) == 0
+    assert shell(objects.reader("abc")) == 0
+    (tmp_path / "file").write_text("changed\n")
+    assert shell(objects.reader("abc")) == 3
+    assert (tmp_path / "log").read_text() == "changed\n"
+
+
+def test_a_pod_belongs_to_the_run_and_lets_its_user_write() -> None:
+    pod = objects.pod(RUN, ("p", "kubeprobe", "c"), "image", "true", 60, ready="abc")
+    assert pod["metadata"]["ownerReferences"][0]["name"] == "kp"
+    assert pod["spec"]["securityContext"]["fsGroup"] == pod["spec"]["securityContext"]["runAsUser"]
+    assert pod["spec"]["volumes"] == [{"name": "volume", "persistentVolumeClaim": {"claimName": "c"}}]

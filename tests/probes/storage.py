@@ -1,0 +1,119 @@
+"""Dynamic storage for the test bed: a CSI driver with the official provisioner and resizer, as processes of its own.
+
+Each of them can be killed and paused. Real claims get real mounts; the volumes are directories.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from testbed import binaries
+from testbed.instance import NODE_NAME
+from tests.harness.wait import until
+from tests.probes.scenario import Bed
+
+Json = dict[str, Any]
+DRIVER = "directory.csi.kubeprobe.io"
+CLASS = "kubeprobe-test"
+CAPACITY = 10 << 30
+PARTS = ("controller", "node", "csi-provisioner", "csi-resizer")
+
+
+class Storage:
+    """The running driver and its controllers."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+        self._folder = bed.tmp / "csi"
+        self._kubelet = bed.testbed.instance.cluster / "kubelet"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def volumes(self) -> Path:
+        """Where the volumes' directories are: `ID/data`."""
+        return self._folder / "volumes"
+
+    def begin(self) -> None:
+        """Start all of it, and wait until the node can mount."""
+        self._folder.mkdir(exist_ok=True)
+        for part in PARTS:
+            self.start(part)
+        until("the driver to be registered with the kubelet", self._is_registered, 30)
+
+    def start(self, part: str) -> None:
+        """Start one part."""
+        with (self._folder / f"{part}.log").open("ab") as log:
+            command = self._bed.testbed.instance.in_namespace(self._command(part))
+            self._processes[part] = subprocess.Popen(command, stdout=log, stderr=log)
+        if part in ("controller", "node"):
+            until(f"the driver's {part} to serve", self._socket(part).exists, 10)
+
+    def kill(self, part: str) -> None:
+        """End one part at once."""
+        process = self._processes.pop(part, None)
+        if process is not None:
+            process.kill()
+            process.wait(10)
+
+    def pause(self, part: str) -> None:
+        """Freeze one part: it keeps its connections and answers nothing."""
+        self._processes[part].send_signal(signal.SIGSTOP)
+
+    def resume(self, part: str) -> None:
+        """Let it go on."""
+        self._processes[part].send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """End all of it; volumes that are left go too."""
+        for part in reversed(PARTS):
+            self.kill(part)
+        shutil.rmtree(self._kubelet / "plugins" / DRIVER, ignore_errors=True)
+        (self._kubelet / "plugins_registry" / f"{DRIVER}-reg.sock").unlink(missing_ok=True)
+        shutil.rmtree(self.volumes, ignore_errors=True)
+
+    def _socket(self, part: str) -> Path:
+        return self._kubelet / "plugins" / DRIVER / f"{part}.sock"
+
+    def _command(self, part: str) -> list[str]:
+        programs = binaries.csi()
+        if part in ("controller", "node"):
+            common = [f"--name={DRIVER}", f"--root={self.volumes}", f"--node={NODE_NAME}", f"--capacity={CAPACITY}"]
+            registry = [f"--registration={self._kubelet / 'plugins_registry'}"] if part == "node" else []
+            return [str(programs / "csi-directory"), *common, f"--socket={self._socket(part)}", *registry]
+        return [
+            str(programs / part),
+            f"--kubeconfig={self._bed.testbed.instance.kubeconfig}",
+            f"--csi-address={self._socket('controller')}",
+            "--retry-interval-start=500ms",
+            *(["--feature-gates=Topology=false"] if part == "csi-provisioner" else []),
+        ]
+
+    def _is_registered(self) -> bool:
+        node = self._bed.kubectl("get", "csinode", NODE_NAME, "-o", "json")
+        return DRIVER in [driver["name"] for driver in json.loads(node)["spec"].get("drivers") or []]
+
+
+def storage_class(name: str, provisioner: str, **fields: Any) -> Json:
+    """A StorageClass; claims get their volume at once."""
+    return {"metadata": {"name": name}, "provisioner": provisioner, "allowVolumeExpansion": True, **fields}
+
+
+@contextmanager
+def storage(bed: Bed) -> Iterator[Storage]:
+    """A cluster whose users get volumes of class CLASS."""
+    found = Storage(bed)
+    driver = {"metadata": {"name": DRIVER}, "spec": {"attachRequired": False, "podInfoOnMount": False}}
+    with (
+        bed.cluster.having_at("/apis/storage.k8s.io/v1/csidrivers", driver),
+        bed.cluster.having_at("/apis/storage.k8s.io/v1/storageclasses", storage_class(CLASS, DRIVER)),
+    ):
+        try:
+            found.begin()
+            yield found
+        finally:
+            found.end()
