@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from probes.rate_limit.quantities import quantity
+from probes._quantities import quantity
 
 Json = dict[str, Any]
 _COMPUTE = {"cpu": "requests.cpu", "memory": "requests.memory"}

@@ -101,7 +101,12 @@ def finalizer(bed: Bed) -> Iterator[None]:
 
 _IN_THE_MIDST = r"^(get|list|update|conflict|delete|gone|watch): "
 FAULTS = [
-    Fault("the API server is down", api_server_down, says=r"^open watch: no answer from .*refused", runs_as="process"),
+    Fault(
+        "the API server is down",
+        api_server_down,
+        says=r"^open watch: no answer from .*(refused|reset)",
+        runs_as="process",
+    ),
     Fault(
         "the API server freezes in the midst",
         api_server_frozen,
@@ -128,7 +133,7 @@ FAULTS = [
     Fault(
         "a webhook has no endpoints",
         webhook_away,
-        says=r'^update: 500 InternalError: .*failed calling webhook "configmaps\.away\.example\.com".*no endpoints',
+        says=r'^update: 500 InternalError: .*failed calling webhook "configmaps\.away\.example\.com".*refused',
     ),
     Fault(
         "a finalizer holds what is deleted",

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from probes._quantities import quantity
 from probes.rate_limit import edges, fairness, quotas
-from probes.rate_limit.quantities import quantity
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 REQUIRED = quotas.Required(quota=True, limit_range=True, grace=timedelta(minutes=10))

@@ -1,4 +1,4 @@
-"""Kubernetes quantities, to be compared. Next stage: `quotas` compares them."""
+"""Kubernetes quantities as numbers, to be compared. Used by the inspections of limits and of capacity."""
 
 import re
 from decimal import Decimal

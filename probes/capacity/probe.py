@@ -1,0 +1,121 @@
+"""Finds what is nearly used up: pods per node, pod and Service addresses, quotas; and pods that find no node.
+
+Parameters: CHECKS, NODE_PODS_PERCENT, POD_ADDRESSES_PERCENT, SERVICE_ADDRESSES_PERCENT, QUOTA_PERCENT,
+PENDING_SECONDS, CLUSTER_CIDR, SERVICE_CIDR, EXCLUDE (README.md).
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from kubeprobe_client import give_up, main, measure, report_failure, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._parameters import number, words
+from probes.capacity import findings
+from probes.capacity.findings import Network, Use
+
+Json = dict[str, Any]
+
+PAGE_SIZE = 250
+"""Objects asked for at once: few enough for small memory, many enough for few requests."""
+SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
+
+
+def check_pods(api: Api) -> list[str]:
+    """Pods without a node, nodes nearly full of pods, and pod address ranges nearly used up."""
+    now, patience, excluded = datetime.now(UTC), number("PENDING_SECONDS", 120), words("EXCLUDE")
+    pods = findings.Pods()
+    for pod in _list(api, "/api/v1/pods"):
+        pods.take(pod, now, float("inf") if _matches(pod, excluded) else patience)
+    nodes = list(_list(api, "/api/v1/nodes"))
+    measure("pods_seen", pods.seen)
+    measure("nodes_seen", len(nodes))
+    measure("pods_unschedulable", len(pods.waiting))
+    addresses = [*findings.node_addresses(nodes, pods), *findings.node_ranges(nodes, _networks("CLUSTER_CIDR"))]
+    return [
+        *pods.unschedulable(),
+        *_over(findings.node_pods(nodes, pods), "NODE_PODS_PERCENT"),
+        *_over(addresses, "POD_ADDRESSES_PERCENT"),
+    ]
+
+
+def check_services(api: Api) -> list[str]:
+    """Service addresses nearly used up."""
+    ranges = _networks("SERVICE_CIDR") or findings.ranges_of(_service_cidrs(api))
+    uses = list(findings.service_addresses(_list(api, "/api/v1/services"), ranges))
+    measure("service_ranges_seen", len(ranges))
+    return _over(uses, "SERVICE_ADDRESSES_PERCENT")
+
+
+def check_quotas(api: Api) -> list[str]:
+    """Quotas nearly used up."""
+    excluded = words("EXCLUDE")
+    quotas = [one for one in _list(api, "/api/v1/resourcequotas") if not _matches(one, excluded)]
+    measure("quotas_seen", len(quotas))
+    return _over(findings.quota_uses(quotas), "QUOTA_PERCENT")
+
+
+CHECKS: dict[str, Callable[[Api], list[str]]] = {
+    "pods": check_pods,
+    "services": check_services,
+    "quotas": check_quotas,
+}
+
+
+def _over(uses: Iterable[Use], parameter: str) -> list[str]:
+    """What reaches the threshold; the fullest is measured, so that one sees it coming."""
+    found = list(uses)
+    if found:
+        name = parameter.lower().replace("_percent", "_used_percent")
+        measure(name, round(max(use.percent for use in found), 3))
+    return findings.over(found, number(parameter, 90), parameter)
+
+
+def _service_cidrs(api: Api) -> list[Json]:
+    """ServiceCIDR objects; none before Kubernetes 1.33, where SERVICE_CIDR has to say it."""
+    try:
+        return list(_list(api, SERVICE_CIDRS))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return []
+
+
+def _networks(parameter: str) -> list[Network]:
+    try:
+        return [ipaddress.ip_network(word) for word in words(parameter)]
+    except ValueError as error:
+        give_up(f"parameter {parameter}: {error}; expected CIDRs such as 10.96.0.0/16")
+
+
+def _matches(found: Json, patterns: list[str]) -> bool:
+    name = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _list(api: Api, path: str) -> Iterator[Json]:
+    for page in api.pages(path, PAGE_SIZE):
+        yield from page
+
+
+@main
+def probe() -> None:
+    """Make every check, then report each culprit."""
+    asked = words("CHECKS") or list(CHECKS)
+    unknown = [name for name in asked if name not in CHECKS]
+    if unknown:
+        give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(CHECKS)}")
+    wrong: list[str] = []
+    with connect() as api:
+        for name in asked:
+            with step(name):
+                try:
+                    wrong += CHECKS[name](api)
+                except ApiError as error:
+                    give_up_if_forbidden(error)
+                    raise
+    if wrong:
+        report_failure(wrong)

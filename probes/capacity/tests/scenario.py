@@ -1,0 +1,164 @@
+"""The faults that capacity has to find: quotas, nodes and ranges that are really used up, pods that find no node."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from probes._api import ApiError
+from tests.harness.wait import until
+from tests.probes.places import Json
+from tests.probes.scenario import Bed, Fault
+
+NODES = "/api/v1/nodes"
+PODS = "/api/v1/namespaces/default/pods"
+_INFO = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion",
+    "kubeProxyVersion", "operatingSystem", "architecture",
+)  # fmt: skip
+
+
+def _node(name: str, pods: str = "110", *cidrs: str) -> Json:
+    """A Node without a kubelet; nothing is scheduled to it."""
+    spec: Json = {"unschedulable": True, "taints": [{"key": "example.com/fake", "effect": "NoSchedule"}]}
+    if cidrs:
+        spec |= {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
+    capacity = {"pods": pods, "cpu": "1", "memory": "1Gi"}
+    info = {**dict.fromkeys(_INFO, ""), "kubeletVersion": "v1.34.4"}
+    return {
+        "metadata": {"name": name},
+        "spec": spec,
+        "status": {"capacity": capacity, "allocatable": capacity, "nodeInfo": info},
+    }
+
+
+def _pod(name: str, **spec: object) -> Json:
+    container = {"name": "pause", "image": "docker.io/kubeprobe/pause:dev"}
+    return {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
+
+
+@contextmanager
+def _pods(bed: Bed, *manifests: Json) -> Iterator[None]:
+    """While these pods exist; deleted without asking a kubelet, for some have none."""
+    made = []
+    try:
+        for manifest in manifests:
+            bed.api.create(PODS, manifest)
+            made.append(f"{PODS}/{manifest['metadata']['name']}")
+        yield
+    finally:
+        for path in made:
+            try:
+                bed.api.delete(path, gracePeriodSeconds=0)
+            except ApiError as error:
+                if error.status != 404:  # the controllers may have removed it from a Node that does not answer
+                    raise
+
+
+@contextmanager
+def _pods_on(bed: Bed, node: Json, number: int) -> Iterator[None]:
+    name = node["metadata"]["name"]
+    tolerant = {"nodeName": name, "tolerations": [{"operator": "Exists"}]}
+    with (
+        bed.cluster.having_at(NODES, node),
+        _pods(bed, *(_pod(f"{name}-{one}", **tolerant) for one in range(number))),
+    ):
+        yield
+
+
+@contextmanager
+def full_node(bed: Bed) -> Iterator[None]:
+    with _pods_on(bed, _node("crowded", "3"), 3):
+        yield
+
+
+@contextmanager
+def no_pod_addresses(bed: Bed) -> Iterator[None]:
+    with _pods_on(bed, _node("cramped", "110", "10.245.7.0/30"), 2):
+        yield
+
+
+@contextmanager
+def no_ranges_for_nodes(bed: Bed) -> Iterator[None]:
+    nodes = [_node(f"ranged-{number}", "110", f"10.246.{number}.0/24") for number in range(4)]
+    with bed.cluster.having_at(NODES, *nodes):
+        yield
+
+
+@contextmanager
+def many_services(bed: Bed) -> Iterator[None]:
+    services = [{"metadata": {"name": f"many-{number}"}, "spec": {"ports": [{"port": 80}]}} for number in range(30)]
+    with bed.cluster.having("default", "services", *services):
+        yield
+
+
+@contextmanager
+def full_quota(bed: Bed) -> Iterator[None]:
+    quota = {"metadata": {"name": "tight"}, "spec": {"hard": {"count/secrets": "2"}}}
+    secrets = [{"metadata": {"name": f"tight-{number}"}, "stringData": {"a": "b"}} for number in range(2)]
+
+    def is_full() -> bool:
+        status = bed.api.get("/api/v1/namespaces/default/resourcequotas/tight").get("status") or {}
+        return bool((status.get("used") or {}).get("count/secrets") == "2")
+
+    with (
+        bed.cluster.having("default", "secrets", *secrets),
+        bed.cluster.having("default", "resourcequotas", quota),
+    ):
+        until("the quota to be counted", is_full)
+        yield
+
+
+@contextmanager
+def unschedulable_pod(bed: Bed) -> Iterator[None]:
+    with _pods(bed, _pod("nowhere", nodeSelector={"example.com/disk": "fast"})):
+        until("the scheduler to have looked", lambda: bed.api.get(f"{PODS}/nowhere")["status"].get("conditions"))
+        yield
+
+
+@contextmanager
+def scheduler_down(bed: Bed) -> Iterator[None]:
+    bed.testbed.stop("kube-scheduler")
+    try:
+        with _pods(bed, _pod("forgotten")):
+            yield
+    finally:
+        bed.testbed.start("kube-scheduler")
+
+
+FAULTS = [
+    Fault(
+        "a pod asks for a node that there is not",
+        unschedulable_pod,
+        says=r"^pod default/nowhere has found no node for \d+ s: Unschedulable: 0/\d+ nodes are available: .*selector",
+        parameters={"PENDING_SECONDS": "0"},
+    ),
+    Fault(
+        "the scheduler is down",
+        scheduler_down,
+        says=r"^pod default/forgotten has found no node for \d+ s: Pending: no scheduler has looked at it",
+        parameters={"PENDING_SECONDS": "0"},
+        runs_as="pinned",
+    ),
+    Fault("a node has room for no more pods", full_node, says=r"^node crowded: pods: 3 of 3 in use, 100 %"),
+    Fault(
+        "a node has no more addresses for pods",
+        no_pod_addresses,
+        says=r"^node cramped: pod addresses of 10\.245\.7\.0/30: 2 of 2 in use, 100 %",
+    ),
+    Fault(
+        "there is no range of addresses for a new node",
+        no_ranges_for_nodes,
+        says=r"^cluster CIDR 10\.246\.0\.0/22: ranges for nodes: 4 of 4 in use, 100 %",
+        parameters={"CLUSTER_CIDR": "10.246.0.0/22"},
+    ),
+    Fault(
+        "Services use more addresses than they should",
+        many_services,
+        says=r"^Service addresses of 10\.96\.0\.0/16: \d+ of 65534 in use, .*SERVICE_ADDRESSES_PERCENT is 0\.04",
+        parameters={"SERVICE_ADDRESSES_PERCENT": "0.04"},
+    ),
+    Fault(
+        "a quota is full",
+        full_quota,
+        says=r"^resourcequota default/tight: count/secrets: 2 of 2 in use, 100 % \(QUOTA_PERCENT is 90\)",
+    ),
+]
