@@ -16,7 +16,7 @@ from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.schema import json_schema
-from kubeprobe.catalog.setup import Place, setup_objects
+from kubeprobe.catalog.setup import Place, cases_bound_to, setup_objects
 from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "RunIdentity",
     "ScheduleChanges",
     "apply",
+    "cases_bound_to",
     "check_parameters",
     "json_schema",
     "known_names",

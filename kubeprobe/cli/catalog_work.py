@@ -1,6 +1,7 @@
 """Plan and apply: from YAML files to the store, with what it means for people to read."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from kubeprobe.catalog import (
     parse,
 )
 from kubeprobe.catalog import apply as apply_declaration
+from kubeprobe.catalog.builtin import built_in_files, with_image
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import NOT_DONE
 from kubeprobe.cli.output import Columns, brief, console, print_json, styled, working
@@ -35,10 +37,21 @@ SHOWN_KEPT = 6
 VALUE_LENGTH = 60
 
 
-def show_plan(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
+@dataclass(frozen=True)
+class Given:
+    """Where a declaration comes from: files, the built-in probes, or both."""
+
+    files: tuple[Path, ...]
+    built_in: bool = False
+    with_bindings: bool = True
+    image: str = ""
+    """Of the built-in probes; empty: as their templates say."""
+
+
+def show_plan(store: Store, given: Given, settings: Settings, output: Output, *, prune: bool) -> None:
     """Show what an apply would do."""
     with working("Planning ..."), store.reading() as session:
-        declaration = _parse(files, known_names(session, prune=prune), output)
+        declaration = _parse(given, known_names(session, prune=prune), output)
         planned = make_plan(session, declaration, _connector(settings), utc_now(), prune=prune)
     if output is Output.JSON:
         print_json(planned.as_json())
@@ -53,10 +66,10 @@ def show_plan(store: Store, files: Sequence[Path], settings: Settings, output: O
     out.print(f"\nPlan: {counts or 'the files declare nothing'}. Nothing was changed.", style="bold")
 
 
-def show_applied(store: Store, files: Sequence[Path], settings: Settings, output: Output, *, prune: bool) -> None:
+def show_applied(store: Store, given: Given, settings: Settings, output: Output, *, prune: bool) -> None:
     """Apply, and show what was done."""
     with working("Applying ..."), store.writing() as session:
-        declaration = _parse(files, known_names(session, prune=prune), output)
+        declaration = _parse(given, known_names(session, prune=prune), output)
         applied = apply_declaration(session, declaration, _connector(settings), utc_now(), prune=prune)
     if output is Output.JSON:
         print_json(_applied_json(applied))
@@ -72,14 +85,16 @@ def show_applied(store: Store, files: Sequence[Path], settings: Settings, output
         )
 
 
-def _parse(files: Sequence[Path], known: Any, output: Output) -> Declaration:
+def _parse(given: Given, known: Any, output: Output) -> Declaration:
+    built_in = built_in_files(bindings=given.with_bindings) if given.built_in else []
     try:
-        return parse(files, known)
+        declared = parse([*built_in, *given.files], known)
     except CatalogError as error:
         if output is not Output.JSON:
             raise
         print_json({"problems": [problem.as_json() for problem in error.problems]})
         raise typer.Exit(NOT_DONE) from None
+    return with_image(declared, given.image) if given.image else declared
 
 
 def _connector(settings: Settings) -> Connector:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import typer
 from rich.text import Text
 
-from kubeprobe.catalog import ScheduleChanges, sync_schedules
+from kubeprobe.catalog import Catalog, ScheduleChanges, cases_bound_to, load_catalog, sync_schedules
+from kubeprobe.catalog.setup import check_cases, check_sweeping, creatable
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import BAD_NEWS
 from kubeprobe.cli.output import Columns, console, print_json, remark, styled, working
+from kubeprobe.cli.setup_work import place_of
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
@@ -22,6 +24,9 @@ from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
 from kubeprobe.store.migrate import installation_id
 from kubeprobe.views import list_clusters
+
+NEEDED_FOR_CASES = frozenset({"reachable", "namespace", "permissions"})
+"""Checks of a cluster without which there is no sense in asking about its cases."""
 
 
 def add_cluster(
@@ -64,9 +69,10 @@ def check_one(store: Store, settings: Settings, name: str, image: str, output: O
     """Ask a cluster whether probes can run there; gives the exit code."""
     with store.reading() as session:
         cluster = clusters.get(session, name)
+        catalog = load_catalog(session)
     trial = ImageTrial(image, installation_id(store)) if image else None
     with working(f"Asking {name} ..."):
-        findings = asyncio.run(_ask(cluster, Cipher.from_settings(settings), trial))
+        findings = asyncio.run(_ask(cluster, catalog, Cipher.from_settings(settings), trial))
     if output is Output.JSON:
         print_json(findings)
     else:
@@ -118,10 +124,18 @@ def remove_cluster(store: Store, name: str, *, is_sure: bool) -> None:
     typer.echo(f"Removed {name}. Pods of runs under way end by themselves; their outcome is unknown (ClusterRemoved).")
 
 
-async def _ask(cluster: Cluster, cipher: Cipher, trial: ImageTrial | None) -> list[Finding]:
+async def _ask(cluster: Cluster, catalog: Catalog, cipher: Cipher, trial: ImageTrial | None) -> list[Finding]:
     door = Door(cipher)
     try:
-        return await check_cluster(await door.to(cluster), cluster.namespace, trial)
+        api = await door.to(cluster)
+        found = await check_cluster(api, cluster.namespace, trial)
+        place = place_of(cluster)
+        cases = cases_bound_to(catalog, place)
+        if cases and all(one.ok for one in found if one.check in NEEDED_FOR_CASES):
+            found += await check_cases(api, catalog, cases, place)
+            if swept := creatable(catalog, cases, place):
+                found.append(await check_sweeping(api, swept, place))
+        return found
     finally:
         await door.close()
 

@@ -33,6 +33,8 @@ STYLES = {
     "added": "green",
     "changed": "yellow",
     "removed": "red",
+    "created": "green",
+    "refused": "bold red",
     "pending": "cyan",
     "launching": "cyan",
     "running": "cyan",

@@ -122,7 +122,21 @@ class ClusterApi:
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
     ) -> dict[str, Any]:
         """Any other request: the JSON object that it answers with."""
-        request = Request(method, path, query or {}, body)
+        return await self._json(Request(method, path, query or {}, body))
+
+    async def merge_patch(self, path: str, patch: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+        """Change what the patch names, and nothing else (RFC 7386); the object as it is then."""
+        return await self._json(Request("PATCH", path, query, patch, content_type="application/merge-patch+json"))
+
+    async def send(self, request: Request) -> Answer:
+        """Any other request: its answer with headers."""
+        return await self._transport.send(request)
+
+    async def close(self) -> None:
+        """End its open watches and logs; their readers get ClusterUnreachable."""
+        self._transport.close()
+
+    async def _json(self, request: Request) -> dict[str, Any]:
         answer = await self.send(request)
         try:
             found: dict[str, Any] = orjson.loads(answer.data)
@@ -132,14 +146,6 @@ class ClusterApi:
                 Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=answer.status
             ) from error
         return found
-
-    async def send(self, request: Request) -> Answer:
-        """Any other request: its answer with headers."""
-        return await self._transport.send(request)
-
-    async def close(self) -> None:
-        """End its open watches and logs; their readers get ClusterUnreachable."""
-        self._transport.close()
 
     def _event(self, line: bytes, request: Request) -> tuple[str, dict[str, Any]]:
         try:

@@ -93,7 +93,7 @@ def _judge_skew(skew: timedelta) -> Finding:
 
 
 async def _check_namespace(api: ClusterApi, namespace: str) -> Finding:
-    remedy = f"kubectl create namespace {namespace}"
+    remedy = f"kubeprobe cluster setup {api.cluster} --apply, or kubectl create namespace {namespace}"
     try:
         found = await api.call("GET", f"/api/v1/namespaces/{namespace}")
     except ClusterError as error:

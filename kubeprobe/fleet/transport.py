@@ -40,6 +40,10 @@ class Request:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
+    content_type: str = "application/json"
+    """Of the body; patches have others."""
+    accept: str = ""
+    """Another form of answer than plain JSON."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,9 @@ def _headers(access: Access, request: Request, *, streamed: bool) -> dict[str, s
     if access.authorization:
         headers["Authorization"] = access.authorization
     if request.body is not None:
-        headers["Content-Type"] = "application/json"
+        headers["Content-Type"] = request.content_type
+    if request.accept:
+        headers["Accept"] = request.accept
     if streamed:
         headers["Accept-Encoding"] = "identity"  # a compressing proxy would hold lines back
     return headers

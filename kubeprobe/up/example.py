@@ -2,19 +2,16 @@
 
 import json
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 
 from sqlmodel import select
 
 from kubeprobe.catalog import Connector, Place, apply, known_names, load_catalog, parse, setup_objects
+from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
 from kubeprobe.trigger import Request, request_runs
-
-EXAMPLE = Path(str(resources.files("kubeprobe.catalog"))) / "examples" / "local"
-PROBES = Path(str(resources.files("probes")))
 
 
 def load_example(store: Store, settings: Settings, now: datetime) -> bool:
@@ -22,7 +19,7 @@ def load_example(store: Store, settings: Settings, now: datetime) -> bool:
     with store.writing() as session:
         if session.exec(select(Cluster.name).limit(1)).first() is not None:
             return False
-        declared = parse([EXAMPLE, *PROBES.glob("*/catalog.yaml")], known_names(session))
+        declared = parse([LOCAL_EXAMPLE, *built_in_files(bindings=False)], known_names(session))
         connector = Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
         apply(session, declared, connector, now)
         catalog = load_catalog(session)

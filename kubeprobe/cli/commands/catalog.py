@@ -2,14 +2,24 @@
 
 # ruff: noqa: PLC0415 - imports inside commands keep every start fast; options are declared as parameters
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kubeprobe.cli.arguments import Output, OutputOption, now, open_store, settings
 
+if TYPE_CHECKING:
+    from kubeprobe.cli.catalog_work import Given
+
 Paths = Annotated[
-    list[Path], typer.Option("--file", "-f", metavar="PATH", help="A YAML file or a folder of them; repeatable.")
+    list[Path] | None, typer.Option("--file", "-f", metavar="PATH", help="A YAML file or a folder of them; repeatable.")
+]
+BuiltIn = Annotated[
+    bool, typer.Option("--built-in", help="KubeProbe's own probes, bound to every cluster as is sensible.")
+]
+WithoutBindings = Annotated[bool, typer.Option("--without-bindings", help="With --built-in: templates and cases only.")]
+Image = Annotated[
+    str, typer.Option(metavar="IMAGE", help="With --built-in: the probes' image, where your clusters can pull it.")
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove what the catalog holds and these files don't declare.")]
 BindingName = Annotated[str, typer.Argument(metavar="BINDING", help="The binding.")]
@@ -25,26 +35,42 @@ def register(app: typer.Typer) -> None:
     app.command()(schema)
 
 
-def plan(file: Paths, prune: Prune = False, output: OutputOption = Output.TABLE) -> None:
+def plan(
+    file: Paths = None,
+    built_in: BuiltIn = False,
+    without_bindings: WithoutBindings = False,
+    image: Image = "",
+    prune: Prune = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Show what `apply` would do; changes nothing.
 
     What is added, changed and removed, what it costs each cluster, and the next times of each schedule.
     """
     from kubeprobe.cli.catalog_work import show_plan
 
+    given = _given(file, built_in, without_bindings, image)
     with open_store() as store:
-        show_plan(store, file, settings(), output, prune=prune)
+        show_plan(store, given, settings(), output, prune=prune)
 
 
-def apply(file: Paths, prune: Prune = False, output: OutputOption = Output.TABLE) -> None:
+def apply(
+    file: Paths = None,
+    built_in: BuiltIn = False,
+    without_bindings: WithoutBindings = False,
+    image: Image = "",
+    prune: Prune = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Make the catalog what YAML files say.
 
     All of it, or nothing where something is wrong.
     """
     from kubeprobe.cli.catalog_work import show_applied
 
+    given = _given(file, built_in, without_bindings, image)
     with open_store() as store:
-        show_applied(store, file, settings(), output, prune=prune)
+        show_applied(store, given, settings(), output, prune=prune)
 
 
 def pause(binding: BindingName, cluster: OneCluster = None) -> None:
@@ -77,6 +103,16 @@ def schema() -> None:
     from kubeprobe.cli.output import print_json
 
     print_json(json_schema())
+
+
+def _given(file: list[Path] | None, built_in: bool, without_bindings: bool, image: str) -> "Given":
+    from kubeprobe.cli.catalog_work import Given
+
+    if not file and not built_in:
+        raise typer.BadParameter("Give --file PATH, --built-in or both.")
+    if (image or without_bindings) and not built_in:
+        raise typer.BadParameter("--image and --without-bindings go with --built-in.")
+    return Given(tuple(file or ()), built_in=built_in, with_bindings=not without_bindings, image=image)
 
 
 def _schedules(count: int) -> str:

@@ -1,6 +1,7 @@
-"""Commands for clusters: add, list, check, label, cordon, uncordon, remove."""
+"""Commands for clusters: add, list, setup, check, label, cordon, uncordon, remove."""
 
 # ruff: noqa: PLC0415, PLR0917 - imports inside commands keep every start fast; options are declared as parameters
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,13 @@ from kubeprobe.cli.arguments import Output, OutputOption, Selector, now, open_st
 cluster_app = typer.Typer(help="Add, check and maintain clusters.", no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster.")]
+
+
+class Manifests(StrEnum):
+    """How objects are printed."""
+
+    YAML = "yaml"
+    JSON = "json"
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +66,39 @@ def list_them(selector: Selector = "", output: OutputOption = Output.TABLE) -> N
 
     with open_store() as store:
         show_clusters(store, selector, output)
+
+
+@cluster_app.command("setup")
+def setup(
+    name: Name,
+    cases: Annotated[str, typer.Option(metavar="CASE,...", help="For these cases; default: those bound to it.")] = "",
+    all_cases: Annotated[bool, typer.Option("--all", help="For every case of the catalog.")] = False,
+    own: Annotated[bool, typer.Option("--own", help="With an account of few rights for KubeProbe itself.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Make it so in the cluster; else it is printed.")] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="As this administrator, not by the stored connection.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(metavar="NAME", help="Context in it.")] = None,
+    output: Annotated[Manifests, typer.Option("--output", "-o", help="How it is printed.")] = Manifests.YAML,
+) -> None:
+    """Print or apply what cases need in a cluster.
+
+    The namespace, and each case's ServiceAccount and roles of least privilege: `setup NAME | kubectl apply -f -`, or
+    `--apply`. Said twice, nothing changes.
+    """
+    from kubeprobe.cli.setup_work import Choice, apply_setup, print_setup
+    from kubeprobe.fleet import credentials
+
+    if cases and all_cases:
+        raise typer.BadParameter("Give --cases or --all, not both.")
+    if context and kubeconfig is None:
+        raise typer.BadParameter("--context is one of --kubeconfig FILE.")
+    admin = credentials.from_kubeconfig(kubeconfig.expanduser(), context) if kubeconfig else None
+    choice = Choice(name, tuple(word for word in cases.replace(",", " ").split()), all_cases=all_cases, own=own)
+    with open_store() as store:
+        if apply:
+            raise typer.Exit(apply_setup(store, settings(), choice, admin, as_json=output is Manifests.JSON))
+        print_setup(store, settings(), choice, admin, as_json=output is Manifests.JSON)
 
 
 @cluster_app.command("check")

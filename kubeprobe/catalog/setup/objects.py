@@ -1,6 +1,6 @@
 """What a cluster must have before cases can run there: the namespace, ServiceAccounts, and roles of least privilege.
 
-They follow from `rbac` in templates and cases, and from rules. Next: `kubeprobe cluster setup` prints or applies them.
+They follow from `rbac` in templates and cases, and from rules. Next: `own` adds what KubeProbe itself needs.
 """
 
 import re
@@ -12,12 +12,11 @@ from typing import Any
 from kubeprobe.catalog import names
 from kubeprobe.catalog.model import Permission
 from kubeprobe.catalog.render import RunIdentity, pod_spec_of, values_for
+from kubeprobe.catalog.setup.security import ENFORCE, is_restricted
 from kubeprobe.catalog.snapshot import Catalog
 
 Json = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
-ENFORCE = "pod-security.kubernetes.io/enforce"
-_HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
 _CLUSTER = ""
 
 
@@ -30,6 +29,25 @@ class Place:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Granted:
+    """A permission of a case, and where it holds: a namespace, or nothing for the whole cluster."""
+
+    namespace: str
+    permission: Permission
+
+
+def cases_bound_to(catalog: Catalog, place: Place) -> list[str]:
+    """The cases that bindings run on a cluster, paused ones too."""
+    bound = (
+        case
+        for binding in catalog.bindings.values()
+        if binding.clusters.matches(place.cluster, place.labels)
+        for case in binding.cases
+    )
+    return sorted(set(bound))
+
+
 def setup_objects(catalog: Catalog, cases: Iterable[str], place: Place) -> list[Json]:
     """The objects that these cases need in a cluster, in the order of creation.
 
@@ -38,21 +56,25 @@ def setup_objects(catalog: Catalog, cases: Iterable[str], place: Place) -> list[
     chosen = list(dict.fromkeys(cases))
     rules: dict[str, dict[str, list[Json]]] = defaultdict(lambda: defaultdict(list))
     for case in chosen:
-        account = catalog.template(catalog.case(case).template).service_account_name
-        for namespace, rule in _rules(catalog, case, place):
-            if account is not None and rule not in rules[account][namespace]:
-                rules[account][namespace].append(rule)
-    accounts = {catalog.template(catalog.case(case).template).service_account_name or "" for case in chosen} - {""}
+        account = account_of(catalog, case)
+        for granted in permissions_of(catalog, case, place):
+            rule = granted.permission.as_rule()
+            if account is not None and rule not in rules[account][granted.namespace]:
+                rules[account][granted.namespace].append(rule)
+    accounts = {account_of(catalog, case) or "" for case in chosen} - {""}
     objects = [_namespace(catalog, chosen, place.namespace)]
     for account in sorted(accounts):
-        objects.append(_object("v1", "ServiceAccount", account, place.namespace))
-        for namespace, granted in sorted(rules[account].items()):
-            objects += _role(account, namespace, granted, place.namespace)
+        objects += account_with_roles(account, rules[account], place.namespace)
     return objects
 
 
-def _rules(catalog: Catalog, case: str, place: Place) -> Iterator[tuple[str, Json]]:
-    """(namespace, rule) of everything that a case may do; the cluster's own rules have no namespace."""
+def account_of(catalog: Catalog, case: str) -> str | None:
+    """The ServiceAccount of a case's pods; None where they have no token."""
+    return catalog.template(catalog.case(case).template).service_account_name
+
+
+def permissions_of(catalog: Catalog, case: str, place: Place) -> Iterator[Granted]:
+    """Everything that a case may do in a cluster, by hand or by any of its bindings there."""
     spec = catalog.case(case)
     permissions = (*catalog.template(spec.template).rbac, *spec.rbac, *(rule.permission for rule in spec.rules))
     bound = [
@@ -65,7 +87,14 @@ def _rules(catalog: Catalog, case: str, place: Place) -> Iterator[tuple[str, Jso
         values = values_for(catalog, identity)
         for permission in permissions:
             for namespace in _namespaces(permission, values, place.namespace):
-                yield namespace, permission.as_rule()
+                yield Granted(namespace, permission)
+
+
+def account_with_roles(account: str, rules: Mapping[str, list[Json]], home: str) -> Iterator[Json]:
+    """A ServiceAccount, and its rules by the namespace where they hold (none: the whole cluster)."""
+    yield _object("v1", "ServiceAccount", account, home)
+    for namespace, granted in sorted(rules.items()):
+        yield from _role(account, namespace, granted, home)
 
 
 def _namespaces(permission: Permission, values: Mapping[str, str], own: str) -> list[str]:
@@ -103,28 +132,3 @@ def _namespace(catalog: Catalog, cases: Iterable[str], name: str) -> Json:
         "restricted" if all(is_restricted(pod_spec_of(catalog, case)) for case in cases) else "privileged"
     )
     return found
-
-
-def is_restricted(spec: Mapping[str, Any]) -> bool:
-    """Whether a pod complies with `restricted`, as far as a template can depart from what KubeProbe makes.
-
-    https://kubernetes.io/docs/concepts/security/pod-security-standards/
-    """
-    if any(spec.get(key) for key in _HOST_FIELDS) or any("hostPath" in volume for volume in spec.get("volumes") or ()):
-        return False
-    containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
-    return all(_is_confined(container.get("securityContext") or {}, spec) for container in containers)
-
-
-def _is_confined(security: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
-    pod = spec.get("securityContext") or {}
-    user = security.get("runAsUser", pod.get("runAsUser"))
-    capabilities = security.get("capabilities") or {}
-    return (
-        not security.get("privileged")
-        and security.get("allowPrivilegeEscalation") is False
-        and set(capabilities.get("add") or ()) <= {"NET_BIND_SERVICE"}
-        and "ALL" in (capabilities.get("drop") or ())
-        and security.get("runAsNonRoot", pod.get("runAsNonRoot")) is True
-        and user != 0
-    )

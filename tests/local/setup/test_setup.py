@@ -1,0 +1,152 @@
+"""`kubeprobe cluster setup`: a new cluster gets what its cases need, and what got lost is found and mended."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from probes._access import find_access
+from probes._api import Api
+from tests.services.cli.conftest import CommandLine
+
+pytestmark = pytest.mark.local
+
+ENFORCE = "pod-security.kubernetes.io/enforce"
+ON_THE_NODE = """\
+apiVersion: kubeprobe.io/v1
+kind: ProbeTemplate
+metadata: {name: on-the-node}
+spec:
+  image: docker.io/kubeprobe/probes:dev
+  serviceAccountName: kubeprobe-on-the-node
+  pod: {hostPID: true}
+---
+apiVersion: kubeprobe.io/v1
+kind: ProbeCase
+metadata: {name: on-the-node}
+spec: {template: on-the-node, kind: inspection}
+"""
+
+
+@pytest.fixture
+def api(kubeconfig: Path) -> Any:
+    with Api(find_access({"KUBECONFIG": str(kubeconfig)})) as api:
+        yield api
+
+
+def namespace_of(house: CommandLine) -> str:
+    [cluster] = house.json("cluster", "list")
+    return str(cluster["namespace"])
+
+
+def done(house: CommandLine, *more: str) -> dict[str, str]:
+    applied = house.json("cluster", "setup", "prod-1", "--apply", *more)
+    return {f"{one['kind']}/{one['name']}": one["done"] for one in applied}
+
+
+def problems(house: CommandLine) -> dict[str, str]:
+    found = house.json("cluster", "check", "prod-1", code=1)
+    return {one["check"]: f"{one['found']} -> {one['remedy']}" for one in found if not one["ok"]}
+
+
+def test_what_is_printed_is_for_kubectl_and_changes_nothing(house: CommandLine, api: Api) -> None:
+    result = house("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
+    kinds = [body["kind"] for body in yaml.safe_load_all(result.stdout)]
+    assert kinds == ["Namespace", "ServiceAccount", "Role", "RoleBinding"]
+    assert "What prod-1 needs for pod-lifecycle" in result.stderr
+    assert "kubectl apply -f -" in result.stderr
+    assert namespace_of(house) not in [body["metadata"]["name"] for body in api.get("/api/v1/namespaces")["items"]]
+
+
+def test_json_is_a_list_that_kubectl_takes_too(house: CommandLine) -> None:
+    found = house.json("cluster", "setup", "prod-1", "--all")
+    assert (found["apiVersion"], found["kind"]) == ("v1", "List")
+    accounts = {body["metadata"]["name"] for body in found["items"] if body["kind"] == "ServiceAccount"}
+    assert {"kubeprobe-pod-lifecycle", "kubeprobe-certificate-expiry"} <= accounts
+
+
+def test_applied_twice_it_changes_nothing_the_second_time_and_then_only_what_differs(
+    house: CommandLine, api: Api
+) -> None:
+    assert set(done(house).values()) <= {"created", "unchanged"}  # cluster roles may be there of the test before
+    assert set(done(house).values()) == {"unchanged"}
+
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace_of(house)}/roles"
+    api.patch(f"{roles}/kubeprobe-pod-lifecycle", {"rules": []})
+    changed = [name for name, what in done(house).items() if what != "unchanged"]
+    assert changed == ["Role/kubeprobe-pod-lifecycle"]
+    assert api.get(f"{roles}/kubeprobe-pod-lifecycle")["rules"]
+
+
+def test_a_check_names_the_cases_that_lack_their_account_and_the_command_that_mends_it(
+    house: CommandLine, api: Api
+) -> None:
+    assert "kubeprobe cluster setup prod-1 --apply" in problems(house)["namespace"]
+    done(house)
+    assert house("cluster", "check", "prod-1")
+    accounts = f"/api/v1/namespaces/{namespace_of(house)}/serviceaccounts"
+    api.delete(f"{accounts}/kubeprobe-pod-lifecycle")
+    found = problems(house)
+    assert list(found) == ["case pod-lifecycle"]
+    assert (
+        "kubeprobe-pod-lifecycle does not exist -> kubeprobe cluster setup prod-1 --apply"
+        in found["case pod-lifecycle"]
+    )
+    done(house)
+    assert house("cluster", "check", "prod-1")
+
+
+def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_reason_is_told(
+    house: CommandLine, api: Api
+) -> None:
+    done(house)
+    path = f"/api/v1/namespaces/{namespace_of(house)}"
+    assert api.get(path)["metadata"]["labels"][ENFORCE] == "restricted"
+
+    house.apply(ON_THE_NODE)
+    printed = house("cluster", "setup", "prod-1", "--cases", "on-the-node")
+    assert (
+        "enforces the Pod Security level restricted, which refuses the pods of on-the-node (hostPID)" in printed.stderr
+    )
+    assert api.get(path)["metadata"]["labels"][ENFORCE] == "restricted"
+
+    applied = house("cluster", "setup", "prod-1", "--cases", "on-the-node", "--apply")
+    assert "on-the-node (hostPID)" in applied.stderr
+    assert api.get(path)["metadata"]["labels"][ENFORCE] == "privileged"
+    told = house("cluster", "setup", "prod-1", "--apply").stdout  # nobody's choice is made stricter
+    assert "its Pod Security level is left privileged" in told
+
+
+def test_kubeprobe_s_own_account_may_do_what_it_needs_and_sweep_up_what_the_cases_create(house: CommandLine) -> None:
+    found = house.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle,namespace-lifecycle", "--own")
+    mine = [body for body in found["items"] if body["metadata"]["name"].endswith("kubeprobe") and "rules" in body]
+    granted = {(body["kind"], *rule["resources"], *rule["verbs"]) for body in mine for rule in body["rules"]}
+    assert {
+        ("Role", "pods", "create", "get", "list", "watch", "delete"),
+        ("Role", "pods/log", "get"),
+        ("Role", "pods", "list", "delete"),
+        ("ClusterRole", "nodes", "list", "watch"),
+        ("ClusterRole", "namespaces", "list", "delete"),
+    } <= granted
+
+
+def test_a_cluster_without_bindings_needs_to_be_told_which_cases(kubeprobe: CommandLine) -> None:
+    kubeprobe.add_cluster("prod-1")
+    assert "kubeprobe apply --built-in" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
+    kubeprobe("apply", "--built-in", "--without-bindings")
+    assert "--cases api-crud,certificate-expiry or --all" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
+    told = kubeprobe("cluster", "setup", "prod-1", "--cases", "pod-livecycle", code=2).stderr
+    assert "Did you mean 'pod-lifecycle'?" in told
+
+
+def test_the_built_in_probes_get_the_image_that_one_s_clusters_can_pull(kubeprobe: CommandLine) -> None:
+    kubeprobe.write("catalog/all.yaml", ON_THE_NODE)
+    file = str(kubeprobe.folder / "catalog")
+    planned = kubeprobe("plan", "--built-in", "--image", "registry.example/probes:1", "-f", file).stdout
+    assert "Plan: " in planned
+    kubeprobe("apply", "--built-in", "--image", "registry.example/probes:1", "-f", file)
+    again = kubeprobe("plan", "--built-in", "-f", file).stdout
+    assert "~ ProbeTemplate/pod-lifecycle" in again
+    assert "image: registry.example/probes:1 -> docker.io/kubeprobe/probes:dev" in again
+    assert "on-the-node" not in again  # somebody's own template keeps its image
