@@ -135,7 +135,7 @@ def test_a_cluster_without_bindings_needs_to_be_told_which_cases(kubeprobe: Comm
     kubeprobe.add_cluster("prod-1")
     assert "kubeprobe apply --built-in" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
     kubeprobe("apply", "--built-in", "--without-bindings")
-    assert "--cases api-crud,certificate-expiry or --all" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
+    assert "--cases api-crud,canary-deployment or --all" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
     told = kubeprobe("cluster", "setup", "prod-1", "--cases", "pod-livecycle", code=2).stderr
     assert "Did you mean 'pod-lifecycle'?" in told
 
@@ -149,4 +149,4 @@ def test_the_built_in_probes_get_the_image_that_one_s_clusters_can_pull(kubeprob
     again = kubeprobe("plan", "--built-in", "-f", file).stdout
     assert "~ ProbeTemplate/pod-lifecycle" in again
     assert "image: registry.example/probes:1 -> docker.io/kubeprobe/probes:dev" in again
-    assert "on-the-node" not in again  # somebody's own template keeps its image
+    assert "~ ProbeTemplate/on-the-node" not in again  # somebody's own template keeps its image

@@ -46,7 +46,7 @@ def test_the_reference_shows_every_field_of_a_spec():
 
 
 def test_the_examples_load_together_with_the_probes_own_catalogs():
-    found = parse([*PROBES, EXAMPLES])
+    found = parse([*PROBES, EXAMPLES, EXAMPLES.parent / "built-in"])
     assert found.names("Cluster") == {"local"}
     assert {"pod-lifecycle", "certificate-expiry"} <= found.names("ProbeCase")
 
