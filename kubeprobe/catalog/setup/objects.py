@@ -105,9 +105,12 @@ def _namespaces(permission: Permission, values: Mapping[str, str], own: str) -> 
 
 
 def _role(account: str, namespace: str, rules: list[Json], home: str) -> list[Json]:
-    """A role and its binding to the account; what is cluster-wide is named after the account's namespace too."""
+    """A role and its binding to the account; outside the account's namespace it is named after that too.
+
+    So two installations on one cluster, in namespaces of their own, do not take each other's roles for theirs.
+    """
     kind = "Role" if namespace else "ClusterRole"
-    name = account if namespace else f"{home}:{account}"
+    name = account if namespace == home else f"{home}:{account}"
     subject = {"kind": "ServiceAccount", "name": account, "namespace": home}
     return [
         {**_object(f"{RBAC}/v1", kind, name, namespace), "rules": rules},
