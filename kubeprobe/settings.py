@@ -62,6 +62,10 @@ class Settings(BaseSettings):
         """Where the local cluster of this data_dir writes how to reach it."""
         return self.data_dir / "localcluster.kubeconfig"
 
+    def local_images(self) -> Path:
+        """Where the local cluster of this data_dir reads which folders are images."""
+        return self.data_dir / "localcluster.images"
+
     def broker(self) -> str:
         """The address of the broker: set, else what the embedded one of this data_dir last listened on."""
         if self.broker_url:

@@ -52,11 +52,11 @@ def show_plan(store: Store, given: Given, settings: Settings, output: Output, *,
     """Show what an apply would do."""
     with working("Planning ..."), store.reading() as session:
         declaration = _parse(given, known_names(session, prune=prune), output)
-        planned = make_plan(session, declaration, _connector(settings), utc_now(), prune=prune)
+        planned = make_plan(session, declaration, connector(settings), utc_now(), prune=prune)
     if output is Output.JSON:
         print_json(planned.as_json())
         return
-    _print_items(planned.items)
+    print_items(planned.items)
     _print_loads(planned)
     _print_times(planned)
     out = console()
@@ -70,11 +70,11 @@ def show_applied(store: Store, given: Given, settings: Settings, output: Output,
     """Apply, and show what was done."""
     with working("Applying ..."), store.writing() as session:
         declaration = _parse(given, known_names(session, prune=prune), output)
-        applied = apply_declaration(session, declaration, _connector(settings), utc_now(), prune=prune)
+        applied = apply_declaration(session, declaration, connector(settings), utc_now(), prune=prune)
     if output is Output.JSON:
         print_json(_applied_json(applied))
         return
-    _print_items(applied.items)
+    print_items(applied.items)
     out, schedules = console(), applied.schedules
     if not applied.changed_anything:
         out.print("Nothing to change.")
@@ -97,7 +97,8 @@ def _parse(given: Given, known: Any, output: Output) -> Declaration:
     return with_image(declared, given.image) if given.image else declared
 
 
-def _connector(settings: Settings) -> Connector:
+def connector(settings: Settings) -> Connector:
+    """What opens the connections that a catalog declares."""
     return Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
 
 
@@ -110,7 +111,8 @@ def _applied_json(applied: Applied) -> dict[str, Any]:
     }
 
 
-def _print_items(items: Sequence[ItemChange]) -> None:
+def print_items(items: Sequence[ItemChange]) -> None:
+    """What is added, changed and removed."""
     out = console()
     for item in items:
         if item.action not in SIGNS:

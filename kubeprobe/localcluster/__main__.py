@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         help="an image whose content is a directory: working directory, head of PATH and PYTHONPATH; repeatable",
     )  # fmt: skip
     parser.add_argument(
+        "--images", metavar="FILE", type=Path, help="a file of further images, NAME=DIR a line, read at every pull"
+    )
+    parser.add_argument(
         "--clusters", type=int, default=0, metavar="N",
         help="simulated clusters beside the plain one, at /clusters/c0001 and so on; contexts c0001, ...",
     )  # fmt: skip
@@ -88,6 +91,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         namespaces=tuple(arguments.namespace or ("kubeprobe",)),
         manifests=arguments.apply,
         images=arguments.image,
+        image_listing=arguments.images,
         clusters=arguments.clusters,
         script=arguments.script,
     )

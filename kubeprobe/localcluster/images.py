@@ -1,13 +1,14 @@
 """Images without a registry: a table from image names to directories and programs of this machine.
 
 The built-in entries run KubeProbe's own probes, a shell, and a pause; users add theirs with
-`--image NAME=DIR`. `kubelet.container` is next.
+`--image NAME=DIR`, or while it runs in a listing that is read at every pull. `kubelet.container` is next.
 """
 
 import importlib.util
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class PullError(Exception):
 class ImageTable:
     """The images that containers of this cluster can be started from."""
 
-    def __init__(self, images: Iterable[Image]) -> None:
+    def __init__(self, images: Iterable[Image], listing: Path | None = None) -> None:
         self._images = {image.name: image for image in images}
+        self._listing = listing
 
     def find(self, name: str, pull_policy: str) -> Image:
         """The image of this name. Raises `PullError` with the reason the kubelet would give."""
@@ -65,7 +67,8 @@ class ImageTable:
             message = f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}": '
             raise PullError("InvalidImageName", f"{message}invalid reference format")
         full = full_name(name)
-        image = self._images.get(full) or self._images.get(f"{full.rpartition(':')[0]}:*")
+        images = self._images | read_listing(self._listing)
+        image = images.get(full) or images.get(f"{full.rpartition(':')[0]}:*")
         if image is not None and image.pull_error is None:
             return image
         if pull_policy == "Never":
@@ -76,6 +79,31 @@ class ImageTable:
             "ErrImagePull",
             f'failed to pull and unpack image "{full}": failed to resolve reference "{full}": {why}',
         )
+
+
+def list_image(listing: Path, name: str, directory: Path) -> None:
+    """Make a directory an image of the clusters that read this listing; one of the same name before is forgotten."""
+    kept = {image: where for image, where in _listed(listing) if image != name}
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    draft = listing.with_name(f"{listing.name}.{os.getpid()}")
+    lines = {**kept, name: str(directory.resolve())}
+    draft.write_text("".join(f"{image}={where}\n" for image, where in lines.items()))
+    draft.replace(listing)
+
+
+def read_listing(listing: Path | None) -> dict[str, Image]:
+    """The images of a listing, by full name. A directory that is gone is no image."""
+    found = (Image.from_directory(name, Path(where)) for name, where in _listed(listing) if Path(where).is_dir())
+    return {image.name: image for image in found}
+
+
+def _listed(listing: Path | None) -> Iterator[tuple[str, str]]:
+    if listing is None or not listing.exists():
+        return
+    for line in listing.read_text().splitlines():
+        name, equals, directory = line.partition("=")
+        if equals:
+            yield name, directory
 
 
 def full_name(name: str) -> str:

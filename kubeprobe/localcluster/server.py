@@ -52,6 +52,8 @@ class Settings:
     """YAML files of objects that the plain cluster has from the start."""
     images: Sequence[Image] = ()
     """Added to (and before) the built-in ones."""
+    image_listing: Path | None = None
+    """A file of further ones, NAME=DIR a line, read at every pull (`images.list_image`)."""
     pythonpath: tuple[str, ...] | None = None
     """Where the built-in probes and the client library are; looked for beside this package by default."""
     clusters: int = 0
@@ -144,7 +146,9 @@ class LocalCluster:
             cluster.store.compact()
 
     def _host(self, cluster: Cluster) -> Host:
-        images = ImageTable([*built_in_images(self.settings.pythonpath), *self.settings.images])
+        images = ImageTable(
+            [*built_in_images(self.settings.pythonpath), *self.settings.images], self.settings.image_listing
+        )
         return Host(
             registry=cluster.registry,
             images=images,

@@ -51,6 +51,7 @@ def _local_cluster(settings: Settings, ports: Ports, images: Sequence[str]) -> s
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--port", str(ports.cluster), "--dir", str(folder)]
     command += ["--kubeconfig", str(settings.local_kubeconfig().resolve())]
     command += ["--apply", str(accounts_file(settings).resolve())]
+    command += ["--images", str(settings.local_images().resolve())]
     for image in images:
         command += ["--image", image]
     return f"exec {shlex.join(command)}"

@@ -1,0 +1,11 @@
+"""Writing a probe: a folder that passes from the start, tried, built and registered from the command line.
+
+A probe's folder holds its program, `catalog.yaml` (one ProbeTemplate, one ProbeCase) and a Dockerfile. `scaffold` makes
+one, `trial` runs it once, `image` builds it, `register` puts it into the catalog. From there on it is a case like any
+other: `trigger` opens its runs.
+"""
+
+from kubeprobe.authoring.folder import ProbeFolder, read_folder
+from kubeprobe.authoring.scaffold import LANGUAGES, new_probe
+
+__all__ = ["LANGUAGES", "ProbeFolder", "new_probe", "read_folder"]

@@ -1,0 +1,105 @@
+"""A probe's image, built with whatever builds images here: buildah, podman or docker. Next: `register` names it.
+
+The folder is the build's context, with the Python client beside a Python probe. What is pushed has a digest, which is
+kept in the folder: it says exactly what runs.
+"""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubeprobe.authoring.folder import IMAGE_FILE, ProbeFolder
+from kubeprobe.errors import InvalidInputError, KubeProbeError
+
+BUILDERS = ("buildah", "podman", "docker")
+_CLIENT = "kubeprobe_client"
+_LEFT_OUT = (".git", "__pycache__", ".venv", "*.pyc", IMAGE_FILE)
+
+
+class BuildError(KubeProbeError):
+    """The image could not be built or pushed."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """What to build."""
+
+    tag: str
+    push: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """Of the Dockerfile: its ARGs."""
+    builder: str | None = None
+
+
+def build_image(folder: ProbeFolder, build: Build) -> str:
+    """Build, and push if asked; gives the reference: with `push` that with the digest. Raises BuildError.
+
+    What the builder says goes to standard error.
+    """
+    if not folder.is_an_image:
+        raise InvalidInputError(f"the folder {folder.path} has no Dockerfile: there is nothing to build")
+    builder = find_builder(build.builder)
+    with tempfile.TemporaryDirectory(prefix="kubeprobe-build-") as scratch:
+        context = _stage(folder.path, Path(scratch) / "context")
+        given = [part for name, value in build.arguments.items() for part in ("--build-arg", f"{name}={value}")]
+        _run([builder, "build", "-t", build.tag, *given, str(context)])
+        if not build.push:
+            return build.tag
+        digest = _push(builder, build.tag, Path(scratch) / "digest")
+    pinned = f"{_untagged(build.tag)}@{digest}"
+    (folder.path / IMAGE_FILE).write_text(f"{pinned}\n")
+    return pinned
+
+
+def find_builder(wanted: str | None = None) -> str:
+    """The program that builds images. Raises BuildError where there is none."""
+    names = (wanted,) if wanted else BUILDERS
+    found = next((name for name in names if shutil.which(name)), None)
+    if found is None:
+        raise BuildError(f"no program here builds images; expected {' or '.join(names)} to be installed")
+    return found
+
+
+def _stage(folder: Path, context: Path) -> Path:
+    """The build's context: the folder, and the client library that a Python probe imports."""
+    shutil.copytree(folder, context, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    if any(context.glob("*.py")) and not (context / _CLIENT).exists():
+        spec = importlib.util.find_spec(_CLIENT)
+        assert spec is not None
+        assert spec.origin is not None
+        shutil.copytree(Path(spec.origin).parent, context / _CLIENT, ignore=shutil.ignore_patterns("__pycache__"))
+    return context
+
+
+def _push(builder: str, tag: str, digest_file: Path) -> str:
+    """Push, and give the digest that the registry knows it by."""
+    if builder != "docker":
+        _run([builder, "push", "--digestfile", str(digest_file), tag])
+        return digest_file.read_text().strip()
+    _run([builder, "push", tag])
+    format_ = "{{range .RepoDigests}}{{println .}}{{end}}"
+    told = subprocess.run(
+        [builder, "image", "inspect", "--format", format_, tag], capture_output=True, text=True, check=True
+    ).stdout
+    for line in told.split():
+        name, _, digest = line.partition("@")
+        if name in (_untagged(tag), f"docker.io/{_untagged(tag)}") or _untagged(tag).endswith(f"/{name}"):
+            return digest
+    raise BuildError(f"docker pushed {tag}, but does not tell its digest: {told.strip() or 'nothing'}")
+
+
+def _untagged(reference: str) -> str:
+    return re.sub(r":[^:/]+$", "", reference)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    if done.returncode != 0:
+        what = " ".join(command[:2])
+        raise BuildError(f"`{what}` failed with exit code {done.returncode}; what it said is above")

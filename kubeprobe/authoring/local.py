@@ -1,0 +1,131 @@
+"""The local cluster for a probe that is being written: the one that runs, or one started for the occasion.
+
+There, a probe's folder is its image: `localcluster` reads a list of such folders at every pull.
+"""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from kubeprobe.authoring.folder import ProbeFolder
+from kubeprobe.catalog import Place, setup_objects
+from kubeprobe.errors import InvalidInputError, KubeProbeError
+from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.credentials import Cipher, local
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.localcluster.images import list_image
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster
+
+LOCAL = "local"
+_START_S = 30.0
+
+
+class LocalClusterError(KubeProbeError):
+    """The local cluster could not be started."""
+
+
+def prepare_folder(folder: ProbeFolder, settings: Settings) -> None:
+    """Make the folder the image of the running local cluster; a Go probe is compiled."""
+    if not folder.is_an_image:
+        return
+    if (folder.path / "go.mod").is_file():
+        _compile(folder.path)
+    list_image(settings.local_images(), folder.image, folder.path)
+
+
+@asynccontextmanager
+async def local_cluster(
+    folder: ProbeFolder, settings: Settings, now: datetime
+) -> AsyncIterator[tuple[ClusterApi, Cluster]]:
+    """The local cluster of this data_dir if it runs, else one of its own until the end."""
+    cipher = Cipher(Fernet.generate_key().decode())
+    door = Door(cipher)
+
+    def cluster_at(kubeconfig: Path) -> Cluster:
+        sealed = cipher.seal(local(kubeconfig))
+        return Cluster(name=LOCAL, labels={"kind": LOCAL}, connection_kind="local", connection=sealed, created_at=now)
+
+    try:
+        cluster = cluster_at(settings.local_kubeconfig())
+        api = await door.to(cluster)
+        if await _answers(api):
+            prepare_folder(folder, settings)
+            await make_accounts(api, cluster, folder)
+            yield api, cluster
+            return
+        await door.close()
+        with tempfile.TemporaryDirectory(prefix="kubeprobe-try-") as directory:
+            own = settings.model_copy(update={"data_dir": Path(directory)})
+            prepare_folder(folder, own)
+            async with _started(own):
+                cluster = cluster_at(own.local_kubeconfig())
+                api = await door.to(cluster)
+                await make_accounts(api, cluster, folder)
+                yield api, cluster
+    finally:
+        await door.close()
+
+
+async def make_accounts(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> None:
+    """Make the ServiceAccounts that the pod names. The local cluster asks for no rights, so there are no roles."""
+    place = Place(cluster.name, cluster.namespace, cluster.labels)
+    for body in setup_objects(folder.catalog(), [folder.case], place):
+        if body["kind"] != "ServiceAccount":
+            continue
+        try:
+            await api.call("POST", f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts", body=body)
+        except ClusterError as error:
+            if error.cause is not Cause.ALREADY_EXISTS:
+                raise
+
+
+async def _answers(api: ClusterApi) -> bool:
+    try:
+        await api.version()
+    except ClusterError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _started(settings: Settings) -> AsyncIterator[None]:
+    command = [
+        *(sys.executable, "-m", "kubeprobe.localcluster"),
+        *("--dir", str(settings.data_dir / "localcluster")),
+        *("--kubeconfig", str(settings.local_kubeconfig())),
+        *("--images", str(settings.local_images())),
+    ]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(_START_S):
+            said = await process.stdout.readline()
+        if b"ready" not in said:
+            raise LocalClusterError("the local cluster did not start; what it said is above")
+        yield
+    except TimeoutError:
+        raise LocalClusterError(f"the local cluster did not start within {_START_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def _compile(path: Path) -> None:
+    """Compile a Go probe into the folder, as its Dockerfile does in the image."""
+    if shutil.which("go") is None:
+        raise InvalidInputError(
+            f"the folder {path} is a Go probe, and Go is not installed: the local cluster runs programs as they are"
+        )
+    done = subprocess.run(["go", "build", "-o", "probe", "."], cwd=path, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise InvalidInputError(f"the folder {path} cannot be compiled:\n{done.stderr.strip()}")

@@ -1,0 +1,51 @@
+"""A new probe's folder, in Python, Go or shell, that passes as it is. Next: `trial` runs it."""
+
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet.labels import name_problem
+
+_ROOM = Path(str(resources.files("kubeprobe.authoring")))
+_TEMPLATES = _ROOM / "templates"
+LANGUAGES = tuple(sorted(folder.name for folder in _TEMPLATES.iterdir() if folder.is_dir()))
+_NAME = re.compile(r"\{\{name\}\}")
+_DOT = "dot-"
+"""Begins the names of hidden files among the templates, which packaging would leave out."""
+
+
+def new_probe(name: str, parent: Path, language: str) -> Path:
+    """Make the folder `parent/name`. Raises InvalidInputError for a bad name, or where there is something already."""
+    if problem := name_problem(name):
+        raise InvalidInputError(f"{name!r} cannot be the name of a probe: {problem}")
+    if language not in LANGUAGES:
+        raise InvalidInputError(f"there is no template for {language!r}; expected {', '.join(LANGUAGES)}")
+    folder = parent / name
+    if folder.exists() and any(folder.iterdir()):
+        raise InvalidInputError(
+            f"the folder {folder} exists and is not empty; nothing was changed. Choose another name or --dir."
+        )
+    for source in sorted((_TEMPLATES / language).rglob("*")):
+        if source.is_file() and "__pycache__" not in source.parts:
+            _fill(source, folder / source.relative_to(_TEMPLATES / language), name)
+    if language == "go":
+        _copy_go_client(folder / "client")
+    return folder
+
+
+def _fill(source: Path, target: Path, name: str) -> None:
+    if target.name.startswith(_DOT):
+        target = target.with_name(f".{target.name.removeprefix(_DOT)}")
+    target = target.with_name(target.name.removesuffix(".tmpl"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(_NAME.sub(name, source.read_text()))
+    target.chmod(source.stat().st_mode & 0o777)
+
+
+def _copy_go_client(target: Path) -> None:
+    """The Go client's source, without its tests: the folder builds where no module proxy has it."""
+    installed, checkout = _ROOM / "goclient", _ROOM.parents[1] / "clients" / "go"
+    source = installed if installed.is_dir() else checkout
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*_test.go", "testdata", "vector", "crosscheck"))

@@ -1,0 +1,141 @@
+"""Running a probe once in a cluster without an installation knowing of it: create, watch, judge, delete.
+
+The pod is the one that a launcher would create, and the verdict the one that a collector would come to. Nothing is
+stored. Its label says that it belongs to no installation, so that no collector touches it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ulid import ULID
+
+from kubeprobe.authoring.folder import ProbeFolder
+from kubeprobe.catalog import RunIdentity, render_pod
+from kubeprobe.catalog.names import LABEL_INSTALLATION, LABEL_RUN
+from kubeprobe.clock import Clock
+from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.judge import Judgement, judge, judge_refusal
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Cluster
+
+TRIAL = "kubeprobe-trial"
+"""The label `kubeprobe.io/installation` of everything that a trial creates."""
+_LOG_LINES = 200
+_RETRY_S = 1.0
+_GRACE_S = 60
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of it."""
+
+    run_id: str
+    judgement: Judgement
+    log: str
+    opened_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a probe is tried."""
+
+    api: ClusterApi
+    cluster: Cluster
+    clock: Clock
+    tell: Callable[[str], None]
+    """Hears of each state that the run comes to."""
+
+
+async def try_probe(folder: ProbeFolder, place: Place, parameters: dict[str, str]) -> Trial:
+    """Run the probe and delete its pod, whatever happens. Raises ClusterError if the cluster does not answer."""
+    cluster, opened_at = place.cluster, place.clock()
+    identity = RunIdentity(
+        run_id=str(ULID()).lower(),
+        installation=TRIAL,
+        case=folder.case,
+        cluster=cluster.name,
+        cluster_labels=cluster.labels,
+        namespace=cluster.namespace,
+        trigger="manual",
+        parameters=parameters,
+    )
+    pod = render_pod(folder.catalog(), identity)
+    await _delete_leftovers(place)
+    try:
+        created = await place.api.create_pod(cluster.namespace, pod)
+    except ClusterError as error:
+        if error.cause is Cause.CLUSTER_UNREACHABLE:
+            raise
+        return Trial(identity.run_id, judge_refusal(error), "", opened_at, place.clock())
+    seen = Seen.read(created)
+    assert seen is not None, "a rendered pod carries its run"
+    try:
+        judgement = await _follow(seen, place)
+        log = await _read_log(seen, place)
+    finally:
+        await place.api.delete_pod(cluster.namespace, seen.name, seen.uid)
+    return Trial(identity.run_id, judgement, log, opened_at, place.clock())
+
+
+async def _follow(seen: Seen, place: Place) -> Judgement:
+    """Watch the pod until its run is over. A broken watch is begun anew from what is there now."""
+    deleted, told = False, ""
+    while True:
+        judgement = judge(seen.pod, seen.policy, place.clock(), deleted=deleted)
+        if judgement is not None:
+            return judgement
+        phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
+        if phase != told:
+            place.tell(told := phase)
+        left = (Seen.read(seen.pod) or seen).deadline - place.clock()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(left.total_seconds(), 0.05)):
+                seen, deleted = await _next(seen, place)
+
+
+async def _next(seen: Seen, place: Place) -> tuple[Seen, bool]:
+    """The pod's next state, and whether it is its last."""
+    namespace = place.cluster.namespace
+    try:
+        version = seen.pod["metadata"]["resourceVersion"]
+        selector = f"{LABEL_RUN}={seen.run_id}"
+        async with aclosing(place.api.watch_pods(namespace, selector, version)) as events:
+            async for kind, pod in events:
+                # What the probe itself creates carries the run's label too.
+                if kind != "BOOKMARK" and pod["metadata"]["uid"] == seen.uid:
+                    return Seen.read(pod) or seen, kind == "DELETED"
+    except ClusterError as error:
+        if error.cause not in {Cause.GONE, Cause.CLUSTER_UNREACHABLE, Cause.SERVER_ERROR, Cause.THROTTLED}:
+            raise
+        await asyncio.sleep(_RETRY_S)
+    try:
+        return Seen.read(await place.api.get_pod(namespace, seen.name)) or seen, False
+    except ClusterError as error:
+        return seen, error.cause is Cause.NOT_FOUND
+
+
+async def _read_log(seen: Seen, place: Place) -> str:
+    try:
+        return await place.api.read_log(place.cluster.namespace, seen.name, tail_lines=_LOG_LINES)
+    except ClusterError:  # it never started, or is gone: the judgement says so
+        return ""
+
+
+async def _delete_leftovers(place: Place) -> None:
+    """Delete pods of earlier trials that were killed before they could. By the cluster's own clock."""
+    for pod in (await place.api.list_pods(place.cluster.namespace, f"{LABEL_INSTALLATION}={TRIAL}"))[0]:
+        if _is_over(pod, place.clock()):
+            metadata = pod["metadata"]
+            await place.api.delete_pod(place.cluster.namespace, metadata["name"], metadata["uid"])
+
+
+def _is_over(pod: dict[str, Any], now: datetime) -> bool:
+    created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    lasts = timedelta(seconds=pod["spec"].get("activeDeadlineSeconds", 0) + _GRACE_S)
+    return now - created > lasts

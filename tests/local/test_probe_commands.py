@@ -1,0 +1,175 @@
+"""`kubeprobe probe new | try | register`: a folder that passes, on the local cluster, as a newcomer types it."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from kubeprobe import logs
+from kubeprobe.cli import app
+from probes._access import find_access
+from probes._api import Api
+from tests.harness.need import lacking
+from tests.harness.wait import until
+
+pytestmark = pytest.mark.local
+
+PROBES = Path(__file__).parents[2] / "probes"
+Ask = Callable[..., Result]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
+    """Run a command of kubeprobe in a folder of its own, as its user would; gives what it said."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("KUBEPROBE_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(app, list(arguments))
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == code, f"{done.exit_code}: {done.stdout}{done.stderr}"
+        return done
+
+    def configure(form: str = "console", level: int = logging.INFO) -> None:
+        """Without keeping loggers for the tests that follow."""
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
+
+    monkeypatch.setattr(logs, "configure_logs", configure)
+    yield run
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def running_cluster(tmp_path: Path) -> Iterator[Path]:
+    """A local cluster where `kubeprobe up` would have one; gives its data_dir."""
+    data_dir = tmp_path / ".kubeprobe"
+    command = [sys.executable, "-m", "kubeprobe.localcluster", "--kubeconfig", data_dir / "localcluster.kubeconfig"]
+    with subprocess.Popen(
+        [*command, "--images", data_dir / "localcluster.images"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "ready" in process.stdout.readline()
+        yield data_dir
+        process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("language", "steps", "own_tests"),
+    [
+        ("python", ["resolve"], [sys.executable, "-m", "unittest", "tests/test_probe.py"]),
+        ("shell", ["write", "read"], ["sh", "tests/test_probe.sh"]),
+        ("go", ["resolve"], ["go", "test", "./..."]),
+    ],
+)
+def test_a_new_probe_passes_and_so_do_its_own_tests(
+    ask: Ask, tmp_path: Path, language: str, steps: list[str], own_tests: list[str]
+) -> None:
+    if shutil.which(own_tests[0]) is None:
+        lacking(f"{own_tests[0]} is not installed")
+    ask("probe", "new", "shop-front", "--language", language)
+    tried = ask("probe", "try", "shop-front")
+    assert tried.stdout.splitlines()[0].split() == ["VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN"]
+    assert [line.split()[:2] for line in tried.stdout.splitlines()[2:]] == [["ok", step] for step in steps]
+    assert not (tmp_path / ".kubeprobe").exists()  # nothing is registered or kept
+    subprocess.run(own_tests, cwd=tmp_path / "shop-front", check=True, capture_output=True, timeout=120)
+
+
+def test_a_trial_tells_what_failed_and_shows_the_log(ask: Ask) -> None:
+    ask("probe", "new", "shop-front")
+    tried = ask("probe", "try", "shop-front", "-p", "NAME=nowhere.invalid", code=1)
+    assert "resolve: nowhere.invalid has no address" in tried.stdout
+    assert "failed  resolve" in tried.stdout
+    assert "Log\nFAIL\n" in tried.stdout
+
+
+def test_a_probe_that_gives_up_is_unknown(ask: Ask) -> None:
+    ask("probe", "new", "shop-front", "--language", "shell")
+    tried = ask("probe", "try", "shop-front", "-p", "DIRECTORY=", "--output", "json", code=2)
+    [run] = json.loads(tried.stdout)
+    assert (run["verdict"], run["reason"]) == ("unknown", "ProbeGaveUp")
+    assert run["message"] == "parameter DIRECTORY is not set"
+
+
+def test_a_running_local_cluster_is_used_and_knows_the_folder_as_it_is_now(
+    ask: Ask, tmp_path: Path, running_cluster: Path
+) -> None:
+    ask("probe", "new", "shop-front")
+    ask("probe", "try", "shop-front")
+    assert f"shop-front:dev={tmp_path / 'shop-front'}" in (running_cluster / "localcluster.images").read_text()
+    with (tmp_path / "shop-front" / "probe.py").open("w") as program:
+        program.write("from kubeprobe_client import report_failure\nreport_failure(['changed'])\n")
+    assert "changed" in ask("probe", "try", "shop-front", code=1).stdout
+
+
+def test_a_built_in_probe_that_creates_pods_of_its_own_can_be_tried(ask: Ask) -> None:
+    tried = ask("probe", "try", str(PROBES / "pod_lifecycle"))
+    assert "ok  gone" in tried.stdout
+
+
+def test_registering_shows_what_it_adds_and_the_digest_it_changes(ask: Ask) -> None:
+    ask("migrate")
+    ask("probe", "new", "shop-front")
+    shown = ask("probe", "register", "shop-front", "--dry-run")
+    assert "+ ProbeCase/shop-front" in shown.stdout
+    assert "Nothing was changed." in shown.stdout
+
+    first = ask("probe", "register", "shop-front")
+    assert "+ ProbeTemplate/shop-front" in first.stdout
+    assert "Registered shop-front" in first.stdout
+    assert "shop-front:dev is the folder shop-front, on the local cluster only" in first.stderr
+
+    pinned = "registry.example/shop-front@sha256:" + "0" * 64
+    second = ask("probe", "register", "shop-front", "--image", pinned)
+    assert "~ ProbeTemplate/shop-front" in second.stdout
+    assert "spec.image: shop-front:dev -> registry.example/shop-front@sha256:" in second.stdout
+    assert "nothing to change" in ask("probe", "register", "shop-front", "--image", pinned).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("new", "Shop_Front"), "'Shop_Front' cannot be the name of a probe"),
+        (("new", "shop", "--language", "cobol"), "expected go, python, shell"),
+        (("new", "taken"), "taken exists and is not empty; nothing was changed"),
+        (("try", "."), "it holds no catalog.yaml"),
+        (("try", "taken", "--cluster", "prod"), "There is no cluster 'prod'"),
+        (("register", "taken", "--image", "shop:1"), "'shop:1' names no digest"),
+        (("build", "taken", "--builder", "no-such-builder"), "expected no-such-builder to be installed"),
+    ],
+)
+def test_what_cannot_be_done_says_why(ask: Ask, arguments: tuple[str, ...], told: str) -> None:
+    ask("migrate")
+    ask("probe", "new", "taken")
+    assert told in ask("probe", *arguments, code=2).stderr
+
+
+def test_a_cluster_is_not_asked_to_pull_an_image_that_is_nowhere(ask: Ask, tmp_path: Path) -> None:
+    ask("migrate")
+    ask("probe", "new", "shop-front")
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}],"
+        " users: [{name: u, user: {}}], contexts: [{name: c, context: {cluster: c, user: u}}]}"
+    )
+    ask("cluster", "add", "prod", "--kubeconfig", str(kubeconfig))
+    tried = ask("probe", "try", "shop-front", "--cluster", "prod", code=2)
+    assert "no image of shop-front was pushed" in tried.stderr
+    assert "kubeprobe probe build shop-front --tag REGISTRY/shop-front:1 --push" in tried.stderr
+
+
+def test_trials_leave_no_pod_behind(ask: Ask, running_cluster: Path) -> None:
+    ask("probe", "new", "shop-front")
+    ask("probe", "try", "shop-front")
+    access = find_access({"KUBECONFIG": str(running_cluster / "localcluster.kubeconfig")})
+    with Api(access) as api:
+        until("no pod to be left", lambda: not api.get("/api/v1/namespaces/kubeprobe/pods")["items"])
