@@ -2,12 +2,16 @@
 
 Every fault of every probe's scenario is brought about for real, and all probes run while it lasts; then all of them
 run in rounds on the healthy cluster. What has been seen is kept beside the test bed, so that a benchmark that was
-interrupted goes on, and a probe that was changed is looked at again by itself.
+interrupted goes on, and a probe that was changed is looked at again by itself. All of it takes hours on a small
+machine: KUBEPROBE_DETECTION_MINUTES ends it earlier, with what is most telling seen first.
 """
 
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -34,20 +38,21 @@ _ONLY_IN_PODS = {"cluster_dns", "service_connectivity"}
 
 Ready = dict[str, dict[str, str]]
 """The parameters for each probe's runs, by folder."""
+Act = Callable[[], None]
 RunOne = Callable[[Scenario], Ended | None]
 """Runs a probe; None if it cannot be run at present."""
 
 
 def run(kubeconfig: Path) -> list[Table]:
-    """Fill what has not been seen yet, then tell all of it."""
+    """Fill what has not been seen yet, as far as the time reaches, then tell all of it."""
+    ends = time.monotonic() + 60 * float(os.environ.get("KUBEPROBE_DETECTION_MINUTES", "inf"))
     testbed = Testbed(Instance(kubeconfig.parent.name))
     seen = SeenRuns.read(testbed.instance.state / "detection.jsonl")
     with _bed(testbed, kubeconfig) as bed, ExitStack() as stack:
         ready = {one.folder: stack.enter_context(one.ready(bed)) for one in SCENARIOS}
-        _healthy_rounds(bed, ready, seen)
-        for scenario in SCENARIOS:
-            for fault in scenario.faults:
-                _try(bed, ready, seen, scenario, fault)
+        for act in (*_own_faults(bed, ready, seen), *_healthy_rounds(bed, ready, seen), *_others(bed, ready, seen)):
+            if time.monotonic() < ends:
+                act()
     return tables(SCENARIOS, seen)
 
 
@@ -59,40 +64,65 @@ def _bed(testbed: Testbed, kubeconfig: Path) -> Iterator[Bed]:
         yield Bed(testbed, api, ProbedCluster(api, kubeconfig), tmp)
 
 
-def _healthy_rounds(bed: Bed, ready: Ready, seen: SeenRuns) -> None:
-    """Run every probe equally often while nothing is broken."""
-    rounds = -(-HEALTHY_RUNS // len(SCENARIOS))
-    for number in range(rounds):
-        lacking = [one for one in SCENARIOS if seen.count(HEALTHY, one.folder) <= number]
-        if lacking:
-            PROGRESS.print(f"healthy round {number + 1} of {rounds} ...", style="dim")
-            _run_all(lacking, partial(_in_a_pod, bed, ready), HEALTHY, seen)
+def _own_faults(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
+    """Every fault with the probe that has to find it, by itself: how fast it is should not depend on the others."""
+    for scenario in SCENARIOS:
+        for fault in scenario.faults:
+            yield partial(_try, bed, ready, seen, Broken(scenario, fault), [scenario])
 
 
-def _try(bed: Bed, ready: Ready, seen: SeenRuns, scenario: Scenario, fault: Fault) -> None:
-    """Break the cluster, have those probes run there that have not been seen with it, mend the cluster."""
-    key = f"{scenario.folder}/{fault.name}"
-    lacking = [one for one in SCENARIOS if not seen.count(key, one.folder)]
-    if fault.breaks is nothing_broken:  # nobody else could see anything
-        lacking = [one for one in lacking if one is scenario]
+def _healthy_rounds(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
+    """Every probe equally often while nothing is broken."""
+    for number in range(-(-HEALTHY_RUNS // len(SCENARIOS))):
+        yield partial(_healthy_round, bed, ready, seen, number)
+
+
+def _healthy_round(bed: Bed, ready: Ready, seen: SeenRuns, number: int) -> None:
+    lacking = [one for one in SCENARIOS if seen.count(HEALTHY, one.folder) <= number]
+    if lacking:
+        PROGRESS.print(f"healthy round {number + 1} ...", style="dim")
+        _run_all(lacking, partial(_in_a_pod, bed, ready), HEALTHY, seen)
+
+
+def _others(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
+    """Every fault with all probes that do not have to find it."""
+    for scenario in SCENARIOS:
+        for fault in scenario.faults:
+            if fault.breaks is not nothing_broken:  # else nobody else could see anything
+                others = [one for one in SCENARIOS if one is not scenario]
+                yield partial(_try, bed, ready, seen, Broken(scenario, fault), others)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A fault, and the scenario that it is of."""
+
+    scenario: Scenario
+    fault: Fault
+
+    @property
+    def key(self) -> str:
+        """What its runs are kept under."""
+        return f"{self.scenario.folder}/{self.fault.name}"
+
+
+def _try(bed: Bed, ready: Ready, seen: SeenRuns, broken: Broken, probes: Sequence[Scenario]) -> None:
+    """Break the cluster, have those of the probes run there that have not been seen with it, mend the cluster."""
+    fault, own = broken.fault, broken.scenario
+    lacking = [one for one in probes if not seen.count(broken.key, one.folder)]
     if not lacking:
         return
-    PROGRESS.print(f"fault {key}: {len(lacking)} probes ...", style="dim")
-    beside = {one.folder: bed.cluster.process(one.folder, bed.tmp) for one in lacking if _may_run_beside(one)}
-    own = bed.cluster.process(scenario.folder, bed.tmp) if fault.runs_as == "process" else None
+    PROGRESS.print(f"fault {broken.key}: {len(lacking)} probes ...", style="dim")
+    beside = {one.folder: bed.cluster.process(one.folder, bed.tmp) for one in lacking if _runs_beside(one, broken)}
     with fault.breaks(bed) as found:
-        ready = {**ready, scenario.folder: {**ready[scenario.folder], **fault.parameters, **(found or {})}}
+        known = {**ready, own.folder: {**ready[own.folder], **fault.parameters, **(found or {})}}
 
         def run_one(one: Scenario) -> Ended | None:
-            if one is scenario:
-                return own.run(**ready[one.folder]) if own else _in_a_pod(bed, ready, one, fault.runs_as)
             if one.folder in beside:
-                return beside[one.folder].run(**ready[one.folder])
-            return None if fault.runs_as == "process" else _in_a_pod(bed, ready, one, fault.runs_as)
+                return beside[one.folder].run(**known[one.folder])
+            return None if fault.runs_as == "process" else _in_a_pod(bed, known, one, fault.runs_as)
 
-        if scenario in lacking:  # first and by itself: how fast it is should not depend on the others
-            _run_all([scenario], run_one, key, seen, fault)
-        _run_all([one for one in lacking if one is not scenario], run_one, key, seen)
+        _run_all(lacking, run_one, broken.key, seen, fault)
 
 
 def _run_all(
@@ -100,11 +130,8 @@ def _run_all(
 ) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for one, told in zip(scenarios, pool.map(partial(_carefully, run_one), scenarios), strict=True):
-            seen.add(
-                Seen.of(
-                    key, one.folder, told, named=bool(fault and isinstance(told, Ended) and fault.is_named_in(told))
-                )
-            )
+            named = fault is not None and isinstance(told, Ended) and fault.is_named_in(told)
+            seen.add(Seen.of(key, one.folder, told, named=named))
 
 
 def _carefully(run_one: RunOne, one: Scenario) -> Ended | str | None:
@@ -122,7 +149,9 @@ def _in_a_pod(bed: Bed, ready: Ready, one: Scenario, runs_as: str = "pod") -> En
     return ended
 
 
-def _may_run_beside(one: Scenario) -> bool:
-    """Whether a probe sees the same from outside of a pod: it mounts nothing and looks at no node."""
+def _runs_beside(one: Scenario, broken: Broken) -> bool:
+    """Whether a probe runs as a process: the fault's own as the fault says, another if it sees the same from there."""
+    if one is broken.scenario:
+        return broken.fault.runs_as == "process"
     [template] = catalog_of(one.folder).templates.values()
     return not template.pod and one.folder not in _ONLY_IN_PODS
