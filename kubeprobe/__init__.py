@@ -8,7 +8,7 @@ wakes. From a Python shell, `kubeprobe.run("pod-lifecycle", cluster="prod-1").wa
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "change", "run"]
 
 
