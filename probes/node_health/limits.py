@@ -67,7 +67,7 @@ class _Watcher:
 
 def _inotify(proc: Path, percent: Percentages, findings: Findings) -> None:
     """Both limits are for each user (inotify(7)); what is told is the user's greediest process."""
-    watchers = list(_watchers(proc))
+    watchers = list(_watchers(proc, findings))
     for what in ("instances", "watches"):
         most = _number(proc / f"sys/fs/inotify/max_user_{what}")
         by_user: Counter[int] = Counter()
@@ -79,7 +79,8 @@ def _inotify(proc: Path, percent: Percentages, findings: Findings) -> None:
             findings.use(text, f"inotify_{what}", used, most, percent.inotify)
 
 
-def _watchers(proc: Path) -> Iterator[_Watcher]:
+def _watchers(proc: Path, findings: Findings) -> Iterator[_Watcher]:
+    hidden = 0
     for process in proc.iterdir():
         if process.name.isdigit():
             try:
@@ -88,6 +89,9 @@ def _watchers(proc: Path) -> Iterator[_Watcher]:
                     yield _watcher(process, descriptors)
             except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
                 continue
+            except PermissionError:  # a security module, or one that may do more than this container
+                hidden += 1
+    findings.measured["processes_hidden"] = hidden
 
 
 def _is_inotify(descriptor: Path) -> bool:

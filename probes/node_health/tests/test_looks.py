@@ -53,6 +53,7 @@ def test_a_quiet_node_has_nothing_wrong(tmp_path: Path) -> None:
         "files_percent": 1.0,
         "inotify_instances_percent": 10.0,
         "inotify_watches_percent": 2.0,
+        "processes_hidden": 0,
     }
 
 

@@ -1,0 +1,84 @@
+"""What is placed on the hub: manifests with placeholders, and the paths that they are created at.
+
+Next stage: `probe` creates them, `arriving` waits for them in the members.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+import yaml
+
+from probes._api import Api, ApiError
+
+Json = dict[str, Any]
+
+_MEMBER = "${member}"
+
+
+class NoManifest(ValueError):  # noqa: N818
+    """Text that is no manifest: why."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One object for the hub."""
+
+    collection: str
+    """Path of the collection that it is created in."""
+    body: Json
+
+    @property
+    def path(self) -> str:
+        """The object's own path."""
+        return f"{self.collection}/{self.body['metadata']['name']}"
+
+
+def manifests(text: str, values: Mapping[str, str], members: Sequence[str]) -> list[Json]:
+    """The YAML documents with `${name}`, `${namespace}` filled in; one with `${member}` once for each member.
+
+    Raises NoManifest.
+    """
+    found: list[Json] = []
+    for document in text.split("\n---"):
+        for member in members if _MEMBER in document else ("",):
+            found += _read(document, {**values, "member": member})
+    if not found:
+        raise NoManifest("there is none")
+    return found
+
+
+def _read(document: str, values: Mapping[str, str]) -> list[Json]:
+    try:
+        filled = Template(document).substitute(values)
+    except (KeyError, ValueError) as error:
+        raise NoManifest(f"placeholder {error}: expected ${{name}}, ${{namespace}} or ${{member}}") from error
+    try:
+        body = yaml.safe_load(filled)
+    except yaml.YAMLError as error:
+        raise NoManifest(" ".join(str(error).split())) from error
+    if body is None:
+        return []
+    metadata = body.get("metadata") if isinstance(body, dict) else None
+    if not isinstance(metadata, dict) or not metadata.get("name") or not {"apiVersion", "kind"} <= body.keys():
+        raise NoManifest(f"expected apiVersion, kind and metadata.name in {filled.strip()[:80]!r}")
+    return [body]
+
+
+def place_of(api: Api, body: Json) -> Placement:
+    """Where the hub takes an object of this kind. Raises ApiError, with status 404 for a kind that it does not know."""
+    version, kind = body["apiVersion"], body["kind"]
+    prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    for resource in api.get(prefix)["resources"]:
+        if resource["kind"] == kind and "/" not in resource["name"]:
+            namespace = body["metadata"].get("namespace", "default")
+            within = f"/namespaces/{namespace}" if resource["namespaced"] else ""
+            return Placement(f"{prefix}{within}/{resource['name']}", body)
+    raise ApiError(f"the hub has no kind {kind} in {version}", 404)
+
+
+def labelled(body: Json, labels: Mapping[str, str]) -> Json:
+    """The object with further labels, so that KubeProbe can sweep up what a killed run has left."""
+    metadata = body["metadata"]
+    return {**body, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}}

@@ -1,0 +1,163 @@
+"""Places an object on a federation's hub, sees it arrive in each member, deletes it, sees it go from each.
+
+Whatever engine propagates it: what to place is a parameter, and so are the members (README.md).
+It runs in the hub's cluster, or is given a kubeconfig of the hub.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from kubeprobe_client import CheckFailed, Run, give_up, main, measure, run, step
+
+from probes._access import Access
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._kubeconfigs import access_by, kubeconfigs_in
+from probes._objects import Cleanup
+from probes._parameters import number, text, words
+from probes.federation_link.arriving import Seen, arrived, gone
+from probes.federation_link.placing import Json, NoManifest, Placement, labelled, manifests, place_of
+
+HUB = "hub"
+"""The Secret's key with the hub's kubeconfig, where that is another API than the probe's own (as Karmada's is)."""
+
+MANIFESTS = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "${name}", namespace: "${namespace}"}
+data: {from: kubeprobe}
+"""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What is looked at."""
+
+    hub: Access
+    members: dict[str, Access]
+    bodies: list[Json]
+    sought: str
+    """Path of the object in each member."""
+
+
+def _link(own: Api, namespace: str) -> Link:
+    """From the parameters and the Secret; what makes no sense ends the run as unknown."""
+    secret = text("KUBECONFIGS_SECRET", "federation")
+    found = kubeconfigs_in(own, namespace, secret)
+    members = words("MEMBERS") or sorted(found.keys() - {HUB})
+    missing = [member for member in members if member not in found]
+    if missing or not members:
+        there = ", ".join(sorted(found)) or "none"
+        give_up(
+            f"Secret {namespace}/{secret} has no kubeconfig of {', '.join(missing) or 'any member'}; there are {there}"
+        )
+    place = f"Secret {namespace}/{secret}, key"
+    values = {"name": f"federation-link-{secrets.token_hex(6)}", "namespace": text("NAMESPACE", "default")}
+    try:
+        bodies = manifests(text("MANIFESTS", MANIFESTS), values, members)
+    except NoManifest as error:
+        give_up(f"parameter MANIFESTS: {error}")
+    return Link(
+        hub=access_by(found[HUB], f"{place} {HUB}") if HUB in found else own.access,
+        members={member: access_by(found[member], f"{place} {member}") for member in members},
+        bodies=bodies,
+        sought=_sought(values),
+    )
+
+
+def _sought(values: dict[str, str]) -> str:
+    resource = text("SOUGHT", "v1/configmaps")
+    if not re.fullmatch(r"([a-z0-9.-]+/)?v[0-9a-z]+/[a-z0-9]+", resource):
+        give_up(f"parameter SOUGHT={resource!r}: expected [group/]version/plural, such as v1/configmaps")
+    version, _, plural = resource.rpartition("/")
+    prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    return f"{prefix}/namespaces/{values['namespace']}/{plural}/{values['name']}"
+
+
+def place(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[Placement]:
+    """Create all on the hub, in the order given. Being refused by the hub is a finding, lacking a right is not."""
+    placed = [place_of(hub, labelled(body, this_run.labels)) for body in link.bodies]
+    for one in placed:
+        cleanup.create(one.collection, one.body)
+    return placed
+
+
+def remove(hub: Api, placed: Sequence[Placement], cleanup: Cleanup) -> None:
+    """Delete all from the hub, last first."""
+    for one in reversed(placed):
+        hub.delete(one.path)
+        cleanup.forget(one.path)
+
+
+def tell(seen: Sequence[Seen], what: str, within: float) -> list[str]:
+    """What is wrong, by member; the others' times are measured. Ends the run as unknown if nothing can be told."""
+    wrong: list[str] = []
+    for one in seen:
+        if one.seconds is not None:
+            measure(f"{what}_{one.member}_s", round(one.seconds, 2))
+        elif not one.forbidden:
+            wrong.append(f"member {one.member}: {_why(one, what, within)}")
+    forbidden = [f"{one.forbidden}, in member {one.member}" for one in seen if one.forbidden]
+    if forbidden and not wrong:
+        give_up("; ".join(forbidden))
+    times = [one.seconds for one in seen if one.seconds is not None]
+    measure(f"members_{what}", len(times))
+    if times:
+        measure(f"slowest_{what}_s", round(max(times), 2))
+    return wrong + forbidden
+
+
+def _why(one: Seen, what: str, within: float) -> str:
+    if one.trouble:
+        return one.trouble
+    if what == "arrived":
+        return f"the object has not arrived {within:g} s after it was placed on the hub"
+    held = f": held there by the finalizers {one.held}" if one.held else ""
+    return f"the object is still there {within:g} s after it was deleted from the hub{held}"
+
+
+def _at_most(this_run: Run, seconds: float) -> float:
+    """So many seconds, or half of what the run has left: both ways must be looked at."""
+    return min(seconds, round(max(this_run.remaining() / 2 - 1, 0), 1))
+
+
+def there_and_back(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> None:
+    """Every step; what is wrong in a member is recorded with it. Raises ApiError where the hub itself refuses."""
+    with step("place"):
+        placed = place(hub, link, this_run, cleanup)
+    within = _at_most(this_run, number("ARRIVAL_TIMEOUT", 30))
+    came = _look("arrive", "arrived", within, lambda began: arrived(link.members, link.sought, began, within))
+    with step("remove"):
+        remove(hub, placed, cleanup)
+    reached = {one.member: link.members[one.member] for one in came if one.seconds is not None}
+    within = _at_most(this_run, number("REMOVAL_TIMEOUT", 30))
+    _look("go", "gone", within, lambda began: gone(reached, link.sought, began, within))
+
+
+def _look(name: str, what: str, within: float, look: Callable[[float], list[Seen]]) -> list[Seen]:
+    """One step that may fail for some members, and does not keep the probe from the next one."""
+    seen: list[Seen] = []
+    with suppress(CheckFailed), step(name):
+        seen = look(time.monotonic())
+        if wrong := tell(seen, what, within):
+            raise CheckFailed(*wrong)
+    return seen
+
+
+@main
+def probe() -> None:
+    """There and back; cleans up the hub however it ends. What engines do not take back from members is told."""
+    this_run = run()
+    with connect() as own:
+        link = _link(own, text("SECRET_NAMESPACE", this_run.namespace or own.access.namespace))
+        with ExitStack() as stack:
+            hub = own if link.hub is own.access else stack.enter_context(Api(link.hub))
+            cleanup = stack.enter_context(Cleanup(hub))
+            try:
+                there_and_back(hub, link, this_run, cleanup)
+            except ApiError as error:
+                give_up_if_forbidden(error)
+                raise CheckFailed(f"hub: {error}") from error

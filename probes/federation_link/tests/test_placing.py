@@ -1,0 +1,108 @@
+"""What federation-link places on a hub, and what it says of members."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from probes._access import Access
+from probes._api import Api, ApiError
+from probes.federation_link import arriving, probe
+from probes.federation_link.placing import NoManifest, labelled, manifests, place_of
+from tests.probes.scripted import scripted_api
+
+VALUES = {"name": "link-1", "namespace": "shop"}
+README = (Path(__file__).parents[1] / "README.md").read_text()
+KARMADA, OCM = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+NOT_FOUND = (404, {"kind": "Status", "reason": "NotFound", "message": "not found"})
+THERE = (200, {"metadata": {"name": "link-1", "finalizers": ["example.com/backup"]}})
+
+
+def test_karmadas_object_and_policy_are_placed_one_after_the_other() -> None:
+    config, policy = manifests(KARMADA, VALUES, ["east", "west"])
+    assert config["metadata"] == {"name": "link-1", "namespace": "shop"}
+    assert policy["spec"]["resourceSelectors"] == [{"apiVersion": "v1", "kind": "ConfigMap", "name": "link-1"}]
+
+
+def test_a_document_with_the_members_name_is_placed_for_each_member() -> None:
+    works = manifests(OCM, VALUES, ["east", "west"])
+    assert [work["metadata"]["namespace"] for work in works] == ["east", "west"]
+    assert works[0]["spec"]["workload"]["manifests"][0]["metadata"] == VALUES
+
+
+def test_the_default_is_what_the_catalog_says() -> None:
+    _template, case = yaml.safe_load_all((Path(__file__).parents[1] / "catalog.yaml").read_text())
+    [body] = manifests(case["spec"]["parameters"]["MANIFESTS"], VALUES, ["east"])
+    assert (body["kind"], body["metadata"]["name"]) == ("ConfigMap", "link-1")
+    [body] = manifests(probe.MANIFESTS, VALUES, ["east"])
+    assert body["metadata"]["namespace"] == "shop"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "there is none"),
+        ("a: ${nothing}", r"placeholder 'nothing': expected \$\{name\}, \$\{namespace\} or \$\{member\}"),
+        ("a: [", "while parsing"),
+        ("kind: ConfigMap", "expected apiVersion, kind and metadata.name in 'kind: ConfigMap'"),
+        ("just text", "expected apiVersion"),
+    ],
+)
+def test_text_that_is_no_manifest_is_refused(text: str, why: str) -> None:
+    with pytest.raises(NoManifest, match=why):
+        manifests(text, VALUES, ["east"])
+
+
+def test_the_hub_says_where_a_kind_is_created() -> None:
+    served = {"resources": [{"name": "works/status", "kind": "Work", "namespaced": True}]}
+    served["resources"] += [{"name": "works", "kind": "Work", "namespaced": True}]
+    served["resources"] += [{"name": "regions", "kind": "Region", "namespaced": False}]
+    answers = [(200, served)] * 3
+    with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        work = {"apiVersion": "a.io/v1", "kind": "Work", "metadata": {"name": "w", "namespace": "east"}}
+        assert place_of(api, work).path == "/apis/a.io/v1/namespaces/east/works/w"
+        assert place_of(api, {**work, "kind": "Region"}).path == "/apis/a.io/v1/regions/w"
+        with pytest.raises(ApiError, match=r"the hub has no kind Worker in a\.io/v1"):
+            place_of(api, {**work, "kind": "Worker"})
+
+
+def test_what_is_placed_carries_the_runs_labels_beside_its_own() -> None:
+    body = {"metadata": {"name": "a", "labels": {"own": "1"}}}
+    assert labelled(body, {"run": "2"})["metadata"]["labels"] == {"own": "1", "run": "2"}
+    assert body["metadata"]["labels"] == {"own": "1"}
+
+
+def seen_by(*answers: object, wanted: bool, seconds: float) -> arriving.Seen:
+    look = arriving.arrived if wanted else arriving.gone
+    with scripted_api(*answers) as server:
+        [seen] = look(
+            {"east": Access(f"http://127.0.0.1:{server.server_port}")}, "/x", arriving.time.monotonic(), seconds
+        )
+    return seen
+
+
+def test_an_object_arrives_when_it_is_there_first() -> None:
+    seen = seen_by(NOT_FOUND, NOT_FOUND, THERE, wanted=True, seconds=5)
+    assert seen.seconds is not None
+    assert seen.seconds >= 2 * arriving.PERIOD
+
+
+def test_an_object_that_does_not_arrive_is_told() -> None:
+    seen = seen_by(NOT_FOUND, wanted=True, seconds=0)
+    assert probe.tell([seen], "arrived", 5) == [
+        "member east: the object has not arrived 5 s after it was placed on the hub"
+    ]
+
+
+def test_an_object_that_stays_is_told_with_what_holds_it() -> None:
+    seen = seen_by(THERE, wanted=False, seconds=0)
+    [wrong] = probe.tell([seen], "gone", 5)
+    assert wrong.startswith("member east: the object is still there 5 s after it was deleted from the hub: held there")
+    assert wrong.endswith("by the finalizers example.com/backup")
+
+
+def test_a_member_that_cannot_be_asked_is_told_and_is_not_taken_for_gone() -> None:
+    seen = seen_by((503, {"reason": "ServiceUnavailable", "message": "etcd is away"}), wanted=False, seconds=0)
+    assert seen.seconds is None
+    assert probe.tell([seen], "gone", 5) == ["member east: 503 ServiceUnavailable: etcd is away (GET /x)"]

@@ -1,0 +1,232 @@
+"""Does what a user of a virtual cluster does with a pod, and looks whether the host cluster follows.
+
+Each is a timed step: create the pod by the virtual cluster's own kubeconfig, see its counterpart appear on the host and
+become ready, see the virtual pod become ready, delete it, see both gone. Parameters: README.md.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kubeprobe_client import CheckFailed, Run, give_up, main, run, step
+
+from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
+from probes._kubeconfigs import access_by, kubeconfigs_in
+from probes._objects import BUSYBOX, Cleanup, fresh_name, metadata, pod_spec
+from probes._parameters import number, text
+from probes._watching import ObjectWatch
+from probes.pod_lifecycle.pod import has_ended, is_ready, warnings, why_not_ready
+from probes.virtual_cluster.counterpart import Convention, wait_for
+
+Json = dict[str, Any]
+
+NAME_LABEL = {"app.kubernetes.io/name": "kubeprobe-virtual-cluster"}
+_STAYS = "trap 'exit 0' TERM; sleep 600 & wait"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for; times in seconds."""
+
+    secret: str
+    key: str
+    server: str
+    host_namespace: str
+    namespace: str
+    image: str
+    convention: Convention
+    counterpart_timeout: float
+    ready_timeout: float
+    delete_timeout: float
+
+    @classmethod
+    def from_environment(cls, own_namespace: str) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        return cls(
+            secret=text("KUBECONFIG_SECRET", "vc-virtual"),
+            key=text("KUBECONFIG_KEY", "config"),
+            server=text("SERVER", ""),
+            host_namespace=text("HOST_NAMESPACE", own_namespace),
+            namespace=text("VIRTUAL_NAMESPACE", "default"),
+            image=text("IMAGE", BUSYBOX),
+            convention=Convention(text("HOST_SELECTOR", ""), text("NAME_KEY", ""), text("NAMESPACE_KEY", "")),
+            counterpart_timeout=number("COUNTERPART_TIMEOUT", 15),
+            ready_timeout=number("READY_TIMEOUT", 30),
+            delete_timeout=number("DELETE_TIMEOUT", 30),
+        )
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds after which the pod ends by itself: nothing in the virtual cluster knows of our own pod's end."""
+        return self.counterpart_timeout + self.ready_timeout + self.delete_timeout + 60
+
+
+class TwoLives:
+    """A pod's life in the virtual cluster and on the host. Raises CheckFailed with what was seen."""
+
+    def __init__(self, host: Api, virtual: Api, settings: Settings, this_run: Run) -> None:
+        self.virtual = virtual
+        self.settings = settings
+        self.run = this_run
+        self.host_pods = f"/api/v1/namespaces/{settings.host_namespace}/pods"
+        self.pods = f"/api/v1/namespaces/{settings.namespace}/pods"
+        self.path = f"{self.pods}/{fresh_name('virtual-cluster')}"
+        self.host = host
+        self.watch = ObjectWatch(virtual, self.path, {})
+        self.counterpart = ObjectWatch(host, self.host_pods, {})
+
+    def sweep(self) -> None:
+        """Delete what killed runs have left: no owner and no sweeper of the host's reaches into the virtual cluster."""
+        selector = ",".join(f"{key}={value}" for key, value in NAME_LABEL.items())
+        for pod in self.virtual.get(self.pods, labelSelector=selector).get("items") or []:
+            made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+            if (datetime.now(UTC) - made).total_seconds() > self.settings.lifetime:
+                sys.stdout.write(f"deleting {pod['metadata']['name']}, which a run of before has left\n")
+                self.virtual.delete(f"{self.pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
+
+    def create(self, cleanup: Cleanup) -> None:
+        """Create the pod in the virtual cluster."""
+        name = self.path.rpartition("/")[2]
+        container = {"name": "user", "image": self.settings.image, "command": ["sh", "-c", _STAYS]}
+        spec = pod_spec(container, restartPolicy="Never", activeDeadlineSeconds=round(self.settings.lifetime))
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(self.run, name, **NAME_LABEL), "spec": spec}
+        self.watch.object = cleanup.create(self.pods, body)
+
+    def see_counterpart(self) -> None:
+        """Wait until the host cluster has the pod too."""
+        seconds = self._at_most(self.settings.counterpart_timeout)
+        found = wait_for(self.host, self.host_pods, self.settings.convention, self.watch.object, seconds)
+        if not found:
+            why = f"no counterpart in namespace {self.settings.host_namespace} of the host after {seconds:g} s"
+            said = self._warnings()
+            raise CheckFailed(*([f"{why}: {said[0]}", *said[1:]] if said else [f"{why}: the syncer says nothing"]))
+        self.counterpart = ObjectWatch(self.host, f"{self.host_pods}/{found['metadata']['name']}", found)
+
+    def host_ready(self) -> None:
+        """Wait until the counterpart is ready."""
+        self._wait_ready(self.counterpart, f"counterpart {self._counterpart_name} on the host")
+
+    def virtual_ready(self) -> None:
+        """Wait until the virtual cluster knows that."""
+        self._wait_ready(self.watch, "the counterpart is ready, but the virtual pod")
+
+    def delete(self) -> None:
+        """Ask for the pod's deletion in the virtual cluster."""
+        self.virtual.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
+
+    def counterpart_gone(self) -> None:
+        """Wait until the host cluster has followed."""
+        seconds = self._at_most(self.settings.delete_timeout)
+        if self.counterpart.until(lambda _pod: False, seconds):
+            return
+        what = f"counterpart {self._counterpart_name} not gone from the host {seconds:g} s after the deletion"
+        raise CheckFailed(f"{what}: {why_not_gone(self.counterpart.object)}")
+
+    def virtual_gone(self, cleanup: Cleanup) -> None:
+        """Wait until the pod is gone from the virtual cluster."""
+        seconds = self._at_most(self.settings.delete_timeout)
+        if not self.watch.until(lambda _pod: False, seconds):
+            why = why_not_gone(self.watch.object)
+            raise CheckFailed(f"pod not gone from the virtual cluster {seconds:g} s after its deletion: {why}")
+        cleanup.forget(self.path)
+
+    @property
+    def _counterpart_name(self) -> str:
+        found = self.counterpart.object["metadata"]
+        return f"{found['namespace']}/{found['name']}"
+
+    def _wait_ready(self, watch: ObjectWatch, what: str) -> None:
+        seconds = self._at_most(self.settings.ready_timeout)
+        watch.until(lambda pod: is_ready(pod) or has_ended(pod), seconds)
+        if not watch.object:
+            raise CheckFailed(f"{what}: somebody else deleted it")
+        if not is_ready(watch.object):
+            trouble = [watch.trouble] if watch.trouble else []
+            why = why_not_ready(watch.object)
+            raise CheckFailed(f"{what} is not ready after {seconds:g} s: {why}", *trouble, *self._warnings())
+
+    def _at_most(self, seconds: float) -> float:
+        """So many seconds, or what the run has left for waiting."""
+        return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
+
+    def _warnings(self) -> list[str]:
+        """The virtual pod's last warnings: syncers write there why they cannot follow. They may be missing."""
+        uid = self.watch.object["metadata"]["uid"]
+        path = f"/api/v1/namespaces/{self.settings.namespace}/events"
+        try:
+            events = self.virtual.get(path, fieldSelector=f"involvedObject.uid={uid}")
+        except ApiError:
+            return []
+        return warnings(events.get("items") or [], "")
+
+
+def why_not_gone(pod: Json) -> str:
+    """What keeps a pod that should be gone."""
+    if not pod["metadata"].get("deletionTimestamp"):
+        return "the syncer has not asked for its deletion"
+    if held := ", ".join(pod["metadata"].get("finalizers") or ()):
+        return f"held by the finalizers {held}"
+    return f"its kubelet on node {pod['spec'].get('nodeName', 'none')} has not removed it"
+
+
+@contextmanager
+def of_virtual(settings: Settings) -> Iterator[None]:
+    """Tell the virtual cluster's errors from the host's: being refused there is a finding, for its users are too."""
+    try:
+        yield
+    except PermissionMissing as error:
+        if error.status == 401:
+            place = f"Secret {settings.host_namespace}/{settings.secret}"
+            raise CheckFailed(f"the virtual cluster refuses the kubeconfig of {place}: {error}") from error
+        give_up(f"{error}, in the virtual cluster")
+    except ApiError as error:
+        raise CheckFailed(f"virtual cluster: {error}") from error
+
+
+@contextmanager
+def of_host() -> Iterator[None]:
+    """A right that the probe itself lacks on the host makes the run unknown."""
+    try:
+        yield
+    except ApiError as error:
+        give_up_if_forbidden(error)
+        raise
+
+
+def live(lives: TwoLives, cleanup: Cleanup) -> None:
+    """One step after the other."""
+    settings = lives.settings
+    with step("connect"), of_virtual(settings):
+        lives.sweep()
+    with step("create"), of_virtual(settings):
+        lives.create(cleanup)
+    with step("counterpart"), of_host():
+        lives.see_counterpart()
+    with step("host ready"), of_host():
+        lives.host_ready()
+    with step("ready"), of_virtual(settings):
+        lives.virtual_ready()
+    with step("delete"), of_virtual(settings):
+        lives.delete()
+    with step("counterpart gone"), of_host():
+        lives.counterpart_gone()
+    with step("gone"), of_virtual(settings):
+        lives.virtual_gone(cleanup)
+
+
+@main
+def probe() -> None:
+    """Lead both lives, and clean up however it ends."""
+    this_run = run()
+    with connect() as host:
+        settings = Settings.from_environment(this_run.namespace or host.access.namespace)
+        place = f"Secret {settings.host_namespace}/{settings.secret}"
+        found = kubeconfigs_in(host, settings.host_namespace, settings.secret)
+        if settings.key not in found:
+            give_up(f"{place} has no key {settings.key!r}, there are {', '.join(sorted(found)) or 'none'}")
+        access = access_by(found[settings.key], f"{place}, key {settings.key}", settings.server)
+        with Api(access) as virtual, Cleanup(virtual) as cleanup:
+            live(TwoLives(host, virtual, settings, this_run), cleanup)

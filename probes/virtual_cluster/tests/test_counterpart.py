@@ -1,0 +1,55 @@
+"""How virtual-cluster knows a pod's counterpart, and what it says of one that stays."""
+
+import json
+from typing import Any
+
+from probes._access import Access
+from probes._api import Api
+from probes.virtual_cluster.counterpart import Convention, wait_for
+from probes.virtual_cluster.probe import why_not_gone
+from tests.probes.scripted import scripted_api
+
+VCLUSTER = Convention(
+    "vcluster.loft.sh/managed-by", "vcluster.loft.sh/object-name", "vcluster.loft.sh/object-namespace"
+)
+VIRTUAL = {"metadata": {"name": "web", "namespace": "shop"}}
+
+
+def pod(host_name: str, **annotations: str) -> dict[str, Any]:
+    marks = {f"vcluster.loft.sh/object-{key}": value for key, value in annotations.items()}
+    return {"metadata": {"name": host_name, "namespace": "host", "annotations": marks}}
+
+
+def test_a_counterpart_is_known_by_name_and_namespace() -> None:
+    assert VCLUSTER.fits(pod("web-x-shop-x-v", name="web", namespace="shop"), "web", "shop")
+    assert not VCLUSTER.fits(pod("web-x-shop-x-v", name="web", namespace="other"), "web", "shop")
+    assert not VCLUSTER.fits(pod("web"), "web", "shop")
+
+
+def test_an_engine_may_keep_names() -> None:
+    assert Convention("", "", "").fits(pod("web"), "web", "shop")
+    assert not Convention("", "", "").fits(pod("web2"), "web", "shop")
+
+
+def events(*found: dict[str, Any]) -> tuple[int, bytes]:
+    return 200, b"".join(json.dumps({"type": "ADDED", "object": one}).encode() + b"\n" for one in found)
+
+
+def test_the_counterpart_is_found_among_others_and_after_the_watch_broke() -> None:
+    ours = pod("web-x-shop-x-v", name="web", namespace="shop")
+    with scripted_api(events(pod("other", name="a", namespace="b")), (503, {}), events(ours)) as server:
+        found = wait_for(Api(Access(f"http://127.0.0.1:{server.server_port}")), "/pods", VCLUSTER, VIRTUAL, 10)
+    assert found == ours
+    assert "labelSelector=vcluster.loft.sh%2Fmanaged-by" in server.asked[0]
+
+
+def test_without_a_counterpart_there_is_an_end_to_the_wait() -> None:
+    with scripted_api(events()) as server:
+        assert wait_for(Api(Access(f"http://127.0.0.1:{server.server_port}")), "/pods", VCLUSTER, VIRTUAL, 0.1) == {}
+
+
+def test_what_keeps_a_pod_is_told() -> None:
+    assert why_not_gone({"metadata": {}}) == "the syncer has not asked for its deletion"
+    going = {"deletionTimestamp": "2026-11-25T12:00:00Z"}
+    assert why_not_gone({"metadata": {**going, "finalizers": ["a/b"]}}) == "held by the finalizers a/b"
+    assert why_not_gone({"metadata": going, "spec": {"nodeName": "n"}}) == "its kubelet on node n has not removed it"
