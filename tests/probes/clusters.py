@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from kubeprobe.catalog import RunIdentity, render_pod
+from kubeprobe.catalog import RunIdentity, names, render_pod
+from kubeprobe.catalog.model.rule import rules_variable
 from probes._api import Api
 from tests.harness.wait import until
 from tests.probes.catalog import CLUSTER, case_of, catalog_of, namespace_of, rights_of
@@ -174,6 +175,7 @@ class ProbeProcess:
             env={
                 **os.environ,
                 **case.parameters,
+                **({names.ENV_RULES: rules_variable(case.rules)} if case.rules else {}),
                 "PYTHONPATH": f"{REPOSITORY}:{CLIENT}",
                 "KUBECONFIG": str(self.kubeconfig),
                 "KUBEPROBE_RUN_ID": run,
