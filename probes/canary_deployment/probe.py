@@ -49,7 +49,7 @@ class Settings:
             image=image,
             update_image=text("UPDATE_IMAGE", image),
             replicas=max(round(number("REPLICAS", 2)), 1),
-            ready_timeout=number("READY_TIMEOUT", 40),
+            ready_timeout=number("READY_TIMEOUT", 60),
             reach_timeout=number("REACH_TIMEOUT", 10),
             request_timeout=number("REQUEST_TIMEOUT", 5),
             max_lost=round(number("MAX_LOST", 0)),

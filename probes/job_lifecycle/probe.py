@@ -71,10 +71,9 @@ class JobLifecycle:
             "complete": lambda: self.wait_complete(self.job, self.job_name),
             "owner": self.check_owner,
             "ttl": self.wait_tidied_up,
-            "cascade": lambda: self.wait_pods_gone(self.job_name),
             "cron": self.wait_fired,
             "cron complete": lambda: self.wait_complete(self.job, self.cron_name),
-            "cron cascade": self.delete_cron_job,
+            "cascade": self.delete_cron_job,
         }.items():
             with step(name):
                 action()
@@ -110,12 +109,12 @@ class JobLifecycle:
             raise CheckFailed(f"job {self.job_name} is complete, but {what}")
 
     def wait_tidied_up(self) -> None:
-        """Wait until the TTL controller has removed the finished Job."""
+        """Wait until the TTL controller has removed the finished Job; it removes the Job's pod before it."""
         seconds = self._at_most(self.settings.ttl + self.settings.delete_timeout)
         if not self.job.until(lambda _job: False, seconds):
             self._fail(
                 f"job {self.job_name} is not removed {seconds:g} s after its end, though its "
-                f"ttlSecondsAfterFinished is {self.settings.ttl:g}: {self._held(self.job.object, 'TTL controller')}",
+                f"ttlSecondsAfterFinished is {self.settings.ttl:g}: {self._why_not_tidied_up()}",
                 self.job,
             )
         self.cleanup.forget(f"{self.jobs}/{self.job_name}")
@@ -147,21 +146,17 @@ class JobLifecycle:
             preconditions={"uid": self.cron.object["metadata"]["uid"]},
             propagationPolicy="Background",
         )
-        self.wait_pods_gone(self.cron_name)
-        self.cleanup.forget(f"{self.cron_jobs}/{self.cron_name}")
-
-    def wait_pods_gone(self, instance: str) -> None:
-        """Wait until the garbage collector has removed what belonged to a deleted Job or CronJob."""
         began, seconds = time.monotonic(), self._at_most(self.settings.delete_timeout)
-        while left := [*self._jobs_of(instance), *self._pods_of(instance)]:
+        while left := [*self._jobs_of(self.cron_name), *self._pods_of(self.cron_name)]:
             if time.monotonic() - began > seconds:
                 names = ", ".join(one["metadata"]["name"] for one in left)
                 raise CheckFailed(
-                    f"{names} still there {seconds:g} s after the owner's deletion: "
-                    f"{self._held(left[0], 'garbage collector')}"
+                    f"{names} still there {seconds:g} s after the deletion of cronjob {self.cron_name}: "
+                    f"{self._held(left[-1], 'garbage collector')}"
                 )
             time.sleep(PAUSE)
-        measure(f"{'cron_' if instance == self.cron_name else ''}cascade_ms", _ms_since(began))
+        measure("cascade_ms", _ms_since(began))
+        self.cleanup.forget(f"{self.cron_jobs}/{self.cron_name}")
 
     def _check_lateness(self, made: Json) -> None:
         late = objects.lateness(made)
@@ -179,6 +174,14 @@ class JobLifecycle:
 
     def _jobs_of(self, instance: str) -> list[Json]:
         return self.api.get(self.jobs, labelSelector=objects.selector(instance)).get("items") or []
+
+    def _why_not_tidied_up(self) -> str:
+        """The Job itself is held, or it waits for its pod, as in every foreground deletion."""
+        waits = "foregroundDeletion" in (self.job.object["metadata"].get("finalizers") or [])
+        pods = self._pods_of(self.job_name) if waits else []
+        if pods:
+            return f"it waits for its pod: {self._held(pods[0], 'garbage collector')}"
+        return self._held(self.job.object, "TTL controller")
 
     @staticmethod
     def _held(found: Json, controller: str) -> str:

@@ -1,6 +1,6 @@
 """The faults that job-lifecycle has to find: controllers, kubelet and scheduler away, quota, finalizers, suspension."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
@@ -71,8 +71,8 @@ def as_it_is(_bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def _held(bed: Bed, collection: str) -> Iterator[None]:
-    """A finalizer on everything of the probe in this collection."""
+def _held(bed: Bed, collection: str, when: Callable[[Json], object] = bool) -> Iterator[None]:
+    """A finalizer on everything of the probe in this collection for which `when` is true."""
     held: list[str] = []
 
     def hold(api: Api, found: Json) -> None:
@@ -80,7 +80,7 @@ def _held(bed: Bed, collection: str) -> Iterator[None]:
         api.patch(path, {"metadata": {"finalizers": [*found["metadata"].get("finalizers", []), "example.com/audit"]}})
         held.append(path)
 
-    with on_each(bed.api, collection, hold, labelSelector=NAMES):
+    with on_each(bed.api, collection, hold, when, labelSelector=NAMES):
         yield
     for path in held:
         with suppress(ApiError):  # gone already
@@ -96,6 +96,12 @@ def jobs_held(bed: Bed) -> Iterator[None]:
 @contextmanager
 def pods_held(bed: Bed) -> Iterator[None]:
     with _held(bed, PODS):
+        yield
+
+
+@contextmanager
+def cron_pods_held(bed: Bed) -> Iterator[None]:
+    with _held(bed, PODS, lambda pod: "-cron-" in pod["metadata"]["name"]):
         yield
 
 
@@ -158,7 +164,13 @@ FAULTS = [
     Fault(
         "a finalizer holds the Job's pod",
         pods_held,
-        says=r"^cascade: .* still there 5 s after the owner's deletion: .* finalizer .*example\.com/audit",
+        says=r"^ttl: job .* it waits for its pod: .* is held by the finalizer .*example\.com/audit",
+        parameters=_SOON,
+    ),
+    Fault(
+        "a finalizer holds the CronJob's pods",
+        cron_pods_held,
+        says=r"^cascade: .* still there 5 s after the deletion of cronjob .* finalizer .*example\.com/audit",
         parameters=_SOON,
     ),
     Fault(
