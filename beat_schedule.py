@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 EVERY = {
     Task.EXPIRE: timedelta(seconds=5),
     Task.RESEND_NOTIFICATIONS: timedelta(seconds=5),
+    Task.SYNC_SOURCES: timedelta(seconds=5),
     Task.REPEAT_ALERTS: timedelta(minutes=1),
     Task.FORGET: timedelta(hours=1),
 }

@@ -33,6 +33,7 @@ class Task(StrEnum):
     RESEND_NOTIFICATIONS = "kubeprobe.resend_notifications"
     REPEAT_ALERTS = "kubeprobe.repeat_alerts"
     RUN_PROBE = "kubeprobe.run_probe"
+    SYNC_SOURCES = "kubeprobe.sync_sources"
 
 
 ROUTES = {
@@ -43,6 +44,7 @@ ROUTES = {
     Task.REPEAT_ALERTS: HOUSEKEEPING_QUEUE,
     Task.RESEND_NOTIFICATIONS: HOUSEKEEPING_QUEUE,
     Task.RUN_PROBE: REQUEST_QUEUE,
+    Task.SYNC_SOURCES: HOUSEKEEPING_QUEUE,
 }
 """Launchers' tasks are missing: their queue is that of the cluster's pool."""
 
@@ -153,6 +155,10 @@ class Queue:
     def wake_responder(self) -> bool:
         """Tell a responder that outcomes wait."""
         return self._send([(Task.RESPOND, [], RESPONSE_QUEUE, "()")])
+
+    def wake_sources(self) -> bool:
+        """Have the sources looked at that are due."""
+        return self._send([(Task.SYNC_SOURCES, [], HOUSEKEEPING_QUEUE, "()")])
 
     def deliver(self, notification_ids: Sequence[str]) -> bool:
         """Have notifications sent, one task each: a slow target holds up nobody else."""

@@ -6,6 +6,7 @@ from kubeprobe import response
 from kubeprobe.clock import utc_now
 from kubeprobe.execution import sweep
 from kubeprobe.queue import Task, wakes_for
+from kubeprobe.sources import Means, sync_due
 from workers.app import app
 
 
@@ -35,6 +36,12 @@ def repeat_alerts() -> None:
     parts, now = app.parts, utc_now()
     parts.queue.deliver(response.repeat_alerts(parts.store, parts.catalogs, now))
     parts.queue.deliver(response.close_withdrawn(parts.store, parts.catalogs, now))
+
+
+@app.task(name=Task.SYNC_SOURCES)
+def sync_sources() -> None:
+    """Look at the Git repositories that are due, and apply what is new in them."""
+    sync_due(Means.of(app.parts.store, app.parts.settings))
 
 
 @app.task(name=Task.FORGET)

@@ -8,6 +8,7 @@ Next stage: `trigger` opens runs when `times` says that they are due.
 from kubeprobe.catalog.apply import Applied, apply, known_names
 from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
 from kubeprobe.catalog.connecting import Connector
+from kubeprobe.catalog.ownership import BY_HAND, Author
 from kubeprobe.catalog.parameters import check_parameters
 from kubeprobe.catalog.parse import Declaration, parse
 from kubeprobe.catalog.pausing import pause, resume
@@ -20,8 +21,10 @@ from kubeprobe.catalog.setup import Place, cases_bound_to, setup_objects
 from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
 
 __all__ = [
+    "BY_HAND",
     "Action",
     "Applied",
+    "Author",
     "Catalog",
     "CatalogCache",
     "CatalogError",

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import select
 from sqlmodel import Session
 
-from kubeprobe.catalog.model import DOCUMENTS
+from kubeprobe.catalog.model import DOCUMENTS, ClusterSpec
 from kubeprobe.catalog.parse import Declaration, Entry
 from kubeprobe.store import AlertRoute, Binding, Cluster, ProbeCase, ProbeTemplate, RenderConfig
 
@@ -70,6 +70,8 @@ class Stored(NamedTuple):
 
     spec: dict[str, Any]
     origin: str = ""
+    source: str | None = None
+    """The source that owns it."""
     by_hand: bool = False
     """A cluster that a person added: whoever declares it takes it over, but it is never pruned."""
 
@@ -79,28 +81,45 @@ def stored_items(session: Session) -> dict[tuple[str, str], Stored]:
     found: dict[tuple[str, str], Stored] = {}
     for kind, table in TABLES.items():
         columns = table.__table__.c  # type: ignore[union-attr]  # SQLModel declares no type for it
-        for name, spec, origin in session.execute(select(columns.name, columns.spec, columns.origin)):
-            found[kind, name] = Stored(spec, origin)
-    columns = Cluster.__table__.c  # type: ignore[attr-defined]
-    for name, spec in session.execute(select(columns.name, columns.spec)):
-        found["Cluster", name] = Stored(spec or {}, by_hand=spec is None)
+        for name, spec, origin, source in session.execute(
+            select(columns.name, columns.spec, columns.origin, columns.source)
+        ):
+            found[kind, name] = Stored(spec, origin, source)
+    for cluster in session.execute(select(Cluster)).scalars():
+        spec = {} if cluster.spec is None else _as_it_is(cluster, cluster.spec)
+        found["Cluster", cluster.name] = Stored(spec, source=cluster.source, by_hand=cluster.spec is None)
     return found
 
 
-def compare(stored: Mapping[tuple[str, str], Stored], declaration: Declaration, *, prune: bool) -> list[ItemChange]:
-    """What applying the declaration would do, in the order of the kinds, then by name."""
-    changes = [_change_of(entry, stored.get(key)) for key, entry in declaration.entries.items()]
+def _as_it_is(cluster: Cluster, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """A cluster's declaration with what is in force: labels and the like are changed by hand, too."""
+    spec = ClusterSpec.model_validate(declared)
+    limits = spec.limits.model_copy(update={"pods": cluster.max_in_flight})
+    in_force = {"labels": cluster.labels, "pool": cluster.pool, "namespace": cluster.namespace, "limits": limits}
+    return spec.model_copy(update=in_force).as_json()
+
+
+def compare(
+    stored: Mapping[tuple[str, str], Stored], declaration: Declaration, source: str | None, *, prune: bool
+) -> list[ItemChange]:
+    """What applying a declaration of `source` (None: a person's) would do, in the order of the kinds, then by name.
+
+    What it leaves out is its business only where it has the same owner.
+    """
+    changes = [_change_of(entry, stored.get(key), source) for key, entry in declaration.entries.items()]
     for (kind, name), item in stored.items():
-        if (kind, name) not in declaration.entries and not item.by_hand:
+        if (kind, name) not in declaration.entries and not item.by_hand and item.source == source:
             changes.append(ItemChange(kind, name, Action.REMOVED if prune else Action.KEPT, (), item.origin))
     order = list(DOCUMENTS)
     return sorted(changes, key=lambda change: (order.index(change.kind), change.name))
 
 
-def _change_of(entry: Entry, stored: Stored | None) -> ItemChange:
+def _change_of(entry: Entry, stored: Stored | None, source: str | None) -> ItemChange:
     if stored is None:
         return ItemChange(entry.kind, entry.name, Action.ADDED, (), entry.origin)
     fields = tuple(_differences(stored.spec, entry.spec.as_json(), "spec"))
+    if source is not None and stored.source is None:
+        fields += (FieldChange("owner", None, f"source {source}"),)
     action = Action.CHANGED if fields else Action.UNCHANGED
     return ItemChange(entry.kind, entry.name, action, fields, entry.origin)
 

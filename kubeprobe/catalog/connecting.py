@@ -67,7 +67,7 @@ def renewed_clusters(session: Session, connections: Mapping[str, Connection], ci
 
 def write_cluster(
     session: Session, entry: Entry, renewed: Connection | None, connector: Connector, now: datetime
-) -> None:
+) -> Cluster:
     """Add or update a declared cluster. Only a renewed connection makes processes drop their clients."""
     spec = entry.spec
     assert isinstance(spec, ClusterSpec)
@@ -80,6 +80,7 @@ def write_cluster(
         row.namespace, row.max_in_flight = spec.namespace, spec.limits.pods
     row.spec = spec.as_json()
     session.add(row)
+    return row
 
 
 def mark_renewed(items: Sequence[ItemChange], renewed: frozenset[str]) -> list[ItemChange]:

@@ -4,7 +4,7 @@ Next: `plan` compares a declaration with the store, `apply` writes it.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,15 +69,20 @@ class _Reading:
     """Names in files that are no valid YAML: a reference to one of them is no second problem."""
 
 
-def parse(paths: Iterable[Path], known: Mapping[str, frozenset[str]] | None = None) -> Declaration:
+def parse(
+    paths: Iterable[Path],
+    known: Mapping[str, frozenset[str]] | None = None,
+    shown: Callable[[Path], str] = str,
+) -> Declaration:
     """Read files and folders (recursively, *.yaml and *.yml) into a declaration.
 
-    `known` are names by kind that exist already and may be referred to (`apply.known_names`).
+    `known` are names by kind that exist already and may be referred to (`apply.known_names`). `shown` tells how a file
+    is called in origins and problems.
     Raises CatalogError with everything that is wrong.
     """
     reading = _Reading()
     for file in _files(paths, reading):
-        for found in read_documents(file, str(file)):
+        for found in read_documents(file, shown(file)):
             if isinstance(found, CatalogProblem):
                 reading.problems.append(found)
                 if file.is_file():

@@ -13,7 +13,9 @@ from kubeprobe.catalog.changes import Action, ItemChange, compare, stored_items
 from kubeprobe.catalog.connecting import Connector, connect_all, mark_renewed, renewed_clusters
 from kubeprobe.catalog.forecast import ClusterFacts, Timetable, World, runs_per_hour, timetables, warnings
 from kubeprobe.catalog.model import BindingSpec, ClusterSpec, ProbeCaseSpec, RenderConfigSpec, Spec
+from kubeprobe.catalog.ownership import BY_HAND, Author, conflicts, orphans
 from kubeprobe.catalog.parse import Declaration
+from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
 from kubeprobe.store import Cluster
 
@@ -84,14 +86,23 @@ class Plan:
 
 
 def make_plan(
-    session: Session, declaration: Declaration, connector: Connector, now: datetime, *, prune: bool = False
+    session: Session,
+    declaration: Declaration,
+    connector: Connector,
+    now: datetime,
+    *,
+    prune: bool = False,
+    author: Author = BY_HAND,
 ) -> Plan:
-    """Compare a declaration with the store. Writes nothing. Raises CatalogError where a kubeconfig is not usable."""
+    """Compare a declaration with the store. Writes nothing. Raises CatalogError where `apply` would."""
     connections = connect_all(declaration, connector)
     catalog = load_catalog(session)
     stored = stored_items(session)
     renewed = renewed_clusters(session, connections, connector.cipher)
-    items = mark_renewed(compare(stored, declaration, prune=prune), renewed)
+    items = mark_renewed(compare(stored, declaration, author.source, prune=prune), renewed)
+    problems = [*conflicts(items, stored, declaration, author), *orphans(items, stored, declaration)]
+    if problems:
+        raise CatalogError(problems)
     before = World(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))
     gone = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
     after = _afterwards(before, declaration, gone, paused_by_hand(session))

@@ -48,6 +48,13 @@ def references_in(raw: RawDocument, kind: str, name: str) -> Iterator[Reference]
             yield Reference(raw.file, raw.line_of(path), f"{kind}/{name}", show_path(path), wanted, found)
 
 
+def references_to(kind: str, value: Any) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The path, and the kind and name, of each reference in a document of plain values."""
+    for place, wanted in _PLACES.get(kind, ()):
+        for path, found in _values(value, place):
+            yield show_path(path), (wanted, found)
+
+
 def check_references(references: Iterable[Reference], names: Mapping[str, AbstractSet[str]]) -> list[CatalogProblem]:
     """A problem for each reference to a name that is not among the names of its kind."""
     problems = []

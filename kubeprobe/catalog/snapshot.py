@@ -7,7 +7,18 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, CompoundSelect, Select, case, cast, literal_column, null, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    case,
+    cast,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
 from sqlmodel import Session, SQLModel, col
 
 from kubeprobe.catalog.model import (
@@ -24,6 +35,8 @@ from kubeprobe.store import AlertRoute, Binding, CatalogVersion, ProbeCase, Prob
 from kubeprobe.store.types import JSONColumn
 
 SpecT = TypeVar("SpecT", bound=Spec)
+_NONE: ColumnElement[int] = literal_column("0")
+_NOTHING: ColumnElement[Any] = cast(null(), String)
 
 
 class CatalogNotFoundError(NotFoundError):
@@ -44,6 +57,8 @@ class Catalog:
     render_configs: Mapping[str, RenderConfigSpec] = field(default_factory=dict)
     bindings: Mapping[str, BindingSpec] = field(default_factory=dict)
     routes: Mapping[str, AlertRouteSpec] = field(default_factory=dict)
+    commits: Mapping[str, str] = field(default_factory=dict)
+    """What the cases came from, as SOURCE@COMMIT, but for those that were applied by hand."""
     blueprints: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """What `render` has precomputed; it lives as long as this copy."""
 
@@ -97,14 +112,16 @@ def paused_by_hand(session: Session) -> frozenset[str]:
 
 def load_catalog(session: Session) -> Catalog:
     """The catalog as the store holds it. One statement: a consistent copy, and cheap for a process that asks once."""
-    version, specs, by_hand = 0, defaultdict[str, dict[str, Any]](dict), set[str]()
-    for kind, name, spec, number in session.execute(_EVERYTHING):
+    version, specs, by_hand, commits = 0, defaultdict[str, dict[str, Any]](dict), set[str](), dict[str, str]()
+    for kind, name, spec, number, commit in session.execute(_EVERYTHING):
         if kind == CatalogVersion.__name__:
             version = number
             continue
         specs[kind][name] = spec
         if kind == Binding.__name__ and number:
             by_hand.add(name)
+        if commit:
+            commits[name] = commit
     bindings = {
         name: spec.model_copy(update={"paused": True}) if name in by_hand else spec
         for name, spec in _read_all(specs, Binding, BindingSpec).items()
@@ -116,25 +133,38 @@ def load_catalog(session: Session) -> Catalog:
         render_configs=_read_all(specs, RenderConfig, RenderConfigSpec),
         bindings=bindings,
         routes=_read_all(specs, AlertRoute, AlertRouteSpec),
+        commits=commits,
     )
 
 
-def _select_specs(table: type[SQLModel], number: ColumnElement[int]) -> Select[Any]:
+def case_commit() -> ColumnElement[str | None]:
+    """Of ProbeCase, what it came from: SOURCE@COMMIT, NULL where it was applied by hand."""
+    return col(ProbeCase.source) + "@" + col(ProbeCase.commit_id)
+
+
+def _select_specs(
+    table: type[SQLModel], number: ColumnElement[int] = _NONE, commit: ColumnElement[Any] = _NOTHING
+) -> Select[Any]:
     columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel declares no type for it
-    return select(literal_column(f"'{table.__name__}'").label("kind"), columns.name, columns.spec, number)
+    return select(literal_column(f"'{table.__name__}'").label("kind"), columns.name, columns.spec, number, commit)
 
 
 _EVERYTHING: CompoundSelect[Any] = union_all(
-    *(_select_specs(table, literal_column("0")) for table in (ProbeTemplate, ProbeCase, RenderConfig, AlertRoute)),
+    *(_select_specs(table) for table in (ProbeTemplate, RenderConfig, AlertRoute)),
+    _select_specs(ProbeCase, commit=case_commit()),
     _select_specs(Binding, case((col(Binding.paused_at).is_not(None), literal_column("1")), else_=literal_column("0"))),
     select(
         literal_column(f"'{CatalogVersion.__name__}'"),
         literal_column("''"),
         cast(null(), JSONColumn),
         col(CatalogVersion.version),
+        _NOTHING,
     ).where(col(CatalogVersion.id) == 1),
 )
-"""(kind, name, spec, number) of every entry; the number is 1 for a binding that is paused by hand, and the version."""
+"""(kind, name, spec, number, commit) of every entry.
+
+The number is 1 for a binding that is paused by hand, and the version; the commit is told of cases.
+"""
 
 
 def _read_all(specs: Mapping[str, Mapping[str, Any]], table: type[SQLModel], model: type[SpecT]) -> dict[str, SpecT]:

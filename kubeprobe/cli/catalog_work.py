@@ -12,6 +12,7 @@ from rich.text import Text
 from kubeprobe.catalog import (
     Action,
     Applied,
+    Author,
     CatalogError,
     Connector,
     Declaration,
@@ -46,16 +47,28 @@ class Given:
     with_bindings: bool = True
     image: str = ""
     """Of the built-in probes; empty: as their templates say."""
+    override: bool = False
+    """Whether what belongs to a source may be changed."""
+
+    @property
+    def author(self) -> Author:
+        """A person, who applies it."""
+        return Author(overrides=self.override)
 
 
 def show_plan(store: Store, given: Given, settings: Settings, output: Output, *, prune: bool) -> None:
     """Show what an apply would do."""
     with working("Planning ..."), store.reading() as session:
         declaration = _parse(given, known_names(session, prune=prune), output)
-        planned = make_plan(session, declaration, connector(settings), utc_now(), prune=prune)
+        planned = make_plan(session, declaration, connector(settings), utc_now(), prune=prune, author=given.author)
     if output is Output.JSON:
         print_json(planned.as_json())
-        return
+    else:
+        print_plan(planned, "Nothing was changed.")
+
+
+def print_plan(planned: Plan, ending: str = "") -> None:
+    """What a plan means, for people."""
     print_items(planned.items)
     _print_loads(planned)
     _print_times(planned)
@@ -63,16 +76,18 @@ def show_plan(store: Store, given: Given, settings: Settings, output: Output, *,
     for warning in planned.warnings:
         out.print(f"warning: {warning}", style="yellow")
     counts = ", ".join(f"{planned.count(action)} {action}" for action in Action if planned.count(action))
-    out.print(f"\nPlan: {counts or 'the files declare nothing'}. Nothing was changed.", style="bold")
+    out.print(f"\nPlan: {counts or 'the files declare nothing'}. {ending}".rstrip(), style="bold")
 
 
 def show_applied(store: Store, given: Given, settings: Settings, output: Output, *, prune: bool) -> None:
     """Apply, and show what was done."""
     with working("Applying ..."), store.writing() as session:
         declaration = _parse(given, known_names(session, prune=prune), output)
-        applied = apply_declaration(session, declaration, connector(settings), utc_now(), prune=prune)
+        applied = apply_declaration(
+            session, declaration, connector(settings), utc_now(), prune=prune, author=given.author
+        )
     if output is Output.JSON:
-        print_json(_applied_json(applied))
+        print_json(applied_json(applied))
         return
     print_items(applied.items)
     out, schedules = console(), applied.schedules
@@ -102,7 +117,8 @@ def connector(settings: Settings) -> Connector:
     return Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
 
 
-def _applied_json(applied: Applied) -> dict[str, Any]:
+def applied_json(applied: Applied) -> dict[str, Any]:
+    """What an apply did, for machines."""
     return {
         "version": applied.version,
         "changed": applied.changed_anything,

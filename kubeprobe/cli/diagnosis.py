@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from kubeprobe.fleet.check import Finding
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
 from kubeprobe.store import Reason
-from kubeprobe.views.health import FleetHealth, RunHealth
+from kubeprobe.views.health import LATE, FleetHealth, RunHealth
+from kubeprobe.views.sources import SourceView
 
 ALLOWED_SKEW = timedelta(seconds=5)
 NAMED = 5
@@ -83,6 +84,23 @@ def judge_outcomes(runs: RunHealth) -> Iterator[Finding]:
         yield Finding("messages", ok=True, found="all delivered")
 
 
+def judge_sources(sources: Sequence[SourceView], now: datetime) -> Iterator[Finding]:
+    """Whether every source is looked at, and what is in its repository is in force."""
+    for source in sources:
+        check = f"source {source.name}"
+        drift = f"; {_count(len(source.drift), 'entry', 'entries')} not as it says" if source.drift else ""
+        if source.state == "paused":
+            yield Finding(check, ok=True, found=f"paused, so what is pushed is not applied{drift}")
+        elif source.error:
+            remedy = f"mend it in the repository, or see `kubeprobe source show {source.name}`"
+            yield Finding(check, ok=False, found=source.error.partition("\n")[0], remedy=remedy)
+        elif now - source.next_sync > LATE:
+            found = f"should have been looked at {(now - source.next_sync).total_seconds():.0f} s ago"
+            yield Finding(check, ok=False, found=found, remedy="see beat, and responders: they serve housekeeping")
+        else:
+            yield Finding(check, ok=True, found=f"in force at {(source.applied_commit or '')[:12]}{drift}")
+
+
 def judge_clock(theirs: datetime | None, ours: datetime) -> Finding:
     """Whether the database's clock agrees with ours."""
     if theirs is None:
@@ -121,8 +139,8 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, what: str, many: str = "") -> str:
+    return f"{number} {what if number == 1 else many or f'{what}s'}"
 
 
 _REMEDIES: Mapping[str, str] = {

@@ -19,6 +19,7 @@ from kubeprobe.cli.diagnosis import (
     judge_clock,
     judge_fleet,
     judge_outcomes,
+    judge_sources,
     judge_workers,
 )
 from kubeprobe.cli.frame import BAD_NEWS
@@ -35,6 +36,7 @@ from kubeprobe.shell import open_ready_store
 from kubeprobe.store import Store
 from kubeprobe.store.migrate import installation_id
 from kubeprobe.views.health import database_clock, fleet_health, run_health
+from kubeprobe.views.sources import list_sources
 
 ANSWER_WITHIN_S = 1.5
 OF_THE_PROCFILE = {"KUBEPROBE_FLOWER_PORT"}
@@ -71,12 +73,14 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
     with store.reading() as session:
         yield _check_key(settings, [cluster.connection for cluster in clusters.find(session)])
         fleet, runs = fleet_health(session, now, settings), run_health(session, now)
+        sources = list_sources(session)
         yield judge_clock(database_clock(session), utc_now())
     yield judge_beat(runs)
     if queues is not None:
         yield from judge_workers(queues, fleet)
     yield from judge_fleet(fleet)
     yield from judge_outcomes(runs)
+    yield from judge_sources(sources, now)
 
 
 def _check_settings(environment: Mapping[str, str]) -> Finding:

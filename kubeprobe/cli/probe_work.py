@@ -131,6 +131,7 @@ def _as_run(folder: ProbeFolder, cluster: str, trial: Trial) -> RunView:
         trigger="manual",
         binding=None,
         change_id=None,
+        case_commit=None,
         state=RunState.DONE,
         attempt=1,
         held=False,

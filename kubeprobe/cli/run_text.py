@@ -75,6 +75,7 @@ def _facts(run: RunDetails) -> Iterator[tuple[str, str]]:
     yield "Reason", run.reason or ""
     yield "Why", run.why
     yield "Trigger", run.trigger + (f" (change {run.change_id})" if run.change_id else "")
+    yield "Commit", f"{run.case_commit}, where its case came from" if run.case_commit else ""
     yield "Parameters", ", ".join(f"{key}={value}" for key, value in (run.parameters or {}).items())
     yield "Missed", f"{run.missed} slots, which this outcome stands for" if run.missed else ""
     yield "Pod", run.pod or ""

@@ -63,7 +63,7 @@ def local(path: Path) -> Connection:
 
 
 class Cipher:
-    """Encrypts connections for the store (Fernet: AES-128-CBC and HMAC-SHA256)."""
+    """Encrypts credentials for the store (Fernet: AES-128-CBC and HMAC-SHA256)."""
 
     def __init__(self, key: str) -> None:
         try:
@@ -83,18 +83,27 @@ class Cipher:
 
     def seal(self, connection: Connection) -> bytes:
         """The connection as it is stored."""
-        return self._fernet.encrypt(orjson.dumps({"kind": connection.kind, "config": connection.config}))
+        return self.seal_values({"kind": connection.kind, "config": connection.config})
 
     def open(self, sealed: bytes) -> Connection:
         """The connection that was stored; SecretKeyError if it was sealed with another key."""
+        found = self.open_values(sealed, "the stored connection", "add the cluster again with its kubeconfig")
+        return Connection(ConnectionKind(found["kind"]), found["config"])
+
+    def seal_values(self, values: dict[str, Any]) -> bytes:
+        """JSON values as they are stored."""
+        return self._fernet.encrypt(orjson.dumps(values))
+
+    def open_values(self, sealed: bytes, what: str, otherwise: str) -> dict[str, Any]:
+        """The values that were stored; SecretKeyError, which says `what` they are and what to do without the key."""
         try:
-            found = orjson.loads(self._fernet.decrypt(sealed))
+            found: dict[str, Any] = orjson.loads(self._fernet.decrypt(sealed))
         except InvalidToken as error:
             raise SecretKeyError(
-                "the stored connection was encrypted with another key: set KUBEPROBE_SECRET_KEY (or put back "
-                f"data_dir/{KEY_FILE}), or add the cluster again with its kubeconfig"
+                f"{what} was encrypted with another key: set KUBEPROBE_SECRET_KEY (or put back "
+                f"data_dir/{KEY_FILE}), or {otherwise}"
             ) from error
-        return Connection(ConnectionKind(found["kind"]), found["config"])
+        return found
 
 
 def _read_or_make_key(path: Path) -> str:

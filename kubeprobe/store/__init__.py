@@ -21,6 +21,7 @@ from kubeprobe.store.node import SOME_NODE, Node
 from kubeprobe.store.reason import Reason
 from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict, awaits_pod, is_open
 from kubeprobe.store.schedule import Concurrency, Schedule
+from kubeprobe.store.source import Source
 
 __all__ = [
     "SOME_NODE",
@@ -46,6 +47,7 @@ __all__ = [
     "RunLog",
     "RunState",
     "Schedule",
+    "Source",
     "Standing",
     "Store",
     "Trigger",

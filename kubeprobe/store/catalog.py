@@ -19,6 +19,10 @@ class _Entry(SQLModel):
     digest: str = Field(max_length=64)
     origin: str = ""
     """File and line that it came from."""
+    source: str | None = Field(default=None, max_length=63)
+    """The source that owns it; None where it was applied by hand."""
+    commit_id: str | None = Field(default=None, max_length=64)
+    """The source's commit that says so; None where it was applied by hand, over a source or without one."""
     applied_at: datetime = Field(sa_type=UTCDateTime)
 
 

@@ -30,6 +30,8 @@ class Cluster(SQLModel, table=True):
     connection_version: int = 1
     spec: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
     """The YAML spec, where the catalog declared the cluster; empty where a person added it."""
+    source: str | None = Field(default=None, max_length=63)
+    """The source that declared it; None where nobody did, or a person applied it."""
     cordoned_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     cordon_reason: str = ""
     failures: int = 0

@@ -70,6 +70,8 @@ class Run(SQLModel, table=True):
     slot: str = Field(unique=True, max_length=300)
     trigger: str = Field(max_length=10)
     case: str = Field(max_length=63)
+    case_commit: str | None = Field(default=None, max_length=128)
+    """What its case came from when it was opened, as SOURCE@COMMIT; None where the case was applied by hand."""
     cluster: str = Field(max_length=63)
     node: str | None = Field(default=None, max_length=NODE_NAME_LENGTH)
     """The node that it is about and is pinned to; None: any node will do."""

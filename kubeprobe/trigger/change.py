@@ -67,6 +67,7 @@ def _openings(
             due_at=now,
             binding=name,
             change_id=change.id,
+            case_commit=catalog.commits.get(case),
             reason=place.reason,
             message=place.message,
         )

@@ -67,6 +67,7 @@ def request_runs(
             node_level=place.node_level,
             pool=cluster.pool,
             due_at=now,
+            case_commit=catalog.commits.get(request.case),
             parameters=parameters,
             reason=place.reason,
             message=place.message,

@@ -58,6 +58,7 @@ class Opening:
     binding: str | None = None
     schedule_id: int | None = None
     change_id: str | None = None
+    case_commit: str | None = None
     parameters: dict[str, str] | None = None
     reason: Reason | None = None
     message: str = ""
@@ -95,6 +96,7 @@ def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
         "slot": opening.slot,
         "trigger": opening.trigger,
         "case": opening.case,
+        "case_commit": opening.case_commit,
         "cluster": opening.cluster,
         "node": opening.node,
         "binding": opening.binding,

@@ -5,7 +5,7 @@ Beat asks once a tick; any number of beats may, for due rows are claimed with SK
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,12 +13,14 @@ import structlog
 from sqlalchemy import Select, update
 from sqlmodel import Session, col, select
 
+from kubeprobe.catalog.snapshot import case_commit
 from kubeprobe.catalog.times import due_between, next_due
 from kubeprobe.settings import Settings
 from kubeprobe.store import (
     Cluster,
     Concurrency,
     Outcome,
+    ProbeCase,
     Reason,
     Run,
     RunState,
@@ -66,9 +68,14 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
     """
     with store.writing() as session:
         due = session.exec(
-            select(Schedule, (col(Cluster.name).is_not(None) & col(Cluster.cordoned_at).is_(None)).label("served"))
-            # An outer join: were the clusters read first, a tick would cost as much as there are.
+            select(
+                Schedule,
+                (col(Cluster.name).is_not(None) & col(Cluster.cordoned_at).is_(None)).label("served"),
+                case_commit().label("commit"),
+            )
+            # Outer joins: were clusters and cases read first, a tick would cost as much as there are.
             .join(Cluster, col(Cluster.name) == col(Schedule.cluster), isouter=True)
+            .join(ProbeCase, col(ProbeCase.name) == col(Schedule.case), isouter=True)
             .where(col(Schedule.paused_at).is_(None), col(Schedule.next_due) <= now)
             .order_by(col(Schedule.next_due))
             .limit(BATCH)
@@ -76,9 +83,11 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
         ).all()
         if not due:
             return Tick(next_due=session.scalars(_next()).first())
-        issue = _issue(session, due, now)
+        issue = _issue(session, [(schedule, is_served) for schedule, is_served, _ in due], now)
         replaced = _replace(session, issue.replaced, now)
-        opened = open_runs(session, issue.openings, now, settings)
+        commits = {schedule.case: commit for schedule, _, commit in due}
+        openings = [replace(opening, case_commit=commits[opening.case]) for opening in issue.openings]
+        opened = open_runs(session, openings, now, settings)
         _advance(session, issue.done, issue.cursors, now)
     ended = bool(replaced) or any(o.reason is not None for o in issue.openings)
     return Tick(opened, replaced, ended=ended, next_due=now)

@@ -34,6 +34,8 @@ class RunDetails:
     trigger: str
     binding: str | None
     change_id: str | None
+    case_commit: str | None
+    """What its case came from, as SOURCE@COMMIT; None where the case was applied by hand."""
     slot: str
     why: str
     """In words: what made it run, and what keeps it where it is not done."""
@@ -108,6 +110,7 @@ def get_run(session: Session, given: str) -> RunDetails:
         trigger=run.trigger,
         binding=run.binding,
         change_id=run.change_id,
+        case_commit=run.case_commit,
         slot=run.slot,
         why=_why(run, change),
         state=run.state,

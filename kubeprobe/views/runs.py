@@ -40,6 +40,8 @@ class RunView:
     trigger: str
     binding: str | None
     change_id: str | None
+    case_commit: str | None
+    """What its case came from, as SOURCE@COMMIT; None where the case was applied by hand."""
     state: str
     attempt: int
     held: bool
@@ -81,6 +83,7 @@ _COLUMNS = (
     Run.trigger,
     Run.binding,
     Run.change_id,
+    Run.case_commit,
     Run.state,
     Run.attempt,
     Run.held,

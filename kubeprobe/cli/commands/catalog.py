@@ -1,6 +1,6 @@
 """Commands for the catalog: schema, plan, apply, pause, resume."""
 
-# ruff: noqa: PLC0415 - imports inside commands keep every start fast; options are declared as parameters
+# ruff: noqa: PLC0415, PLR0917 - imports inside commands keep every start fast; options are declared as parameters
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,9 @@ Image = Annotated[
     str, typer.Option(metavar="IMAGE", help="With --built-in: the probes' image, where your clusters can pull it.")
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove what the catalog holds and these files don't declare.")]
+Override = Annotated[
+    bool, typer.Option("--override", help="Change what belongs to a source, too, until that is applied again.")
+]
 BindingName = Annotated[str, typer.Argument(metavar="BINDING", help="The binding.")]
 OneCluster = Annotated[str | None, typer.Option("--cluster", "-c", help="On this cluster only.")]
 
@@ -41,6 +44,7 @@ def plan(
     without_bindings: WithoutBindings = False,
     image: Image = "",
     prune: Prune = False,
+    override: Override = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what `apply` would do; changes nothing.
@@ -49,7 +53,7 @@ def plan(
     """
     from kubeprobe.cli.catalog_work import show_plan
 
-    given = _given(file, built_in, without_bindings, image)
+    given = _given(file, built_in, without_bindings, image, override)
     with open_store() as store:
         show_plan(store, given, settings(), output, prune=prune)
 
@@ -60,6 +64,7 @@ def apply(
     without_bindings: WithoutBindings = False,
     image: Image = "",
     prune: Prune = False,
+    override: Override = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make the catalog what YAML files say.
@@ -68,7 +73,7 @@ def apply(
     """
     from kubeprobe.cli.catalog_work import show_applied
 
-    given = _given(file, built_in, without_bindings, image)
+    given = _given(file, built_in, without_bindings, image, override)
     with open_store() as store:
         show_applied(store, given, settings(), output, prune=prune)
 
@@ -105,14 +110,16 @@ def schema() -> None:
     print_json(json_schema())
 
 
-def _given(file: list[Path] | None, built_in: bool, without_bindings: bool, image: str) -> "Given":
+def _given(file: list[Path] | None, built_in: bool, without_bindings: bool, image: str, override: bool) -> "Given":
     from kubeprobe.cli.catalog_work import Given
 
     if not file and not built_in:
         raise typer.BadParameter("Give --file PATH, --built-in or both.")
     if (image or without_bindings) and not built_in:
         raise typer.BadParameter("--image and --without-bindings go with --built-in.")
-    return Given(tuple(file or ()), built_in=built_in, with_bindings=not without_bindings, image=image)
+    return Given(
+        tuple(file or ()), built_in=built_in, with_bindings=not without_bindings, image=image, override=override
+    )
 
 
 def _schedules(count: int) -> str:

@@ -1,0 +1,153 @@
+"""Adding, changing and removing sources."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from kubeprobe.catalog import Applied, Author, Connector, Declaration, Plan, apply, make_plan
+from kubeprobe.catalog.changes import TABLES
+from kubeprobe.catalog.version import grow_version
+from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.fleet.labels import name_problem
+from kubeprobe.names import nearest
+from kubeprobe.sources.address import Address, check_branch, check_path
+from kubeprobe.sources.mirror import Mirror
+from kubeprobe.sources.reading import Means, reading
+from kubeprobe.sources.secret import Secret, check_secret
+from kubeprobe.sources.sync import apply_reading
+from kubeprobe.store import Cluster, Source
+
+SHORTEST = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What a person says of a source."""
+
+    name: str
+    address: Address
+    branch: str = "main"
+    path: str = ""
+    every: timedelta = timedelta(minutes=1)
+    prune: bool = True
+    secret: Secret = field(default_factory=Secret)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding a source did, or (`applied` is None) would do."""
+
+    source: Source
+    commit: str
+    plan: Plan
+    applied: Applied | None
+    known_hosts: str
+    """The host that was taken on trust; empty where none was."""
+
+
+def check_spec(spec: SourceSpec) -> SourceSpec:
+    """Refuse what cannot be. Raises InvalidInputError."""
+    if problem := name_problem(spec.name):
+        raise InvalidInputError(f"the source's name: {problem}")
+    if spec.every < SHORTEST:
+        raise InvalidInputError(f"--every: at least {SHORTEST.seconds}s; a webhook is faster")
+    check_branch(spec.branch)
+    check_path(spec.path)
+    check_secret(spec.address, spec.secret)
+    return spec
+
+
+def add_source(means: Means, spec: SourceSpec, *, replace: bool = False, dry_run: bool = False) -> Added:
+    """Fetch a new source, apply what it declares, and keep it: all or nothing.
+
+    With `replace`, one that exists gets this address and these secrets; with `dry_run`, nothing is kept. Raises
+    InvalidInputError, GitError and CatalogError, nothing changed.
+    """
+    row = _row(means, check_spec(spec))
+    with means.store.reading() as session:
+        if session.get(Source, spec.name) is not None and not replace:
+            raise InvalidInputError(f"source {spec.name!r} exists already; to change it, say --replace")
+    with reading(means, row) as found:
+        declaration = found.declaration()
+        with means.store.reading() as session:
+            now, author = means.clock(), found.author
+            planned = make_plan(session, declaration, means.connector, now, prune=spec.prune, author=author)
+        applied = None
+        if not dry_run:
+            with means.store.writing() as session:
+                row = _keep(session, row)
+                applied = apply_reading(session, row, found, declaration)
+        new_hosts = "" if spec.secret.known_hosts else found.fetched.known_hosts
+        return Added(row, found.fetched.commit, planned, applied, new_hosts)
+
+
+def get_source(session: Session, name: str) -> Source:
+    """A source. Raises NotFoundError with the nearest name."""
+    row = session.get(Source, name)
+    if row is None:
+        raise NotFoundError(f"there is no source {name!r}.{nearest(name, session.exec(select(Source.name)))}")
+    return row
+
+
+def set_paused(session: Session, name: str, paused_at: datetime | None, now: datetime) -> None:
+    """Look at a source no more; or (None) go on, at once."""
+    row = get_source(session, name)
+    row.paused_at = paused_at
+    row.next_sync = now
+    session.add(row)
+
+
+def hasten(session: Session, name: str, now: datetime) -> bool:
+    """Have a source looked at as soon as can be; False where there is none that is looked at."""
+    due = update(Source).where(col(Source.name) == name, col(Source.paused_at).is_(None)).values(next_sync=now)
+    return bool(session.scalars(due.returning(col(Source.name))).all())
+
+
+def remove_source(session: Session, means: Means, name: str, connector: Connector, *, prune: bool) -> Applied | None:
+    """Forget a source. What it declared stays and belongs to nobody, or (`prune`) is removed, too.
+
+    Raises CatalogError, nothing changed, where something that stays refers to what would be removed.
+    """
+    row, applied = get_source(session, name), None
+    if prune:
+        nothing = Declaration({})
+        applied = apply(session, nothing, connector, means.clock(), prune=True, author=Author(name))
+    else:
+        for table in TABLES.values():
+            owned = update(table).where(col(table.source) == name)
+            session.execute(owned.values(source=None, commit_id=None))
+        session.execute(update(Cluster).where(col(Cluster.source) == name).values(source=None))
+        grow_version(session)
+    session.delete(row)
+    Mirror(means.folder, name).remove()
+    return applied
+
+
+def _row(means: Means, spec: SourceSpec) -> Source:
+    now = means.clock()
+    return Source(
+        name=spec.name,
+        url=spec.address.url,
+        branch=spec.branch,
+        path=check_path(spec.path),
+        every_s=int(spec.every.total_seconds()),
+        prune=spec.prune,
+        secret=spec.secret.seal(means.cipher),
+        next_sync=now + spec.every,
+        created_at=now,
+    )
+
+
+def _keep(session: Session, row: Source) -> Source:
+    """The row as it is kept: new, or what is said of an older one; whoever looks at that meanwhile loses the claim."""
+    older = session.get(Source, row.name, with_for_update=True)
+    if older is None:
+        session.add(row)
+        session.flush()
+        return row
+    said = {"url", "branch", "path", "every_s", "prune", "secret", "next_sync"}
+    older.sqlmodel_update(row.model_dump(include=said))
+    older.claim, older.claimed_until = older.claim + 1, None
+    return older

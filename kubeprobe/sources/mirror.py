@@ -1,0 +1,90 @@
+"""What was fetched of a source's repository: a bare copy of its branch's newest commit, in data_dir/sources.
+
+A cache and no more: any process can make it anew, and one that a killed git left broken is made anew. Next: `tree`
+takes the catalog's files out of a commit.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, Remote, calling
+
+HEAD = "refs/kubeprobe/head"
+MOST_PACKS = 50
+"""Each fetch that brings something adds one; then the copy is made anew, so that it does not grow for ever."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A source's copy; one process at a time holds it."""
+
+    folder: Path
+    """Where those of all sources are."""
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The bare repository."""
+        return self.folder / f"{self.name}.git"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others off, as long as it takes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def fetch(self, remote: Remote, branch: str) -> "Fetched":
+        """The newest commit of a branch; raises GitError. The copy must be held."""
+        with calling(self.folder, remote) as call:
+            try:
+                self._fetch(call, remote, branch)
+            except GitError:
+                if not self.path.exists() or self._is_sound(call):
+                    raise
+                self.remove()
+                self._fetch(call, remote, branch)
+            commit = self.git(call, "rev-parse", "--verify", f"{HEAD}^{{commit}}").decode().strip()
+            return Fetched(commit, call.known_hosts.read_text())
+
+    def git(self, call: Call, *arguments: str, typed: bytes | None = None) -> bytes:
+        """Ask the copy something."""
+        return call.git(f"--git-dir={self.path}", *arguments, typed=typed)
+
+    def remove(self) -> None:
+        """Forget the copy."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _fetch(self, call: Call, remote: Remote, branch: str) -> None:
+        if len(list(self.path.glob("objects/pack/*.pack"))) > MOST_PACKS:
+            self.remove()
+        if not (self.path / "HEAD").exists():
+            self.remove()
+            call.git("init", "--quiet", "--bare", "--template=", str(self.path))
+        options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
+        wanted = f"+refs/heads/{branch}:{HEAD}"
+        call.git(f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, wanted, within_s=FETCH_WITHIN_S)
+
+    def _is_sound(self, call: Call) -> bool:
+        """Whether a failed fetch was the remote's fault: no lock of a killed git, no damage."""
+        if next(self.path.rglob("*.lock"), None) is not None:
+            return False
+        try:
+            self.git(call, "fsck", "--connectivity-only", "--no-dangling")
+        except GitError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch found."""
+
+    commit: str
+    known_hosts: str
+    """The host that answered, as known_hosts has it; for ssh only."""

@@ -1,0 +1,156 @@
+"""`kubeprobe source ...`: a catalog from Git, from the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from kubeprobe.store import Store
+from tests.harness.repository import Repository
+from tests.services.cli.conftest import CATALOG, CommandLine
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "git")
+    made.push(catalog__all_yaml=CATALOG)
+    return made
+
+
+@pytest.fixture
+def added(kubeprobe: CommandLine, repository: Repository) -> CommandLine:
+    """An installation with a cluster and the source `team`."""
+    kubeprobe.add_cluster("prod-1", "region=eu")
+    told = kubeprobe("source", "add", str(repository.bare), "--path", "catalog/").stdout
+    assert "+ ProbeCase/dns" in told
+    assert f"Added source team, applied at {repository.head()[:12]}; looked at every 1m00s." in told
+    return kubeprobe
+
+
+def test_a_source_is_added_listed_shown_and_removed(added: CommandLine, repository: Repository) -> None:
+    told = added("source", "list").stdout
+    assert "team" in told and repository.head()[:12] in told and f"{repository.bare} main/catalog" in told
+    (found,) = added.json("source", "list")
+    assert (found["state"], found["entries"], found["appliedCommit"]) == ("ok", 3, repository.head())
+    assert repository.head() in added("source", "show", "team").stdout
+    assert "Did you mean 'team'?" in added("source", "show", "taem", code=2).stderr
+    added("source", "remove", "team", "--yes", "--prune")
+    assert added.json("source", "list") == []
+    assert "There is no case 'dns'" in added("run", "dns", "-c", "prod-1", code=2).stderr
+
+
+def test_what_a_removed_source_declared_stays_and_belongs_to_nobody(added: CommandLine) -> None:
+    added("source", "remove", "team", typed="n", code=1)
+    added("source", "remove", "team", typed="y")
+    added.apply(CATALOG.replace("5m", "10m"))
+
+
+def test_show_of_a_run_names_the_commit_that_its_case_came_from(added: CommandLine, repository: Repository) -> None:
+    added("run", "dns", "-c", "prod-1")
+    (run,) = added.json("runs")
+    assert run["caseCommit"] == f"team@{repository.head()}"
+    assert f"team@{repository.head()}" in added("show", run["id"]).stdout
+    assert added.json("show", run["id"])["caseCommit"] == f"team@{repository.head()}"
+
+
+def test_a_dry_run_keeps_nothing(kubeprobe: CommandLine, repository: Repository) -> None:
+    told = kubeprobe("source", "add", str(repository.bare), "--dry-run").stdout
+    assert "+ Binding/core" in told and "nothing was changed" in told
+    assert kubeprobe.json("source", "list") == []
+
+
+def test_a_commit_that_cannot_be_applied_is_told_with_its_place(added: CommandLine, repository: Repository) -> None:
+    commit = repository.push(catalog__all_yaml=CATALOG.replace("blackbox", "blackbx"))
+    told = added("source", "sync", "team", code=1).stderr
+    place = f"team@{commit[:12]}:catalog/all.yaml:10: ProbeCase/dns: spec.kind: 'blackbx' is not allowed"
+    assert place in told
+    assert place in added("source", "show", "team", code=1).stdout
+    assert place in added("doctor", code=1).stdout
+    assert added.json("source", "sync", "team", code=1)["error"].startswith(place)
+    added("source", "add", str(repository.bare), "--name", "again", "--path", "catalog", code=2)
+
+
+def test_what_belongs_to_a_source_is_not_changed_by_an_apply_unless_it_overrides(added: CommandLine) -> None:
+    file = added.write("by-hand/all.yaml", CATALOG.replace("owner: network", "owner: me"))
+    told = added("apply", "-f", file, code=2).stderr
+    assert "by-hand/all.yaml:7: ProbeCase/dns: it belongs to source team (team@" in told
+    assert "nothing was changed" in told
+    added("apply", "-f", file, "--override")
+    assert "changed by hand" in added("source", "show", "team", code=1).stdout
+    planned = added("source", "plan", "team").stdout
+    assert "spec.owner: me -> network" in planned
+    added("run", "dns", "-c", "prod-1")
+    assert added.json("runs")[0]["caseCommit"] is None, "this is no commit's case"
+    added("source", "sync", "team")
+    assert added.json("source", "show", "team")["drift"] == []
+
+
+def test_an_apply_that_says_the_same_is_no_offence(added: CommandLine) -> None:
+    added.apply(CATALOG)
+    assert added.json("source", "show", "team")["drift"] == []
+
+
+def test_a_pause_by_hand_is_shown_and_kept(added: CommandLine) -> None:
+    added("pause", "core")
+    added("source", "sync", "team")
+    (drift,) = added.json("source", "show", "team", code=1)["drift"]
+    assert drift == {"kind": "Binding", "name": "core", "what": "paused by hand", "isMended": False}
+    added("resume", "core")
+    added("pause", "core", "--cluster", "prod-1")
+    (drift,) = added.json("source", "show", "team", code=1)["drift"]
+    assert drift["what"] == "paused by hand on prod-1"
+
+
+def test_a_source_is_paused_and_goes_on(added: CommandLine) -> None:
+    added("source", "pause", "team")
+    assert added.json("source", "list")[0]["state"] == "paused"
+    added("source", "resume", "team")
+    assert added.json("source", "list")[0]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("ext::sh -c id",), "is no address of a repository"),
+        (("gopher://host/x",), "'gopher' is no scheme of a source"),
+        (("file:///srv/x",), "given by its path"),
+        (("https://u:hunter2@host/x",), "The address holds a password"),
+        (("--", "-oProxyCommand=id"), "is no address of a repository"),
+        (("https://host/x", "--path", "/etc"), "is absolute"),
+        (("https://host/x", "--path", "a/../.."), "goes up"),
+        (("https://host/x", "--branch", "-x"), "is no branch name"),
+        (("https://host/x", "--branch", "a..b"), "is no branch name"),
+        (("https://host/x", "--every", "1s"), "at least 10s"),
+        (("git@host:x",), "needs a key"),
+        (("https://host/x", "--name", "No Name"), "is no name"),
+    ],
+)
+def test_bad_input_is_refused_at_the_door(kubeprobe: CommandLine, arguments: tuple[str, ...], told: str) -> None:
+    said = kubeprobe("source", "add", *arguments, code=2).stderr
+    assert told in said
+    assert "hunter2" not in said
+
+
+def test_a_key_that_is_none_is_refused_without_being_told(kubeprobe: CommandLine, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("hunter2hunter2")
+    said = kubeprobe("source", "add", "git@host:x", "--deploy-key", str(key), code=2).stderr
+    assert "is no private key" in said and "hunter2" not in said
+
+
+def test_no_secret_reaches_the_database_in_clear(
+    kubeprobe: CommandLine, repository: Repository, store: Store, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("correct-horse-battery-staple")
+    kubeprobe("source", "add", str(repository.bare), "--path", "catalog", "--webhook-secret-file", str(secret))
+    if store.engine.dialect.name == "sqlite":
+        store.close()
+        written = b"".join(path.read_bytes() for path in tmp_path.glob("kubeprobe.db*"))
+    else:
+        with store.engine.connect() as connection:
+            written = bytes(connection.exec_driver_sql("SELECT secret FROM source").scalar_one())
+            written += str(connection.exec_driver_sql("SELECT source::text FROM source").scalar_one()).encode()
+    assert b"team" in written or written
+    assert b"correct-horse" not in written

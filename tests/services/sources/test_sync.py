@@ -1,0 +1,350 @@
+"""A catalog from Git: what is pushed is applied, in one transaction, or it is told why not."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from sqlmodel import select
+
+from kubeprobe.catalog import CatalogError, load_catalog
+from kubeprobe.settings import Settings
+from kubeprobe.sources import GitError, Means, hasten, sync, sync_due
+from kubeprobe.store import Cluster, Schedule, open_store
+from kubeprobe.trigger import Request, issue_due, request_runs
+from tests.services.sources.given import BINDING, BROKEN, CASE, OTHER_CASE, World
+
+pytestmark = pytest.mark.services
+
+
+def test_adding_a_source_applies_what_its_branch_declares(world: World) -> None:
+    added = world.add()
+    assert added.commit == world.repository.head()
+    case, source = world.case(), world.source()
+    assert (case.source, case.commit_id) == ("team", added.commit)
+    assert case.origin == f"team@{added.commit[:12]}:catalog/dns.yaml:2"
+    assert (source.applied_commit, source.seen_commit, source.error) == (added.commit, added.commit, "")
+    with world.means.store.reading() as session:
+        assert session.exec(select(Cluster.source)).all() == ["team"]
+        assert [s.cluster for s in session.exec(select(Schedule))] == ["prod-1"]
+
+
+def test_a_dry_run_shows_what_would_be_applied_and_keeps_nothing(world: World) -> None:
+    added = world.add(dry_run=True)
+    assert [f"{item.kind}/{item.name}" for item in added.plan.items] == [
+        "Cluster/prod-1",
+        "ProbeTemplate/probes",
+        "ProbeCase/dns",
+        "Binding/core",
+    ]
+    assert added.applied is None
+    assert world.cases() == set()
+
+
+def test_what_is_pushed_is_applied_at_the_next_look(world: World) -> None:
+    world.add()
+    commit = world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"), catalog__o_yaml=OTHER_CASE)
+    (synced,) = world.poll()
+    assert (synced.commit, synced.error) == (commit, "")
+    assert world.case().spec["owner"] == "platform"
+    assert world.cases() == {"dns", "other"}
+    assert world.case().commit_id == commit
+
+
+def test_a_source_is_looked_at_when_it_is_due_and_not_before(world: World) -> None:
+    world.add(every=timedelta(minutes=5))
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    assert world.poll(timedelta(minutes=4)) == []
+    assert len(world.poll(timedelta(minutes=1))) == 1
+    assert world.cases() == {"dns", "other"}
+
+
+def test_a_commit_that_touches_nothing_in_the_folder_is_seen_and_changes_nothing(world: World) -> None:
+    first = world.add()
+    version = first.applied.version
+    commit = world.repository.push(README="more about it")
+    (synced,) = world.poll()
+    assert synced.applied is None
+    source = world.source()
+    assert (source.seen_commit, source.applied_commit) == (commit, first.commit)
+    assert world.case().commit_id == first.commit
+    with world.means.store.reading() as session:
+        assert load_catalog(session).version == version
+
+
+def test_what_the_folder_no_longer_declares_is_removed_but_for_what_is_not_its_own(world: World) -> None:
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    world.add()
+    world.repository.push(catalog__o_yaml=None)
+    world.poll()
+    assert world.cases() == {"dns"}
+
+
+def test_without_prune_what_is_no_longer_declared_stays(world: World) -> None:
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    world.add(prune=False)
+    world.repository.push(catalog__o_yaml=None)
+    world.poll()
+    assert world.cases() == {"dns", "other"}
+
+
+def test_a_commit_that_cannot_be_applied_leaves_the_old_state_and_says_where_it_is_wrong(world: World) -> None:
+    first = world.add()
+    broken = world.repository.push(catalog__dns_yaml=BROKEN, catalog__o_yaml=OTHER_CASE)
+    with structlog.testing.capture_logs() as logs:
+        (synced,) = world.poll()
+        world.poll()
+        world.poll()
+    place = f"team@{broken[:12]}:catalog/dns.yaml:4"
+    assert synced.error.startswith(f"{place}: ProbeCase/dns: spec.kind: 'blackbx' is not allowed")
+    assert world.cases() == {"dns"}
+    assert world.case().commit_id == first.commit
+    source = world.source()
+    assert (source.seen_commit, source.applied_commit, source.error) == (broken, first.commit, synced.error)
+    assert [entry["log_level"] for entry in logs] == ["warning"], "told once, not at every look"
+
+    fixed = world.repository.push(catalog__dns_yaml=CASE)
+    assert world.poll()[0].error == ""
+    assert (world.source().error, world.source().applied_commit) == ("", fixed)
+    assert world.cases() == {"dns", "other"}
+
+
+def test_what_was_refused_is_tried_again_once_the_catalog_has_changed(world: World) -> None:
+    world.add()
+    other = world.repository
+    other.push(catalog__b_yaml=BINDING.replace("core", "more").replace("[dns]", "[dns, late]"))
+    assert "there is no ProbeCase 'late'" in world.poll()[0].error
+    assert "there is no ProbeCase 'late'" in world.poll()[0].error
+    other.git("checkout", "--quiet", "--orphan", "second")
+    other.git("rm", "-rf", "--quiet", ".")
+    other.branch = "second"
+    other.push(catalog__late_yaml=CASE.replace("{name: dns}", "{name: late}"))
+    world.add("second", branch="second")
+    assert [synced.error for synced in world.poll() if synced.source == "team"] == [""]
+
+
+def test_a_commit_taken_back_takes_the_error_back(world: World) -> None:
+    world.add()
+    world.repository.push(catalog__dns_yaml=BROKEN)
+    assert world.poll()[0].error
+    world.repository.git("revert", "--no-edit", "HEAD")
+    world.repository.git("push", "--quiet", "origin", "HEAD:main")
+    world.poll()
+    assert world.source().error == ""
+
+
+def test_a_forced_push_is_followed(world: World) -> None:
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    world.add()
+    rewritten = world.repository.rewrite(catalog__o_yaml=None, catalog__dns_yaml=CASE.replace("network", "platform"))
+    (synced,) = world.poll()
+    assert (synced.error, synced.commit) == ("", rewritten)
+    assert world.cases() == {"dns"}
+    assert world.case().spec["owner"] == "platform"
+
+
+def test_a_branch_that_is_gone_is_told_in_gits_words_and_changes_nothing(world: World) -> None:
+    first = world.add()
+    world.repository.drop_branch()
+    (synced,) = world.poll()
+    assert "couldn't find remote ref refs/heads/main" in synced.error
+    assert world.cases() == {"dns"}
+    assert world.source().applied_commit == first.commit
+    world.repository.git("push", "--quiet", "origin", "HEAD:main")
+    assert world.poll()[0].error == ""
+
+
+def test_a_repository_that_is_gone_changes_nothing(world: World) -> None:
+    world.add()
+    world.repository.remove()
+    assert "does not appear to be a git repository" in world.poll()[0].error
+    assert world.cases() == {"dns"}
+
+
+def test_a_folder_that_is_gone_is_no_empty_catalog(world: World) -> None:
+    world.add()
+    world.repository.git("mv", "catalog", "elsewhere")
+    world.repository.push()
+    assert "there is no folder 'catalog'" in world.poll()[0].error
+    assert world.cases() == {"dns"}
+
+
+def test_a_folder_without_yaml_is_no_empty_catalog(world: World) -> None:
+    world.add()
+    world.repository.git("rm", "--quiet", "-r", "catalog")
+    world.repository.push(catalog__README="nothing left")
+    assert "there is no *.yaml or *.yml file in this folder" in world.poll()[0].error
+    assert world.cases() == {"dns"}
+
+
+def test_a_source_whose_first_commit_cannot_be_applied_is_not_added(world: World) -> None:
+    world.repository.push(catalog__dns_yaml=BROKEN)
+    with pytest.raises(CatalogError, match="'blackbx' is not allowed"):
+        world.add()
+    with pytest.raises(GitError, match="couldn't find remote ref refs/heads/absent"):
+        world.add(branch="absent")
+    with pytest.raises(GitError, match="there is no folder 'absent'"):
+        world.add(path="absent")
+    assert sync_due(world.means) == []
+
+
+def test_a_huge_file_is_refused(world: World) -> None:
+    world.add()
+    commit = world.repository.push(catalog__big_yaml="# " + "x" * 1_100_000)
+    said = world.poll()[0].error
+    assert said == f"team@{commit[:12]}:catalog/big.yaml:1: the file has 1,100,002 bytes; expected at most 1,000,000"
+    assert world.cases() == {"dns"}
+
+
+def test_a_large_file_that_is_no_yaml_is_nobodys_business(world: World) -> None:
+    world.repository.push(catalog__picture="x" * 3_000_000)
+    world.add()
+    assert world.cases() == {"dns"}
+
+
+def test_a_link_that_leads_out_of_the_repository_is_refused_and_not_followed(world: World, tmp_path: Path) -> None:
+    world.add()
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(OTHER_CASE)
+    (world.repository.tree / "catalog" / "link.yaml").symlink_to(outside)
+    (world.repository.tree / "catalog" / "up.yaml").symlink_to("../../../outside.yaml")
+    world.repository.push()
+    said = world.poll()[0].error
+    assert "catalog/link.yaml:1: a link that leads out of the repository" in said
+    assert "catalog/up.yaml:1: a link that leads out of the repository" in said
+    assert world.cases() == {"dns"}
+
+
+def test_a_link_within_the_repository_stands_for_its_file(world: World) -> None:
+    world.repository.write(shared__o_yaml=OTHER_CASE)
+    (world.repository.tree / "catalog" / "o.yaml").symlink_to("../shared/o.yaml")
+    (world.repository.tree / "catalog" / "again.yaml").symlink_to("dns.yaml")
+    world.repository.push()
+    world.add()
+    assert world.cases() == {"dns", "other"}
+
+
+def test_two_workers_at_once_apply_a_commit_once(world: World) -> None:
+    first = world.add()
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    world.now += timedelta(minutes=1)
+    context = multiprocessing.get_context("spawn")
+    settings = world.means.settings.model_copy(
+        update={"database_url": world.means.store.engine.url.render_as_string(hide_password=False)}
+    )
+    workers = [context.Process(target=_look, args=(settings, world.now)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(180)
+        assert worker.exitcode == 0
+    with world.means.store.reading() as session:
+        assert load_catalog(session).version == first.applied.version + 1
+    assert world.source().claim == 1
+    assert world.cases() == {"dns", "other"}
+
+
+def test_who_has_lost_the_claim_writes_nothing(world: World) -> None:
+    world.add()
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    stale = world.source()
+    stale.claim -= 1
+    sync._sync(world.means, stale)
+    assert world.cases() == {"dns"}
+
+
+@pytest.mark.parametrize("after_ms", [0, 30, 60, 120, 250, 500])
+def test_a_worker_that_is_killed_leaves_the_old_state_or_the_new(world: World, after_ms: int) -> None:
+    world.add()
+    world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"), catalog__o_yaml=OTHER_CASE)
+    world.now += timedelta(minutes=1)
+    settings = world.means.settings.model_copy(
+        update={"database_url": world.means.store.engine.url.render_as_string(hide_password=False)}
+    )
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    worker = context.Process(target=_look, args=(settings, world.now, ready))
+    worker.start()
+    assert ready.wait(180)
+    worker.join(after_ms / 1000)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join(30)
+    state = (world.case().spec["owner"], world.cases())
+    assert state in [("network", {"dns"}), ("platform", {"dns", "other"})]
+    world.poll(timedelta(minutes=6))  # the claim has lapsed
+    assert (world.case().spec["owner"], world.cases()) == ("platform", {"dns", "other"})
+    assert world.source().error == ""
+
+
+def test_a_copy_that_a_killed_git_left_locked_is_made_anew(world: World) -> None:
+    world.add()
+    mirror = world.means.folder / "team.git"
+    (mirror / "shallow.lock").touch()
+    (mirror / "HEAD").write_text("garbage")
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    assert world.poll()[0].error == ""
+    assert world.cases() == {"dns", "other"}
+
+
+def test_many_sources_are_looked_at_side_by_side(world: World) -> None:
+    world.add()
+    for number in range(6):
+        text = CASE.replace("{name: dns}", f"{{name: own-{number}}}")
+        world.repository.push(**{f"part{number}__c_yaml": text})
+        world.add(f"part-{number}", path=f"part{number}")
+    found = world.poll()
+    assert sorted(synced.source for synced in found) == [
+        "part-0",
+        "part-1",
+        "part-2",
+        "part-3",
+        "part-4",
+        "part-5",
+        "team",
+    ]
+    assert not any(synced.error for synced in found)
+
+
+def test_a_source_that_is_asked_for_while_it_is_looked_at_is_looked_at_again(world: World) -> None:
+    world.add()
+    world.poll()
+    with world.means.store.writing() as session:
+        assert hasten(session, "team", world.now)
+        assert not hasten(session, "absent", world.now)
+    assert len(world.poll(timedelta(0))) == 1
+    assert world.poll(timedelta(0)) == []
+
+
+def test_runs_record_the_commit_that_their_case_came_from(world: World, settings: Settings) -> None:
+    first = world.add().commit
+    store = world.means.store
+    issue_due(store, world.now + timedelta(minutes=5), settings)
+    with store.writing() as session:
+        request_runs(session, load_catalog(session), Request("dns", ("prod-1",)), world.now, settings)
+    second = world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"))
+    world.poll()
+    issue_due(store, world.now + timedelta(minutes=20), settings)
+    commits = {run.slot.split("/")[0]: run.case_commit for run in world.runs()}
+    assert commits == {"periodic": f"team@{second}", "manual": f"team@{first}"}
+    assert next(run.case_commit for run in world.runs()) == f"team@{first}"
+
+
+def test_a_new_commit_that_leaves_a_case_as_it_was_is_the_one_it_comes_from(world: World) -> None:
+    world.add()
+    commit = world.repository.push(catalog__o_yaml=OTHER_CASE)
+    world.poll()
+    with world.means.store.reading() as session:
+        assert load_catalog(session).commits == {"dns": f"team@{commit}", "other": f"team@{commit}"}
+
+
+def _look(settings: Settings, now: datetime, ready: Any = None) -> None:
+    """A worker of its own process."""
+    means = replace(Means.of(open_store(settings.database()), settings), clock=lambda: now)
+    if ready is not None:
+        ready.set()
+    sync_due(means)
