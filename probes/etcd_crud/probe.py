@@ -80,6 +80,8 @@ class Cluster:
             self._ask_status(url)
         if not self._statuses:
             raise CheckFailed(*self._troubles.values(), *client_certificate_trouble(self._settings))
+        if len({status["header"].get("cluster_id") for _url, status in self._statuses.values()}) > 1:
+            give_up("parameter ENDPOINTS: its members belong to different etcd clusters: one case for each, please")
         listed = self._list()
         self.names = {int(member["ID"]): member.get("name") or f"{int(member['ID']):x}" for member in listed}
         self.members = [self._member(int(member["ID"]), member.get("clientURLs") or []) for member in listed]
