@@ -78,26 +78,6 @@ def backend(pod: Json) -> Backend:
     return Backend(pod["metadata"]["name"], status["podIP"], pod["spec"]["nodeName"], status["hostIP"])
 
 
-def is_ready(pod: Json) -> bool:
-    """Whether its Ready condition is true."""
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def why_not_ready(pod: Json) -> str:
-    """What keeps the pod from being ready, as far as its status tells."""
-    status = pod.get("status", {})
-    for container in status.get("containerStatuses") or []:
-        state = container.get("state", {})
-        seen = state.get("waiting") or state.get("terminated") or {}
-        if seen.get("reason"):
-            return f"{seen['reason']} {seen.get('message') or ''}".strip()
-    for condition in status.get("conditions") or []:
-        if condition["status"] == "False" and condition.get("message"):
-            return f"{condition.get('reason')}: {condition['message']}"
-    return str(status.get("phase", "Pending"))
-
-
 def ready_addresses(slices: list[Json]) -> dict[str, str]:
     """The addresses to which connections are sent, each with the EndpointSlice that says so."""
     return {address: piece["metadata"]["name"] for piece, address in _ready(slices)}

@@ -16,6 +16,7 @@ from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._objects import BUSYBOX, Cleanup, fresh_name
 from probes._parameters import number, text
 from probes._watching import ObjectWatch
+from probes.pod_lifecycle.pod import is_ready, why_not_ready
 from probes.service_connectivity.connecting import Settled, Way, settle
 from probes.service_connectivity.objects import (
     PORT,
@@ -23,11 +24,9 @@ from probes.service_connectivity.objects import (
     Backend,
     Json,
     backend,
-    is_ready,
     ready_addresses,
     server_pod,
     service,
-    why_not_ready,
 )
 
 POLL = 0.2
@@ -192,6 +191,13 @@ class ServiceConnectivity:
             slowest = max(slowest, settled.seconds)
         measure("followed_deletion_ms", round(slowest * 1000, 1))
 
+    def remove_services(self) -> None:
+        """Delete the Services, as their user would."""
+        for made in self.services.values():
+            path = f"{self.base}/services/{made['metadata']['name']}"
+            self.api.delete(path, preconditions={"uid": made["metadata"]["uid"]})
+            self.cleanup.forget(path)
+
     def _reach_all(self, way: Way, name: str) -> None:
         expected = {server.name for server in self.backends}
         settled = self._settle(way, lambda seen: seen == expected)
@@ -285,6 +291,8 @@ def _go(way: ServiceConnectivity) -> None:
         way.delete_one()
     with step("stale"):
         way.avoid_deleted()
+    with step("remove"):
+        way.remove_services()
 
 
 @main

@@ -1,9 +1,8 @@
 from typing import Any
 
-import pytest
 from kubeprobe_client import Run
 
-from probes.service_connectivity.objects import ready_addresses, server_pod, service, why_not_ready
+from probes.service_connectivity.objects import ready_addresses, server_pod, service
 
 RUN = Run(id="01run", installation="test", namespace="kubeprobe", pod_name="probe", pod_uid="uid")
 
@@ -32,21 +31,3 @@ def test_only_ready_endpoints_get_connections_and_unset_counts_as_ready() -> Non
         {"metadata": {"name": "empty"}, "endpoints": None},
     ]
     assert ready_addresses(slices) == {"10.0.0.1": "one", "10.0.0.3": "two"}
-
-
-@pytest.mark.parametrize(
-    ("status", "why"),
-    [
-        (
-            {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}]},
-            "ErrImagePull no",
-        ),
-        (
-            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]},
-            "Unschedulable: 0/1",
-        ),
-        ({}, "Pending"),
-    ],
-)
-def test_a_pod_that_is_not_ready_says_why(status: dict[str, Any], why: str) -> None:
-    assert why_not_ready({"status": status}) == why
