@@ -21,6 +21,7 @@ CSI_TOOLS = {
     "csi-provisioner": "github.com/kubernetes-csi/external-provisioner/v5/cmd/csi-provisioner",
     "csi-resizer": "github.com/kubernetes-csi/external-resizer/cmd/csi-resizer",
 }
+REGISTRY_SOURCE = Path(__file__).parent / "go-registry"
 COMPONENTS = (
     "etcd",
     "kube-apiserver",
@@ -57,6 +58,15 @@ def csi() -> Path:
         f"csi-{platform.machine()}-{cache.digest(CSI_SOURCE)}",
         _build_csi,
         "building the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine) ...",
+    )
+
+
+def registry() -> Path:
+    """Directory with `registry`, a container registry; built when it is not in the cache. Only some tests need it."""
+    return cache.entry(
+        f"registry-{platform.machine()}-{cache.digest(REGISTRY_SOURCE)}",
+        lambda target: _go_build(REGISTRY_SOURCE, ".", target / "registry"),
+        "building a container registry (1 to 2 minutes, once per machine) ...",
     )
 
 

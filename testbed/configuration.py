@@ -47,6 +47,10 @@ restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 stream_server_address = "127.0.0.1"
 
+[plugins."io.containerd.grpc.v1.cri".registry]
+# Tests that start a registry say here how it is reached.
+config_path = "$registries"
+
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "$cni_binaries"
 conf_dir = "$cni_configuration"
@@ -56,6 +60,11 @@ conf_dir = "$cni_configuration"
 def directory(instance: Instance) -> Path:
     """Where the files are."""
     return instance.cluster / "configuration"
+
+
+def registries(instance: Instance) -> Path:
+    """Where containerd looks up how to reach a registry: `HOST:PORT/hosts.toml`, read anew at each pull."""
+    return directory(instance) / "registries"
 
 
 def network_name(instance: Instance) -> str:
@@ -76,6 +85,7 @@ def write(instance: Instance) -> None:
             pause=PAUSE_IMAGE,
             cni_binaries=CNI_BINARIES,
             cni_configuration=target / "cni",
+            registries=registries(instance),
         ),
     )
     _write_json(target / "cni" / "10-testbed.conflist", _pod_network(instance))

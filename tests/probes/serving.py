@@ -35,8 +35,8 @@ Answering = Callable[[Asked], Reply]
 
 
 @contextmanager
-def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes = b"") -> Iterator[int]:
-    """A server that answers so, with TLS if `pem` (chain and key) is given; its port."""
+def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes | Callable[[], bytes] = b"") -> Iterator[int]:
+    """A server that answers so, with TLS if `pem` (chain and key, or what makes them) is given; its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -68,7 +68,7 @@ def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes = b"")
             if not pem:
                 super().finish_request(request, client_address)
                 return
-            with suppress(OSError), _secured(request, pem) as secure:
+            with suppress(OSError), _secured(request, pem if isinstance(pem, bytes) else pem()) as secure:
                 super().finish_request(secure, client_address)
 
     with Server((host, 0), Handler) as server:

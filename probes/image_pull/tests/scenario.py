@@ -1,0 +1,102 @@
+"""What image-pull has to find: a real registry on the node, with users and passwords, and what goes wrong with one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+from tempfile import TemporaryDirectory
+
+from probes.image_pull.tests.registry import NAME, PORT, plain_http, pull_secret, registry
+from testbed.instance import NODE_ADDRESS
+from tests.probes.breaking import nothing_broken
+from tests.probes.made import Authority
+from tests.probes.places import NAMESPACE
+from tests.probes.scenario import Bed, Fault, State
+from tests.probes.serving import Reply, http_server
+
+SECRET, WRONG = "registry-of-the-tests", "registry-of-the-tests-wrong"
+SOON = {"PULL_TIMEOUT": "6"}
+
+
+@contextmanager
+def healthy(bed: Bed) -> Iterator[dict[str, str]]:
+    """A registry with the image in it, and Secrets with the right and a wrong password."""
+    with (
+        TemporaryDirectory() as folder,
+        registry(Path(folder)),
+        plain_http(bed.testbed.instance, PORT),
+        bed.cluster.having(NAMESPACE, "secrets", pull_secret(SECRET, PORT), pull_secret(WRONG, PORT, "wrong")),
+    ):
+        yield {"IMAGE": f"{NODE_ADDRESS}:{PORT}/{NAME}:1", "PULL_SECRET": SECRET}
+
+
+def _answering(reply: Reply) -> State:
+    """Instead of the registry something answers so to everything: a proxy with limits, a gateway."""
+
+    @contextmanager
+    def answering(bed: Bed) -> Iterator[dict[str, str]]:
+        with (
+            http_server(lambda _asked: reply, NODE_ADDRESS) as port,
+            plain_http(bed.testbed.instance, port),
+        ):
+            yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
+
+    return answering
+
+
+@contextmanager
+def untrusted(_bed: Bed) -> Iterator[dict[str, str]]:
+    """A registry whose certificate the node has no reason to trust."""
+    pem, key = Authority.make("nobody").issue((NODE_ADDRESS,))
+    with http_server(lambda _asked: Reply(), NODE_ADDRESS, pem + key) as port:
+        yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
+
+
+@contextmanager
+def away(_bed: Bed) -> Iterator[dict[str, str]]:
+    """Nobody listens where the registry should be."""
+    with create_server((NODE_ADDRESS, 0)) as free:
+        port = free.getsockname()[1]
+    yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
+
+
+FAULTS = [
+    Fault(
+        "the registry is away", away, says=r"^pull: \S+: the registry cannot be reached from the node", parameters=SOON
+    ),
+    Fault(
+        "the password is wrong",
+        nothing_broken,
+        says=r"^pull: \S+: the registry refuses the credentials.* node node says: .*401",
+        parameters={"PULL_SECRET": WRONG},
+    ),
+    Fault(
+        "the pull secret does not exist",
+        nothing_broken,
+        says=r"^pull: Unable to retrieve some image pull secrets \(nobody\)",
+        parameters={"PULL_SECRET": "nobody"},
+    ),
+    Fault(
+        "the tag does not exist",
+        nothing_broken,
+        says=r"^pull: \S+small:2: the registry has no such image or tag",
+        parameters={"IMAGE": f"{NODE_ADDRESS}:{PORT}/{NAME}:2"},
+    ),
+    Fault(
+        "the registry throttles",
+        _answering(Reply(429, b"{}", {"Retry-After": "60"})),
+        says=r"^pull: \S+: throttled by the registry \(429\); node node says: ",
+        parameters=SOON,
+    ),
+    Fault(
+        "the registry fails",
+        _answering(Reply(503, b"{}")),
+        says=r"^pull: \S+: the registry itself fails; node node says: .*503",
+        parameters=SOON,
+    ),
+    Fault(
+        "the registry's certificate is nobody's",
+        untrusted,
+        says=r"^pull: \S+: the node does not trust the registry's certificate",
+    ),
+]
