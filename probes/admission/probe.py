@@ -1,0 +1,210 @@
+"""Asks every admission webhook itself, then has the API server try samples that must be denied, or accepted.
+
+Parameters: DENIED, DENIED_BY, ALLOWED, MAX_MS, MIN_DAYS, ASK_DIRECTLY, IGNORE (README.md).
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kubeprobe_client import CheckFailed, give_up, main, measure, run, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._parameters import number, text, words
+from probes.admission.asking import Asked, ask
+from probes.admission.samples import Answer, Json, name_of, parse, try_out
+from probes.admission.webhooks import Webhook, ca_problem, read, ready_endpoints
+
+REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
+PAGE_SIZE = 100
+SAMPLE = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kubeprobe-admission}
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the case's parameters ask for."""
+
+    namespace: str
+    """Where samples go that name no namespace."""
+    denied: list[Json]
+    denied_by: re.Pattern[str]
+    allowed: list[Json]
+    most_ms: float
+    min_days: float
+    directly: bool
+    ignored: frozenset[str]
+
+    @classmethod
+    def from_environment(cls, own_namespace: str) -> "Settings":
+        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        try:
+            denied_by = re.compile(text("DENIED_BY", ""))
+        except re.error as error:
+            give_up(f"parameter DENIED_BY: no regular expression: {error}")
+        return cls(
+            namespace=own_namespace,
+            denied=_samples("DENIED", ""),
+            denied_by=denied_by,
+            allowed=_samples("ALLOWED", SAMPLE),
+            most_ms=number("MAX_MS", 2000),
+            min_days=number("MIN_DAYS", 7),
+            directly=text("ASK_DIRECTLY", "true").lower() != "false",
+            ignored=frozenset(words("IGNORE")),
+        )
+
+
+def _samples(parameter: str, default: str) -> list[Json]:
+    try:
+        return parse(text(parameter, default))
+    except ValueError as error:
+        give_up(f"parameter {parameter}: {error}")
+
+
+def configured(api: Api, settings: Settings) -> list[Webhook]:
+    """All webhooks but those of configurations in IGNORE."""
+    found: list[Webhook] = []
+    for kind in ("validating", "mutating"):
+        for page in api.pages(f"{REGISTRATION}/{kind}webhookconfigurations", PAGE_SIZE):
+            found += read(kind, [one for one in page if one["metadata"]["name"] not in settings.ignored])
+    return found
+
+
+def examine(api: Api, webhook: Webhook, settings: Settings) -> tuple[list[str], float]:
+    """All that is wrong with a webhook, and the milliseconds that it took to answer (0: it was not asked)."""
+    address = webhook.host
+    if webhook.service:
+        try:
+            address = _address(api, webhook.service)
+        except ApiError:
+            raise
+        except CheckFailed as failure:
+            return list(failure.args), 0.0
+    if problem := ca_problem(webhook):
+        return [problem], 0.0
+    if not settings.directly or not address:
+        return [], 0.0
+    asked = ask(webhook, address, settings.namespace)
+    sys.stdout.write(f"{webhook}: {asked.problem or 'answers'}, {asked.ms:.0f} ms\n")
+    return list(_judge(asked, settings)), asked.ms
+
+
+def _judge(asked: Asked, settings: Settings) -> Iterator[str]:
+    if asked.problem:
+        yield asked.problem
+    elif 0 < settings.most_ms < asked.ms:
+        yield f"it answered after {asked.ms:.0f} ms, expected at most {settings.most_ms:g} ms (MAX_MS)"
+    if asked.days_left is not None and asked.days_left < settings.min_days:
+        yield f"its certificate expires in {asked.days_left:.1f} days (MIN_DAYS is {settings.min_days:g})"
+
+
+def _address(api: Api, service: tuple[str, str, int]) -> str:
+    """The Service's cluster IP; raises CheckFailed if nobody is behind it. Empty: it is a name elsewhere."""
+    namespace, name, port = service
+    try:
+        found = api.get(f"/api/v1/namespaces/{namespace}/services/{name}")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise CheckFailed(f"its Service {namespace}/{name} does not exist") from error
+    spec = found["spec"]
+    if spec.get("type") == "ExternalName":
+        return ""
+    if port not in [one["port"] for one in spec.get("ports") or []]:
+        raise CheckFailed(f"its Service {namespace}/{name} has no port {port}")
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    slices = api.get(path, labelSelector=f"kubernetes.io/service-name={name}").get("items") or []
+    if not ready_endpoints(slices):
+        raise CheckFailed(f"its Service {namespace}/{name} has no ready endpoint: nobody is there to answer")
+    return str(spec["clusterIP"]) if spec.get("clusterIP") not in (None, "None") else f"{name}.{namespace}.svc"
+
+
+def must_be_denied(sample: Json, answer: Answer, settings: Settings) -> str:
+    """What is wrong with the answer to a sample that must be denied; empty if nothing is."""
+    if answer.accepted:
+        return f"{name_of(sample)} was accepted, though it must be denied (DENIED)"
+    if answer.failed_call:
+        return f"{name_of(sample)} was refused, but nobody judged it: {answer.failed_call}"
+    if not settings.denied_by.search(answer.denied_by or answer.said):
+        wanted = settings.denied_by.pattern
+        return f"{name_of(sample)} was denied, but not by {wanted!r} (DENIED_BY): {answer.said}"
+    return ""
+
+
+def must_be_accepted(sample: Json, answer: Answer, settings: Settings) -> str:
+    """What is wrong with the answer to a sample that must be accepted; empty if nothing is."""
+    if answer.failed_call:
+        return f"{name_of(sample)} was refused: {answer.failed_call}"
+    if not answer.accepted:
+        by = f" by {answer.denied_by}" if answer.denied_by else ""
+        return f"{name_of(sample)} was refused{by}, though it must be accepted (ALLOWED): {answer.said}"
+    if 0 < settings.most_ms < answer.ms:
+        most = f"expected at most {settings.most_ms:g} ms (MAX_MS)"
+        return f"{name_of(sample)} was accepted after {answer.ms:.0f} ms, {most}"
+    return ""
+
+
+def _try_all(
+    api: Api, samples: list[Json], settings: Settings, wrong: Callable[[Json, Answer, Settings], str]
+) -> tuple[list[str], float]:
+    """What is wrong with the answers, and the slowest one's milliseconds."""
+    answers = [(sample, try_out(api, sample, settings.namespace)) for sample in samples]
+    found = [problem for sample, answer in answers if (problem := wrong(sample, answer, settings))]
+    return found, max((answer.ms for _sample, answer in answers), default=0.0)
+
+
+def _fail_if(problems: list[str]) -> None:
+    if problems:
+        raise CheckFailed(*problems)
+
+
+def look_at_webhooks(api: Api, settings: Settings) -> None:
+    """Look at every webhook. Raises CheckFailed with all that is wrong with them."""
+    webhooks = configured(api, settings)
+    # Those that refuse everything when they are away come first: a report that is cut keeps its first errors.
+    webhooks.sort(key=lambda one: not one.fails_closed)
+    problems: list[str] = []
+    slowest = 0.0
+    for webhook in webhooks:
+        wrong, ms = examine(api, webhook, settings)
+        problems += [f"{webhook}: {problem}; {webhook.consequence}" for problem in wrong]
+        slowest = max(slowest, ms)
+    measure("webhooks", len(webhooks))
+    if slowest:
+        measure("webhooks_slowest_ms", round(slowest, 1))
+    _fail_if(problems)
+
+
+def try_denied(api: Api, settings: Settings) -> None:
+    """Try what must be denied."""
+    problems, slowest = _try_all(api, settings.denied, settings, must_be_denied)
+    if settings.denied:
+        measure("denied_slowest_ms", round(slowest, 1))
+    _fail_if(problems)
+
+
+def try_allowed(api: Api, settings: Settings) -> None:
+    """Try what must be accepted."""
+    problems, slowest = _try_all(api, settings.allowed, settings, must_be_accepted)
+    measure("allowed_slowest_ms", round(slowest, 1))
+    _fail_if(problems)
+
+
+@main
+def probe() -> None:
+    """Webhooks first, then samples; a step that fails is recorded, and the next one taken."""
+    with connect() as api:
+        settings = Settings.from_environment(run().namespace or api.access.namespace)
+        for name, action in {"webhooks": look_at_webhooks, "denied": try_denied, "allowed": try_allowed}.items():
+            try:
+                with step(name):
+                    action(api, settings)
+            except ApiError as error:
+                give_up_if_forbidden(error)
+                raise
+            except CheckFailed:
+                continue

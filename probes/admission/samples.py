@@ -1,0 +1,89 @@
+"""Sample objects that must be denied, or accepted: sent to the API server with `dryRun: All`, so nothing is created.
+
+Next stage: `probe` compares what comes back with what must.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from probes._api import Api, ApiError, PermissionMissing
+
+Json = dict[str, Any]
+
+_FAILED_CALL = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<why>.*?)(?: \(POST .*)?$', re.DOTALL)
+_BY_WEBHOOK = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request')
+_BY_POLICY = re.compile(r"ValidatingAdmissionPolicy '(?P<name>[^']+)'")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server said to a sample."""
+
+    accepted: bool
+    ms: float
+    said: str = ""
+    """Its own words if it refused."""
+
+    @property
+    def denied_by(self) -> str:
+        """Who denied it, by what the API server says; empty if it is not told."""
+        for pattern, what in ((_BY_WEBHOOK, "webhook"), (_BY_POLICY, "policy")):
+            if found := pattern.search(self.said):
+                return f"{what} {found['name']}"
+        return ""
+
+    @property
+    def failed_call(self) -> str:
+        """The webhook that the API server could not ask, and why; empty if that was not the matter."""
+        found = _FAILED_CALL.search(self.said)
+        return f"the API server cannot ask webhook {found['name']}: {found['why'].strip()}" if found else ""
+
+
+def parse(text: str) -> list[Json]:
+    """The objects of a manifest, YAML or JSON; raises ValueError."""
+    try:
+        found = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise ValueError(f"no YAML: {' '.join(str(error).split())[:200]}") from error
+    for document in found:
+        if not isinstance(document, dict) or not all(
+            (document.get("apiVersion"), document.get("kind"), (document.get("metadata") or {}).get("name"))
+        ):
+            raise ValueError("expected objects with apiVersion, kind and metadata.name")
+    return found
+
+
+def name_of(sample: Json) -> str:
+    """As it stands in errors: `Pod privileged`."""
+    return f"{sample['kind']} {sample['metadata']['name']}"
+
+
+def try_out(api: Api, sample: Json, namespace: str) -> Answer:
+    """Have the API server create it without creating it. Raises ApiError if that says nothing about admission."""
+    path = _collection(api, sample, namespace)
+    started = time.perf_counter()
+    try:
+        api.create(f"{path}?dryRun=All", sample)
+    except PermissionMissing:
+        raise
+    except ApiError as error:
+        if error.status in (0, 401, 404, 409):
+            raise
+        return Answer(accepted=False, ms=(time.perf_counter() - started) * 1000, said=str(error))
+    return Answer(accepted=True, ms=(time.perf_counter() - started) * 1000)
+
+
+def _collection(api: Api, sample: Json, namespace: str) -> str:
+    """The path that such objects are created at, by the API's own discovery."""
+    version, kind = sample["apiVersion"], sample["kind"]
+    base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    for resource in api.get(base).get("resources") or []:
+        if resource["kind"] == kind and "/" not in resource["name"]:
+            where = sample["metadata"].get("namespace") or namespace
+            inside = f"/namespaces/{where}" if resource["namespaced"] else ""
+            return f"{base}{inside}/{resource['name']}"
+    raise ApiError(f"the API has no {kind} in {version}", 404)

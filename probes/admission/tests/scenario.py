@@ -1,0 +1,222 @@
+"""What admission has to find: a real webhook behind a Service, asked by the API server, and what goes wrong with it.
+
+The webhook denies ConfigMaps that are labelled as bad. It is asked about those with the tests' label only.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from probes._api import ApiError
+from testbed.instance import NODE_ADDRESS
+from tests.harness.wait import until
+from tests.probes.made import Authority
+from tests.probes.places import NAMESPACE
+from tests.probes.scenario import Bed, Fault, State
+from tests.probes.serving import Asked, Reply, http_server
+
+Json = dict[str, Any]
+REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
+CONFIGURATIONS = f"{REGISTRATION}/validatingwebhookconfigurations"
+SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+NAME, WEBHOOK = "guard", "guard.tests.kubeprobe.io"
+HOST = f"{NAME}.{NAMESPACE}.svc"
+LABEL = "tests.kubeprobe.io/judged"
+ROOT = Authority.make("root of the tests")
+
+
+def sample(name: str, verdict: str) -> str:
+    """A ConfigMap that the webhook is asked about."""
+    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {LABEL: verdict}}})
+
+
+@dataclass
+class Guard:
+    """The webhook: what the faults change in it."""
+
+    sleeps: float = 0.0
+    lets_all_pass: bool = False
+    certificate: bytes = b"".join(ROOT.issue((HOST,)))
+
+    def answer(self, asked: Asked) -> Reply:
+        """Judge one object."""
+        request = json.loads(asked.body)["request"]
+        time.sleep(self.sleeps)
+        labels = request["object"]["metadata"].get("labels") or {}
+        allowed = self.lets_all_pass or labels.get(LABEL) != "bad"
+        response: Json = {"uid": request["uid"], "allowed": allowed, "status": {"message": "it is bad"}}
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+        return Reply(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
+
+
+GUARD = Guard()
+
+
+@contextmanager
+def healthy(bed: Bed) -> Iterator[dict[str, str]]:
+    """The webhook on the node, a Service in front of it, and a configuration that names that."""
+    with (
+        http_server(GUARD.answer, NODE_ADDRESS, lambda: GUARD.certificate) as port,
+        bed.cluster.having(NAMESPACE, "services", {"metadata": {"name": NAME}, "spec": {"ports": [{"port": 443}]}}),
+        bed.cluster.having_at(SLICES, _endpoint(port)),
+        bed.cluster.having_at(CONFIGURATIONS, _configuration()),
+    ):
+        until("the API server to ask the webhook", lambda: _denies(bed))
+        yield {"DENIED": sample("bad", "bad"), "DENIED_BY": WEBHOOK, "ALLOWED": sample("good", "good")}
+
+
+def _endpoint(port: int) -> Json:
+    return {
+        "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
+        "ports": [{"port": port, "protocol": "TCP"}],
+    }
+
+
+def _configuration() -> Json:
+    service = {"namespace": NAMESPACE, "name": NAME, "path": "/judge"}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}
+    hook = {
+        "name": WEBHOOK,
+        "clientConfig": {"service": service, "caBundle": _bundle(ROOT)},
+        "rules": [rule],
+        "objectSelector": {"matchExpressions": [{"key": LABEL, "operator": "Exists"}]},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "timeoutSeconds": 1,
+    }
+    return {"metadata": {"name": NAME}, "webhooks": [hook]}
+
+
+def _bundle(authority: Authority) -> str:
+    return base64.b64encode(authority.pem).decode()
+
+
+def _denies(bed: Bed) -> bool:
+    """Whether the API server has taken the configuration up and reaches the webhook."""
+    return "it is bad" in _said_to(bed, "bad")
+
+
+def _said_to(bed: Bed, verdict: str) -> str:
+    """What the API server refuses such a ConfigMap with; empty if it accepts it."""
+    try:
+        bed.api.create(f"/api/v1/namespaces/{NAMESPACE}/configmaps?dryRun=All", json.loads(sample("try", verdict)))
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+def _guard_with(**changes: Any) -> State:
+    """While the webhook is like this."""
+
+    @contextmanager
+    def changed(_bed: Bed) -> Iterator[None]:
+        before = {name: getattr(GUARD, name) for name in changes}
+        _set(changes)
+        try:
+            yield
+        finally:
+            _set(before)
+
+    return changed
+
+
+def _set(changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        setattr(GUARD, name, value)
+
+
+@contextmanager
+def no_endpoint(bed: Bed) -> Iterator[None]:
+    """Nobody is behind the webhook's Service."""
+    with _patched(bed, f"{SLICES}/{NAME}", lambda piece: piece.update(endpoints=[])):
+        yield
+
+
+@contextmanager
+def wrong_bundle(bed: Bed) -> Iterator[None]:
+    """The configuration trusts somebody else: the webhook's certificate was renewed by another authority."""
+    bundle = _bundle(Authority.make("another"))
+
+    def change(configuration: Json) -> None:
+        configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle
+
+    with _patched(bed, f"{CONFIGURATIONS}/{NAME}", change):
+        until("the API server to distrust the webhook", lambda: "failed calling webhook" in _said_to(bed, "good"))
+        yield
+
+
+@contextmanager
+def _patched(bed: Bed, path: str, change: Callable[[Json], None]) -> Iterator[None]:
+    """While an object is changed so; as it was afterwards."""
+    before = bed.api.get(path)
+    changed = json.loads(json.dumps(before))
+    change(changed)
+    bed.api.replace(path, changed)
+    try:
+        yield
+    finally:
+        version = bed.api.get(path)["metadata"]["resourceVersion"]
+        before["metadata"]["resourceVersion"] = version
+        bed.api.replace(path, before)
+        until("the webhook to be asked again", lambda: _denies(bed))
+
+
+@contextmanager
+def policy_in_the_way(bed: Bed) -> Iterator[None]:
+    """A ValidatingAdmissionPolicy denies what must be accepted."""
+    name = "nothing-good"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}
+    policy = {
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule], "objectSelector": {"matchLabels": {LABEL: "good"}}},
+            "validations": [{"expression": "false", "message": "nothing is good enough"}],
+        },
+    }
+    binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
+    with (
+        bed.cluster.having_at(f"{REGISTRATION}/validatingadmissionpolicies", policy),
+        bed.cluster.having_at(f"{REGISTRATION}/validatingadmissionpolicybindings", binding),
+    ):
+        until("the policy to be in force", lambda: "nothing is good enough" in _said_to(bed, "good"))
+        yield
+
+
+HOOK = rf"^webhooks: validating webhook {WEBHOOK} of {NAME}: "
+
+FAULTS = [
+    Fault(
+        "nobody is behind the webhook's Service",
+        no_endpoint,
+        says=HOOK + rf"its Service {NAMESPACE}/{NAME} has no ready endpoint.*refused \(failurePolicy: Fail\)",
+    ),
+    Fault("the webhook sleeps", _guard_with(sleeps=1.5), says=HOOK + r"no answer within its time-out of 1 s"),
+    Fault(
+        "the webhook is slow",
+        _guard_with(sleeps=0.5),
+        says=r"^allowed: ConfigMap good was accepted after \d+ ms, expected at most 300 ms",
+        parameters={"MAX_MS": "300"},
+    ),
+    Fault("the caBundle is another's", wrong_bundle, says=HOOK + rf"caBundle does not vouch .* {HOST}: unable to get"),
+    Fault(
+        "the webhook's certificate has expired",
+        _guard_with(certificate=b"".join(ROOT.issue((HOST,), days=-1))),
+        says=HOOK + r"caBundle does not vouch for its certificate .* certificate has expired",
+    ),
+    Fault(
+        "the webhook lets everything pass",
+        _guard_with(lets_all_pass=True),
+        says=r"^denied: ConfigMap bad was accepted, though it must be denied",
+    ),
+    Fault(
+        "a policy denies what must be accepted",
+        policy_in_the_way,
+        says=r"^allowed: ConfigMap good was refused by policy nothing-good, though it must be accepted",
+    ),
+]

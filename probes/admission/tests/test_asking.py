@@ -1,0 +1,65 @@
+import json
+import time
+from typing import Any
+
+from probes.admission.asking import Asked, ask, what_is_wrong
+from probes.admission.webhooks import Webhook
+from tests.probes.made import Authority
+from tests.probes.serving import Answering, Reply, http_server
+from tests.probes.serving import Asked as Request
+
+HOST = "127.0.0.1"
+ROOT = Authority.make("root")
+
+
+def says(**response: Any) -> Answering:
+    def answer(asked: Request) -> Reply:
+        uid = json.loads(asked.body)["request"]["uid"]
+        return Reply(body=json.dumps({"response": {"uid": uid, "allowed": True, **response}}).encode())
+
+    return answer
+
+
+def asked(answering: Answering, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90) -> Asked:
+    with http_server(answering, pem=b"".join(ROOT.issue((name,), days))) as port:
+        about = {"group": "", "version": "v1", "resource": "pods", "kind": "Pod"}
+        url = f"https://{HOST}:{port}/judge"
+        hook = Webhook("validating", "shop", "guard", True, 0.5, ca, None, url, "/judge", "v1", about)
+        return ask(hook, HOST, "kubeprobe")
+
+
+def test_a_webhook_that_answers_is_well_whatever_it_says_of_the_object() -> None:
+    found = asked(says(allowed=False))
+    assert found.problem == ""
+    assert found.ms > 0
+    assert found.days_left is not None
+    assert 89 < found.days_left < 90
+
+
+def test_a_certificate_is_trusted_by_the_bundle_only_and_for_the_right_name() -> None:
+    stranger = Authority.make("stranger").pem.decode()
+    assert (
+        "caBundle does not vouch for its certificate for 127.0.0.1: unable to get" in asked(says(), ca=stranger).problem
+    )
+    assert "certificate is not valid for '127.0.0.1'" in asked(says(), name="other.example").problem
+    assert "certificate has expired" in asked(says(), days=-1).problem
+
+
+def test_silence_ends_with_the_webhooks_own_time_out() -> None:
+    def sleepy(request: Request) -> Reply:
+        time.sleep(0.7)
+        return says()(request)
+
+    assert asked(sleepy).problem == "no answer within its time-out of 0.5 s"
+
+
+def test_what_is_no_answer_to_the_question_is_told() -> None:
+    assert (
+        asked(lambda _asked: Reply(404, b"no such page")).problem == "status 404 at /judge, expected 200: no such page"
+    )
+    assert asked(lambda _asked: Reply(body=b"hello")).problem == "its answer is no AdmissionReview: hello"
+    assert asked(says(uid="other")).problem.startswith("its answer is to another question: uid 'other'")
+
+
+def test_a_webhook_that_insists_on_the_api_servers_certificate_is_there() -> None:
+    assert what_is_wrong(401, b"", "u", "/") == what_is_wrong(403, b"", "u", "/") == ""

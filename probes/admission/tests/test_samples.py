@@ -1,0 +1,41 @@
+import pytest
+
+from probes.admission.samples import Answer, parse
+
+
+def test_a_manifest_may_have_several_objects_in_yaml_or_json() -> None:
+    text = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\n"
+    text += '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}}\n---\n'
+    assert [sample["metadata"]["name"] for sample in parse(text)] == ["a", "b"]
+    assert parse("") == []
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "kind: Pod", "{apiVersion: v1, kind: Pod, metadata: {}}"])
+def test_what_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(text)
+
+
+def test_who_denied_is_read_from_the_api_servers_words() -> None:
+    by_webhook = Answer(False, 1, '403 Forbidden: admission webhook "guard.shop.io" denied the request: no (POST /api)')
+    by_policy = Answer(
+        False,
+        1,
+        "422 Invalid: pods \"a\" is forbidden: ValidatingAdmissionPolicy 'small' with binding 'b' denied request: no",
+    )
+    assert (by_webhook.denied_by, by_webhook.failed_call) == ("webhook guard.shop.io", "")
+    assert by_policy.denied_by == "policy small"
+    assert Answer(False, 1, "403 Forbidden: exceeded quota").denied_by == ""
+
+
+def test_a_webhook_that_could_not_be_asked_is_no_denial() -> None:
+    said = (
+        '500 InternalError: Internal error occurred: failed calling webhook "guard.shop.io": failed to call webhook: '
+        'Post "https://guard.shop.svc:443/?timeout=2s": context deadline exceeded (POST /api/v1/pods)'
+    )
+    answer = Answer(False, 1, said)
+    assert answer.denied_by == ""
+    assert answer.failed_call.startswith(
+        "the API server cannot ask webhook guard.shop.io: failed to call webhook: Post"
+    )
+    assert answer.failed_call.endswith("context deadline exceeded")

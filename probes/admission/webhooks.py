@@ -1,0 +1,152 @@
+"""The webhooks that the API server is told to ask, and what is wrong with where it is told to find them. Pure.
+
+Next stage: `asking` asks each of them itself.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+Json = dict[str, Any]
+
+DEFAULT_TIMEOUT = 10
+"""Seconds that the API server waits if the webhook does not say (admissionregistration.k8s.io/v1)."""
+_KINDS = {"pods": "Pod", "configmaps": "ConfigMap", "services": "Service", "deployments": "Deployment"}
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """One webhook of one configuration."""
+
+    kind: str
+    """`validating` or `mutating`."""
+    configuration: str
+    name: str
+    fails_closed: bool
+    """Whether requests are refused when it does not answer."""
+    timeout: float
+    """Seconds."""
+    ca_bundle: str
+    """PEM; empty: the API server's own authorities."""
+    service: tuple[str, str, int] | None
+    """Namespace, name, port."""
+    url: str
+    """Where it is if it is no Service."""
+    path: str
+    version: str
+    """Of AdmissionReview: the first that it understands."""
+    resource: Json
+    """Group, version, resource and kind of something that it is asked about."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} webhook {self.name} of {self.configuration}"
+
+    @property
+    def host(self) -> str:
+        """The name that its certificate must be for."""
+        if self.service:
+            return f"{self.service[1]}.{self.service[0]}.svc"
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def consequence(self) -> str:
+        """What it means for users that it does not answer."""
+        if self.fails_closed:
+            return "requests that it is asked about are refused (failurePolicy: Fail)"
+        return "requests pass unchecked (failurePolicy: Ignore)"
+
+
+def read(kind: str, configurations: list[Json]) -> Iterator[Webhook]:
+    """The webhooks of these configurations."""
+    for configuration in configurations:
+        for hook in configuration.get("webhooks") or []:
+            yield _webhook(kind, configuration["metadata"]["name"], hook)
+
+
+def ca_problem(webhook: Webhook) -> str:
+    """What is wrong with a caBundle by itself; empty if nothing is."""
+    if webhook.ca_bundle and "BEGIN CERTIFICATE" not in webhook.ca_bundle:
+        return "its caBundle holds no certificate in PEM"
+    if not webhook.ca_bundle and webhook.service:
+        return "it has no caBundle: nobody vouches for a Service's certificate"
+    return ""
+
+
+def ready_endpoints(slices: list[Json]) -> int:
+    """How many endpoints a Service has that take requests."""
+    return sum(
+        (endpoint.get("conditions") or {}).get("ready") is not False
+        for piece in slices
+        for endpoint in piece.get("endpoints") or []
+    )
+
+
+def review(webhook: Webhook, uid: str, namespace: str) -> Json:
+    """A question such as the API server asks, about an object that nobody is going to create."""
+    about = webhook.resource
+    version = f"{about['group']}/{about['version']}" if about["group"] else about["version"]
+    meta = {"name": "kubeprobe-admission", "namespace": namespace}
+    group_version = {"group": about["group"], "version": about["version"]}
+    return {
+        "apiVersion": f"admission.k8s.io/{webhook.version}",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": uid,
+            "kind": {**group_version, "kind": about["kind"]},
+            "resource": {**group_version, "resource": about["resource"]},
+            "requestKind": {**group_version, "kind": about["kind"]},
+            "requestResource": {**group_version, "resource": about["resource"]},
+            "name": meta["name"],
+            "namespace": namespace,
+            "operation": "CREATE",
+            "userInfo": {"username": "kubeprobe", "groups": ["system:authenticated"]},
+            "object": {"apiVersion": version, "kind": about["kind"], "metadata": meta},
+            "oldObject": None,
+            "dryRun": True,
+            "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions", "dryRun": ["All"]},
+        },
+    }
+
+
+def _webhook(kind: str, configuration: str, hook: Json) -> Webhook:
+    client = hook.get("clientConfig") or {}
+    service = client.get("service")
+    return Webhook(
+        kind=kind,
+        configuration=configuration,
+        name=hook["name"],
+        fails_closed=hook.get("failurePolicy", "Fail") == "Fail",
+        timeout=float(hook.get("timeoutSeconds") or DEFAULT_TIMEOUT),
+        ca_bundle=_pem(client.get("caBundle") or ""),
+        service=(service["namespace"], service["name"], service.get("port") or 443) if service else None,
+        url=client.get("url") or "",
+        path=(service.get("path") or "/") if service else _target(client.get("url") or ""),
+        version=(hook.get("admissionReviewVersions") or ["v1"])[0],
+        resource=_resource(hook.get("rules") or []),
+    )
+
+
+def _pem(bundle: str) -> str:
+    try:
+        return base64.b64decode(bundle).decode("ascii", "replace")
+    except binascii.Error:
+        return bundle
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _resource(rules: list[Json]) -> Json:
+    """Something that the rules name; a ConfigMap where they name no kind that is known here."""
+    for rule in rules:
+        for resource in rule.get("resources") or []:
+            if resource in _KINDS:
+                group, version = rule["apiGroups"][0], rule["apiVersions"][0]
+                if "*" not in (group, version):
+                    return {"group": group, "version": version, "resource": resource, "kind": _KINDS[resource]}
+    return {"group": "", "version": "v1", "resource": "configmaps", "kind": "ConfigMap"}
