@@ -6,7 +6,7 @@ The first two give the ids of notifications to `deliver`.
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, or_, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, tuple_, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache
@@ -14,7 +14,7 @@ from kubeprobe.response.fold import Event
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.notices import address_of, told_of_opening, write
 from kubeprobe.response.targets import wants_repeats
-from kubeprobe.store import Cluster, Incident, Notification, NotificationState, Standing, Store
+from kubeprobe.store import SOME_NODE, Cluster, Incident, Node, Notification, NotificationState, Standing, Store
 
 REPEAT_EVERY = timedelta(minutes=1)
 """Well below `targets.alertmanager.HOLD`: some repeats may be missed before an alert resolves by itself."""
@@ -50,7 +50,7 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> list[s
 
 
 def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> list[str]:
-    """Close the incidents of cases and clusters that were removed: no outcome would ever close them.
+    """Close the incidents of cases, clusters and nodes that are no more: no outcome would ever close them.
 
     Whoever was told of the opening hears that nobody watches any more, which is no recovery.
     """
@@ -59,7 +59,10 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> list
         unknown_cluster = ~exists().where(col(Cluster.name) == col(Incident.cluster))
         statement = (
             select(Incident)
-            .where(col(Incident.closed_at).is_(None), or_(unknown_cluster, col(Incident.case).not_in(cases)))
+            .where(
+                col(Incident.closed_at).is_(None),
+                or_(unknown_cluster, col(Incident.case).not_in(cases), _node_left(Incident, Incident.opened_at)),
+            )
             .with_for_update()
         )
         withdrawn = session.exec(statement).all()
@@ -67,7 +70,7 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> list
             incident.closed_at = now
         told = told_of_opening(session, [incident.id for incident in withdrawn])
         notifications = [
-            write(incident, Event.CLOSED, address_of(opened), _withdrawal(opened, now), now)
+            write(incident, Event.CLOSED, address_of(opened), _withdrawal(incident, opened, now), now)
             for incident in withdrawn
             for opened in told.get(incident.id, ())
         ]
@@ -85,12 +88,30 @@ def forget_incidents(store: Store, before: datetime) -> int:
         return len(gone.all())
 
 
-def _withdrawal(opened: Notification, now: datetime) -> Message:
-    why = "the case or the cluster was removed"
+def _withdrawal(incident: Incident, opened: Notification, now: datetime) -> Message:
+    why = "the case or the cluster was removed" + (", or the node has left" if incident.node else "")
     message = Message.from_json(opened.payload)
     return replace(message, kind=MessageKind.WITHDRAWN, reason="Withdrawn", why=why, errors=(), until=now)
 
 
 def _drop_standings(session: Session, cases: list[str]) -> None:
     unknown_cluster = ~exists().where(col(Cluster.name) == col(Standing.cluster))
-    session.execute(delete(Standing).where(or_(unknown_cluster, col(Standing.case).not_in(cases))))
+    gone = or_(unknown_cluster, col(Standing.case).not_in(cases), _node_left(Standing, Standing.due_at))
+    session.execute(delete(Standing).where(gone))
+
+
+def _node_left(row: type[Incident | Standing], since: datetime) -> ColumnElement[bool]:
+    """Of rows about a node that is no longer in its cluster, as far as the cluster's nodes are known.
+
+    Another machine under its name, which the cluster has got later, is not that node. And of those about the nodes as a
+    whole, where no binding asks for nodes any more.
+    """
+    is_known = exists().where(col(Cluster.name) == col(row.cluster), col(Cluster.nodes_listed_at).is_not(None))
+    is_there = exists().where(
+        col(Node.cluster) == col(row.cluster), col(Node.name) == col(row.node), col(Node.created_at) <= col(since)
+    )
+    is_watched = exists().where(col(Cluster.name) == col(row.cluster), col(Cluster.watches_nodes).is_(other=True))
+    return or_(
+        and_(col(row.node).not_in(("", SOME_NODE)), is_known, ~is_there),
+        and_(col(row.node) == SOME_NODE, ~is_watched),
+    )

@@ -25,17 +25,17 @@ class Happening:
 class IncidentBook:
     """Follows incidents through a batch. What changes is written when the session is."""
 
-    def __init__(self, session: Session, now: datetime, found: Iterable[Incident]) -> None:
+    def __init__(self, session: Session, now: datetime, incidents: Iterable[Incident]) -> None:
         self._session = session
         self._now = now
-        self._open = {(incident.cluster, incident.case, incident.kind): incident for incident in found}
+        self._open = {(found.cluster, found.case, found.node, found.kind): found for found in incidents}
         self.happenings: list[Happening] = []
 
     @classmethod
     def read(cls, session: Session, now: datetime, places: Iterable[Place]) -> Self:
         """The open incidents of these places."""
         statement = select(Incident).where(
-            col(Incident.closed_at).is_(None), in_places(places, Incident.cluster, Incident.case)
+            col(Incident.closed_at).is_(None), in_places(places, Incident.cluster, Incident.case, col(Incident.node))
         )
         return cls(session, now, session.exec(statement).all())
 
@@ -64,6 +64,7 @@ class IncidentBook:
             id=str(ULID.from_datetime(self._now)).lower(),
             cluster=outcome.cluster,
             case=outcome.case,
+            node=outcome.place[2],
             kind=kind,
             severity=severity,
             reason=outcome.reason,

@@ -9,7 +9,7 @@ from typing import Any, Self
 from kubeprobe.catalog.model import format_duration
 from kubeprobe.response.fold import Event
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.store import IncidentKind, Verdict
+from kubeprobe.store import IncidentKind, Verdict, place_name
 
 MAX_ERRORS = 10
 MAX_ERROR_LENGTH = 400
@@ -54,6 +54,8 @@ class Message:
     run: str
     case: str
     cluster: str
+    node: str
+    """Where on the cluster; empty: the cluster as a whole."""
     severity: str
     owner: str
     runbook: str
@@ -72,12 +74,13 @@ class Message:
     @property
     def title(self) -> str:
         """One line."""
-        what = f"{self.case} on {self.cluster}"
+        where = place_name(self.cluster, self.node)
+        what = f"{self.case} on {where}"
         match self.kind:
             case MessageKind.FAILED:
-                return f"[{self.severity}] {self.case} fails on {self.cluster}"
+                return f"[{self.severity}] {self.case} fails on {where}"
             case MessageKind.RECOVERED:
-                return f"[recovered] {self.case} passes again on {self.cluster}"
+                return f"[recovered] {self.case} passes again on {where}"
             case MessageKind.UNKNOWN:
                 return f"[unknown] {what}: cannot find out"
             case MessageKind.KNOWN_AGAIN:
@@ -114,6 +117,7 @@ class Message:
             "run": self.run,
             "case": self.case,
             "cluster": self.cluster,
+            "node": self.node,
             "severity": self.severity,
             "owner": self.owner,
             "runbook": self.runbook,
@@ -128,7 +132,8 @@ class Message:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
         """The message that was stored."""
-        fields = {name: stored[name] for name in cls.__slots__}
+        fields = {name: stored[name] for name in cls.__slots__ if name != "node"}
+        fields["node"] = stored.get("node", "")  # a message of before there were any
         fields["kind"] = MessageKind(stored["kind"])
         fields["incident_kind"] = IncidentKind(stored["incident_kind"])
         fields["errors"] = tuple(stored["errors"])

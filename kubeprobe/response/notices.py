@@ -103,6 +103,7 @@ def _opening(catalog: Catalog, happening: Happening) -> Message:
         run=outcome.run_id,
         case=incident.case,
         cluster=incident.cluster,
+        node=incident.node,
         severity=incident.severity,
         owner=case.owner if case else "",
         runbook=(case.runbook or "") if case else "",

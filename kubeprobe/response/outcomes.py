@@ -1,23 +1,31 @@
 """Taking unanswered outcomes out of the store. Next: `fold`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlmodel import Session, col
 
-from kubeprobe.store import Outcome, Reason, Run, Store, Trigger
+from kubeprobe.store import SOME_NODE, Outcome, Reason, Run, Store, Trigger, Verdict
 
-Place = tuple[str, str]
-"""Cluster and case: what a standing and an incident belong to."""
+Place = tuple[str, str, str]
+"""Cluster, case and node (empty: none): what a standing and an incident belong to."""
 
 NO_ANSWER = frozenset(
-    {Reason.STILL_RUNNING, Reason.REPLACED, Reason.CORDONED, Reason.CASE_REMOVED, Reason.CLUSTER_REMOVED}
+    {
+        Reason.STILL_RUNNING,
+        Reason.REPLACED,
+        Reason.CORDONED,
+        Reason.CASE_REMOVED,
+        Reason.CLUSTER_REMOVED,
+        Reason.NODE_GONE,
+    }
 )
-"""Reasons of runs that by decision never took place. They say nothing of how the case stands: the run before or
-after them does. They stay in the history as unknown, and leave standings and incidents alone."""
+"""Reasons of runs that by decision never took place, or whose node is no more. They say nothing of how the case
+stands: the run before or after them does. They stay in the history as unknown, and leave standings and incidents alone.
+"""
 
 _CLOCK_SKEW = timedelta(minutes=5)
 """An outcome is stored after it was due; clocks of different machines may tell it otherwise by so much."""
@@ -30,6 +38,8 @@ class ClaimedOutcome:
     run_id: str
     cluster: str
     case: str
+    node: str | None
+    node_level: bool
     trigger: str
     verdict: str
     reason: str
@@ -41,7 +51,7 @@ class ClaimedOutcome:
     @property
     def place(self) -> Place:
         """What it is about."""
-        return self.cluster, self.case
+        return self.cluster, self.case, (self.node or SOME_NODE) if self.node_level else ""
 
     @property
     def answers(self) -> bool:
@@ -49,6 +59,15 @@ class ClaimedOutcome:
         return self.reason not in NO_ANSWER
 
 
+def nodes_known(outcome: ClaimedOutcome) -> ClaimedOutcome | None:
+    """What the outcome of a node says of the nodes of its cluster as a whole: that some can be chosen (again)."""
+    if not outcome.node_level or outcome.node is None:
+        return None
+    told = "Its nodes are known."
+    return replace(outcome, node=None, verdict=Verdict.PASS, reason=Reason.PASSED, message=told, report=None)
+
+
+_NODE = case((col(Outcome.node_level).is_(other=True), func.coalesce(col(Outcome.node), SOME_NODE)), else_="")
 _COLUMNS = [getattr(Outcome, name) for name in ClaimedOutcome.__slots__]
 
 
@@ -81,7 +100,12 @@ def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
         .execution_options(synchronize_session=False)
     )
     claimed = [ClaimedOutcome(*row) for row in session.execute(statement)]
-    return sorted(claimed, key=lambda outcome: (outcome.due_at, outcome.stored_at, outcome.run_id))
+    return sorted(claimed, key=in_order)
+
+
+def in_order(outcome: ClaimedOutcome) -> tuple[datetime, datetime, str]:
+    """By their due times."""
+    return outcome.due_at, outcome.stored_at, outcome.run_id
 
 
 def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict[Place, datetime]:
@@ -91,19 +115,19 @@ def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict
     """
     earliest = min(outcome.due_at for outcome in claimed)
     statement = (
-        select(col(Outcome.cluster), col(Outcome.case), func.max(col(Outcome.due_at)))
+        select(col(Outcome.cluster), col(Outcome.case), _NODE, func.max(col(Outcome.due_at)))
         .join(Run, col(Run.id) == col(Outcome.run_id))
         .where(
-            in_places((outcome.place for outcome in claimed), Outcome.cluster, Outcome.case),
+            in_places((outcome.place for outcome in claimed), Outcome.cluster, Outcome.case, _NODE),
             col(Outcome.stored_at) >= earliest - _CLOCK_SKEW,
             col(Outcome.responded_at).is_not(None),
             col(Outcome.run_id).not_in([outcome.run_id for outcome in claimed]),
             col(Outcome.reason).not_in(NO_ANSWER),
             col(Run.parameters).is_(None),
         )
-        .group_by(col(Outcome.cluster), col(Outcome.case))
+        .group_by(col(Outcome.cluster), col(Outcome.case), _NODE)
     )
-    return {(cluster, case): due_at for cluster, case, due_at in session.execute(statement)}
+    return {(cluster, case, node): due_at for cluster, case, node, due_at in session.execute(statement)}
 
 
 def asked_otherwise(session: Session, claimed: Iterable[ClaimedOutcome]) -> frozenset[str]:
@@ -115,6 +139,6 @@ def asked_otherwise(session: Session, claimed: Iterable[ClaimedOutcome]) -> froz
     return frozenset(session.scalars(statement))
 
 
-def in_places(places: Iterable[Place], cluster: str, case: str) -> ColumnElement[bool]:
-    """Cluster and case columns that are one of these pairs."""
-    return tuple_(col(cluster), col(case)).in_(sorted(set(places)))
+def in_places(places: Iterable[Place], cluster: str, case: str, node: Any) -> ColumnElement[bool]:
+    """Columns of cluster, case and node that are one of these places."""
+    return tuple_(col(cluster), col(case), node).in_(sorted(set(places)))

@@ -16,7 +16,15 @@ from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.response.fold import Policy, Standing, fold
 from kubeprobe.response.incidents import IncidentBook
 from kubeprobe.response.notices import Notices, notify
-from kubeprobe.response.outcomes import ClaimedOutcome, Place, asked_otherwise, claim, newest_answered
+from kubeprobe.response.outcomes import (
+    ClaimedOutcome,
+    Place,
+    asked_otherwise,
+    claim,
+    in_order,
+    newest_answered,
+    nodes_known,
+)
 from kubeprobe.response.standings import read_standings, write_standings
 from kubeprobe.store import Cluster, Store, Verdict
 
@@ -45,11 +53,19 @@ def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) ->
         answers = [outcome for outcome in claim(session, now, limit) if outcome.answers]
         if not answers:
             return Notices((), ())
-        standings = read_standings(session, {outcome.place for outcome in answers})
+        known = [found for outcome in answers if (found := nodes_known(outcome))]
+        standings = read_standings(session, {outcome.place for outcome in (*answers, *known)})
+        answers += _needed(standings, known)
         moving = _moving(standings, answers)
         if not moving:
             return Notices((), ())
         return _Batch.read(session, catalogs, standings, moving, now).answer()
+
+
+def _needed(standings: Mapping[Place, Standing], known: Iterable[ClaimedOutcome]) -> list[ClaimedOutcome]:
+    """That nodes are known counts only where they were not, and once."""
+    latest = {outcome.place: outcome for outcome in known}
+    return [found for place, found in latest.items() if place in standings and not standings[place].at_rest]
 
 
 def _moving(
@@ -57,7 +73,7 @@ def _moving(
 ) -> dict[Place, list[ClaimedOutcome]]:
     """The outcomes by place, without the places that pass as they did before."""
     by_place: dict[Place, list[ClaimedOutcome]] = {}
-    for outcome in answers:
+    for outcome in sorted(answers, key=in_order):
         by_place.setdefault(outcome.place, []).append(outcome)
     return {
         place: outcomes

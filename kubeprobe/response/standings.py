@@ -16,12 +16,12 @@ def read_standings(session: Session, places: AbstractSet[Place]) -> dict[Place, 
     """The standings of these places, locked until the transaction ends. Open incidents are not filled in."""
     row = StandingRow
     statement = (
-        select(row.cluster, row.case, row.verdict, row.since, row.fails, row.unknowns, row.due_at, row.run_id)  # type: ignore[call-overload]
-        .where(in_places(places, row.cluster, row.case))
-        .order_by(col(row.cluster), col(row.case))
+        select(row.cluster, row.case, row.node, row.verdict, row.since, row.fails, row.unknowns, row.due_at, row.run_id)  # type: ignore[call-overload]
+        .where(in_places(places, row.cluster, row.case, row.node))
+        .order_by(col(row.cluster), col(row.case), col(row.node))
         .with_for_update()
     )
-    return {(cluster, case): Standing(*values) for cluster, case, *values in session.execute(statement)}
+    return {(cluster, case, node): Standing(*values) for cluster, case, node, *values in session.execute(statement)}
 
 
 def write_standings(session: Session, before: Mapping[Place, Standing], after: Mapping[Place, Standing]) -> None:
@@ -49,6 +49,7 @@ def _row(place: Place, standing: Standing) -> dict[str, Any]:
     return {
         "cluster": place[0],
         "case": place[1],
+        "node": place[2],
         "verdict": standing.verdict,
         "since": standing.since,
         "fails": standing.fails,

@@ -17,7 +17,7 @@ from kubeprobe.store.cluster import Cluster, Collector
 from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each, upsert
 from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
 from kubeprobe.store.installation import Installation
-from kubeprobe.store.node import SOME_NODE, Node
+from kubeprobe.store.node import SOME_NODE, Node, place_name
 from kubeprobe.store.reason import Reason
 from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict, awaits_pod, is_open
 from kubeprobe.store.schedule import Concurrency, Schedule
@@ -57,6 +57,7 @@ __all__ = [
     "insert_ignoring_conflicts",
     "is_open",
     "open_store",
+    "place_name",
     "update_each",
     "upsert",
 ]

@@ -31,3 +31,10 @@ class Node(SQLModel, table=True):
     """When the cluster got it, by the cluster's clock."""
     seen_at: datetime = Field(sa_type=UTCDateTime)
     """When this row was written: only a change is."""
+
+
+def place_name(cluster: str, node: str | None) -> str:
+    """What people read: `prod-1`, `prod-1/node-7`, or the nodes of prod-1 as a whole."""
+    if node == SOME_NODE:
+        return f"the nodes of {cluster}"
+    return f"{cluster}/{node}" if node else cluster

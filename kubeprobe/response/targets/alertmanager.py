@@ -32,6 +32,7 @@ def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
         "alertname": _NAMES[message.incident_kind],
         "case": message.case,
         "cluster": message.cluster,
+        "node": message.node,
         "severity": message.severity,
         "owner": message.owner,
     }

@@ -13,6 +13,7 @@ from kubeprobe.store import (
     AlertRoute,
     CatalogVersion,
     Cluster,
+    Node,
     Outcome,
     ProbeCase,
     Reason,
@@ -49,6 +50,23 @@ class World:
                 Cluster(name=name, labels=labels, connection_kind="local", connection=b"", created_at=self.noon)
                 for name in names
             )
+
+    def node(self, name: str, cluster: str = "prod-1", *, since: float = 0) -> None:
+        """Have the nodes of a cluster known, this one among them since that minute."""
+        with self.store.writing() as session:
+            listed = {"watches_nodes": True, "nodes_listed_at": self.noon}
+            session.execute(update(Cluster).where(col(Cluster.name) == cluster).values(**listed))
+            times = {"created_at": self.at(since), "seen_at": self.at(since)}
+            session.merge(Node(cluster=cluster, name=name, uid=f"{name}-{since}", **times))
+
+    def node_leaves(self, name: str, cluster: str = "prod-1") -> None:
+        """The node is no longer among the nodes of its cluster."""
+        with self.store.writing() as session:
+            session.delete(session.get_one(Node, (cluster, name)))
+
+    def on_node(self, verdict: Verdict, minute: float, node: str | None, **other: Any) -> str:
+        """Store a run that is about a node, and its outcome; None: no node could be chosen."""
+        return self.outcome(verdict, minute, node=node, node_level=True, **other)
 
     def cordon(self, name: str, *, at: datetime | None) -> None:
         """Cordon a cluster, or (with None) uncordon it."""

@@ -1,0 +1,147 @@
+"""Every node has its own standing, incidents and messages; what is gone is withdrawn."""
+
+import pytest
+
+from kubeprobe.catalog import CatalogCache
+from kubeprobe.response import close_withdrawn, respond
+from kubeprobe.store import SOME_NODE, Incident, Notification, Reason, Standing, Verdict
+from tests.services.response.given import World, statements
+
+pytestmark = pytest.mark.services
+
+P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
+NONE_KNOWN = {"reason": Reason.NO_NODES, "message": "The nodes of prod-1 are not known: no collector"}
+
+
+@pytest.fixture(autouse=True)
+def _log_route(world: World) -> None:
+    world.route("team", {"name": "log", "log": {}})
+
+
+def answer(world: World, catalogs: CatalogCache, minute: float = 30) -> list[str]:
+    return respond(world.store, catalogs, world.at(minute))
+
+
+def standings(world: World) -> dict[str, str]:
+    return {row.node: row.verdict for row in world.all(Standing)}
+
+
+def open_incidents(world: World) -> list[tuple[str, str]]:
+    return [(row.node, row.kind) for row in world.all(Incident, Incident.node) if row.closed_at is None]
+
+
+def titles(world: World) -> list[str]:
+    return [row.payload["title"] for row in world.all(Notification, Notification.id)]
+
+
+def test_nodes_of_one_case_and_cluster_stand_each_for_itself(world: World, catalogs: CatalogCache) -> None:
+    world.on_node(F, 1, "node-1")
+    world.on_node(P, 2, "node-2")
+    world.outcome(P, 3)
+    answer(world, catalogs)
+    assert standings(world) == {"": P, "node-1": F, "node-2": P}
+    assert open_incidents(world) == [("node-1", "fail")]
+    assert titles(world) == ["[warning] pod-lifecycle fails on prod-1/node-1"]
+
+
+def test_a_pass_of_one_node_is_no_recovery_of_another(world: World, catalogs: CatalogCache) -> None:
+    world.on_node(F, 1, "node-1")
+    world.on_node(F, 1, "node-2")
+    answer(world, catalogs)
+    world.on_node(P, 2, "node-2")
+    answer(world, catalogs)
+    assert open_incidents(world) == [("node-1", "fail")]
+    assert titles(world)[-1] == "[recovered] pod-lifecycle passes again on prod-1/node-2"
+
+
+def test_where_a_cluster_level_run_happened_to_run_makes_no_standing_of_a_node(
+    world: World, catalogs: CatalogCache
+) -> None:
+    world.outcome(F, 1, node="node-1")
+    answer(world, catalogs)
+    assert standings(world) == {"": F}
+
+
+def test_a_run_whose_node_has_left_says_nothing(world: World, catalogs: CatalogCache) -> None:
+    for minute in range(5):
+        world.on_node(U, minute, "node-1", reason=Reason.NODE_GONE)
+    answer(world, catalogs)
+    assert (standings(world), open_incidents(world)) == ({}, [])
+
+
+def test_that_no_nodes_are_known_is_told_once_and_over_with_the_first_nodes_outcome(
+    world: World, catalogs: CatalogCache
+) -> None:
+    for minute in range(4):
+        world.on_node(U, minute, None, **NONE_KNOWN)
+    answer(world, catalogs)
+    assert open_incidents(world) == [(SOME_NODE, "unknown")]
+    world.on_node(F, 5, "node-1")
+    answer(world, catalogs)
+    assert open_incidents(world) == [("node-1", "fail")]
+    assert set(titles(world)) == {
+        "[unknown] pod-lifecycle on the nodes of prod-1: cannot find out",
+        "[known again] pod-lifecycle on the nodes of prod-1: pass",
+        "[warning] pod-lifecycle fails on prod-1/node-1",
+    }
+
+
+def test_in_one_batch_too_what_came_later_decides_whether_nodes_are_known(world: World, catalogs: CatalogCache) -> None:
+    world.case(unknownAfter=1)
+    world.on_node(P, 1, "node-1")
+    world.on_node(U, 2, None, **NONE_KNOWN)
+    answer(world, catalogs)
+    world.on_node(P, 3, "node-1")
+    world.on_node(U, 4, None, **NONE_KNOWN)
+    answer(world, catalogs)
+    assert open_incidents(world) == [(SOME_NODE, "unknown")]
+
+
+def test_nodes_that_pass_as_before_cost_two_statements(world: World, catalogs: CatalogCache) -> None:
+    for number in range(50):
+        world.on_node(P, 1, f"node-{number}")
+    answer(world, catalogs)
+    for number in range(50):
+        world.on_node(P, 2, f"node-{number}")
+    with statements(world.store) as seen:
+        answer(world, catalogs)
+    assert len(seen) == 2
+
+
+def test_the_incidents_of_a_node_that_left_are_withdrawn(world: World, catalogs: CatalogCache) -> None:
+    for name in ("node-1", "node-2"):
+        world.node(name)
+        world.on_node(F, 1, name)
+    answer(world, catalogs)
+    world.node_leaves("node-1")
+    assert len(close_withdrawn(world.store, catalogs, world.at(31))) == 1
+    assert open_incidents(world) == [("node-2", "fail")]
+    assert standings(world) == {"node-2": F}
+    assert titles(world)[-1] == "[withdrawn] pod-lifecycle on prod-1/node-1: no longer watched"
+
+
+def test_another_machine_under_the_name_of_a_node_begins_anew(world: World, catalogs: CatalogCache) -> None:
+    world.node("node-1")
+    world.on_node(F, 1, "node-1")
+    answer(world, catalogs)
+    world.node_leaves("node-1")
+    world.node("node-1", since=20)
+    close_withdrawn(world.store, catalogs, world.at(31))
+    assert (open_incidents(world), standings(world)) == ([], {})
+
+
+def test_where_nobody_keeps_a_list_of_nodes_nothing_is_withdrawn(world: World, catalogs: CatalogCache) -> None:
+    world.on_node(F, 1, "asked-for-by-hand")
+    answer(world, catalogs)
+    close_withdrawn(world.store, catalogs, world.at(31))
+    assert open_incidents(world) == [("asked-for-by-hand", "fail")]
+
+
+def test_that_no_nodes_are_known_is_withdrawn_with_the_last_binding_of_nodes(
+    world: World, catalogs: CatalogCache
+) -> None:
+    world.case(unknownAfter=1)
+    world.on_node(U, 1, None, **NONE_KNOWN)
+    answer(world, catalogs)
+    close_withdrawn(world.store, catalogs, world.at(31))
+    assert open_incidents(world) == []
