@@ -27,6 +27,7 @@ WATCH_SILENCE_S = 60.0
 LOG_SILENCE_S = 600.0
 LOG_LIMIT_BYTES = 1_000_000
 _PAGE = "500"
+_NODES = "/api/v1/nodes"
 
 
 class ClusterApi:
@@ -60,15 +61,7 @@ class ClusterApi:
 
     async def list_pods(self, namespace: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
         """All pods that a label selector chooses, and the resource version to watch from."""
-        items: list[dict[str, Any]] = []
-        query = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
-        while True:
-            page = await self.call("GET", _pods(namespace), query=query)
-            items += page.get("items") or ()
-            following = page["metadata"].get("continue")
-            if not following:
-                return items, page["metadata"]["resourceVersion"]
-            query["continue"] = following
+        return await self._list(_pods(namespace), {"labelSelector": selector} if selector else {})
 
     async def watch_pods(
         self, namespace: str, selector: str, resource_version: str, silence_s: float = WATCH_SILENCE_S
@@ -79,19 +72,22 @@ class ClusterApi:
         resource version seen. Raises Gone when that is too old, ClusterUnreachable when the connection broke or
         fell silent. Whoever leaves it early closes it (`contextlib.aclosing`).
         """
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": resource_version,
-            "timeoutSeconds": str(max(1, int(silence_s * 5 / 6))),
-        }
-        if selector:
-            query["labelSelector"] = selector
-        request = Request("GET", _pods(namespace), query)
-        async with aclosing(self._transport.stream(request, silence_s)) as lines:
-            async for line in lines:
-                if line:
-                    yield self._event(line, request)
+        selected = {"labelSelector": selector} if selector else {}
+        async with aclosing(self._watch(_pods(namespace), selected, resource_version, silence_s)) as events:
+            async for event in events:
+                yield event
+
+    async def list_nodes(self) -> tuple[list[dict[str, Any]], str]:
+        """All nodes, and the resource version to watch from."""
+        return await self._list(_NODES, {})
+
+    async def watch_nodes(
+        self, resource_version: str, silence_s: float = WATCH_SILENCE_S
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Changes of nodes since a resource version; ends and raises as `watch_pods` does."""
+        async with aclosing(self._watch(_NODES, {}, resource_version, silence_s)) as events:
+            async for event in events:
+                yield event
 
     async def read_log(
         self, namespace: str, name: str, tail_lines: int | None = None, container: str = PROBE_CONTAINER
@@ -146,6 +142,33 @@ class ClusterApi:
                 Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=answer.status
             ) from error
         return found
+
+    async def _list(self, path: str, selected: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+        items: list[dict[str, Any]] = []
+        query = {"limit": _PAGE, **selected}
+        while True:
+            page = await self.call("GET", path, query=query)
+            items += page.get("items") or ()
+            following = page["metadata"].get("continue")
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = following
+
+    async def _watch(
+        self, path: str, selected: Mapping[str, str], resource_version: str, silence_s: float
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(silence_s * 5 / 6))),
+            **selected,
+        }
+        request = Request("GET", path, query)
+        async with aclosing(self._transport.stream(request, silence_s)) as lines:
+            async for line in lines:
+                if line:
+                    yield self._event(line, request)
 
     def _event(self, line: bytes, request: Request) -> tuple[str, dict[str, Any]]:
         try:

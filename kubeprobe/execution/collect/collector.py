@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect import leases
 from kubeprobe.execution.collect.committer import Committer
-from kubeprobe.execution.collect.watch import ClusterWatch, WatchParts, cancelled
+from kubeprobe.execution.collect.parts import WatchParts, cancelled
+from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.fleet.api import Door
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
@@ -73,16 +74,20 @@ class Collector:
                 # Nothing should end it; whatever did must not leave the cluster unwatched.
                 log.error("watch died; starting anew", cluster=name, exc_info=task.exception())
                 del self._watches[name]
+                await watch.nodes.want(wanted=False)
                 continue
             kept = mine.get(name)
             if kept is not None and _same_way(kept, watch.cluster):
                 watch.cluster = kept
                 continue
             del self._watches[name]
+            await watch.nodes.want(wanted=False)
             await cancelled(task)
         for name in mine.keys() - self._watches.keys():
             watch = ClusterWatch(mine[name], self._shared)
             self._watches[name] = (watch, asyncio.create_task(watch.run(), name=f"watch {name}"))
+        for name, (watch, _) in self._watches.items():
+            await watch.nodes.want(wanted=mine[name].watches_nodes)
 
     async def _watch_deadlines(self) -> None:
         while True:
@@ -92,7 +97,8 @@ class Collector:
                 watch.check_deadlines(now)
 
     async def _leave(self) -> None:
-        for _, task in self._watches.values():
+        for watch, task in self._watches.values():
+            await watch.nodes.want(wanted=False)
             await cancelled(task)
         await self._parts.door.close()
         await asyncio.to_thread(leases.release, self._parts.store, self.name)

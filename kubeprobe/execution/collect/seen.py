@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from kubeprobe.catalog.names import ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
+from kubeprobe.catalog.names import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
 from kubeprobe.execution.judge import Judgement, Policy, deadline
 from kubeprobe.execution.record import Ending
 
@@ -41,6 +41,12 @@ class Seen:
     def uid(self) -> str:
         """The pod's UID: the only thing that says which pod it is."""
         return str(self.pod["metadata"]["uid"])
+
+    @property
+    def node(self) -> str | None:
+        """The node that it is pinned to; None: the scheduler had its choice."""
+        found: str | None = self.pod["metadata"]["annotations"].get(ANNOTATION_NODE)
+        return found
 
     def ending(self, judgement: Judgement) -> Ending:
         """What is recorded of this pod."""

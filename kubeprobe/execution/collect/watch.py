@@ -4,9 +4,8 @@ Next: what has ended goes to the `committer`, which calls back to have the pod d
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,24 +14,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from kubeprobe.catalog.names import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY
-from kubeprobe.clock import Clock
 from kubeprobe.execution.claim import release_postponed
-from kubeprobe.execution.collect.committer import Committer, Finished
+from kubeprobe.execution.collect.committer import Finished
+from kubeprobe.execution.collect.nodes import NodeWatch
+from kubeprobe.execution.collect.parts import FIRST_PAUSE_S, LAST_PAUSE_S, WatchParts
 from kubeprobe.execution.collect.seen import Seen
 from kubeprobe.execution.judge import Judgement, judge
 from kubeprobe.execution.logs import keep_tail
 from kubeprobe.execution.record import Ending
 from kubeprobe.fleet import breaker
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict, is_open
+from kubeprobe.store import Cluster, Reason, Run, RunState, Verdict, awaits_pod, is_open
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE_S = 0.5
 SHORTEST_WATCH_S = 1.0
-LAST_PAUSE_S = 15.0
 DELETES_AT_A_TIME = 8
 """Outcomes come first: more of them compete with the creations of other pods for the API server."""
 LOGS_AT_A_TIME = 8
@@ -40,18 +37,6 @@ LOGS_AT_A_TIME = 8
 DELETE_PAUSES_S = (1.0, 5.0, 30.0)
 """Before a deletion that failed is tried again."""
 LOOKUP = 500
-
-
-@dataclass(frozen=True)
-class WatchParts:
-    """What a watch shares with those of other clusters."""
-
-    store: Store
-    door: Door
-    committer: Committer
-    settings: Settings
-    installation: str
-    clock: Clock
 
 
 class ClusterWatch:
@@ -66,6 +51,7 @@ class ClusterWatch:
         self._list_again = False
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
+        self.nodes = NodeWatch(cluster, parts, self._nodes_changed)
         self._selector = f"{LABEL_INSTALLATION}={parts.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
 
     @property
@@ -126,7 +112,9 @@ class ClusterWatch:
             async with self._reading:
                 await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
         async with self._deleting:
-            await api.delete_pod(self.cluster.namespace, seen.name, seen.uid)
+            # Of a node that has left, no kubelet would ever say that the pod has ended.
+            grace_s = 0 if self.nodes.lacks(seen.node) else None
+            await api.delete_pod(self.cluster.namespace, seen.name, seen.uid, grace_s)
 
     async def _reach(self, api: ClusterApi) -> str:
         """List, and let the breaker know how that went: where nothing is launched, nobody else would notice."""
@@ -213,7 +201,9 @@ class ClusterWatch:
     def _judge(self, seen: Seen, *, deleted: bool = False) -> Judgement | None:
         """None, too, where nobody can make sense of the pod: it must not cost its cluster the watch."""
         try:
-            return judge(seen.pod, seen.policy, self._parts.clock(), deleted=deleted)
+            found = judge(seen.pod, seen.policy, self._parts.clock(), deleted=deleted)
+            gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
+            return _node_gone(seen.node) if gone else found
         except (LookupError, TypeError, ValueError, AttributeError):
             log.exception("pod makes no sense", cluster=self.cluster.name, pod=seen.name)
             return None
@@ -223,6 +213,22 @@ class ClusterWatch:
         if not deleted:
             self._finishing.add(seen.uid)
         self._parts.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))
+
+    async def _nodes_changed(self, left: Collection[str]) -> None:
+        """Nodes are listed, or these have left: end the runs that were to run where there is nothing any more."""
+        for seen in list(self._live.values()):
+            if self.nodes.lacks(seen.node):
+                self._see(seen.pod)
+        for run_id, attempt, node in await asyncio.to_thread(self._waiting_for, left) if left else ():
+            self._parts.committer.submit(Finished(self, Ending(run_id, _node_gone(node), attempt)))
+
+    def _waiting_for(self, nodes: Collection[str]) -> list[tuple[str, int, str | None]]:
+        """The runs for these nodes that have no pod yet."""
+        with self._parts.store.reading() as session:
+            waiting = select(Run.id, Run.attempt, Run.node).where(
+                Run.cluster == self.cluster.name, awaits_pod(), is_open(), col(Run.node).in_(nodes)
+            )
+            return [(row[0], row[1], row[2]) for row in session.exec(waiting)]
 
     def _runs_with_pods(self) -> list[tuple[str, int, str | None]]:
         with self._parts.store.reading() as session:
@@ -243,8 +249,5 @@ class ClusterWatch:
         return found - still_open
 
 
-async def cancelled(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait until it has ended."""
-    task.cancel()
-    # Not `await task`: how it ended is nothing to whoever cancels it, and being cancelled oneself must not be lost.
-    await asyncio.wait([task])
+def _node_gone(node: str | None) -> Judgement:
+    return Judgement(Verdict.UNKNOWN, Reason.NODE_GONE, f"Node {node} has left the cluster.", node=node)

@@ -181,17 +181,17 @@ class Rooms:
         """End a collector in order."""
         self._collectors.pop(name).stop()
 
-    def open(self, script: str = PASS, case: str = "shell", cluster: str = "local") -> str:
-        """Ask for a run of a case whose probe is this script."""
-        request = Request(case, (cluster,), parameters={"SCRIPT": script})
+    def open(self, script: str = PASS, case: str = "shell", cluster: str = "local", node: str | None = None) -> str:
+        """Ask for a run of a case whose probe is this script, on any node or on this one."""
+        request = Request(case, (cluster,), parameters={"SCRIPT": script}, nodes=(node,) if node else ())
         with self.store.writing() as session:
             catalog = self.launcher.catalogs.current(session)
             [opened] = request_runs(session, catalog, request, utc_now(), self.settings)
         return opened.id
 
-    def start(self, script: str = PASS, case: str = "shell") -> str:
+    def start(self, script: str = PASS, case: str = "shell", node: str | None = None) -> str:
         """Have a run launched; it has its pod when this returns."""
-        run_id = self.open(script, case)
+        run_id = self.open(script, case, node=node)
         self.launcher.launch("local", [run_id])
         return run_id
 
