@@ -100,14 +100,14 @@ class Requested:
         """Return once every run has its outcome. Raises NotEndedError after `timeout` seconds."""
         runs = wait_for_outcomes(self.store, self.run_ids, timeout, on_look)
         if waiting := [run for run in runs if run.verdict is None]:
-            listed = ", ".join(f"{run.case} on {run.cluster} ({run.state})" for run in waiting[:5])
+            listed = ", ".join(f"{run.case} on {run.place} ({run.state})" for run in waiting[:5])
             more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
             raise NotEndedError(f"No outcome after {timeout:g} s: {listed}{more}. `kubeprobe doctor` may tell why.")
         return self
 
     def __repr__(self) -> str:
         lines = (
-            f"{run.verdict or run.state:8} {run.case} on {run.cluster}  {run.id}  {run.said}".rstrip()
+            f"{run.verdict or run.state:8} {run.case} on {run.place}  {run.id}  {run.said}".rstrip()
             for run in self.runs
         )
         return "\n".join(lines) or "no runs"
@@ -119,11 +119,12 @@ def run(
     cluster: str | None = None,
     clusters: Sequence[str] = (),
     selector: str = "",
+    nodes: Sequence[str] = (),
     parameters: Mapping[str, str] | None = None,
 ) -> Requested:
-    """Run a case now, on one cluster, on several, or on those whose labels match a selector."""
+    """Run a case now, on one cluster or some of its nodes, on several, or on those whose labels match a selector."""
     named = (*((cluster,) if cluster else ()), *clusters)
-    return installation().run(Request(case, named, selector, parameters))
+    return installation().run(Request(case, named, selector, parameters, nodes=tuple(nodes)))
 
 
 def change(component: str, version: str = "", *, clusters: Sequence[str], id: str = "") -> Requested:  # noqa: A002
@@ -180,7 +181,9 @@ def open_ready_store(settings: Settings) -> Store:
     return store
 
 
-def new_change(component: str, version: str, clusters: Sequence[str], change_id: str = "") -> Change:
+def new_change(
+    component: str, version: str, clusters: Sequence[str], change_id: str = "", node: str | None = None
+) -> Change:
     """A change that happens now; without an id it gets one of its own."""
     now = utc_now()
     return Change(
@@ -188,6 +191,7 @@ def new_change(component: str, version: str, clusters: Sequence[str], change_id:
         component=component,
         version=version,
         clusters=list(clusters),
+        node=node,
         happened_at=now,
     )
 

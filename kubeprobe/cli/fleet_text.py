@@ -1,13 +1,14 @@
 """The fleet as text: cases x clusters where they fit, a line for each case where there are many, incidents below."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from rich.text import Text
 
-from kubeprobe.cli.output import Columns, ago, console, one_line, styled
-from kubeprobe.views import Cell, Fleet, Shown
+from kubeprobe.cli.output import Columns, ago, console, one_line, remark, styled
+from kubeprobe.store import place_name
+from kubeprobe.views import Cell, Fleet, IncidentView, NodeCell, Shown
 
 WIDE = 12
 """More clusters than this are summed up for each case."""
@@ -59,7 +60,15 @@ def _print_table(fleet: Fleet) -> None:
 
 def _symbol(cell: Cell | None, width: int) -> Text:
     symbol, style = SYMBOLS[cell.shown] if cell else (" ", "")
-    return Text(" " * (max(0, width - 1) // 2) + symbol, style)
+    text = f"{symbol} {said_by_nodes(cell)}".rstrip() if cell else symbol
+    return Text(" " * (max(0, width - len(text)) // 2) + text, style)
+
+
+def said_by_nodes(cell: Cell) -> str:
+    """`2/40` where two of forty nodes say what the cell says; empty where the case has no verdicts of nodes."""
+    if cell.nodes is None:
+        return ""
+    return f"{cell.nodes.get(cell.shown, 0)}/{sum(cell.nodes.values())}"
 
 
 def _print_by_case(fleet: Fleet) -> None:
@@ -78,7 +87,11 @@ def _counts(cells: Sequence[Cell], shown: Sequence[Shown]) -> list[Text]:
 
 
 def _where(cells: Sequence[Cell]) -> str:
-    failing = [cell.cluster for cell in cells if cell.shown is Shown.FAIL]
+    failing = [
+        f"{cell.cluster} ({said} nodes)" if (said := said_by_nodes(cell)) else cell.cluster
+        for cell in cells
+        if cell.shown is Shown.FAIL
+    ]
     more = f" and {len(failing) - NAMED} more" if len(failing) > NAMED else ""
     return ", ".join(failing[:NAMED]) + more
 
@@ -106,10 +119,38 @@ def _print_incidents(fleet: Fleet, now: datetime) -> None:
             styled(incident.kind),
             incident.severity,
             incident.case,
-            incident.cluster,
+            place_name(incident.cluster, incident.node) + (f" and {more} more nodes" if more else ""),
             ago(incident.opened_at, now),
             incident.last_run_id,
             one_line(f"{incident.reason}: {incident.message}").rstrip(": "),
         )
-        for incident in fleet.incidents
+        for incident, more in _gathered(fleet.incidents)
+    )
+
+
+def _gathered(incidents: Sequence[IncidentView]) -> Iterator[tuple[IncidentView, int]]:
+    """Incidents, and how many like the last one shown are left out: a case that fails on many nodes fills no screen."""
+    alike: dict[tuple[str, ...], list[IncidentView]] = defaultdict(list)
+    for incident in incidents:
+        alike[incident.kind, incident.case, incident.cluster].append(incident)
+    for group in alike.values():
+        yield from ((incident, 0) for incident in group[: NAMED - 1])
+        if rest := group[NAMED - 1 :]:
+            yield rest[0], len(rest) - 1
+
+
+def print_nodes(cells: Sequence[NodeCell], now: datetime) -> None:
+    """A line for each case and node, those that do not pass first."""
+    if not cells:
+        remark("No case has a verdict of a node there. Bindings with `nodes` make them.")
+        return
+    Columns("VERDICT", "CASE", "NODE", "SINCE", "LAST CHANGE").print(
+        (
+            Text(MEANINGS[cell.shown], SYMBOLS[cell.shown][1]),
+            cell.case,
+            place_name(cell.cluster, cell.node),
+            ago(cell.since, now),
+            cell.run_id,
+        )
+        for cell in sorted(cells, key=lambda cell: (cell.shown is Shown.PASS, cell.case, cell.cluster, cell.node))
     )

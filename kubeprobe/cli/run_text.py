@@ -21,7 +21,7 @@ def run_row(run: RunView) -> Sequence[Cell]:
         clock_time(moment),
         styled(run.verdict or run.state),
         run.case,
-        run.cluster,
+        run.place,
         run.trigger,
         took(run),
         run.id,
@@ -60,7 +60,7 @@ def step_lines(report: Mapping[str, Any] | None) -> list[Text]:
 def print_run(run: RunDetails, now: datetime) -> None:
     """Everything about one run."""
     out = console()
-    out.print(Text.assemble(styled(run.verdict or run.state), f"  {run.case} on {run.cluster}  ", (run.id, "dim")))
+    out.print(Text.assemble(styled(run.verdict or run.state), f"  {run.case} on {run.place}  ", (run.id, "dim")))
     for line in said_lines(run):
         out.print(line)
     facts = [(name, value) for name, value in _facts(run) if value]

@@ -52,7 +52,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
 def show_results(found: Sequence[RunView]) -> None:
     """A line for each run; below, what was said about those that did not pass, or the steps of a single one."""
     Columns("VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN").print(
-        (styled(run.verdict or run.state), run.case, run.cluster, took(run), run.reason or "-", run.id) for run in found
+        (styled(run.verdict or run.state), run.case, run.place, took(run), run.reason or "-", run.id) for run in found
     )
     out = console()
     for line in _explanations(found):
@@ -66,7 +66,7 @@ def _explanations(found: Sequence[RunView]) -> Iterator[Text]:
         return
     failing = [run for run in found if run.verdict not in {None, Verdict.PASS}]
     for run in failing[:EXPLAINED]:
-        yield Text.assemble("\n", (f"{run.case} on {run.cluster}", "bold"), ": ", styled(run.verdict))
+        yield Text.assemble("\n", (f"{run.case} on {run.place}", "bold"), ": ", styled(run.verdict))
         yield from said_lines(run)
     if len(failing) > EXPLAINED:
         yield Text(f"\n{len(failing) - EXPLAINED} more did not pass; see `kubeprobe runs`", "dim")
@@ -108,13 +108,13 @@ class Progress:
             state = _state(run)
             if self._shown.get(run.id) != state:
                 self._shown[run.id] = state
-                self._console.print(f"{run.case} on {run.cluster}: {state}")
+                self._console.print(f"{run.case} on {run.place}: {state}")
 
     def _picture(self, runs: Sequence[RunView]) -> Group:
         """Those that are under way, and how many are done."""
         done = sum(run.verdict is not None for run in runs)
         under_way = [run for run in runs if run.verdict is None]
-        rows = [(styled(run.state), run.case, run.cluster, run.id) for run in under_way[:SHOWN_LIVE]]
+        rows = [(styled(run.state), run.case, run.place, run.id) for run in under_way[:SHOWN_LIVE]]
         lines = Columns("", "", "", "").lines(rows, title=False)
         if len(under_way) > SHOWN_LIVE:
             lines.append(Text(f"... and {len(under_way) - SHOWN_LIVE} more", "dim"))

@@ -9,7 +9,7 @@ from kubeprobe.views.incidents import IncidentView, list_incidents
 from kubeprobe.views.plain import as_json
 from kubeprobe.views.run import LogTail, RunDetails, Stage, get_run, kept_log, resolve_run_id
 from kubeprobe.views.runs import RunFilter, RunView, list_runs, outcomes_since, runs_by_id
-from kubeprobe.views.standing import Cell, Fleet, Shown, fleet
+from kubeprobe.views.standing import Cell, Fleet, NodeCell, Shown, fleet, node_cells
 from kubeprobe.views.waiting import wait_for_outcomes
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Fleet",
     "IncidentView",
     "LogTail",
+    "NodeCell",
     "RunDetails",
     "RunFilter",
     "RunView",
@@ -30,6 +31,7 @@ __all__ = [
     "list_clusters",
     "list_incidents",
     "list_runs",
+    "node_cells",
     "outcomes_since",
     "resolve_run_id",
     "runs_by_id",

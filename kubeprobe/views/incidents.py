@@ -18,6 +18,8 @@ class IncidentView:
     severity: str
     case: str
     cluster: str
+    node: str
+    """Empty: the cluster as a whole."""
     reason: str
     message: str
     opened_at: datetime
@@ -40,6 +42,7 @@ def list_incidents(
             severity=row.severity,
             case=row.case,
             cluster=row.cluster,
+            node=row.node,
             reason=row.reason,
             message=row.message,
             opened_at=row.opened_at,

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.model import ProbeCaseSpec
 from kubeprobe.errors import InvalidInputError, NotFoundError
-from kubeprobe.store import Change, Outcome, ProbeCase, Run, RunLog, RunState
+from kubeprobe.store import SOME_NODE, Change, Outcome, ProbeCase, Run, RunLog, RunState, place_name
 from kubeprobe.views.runs import ID_LENGTH
 
 SHOWN_MATCHES = 5
@@ -31,6 +31,8 @@ class RunDetails:
     id: str
     case: str
     cluster: str
+    place: str
+    """In words: the cluster, or the node of it that the run is about."""
     trigger: str
     binding: str | None
     change_id: str | None
@@ -52,6 +54,8 @@ class RunDetails:
     pod: str | None
     pod_uid: str | None
     node: str | None
+    node_level: bool
+    """Whether it is about that node, and its pod is pinned to it."""
     stages: tuple[Stage, ...]
     has_log: bool
     owner: str | None
@@ -102,11 +106,14 @@ def get_run(session: Session, given: str) -> RunDetails:
     outcome: Outcome | None = row[1]
     change: Change | None = row[2]
     case = session.get(ProbeCase, run.case)
+    node = run.node or (outcome.node if outcome else None)
+    node_level = run.node is not None or (outcome is not None and outcome.node_level)
     spec = ProbeCaseSpec.model_validate(case.spec) if case else None
     return RunDetails(
         id=run.id,
         case=run.case,
         cluster=run.cluster,
+        place=place_name(run.cluster, (node or SOME_NODE) if node_level else None),
         trigger=run.trigger,
         binding=run.binding,
         change_id=run.change_id,
@@ -125,7 +132,8 @@ def get_run(session: Session, given: str) -> RunDetails:
         report=outcome.report if outcome else None,
         pod=run.pod,
         pod_uid=run.pod_uid,
-        node=outcome.node if outcome else None,
+        node=node,
+        node_level=node_level,
         stages=tuple(_stages(run, outcome)),
         has_log=row[3] is not None,
         owner=spec.owner if spec and spec.owner else None,

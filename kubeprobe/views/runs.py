@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlmodel import Session, col
 from ulid import ULID
 
-from kubeprobe.store import Outcome, Run
+from kubeprobe.store import SOME_NODE, Outcome, Run, place_name
 
 ID_LENGTH = 26
 LOOKUP = 5000
@@ -22,6 +22,8 @@ class RunFilter:
 
     case: str | None = None
     cluster: str | None = None
+    node: str | None = None
+    """Where they ran, or were to run."""
     verdict: str | None = None
     trigger: str | None = None
     binding: str | None = None
@@ -37,6 +39,10 @@ class RunView:
     id: str
     case: str
     cluster: str
+    node: str | None
+    """Where it runs or ran; None: not known yet."""
+    node_level: bool
+    """Whether it is about that node and pinned to it (without one: none could be chosen)."""
     trigger: str
     binding: str | None
     change_id: str | None
@@ -58,7 +64,12 @@ class RunView:
     stored_at: datetime | None
 
     def __repr__(self) -> str:
-        return f"<{self.verdict or self.state}: {self.case} on {self.cluster}, run {self.id}>"
+        return f"<{self.verdict or self.state}: {self.case} on {self.place}, run {self.id}>"
+
+    @property
+    def place(self) -> str:
+        """What it tells of: a cluster, or a node of it."""
+        return place_name(self.cluster, (self.node or SOME_NODE) if self.node_level else None)
 
     @property
     def ran_for(self) -> timedelta | None:
@@ -76,10 +87,13 @@ class RunView:
         return self.errors[0] if self.errors else self.message or ""
 
 
+_NODE = func.coalesce(col(Run.node), col(Outcome.node))
 _COLUMNS = (
     Run.id,
     Run.case,
     Run.cluster,
+    _NODE,
+    func.coalesce(col(Outcome.node_level), col(Run.node).is_not(None)),
     Run.trigger,
     Run.binding,
     Run.change_id,
@@ -121,9 +135,9 @@ def runs_by_id(session: Session, run_ids: Sequence[str]) -> list[RunView]:
     return sorted(found, key=by_place)
 
 
-def by_place(run: RunView) -> tuple[str, str, str]:
+def by_place(run: RunView) -> tuple[str, str, str, str]:
     """The order in which people look for a run among others that were asked for together."""
-    return run.cluster, run.case, run.id
+    return run.cluster, run.node or "", run.case, run.id
 
 
 def _all() -> Select[Any]:
@@ -134,6 +148,7 @@ def _matching(wanted: RunFilter) -> Select[Any]:
     conditions = {
         col(Run.case): wanted.case,
         col(Run.cluster): wanted.cluster,
+        _NODE: wanted.node,
         col(Run.trigger): wanted.trigger,
         col(Run.binding): wanted.binding,
         col(Run.change_id): wanted.change,

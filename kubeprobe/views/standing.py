@@ -4,19 +4,20 @@ A verdict is shown for as long as it is news. Where a run is overdue nobody know
 cell says so (promise 6): a dead scheduler must not look like a healthy fleet.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, func, not_, select, type_coerce
 from sqlalchemy import case as sql_case
 from sqlmodel import Session, col
 
+from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
-from kubeprobe.store import Outcome, Run, RunState, Schedule, Standing
+from kubeprobe.store import SOME_NODE, Node, Outcome, Run, RunState, Schedule, Standing, Verdict
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.views.clusters import ClusterView, list_clusters
 from kubeprobe.views.incidents import IncidentView, list_incidents
@@ -26,6 +27,7 @@ GRACE = timedelta(minutes=1)
 
 Place = tuple[str, str]
 """A case and a cluster."""
+_OF_NODE = "node"
 
 
 class Shown(StrEnum):
@@ -53,6 +55,23 @@ class Cell:
     fails: int
     unknowns: int
     run_id: str | None
+    nodes: Mapping[str, int] | None = None
+    """Where the case has verdicts of nodes: how many nodes say what. The cell itself says the worst of it."""
+
+
+@dataclass(frozen=True)
+class NodeCell:
+    """How a case stands on one node. `verdict` is the last one known, `since` when it began."""
+
+    case: str
+    cluster: str
+    node: str
+    shown: Shown
+    verdict: str
+    since: datetime
+    fails: int
+    unknowns: int
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -75,29 +94,81 @@ class Fleet:
 
 def fleet(session: Session, now: datetime, selector: Selector | None = None) -> Fleet:
     """How every case stands on the clusters whose labels match (default: all). Seven statements."""
-    clusters = list_clusters(session, now, selector)
-    cordoned = {cluster.name for cluster in clusters if cluster.cordoned_at is not None}
-    chosen = {cluster.name for cluster in clusters}
-    standings = {(row[0], row[1]): row for row in session.execute(_standings())}
+    found = list_clusters(session, now, selector)
+    cordoned = {cluster.name for cluster in found if cluster.cordoned_at is not None}
+    chosen = {cluster.name for cluster in found}
+    standings: dict[Place, list[Any]] = defaultdict(list)
+    for row in session.execute(_standings()):
+        standings[row.case, row.cluster].append(row)
     due = {(case, cluster): next_due for case, cluster, next_due in session.execute(_schedules())}
     late = _late(due, session, now)
     cells = [
-        _cell(place, standings.get(place), is_late=place in late, is_cordoned=place[1] in cordoned)
+        _cell(place, standings.get(place, ()), is_late=place in late, is_cordoned=place[1] in cordoned)
         for place in sorted(standings.keys() | due.keys())
         if place[1] in chosen
     ]
     waiting = select(func.count()).where(col(Outcome.responded_at).is_(None), col(Outcome.stored_at) < now - GRACE)
     return Fleet(
-        clusters=tuple(clusters),
+        clusters=tuple(found),
         cells=tuple(cells),
         incidents=tuple(list_incidents(session, chosen)),
         unanswered=session.execute(waiting).scalar_one(),
     )
 
 
-def _standings() -> Select[Any]:
+def node_cells(session: Session, selector: Selector | None = None, case: str | None = None) -> list[NodeCell]:
+    """How cases stand on the nodes of clusters whose labels match (default: all), by case, cluster and node."""
+    chosen = {cluster.name for cluster in clusters.find(session, selector)}
     row = Standing
-    return select(row.case, row.cluster, row.verdict, row.since, row.fails, row.unknowns, row.run_id)  # type: ignore[call-overload,no-any-return]
+    columns: list[Any] = [row.case, row.cluster, row.node, _shown(), row.verdict, row.since, row.fails, row.unknowns]
+    found = (
+        select(*columns, col(row.run_id))
+        .join(Node, _its_node(), isouter=True)
+        .where(col(Standing.node).not_in(("", SOME_NODE)))
+        .order_by(col(Standing.case), col(Standing.cluster), col(Standing.node))
+    )
+    if case is not None:
+        found = found.where(col(Standing.case) == case)
+    return [_node_cell(*cell) for cell in session.execute(found) if cell[1] in chosen]
+
+
+def _node_cell(case: str, cluster: str, node: str, shown: str, *known: Any) -> NodeCell:
+    return NodeCell(case, cluster, node, Shown(shown), *known)
+
+
+def _standings() -> Select[Any]:
+    """For each place, how many of its nodes say what; the cluster's own standing is counted apart.
+
+    Summed up by the database: there may be as many as cases times nodes of the whole fleet.
+    """
+    level = sql_case((col(Standing.node).in_(("", SOME_NODE)), ""), else_=_OF_NODE).label("level")
+    shown = _shown().label("shown")
+    place: tuple[Any, ...] = (col(Standing.case).label("case"), col(Standing.cluster).label("cluster"))
+    return (
+        select(
+            *place,
+            level,
+            shown,
+            func.count().label("nodes"),
+            func.max(col(Standing.verdict)).label("verdict"),
+            type_coerce(func.min(col(Standing.since)), UTCDateTime).label("since"),
+            func.max(col(Standing.fails)).label("fails"),
+            func.max(col(Standing.unknowns)).label("unknowns"),
+            func.max(col(Standing.run_id)).label("run_id"),
+        )
+        .join(Node, _its_node(), isouter=True)
+        # That nodes are known says nothing of how the case stands on them.
+        .where(not_((col(Standing.node) == SOME_NODE) & (col(Standing.verdict) == Verdict.PASS)))
+        .group_by(*place, level, shown)
+    )
+
+
+def _its_node() -> ColumnElement[bool]:
+    return (col(Node.cluster) == col(Standing.cluster)) & (col(Node.name) == col(Standing.node))
+
+
+def _shown() -> ColumnElement[str]:
+    return sql_case((col(Node.unschedulable).is_(other=True), Shown.CORDONED.value), else_=col(Standing.verdict))
 
 
 def _schedules() -> Select[Any]:
@@ -116,9 +187,18 @@ def _late(due: Mapping[Place, datetime | None], session: Session, now: datetime)
     return overdue | {place for place, next_due in due.items() if next_due is not None and next_due < now - GRACE}
 
 
-def _cell(place: Place, standing: Any, *, is_late: bool, is_cordoned: bool) -> Cell:
-    if standing is None:
+_WORST_FIRST = (Shown.FAIL, Shown.UNKNOWN, Shown.PASS, Shown.CORDONED)
+
+
+def _cell(place: Place, standings: Sequence[Any], *, is_late: bool, is_cordoned: bool) -> Cell:
+    """What a place says: the worst of its own standing and those of its nodes."""
+    ordered = sorted(standings, key=lambda row: _WORST_FIRST.index(Shown(row.shown)))
+    if not ordered:
         shown = Shown.CORDONED if is_cordoned else Shown.STALE if is_late else Shown.NEVER
         return Cell(*place, shown, None, None, 0, 0, None)
-    shown = Shown.CORDONED if is_cordoned else Shown.STALE if is_late else Shown(standing.verdict)
-    return Cell(*place, shown, standing.verdict, standing.since, standing.fails, standing.unknowns, standing.run_id)
+    worst = ordered[0]
+    shown = Shown.CORDONED if is_cordoned else Shown.STALE if is_late else Shown(worst.shown)
+    nodes = {row.shown: int(row.nodes) for row in ordered if row.level == _OF_NODE}
+    return Cell(
+        *place, shown, worst.verdict, worst.since, worst.fails, worst.unknowns, worst.run_id, nodes=nodes or None
+    )

@@ -30,20 +30,32 @@ def register(app: typer.Typer) -> None:
     app.command()(logs)
 
 
-def status(selector: Selector = "", output: OutputOption = Output.TABLE) -> None:
+def status(
+    selector: Selector = "",
+    nodes: Annotated[bool, typer.Option("--nodes", help="Node by node, where cases have verdicts of nodes.")] = False,
+    case: Case = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Show the fleet: how every case stands where.
 
     Below, the incidents that are open.
     """
-    from kubeprobe.cli.fleet_text import print_fleet
+    from kubeprobe.cli.fleet_text import print_fleet, print_nodes
     from kubeprobe.cli.output import print_json, working
     from kubeprobe.fleet.selectors import parse_selector
-    from kubeprobe.views import fleet
+    from kubeprobe.views import fleet, node_cells
 
+    if case is not None and not nodes:
+        raise typer.BadParameter("--case goes with --nodes")
     with working("Reading ..."), open_store() as store, store.reading() as session:
-        found = fleet(session, now(), parse_selector(selector))
+        if nodes:
+            cells = node_cells(session, parse_selector(selector), case)
+        else:
+            found = fleet(session, now(), parse_selector(selector))
     if output is Output.JSON:
-        print_json(found)
+        print_json(cells if nodes else found)
+    elif nodes:
+        print_nodes(cells, now())
     else:
         print_fleet(found, now())
 
@@ -51,6 +63,7 @@ def status(selector: Selector = "", output: OutputOption = Output.TABLE) -> None
 def runs(
     case: Case = None,
     cluster: ClusterName = None,
+    node: Annotated[str | None, typer.Option("--node", "-n", metavar="NODE", help="Only on this node.")] = None,
     verdict: Annotated[str | None, typer.Option(metavar="VERDICT", help="Only pass, fail or unknown.")] = None,
     trigger: Annotated[str | None, typer.Option(metavar="TRIGGER", help="Only periodic, change or manual.")] = None,
     binding: Annotated[str | None, typer.Option(metavar="BINDING", help="Only this binding.")] = None,
@@ -70,6 +83,7 @@ def runs(
     wanted = RunFilter(
         case=case,
         cluster=cluster,
+        node=node,
         verdict=_one_of(verdict, VERDICTS, "verdict"),
         trigger=_one_of(trigger, TRIGGERS, "trigger"),
         binding=binding,

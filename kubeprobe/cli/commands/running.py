@@ -28,6 +28,12 @@ def run(
         list[str] | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="On this cluster; repeatable.")
     ] = None,
     selector: Selector = "",
+    node: Annotated[
+        list[str] | None, typer.Option("--node", "-n", metavar="NODE", help="On this node of the cluster; repeatable.")
+    ] = None,
+    nodes_selector: Annotated[
+        str, typer.Option(metavar="SELECTOR", help="On the nodes with these labels, such as zone=a.")
+    ] = "",
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="A parameter, for these runs only.")
     ] = None,
@@ -35,11 +41,21 @@ def run(
     timeout: Timeout = DEFAULT_TIMEOUT,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run a case now, on clusters by name or by label."""
+    """Run a case now, on clusters by name or by label.
+
+    Or on nodes of them.
+    """
     from kubeprobe.cli.waiting import report
     from kubeprobe.trigger import Request
 
-    request = Request(case, tuple(cluster or ()), selector, pairs(param or (), "parameter") or None)
+    request = Request(
+        case,
+        tuple(cluster or ()),
+        selector,
+        pairs(param or (), "parameter") or None,
+        nodes=tuple(node or ()),
+        nodes_selector=nodes_selector,
+    )
     timeout_s = duration(timeout).total_seconds() if wait else None
     with open_installation() as installation:
         raise typer.Exit(report(installation.run(request), timeout_s, output))
@@ -50,6 +66,9 @@ def change(
     cluster: Annotated[
         list[str], typer.Option("--cluster", "-c", metavar="CLUSTER", help="Where it changed; repeatable.")
     ],
+    node: Annotated[
+        str | None, typer.Option("--node", "-n", metavar="NODE", help="Where on the one cluster it changed.")
+    ] = None,
     version: Annotated[str, typer.Option(metavar="VERSION", help="What it was changed to.")] = "",
     change_id: Annotated[
         str, typer.Option("--id", metavar="ID", help="Your name for this change: told again, it runs nothing again.")
@@ -67,5 +86,5 @@ def change(
 
     timeout_s = duration(timeout).total_seconds() if wait else None
     with open_installation() as installation:
-        told = installation.change(new_change(component, version, cluster, change_id))
+        told = installation.change(new_change(component, version, cluster, change_id, node))
         raise typer.Exit(report(told, timeout_s, output, none=f"Nothing is bound to {component} there; noted."))

@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, Run, Schedule, Standing, Store, Trigger, Verdict
+from kubeprobe.store import Cluster, Node, Reason, Run, Schedule, Standing, Store, Trigger, Verdict
 from kubeprobe.trigger.open import Opening, open_runs
 
 REASONS = {
@@ -52,14 +52,23 @@ class World:
                 )
             )
 
-    def standing(self, case: str, cluster: str, verdict: Verdict) -> None:
+    def standing(self, case: str, cluster: str, verdict: Verdict, node: str = "") -> None:
+        times = {"since": self.now, "due_at": self.now}
         with self.store.writing() as session:
-            session.add(
-                Standing(cluster=cluster, case=case, verdict=verdict, since=self.now, due_at=self.now, run_id="0" * 26)
-            )
+            session.add(Standing(cluster=cluster, case=case, node=node, verdict=verdict, run_id="0" * 26, **times))
+
+    def node(self, name: str, cluster: str = "prod-1", *, unschedulable: bool = False) -> None:
+        times = {"created_at": self.now, "seen_at": self.now}
+        with self.store.writing() as session:
+            session.add(Node(cluster=cluster, name=name, uid=name, unschedulable=unschedulable, **times))
 
     def opened(
-        self, case: str = "dns", cluster: str = "prod-1", at: datetime | None = None, binding: str | None = None
+        self,
+        case: str = "dns",
+        cluster: str = "prod-1",
+        at: datetime | None = None,
+        binding: str | None = None,
+        node: str | None = None,
     ) -> str:
         """Open a run; gives its id."""
         self.slots += 1
@@ -68,6 +77,8 @@ class World:
             trigger=Trigger.PERIODIC if binding else Trigger.MANUAL,
             case=case,
             cluster=cluster,
+            node=node,
+            node_level=node is not None,
             pool="default",
             due_at=at or self.now,
             binding=binding,

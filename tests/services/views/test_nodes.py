@@ -1,0 +1,112 @@
+"""Nodes as people see them: summed up in the fleet, one by one when asked for."""
+
+from datetime import timedelta
+
+from sqlalchemy import event
+
+from kubeprobe.cli.fleet_text import said_by_nodes
+from kubeprobe.fleet.selectors import parse_selector
+from kubeprobe.store import SOME_NODE, Verdict
+from kubeprobe.views import Cell, RunFilter, Shown, fleet, get_run, list_runs, node_cells
+from tests.services.views.given import World
+
+P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
+MINUTE = timedelta(minutes=1)
+
+
+def cell(world: World) -> Cell:
+    """The only cell of the fleet."""
+    with world.store.reading() as session:
+        [found] = fleet(session, world.now).cells
+    return found
+
+
+def forty_nodes(world: World) -> None:
+    world.cluster("prod-1")
+    for number in range(40):
+        world.node(f"node-{number:02}")
+        world.standing("node-health", "prod-1", F if number < 2 else P, f"node-{number:02}")
+
+
+def test_a_case_of_nodes_is_one_cell_that_says_the_worst_of_them_and_of_how_many(world: World) -> None:
+    forty_nodes(world)
+    found = cell(world)
+    assert (found.shown, found.verdict, found.nodes) == (Shown.FAIL, F, {"fail": 2, "pass": 38})
+    assert said_by_nodes(found) == "2/40"
+
+
+def test_a_cordoned_node_alarms_nobody_at_a_glance(world: World) -> None:
+    world.cluster("prod-1")
+    world.node("node-1", unschedulable=True)
+    world.standing("node-health", "prod-1", F, "node-1")
+    world.standing("node-health", "prod-1", P, "node-2")
+    assert (cell(world).shown, cell(world).nodes) == (Shown.PASS, {"pass": 1, "cordoned": 1})
+
+
+def test_a_case_of_a_cluster_and_of_its_nodes_says_the_worse(world: World) -> None:
+    world.cluster("prod-1")
+    world.standing("node-health", "prod-1", F)
+    world.standing("node-health", "prod-1", P, "node-1")
+    assert (cell(world).shown, cell(world).nodes) == (Shown.FAIL, {"pass": 1})
+
+
+def test_that_no_nodes_are_known_is_unknown_and_no_node(world: World) -> None:
+    world.cluster("prod-1")
+    world.standing("node-health", "prod-1", U, SOME_NODE)
+    assert (cell(world).shown, cell(world).nodes) == (Shown.UNKNOWN, None)
+
+
+def test_that_nodes_are_known_is_no_verdict(world: World) -> None:
+    world.cluster("prod-1")
+    world.standing("node-health", "prod-1", P, SOME_NODE)
+    world.standing("node-health", "prod-1", F, "node-1")
+    assert (cell(world).shown, cell(world).nodes) == (Shown.FAIL, {"fail": 1})
+
+
+def test_nodes_are_stale_together_where_a_slot_is_overdue(world: World) -> None:
+    forty_nodes(world)
+    world.schedule("node-health", "prod-1", world.now - 10 * MINUTE)
+    assert cell(world).shown == Shown.STALE
+
+
+def test_a_fleet_of_many_nodes_takes_as_many_statements_as_one_without(world: World) -> None:
+    counted: list[str] = []
+    event.listen(world.store.engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
+    forty_nodes(world)
+    counted.clear()
+    cell(world)
+    assert len([statement for statement in counted if statement.startswith("SELECT")]) == 7
+
+
+def test_node_by_node_each_has_its_own_verdict(world: World) -> None:
+    forty_nodes(world)
+    world.cluster("prod-2", region="us")
+    world.standing("dns", "prod-2", U, "other")
+    with world.store.reading() as session:
+        found = node_cells(session)
+        assert len(found) == 41
+        assert [(c.cluster, c.node, c.shown) for c in node_cells(session, parse_selector("region=us"))] == [
+            ("prod-2", "other", Shown.UNKNOWN)
+        ]
+        failing = [c.node for c in node_cells(session, case="node-health") if c.shown is Shown.FAIL]
+    assert failing == ["node-00", "node-01"]
+
+
+def test_runs_are_found_by_the_node_that_they_are_about(world: World) -> None:
+    world.cluster("prod-1")
+    wanted = world.run(node="node-1")
+    world.run(node="node-2")
+    world.run()
+    with world.store.reading() as session:
+        [found] = list_runs(session, RunFilter(node="node-1"))
+        assert (found.id, found.node, found.node_level, found.place) == (wanted, "node-1", True, "prod-1/node-1")
+        shown = get_run(session, wanted)
+        assert (shown.node, shown.node_level, shown.place) == ("node-1", True, "prod-1/node-1")
+        assert {run.place for run in list_runs(session, RunFilter())} == {"prod-1", "prod-1/node-1", "prod-1/node-2"}
+
+
+def test_a_run_without_an_outcome_names_its_node(world: World) -> None:
+    world.cluster("prod-1")
+    world.opened(node="node-1")
+    with world.store.reading() as session:
+        assert [run.place for run in list_runs(session, RunFilter())] == ["prod-1/node-1"]
