@@ -128,6 +128,8 @@ def _as_run(folder: ProbeFolder, cluster: str, trial: Trial) -> RunView:
         id=trial.run_id,
         case=folder.case,
         cluster=cluster,
+        node=found.node,
+        node_level=False,
         trigger="manual",
         binding=None,
         change_id=None,
