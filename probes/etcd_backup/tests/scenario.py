@@ -41,8 +41,9 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
     try:
         yield {"ETCDS": ETCD}
     finally:
-        bed.kubectl("-n", NAMESPACE, "delete", "pvc", CLAIM, "--wait=false")
-        bed.kubectl("delete", "pv", VOLUME, "--wait=false")
+        # Seen gone: whoever asks for it anew must not get the one that is going.
+        bed.kubectl("-n", NAMESPACE, "delete", "pvc", CLAIM, "--timeout=50s")
+        bed.kubectl("delete", "pv", VOLUME, "--timeout=50s")
 
 
 def _folder(bed: Bed) -> Path:
