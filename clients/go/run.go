@@ -26,6 +26,8 @@ type RunInfo struct {
 	Namespace string
 	PodName   string
 	PodUID    string
+	// Node is the node that the pod runs on; a probe of nodes is about it.
+	Node string
 	// Parameters are the values that people set: by template, case, render config and by hand, the last one winning.
 	Parameters map[string]string
 	// Timeout is how long the probe may run, counted from its container's start; 0: for ever.
@@ -60,6 +62,7 @@ func RunFrom(getenv func(string) string, started time.Time) RunInfo {
 		Namespace:    getenv("KUBEPROBE_NAMESPACE"),
 		PodName:      getenv("KUBEPROBE_POD_NAME"),
 		PodUID:       getenv("KUBEPROBE_POD_UID"),
+		Node:         getenv("KUBEPROBE_NODE"),
 		Parameters:   map[string]string{},
 		Timeout:      timeout(getenv("KUBEPROBE_RUN_TIMEOUT")),
 	}

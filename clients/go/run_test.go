@@ -17,7 +17,7 @@ type runVector struct {
 	Environment map[string]string
 	Started     time.Time
 	Run         struct {
-		ID, Installation, Case, Cluster, Trigger, Namespace, PodName, PodUID string
+		ID, Installation, Case, Cluster, Trigger, Namespace, PodName, PodUID, Node string
 
 		Parameters, Labels    map[string]string
 		Timeout               *float64
@@ -59,6 +59,7 @@ func (v runVector) check(t *testing.T) {
 	same("namespace", run.Namespace, expected.Namespace)
 	same("pod's name", run.PodName, expected.PodName)
 	same("pod's uid", run.PodUID, expected.PodUID)
+	same("node", run.Node, expected.Node)
 	same("parameters", run.Parameters, expected.Parameters)
 	same("labels", run.Labels(), expected.Labels)
 	same("owner", run.OwnerReference(run.Namespace), expected.Owner)

@@ -13,6 +13,7 @@ from kubeprobe.catalog.times import due_times
 _HOUR_S = 3600.0
 _SAMPLE = 400
 _HORIZON = timedelta(days=366)
+_NAMED = 4
 SHOWN_TIMES = 5
 
 
@@ -24,6 +25,17 @@ class ClusterFacts:
     labels: Mapping[str, str]
     pool: str
     max_in_flight: int
+    nodes: tuple[tuple[Mapping[str, str], bool], ...] | None = None
+    """Labels of each node, and whether it is cordoned; None: the nodes are not known (yet)."""
+
+    def runs_of(self, binding: BindingSpec) -> int:
+        """How many runs a slot of a case is here: one, or one for each node; at least one where none is known."""
+        if binding.nodes is None:
+            return 1
+        if self.nodes is None:
+            return binding.nodes.size or 1
+        matching = sum(binding.nodes.matches(labels, cordoned=cordoned) for labels, cordoned in self.nodes)
+        return matching if binding.nodes.size is None else min(matching, binding.nodes.size)
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ def timetables(world: World, now: datetime) -> list[Timetable]:
 
 def warnings(world: World, now: datetime) -> list[str]:
     """What is valid but probably not meant."""
-    return [*_unmatched(world), *_unbound(world), *_ambiguous(world), *_overloaded(world, now)]
+    return [*_unmatched(world), *_without_nodes(world), *_unbound(world), *_ambiguous(world), *_overloaded(world, now)]
 
 
 def _timetable(name: str, binding: BindingSpec, periodic: Periodic, world: World, now: datetime) -> Timetable:
@@ -97,6 +109,23 @@ def _unmatched(world: World) -> Iterator[str]:
     for name, binding in sorted(world.bindings.items()):
         if not any(binding.clusters.matches(cluster.name, cluster.labels) for cluster in world.clusters):
             yield f"Binding {name!r} matches no cluster: nothing of it will run"
+
+
+def _without_nodes(world: World) -> Iterator[str]:
+    for name, binding in sorted(world.bindings.items()):
+        if binding.nodes is None:
+            continue
+        places = [c for c in world.clusters if binding.clusters.matches(c.name, c.labels)]
+        empty = [c.name for c in places if c.nodes is not None and not c.runs_of(binding)]
+        if empty:
+            more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+            yield f"Binding {name!r} matches no node of {', '.join(empty[:_NAMED])}{more}: nothing of it will run there"
+        if unknown := [c.name for c in places if c.nodes is None]:
+            counted = binding.nodes.size or 1
+            yield (
+                f"Binding {name!r}: the nodes of {len(unknown)} cluster{'s' if len(unknown) > 1 else ''} are not known "
+                f"yet; its load is reckoned with {counted} there"
+            )
 
 
 def _unbound(world: World) -> Iterator[str]:
@@ -137,8 +166,10 @@ def _rates(world: World, now: datetime) -> Iterator[tuple[Key, float]]:
     """Runs per hour of each schedule that is not paused."""
     active = {name: binding for name, binding in world.bindings.items() if not binding.paused}
     places = [(cluster.name, cluster.labels, cluster.pool) for cluster in world.clusters]
+    clusters = {cluster.name: cluster for cluster in world.clusters}
     for key, terms in terms_for(active, places):
-        yield key, _rate(terms._replace(offset_s=0.0, pool="", concurrency=""), now)
+        rate = _rate(terms._replace(offset_s=0.0, pool="", concurrency="", nodes=None), now)
+        yield key, rate * clusters[key.cluster].runs_of(active[key.binding])
 
 
 @lru_cache(maxsize=4096)

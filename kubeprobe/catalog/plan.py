@@ -1,5 +1,6 @@
 """What an apply would do: items, load, times, warnings. A value that is printed or dumped. Next: `apply` does it."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from kubeprobe.catalog.ownership import BY_HAND, Author, conflicts, orphans
 from kubeprobe.catalog.parse import Declaration
 from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
-from kubeprobe.store import Cluster
+from kubeprobe.store import Cluster, Node
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -126,7 +127,8 @@ def _afterwards(
 
     clusters = {facts.name: facts for facts in before.clusters if ("Cluster", facts.name) not in gone}
     for name, spec in declaration.specs("Cluster", ClusterSpec).items():
-        clusters[name] = ClusterFacts(name, spec.labels, spec.pool, spec.limits.pods)
+        nodes = clusters[name].nodes if name in clusters else None
+        clusters[name] = ClusterFacts(name, spec.labels, spec.pool, spec.limits.pods, nodes)
     return World(
         bindings={
             name: binding.model_copy(update={"paused": True}) if name in by_hand else binding
@@ -139,8 +141,24 @@ def _afterwards(
 
 
 def _clusters(session: Session) -> list[ClusterFacts]:
-    columns = select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool), col(Cluster.max_in_flight))
-    return [ClusterFacts(*row) for row in session.execute(columns.order_by(col(Cluster.name)))]
+    nodes: dict[str, list[tuple[Mapping[str, str], bool]]] = defaultdict(list)
+    for cluster, labels, unschedulable in session.execute(
+        select(col(Node.cluster), col(Node.labels), col(Node.unschedulable))
+    ):
+        nodes[cluster].append((labels, unschedulable))
+    columns = (
+        col(Cluster.name),
+        col(Cluster.labels),
+        col(Cluster.pool),
+        col(Cluster.max_in_flight),
+        col(Cluster.nodes_listed_at).is_not(None),
+    )
+    return [
+        ClusterFacts(name, labels, pool, max_in_flight, tuple(nodes[name]) if are_known else None)
+        for name, labels, pool, max_in_flight, are_known in session.execute(
+            select(*columns).order_by(col(Cluster.name))
+        )
+    ]
 
 
 def _loads(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[ClusterLoad, ...]:

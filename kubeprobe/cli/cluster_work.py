@@ -128,7 +128,7 @@ async def _ask(cluster: Cluster, catalog: Catalog, cipher: Cipher, trial: ImageT
     door = Door(cipher)
     try:
         api = await door.to(cluster)
-        found = await check_cluster(api, cluster.namespace, trial)
+        found = await check_cluster(api, cluster.namespace, trial, watches_nodes=cluster.watches_nodes)
         place = place_of(cluster)
         cases = cases_bound_to(catalog, place)
         if cases and all(one.ok for one in found if one.check in NEEDED_FOR_CASES):

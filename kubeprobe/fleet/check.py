@@ -26,6 +26,8 @@ NEEDED = (
     ("get", "pods", "log"),
 )
 """Verb, resource, subresource: all that KubeProbe itself does in a cluster."""
+NODE_VERBS = ("list", "watch")
+"""What it does with nodes, everywhere in the cluster."""
 _SAID_BY_A_NAMESPACE = frozenset({Cause.ADMISSION_DENIED, Cause.QUOTA_EXCEEDED, Cause.INVALID})
 """Refusals of a pod that only a namespace that exists gives."""
 _TRIAL_VERBS = frozenset({"create", "watch", "list", "delete"})
@@ -44,9 +46,17 @@ class Finding:
 
 
 async def check_cluster(
-    api: ClusterApi, namespace: str, trial: ImageTrial | None = None, clock: Clock = utc_now
+    api: ClusterApi,
+    namespace: str,
+    trial: ImageTrial | None = None,
+    clock: Clock = utc_now,
+    *,
+    watches_nodes: bool = False,
 ) -> list[Finding]:
-    """Ask everything; `trial` says which image to start, None: none is started."""
+    """Ask everything; `trial` says which image to start, None: none is started.
+
+    `watches_nodes`: a binding with `nodes` matches the cluster, so that its nodes are to be known.
+    """
     reachable, *about = await _reach(api)
     if not reachable.ok:
         return [reachable]
@@ -54,6 +64,8 @@ async def check_cluster(
         _check_clock(api, clock), _check_namespace(api, namespace), _check_permissions(api, namespace)
     )
     findings = [reachable, *about, clocks, space, permissions.finding]
+    if watches_nodes:
+        findings.append(await _check_nodes(api))
     if trial is not None:
         findings.append(await _check_image(api, namespace, trial, permissions.missing))
     return findings
@@ -150,6 +162,21 @@ async def _check_permissions(api: ClusterApi, namespace: str) -> _Permissions:
     )
     remedy = f"a Role in namespace {namespace}, bound to KubeProbe's user, with rules: [{yaml}]"
     return _Permissions(Finding("permissions", ok=False, found=f"missing: {listed}", remedy=remedy), missing)
+
+
+async def _check_nodes(api: ClusterApi) -> Finding:
+    """Whether it may know the nodes: without that, nothing of a binding with `nodes` runs there (NoNodes)."""
+    try:
+        allowed = await asyncio.gather(*(_may(api, "", verb, "nodes", "") for verb in NODE_VERBS))
+    except ClusterError as error:
+        return Finding("nodes", ok=False, found=f"cannot be asked for: {error.message}")
+    missing = [verb for verb, may in zip(NODE_VERBS, allowed, strict=True) if not may]
+    if not missing:
+        return Finding("nodes", ok=True, found="may be listed and watched")
+    verbs = ", ".join(missing)
+    rule = f'{{apiGroups: [""], resources: [nodes], verbs: [{verbs}]}}'
+    remedy = f"a ClusterRole, bound to KubeProbe's user, with rules: [{rule}]; `kubeprobe cluster setup` makes it"
+    return Finding("nodes", ok=False, found=f"missing: {verbs} nodes, and a binding has `nodes`", remedy=remedy)
 
 
 async def _may(api: ClusterApi, namespace: str, verb: str, resource: str, subresource: str) -> bool:

@@ -31,6 +31,8 @@ class Run:
     """Where the probe's own pod runs."""
     pod_name: str = ""
     pod_uid: str = ""
+    node: str = ""
+    """The node that the pod runs on; a probe of nodes is about it."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The values that people set: by template, case, render config and by hand, the last one winning."""
     timeout: float = math.inf
@@ -51,6 +53,7 @@ class Run:
             namespace=environ.get("KUBEPROBE_NAMESPACE", ""),
             pod_name=environ.get("KUBEPROBE_POD_NAME", ""),
             pod_uid=environ.get("KUBEPROBE_POD_UID", ""),
+            node=environ.get("KUBEPROBE_NODE", ""),
             parameters={
                 name: environ.get(name, "")
                 for listed in environ.get("KUBEPROBE_PARAMETERS", "").split(",")

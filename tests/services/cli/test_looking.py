@@ -52,8 +52,8 @@ def test_json_of_runs_is_stable(ready: CommandLine, world: World) -> None:
     (run,) = ready.json("runs", "--case", "dns")
     assert list(run) == [
         "id", "case", "cluster", "node", "nodeLevel", "trigger", "binding", "changeId", "caseCommit", "state",
-        "attempt", "held", "setback", "dueAt", "openedAt", "verdict", "reason", "message", "missed", "report", "startedAt",
-        "finishedAt", "storedAt",
+        "attempt", "held", "setback", "dueAt", "openedAt", "verdict", "reason", "message", "missed", "report",
+        "startedAt", "finishedAt", "storedAt",
     ]  # fmt: skip
     assert ready.json("runs", "--case", "none-such") == []
 

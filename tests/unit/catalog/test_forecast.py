@@ -82,3 +82,27 @@ def test_a_binding_that_leaves_the_choice_of_render_config_open_is_warned_of():
     configs = {"a": {"for": "dns"}, "b": {"for": "dns"}}
     assert "set renderConfig" in warnings(world(configs=configs, all=binding({"every": "5m"})), NOW)[0]
     assert warnings(world(configs=configs, all=binding({"every": "5m"}, renderConfig="a")), NOW) == []
+
+
+def test_a_binding_of_nodes_runs_once_for_each_node_of_a_slot():
+    nodes = (({"zone": "a"}, False), ({"zone": "a"}, False), ({"zone": "b"}, False), ({"zone": "a"}, True))
+    large = ClusterFacts("large", {}, "default", 30, nodes)
+    every = binding({"every": "1h"}, nodes={})
+    some = binding({"every": "1h"}, nodes={"sample": 2})
+    zone = binding({"every": "1h"}, nodes={"selector": {"matchLabels": {"zone": "b"}}, "sample": 2})
+    assert [runs_per_hour(world([large], one=one), NOW)["large"] for one in (every, some, zone)] == [3.0, 2.0, 1.0]
+    assert warnings(world([large], one=every), NOW) == []
+
+
+def test_where_nodes_are_not_known_the_load_is_a_guess_that_is_told():
+    given = world([EU], one=binding({"every": "1h"}, nodes={"sample": 3}))
+    assert runs_per_hour(given, NOW) == {"eu-1": 3.0}
+    assert warnings(given, NOW) == [
+        "Binding 'one': the nodes of 1 cluster are not known yet; its load is reckoned with 3 there"
+    ]
+
+
+def test_a_binding_whose_selector_matches_no_node_is_warned_of():
+    bare = ClusterFacts("bare", {}, "default", 30, (({}, False),))
+    given = world([bare], gpus=binding({"every": "1h"}, nodes={"selector": {"matchLabels": {"gpu": "yes"}}}))
+    assert warnings(given, NOW) == ["Binding 'gpus' matches no node of bare: nothing of it will run there"]

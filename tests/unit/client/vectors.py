@@ -46,6 +46,7 @@ def run_as_json(environment: dict[str, str], started: str, nows: list[str]) -> V
         "namespace": run.namespace,
         "podName": run.pod_name,
         "podUid": run.pod_uid,
+        "node": run.node,
         "parameters": run.parameters,
         "timeout": None if endless else run.timeout,
         "margin": run.margin,

@@ -56,6 +56,21 @@ async def test_a_healthy_cluster_has_nothing_to_remedy_and_keeps_no_pod(api: Clu
     assert kmock["delete"][0].data["preconditions"] == {"uid": "u"}
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_whether_it_may_know_the_nodes_is_asked_where_a_binding_has_nodes(
+    api: ClusterApi,
+    kmock: Mock,
+    allowed: bool,  # noqa: FBT001 - a case of its own
+) -> None:
+    kmock[f"post {REVIEWS}"] << {"status": {"allowed": allowed}}
+    healthy(kmock)
+    found = (await check(api, watches_nodes=True))["nodes"]
+    assert found.ok is allowed
+    if not allowed:
+        assert found.found == "missing: list, watch nodes, and a binding has `nodes`"
+        assert '{apiGroups: [""], resources: [nodes], verbs: [list, watch]}' in found.remedy
+
+
 async def test_a_cluster_that_does_not_answer_ends_the_check_at_once(door: Door, row: Callable[..., Cluster]) -> None:
     found = await check(await door.to(row("http://127.0.0.1:9")))
     assert list(found) == ["reachable"]
