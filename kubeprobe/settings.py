@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     lease: timedelta = Field(
         default=timedelta(seconds=10), description="how long a collector holds a cluster unrenewed"
     )
+    sweep_every: timedelta = Field(
+        default=timedelta(minutes=5), gt=timedelta(0), description="how often what killed probes left is looked for"
+    )
     keep_outcomes: timedelta = Field(
         default=timedelta(days=30), description="age at which runs and outcomes are removed"
     )

@@ -7,6 +7,7 @@ from kubeprobe.fleet.check import Finding
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
 from kubeprobe.store import Reason
 from kubeprobe.views.health import LATE, FleetHealth, RunHealth
+from kubeprobe.views.leftovers import LeftoverHealth
 from kubeprobe.views.sources import SourceView
 
 ALLOWED_SKEW = timedelta(seconds=5)
@@ -99,6 +100,24 @@ def judge_sources(sources: Sequence[SourceView], now: datetime) -> Iterator[Find
             yield Finding(check, ok=False, found=found, remedy="see beat, and responders: they serve housekeeping")
         else:
             yield Finding(check, ok=True, found=f"in force at {(source.applied_commit or '')[:12]}{drift}")
+
+
+def judge_leftovers(found: LeftoverHealth) -> Finding:
+    """Whether what killed probes leave behind goes away."""
+    check = "leftovers"
+    if found.not_allowed:
+        cluster, rights = min(found.not_allowed.items())
+        more = f" (and {_count(len(found.not_allowed) - 1, 'other cluster')})" if len(found.not_allowed) > 1 else ""
+        remedy = f"kubeprobe cluster setup {cluster} --own --apply, or grant these rights to KubeProbe's user"
+        told = f"what killed probes left on {cluster}{more} stays: may not {rights}"
+        return Finding(check, ok=False, found=told, remedy=remedy)
+    if found.stuck:
+        remedy = "see what its finalizers wait for; KubeProbe has deleted it and takes none away"
+        return Finding(check, ok=False, found=f"stuck: {_names(found.stuck)}", remedy=remedy)
+    if found.removed:
+        told = ", ".join(f"{count} of {what}" for what, count in sorted(found.removed.items()))
+        return Finding(check, ok=True, found=f"removed in the last day: {told}")
+    return Finding(check, ok=True, found="nothing was left behind in the last day")
 
 
 def judge_clock(theirs: datetime | None, ours: datetime) -> Finding:

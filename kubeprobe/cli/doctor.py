@@ -18,6 +18,7 @@ from kubeprobe.cli.diagnosis import (
     judge_beat,
     judge_clock,
     judge_fleet,
+    judge_leftovers,
     judge_outcomes,
     judge_sources,
     judge_workers,
@@ -36,6 +37,7 @@ from kubeprobe.shell import open_ready_store
 from kubeprobe.store import Store
 from kubeprobe.store.migrate import installation_id
 from kubeprobe.views.health import database_clock, fleet_health, run_health
+from kubeprobe.views.leftovers import leftover_health
 from kubeprobe.views.sources import list_sources
 
 ANSWER_WITHIN_S = 1.5
@@ -74,6 +76,7 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
         yield _check_key(settings, [cluster.connection for cluster in clusters.find(session)])
         fleet, runs = fleet_health(session, now, settings), run_health(session, now)
         sources = list_sources(session)
+        leftovers = leftover_health(session, now)
         yield judge_clock(database_clock(session), utc_now())
     yield judge_beat(runs)
     if queues is not None:
@@ -81,6 +84,7 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
     yield from judge_fleet(fleet)
     yield from judge_outcomes(runs)
     yield from judge_sources(sources, now)
+    yield judge_leftovers(leftovers)
 
 
 def _check_settings(environment: Mapping[str, str]) -> Finding:

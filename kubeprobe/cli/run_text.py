@@ -9,6 +9,7 @@ from rich.text import Text
 from kubeprobe.cli.output import Cell, Columns, brief, clock_time, console, one_line, styled
 from kubeprobe.store import Verdict
 from kubeprobe.views import RunDetails, RunView
+from kubeprobe.views.leftovers import full_name
 
 TITLES = ("TIME (UTC)", "VERDICT", "CASE", "CLUSTER", "TRIGGER", "TOOK", "RUN", "REASON")
 
@@ -69,6 +70,7 @@ def print_run(run: RunDetails, now: datetime) -> None:
         out.print(line)
     _print_stages(run, now)
     _print_report(run)
+    _print_leftovers(run)
 
 
 def _facts(run: RunDetails) -> Iterator[tuple[str, str]]:
@@ -109,6 +111,22 @@ def _print_report(run: RunDetails) -> None:
         out.print("\nMeasurements", style="bold")
         for line in Columns("", "").lines([(f"  {name}", str(value)) for name, value in metrics.items()], title=False):
             out.print(line)
+
+
+def _print_leftovers(run: RunDetails) -> None:
+    if not run.leftovers:
+        return
+    console().print("\nLeft behind by the probe", style="bold")
+    rows = [
+        (
+            Text("  stuck", "bold red") if one.stuck and one.gone_at is None else Text("  removed", "yellow"),
+            f"{one.resource} {full_name(one)}",
+            one.stuck if one.gone_at is None else "",
+        )
+        for one in run.leftovers
+    ]
+    for line in Columns("", "", "").lines(rows, title=False):
+        console().print(line)
 
 
 def _after(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Sweeping: ending what nobody else will, and forgetting what is old. Beat issues these as housekeeping.
+"""Ending runs that nobody else will, and forgetting what is old. Beat issues these as housekeeping.
 
 A run without an outcome long after its deadlines is `unknown`, with the best reason that is known (promise 6);
 its pod, if one turns up later, is a leftover that the cluster's watch deletes.
@@ -14,7 +14,20 @@ from sqlmodel import col, select
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Collector, Outcome, Reason, Run, RunLog, RunState, Store, Verdict, is_open
+from kubeprobe.store import (
+    Change,
+    Cluster,
+    Collector,
+    Leftover,
+    Outcome,
+    Reason,
+    Run,
+    RunLog,
+    RunState,
+    Store,
+    Verdict,
+    is_open,
+)
 
 BATCH = 500
 
@@ -69,6 +82,7 @@ def forget(store: Store, now: datetime, settings: Settings) -> int:
         tables: list[tuple[Any, Any]] = [(RunLog, RunLog.run_id), (Outcome, Outcome.run_id), (Run, Run.id)]
         for table, key in tables:
             session.execute(delete(table).where(col(key).in_(old)))
+        session.execute(delete(Leftover).where(col(Leftover.found_at) < now - settings.keep_outcomes))
         session.execute(delete(Change).where(col(Change.happened_at) < now - settings.keep_outcomes))
         session.execute(delete(Collector).where(col(Collector.seen_at) < now - 100 * settings.lease))
     return len(old)

@@ -17,6 +17,7 @@ from kubeprobe.store.cluster import Cluster, Collector
 from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each, upsert
 from kubeprobe.store.incident import Incident, IncidentKind, Notification, NotificationState, Standing
 from kubeprobe.store.installation import Installation
+from kubeprobe.store.leftover import Leftover
 from kubeprobe.store.node import SOME_NODE, Node, place_name
 from kubeprobe.store.reason import Reason
 from kubeprobe.store.run import Outcome, Run, RunLog, RunState, Trigger, Verdict, awaits_pod, is_open
@@ -35,6 +36,7 @@ __all__ = [
     "Incident",
     "IncidentKind",
     "Installation",
+    "Leftover",
     "Node",
     "Notification",
     "NotificationState",

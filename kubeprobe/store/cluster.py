@@ -41,6 +41,10 @@ class Cluster(SQLModel, table=True):
     watches_nodes: bool = False
     nodes_listed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     nodes_error: str = ""
+    swept_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When it was last looked for what probes left behind."""
+    sweep_trouble: str = ""
+    """What KubeProbe's user may not do to remove it: `delete namespaces`."""
     created_at: datetime = Field(sa_type=UTCDateTime)
 
 

@@ -6,6 +6,7 @@ Plain functions over a session, few statements each, the same on both databases.
 
 from kubeprobe.views.clusters import ClusterView, list_clusters
 from kubeprobe.views.incidents import IncidentView, list_incidents
+from kubeprobe.views.leftovers import LeftoverView
 from kubeprobe.views.plain import as_json
 from kubeprobe.views.run import LogTail, RunDetails, Stage, get_run, kept_log, resolve_run_id
 from kubeprobe.views.runs import RunFilter, RunView, list_runs, outcomes_since, runs_by_id
@@ -17,6 +18,7 @@ __all__ = [
     "ClusterView",
     "Fleet",
     "IncidentView",
+    "LeftoverView",
     "LogTail",
     "NodeCell",
     "RunDetails",

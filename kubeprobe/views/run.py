@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from kubeprobe.catalog.model import ProbeCaseSpec
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.store import SOME_NODE, Change, Outcome, ProbeCase, Run, RunLog, RunState, place_name
+from kubeprobe.views.leftovers import LeftoverView, leftovers_of
 from kubeprobe.views.runs import ID_LENGTH
 
 SHOWN_MATCHES = 5
@@ -58,6 +59,8 @@ class RunDetails:
     """Whether it is about that node, and its pod is pinned to it."""
     stages: tuple[Stage, ...]
     has_log: bool
+    leftovers: tuple[LeftoverView, ...]
+    """What its probe left behind, and the sweeper found."""
     owner: str | None
     runbook: str | None
     severity: str | None
@@ -136,6 +139,7 @@ def get_run(session: Session, given: str) -> RunDetails:
         node_level=node_level,
         stages=tuple(_stages(run, outcome)),
         has_log=row[3] is not None,
+        leftovers=leftovers_of(session, run.id),
         owner=spec.owner if spec and spec.owner else None,
         runbook=spec.runbook if spec else None,
         severity=str(spec.severity) if spec else None,

@@ -11,6 +11,7 @@ from kubeprobe.clock import Clock
 from kubeprobe.execution.collect import leases
 from kubeprobe.execution.collect.committer import Committer
 from kubeprobe.execution.collect.parts import WatchParts, cancelled
+from kubeprobe.execution.collect.sweeper import Sweeper
 from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.fleet.api import Door
 from kubeprobe.queue import Queue
@@ -20,6 +21,8 @@ from kubeprobe.store import Cluster, Store
 log = structlog.get_logger(__name__)
 
 DEADLINES_EVERY_S = 0.5
+SWEEPS_EVERY_S = 1.0
+"""How often is asked whether a cluster is to be swept."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Collector:
         self._shared = WatchParts(
             parts.store, parts.door, self._committer, parts.settings, parts.installation, parts.clock
         )
+        self._sweeper = Sweeper(self._shared)
         self._watches: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
@@ -54,6 +58,7 @@ class Collector:
             group.create_task(self._committer.run())
             group.create_task(self._watch_deadlines())
             group.create_task(self._keep_leases())
+            group.create_task(self._keep_swept())
 
     async def _keep_leases(self) -> None:
         """Renew often enough that one renewal may fail without another collector taking over."""
@@ -96,7 +101,15 @@ class Collector:
             for watch, _ in self._watches.values():
                 watch.check_deadlines(now)
 
+    async def _keep_swept(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEPS_EVERY_S)
+            now = self._parts.clock()
+            for watch, _ in self._watches.values():
+                self._sweeper.consider(watch, now)
+
     async def _leave(self) -> None:
+        await self._sweeper.close()
         for watch, task in self._watches.values():
             await watch.nodes.want(wanted=False)
             await cancelled(task)

@@ -37,6 +37,19 @@ LOGS_AT_A_TIME = 8
 DELETE_PAUSES_S = (1.0, 5.0, 30.0)
 """Before a deletion that failed is tried again."""
 LOOKUP = 500
+KILLED = frozenset(
+    {
+        Reason.RUN_DEADLINE,
+        Reason.OOM_KILLED,
+        Reason.EVICTED,
+        Reason.PREEMPTED,
+        Reason.NODE_LOST,
+        Reason.POD_DELETED,
+        Reason.REPLACED,
+        Reason.REPORT_MISSING,
+    }
+)
+"""Ends of probes that had, or may have had, no time to clean up."""
 
 
 class ClusterWatch:
@@ -45,6 +58,8 @@ class ClusterWatch:
     def __init__(self, cluster: Cluster, parts: WatchParts) -> None:
         self.cluster = cluster
         self._parts = parts
+        self.probe_killed_at: datetime | None = None
+        """When a probe last ended without having cleaned up, as far as can be told: see `sweeper`."""
         self._live: dict[str, Seen] = {}
         self._finishing: set[str] = set()
         self._unreached = False
@@ -210,6 +225,8 @@ class ClusterWatch:
 
     def _submit(self, seen: Seen, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)
+        if judgement.reason in KILLED:
+            self.probe_killed_at = self._parts.clock()
         if not deleted:
             self._finishing.add(seen.uid)
         self._parts.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))

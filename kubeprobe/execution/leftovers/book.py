@@ -1,0 +1,125 @@
+"""What the store knows of leftovers: what to look for in a cluster, whose runs are over, and what a sweep found.
+
+Every method is a transaction of its own, made for a thread. Next: `views` and `doctor` show what is written here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, Place, cases_bound_to
+from kubeprobe.catalog.setup import Creatable, creatable
+from kubeprobe.execution.leftovers.decide import Found, Recalled
+from kubeprobe.execution.leftovers.sweep import Swept
+from kubeprobe.store import Cluster, Leftover, Outcome, Run, RunState, Store, insert_ignoring_conflicts
+
+log = structlog.get_logger(__name__)
+
+LOOKUP = 500
+LOOKED_BACK = timedelta(hours=1)
+"""Whose runs' leavings are looked for on a cluster that was never swept; the bound cases' always are."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """Leftovers of all clusters."""
+
+    store: Store
+    catalogs: CatalogCache
+
+    def targets(self, cluster: Cluster, now: datetime) -> list[Creatable]:
+        """What may be left there: by the bound cases, by those run by hand of late, and what was there before."""
+        place = Place(cluster.name, cluster.namespace, cluster.labels)
+        since = (cluster.swept_at or now) - LOOKED_BACK
+        with self.store.reading() as session:
+            catalog = self.catalogs.current(session)
+            ran = session.exec(
+                select(Run.case).where(Run.cluster == cluster.name, Run.due_at >= since).distinct()
+            ).all()
+            there = _there(session, cluster.name)
+        found = {_target_of(row) for row in there}
+        for case in {*ran, *cases_bound_to(catalog, place)}:
+            try:
+                found |= set(creatable(catalog, [case], place))
+            except CatalogNotFoundError:  # it was removed since it ran
+                continue
+        return sorted(one for one in found if not one.namespace or Creatable(one.group, one.resource) not in found)
+
+    def recall(self, run_ids: Sequence[str]) -> Recalled:
+        """Which of these runs are open, and when the others ended."""
+        still_open, ended = set[str](), dict[str, datetime]()
+        with self.store.reading() as session:
+            for part in (run_ids[i : i + LOOKUP] for i in range(0, len(run_ids), LOOKUP)):
+                rows = session.exec(
+                    select(Run.id, Run.state, Outcome.stored_at)
+                    .join(Outcome, col(Outcome.run_id) == col(Run.id), isouter=True)
+                    .where(col(Run.id).in_(part))
+                )
+                for run_id, state, stored_at in rows:
+                    if state == RunState.DONE and stored_at is not None:
+                        ended[run_id] = stored_at
+                    else:
+                        still_open.add(run_id)
+        return Recalled(frozenset(still_open), ended)
+
+    def note(self, cluster: Cluster, swept: Swept, now: datetime) -> None:
+        """Write down what a sweep removed, what is stuck, what is gone at last, and what it may not do."""
+        trouble = ", ".join(sorted(swept.not_allowed))
+        stuck = {found.uid: why for found, why in swept.stuck}
+        rows = [*swept.removed, *(found for found, _ in swept.stuck)]
+        with self.store.writing() as session:
+            session.execute(
+                update(Cluster).where(col(Cluster.name) == cluster.name).values(swept_at=now, sweep_trouble=trouble)
+            )
+            known = {row.uid: row for row in _there(session, cluster.name)}
+            for uid, row in known.items():
+                if uid in stuck:
+                    row.stuck = stuck[uid]
+                elif uid not in swept.seen and swept.has_listed(_target_of(row)):
+                    row.gone_at = now
+            session.add_all(known.values())
+            fresh = [found for found in rows if found.uid not in known]
+            cases = _cases_of(session, fresh)
+            values = [_row(cluster.name, found, stuck.get(found.uid, ""), cases, now) for found in fresh]
+            if values:
+                session.execute(insert_ignoring_conflicts(session, Leftover, values))
+        for value in values:
+            told = {key: value[key] for key in ("cluster", "case", "resource", "namespace", "name", "stuck")}
+            log.warning("leftover stuck" if value["stuck"] else "leftover removed", run=value["run_id"], **told)
+        if trouble and trouble != cluster.sweep_trouble:
+            log.warning("leftovers cannot be removed", cluster=cluster.name, missing=trouble)
+
+
+def _there(session: Session, cluster: str) -> Sequence[Leftover]:
+    """What was left on a cluster and has not been seen gone."""
+    return session.exec(select(Leftover).where(Leftover.cluster == cluster, col(Leftover.gone_at).is_(None))).all()
+
+
+def _target_of(row: Leftover) -> Creatable:
+    resource, _, group = row.resource.partition(".")
+    return Creatable(group, resource, row.namespace)
+
+
+def _cases_of(session: Session, found: Sequence[Found]) -> dict[str, str]:
+    ids = {one.run_id for one in found}
+    return dict(session.exec(select(Run.id, Run.case).where(col(Run.id).in_(ids))).all()) if ids else {}
+
+
+def _row(cluster: str, found: Found, stuck: str, cases: dict[str, str], now: datetime) -> dict[str, Any]:
+    return {
+        "cluster": cluster,
+        "uid": found.uid,
+        "run_id": found.run_id,
+        "case": cases.get(found.run_id),
+        "resource": found.target.qualified,
+        "namespace": found.metadata.get("namespace", ""),
+        "name": found.metadata["name"],
+        "found_at": now,
+        "gone_at": None,
+        "stuck": stuck,
+    }
