@@ -1,6 +1,7 @@
 """What node-netns-leak has to find, on the real node."""
 
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from testbed import configuration
 from testbed.instance import Instance
+from tests.harness.wait import until
 from tests.probes.scenario import Bed, Fault
 
 SANDBOX = "5ca1ab1e" * 8
@@ -70,15 +72,20 @@ def mount_leaked(bed: Bed) -> Iterator[None]:
     """A volume that is still mounted for a pod that is gone."""
     pod = bed.testbed.instance.cluster / "kubelet/pods" / MISSING_POD
     volume = pod / "volumes/kubernetes.io~empty-dir/cache"
-    volume.mkdir(parents=True)
-    _run("mount", "-t", "tmpfs", "tmpfs", str(volume))
+
+    def mounted() -> bool:
+        volume.mkdir(parents=True, exist_ok=True)  # again: the kubelet removes it as soon as it sees it
+        return (
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(volume)], capture_output=True, check=False).returncode
+            == 0
+        )
+
+    until("a mount for a pod that is not there", mounted, 30)
     try:
         yield
     finally:
         _run("umount", "--lazy", str(volume))
-        for folder in (volume, volume.parent, volume.parent.parent, pod):
-            if folder.exists():  # the kubelet tidies up too, now that it can
-                folder.rmdir()
+        shutil.rmtree(pod, ignore_errors=True)  # the kubelet tidies up too, now that it can
 
 
 @contextmanager
