@@ -1,0 +1,97 @@
+"""Reads kube-proxy's rules from `iptables-save -t nat`: KUBE-SERVICES -> KUBE-SVC-* -> KUBE-SEP-* -> DNAT.
+
+Source: pkg/proxy/iptables of Kubernetes. Next stage: `comparing`.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass, field
+
+from probes.kube_proxy_rules.rules import Rules
+from probes.kube_proxy_rules.wanted import Backend, Front
+
+ENTRY, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
+_FOLLOWED = ("KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-SVL-", "KUBE-XLB-", "KUBE-FW-")
+_DESTINATION = re.compile(r"\[?(?P<host>[0-9a-fA-F.:]+?)\]?:(?P<port>\d+)")
+
+
+@dataclass
+class _Rule:
+    target: str = ""
+    destination: str = ""
+    protocol: str = ""
+    port: int = 0
+    to: str = ""
+    conditional: bool = False
+    """For some sources only: a short cut, or session affinity."""
+
+
+@dataclass
+class _Table:
+    chains: dict[str, list[_Rule]] = field(default_factory=dict)
+
+
+def parse(saved: str) -> Rules:
+    """The rules in what iptables-save (or ip6tables-save) prints."""
+    table = _read(saved)
+    rules = Rules("iptables")
+    for chain in (ENTRY, NODE_PORTS):
+        for rule in table.chains.get(chain, []):
+            if not rule.port or not rule.target.startswith(_FOLLOWED):
+                continue
+            front = Front("" if chain == NODE_PORTS else rule.destination.partition("/")[0], rule.protocol, rule.port)
+            backends, broken = _follow(rule.target, table)
+            rules.fronts[front] = frozenset(backends)
+            if broken:
+                rules.broken[front] = broken
+    return rules
+
+
+def is_there(saved: str) -> bool:
+    """Whether there is anything of kube-proxy's in iptables."""
+    return f"-A {ENTRY} " in saved
+
+
+def _read(saved: str) -> _Table:
+    table = _Table()
+    for line in saved.splitlines():
+        if line.startswith(":"):
+            table.chains.setdefault(line[1:].split()[0], [])
+        elif line.startswith("-A "):
+            chain, *words = shlex.split(line[3:])
+            table.chains.setdefault(chain, []).append(_rule(words))
+    return table
+
+
+def _rule(words: list[str]) -> _Rule:
+    rule = _Rule()
+    values = dict(zip(words, [*words[1:], ""], strict=True))
+    rule.target = values.get("-j") or values.get("-g") or ""
+    rule.destination = values.get("-d", "")
+    rule.protocol = values.get("-p", "")
+    rule.port = int(values["--dport"]) if values.get("--dport", "").isdigit() else 0
+    rule.to = values.get("--to-destination", "")
+    rule.conditional = "-s" in words or "--src-type" in words or "--rcheck" in words
+    return rule
+
+
+def _follow(start: str, table: _Table) -> tuple[set[Backend], list[str]]:
+    backends: set[Backend] = set()
+    broken: list[str] = []
+    seen, ahead = set(), [start]
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        rules = table.chains.get(name)
+        if rules is None:
+            broken.append(f"chain {name} is missing")
+            continue
+        there = [(found["host"], int(found["port"])) for rule in rules if (found := _DESTINATION.fullmatch(rule.to))]
+        further = [rule.target for rule in rules if rule.target.startswith(_FOLLOWED) and not rule.conditional]
+        backends.update(there)
+        ahead += further
+        if not there and not further and not name.startswith("KUBE-SVL-"):
+            broken.append(f"chain {name} leads nowhere")
+    return backends, sorted(broken)

@@ -1,0 +1,109 @@
+"""Holds Services and EndpointSlices against the rules that kube-proxy has made on this node.
+
+It looks, and if anything differs it looks again after SETTLE seconds, for rules follow a moment later: what differs
+both times is a fault. Parameters: MODE, SETTLE (README.md).
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+from kubeprobe_client import give_up, main, measure, report_failure, run, step
+
+from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._parameters import number, text
+from probes.kube_proxy_rules import comparing, wanted
+from probes.kube_proxy_rules.node import CannotLook, rules_of
+from probes.kube_proxy_rules.rules import Rules
+from probes.kube_proxy_rules.wanted import Json
+
+PAGE_SIZE = 500
+MODES = ("auto", "nftables", "iptables", "ipvs")
+ROUND = 2.0
+"""Seconds between two looks while something differs."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a node: what differs, and how much was compared."""
+
+    problems: list[str]
+    fronts: int
+    modes: tuple[str, ...]
+
+
+def look(api: Api, node: str, mode: str) -> Seen:
+    """Compare once."""
+    services = _all(api, "/api/v1/services")
+    slices = _all(api, "/apis/discovery.k8s.io/v1/endpointslices")
+    node_ports = {
+        port["nodePort"] for one in services for port in one["spec"].get("ports") or [] if port.get("nodePort")
+    }
+    problems: list[str] = []
+    fronts = 0
+    modes: set[str] = set()
+    for family in (4, 6):
+        asked = wanted.read(services, slices, node, family)
+        found = _found(family, node_ports, mode)
+        modes.update(rules.mode for rules in found)
+        fronts += len(asked)
+        if found:
+            problems += comparing.problems(asked, found[0], family)
+    return Seen([*_of_modes(sorted(modes), mode, node), *problems], fronts, tuple(sorted(modes)))
+
+
+def _found(family: int, node_ports: set[int], mode: str) -> list[Rules]:
+    try:
+        found = rules_of(family, node_ports)
+    except CannotLook as error:
+        give_up(str(error))
+    return [rules for rules in found if mode in ("auto", rules.mode)]
+
+
+def _of_modes(modes: list[str], mode: str, node: str) -> list[str]:
+    """What is wrong with the modes themselves."""
+    if not modes and mode == "auto":
+        give_up(f"kube-proxy has no rules on node {node} in any of nftables, iptables, ipvs: does another do its work?")
+    if not modes:
+        return [f"kube-proxy has no rules on node {node} in {mode}"]
+    if len(modes) > 1:
+        return [f"kube-proxy has rules on node {node} in {' and '.join(modes)}: those of an earlier mode are left over"]
+    return []
+
+
+def _all(api: Api, path: str) -> list[Json]:
+    return [item for page in api.pages(path, PAGE_SIZE) for item in page]
+
+
+def look_until_settled(api: Api, node: str, mode: str, settle: float) -> Seen:
+    """Look until nothing differs, or the same has differed for so many seconds."""
+    seen = look(api, node, mode)
+    until = time.monotonic() + min(settle, run().remaining())
+    lasting = set(seen.problems)
+    while lasting and time.monotonic() < until:
+        time.sleep(ROUND)
+        seen = look(api, node, mode)
+        lasting &= set(seen.problems)
+    return Seen([problem for problem in seen.problems if problem in lasting], seen.fronts, seen.modes)
+
+
+@main
+def probe() -> None:
+    """Look, and report what differs and stays so."""
+    mode = text("MODE", "auto").lower()
+    if mode not in MODES:
+        give_up(f"parameter MODE={mode!r}: expected one of {', '.join(MODES)}")
+    settle = number("SETTLE", 10)
+    node = os.environ.get("KUBEPROBE_NODE", "") or os.uname().nodename  # hostNetwork: the pod has its node's name
+    with connect() as api, step("compare"):
+        try:
+            seen = look_until_settled(api, node, mode, settle)
+        except ApiError as error:
+            give_up_if_forbidden(error)
+            raise
+    sys.stdout.write(f"node {node}, mode {', '.join(seen.modes)}\n")
+    measure("fronts", seen.fronts)
+    measure("problems", len(seen.problems))
+    if seen.problems:
+        report_failure(f"node {node}: {problem}" for problem in seen.problems)

@@ -1,0 +1,157 @@
+"""What kube-proxy-rules has to find, in the rules of the real node. They are made anew when a fault ends."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from testbed.commands import run
+from tests.harness.wait import until
+from tests.probes.places import NAMESPACE
+from tests.probes.scenario import Bed, Fault, State
+
+Json = dict[str, Any]
+NAME = "rules-of-the-tests"
+SERVICE = f"{NAMESPACE}/{NAME}"
+SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
+FIRST, SECOND, STRANGER = "10.244.3.1", "10.244.3.2", "10.244.3.66"
+SOON = {"SETTLE": "4"}
+
+
+@contextmanager
+def healthy(bed: Bed) -> Iterator[dict[str, str]]:
+    """A Service with a node port and two endpoints, for which kube-proxy has made its rules."""
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+    service = {"metadata": {"name": NAME}, "spec": {"type": "NodePort", "ports": ports}}
+    with bed.cluster.having(NAMESPACE, "services", service), bed.cluster.having_at(SLICES, _slice(FIRST, SECOND)):
+        until("rules for both endpoints", lambda: len(_endpoint_chains()) == 2)
+        yield {"SETTLE": "30"}
+
+
+def _slice(*addresses: str) -> Json:
+    return {
+        "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+    }
+
+
+def _with_rules_changed(change: Callable[[Bed], None]) -> State:
+    """While somebody has changed the rules behind kube-proxy's back."""
+
+    @contextmanager
+    def changed(bed: Bed) -> Iterator[None]:
+        change(bed)
+        try:
+            yield
+        finally:
+            bed.testbed.stop("kube-proxy")
+            bed.testbed.start("kube-proxy")  # makes all rules anew
+
+    return changed
+
+
+def _forget_the_service(bed: Bed) -> None:
+    address = bed.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}")["spec"]["clusterIP"]
+    _nft("delete", "element", "ip", "kube-proxy", "service-ips", f"{{ {address} . tcp . 80 }}")
+
+
+def _empty_an_endpoint(_bed: Bed) -> None:
+    _nft("flush", "chain", "ip", "kube-proxy", _chain_of(FIRST))
+
+
+def _mislead_an_endpoint(bed: Bed) -> None:
+    _empty_an_endpoint(bed)
+    _nft("add", "rule", "ip", "kube-proxy", _chain_of(FIRST), f"meta l4proto tcp dnat to {STRANGER}:8080")
+
+
+@contextmanager
+def endpoint_removed_unseen(bed: Bed) -> Iterator[None]:
+    """An endpoint goes while kube-proxy is down."""
+    with _kube_proxy_down(bed):
+        _set_endpoints(bed, FIRST)
+        try:
+            yield
+        finally:
+            _set_endpoints(bed, FIRST, SECOND)
+
+
+@contextmanager
+def service_created_unseen(bed: Bed) -> Iterator[None]:
+    """A Service comes while kube-proxy is down."""
+    name = f"{NAME}-new"
+    service = {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}}
+    piece = _slice(FIRST)
+    piece["metadata"] = {"name": name, "labels": {"kubernetes.io/service-name": name}}
+    piece["ports"] = [{"port": 80, "protocol": "TCP"}]
+    with (
+        _kube_proxy_down(bed),
+        bed.cluster.having(NAMESPACE, "services", service),
+        bed.cluster.having_at(SLICES, piece),
+    ):
+        yield
+
+
+@contextmanager
+def _kube_proxy_down(bed: Bed) -> Iterator[None]:
+    bed.testbed.stop("kube-proxy")
+    try:
+        yield
+    finally:
+        bed.testbed.start("kube-proxy")
+
+
+def _set_endpoints(bed: Bed, *addresses: str) -> None:
+    bed.api.patch(f"{SLICES}/{NAME}", {"endpoints": _slice(*addresses)["endpoints"]})
+
+
+def _endpoint_chains() -> list[str]:
+    """The chains of the Service's endpoints that have rules; this process is in the node's namespace."""
+    entries = json.loads(_nft("-j", "list", "table", "ip", "kube-proxy"))["nftables"]
+    with_rules = {entry["rule"]["chain"] for entry in entries if "rule" in entry}
+    return sorted(name for name in with_rules if name.startswith("endpoint-") and f"-{SERVICE}/" in name)
+
+
+def _chain_of(address: str) -> str:
+    return next(name for name in _endpoint_chains() if f"__{address}/" in name)
+
+
+def _nft(*arguments: str) -> str:
+    return run(["nft", *arguments])
+
+
+HERE = rf"^node \S+: Service {SERVICE} at "
+
+FAULTS = [
+    Fault(
+        "the rules have forgotten a Service",
+        _with_rules_changed(_forget_the_service),
+        says=HERE + r"10\.96\.\d+\.\d+:80/tcp has no rule: connections to it lead nowhere",
+        parameters=SOON,
+    ),
+    Fault(
+        "an endpoint's chain is empty",
+        _with_rules_changed(_empty_an_endpoint),
+        says=HERE + r"10\.96\.\d+\.\d+:80/tcp: chain endpoint-\S+ leads nowhere",
+        parameters=SOON,
+    ),
+    Fault(
+        "an endpoint's chain leads to a stranger",
+        _with_rules_changed(_mislead_an_endpoint),
+        says=HERE + r"node port 3\d+/tcp is led to 10\.244\.3\.66:8080, which is no ready endpoint of it",
+        parameters=SOON,
+    ),
+    Fault(
+        "an endpoint has gone while kube-proxy was down",
+        endpoint_removed_unseen,
+        says=HERE + r"10\.96\.\d+\.\d+:80/tcp is led to 10\.244\.3\.2:8080, which is no ready endpoint of it: stale",
+        parameters=SOON,
+    ),
+    Fault(
+        "a Service has come while kube-proxy was down",
+        service_created_unseen,
+        says=rf"^node \S+: Service {SERVICE}-new at 10\.96\.\d+\.\d+:80/tcp has no rule",
+        parameters=SOON,
+    ),
+]

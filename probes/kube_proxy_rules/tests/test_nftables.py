@@ -1,0 +1,76 @@
+"""Against what a real kube-proxy 1.34 made of the objects beside it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probes.kube_proxy_rules.comparing import problems
+from probes.kube_proxy_rules.nftables import parse
+from probes.kube_proxy_rules.wanted import Front, Wanted, read
+
+RECORDED = Path(__file__).parent / "recorded"
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def table() -> Json:
+    """nft's JSON."""
+    found: Json = json.loads((RECORDED / "nftables.json").read_text())
+    return found
+
+
+@pytest.fixture
+def wanted() -> list[Wanted]:
+    objects = json.loads((RECORDED / "objects.json").read_text())
+    services, slices = ([one for one in objects if one["kind"] == kind] for kind in ("Service", "EndpointSlice"))
+    return read(services, slices, "node", 4)
+
+
+def _of(kind: str, table: Json) -> list[Json]:
+    return [entry[kind] for entry in table["nftables"] if kind in entry]
+
+
+def test_what_kube_proxy_made_is_what_is_wanted(table: Json, wanted: list[Wanted]) -> None:
+    rules = parse(table)
+    assert problems(wanted, rules, 4) == []
+    assert len(rules.fronts) == len(wanted) == 11
+
+
+def test_local_traffic_policy_leads_from_outside_to_the_nodes_own_pods(table: Json) -> None:
+    rules = parse(table)
+    assert rules.fronts[Front("", "tcp", 30081)] == {("10.244.1.5", 8081)}
+    assert rules.fronts[Front("10.96.215.97", "tcp", 81)] == {("10.244.1.4", 8081), ("10.244.1.5", 8081)}
+
+
+def test_a_service_without_endpoints_is_refused(table: Json) -> None:
+    assert parse(table).fronts[Front("10.96.155.67", "tcp", 80)] == frozenset()
+
+
+def test_a_map_element_that_is_gone_is_missed(table: Json, wanted: list[Wanted]) -> None:
+    for found in _of("map", table):
+        if found["name"] == "service-nodeports":
+            found["elem"] = [pair for pair in found["elem"] if pair[0]["concat"][1] != 30080]
+    assert problems(wanted, parse(table), 4) == [
+        "Service default/web at node port 30080/tcp has no rule: connections to it lead nowhere"
+    ]
+
+
+def test_an_endpoints_chain_without_its_rule_is_named(table: Json, wanted: list[Wanted]) -> None:
+    table["nftables"] = [
+        entry
+        for entry in table["nftables"]
+        if not ("rule" in entry and entry["rule"]["chain"].endswith("__10.244.1.1/8080"))
+    ]
+    first, second, *_ = problems(wanted, parse(table), 4)
+    where = "Service default/web at 10.96.224.158:80/tcp"
+    assert first == f"{where}: chain endpoint-6NNI7AUO-default/web/tcp/http__10.244.1.1/8080 leads nowhere"
+    assert second == f"{where} is not led to 10.244.1.1:8080, which is ready"
+
+
+def test_a_service_that_is_gone_leaves_its_rules_over(table: Json, wanted: list[Wanted]) -> None:
+    less = [one for one in wanted if one.service != "default/sticky"]
+    assert problems(less, parse(table), 4) == [
+        "10.96.254.116:443/tcp is led to 10.244.1.3:8443, though no Service has it: left over"
+    ]
