@@ -4,6 +4,7 @@ Next stage: `nftables`, `iptables` and `ipvs` read them.
 """
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ def _own_addresses() -> set[str]:
 
 
 def _run(command: list[str]) -> str:
+    env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}  # where they are on Debian
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotLook(f"{command[0]} cannot be run: {error}") from error
     if done.returncode != 0:

@@ -61,9 +61,10 @@ def _empty_an_endpoint(_bed: Bed) -> None:
     _nft("flush", "chain", "ip", "kube-proxy", _chain_of(FIRST))
 
 
-def _mislead_an_endpoint(bed: Bed) -> None:
-    _empty_an_endpoint(bed)
-    _nft("add", "rule", "ip", "kube-proxy", _chain_of(FIRST), f"meta l4proto tcp dnat to {STRANGER}:8080")
+def _mislead_an_endpoint(_bed: Bed) -> None:
+    chain = _chain_of(FIRST)
+    _nft("flush", "chain", "ip", "kube-proxy", chain)
+    _nft("add", "rule", "ip", "kube-proxy", chain, f"meta l4proto tcp dnat to {STRANGER}:8080")
 
 
 @contextmanager
