@@ -1,12 +1,15 @@
 """How virtual-cluster knows a pod's counterpart, and what it says of one that stays."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from kubeprobe_client import run
 
 from probes._access import Access
 from probes._api import Api
 from probes.virtual_cluster.counterpart import Convention, wait_for
-from probes.virtual_cluster.probe import why_not_gone
+from probes.virtual_cluster.probe import Settings, TwoLives, why_not_gone
 from tests.probes.scripted import scripted_api
 
 VCLUSTER = Convention(
@@ -53,3 +56,18 @@ def test_what_keeps_a_pod_is_told() -> None:
     going = {"deletionTimestamp": "2026-11-25T12:00:00Z"}
     assert why_not_gone({"metadata": {**going, "finalizers": ["a/b"]}}) == "held by the finalizers a/b"
     assert why_not_gone({"metadata": going, "spec": {"nodeName": "n"}}) == "its kubelet on node n has not removed it"
+
+
+def test_pods_that_killed_runs_have_left_are_deleted_and_those_of_others_are_not() -> None:
+    settings = Settings.from_environment("host")
+
+    def left(name: str, ago: float) -> dict[str, Any]:
+        made = datetime.now(UTC) - timedelta(seconds=ago)
+        return {"metadata": {"name": name, "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+
+    pods = {"items": [left("old", settings.lifetime + 5), left("running", 10)]}
+    with scripted_api((200, pods), (200, {})) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        TwoLives(api, api, settings, run()).sweep()
+    listed, deleted = server.asked
+    assert "labelSelector=app.kubernetes.io%2Fname%3Dkubeprobe-virtual-cluster" in listed
+    assert deleted == "DELETE /api/v1/namespaces/default/pods/old"

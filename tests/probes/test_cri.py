@@ -1,0 +1,84 @@
+"""What a container runtime's answers mean, and what is said of one that gives none; scenarios ask a real one."""
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from probes import _cri
+from probes._cri import Condition, RuntimeSilent, Sandbox, conditions
+
+
+def field(number: int, value: bytes | int) -> bytes:
+    """One field of a protobuf message: https://protobuf.dev/programming-guides/encoding."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    last = value & 0x7F
+    return bytes([last]) if value < 0x80 else bytes([last | 0x80]) + varint(value >> 7)
+
+
+def test_a_sandbox_is_read_with_its_pod() -> None:
+    metadata = field(1, b"web") + field(2, b"uid-1") + field(3, b"shop") + field(4, 300)
+    message = field(1, b"a" * 64) + field(2, metadata) + field(3, 1) + field(4, 1_700_000_000_000_000_000)
+    found = _cri._sandbox(dict(_cri._fields(message)))
+    assert found == Sandbox("a" * 64, "uid-1", "shop/web", ready=False, created=1_700_000_000.0)
+
+
+def test_what_is_left_out_of_a_message_is_zero_and_zero_is_ready() -> None:
+    assert _cri._sandbox(dict(_cri._fields(field(1, b"a")))).ready
+
+
+def test_a_condition_is_read() -> None:
+    message = field(1, b"NetworkReady") + field(3, b"NotReady") + field(4, b"cni plugin not initialized")
+    found = _cri._condition(dict(_cri._fields(message)))
+    assert found == Condition("NetworkReady", status=False, reason="NotReady", message="cni plugin not initialized")
+
+
+def test_fields_of_fixed_length_are_passed_over() -> None:
+    message = b"\x09" + 8 * b"\1" + b"\x15" + 4 * b"\2" + field(3, 7)
+    assert dict(_cri._fields(message))[3] == 7
+
+
+def test_the_network_namespace_is_in_the_runtimes_details() -> None:
+    details = (
+        '{"runtimeSpec": {"linux": {"namespaces": [{"type": "ipc"}, {"type": "network", "path": "/run/netns/a"}]}}}'
+    )
+    assert _cri._namespace_in(details) == "/run/netns/a"
+    assert _cri._namespace_in('{"runtimeSpec": {"linux": {"namespaces": [{"type": "network"}]}}}') == ""
+    assert _cri._namespace_in("{}") == ""
+
+
+def listening(path: Path) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+    return server
+
+
+def test_a_runtime_that_takes_the_call_and_says_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cri, "RUNTIME_TIMEOUT", 0.1)
+    with listening(tmp_path / "s"), pytest.raises(RuntimeSilent, match=r"/s: no answer to Status within 0\.1 s"):
+        conditions(tmp_path / "s")
+
+
+def test_something_else_at_the_socket_is_told(tmp_path: Path) -> None:
+    with listening(tmp_path / "s") as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(RuntimeSilent, match=r"container runtime at .*/s: Status: "):
+            conditions(tmp_path / "s")
+        thread.join(10)
