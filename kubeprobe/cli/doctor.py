@@ -41,7 +41,7 @@ from kubeprobe.views.leftovers import leftover_health
 from kubeprobe.views.sources import list_sources
 
 ANSWER_WITHIN_S = 1.5
-OF_THE_PROCFILE = {"KUBEPROBE_FLOWER_PORT"}
+OF_THE_PROCFILE = {"KUBEPROBE_FLOWER_PORT", "KUBEPROBE_WEB_PORT"}
 
 
 def examine(settings: Settings, output: Output) -> int:

@@ -115,8 +115,10 @@ class Call:
         text = complained.decode(errors="replace")
         for secret in self.secrets:
             text = text.replace(secret, "***")
-        lines = [line.strip().removeprefix("fatal: ").removeprefix("error: ") for line in text.splitlines()]
-        told = "; ".join(line for line in lines if line and not line.startswith("remote: Enumerating"))
+        lines = [line.strip("@ ").removeprefix("fatal: ").removeprefix("error: ") for line in text.splitlines()]
+        told = "; ".join(line for line in lines if line)
+        if "could not read Username" in told:
+            told += "; the server asks for a token, or does not take this one"
         return told if len(told) <= TOLD_LENGTH else told[: TOLD_LENGTH - 3] + "..."
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-USUAL = {"broker": 6379, "flower": 5555, "cluster": 6443}
+USUAL = {"broker": 6379, "flower": 5555, "cluster": 6443, "web": 8080}
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Ports:
     broker: int
     flower: int
     cluster: int
+    web: int
 
     @classmethod
     def choose(cls, data_dir: Path) -> "Ports":
@@ -29,6 +30,10 @@ class Ports:
     def broker_url(self) -> str:
         """The embedded broker's address."""
         return f"redis://127.0.0.1:{self.broker}/0"
+
+    def web_url(self) -> str:
+        """Where the REST API is."""
+        return f"http://127.0.0.1:{self.web}"
 
     def flower_url(self) -> str:
         """Where Flower is looked at."""

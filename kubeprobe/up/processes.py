@@ -14,7 +14,7 @@ from kubeprobe.settings import Settings
 from kubeprobe.up.example import accounts_file
 from kubeprobe.up.ports import Ports
 
-LATER_S = {"responder": 4, "flower": 8}
+LATER_S = {"responder": 4, "web": 6, "flower": 8}
 """Not needed for the first verdict, and on a small machine everything that starts at once starts late."""
 
 
@@ -37,6 +37,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "KUBEPROBE_DATABASE_URL": settings.database(),
         "KUBEPROBE_BROKER_URL": ports.broker_url(),
         "KUBEPROBE_FLOWER_PORT": str(ports.flower),
+        "KUBEPROBE_WEB_PORT": str(ports.web),
     }
 
 

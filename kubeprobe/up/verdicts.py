@@ -22,6 +22,7 @@ def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threadi
     """Print until told to stop."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Ctrl-C stops all of it.")
+    console.print(f"  API       {ports.web_url()}")
     console.print(f"  Flower    {ports.flower_url()}")
     console.print(f"  Cluster   http://127.0.0.1:{ports.cluster}  (KUBECONFIG={settings.local_kubeconfig()})")
     console.print("  Try       kubeprobe status | kubeprobe run pod-lifecycle --cluster local --wait\n")

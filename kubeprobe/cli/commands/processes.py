@@ -1,4 +1,4 @@
-"""Commands that run something or mend it: up, collector, shell, migrate, doctor."""
+"""Commands that run something or mend it: up, collector, web, shell, migrate, doctor."""
 
 # ruff: noqa: PLC0415 - imports inside commands keep every start fast; options are declared as parameters
 from typing import Annotated
@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(migrate)
     app.command()(collector)
+    app.command()(web)
     app.command()(shell)
     app.command()(doctor)
 
@@ -24,7 +25,7 @@ def up(
 ) -> None:
     """Start everything on this machine, until Ctrl-C.
 
-    Broker, local cluster, beat, launcher, collector, responder and Flower; verdicts are printed as they arrive.
+    Broker, local cluster, beat, launcher, collector, responder, web and Flower; verdicts are printed as they arrive.
     """
     from kubeprobe.up import up as start
 
@@ -58,6 +59,19 @@ def collector(
     from kubeprobe.cli.collecting import collect
 
     collect(name)
+
+
+def web(
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="The port.")] = 8080,
+) -> None:
+    """Serve the REST API, until SIGTERM or Ctrl-C.
+
+    So far: signed pushes to sources, and /healthz. Put a TLS proxy before it.
+    """
+    from kubeprobe.cli.serving import serve
+
+    serve(host, port)
 
 
 def shell() -> None:

@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ("sqlalchemy", "sqlmodel", "pydantic_settings", "celery", "rich", "aiohttp", "alembic", "structlog")
+HEAVY = (
+    "sqlalchemy",
+    "sqlmodel",
+    "pydantic_settings",
+    "celery",
+    "rich",
+    "aiohttp",
+    "alembic",
+    "structlog",
+    "fastapi",
+    "uvicorn",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["cluster", "add", "--help"], ["run", "-h"]], ids=str)

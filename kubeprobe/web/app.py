@@ -1,0 +1,30 @@
+"""The web's application: its routes over the parts of one process."""
+
+from fastapi import FastAPI, HTTPException
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from kubeprobe import __version__
+from kubeprobe.web import webhooks
+from kubeprobe.web.parts import WebParts
+
+
+def make_app(parts: WebParts) -> FastAPI:
+    """The application. Its description (OpenAPI) is at /api/v1/openapi.json."""
+    app = FastAPI(
+        title="KubeProbe", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
+    )
+    app.state.parts = parts
+    app.include_router(webhooks.router)
+
+    @app.get("/healthz", tags=["health"])
+    def healthz() -> dict[str, str]:
+        """Whether this process answers and reaches the store; 503 if not."""
+        try:
+            with parts.store.reading() as session:
+                session.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            raise HTTPException(503, "The store does not answer.") from None
+        return {"status": "ok"}
+
+    return app

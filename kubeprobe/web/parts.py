@@ -1,0 +1,18 @@
+"""What the web's requests share: opened once, when its process starts."""
+
+from dataclasses import dataclass
+
+from kubeprobe.clock import Clock, utc_now
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.queue import Queue
+from kubeprobe.store import Store
+
+
+@dataclass(frozen=True)
+class WebParts:
+    """The open parts of a web process."""
+
+    store: Store
+    queue: Queue
+    cipher: Cipher
+    clock: Clock = utc_now

@@ -1,0 +1,118 @@
+"""Private repositories: tokens over HTTP, deploy keys over ssh; no secret is ever told, and none is stored in clear."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.sources import GitError, Secret, parse_address
+from kubeprobe.store import Store
+from tests.services.sources.given import OTHER_CASE, World
+from tests.services.sources.servers import http_server, make_key, ssh_server
+
+pytestmark = pytest.mark.services
+
+TOKEN = "kp-t0ken-nobody-may-see"
+
+
+def test_a_token_opens_a_repository_over_http_and_stays_off_the_command_line(world: World, tmp_path: Path) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
+        world.repository.push(catalog__o_yaml=OTHER_CASE)
+        assert world.poll()[0].error == ""
+        assert any("fetch" in command for command in server.commands)
+        assert not any(TOKEN in command for command in server.commands)
+    assert world.cases() == {"dns", "other"}
+    assert not list(world.means.folder.glob(".call-*"))
+
+
+def test_a_token_that_is_refused_is_told_without_it(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        for secret in (Secret(), Secret(token="wrong-token")):
+            with pytest.raises(GitError) as refused:
+                world.add(url=f"{server.url}/team.git", secret=secret)
+            assert "the server asks for a token, or does not take this one" in str(refused.value)
+            assert "wrong-token" not in str(refused.value)
+
+
+def test_a_token_does_not_follow_a_redirect(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError, match=r"302|redirect"):
+        world.add(url=f"{server.url}/moved/team.git", secret=Secret(token=TOKEN))
+
+
+def test_a_token_is_not_sent_in_clear(world: World) -> None:
+    with pytest.raises(InvalidInputError, match="use https"):
+        world.add(url="http://git.example.com/team.git", secret=Secret(token=TOKEN))
+
+
+def test_a_deploy_key_opens_a_repository_over_ssh_whose_host_is_kept_to(world: World, tmp_path: Path) -> None:
+    with ssh_server(tmp_path / "ssh") as server:
+        added = world.add(url=server.url(world.repository.bare), secret=Secret(deploy_key=server.deploy_key))
+        assert added.known_hosts == server.known_hosts()
+        world.repository.push(catalog__o_yaml=OTHER_CASE)
+        assert world.poll()[0].error == ""
+        assert world.cases() == {"dns", "other"}
+        assert Secret.open(world.means.cipher, world.source().secret).known_hosts == server.known_hosts()
+
+        make_key(tmp_path / "other")
+        other = Secret(deploy_key=server.deploy_key, known_hosts=_line(server.port, tmp_path / "other.pub"))
+        with pytest.raises(GitError, match="REMOTE HOST IDENTIFICATION HAS CHANGED"):
+            world.add("other", url=server.url(world.repository.bare), secret=other)
+        stranger = Secret(deploy_key=(tmp_path / "other").read_text(), known_hosts=server.known_hosts())
+        with pytest.raises(GitError, match="Permission denied"):
+            world.add("other", url=server.url(world.repository.bare), secret=stranger)
+    assert not list(world.means.folder.glob(".call-*")), "the key was there for the time of a call"
+
+
+@pytest.mark.parametrize("kind", ["passphrase", "public", "garbage"])
+def test_a_key_that_cannot_be_used_is_refused_at_the_door(world: World, tmp_path: Path, kind: str) -> None:
+    key = make_key(tmp_path / "key", "secret" if kind == "passphrase" else "")
+    text = {"passphrase": key.read_text(), "public": Path(f"{key}.pub").read_text(), "garbage": "hunter2"}[kind]
+    told = "has a passphrase" if kind == "passphrase" else "is no private key"
+    with pytest.raises(InvalidInputError, match=told) as refused:
+        world.add(url="git@git.example.com:team.git", secret=Secret(deploy_key=text))
+    assert text.strip() not in str(refused.value)
+
+
+def test_the_bytes_of_the_database_tell_no_secret(world: World, store: Store, tmp_path: Path) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        webhook = "correct-horse-battery-staple"
+        world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN, webhook=webhook))
+    written = _bytes_of(store, tmp_path)
+    assert server.url.encode() in written, "this looks into the right place"
+    assert TOKEN.encode() not in written
+    assert webhook.encode() not in written
+    assert Secret.open(world.means.cipher, world.source().secret).token == TOKEN
+
+
+def test_a_secret_sealed_with_another_key_is_told_with_what_to_do(world: World, tmp_path: Path) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
+        (world.means.settings.data_dir / "secret.key").unlink()
+        world.means = world.means.of(world.means.store, world.means.settings)
+        world.means = type(world.means)(world.means.store, world.means.settings, world.means.cipher, lambda: world.now)
+        assert "was encrypted with another key" in world.poll()[0].error
+
+
+def test_nothing_but_the_addresss_own_protocol_is_spoken(world: World) -> None:
+    for url in ("ext::sh -c touch% /tmp/x", "fd::7", "-u./x", "file:///srv", "git://host/x"):
+        with pytest.raises(InvalidInputError):
+            parse_address(url)
+
+
+def _line(port: int, public_key: Path) -> str:
+    kind, key, *_ = public_key.read_text().split()
+    return f"[127.0.0.1]:{port} {kind} {key}\n"
+
+
+def _bytes_of(store: Store, folder: Path) -> bytes:
+    """All that the database has written to its files, or would write to a dump."""
+    if store.engine.dialect.name == "sqlite":
+        return b"".join(path.read_bytes() for path in folder.glob("kubeprobe.db*"))
+    url = make_url(store.engine.url.set(drivername="postgresql"))
+    dump = next(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))
+    address = url.render_as_string(hide_password=False)
+    return subprocess.run([dump, "--inserts", address], capture_output=True, check=True, env=os.environ).stdout

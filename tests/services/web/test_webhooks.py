@@ -1,0 +1,137 @@
+"""Pushes over real HTTP: who knows the secret hastens the source, and nobody else does anything."""
+
+import hashlib
+import hmac
+import json
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+import uvicorn
+
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue
+from kubeprobe.settings import Settings
+from kubeprobe.sources import Means, Secret
+from kubeprobe.store import Store
+from kubeprobe.web import WebParts, make_app
+from tests.harness.postgresql import free_port
+from tests.harness.repository import Repository
+from tests.harness.wait import until
+from tests.services.sources.given import CASE, OTHER_CASE, TEMPLATE, World
+
+pytestmark = pytest.mark.services
+
+SECRET = "correct-horse-battery-staple"
+PUSH = {"ref": "refs/heads/main", "after": "0" * 40}
+
+
+class Server:
+    """The web's process, here in a thread."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def post(self, name: str, body: bytes, **headers: str) -> tuple[int, dict[str, object]]:
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        request = urllib.request.Request(f"{self.url}/api/v1/sources/{name}/webhook", body, named)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def push(self, name: str = "team", secret: str = SECRET, **said: object) -> tuple[int, dict[str, object]]:
+        """A push as GitHub tells it."""
+        body = json.dumps(PUSH | said).encode()
+        return self.post(name, body, Content_Type="application/json", X_Hub_Signature_256=signature(body, secret))
+
+
+def signature(body: bytes, secret: str = SECRET) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+@pytest.fixture
+def world(store: Store, tmp_path: Path, now: datetime) -> World:
+    """The source `team`, whose next look is an hour away."""
+    repository = Repository(tmp_path / "git")
+    repository.push(catalog__all_yaml=f"{TEMPLATE}---\n{CASE}")
+    made = World(Means.of(store, Settings(data_dir=tmp_path / "data")), repository, now)
+    made.add(secret=Secret(webhook=SECRET), every=timedelta(hours=1))
+    return made
+
+
+@pytest.fixture
+def server(world: World, valkey: str) -> Iterator[Server]:
+    broker = redis.Redis.from_url(valkey)
+    broker.delete(HOUSEKEEPING_QUEUE)
+    parts = WebParts(world.means.store, Queue.connect(valkey), world.means.cipher, lambda: world.now)
+    port = free_port()
+    running = uvicorn.Server(uvicorn.Config(make_app(parts), port=port, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    until("the server to listen", lambda: running.started)
+    yield Server(port)
+    running.should_exit = True
+    thread.join(30)
+    broker.close()
+
+
+def test_a_signed_push_has_the_source_looked_at_at_once(server: Server, world: World, valkey: str) -> None:
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    assert world.poll() == []
+    assert server.push() == (202, {"source": "team", "woken": True, "why": ""})
+    broker = redis.Redis.from_url(valkey)
+    assert b"kubeprobe.sync_sources" in broker.lindex(HOUSEKEEPING_QUEUE, 0)
+    broker.close()
+    assert len(world.poll(timedelta(0))) == 1
+    assert world.cases() == {"dns", "other"}
+
+
+def test_a_push_that_is_told_again_does_no_harm(server: Server, world: World) -> None:
+    for _ in range(3):
+        assert server.push()[0] == 202
+    assert [synced.applied for synced in world.poll(timedelta(0))] == [None]
+    assert world.poll(timedelta(0)) == []
+
+
+def test_a_push_to_another_branch_is_heard_and_left(server: Server, world: World) -> None:
+    assert server.push(ref="refs/heads/feature")[1]["woken"] is False
+    assert server.push(ref="refs/tags/main")[1]["woken"] is False
+    assert server.push(ref=None)[1]["woken"] is False
+    assert world.poll(timedelta(0)) == []
+
+
+@pytest.mark.parametrize("name", ["team", "absent"])
+def test_a_wrong_signature_and_no_such_source_look_alike(server: Server, world: World, name: str) -> None:
+    refused = (401, {"detail": "The signature does not fit."})
+    assert server.push(name, secret="guessed-guessed-guessed") == refused
+    assert server.post(name, json.dumps(PUSH).encode()) == refused
+    assert world.poll(timedelta(0)) == []
+
+
+def test_the_secret_is_checked_before_the_body_is_read(server: Server) -> None:
+    assert server.post("team", b"{")[0] == 401
+    assert server.post("team", b"{", X_Hub_Signature_256=signature(b"{"))[0] == 400
+
+
+def test_gitlab_and_a_form_of_githubs_are_understood(server: Server) -> None:
+    body = json.dumps(PUSH).encode()
+    assert server.post("team", body, Content_Type="application/json", X_Gitlab_Token=SECRET)[1]["woken"]
+    form = urllib.parse.urlencode({"payload": body.decode()}).encode()
+    kind = "application/x-www-form-urlencoded"
+    assert server.post("team", form, Content_Type=kind, X_Hub_Signature_256=signature(form))[1]["woken"]
+
+
+def test_a_body_that_is_too_large_is_refused(server: Server) -> None:
+    assert server.post("team", b"x" * 5_000_001)[0] == 413
+
+
+def test_health_is_told(server: Server) -> None:
+    with urllib.request.urlopen(f"{server.url}/healthz", timeout=30) as answer:
+        assert json.load(answer) == {"status": "ok"}
