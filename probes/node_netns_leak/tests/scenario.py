@@ -27,7 +27,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
     """Where the test bed's node keeps things: on a machine that has several of them, so by its own name."""
     instance = bed.testbed.instance
     yield {
-        "GRACE": "6",
+        "GRACE": "10",
         "RUNTIME_SOCKET": str(instance.containerd_socket),
         "KUBELET_DIR": str(instance.cluster / "kubelet"),
         "NAMESPACE_DIRS": str(_namespaces(instance)),
