@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
 from tests.probes.admission import quota
+from tests.probes.breaking import nothing_broken, without_component
 from tests.probes.meanwhile import on_each
 from tests.probes.places import NAMESPACE, Json
 from tests.probes.scenario import Bed, Fault
@@ -13,39 +14,6 @@ DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 NAMES = "app.kubernetes.io/name=kubeprobe-canary-deployment"
 NO_POD = "10.244.3.250"
-
-
-@contextmanager
-def _without(bed: Bed, component: str) -> Iterator[None]:
-    bed.testbed.stop(component)
-    try:
-        yield
-    finally:
-        bed.testbed.start(component)
-
-
-@contextmanager
-def controller_manager_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kube-controller-manager"):
-        yield
-
-
-@contextmanager
-def scheduler_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kube-scheduler"):
-        yield
-
-
-@contextmanager
-def kubelet_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kubelet"):
-        yield
-
-
-@contextmanager
-def kube_proxy_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kube-proxy"):
-        yield
 
 
 @contextmanager
@@ -99,28 +67,23 @@ def strange_endpoint(bed: Bed) -> Iterator[None]:
             bed.api.delete(path)
 
 
-@contextmanager
-def as_it_is(_bed: Bed) -> Iterator[None]:
-    yield
-
-
 FAULTS = [
     Fault(
         "the controller manager is down",
-        controller_manager_down,
+        without_component("kube-controller-manager"),
         says=r"^rollout: deployment .* not rolled out after 4 s: .*Deployment controller has not taken it up",
         parameters={"READY_TIMEOUT": "4"},
     ),
     Fault(
         "the scheduler is down",
-        scheduler_down,
+        without_component("kube-scheduler"),
         says=r"^rollout: .* pod .*: Pending: no scheduler has looked at it",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="pinned",
     ),
     Fault(
         "the kubelet is down",
-        kubelet_down,
+        without_component("kubelet"),
         says=r"^rollout: .* pod .*: Pending: scheduled to node node, whose kubelet has not taken it up",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="process",
@@ -133,7 +96,7 @@ FAULTS = [
     ),
     Fault(
         "kube-proxy is down",
-        kube_proxy_down,
+        without_component("kube-proxy"),
         says=r"^reach: service .* does not lead to 'v1': no answer: .*all 2 pods answer directly: kube-proxy",
         parameters={"REACH_TIMEOUT": "5", "REQUEST_TIMEOUT": "2"},
     ),
@@ -151,7 +114,7 @@ FAULTS = [
     ),
     Fault(
         "the image of the update is missing",
-        as_it_is,
+        nothing_broken,
         says=r"^update: deployment .* not rolled out .* pod .*: (ErrImagePull|ImagePullBackOff): .*nothing-here",
         parameters={"READY_TIMEOUT": "15", "UPDATE_IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
     ),

@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
 from tests.probes.admission import quota
+from tests.probes.breaking import nothing_broken, without_component
 from tests.probes.meanwhile import on_each
 from tests.probes.places import NAMESPACE, Json
 from tests.probes.scenario import Bed, Fault
@@ -13,33 +14,6 @@ JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 CRON_JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 NAMES = "app.kubernetes.io/name=kubeprobe-job-lifecycle"
-
-
-@contextmanager
-def _without(bed: Bed, component: str) -> Iterator[None]:
-    bed.testbed.stop(component)
-    try:
-        yield
-    finally:
-        bed.testbed.start(component)
-
-
-@contextmanager
-def controller_manager_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kube-controller-manager"):
-        yield
-
-
-@contextmanager
-def scheduler_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kube-scheduler"):
-        yield
-
-
-@contextmanager
-def kubelet_down(bed: Bed) -> Iterator[None]:
-    with _without(bed, "kubelet"):
-        yield
 
 
 @contextmanager
@@ -63,11 +37,6 @@ def pods_over_quota(bed: Bed) -> Iterator[None]:
     # The probe's own pod asks for 50m of CPU, the Job's for 10m.
     with quota(bed, "little-cpu", **{"requests.cpu": "55m"}):
         yield
-
-
-@contextmanager
-def as_it_is(_bed: Bed) -> Iterator[None]:
-    yield
 
 
 @contextmanager
@@ -119,20 +88,20 @@ _SOON = {"READY_TIMEOUT": "8", "DELETE_TIMEOUT": "5", "TTL": "1"}
 FAULTS = [
     Fault(
         "the controller manager is down",
-        controller_manager_down,
+        without_component("kube-controller-manager"),
         says=r"^complete: job .* not complete after 5 s: kube-controller-manager's Job controller has not taken it up",
         parameters={"READY_TIMEOUT": "5"},
     ),
     Fault(
         "the scheduler is down",
-        scheduler_down,
+        without_component("kube-scheduler"),
         says=r"^complete: job .* pod .*: Pending: no scheduler has looked at it",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="pinned",
     ),
     Fault(
         "the kubelet is down",
-        kubelet_down,
+        without_component("kubelet"),
         says=r"^complete: job .* pod .*: Pending: scheduled to node node, whose kubelet has not taken it up",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="process",
@@ -151,7 +120,7 @@ FAULTS = [
     ),
     Fault(
         "the image is missing",
-        as_it_is,
+        nothing_broken,
         says=r"^complete: job .* pod .*: (ErrImagePull|ImagePullBackOff): .*nothing-here",
         parameters={**_SOON, "IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
     ),
