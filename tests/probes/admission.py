@@ -16,7 +16,12 @@ _PRESENT = {"configmaps": "kube-root-ca.crt", "namespaces": "default"}
 
 @contextmanager
 def quota(bed: Bed, name: str, **hard: str) -> Iterator[None]:
-    """While this ResourceQuota is in force; `count_configmaps` stands for `count/configmaps`."""
+    """While this ResourceQuota is in force; `count_configmaps` stands for `count/configmaps`.
+
+    Pods of earlier runs are waited for: they would count.
+    """
+    pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    until("the pods of earlier runs to be gone", lambda: not bed.api.get(pods)["items"], within_s=90)
     body = {"metadata": {"name": name}, "spec": {"hard": {key.replace("_", "/"): value for key, value in hard.items()}}}
     with bed.cluster.having(NAMESPACE, "resourcequotas", body):
         path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/{name}"

@@ -116,6 +116,6 @@ FAULTS = [
         "the image of the update is missing",
         nothing_broken,
         says=r"^update: deployment .* not rolled out .* pod .*: (ErrImagePull|ImagePullBackOff): .*nothing-here",
-        parameters={"READY_TIMEOUT": "15", "UPDATE_IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
+        parameters={"READY_TIMEOUT": "20", "UPDATE_IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
     ),
 ]

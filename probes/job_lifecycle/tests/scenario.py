@@ -84,7 +84,7 @@ def cron_jobs_suspended(bed: Bed) -> Iterator[None]:
         yield
 
 
-_SOON = {"READY_TIMEOUT": "8", "DELETE_TIMEOUT": "5", "TTL": "1"}
+_SOON = {"DELETE_TIMEOUT": "5", "TTL": "1"}
 FAULTS = [
     Fault(
         "the controller manager is down",
@@ -116,13 +116,13 @@ FAULTS = [
         "the quota has no room for the Job's pod",
         pods_over_quota,
         says=r"^complete: event FailedCreate: .*exceeded quota: little-cpu",
-        parameters=_SOON,
+        parameters={"READY_TIMEOUT": "8"},
     ),
     Fault(
         "the image is missing",
         nothing_broken,
         says=r"^complete: job .* pod .*: (ErrImagePull|ImagePullBackOff): .*nothing-here",
-        parameters={**_SOON, "IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
+        parameters={"READY_TIMEOUT": "15", "IMAGE": "docker.io/kubeprobe/nothing-here:dev"},
     ),
     Fault(
         "a finalizer holds the finished Job",
