@@ -10,7 +10,7 @@ from kubeprobe.catalog import load_catalog, pause, resume, sync_schedules
 from kubeprobe.catalog.times import next_due
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.fleet import clusters
-from kubeprobe.store import Cluster, Schedule
+from kubeprobe.store import Cluster, Node, Schedule
 from tests.services.catalog.conftest import NOW
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
 
@@ -182,3 +182,38 @@ def test_rows_are_written_in_few_statements_however_many_there_are(folder, store
     assert added < 30
     assert len(statements) - added < 60
     assert {row.every_s for row in rows(store).values()} == {360}
+
+
+NODES = BINDING.replace("  on: ", "  nodes: {sample: 2}\n  on: ")
+
+
+def watched(store):
+    with store.reading() as session:
+        return {row.name: row.watches_nodes for row in session.exec(select(Cluster))}
+
+
+def test_the_nodes_of_a_binding_stand_in_its_rows_and_their_clusters_are_watched(folder, store):
+    folder.write(TEMPLATE, CASE, NODES, CLUSTER).apply()
+    assert {row.nodes for row in rows(store).values()} == {'{"sample":2}'}
+    assert watched(store) == {"prod-1": True}
+    with store.writing() as session:
+        session.add(Node(cluster="prod-1", name="n", uid="u", created_at=NOW, seen_at=NOW))
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER).apply(now=LATER)
+    assert {row.nodes for row in rows(store).values()} == {None}
+    assert watched(store) == {"prod-1": False}
+    with store.reading() as session:
+        assert session.exec(select(Node)).all() == [], "nobody keeps them true any more"
+
+
+def test_other_nodes_of_a_binding_keep_a_slot_that_is_due(folder, store):
+    folder.write(TEMPLATE, CASE, NODES, CLUSTER).apply()
+    (before,) = rows(store).values()
+    folder.write(TEMPLATE, CASE, NODES.replace("sample: 2", "sample: all"), CLUSTER).apply(now=LATER)
+    (after,) = rows(store).values()
+    assert (after.next_due, after.nodes, after.id) == (before.next_due, "{}", before.id)
+
+
+def test_a_binding_of_nodes_on_changes_only_has_its_clusters_watched_too(folder, store):
+    on_change = NODES.replace("periodic: {every: 5m}", "change: {component: kernel}")
+    folder.write(TEMPLATE, CASE, on_change, CLUSTER).apply()
+    assert (rows(store), watched(store)) == ({}, {"prod-1": True})
