@@ -89,7 +89,11 @@ def _follow(start: str, table: _Table) -> tuple[set[Backend], list[str]]:
             broken.append(f"chain {name} is missing")
             continue
         there = [(found["host"], int(found["port"])) for rule in rules if (found := _DESTINATION.fullmatch(rule.to))]
-        further = [rule.target for rule in rules if rule.target.startswith(_FOLLOWED) and not rule.conditional]
+        # Conditions on sources are short cuts there; in KUBE-FW-* they are the load balancer's source ranges.
+        by_policy = name.startswith(("KUBE-EXT-", "KUBE-XLB-"))
+        further = [
+            rule.target for rule in rules if rule.target.startswith(_FOLLOWED) and not (by_policy and rule.conditional)
+        ]
         backends.update(there)
         ahead += further
         if not there and not further and not name.startswith("KUBE-SVL-"):

@@ -23,7 +23,7 @@ def table() -> Json:
 
 @pytest.fixture
 def wanted() -> list[Wanted]:
-    objects = json.loads((RECORDED / "objects.json").read_text())
+    objects = json.loads((RECORDED / "nftables-objects.json").read_text())
     services, slices = ([one for one in objects if one["kind"] == kind] for kind in ("Service", "EndpointSlice"))
     return read(services, slices, "node", 4)
 

@@ -1,0 +1,63 @@
+"""Against what a real kube-proxy 1.34 made, in its mode `iptables`, of the objects recorded beside it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probes.kube_proxy_rules.comparing import problems
+from probes.kube_proxy_rules.iptables import is_there, parse
+from probes.kube_proxy_rules.wanted import Front, Wanted, read
+
+RECORDED = Path(__file__).parent / "recorded"
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def saved() -> str:
+    """What iptables-save prints."""
+    return (RECORDED / "iptables.txt").read_text()
+
+
+@pytest.fixture
+def wanted() -> list[Wanted]:
+    objects: list[Json] = json.loads((RECORDED / "iptables-objects.json").read_text())
+    services, slices = ([one for one in objects if one["kind"] == kind] for kind in ("Service", "EndpointSlice"))
+    return read(services, slices, "node", 4)
+
+
+def of(wanted: list[Wanted], service: str) -> list[Wanted]:
+    return [one for one in wanted if one.service == service]
+
+
+def test_what_kube_proxy_made_is_what_is_wanted(saved: str, wanted: list[Wanted]) -> None:
+    assert is_there(saved)
+    assert problems(wanted, parse(saved), 4) == []
+
+
+def test_local_traffic_policy_leads_from_outside_to_the_nodes_own_pods(saved: str, wanted: list[Wanted]) -> None:
+    fronts = parse(saved).fronts
+    assert fronts[Front("", "tcp", 30081)] == {("10.244.1.5", 8081)}
+    assert {len(fronts[one.front]) for one in of(wanted, "default/local")} == {1, 2}
+
+
+def test_a_service_whose_entry_is_gone_is_missed(saved: str, wanted: list[Wanted]) -> None:
+    less = "\n".join(line for line in saved.splitlines() if "--dport 30080" not in line)
+    assert problems(wanted, parse(less), 4) == [
+        "Service default/web at node port 30080/tcp has no rule: connections to it lead nowhere"
+    ]
+
+
+def test_an_endpoint_without_its_translation_is_named(saved: str, wanted: list[Wanted]) -> None:
+    less = "\n".join(line for line in saved.splitlines() if "--to-destination 10.244.1.1:8080" not in line)
+    wrong = problems(of(wanted, "default/web"), parse(less), 4)
+    assert any("chain KUBE-SEP-" in text and text.endswith("leads nowhere") for text in wrong)
+    assert any("is not led to 10.244.1.1:8080, which is ready" in text for text in wrong)
+
+
+def test_an_endpoint_that_nobody_wants_any_more_is_stale(saved: str, wanted: list[Wanted]) -> None:
+    [front] = of(wanted, "default/sticky")
+    less = [one for one in wanted if one != front]
+    [problem] = problems(less, parse(saved), 4)
+    assert problem.endswith("is led to 10.244.1.3:8443, though no Service has it: left over")
