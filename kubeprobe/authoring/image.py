@@ -8,7 +8,6 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from kubeprobe.errors import InvalidInputError, KubeProbeError
 
 BUILDERS = ("buildah", "podman", "docker")
 _CLIENT = "kubeprobe_client"
+_STANDARD_ERROR = 2
+"""Where what the builder prints goes: standard output is for the image's name."""
 _LEFT_OUT = (".git", "__pycache__", ".venv", "*.pyc", IMAGE_FILE)
 
 
@@ -99,7 +100,7 @@ def _untagged(reference: str) -> str:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    done = subprocess.run(command, stdout=_STANDARD_ERROR, check=False)
     if done.returncode != 0:
         what = " ".join(command[:2])
         raise BuildError(f"`{what}` failed with exit code {done.returncode}; what it said is above")

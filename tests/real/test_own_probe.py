@@ -1,15 +1,16 @@
 """A probe of one's own on a real Kubernetes: built with buildah, pushed, tried, registered with its digest, run."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from kubeprobe import logs
+from kubeprobe.cli import app
 from tests.harness.registry import Registry, digest_of, registry
 
 pytestmark = pytest.mark.real
@@ -31,75 +32,73 @@ def pushed_to() -> Iterator[Registry]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path, pushed_to: Registry) -> dict[str, str]:
-    """A user's: an installation of its own, and a buildah that keeps its images here and trusts this registry."""
+def user(tmp_path: Path, pushed_to: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with an installation of their own, and a buildah that keeps its images here and trusts this registry."""
     registries, storage = tmp_path / "registries.conf", tmp_path / "storage.conf"
     registries.write_text(f'[[registry]]\nlocation = "{pushed_to.host}"\ninsecure = true\n')
     storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/images"\nrunroot = "{tmp_path}/run"\n')
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {
-        "PATH": path,
-        "KUBEPROBE_DATA_DIR": str(tmp_path / "data"),
-        "CONTAINERS_REGISTRIES_CONF": str(registries),
-        "CONTAINERS_STORAGE_CONF": str(storage),
-        "BUILDAH_ISOLATION": "chroot",
-    }
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBEPROBE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(registries))
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(storage))
+    monkeypatch.setenv("BUILDAH_ISOLATION", "chroot")
+    monkeypatch.setattr(logs, "configure_logs", lambda *_, **__: None)  # it would outlast the test
 
 
 @pytest.fixture
-def types(tmp_path: Path, environment: dict[str, str]) -> Types:
-    """Type a command; gives what it printed."""
+def types(user: None) -> Types:
+    """Type `kubeprobe ...`; gives what it printed."""
 
     def run(*command: str, code: int = 0) -> str:
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        done = CliRunner().invoke(app, list(command))
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == code, f"{' '.join(command)}: {done.exit_code}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     return run
 
 
 @pytest.fixture
-def base(tmp_path: Path, types: Types) -> str:
+def base(tmp_path: Path, user: None) -> str:
     """An image with a shell, made here: no registry of other people's can be reached."""
     context = tmp_path / "base"
     context.mkdir()
     shutil.copy2("/bin/busybox", context)
     (context / "Dockerfile").write_text(BASE_DOCKERFILE)
-    types("buildah", "build", "--tag", BASE, str(context))
+    subprocess.run(["buildah", "build", "--tag", BASE, str(context)], check=True, capture_output=True)
     return BASE
 
 
 def test_a_probe_is_built_pushed_tried_and_registered_with_its_digest(
     types: Types, tmp_path: Path, base: str, pushed_to: Registry, kubeconfig: Path
 ) -> None:
-    types("kubeprobe", "probe", "new", "disk", "--language", "shell")
+    types("probe", "new", "disk", "--language", "shell")
     tag = f"{pushed_to.host}/disk:1"
-    pinned = types("kubeprobe", "probe", "build", "disk", "--tag", tag, "--build-arg", f"BASE={base}", "--push").strip()
+    pinned = types("probe", "build", "disk", "--tag", tag, "--build-arg", f"BASE={base}", "--push").strip()
     _, manifest = pushed_to.manifests["disk", "1"]
     assert pinned == f"{pushed_to.host}/disk@{digest_of(manifest)}"
 
-    types("kubeprobe", "migrate")
-    types("kubeprobe", "cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", "default")
-    tried = types("kubeprobe", "probe", "try", "disk", "--cluster", "bed")
+    types("migrate")
+    types("cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", "default")
+    tried = types("probe", "try", "disk", "--cluster", "bed")
     assert tried.splitlines()[1].split()[:3] == ["pass", "disk", "bed"]
     assert "ok  write" in tried
-    failed = types("kubeprobe", "probe", "try", "disk", "--cluster", "bed", "-p", "DIRECTORY=/probe", code=1)
+    failed = types("probe", "try", "disk", "--cluster", "bed", "-p", "DIRECTORY=/probe", code=1)
     assert "Read-only file system" in failed
 
-    registered = types("kubeprobe", "probe", "register", "disk")
+    registered = types("probe", "register", "disk")
     assert "+ ProbeTemplate/disk" in registered
     other = f"{pushed_to.host}/disk@{digest_of(b'another')}"
-    assert f"{pinned[:40]}" in types("kubeprobe", "probe", "register", "disk", "--image", other, "--dry-run")
+    assert f"{pinned[:40]}" in types("probe", "register", "disk", "--image", other, "--dry-run")
 
 
 def test_an_image_that_is_nowhere_is_unknown_and_says_so(types: Types, kubeconfig: Path, pushed_to: Registry) -> None:
-    types("kubeprobe", "probe", "new", "disk", "--language", "shell")
-    types("kubeprobe", "migrate")
-    types("kubeprobe", "cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", "default")
+    types("probe", "new", "disk", "--language", "shell")
+    types("migrate")
+    types("cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", "default")
     image = f"{pushed_to.host}/nothing:1"
-    told = types(
-        *("kubeprobe", "probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=2
-    )
+    told = types(*("probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=2)
     [run] = json.loads(told)
     assert (run["verdict"], run["reason"]) == ("unknown", "ImageNotPulled")
     assert image in run["message"]
