@@ -8,12 +8,13 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from kubeprobe.catalog import json_schema, parse
-from kubeprobe.catalog.model import DOCUMENTS
+from kubeprobe.catalog.model import DOCUMENTS, BindingSpec
 
 REPOSITORY = Path(__file__).parents[3]
 REFERENCE = REPOSITORY / "docs" / "catalog.md"
 EXAMPLES = REPOSITORY / "kubeprobe" / "catalog" / "examples" / "local"
 PROBES = sorted((REPOSITORY / "probes").glob("*/catalog.yaml"))
+NEED_TO_BE_TOLD = {"etcd-backup", "etcd-crud", "federation-link", "image-pull", "virtual-cluster"}
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", REFERENCE.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -49,6 +50,12 @@ def test_the_examples_load_together_with_the_probes_own_catalogs():
     found = parse([*PROBES, EXAMPLES, EXAMPLES.parent / "built-in"])
     assert found.names("Cluster") == {"local"}
     assert {"pod-lifecycle", "certificate-expiry"} <= found.names("ProbeCase")
+
+
+def test_every_built_in_case_is_bound_unless_it_must_be_told_of_one_s_own_things():
+    found = parse([*PROBES, EXAMPLES.parent / "built-in"])
+    bound = {case for binding in found.specs("Binding", BindingSpec).values() for case in binding.cases}
+    assert found.names("ProbeCase") - bound == NEED_TO_BE_TOLD
 
 
 @pytest.mark.parametrize(
