@@ -1,0 +1,156 @@
+"""Every built-in probe that creates something, killed at random moments: Kubernetes and one sweep leave nothing."""
+
+import asyncio
+import random
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from cryptography.fernet import Fernet
+
+from kubeprobe.catalog import Place
+from kubeprobe.catalog.setup import Creatable, creatable
+from kubeprobe.execution.leftovers import Recalled, Swept, sweep
+from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
+from kubeprobe.fleet.inventory import Inventory
+from kubeprobe.store import Cluster
+from tests.harness.wait import until
+from tests.probes.catalog import CLUSTER, case_of, catalog_of, namespace_of
+from tests.probes.clusters import INSTALLATION, Ended, ProbeProcess, has_ended
+from tests.probes.places import pods_in
+from tests.probes.scenario import SCENARIOS, Bed, Scenario
+
+pytestmark = pytest.mark.real
+
+PODS = 3
+PROCESSES = 2
+"""Beside the cluster, so that they have no pod that owns what they make: all of it is the sweeper's."""
+SEED = 20261125
+T = TypeVar("T")
+
+
+def targets_of(folder: str) -> list[Creatable]:
+    """What a probe may leave behind."""
+    return creatable(catalog_of(folder), [case_of(folder)], Place(CLUSTER, namespace_of(folder)))
+
+
+CREATING = [pytest.param(scenario, id=scenario.folder) for scenario in SCENARIOS if targets_of(scenario.folder)]
+
+
+@pytest.mark.parametrize("scenario", CREATING)
+def test_a_probe_that_is_killed_leaves_nothing_that_one_sweep_does_not_remove(bed: Bed, scenario: Scenario) -> None:
+    chance = random.Random(f"{SEED} {scenario.folder}")
+    with scenario.ready(bed) as parameters:
+        lasts = seconds_of(bed.cluster.run(scenario.folder, **parameters))
+        process = bed.cluster.process(scenario.folder, bed.tmp, **parameters)
+        with ThreadPoolExecutor(PODS + PROCESSES) as pool:
+            pods = [
+                pool.submit(kill_pod, bed, scenario.folder, parameters, chance.uniform(0, lasts)) for _ in range(PODS)
+            ]
+            processes = [pool.submit(kill_process, process, chance.uniform(0, lasts)) for _ in range(PROCESSES)]
+            runs = [killed.result() for killed in (*pods, *processes)]
+        until("Kubernetes to collect what its pods owned", lambda: not owned_by_pods(bed, scenario.folder, runs))
+        left = {name.partition(" ")[2] for run in runs for name in bed.cluster.left_by(run)}
+        ownerless = nobody_s(asyncio.run(look(bed, targets_of(scenario.folder), runs)))
+        swept = asyncio.run(sweep_now(bed, targets_of(scenario.folder), runs))
+        for run in runs:
+            bed.cluster.wait_until_nothing_is_left_of(run, within_s=60)
+    reported = {one.name for one in swept.removed}
+    assert reported <= left, "it reports what was not there"
+    assert ownerless <= reported, "it removes without a word"
+    assert not (swept.not_allowed or swept.failed), swept
+
+
+def seconds_of(ended: Ended) -> float:
+    """How long a healthy probe takes, by its own steps."""
+    assert ended.verdict == "pass", (ended.report, ended.log)
+    return sum(float(step["ms"]) for step in ended.report["steps"]) / 1000
+
+
+def kill_pod(bed: Bed, folder: str, parameters: Mapping[str, str], after_s: float) -> str:
+    """Start a probe, delete its pod without grace so long after it began; its run."""
+    with bed.for_a_thread() as own:
+        name, run = own.cluster.start(folder, **parameters)
+        path = f"{pods_in(namespace_of(folder))}/{name}"
+        until(f"{name} to begin", lambda: began(own, path), within_s=90, every_s=0.1)
+        time.sleep(after_s)
+        own.api.delete(path, gracePeriodSeconds=0)
+    return run
+
+
+def began(bed: Bed, path: str) -> bool:
+    pod = bed.api.get(path)
+    states = [status["state"] for status in pod["status"].get("containerStatuses") or ()]
+    return has_ended(pod) or any("running" in state for state in states)
+
+
+def kill_process(process: ProbeProcess, after_s: float) -> str:
+    """`kill -9` a probe's process so long after it began; its run."""
+    run = "01test" + secrets.token_hex(10)
+    with process.start(run) as running:
+        time.sleep(after_s)
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+    return run
+
+
+def owned_by_pods(bed: Bed, folder: str, runs: Sequence[str]) -> list[str]:
+    """What of these runs still waits for Kubernetes' garbage collector."""
+    found = asyncio.run(look(bed, targets_of(folder), runs))
+    return [
+        f"{body['name']}"
+        for body in found
+        if any(owner["kind"] == "Pod" for owner in body.get("ownerReferences") or ())
+    ]
+
+
+def nobody_s(found: Sequence[dict[str, Any]]) -> set[str]:
+    """What of it is neither on its way out nor goes with something else: it would stay for ever."""
+    names = {body["name"] for body in found}  # namespaces among them take along what is in them
+    return {
+        f"{body['namespace']}/{body['name']}" if "namespace" in body else body["name"]
+        for body in found
+        if not body.keys() & {"deletionTimestamp", "ownerReferences"} and body.get("namespace") not in names
+    }
+
+
+async def look(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> list[dict[str, Any]]:
+    async def ask(inventory: Inventory) -> list[dict[str, Any]]:
+        chosen = f"kubeprobe.io/run in ({','.join(runs)}),!kubeprobe.io/case"
+        paths = [await inventory.collection(one.group, one.resource, one.namespace) for one in targets]
+        return [body for path in paths if path for body in await inventory.find(path, chosen)]
+
+    return await with_inventory(bed, ask)
+
+
+async def sweep_now(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> Swept:
+    """The product's own sweep, once these runs' outcomes are a minute old."""
+    now = datetime.now(UTC)
+
+    async def recall(_: Sequence[str]) -> Recalled:
+        return Recalled(ended=dict.fromkeys(runs, now - timedelta(minutes=2)))
+
+    return await with_inventory(bed, lambda inventory: sweep(inventory, targets, INSTALLATION, recall, now))
+
+
+async def with_inventory(bed: Bed, what: Callable[[Inventory], Awaitable[T]]) -> T:
+    cipher = Cipher(Fernet.generate_key().decode())
+    connection = from_kubeconfig(Path(bed.testbed.instance.kubeconfig))
+    row = Cluster(
+        name=CLUSTER,
+        connection_kind=connection.kind,
+        connection=cipher.seal(connection),
+        created_at=datetime.now(UTC),
+    )
+    door = Door(cipher)
+    try:
+        return await what(Inventory(await door.to(row)))
+    finally:
+        await door.close()

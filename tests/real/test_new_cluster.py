@@ -1,0 +1,49 @@
+"""A new cluster, by a user's four commands: every built-in case that is bound gets a verdict that is no unknown."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kubeprobe.catalog.builtin import built_in_files
+from kubeprobe.catalog.model import BindingSpec
+from kubeprobe.catalog.parse import parse
+from tests.harness.house import House
+from tests.harness.wait import until
+from tests.real.test_whole_house import User, kubectl
+
+pytestmark = pytest.mark.real
+
+NAMESPACE = "kubeprobe-new"
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+    with House(tmp_path, database_url) as house:
+        yield house
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+
+
+def bound() -> set[str]:
+    bindings = parse(built_in_files(bindings=True)).specs("Binding", BindingSpec).values()
+    return {case for binding in bindings for case in binding.cases}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(house: House, kubeconfig: Path) -> None:
+    user = User(house)
+    user.types("cluster", "add", "new", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE)
+    user.types("apply", "--built-in")
+    user.types("cluster", "setup", "new", "--apply")
+    user.types("cluster", "check", "new")
+
+    house.start_all()
+    for case in sorted(bound()):
+        user.types("run", case, "--cluster", "new")
+
+    def verdicts() -> dict[str, str]:
+        found = user.reads("runs", "--trigger", "manual", "--limit", "100")
+        return {run["case"]: f"{run['verdict']} {run['reason']}" for run in found if run["verdict"]}
+
+    until("every case to have its verdict", lambda: verdicts().keys() >= bound(), 300, 3, verdicts)
+    assert {case: told for case, told in verdicts().items() if told.startswith("unknown")} == {}
