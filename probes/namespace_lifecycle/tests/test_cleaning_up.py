@@ -1,0 +1,26 @@
+"""namespace-lifecycle takes its namespace away when it is told to end. On the real cluster."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from tests.harness.wait import until
+from tests.probes.scenario import Bed
+
+pytestmark = pytest.mark.real
+
+
+def test_it_leaves_no_namespace_when_it_is_told_to_end(bed: Bed) -> None:
+    probe = bed.cluster.process("namespace_lifecycle", bed.tmp)
+    with probe.start("01ended") as process:
+        until("its namespace", lambda: _namespaces(bed, "01ended"))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    bed.cluster.wait_until_nothing_is_left_of("01ended", within_s=60)
+
+
+def _namespaces(bed: Bed, run: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = bed.api.get("/api/v1/namespaces", labelSelector=f"kubeprobe.io/run={run}")["items"]
+    return found

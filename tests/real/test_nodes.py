@@ -1,0 +1,180 @@
+"""Probes of nodes on a real Kubernetes, by the user's own commands: pinned, in turn, past cordons, gone with a node.
+
+Besides the bed's one node there are others that only the API server knows: nobody runs pods there.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.house import House
+from tests.harness.wait import until
+from tests.real.fleet.given import kubeconfig_with
+from tests.real.test_whole_house import User, kubectl
+
+pytestmark = [pytest.mark.real, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
+FAKE = ("fake-1", "fake-2", "fake-3")
+CATALOG = """
+apiVersion: kubeprobe.io/v1
+kind: ProbeTemplate
+metadata: {name: which-node}
+spec:
+  image: docker.io/kubeprobe/busybox:dev
+  command: [sh, -c, 'echo "{\\"ok\\": true, \\"metrics\\": {\\"$KUBEPROBE_NODE\\": 1}}" > $KUBEPROBE_REPORT_FILE']
+---
+apiVersion: kubeprobe.io/v1
+kind: ProbeCase
+metadata: {name: which-node}
+spec:
+  template: which-node
+  kind: inspection
+  description: Says on which node it runs.
+  severity: info
+  owner: tests
+  timeouts: {start: 60s, run: 30s}
+---
+apiVersion: kubeprobe.io/v1
+kind: Binding
+metadata: {name: nodes}
+spec:
+  cases: [which-node]
+  clusters: {selector: {}}
+  nodes: {sample: 2}
+  concurrency: allow
+  on:
+    periodic: {every: 10s}
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+    with House(tmp_path, database_url) as house:
+        yield house
+
+
+@pytest.fixture
+def node(kubeconfig: Path) -> Iterator[str]:
+    """The bed's own node, schedulable again in the end; the others are removed."""
+    kubectl("create", "namespace", "kubeprobe", check=False)
+    name = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+    yield name
+    kubectl("uncordon", name)
+    kubectl("taint", "node", name, "kubeprobe-test-", check=False)
+    kubectl("delete", "node", *FAKE, "--ignore-not-found")
+    # Of nodes without a kubelet, whose house is no more: nobody else would tell that they are gone.
+    mine = ("-l", "kubeprobe.io/case=which-node")
+    kubectl("-n", "kubeprobe", "delete", "pods", *mine, "--force", "--grace-period=0", check=False)
+
+
+def join(*names: str) -> None:
+    items = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}} for name in names]
+    kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+
+
+def start(house: House, kubeconfig: Path, folder: Path) -> User:
+    user = User(house)
+    (folder / "catalog").mkdir()
+    (folder / "catalog" / "catalog.yaml").write_text(CATALOG)
+    user.types("cluster", "add", "prod-1", "--kubeconfig", str(kubeconfig))
+    user.types("apply", "-f", "catalog")
+    house.start_all()
+    return user
+
+
+def runs(user: User, *options: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = user.reads("runs", "--limit", "500", *options)
+    return found
+
+
+def nodes_of(found: list[dict[str, Any]]) -> set[str]:
+    return {run["node"] for run in found if run["node"]}
+
+
+def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
+    house: House, node: str, kubeconfig: Path, tmp_path: Path
+) -> None:
+    join(*FAKE)
+    kubectl("taint", "node", node, "kubeprobe-test=yes:NoSchedule")
+    user = start(house, kubeconfig, tmp_path)
+    until("every node to have its run", lambda: nodes_of(runs(user)) == {node, *FAKE}, within_s=90, every_s=1)
+
+    # On the real node it runs, tainted as it is, and says so itself; elsewhere nothing is there to run it.
+    passed = until("a pass", lambda: runs(user, "--verdict", "pass"), within_s=90, every_s=1)[0]
+    assert (passed["node"], passed["nodeLevel"], passed["report"]["metrics"]) == (node, True, {node: 1})
+    until("an unknown", lambda: runs(user, "--node", "fake-1", "--verdict", "unknown"), within_s=120, every_s=1)
+    until(
+        "each node to stand for itself",
+        lambda: (
+            {cell["node"]: cell["shown"] for cell in user.reads("status", "--nodes")}.items()
+            >= {node: "pass", "fake-1": "unknown"}.items()
+        ),
+        within_s=90,
+        every_s=1,
+    )
+    assert user.reads("status")["cells"][0]["nodes"]["pass"] == 1
+
+    # Cordoned, it is left out; whoever repairs it asks.
+    kubectl("cordon", node)
+    until("the cordon to be known", lambda: user.reads("status")["cells"][0]["nodes"].get("cordoned"), every_s=1)
+    before = len(runs(user, "--node", node))
+    others = len(runs(user, "--node", "fake-1"))
+    until("others to go on", lambda: len(runs(user, "--node", "fake-1")) > others + 1, within_s=90, every_s=1)
+    assert len(runs(user, "--node", node)) <= before + 1, "one may have been opened before the cordon was known"
+    [asked] = user.reads("run", "which-node", "--cluster", "prod-1", "--node", node, "--wait")
+    assert (asked["verdict"], asked["node"]) == ("pass", node)
+
+
+def test_what_was_to_run_on_a_node_that_leaves_ends_at_once_and_nothing_is_left(
+    house: House, node: str, kubeconfig: Path, tmp_path: Path
+) -> None:
+    join("fake-1")
+    user = start(house, kubeconfig, tmp_path)
+    until("runs on the node", lambda: pods_on("fake-1"), within_s=90, every_s=1)
+    kubectl("delete", "node", "fake-1")
+    until("the end of its runs", lambda: runs(user, "--node", "fake-1", "--verdict", "unknown"), within_s=20, every_s=1)
+    until(
+        "all of them to end",
+        lambda: {run["reason"] for run in runs(user, "--node", "fake-1")} <= {"NodeGone", "StartDeadline"},
+        within_s=20,
+        every_s=1,
+    )
+    assert "NodeGone" in {run["reason"] for run in runs(user, "--node", "fake-1")}
+    until("no pod left", lambda: not pods_on("fake-1"), within_s=30, every_s=1)
+    told = user.types("show", runs(user, "--node", "fake-1")[0]["id"])
+    assert "which-node on prod-1/fake-1" in told
+
+
+def test_where_nodes_may_not_be_listed_that_is_what_check_and_outcomes_say(
+    house: House, node: str, kubeconfig: Path, tmp_path: Path
+) -> None:
+    kubectl("-n", "kubeprobe", "delete", "serviceaccount,role,rolebinding", "no-nodes", "--ignore-not-found")
+    kubectl("-n", "kubeprobe", "create", "serviceaccount", "no-nodes")
+    verbs = "--verb=create,get,list,watch,delete"
+    kubectl("-n", "kubeprobe", "create", "role", "no-nodes", verbs, "--resource=pods,pods/log")
+    kubectl(
+        "-n", "kubeprobe", "create", "rolebinding", "no-nodes", "--role=no-nodes", "--serviceaccount=kubeprobe:no-nodes"
+    )
+    token = kubectl("-n", "kubeprobe", "create", "token", "no-nodes").strip()
+    limited = kubeconfig_with(tmp_path / "limited", kubeconfig, {"token": token})
+    user = start(house, limited, tmp_path)
+    found = {finding["check"]: finding for finding in user.reads("cluster", "check", "prod-1", code=1)}
+    assert found["nodes"]["found"] == "missing: list, watch nodes, and a binding has `nodes`"
+    [unknown, *_] = until(
+        "an outcome that says why",
+        lambda: [run for run in runs(user, "--verdict", "unknown") if "permission" in run["message"]],
+        within_s=60,
+        every_s=1,
+    )
+    assert unknown["reason"] == "NoNodes"
+    assert unknown["message"] == "The nodes of prod-1 are not known: permission missing: list and watch nodes"
+    assert "which-node" in user.types("status")
+
+
+def pods_on(name: str) -> list[str]:
+    selector = "app.kubernetes.io/managed-by=kubeprobe"
+    return kubectl(
+        "-n", "kubeprobe", "get", "pods", "-l", selector, "--field-selector", f"spec.nodeName={name}", "-o", "name"
+    ).split()
