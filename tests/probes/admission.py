@@ -1,12 +1,17 @@
 """Admission that refuses: quotas, policies and webhooks, in the probes' namespace only. For scenarios."""
 
+import base64
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from probes._api import Api, ApiError
+from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
+from tests.probes.made import Authority
 from tests.probes.places import NAMESPACE, Json
 from tests.probes.scenario import Bed
+from tests.probes.serving import Asked, Reply, http_server
 
 _REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 _IN_THE_PROBES_NAMESPACE = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
@@ -72,6 +77,51 @@ def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterat
         _wait_until_refused(bed, resource, operation)
         yield
     _wait_until_allowed(bed, resource, operation)
+
+
+@contextmanager
+def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, labels: dict[str, str]) -> Iterator[None]:
+    """While a webhook puts a finalizer on everything with these labels that is created; taken off in the end."""
+    authority = Authority.make("webhooks of the tests")
+    pem = b"".join(authority.issue((NODE_ADDRESS,)))
+    with http_server(lambda asked: _with_finalizer(asked, finalizer), NODE_ADDRESS, pem) as port:
+        webhook = {
+            "name": f"{resource}.held.example.com",
+            "clientConfig": {
+                "url": f"https://{NODE_ADDRESS}:{port}/",
+                "caBundle": base64.b64encode(authority.pem).decode(),
+            },
+            "rules": [_rule(resource, "CREATE")],
+            "objectSelector": {"matchLabels": labels},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        configuration = {"metadata": {"name": "held"}, "webhooks": [webhook]}
+        with bed.cluster.having_at(f"{_REGISTRATION}/mutatingwebhookconfigurations", configuration):
+            until("the webhook to be asked", lambda: _is_held(bed, resource, labels))
+            yield
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    for found in bed.api.get(_COLLECTIONS[resource], labelSelector=selector)["items"]:
+        bed.api.patch(f"{_COLLECTIONS[resource]}/{found['metadata']['name']}", {"metadata": {"finalizers": None}})
+
+
+def _with_finalizer(asked: Asked, finalizer: str) -> Reply:
+    """Let everything pass, with a finalizer."""
+    request = json.loads(asked.body)["request"]
+    patch = [{"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}]
+    response = {
+        "uid": request["uid"],
+        "allowed": True,
+        "patchType": "JSONPatch",
+        "patch": base64.b64encode(json.dumps(patch).encode()).decode(),
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    return Reply(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
+
+
+def _is_held(bed: Bed, resource: str, labels: dict[str, str]) -> bool:
+    tried = {"metadata": {"name": "tried", "labels": labels}}
+    return bool(bed.api.create(f"{_COLLECTIONS[resource]}?dryRun=All", tried)["metadata"].get("finalizers"))
 
 
 def _rule(resource: str, operation: str) -> Json:

@@ -1,9 +1,12 @@
 """Faults that several probes have to find: whole components of the control plane and the node."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.probes.scenario import Bed, State
+
+_MOMENT = 0.03  # seconds: enough for a request or two
 
 
 def without_component(name: str) -> State:
@@ -32,6 +35,31 @@ def with_frozen_component(name: str) -> State:
             bed.testbed.resume(name)
 
     return frozen
+
+
+def with_hesitant_component(name: str, seconds: float) -> State:
+    """A state in which a component stands still for so long at a time, with a moment of work in between."""
+
+    @contextmanager
+    def hesitant(bed: Bed) -> Iterator[None]:
+        over = threading.Event()
+
+        def hesitate() -> None:
+            while not over.is_set():
+                bed.testbed.pause(name)
+                over.wait(seconds)
+                bed.testbed.resume(name)
+                over.wait(_MOMENT)
+
+        thread = threading.Thread(target=hesitate, name=f"{name} hesitates")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(60)
+
+    return hesitant
 
 
 @contextmanager
