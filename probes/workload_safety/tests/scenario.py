@@ -1,5 +1,6 @@
 """A cluster with safe webhooks, budgets and workloads; and each kind of unsafe one, made for real."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,10 +47,11 @@ def _webhook(name: str, namespace: str, service: str) -> Json:
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A webhook with somebody behind it. The test bed has one DNS server only, which is known."""
-    with bed.cluster.having_at(
-        f"{WEBHOOKS}/validatingwebhookconfigurations", _webhook("safe", "kube-system", "kube-dns")
-    ):
+    """A webhook with somebody behind it: the API server itself. The test bed has one DNS server only, which is known."""
+    safe = _webhook("safe", "default", "kubernetes")
+    authority = bed.api.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt")["data"]["ca.crt"]
+    safe["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(authority.encode()).decode()
+    with bed.cluster.having_at(f"{WEBHOOKS}/validatingwebhookconfigurations", safe):
         yield {"EXCLUDE": "kube-system/coredns"}
 
 
