@@ -47,7 +47,7 @@ def _webhook(name: str, namespace: str, service: str) -> Json:
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A webhook with somebody behind it: the API server itself. The test bed has one DNS server only, which is known."""
+    """A webhook with somebody behind it (the API server). The test bed has one DNS server only, which is known."""
     safe = _webhook("safe", "default", "kubernetes")
     authority = bed.api.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt")["data"]["ca.crt"]
     safe["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(authority.encode()).decode()
