@@ -135,7 +135,7 @@ def test_a_cluster_without_bindings_needs_to_be_told_which_cases(kubeprobe: Comm
     kubeprobe.add_cluster("prod-1")
     assert "kubeprobe apply --built-in" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
     kubeprobe("apply", "--built-in", "--without-bindings")
-    assert "--cases api-crud,canary-deployment or --all" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
+    assert "--cases admission,api-crud or --all" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
     told = kubeprobe("cluster", "setup", "prod-1", "--cases", "pod-livecycle", code=2).stderr
     assert "Did you mean 'pod-lifecycle'?" in told
 
