@@ -14,6 +14,7 @@ from tests.probes.scenario import Bed
 from tests.probes.serving import Asked, Reply, http_server
 
 _REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
+_TRIED = {"tests.kubeprobe.io/tried": "yes"}
 _IN_THE_PROBES_NAMESPACE = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
 _COLLECTIONS = {"configmaps": f"/api/v1/namespaces/{NAMESPACE}/configmaps", "namespaces": "/api/v1/namespaces"}
 _PRESENT = {"configmaps": "kube-root-ca.crt", "namespaces": "default"}
@@ -80,29 +81,36 @@ def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterat
 
 
 @contextmanager
-def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, labels: dict[str, str]) -> Iterator[None]:
-    """While a webhook puts a finalizer on everything with these labels that is created; taken off in the end."""
+def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, selector: Json) -> Iterator[None]:
+    """While a webhook puts a finalizer on what is created, where `selector` (as a webhook has it) says.
+
+    What holds back by it is for the caller to let go.
+    """
     authority = Authority.make("webhooks of the tests")
     pem = b"".join(authority.issue((NODE_ADDRESS,)))
     with http_server(lambda asked: _with_finalizer(asked, finalizer), NODE_ADDRESS, pem) as port:
-        webhook = {
-            "name": f"{resource}.held.example.com",
-            "clientConfig": {
-                "url": f"https://{NODE_ADDRESS}:{port}/",
-                "caBundle": base64.b64encode(authority.pem).decode(),
-            },
-            "rules": [_rule(resource, "CREATE")],
-            "objectSelector": {"matchLabels": labels},
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1"],
+        client = {"url": f"https://{NODE_ADDRESS}:{port}/", "caBundle": base64.b64encode(authority.pem).decode()}
+        configuration = {
+            "metadata": {"name": "held"},
+            "webhooks": [
+                _finalizing("held", client, resource, selector),
+                _finalizing("tried", client, "configmaps", {"objectSelector": {"matchLabels": _TRIED}}),
+            ],
         }
-        configuration = {"metadata": {"name": "held"}, "webhooks": [webhook]}
         with bed.cluster.having_at(f"{_REGISTRATION}/mutatingwebhookconfigurations", configuration):
-            until("the webhook to be asked", lambda: _is_held(bed, resource, labels))
+            until("the webhook to be asked", lambda: _is_finalized(bed.api))
             yield
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    for found in bed.api.get(_COLLECTIONS[resource], labelSelector=selector)["items"]:
-        bed.api.patch(f"{_COLLECTIONS[resource]}/{found['metadata']['name']}", {"metadata": {"finalizers": None}})
+
+
+def _finalizing(name: str, client: Json, resource: str, selector: Json) -> Json:
+    return {
+        "name": f"{name}.example.com",
+        "clientConfig": client,
+        "rules": [_rule(resource, "CREATE")],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        **selector,
+    }
 
 
 def _with_finalizer(asked: Asked, finalizer: str) -> Reply:
@@ -119,9 +127,9 @@ def _with_finalizer(asked: Asked, finalizer: str) -> Reply:
     return Reply(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
 
 
-def _is_held(bed: Bed, resource: str, labels: dict[str, str]) -> bool:
-    tried = {"metadata": {"name": "tried", "labels": labels}}
-    return bool(bed.api.create(f"{_COLLECTIONS[resource]}?dryRun=All", tried)["metadata"].get("finalizers"))
+def _is_finalized(api: Api) -> bool:
+    tried = {"metadata": {"name": "tried", "labels": _TRIED}}
+    return bool(api.create(f"{_COLLECTIONS['configmaps']}?dryRun=All", tried)["metadata"].get("finalizers"))
 
 
 def _rule(resource: str, operation: str) -> Json:

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 from tests.probes.admission import denying_policy, quota, webhook_that_puts_a_finalizer, webhook_without_endpoints
 from tests.probes.breaking import with_frozen_component, with_hesitant_component
+from tests.probes.places import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
+CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 LABELS = {"app.kubernetes.io/name": "kubeprobe-api-crud"}
 
 
@@ -45,8 +47,12 @@ def webhook_away(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def finalizer(bed: Bed) -> Iterator[None]:
-    with webhook_that_puts_a_finalizer(bed, "configmaps", "example.com/backup", LABELS):
+    selector = {"objectSelector": {"matchLabels": LABELS}}
+    with webhook_that_puts_a_finalizer(bed, "configmaps", "example.com/backup", selector):
         yield
+    names = ",".join(f"{key}={value}" for key, value in LABELS.items())
+    for found in bed.api.get(CONFIGMAPS, labelSelector=names)["items"]:
+        bed.api.patch(f"{CONFIGMAPS}/{found['metadata']['name']}", {"metadata": {"finalizers": None}})
 
 
 FAULTS = [

@@ -5,12 +5,13 @@ from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
 from tests.harness.wait import until
-from tests.probes.admission import denying_policy
+from tests.probes.admission import denying_policy, webhook_that_puts_a_finalizer
 from tests.probes.meanwhile import on_each
 from tests.probes.places import NAMESPACE, Json
 from tests.probes.scenario import Bed, Fault
 
 NAMESPACES = "/api/v1/namespaces"
+LABELS = {"app.kubernetes.io/name": "kubeprobe-namespace-lifecycle"}
 NAMES = "app.kubernetes.io/name=kubeprobe-namespace-lifecycle"
 API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
@@ -70,30 +71,24 @@ def api_without_backend(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def finalizer_in_it(bed: Bed) -> Iterator[None]:
-    held: list[str] = []
-
-    def put(api: Api, namespace: Json) -> None:
-        collection = f"{NAMESPACES}/{namespace['metadata']['name']}/configmaps"
-        api.create(collection, {"metadata": {"name": "kept", "finalizers": ["example.com/backup"]}})
-        held.append(f"{collection}/kept")
-
-    with on_each(bed.api, NAMESPACES, put, labelSelector=NAMES):
+    """What controllers put into the new namespace gets a finalizer."""
+    selector = {"namespaceSelector": {"matchLabels": LABELS}}
+    with webhook_that_puts_a_finalizer(bed, "configmaps", "example.com/backup", selector):
         yield
-    _let_go(bed, held)
+    for name in _names(bed):
+        with suppress(ApiError):  # gone already
+            bed.api.patch(f"{NAMESPACES}/{name}/configmaps/kube-root-ca.crt", {"metadata": {"finalizers": None}})
+    _wait_until_all_are_gone(bed)
 
 
 @contextmanager
 def finalizer_of_its_own(bed: Bed) -> Iterator[None]:
-    held: list[str] = []
-
-    def hold(api: Api, namespace: Json) -> None:
-        path = f"{NAMESPACES}/{namespace['metadata']['name']}"
-        api.patch(path, {"metadata": {"finalizers": ["example.com/tenant"]}})
-        held.append(path)
-
-    with on_each(bed.api, NAMESPACES, hold, labelSelector=NAMES):
+    selector = {"objectSelector": {"matchLabels": LABELS}}
+    with webhook_that_puts_a_finalizer(bed, "namespaces", "example.com/tenant", selector):
         yield
-    _let_go(bed, held)
+    for name in _names(bed):
+        bed.api.patch(f"{NAMESPACES}/{name}", {"metadata": {"finalizers": None}})
+    _wait_until_all_are_gone(bed)
 
 
 @contextmanager
@@ -102,11 +97,8 @@ def creation_denied(bed: Bed) -> Iterator[None]:
         yield
 
 
-def _let_go(bed: Bed, held: list[str]) -> None:
-    for path in held:
-        with suppress(ApiError):  # gone already
-            bed.api.patch(path, {"metadata": {"finalizers": None}})
-    _wait_until_all_are_gone(bed)
+def _names(bed: Bed) -> list[str]:
+    return [found["metadata"]["name"] for found in bed.api.get(NAMESPACES, labelSelector=NAMES)["items"]]
 
 
 _SOON = {"READY_TIMEOUT": "6", "DELETE_TIMEOUT": "12"}
@@ -132,7 +124,7 @@ FAULTS = [
     Fault(
         "a finalizer holds an object in the namespace",
         finalizer_in_it,
-        says=r"^gone: namespace .* configmaps kept is held by the finalizer example\.com/backup",
+        says=r"^gone: namespace .* configmaps kube-root-ca\.crt is held by the finalizer example\.com/backup",
         parameters=_SOON,
     ),
     Fault(
