@@ -133,12 +133,16 @@ class Api:
         return document
 
     def _request(self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None = None) -> bytes:
-        connection = self._connection()
+        kept = self._kept_connection()
+        connection = kept or self._connect(self._timeout)
         try:
             response = self._send(connection, method, path, query, body)
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
+            if kept and method == "GET" and isinstance(error, ConnectionError):
+                # The server was restarted since the last request: that says nothing of how it is now.
+                return self._request(method, path, query, body)
             raise self._no_answer(method, path, error) from error
         if response.status >= 400:
             connection.close()
@@ -146,13 +150,13 @@ class Api:
         self._kept, self._kept_since = connection, time.monotonic()
         return answer
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _kept_connection(self) -> http.client.HTTPConnection | None:
+        """The connection of the last request, unless it has been idle for long."""
         kept, self._kept = self._kept, None
-        if kept is not None and time.monotonic() - self._kept_since < _KEPT_FOR:
-            return kept
-        if kept is not None:
+        if kept is not None and time.monotonic() - self._kept_since >= _KEPT_FOR:
             kept.close()
-        return self._connect(self._timeout)
+            return None
+        return kept
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         access = self.access

@@ -78,6 +78,23 @@ def test_a_server_that_hangs_up_is_named(api) -> None:
         api(server).get(PODS)
 
 
+def test_reading_goes_on_over_a_new_connection_when_the_server_was_restarted(api) -> None:
+    with scripted_api((200, {"a": 1}), (200, None), (200, {"a": 2})) as server:
+        client = api(server)
+        assert client.get("/first") == {"a": 1}
+        assert client.get("/second") == {"a": 2}
+    assert server.asked == ["GET /first", "GET /second", "GET /second"]
+
+
+def test_what_writes_is_not_sent_twice_over_a_connection_that_broke(api) -> None:
+    with scripted_api((200, {"a": 1}), (200, None), (200, {"a": 2})) as server:
+        client = api(server)
+        client.get("/first")
+        with pytest.raises(ApiError, match="no answer from the API server"):
+            client.create("/second", {})
+    assert server.asked == ["GET /first", "POST /second"]
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(ApiError, match=r"no answer from the API server http://127\.0\.0\.1:1 .*refused"):
         Api(Access("http://127.0.0.1:1")).get(PODS)
