@@ -105,12 +105,14 @@ def _identity(name: str, path: Path) -> tuple[str, str | Path]:
 def _build(image: Image, contents: Mapping[str, Path], base: str | None, target: Path) -> None:
     context = target / "context"
     context.mkdir()
-    for name, source in contents.items():
+    for part, source in contents.items():
         if source.is_dir():
-            shutil.copytree(source, context / name, ignore=shutil.ignore_patterns(*cache.IGNORED))
+            shutil.copytree(source, context / part, ignore=shutil.ignore_patterns(*cache.IGNORED))
         else:
-            shutil.copy2(source, context / name)
-    built = f"localhost/kubeprobe-testbed/{target.name.lower()}"
+            shutil.copy2(source, context / part)
+    # A random name may end in an underscore, which no reference may.
+    name = target.name.lower().replace("_", "0")
+    built = f"localhost/kubeprobe-testbed/{name}"
     options = ["--build-arg", f"BASE={base}"] if base else []
     try:
         _build_with_buildah(image, context, built, options)
