@@ -62,6 +62,12 @@ class ProbedCluster:
         self._kubeconfig = kubeconfig
         self._granted: set[str] = set()
 
+    def with_connection(self, api: Api) -> "ProbedCluster":
+        """The same cluster over another connection: for another thread."""
+        other = ProbedCluster(api, self._kubeconfig)
+        other._granted = self._granted
+        return other
+
     def grant_rights(self, folder: str) -> None:
         """Give a probe its namespace, account and roles, as `kubeprobe cluster setup` does."""
         if folder not in self._granted:

@@ -33,7 +33,7 @@ class Bed:
     def for_a_thread(self) -> Iterator["Bed"]:
         """The same bed with connections of its own: an Api is not for several threads."""
         with Api(self.api.access) as api:
-            yield replace(self, api=api, cluster=ProbedCluster(api))
+            yield replace(self, api=api, cluster=self.cluster.with_connection(api))
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints as the administrator; raises TestbedError if it fails."""
