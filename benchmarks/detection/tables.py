@@ -39,6 +39,8 @@ def _is_named(own: Seen | None) -> str:
 
 
 def _cases(runs: Sequence[Seen], verdict: str) -> str:
+    if not runs:
+        return "not tried"
     return ", ".join(case_of(run.probe) for run in runs if run.verdict == verdict) or "-"
 
 
