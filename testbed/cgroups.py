@@ -36,9 +36,9 @@ def processes(instance: Instance, below: str = "") -> set[int]:
     """Ids of all processes in the instance's cgroups."""
     found: set[int] = set()
     for root in _roots(instance):
-        for listing in (root / below).rglob("cgroup.procs"):
+        for group, _, _ in os.walk(root / below):  # passes over what goes away meanwhile; pathlib does not
             try:
-                found.update(int(pid) for pid in listing.read_text().split())
+                found.update(int(pid) for pid in (Path(group) / "cgroup.procs").read_text().split())
             except OSError:  # the cgroup went away meanwhile
                 continue
     return found

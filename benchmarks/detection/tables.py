@@ -50,10 +50,10 @@ def _matrix(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
     for scenario, fault in _faults(scenarios):
         key = f"{scenario.folder}/{fault.name}"
         cells = [next(seen.of(key, one.folder), None) for one in scenarios]
-        table.add(fault.name, *(signs[cell.verdict] if cell else " " for cell in cells))
-    table.notes.append(
-        "F fails, ? unknown, . passes, - cannot be run then, blank: nothing is broken that it could see."
-    )
+        if sum(cell is not None for cell in cells) > 1:
+            table.add(fault.name, *(signs[cell.verdict] if cell else " " for cell in cells))
+    table.notes.append("F fails, ? unknown, . passes, - cannot be run then, blank: not tried. Faults that are not in")
+    table.notes.append("this table were tried with their own probe only, or break nothing that another could see.")
     return table
 
 
