@@ -33,7 +33,7 @@ NEEDS_REAL_CLUSTER = True
 AT_ONCE = 6
 HEALTHY_RUNS = 200
 """At least so many, all probes taken together."""
-_ONLY_IN_PODS = {"cluster_dns", "service_connectivity"}
+_ONLY_IN_PODS = {"cluster_dns", "http_endpoint", "service_connectivity"}
 """They look at what a pod is given: its resolver, its way to Services."""
 
 Ready = dict[str, dict[str, str]]
