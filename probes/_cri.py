@@ -19,13 +19,26 @@ import h2.exceptions
 RUNTIME_TIMEOUT = 5.0
 """Seconds the runtime has for each piece of an answer."""
 
+SOCKETS = (
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/cri-dockerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+)
+"""Where runtimes listen: https://kubernetes.io/docs/setup/production-environment/container-runtimes, and of K3s."""
+
 _SERVICE = "/runtime.v1.RuntimeService"
 _READY = 0
+_NOT_FOUND = "5"  # https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 Fields = dict[int, int | bytes]
 
 
 class RuntimeSilent(Exception):  # noqa: N818
     """The container runtime did not answer, or refused: what happened, at which socket."""
+
+
+class _NotFound(ValueError):  # noqa: N818 - as gRPC calls it
+    """The runtime does not know what it was asked about."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,18 @@ class Sandbox:
     """Seconds since 1970."""
 
 
+def socket_of(root: Path, said: str) -> Path:
+    """Where a node's runtime listens: at the socket said, else at the first of SOCKETS that is there.
+
+    `root` is where the node's `/` is seen. Raises RuntimeSilent if there is none.
+    """
+    places = [root / place.lstrip("/") for place in ([said] if said else SOCKETS)]
+    for place in places:
+        if said or place.is_socket():
+            return place
+    raise RuntimeSilent(f"container runtime: none listens at {', '.join(SOCKETS)}: say where it does (RUNTIME_SOCKET)")
+
+
 def conditions(path: Path) -> list[Condition]:
     """What the runtime says of itself. Raises RuntimeSilent."""
     [status] = _messages(_call(path, "Status"), 1)
@@ -64,9 +89,13 @@ def sandboxes(path: Path) -> list[Sandbox]:
 
 
 def network_namespace(path: Path, sandbox: str) -> str:
-    """The path of a pod's network namespace; empty if it has none of its own. Raises RuntimeSilent."""
+    """The path of a pod's network namespace; empty if it has none of its own, or is no more. Raises RuntimeSilent."""
     request = bytes([1 << 3 | 2, len(sandbox)]) + sandbox.encode() + b"\x10\x01"  # verbose: with its own details
-    for found in _messages(_call(path, "PodSandboxStatus", request), 2):
+    try:
+        status = _call(path, "PodSandboxStatus", request)
+    except _NotFound:  # removed since it was listed
+        return ""
+    for found in _messages(status, 2):
         entry = dict(_fields(found))
         if _text(entry, 1) == "info":
             return _namespace_in(_text(entry, 2))
@@ -82,7 +111,10 @@ def _namespace_in(details: str) -> str:
 
 
 def _call(path: Path, method: str, request: bytes = b"") -> bytes:
-    """One unary call of gRPC: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md."""
+    """One unary call of gRPC: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+
+    Raises RuntimeSilent and _NotFound.
+    """
     place = f"container runtime at {path}"
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -91,6 +123,8 @@ def _call(path: Path, method: str, request: bytes = b"") -> bytes:
             return _exchange(connection, method, struct.pack(">?I", False, len(request)) + request)
     except TimeoutError as error:
         raise RuntimeSilent(f"{place}: no answer to {method} within {RUNTIME_TIMEOUT:g} s") from error
+    except _NotFound:
+        raise
     except (OSError, ValueError, h2.exceptions.H2Error) as error:
         raise RuntimeSilent(f"{place}: {method}: {error}") from error
 
@@ -104,8 +138,9 @@ def _exchange(connection: socket.socket, method: str, message: bytes) -> bytes:
             raise ValueError("the connection was closed")
         for event in call.http.receive_data(received):
             call.take(event)
-    if call.headers.get("grpc-status") != "0":
-        raise ValueError(call.headers.get("grpc-message") or f"status {call.headers.get('grpc-status')}")
+    if (status := call.headers.get("grpc-status")) != "0":
+        refused = _NotFound if status == _NOT_FOUND else ValueError
+        raise refused(call.headers.get("grpc-message") or f"status {status}")
     return call.answer[5:]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 DEFAULT_NAME = "kubeprobe"
 NAME_VARIABLE = "KUBEPROBE_TESTBED_NAME"
@@ -45,6 +46,11 @@ class Instance:
                 f"{self.name!r} cannot name a test bed: expected 1 to 20 of a-z, 0-9 and '-' "
                 f"(from --name or {NAME_VARIABLE})"
             )
+
+    @classmethod
+    def named(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The one that the environment names, else the one called `kubeprobe`."""
+        return cls(environ.get(NAME_VARIABLE, DEFAULT_NAME))
 
     @property
     def state(self) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from probes._api import Api
-from probes._cri import RuntimeSilent, conditions
+from probes._cri import RuntimeSilent, conditions, socket_of
 from probes.node_health.finding import Findings
 
 Json = dict[str, Any]
@@ -36,11 +36,11 @@ def kubelet(url: str) -> Findings:
     return findings
 
 
-def runtime(socket: Path) -> Findings:
-    """Ask the container runtime itself."""
+def runtime(root: Path, socket: str) -> Findings:
+    """Ask the container runtime itself, at a socket of the node or, if that is empty, where runtimes listen."""
     findings = Findings()
     try:
-        told = conditions(socket)
+        told = conditions(socket_of(root, socket))
     except RuntimeSilent as error:
         findings.wrong.append(str(error))
         return findings

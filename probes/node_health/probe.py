@@ -50,8 +50,7 @@ def _on_the_node(root: Path) -> Findings:
     with step("kubelet"):
         findings.add(agents.kubelet(text("KUBELET_HEALTHZ", "http://127.0.0.1:10248/healthz")))
     with step("runtime"):
-        socket = text("RUNTIME_SOCKET", "/run/containerd/containerd.sock")
-        findings.add(agents.runtime(root / socket.lstrip("/")))
+        findings.add(agents.runtime(root, text("RUNTIME_SOCKET", "")))
     return findings
 
 

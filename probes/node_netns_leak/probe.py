@@ -14,7 +14,7 @@ from pathlib import Path
 from kubeprobe_client import give_up, main, measure, report_failure, step
 
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
-from probes._cri import RuntimeSilent
+from probes._cri import RuntimeSilent, socket_of
 from probes._parameters import number, text, words
 from probes.node_netns_leak import living, remains
 from probes.node_netns_leak.links import NotListed
@@ -43,10 +43,10 @@ def _where() -> Where:
     )
 
 
-def look(api: Api, node: str, where: Where, socket: Path) -> set[Remains]:
+def look(api: Api, node: str, where: Where) -> set[Remains]:
     """All that belongs to nothing alive at this moment. Ends the run as unknown if that cannot be told."""
     try:
-        alive = living.find(api, node, socket)
+        alive = living.find(api, node, socket_of(where.root, text("RUNTIME_SOCKET", "")))
         return set(
             chain(
                 remains.of_namespaces(where, alive),
@@ -70,14 +70,13 @@ def probe() -> None:
     if not node:
         give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")
     where, grace = _where(), number("GRACE", 20)
-    socket = where.here(text("RUNTIME_SOCKET", "/run/containerd/containerd.sock"))
     with connect() as api:
         with step("look"):
-            found = look(api, node, where, socket)
+            found = look(api, node, where)
         if found:
             with step("look again"):
                 time.sleep(grace)
-                found &= look(api, node, where, socket)
+                found &= look(api, node, where)
     counted = Counter(one.kind for one in found)
     for kind in KINDS:
         measure(f"leaked_{kind}", counted[kind])

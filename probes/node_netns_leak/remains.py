@@ -53,13 +53,11 @@ class Remains:
 def of_namespaces(where: Where, living: Living) -> Iterator[Remains]:
     """Network namespaces with a CNI-like name that are no running sandbox's."""
     # /var/run is /run: one namespace has several paths, and only one inode.
-    alive = {where.here(path).stat().st_ino for path in living.namespaces if where.here(path).exists()}
-    seen: set[int] = set()
+    told = {_inode(where.here(path)) for path in living.namespaces} | {None}
     for folder in where.namespaces:
         for file in sorted(where.here(folder).glob("*")):
-            number = file.stat().st_ino
-            if where.namespace_names.search(file.name) and number not in alive | seen:
-                seen.add(number)
+            if where.namespace_names.search(file.name) and (number := _inode(file)) not in told:
+                told.add(number)
                 yield Remains("namespaces", f"network namespace {where.shown(file)} belongs to no pod")
 
 
@@ -104,6 +102,14 @@ def of_network(where: Where, living: Living) -> Iterator[Remains]:
     for file in _files(where, where.results):
         if (owner := _owner_of_result(file)) and owner not in living.sandbox_ids:
             yield Remains("results", f"{where.shown(file)} is kept for sandbox {owner[:_SHORT]}, which is no more")
+
+
+def _inode(file: Path) -> int | None:
+    """None if the file is no more."""
+    try:
+        return file.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _files(where: Where, patterns: Iterable[str]) -> Iterator[Path]:

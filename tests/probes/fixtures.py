@@ -9,7 +9,6 @@ import pytest
 from probes._access import find_access
 from probes._api import Api
 from testbed import Instance, Testbed
-from testbed.instance import DEFAULT_NAME, NAME_VARIABLE
 from tests.harness.need import lacking
 from tests.probes.clusters import ProbedCluster
 from tests.probes.scenario import Bed
@@ -23,6 +22,6 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     found = os.environ.get(VARIABLE)
     if not found:
         lacking(f"no real cluster: {VARIABLE} is not set (`make test` as root, with Go, starts one)")
-    testbed = Testbed(Instance(os.environ.get(NAME_VARIABLE, DEFAULT_NAME)))
+    testbed = Testbed(Instance.named())
     with Api(find_access({"KUBECONFIG": found})) as api:
         yield Bed(testbed, api, ProbedCluster(api, Path(found)), tmp_path_factory.mktemp("bed"))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from probes import _cri
-from probes._cri import Condition, RuntimeSilent, Sandbox, conditions
+from probes._cri import Condition, RuntimeSilent, Sandbox, conditions, network_namespace, socket_of
+from tests.probes.scenario import Bed
 
 
 def field(number: int, value: bytes | int) -> bytes:
@@ -51,6 +52,20 @@ def test_the_network_namespace_is_in_the_runtimes_details() -> None:
     assert _cri._namespace_in(details) == "/run/netns/a"
     assert _cri._namespace_in('{"runtimeSpec": {"linux": {"namespaces": [{"type": "network"}]}}}') == ""
     assert _cri._namespace_in("{}") == ""
+
+
+def test_the_socket_is_where_the_parameter_says_or_where_a_runtime_listens(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeSilent, match=r"none listens at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
+        socket_of(tmp_path, "")
+    (tmp_path / "run/crio").mkdir(parents=True)
+    with listening(tmp_path / "run/crio/crio.sock"):
+        assert socket_of(tmp_path, "") == tmp_path / "run/crio/crio.sock"
+    assert socket_of(tmp_path, "/elsewhere") == tmp_path / "elsewhere", "even if nothing is there, to be told so"
+
+
+@pytest.mark.real
+def test_a_sandbox_that_is_no_more_has_no_network_namespace(bed: Bed) -> None:
+    assert network_namespace(bed.testbed.instance.containerd_socket, "0" * 64) == ""
 
 
 def listening(path: Path) -> socket.socket:

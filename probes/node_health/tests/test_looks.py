@@ -184,7 +184,7 @@ def test_a_kubelet_that_is_not_there_is_told() -> None:
 
 
 def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
-    [wrong] = agents.runtime(tmp_path / "none.sock").wrong
+    [wrong] = agents.runtime(tmp_path, "/none.sock").wrong
     assert wrong.startswith(f"container runtime at {tmp_path}/none.sock: Status: ")
 
 

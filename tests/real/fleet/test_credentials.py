@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import os
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -18,7 +17,7 @@ from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError
 from kubeprobe.fleet.kubeconfig import cluster_of, flatten, read_kubeconfig, user_of
 from kubeprobe.fleet.transport import Transport, open_session
 from testbed import Instance, Testbed
-from testbed.instance import API_SERVICE_ADDRESS, DEFAULT_NAME, NAME_VARIABLE, NODE_ADDRESS
+from testbed.instance import API_SERVICE_ADDRESS, NODE_ADDRESS
 from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import Accounts, Json, kubeconfig_with
 from tests.unit.fleet.certificates import Authority
@@ -145,7 +144,7 @@ async def test_a_frozen_api_server_is_noticed_by_requests_and_watches_and_found_
     admin: ClusterApi, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Failure mode 9: the connections stay open, and nothing comes any more."""
-    testbed = Testbed(Instance(os.environ.get(NAME_VARIABLE, DEFAULT_NAME)))
+    testbed = Testbed(Instance.named())
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 2.0)
     _, version = await admin.list_pods(namespace)
     watching = asyncio.Event()
