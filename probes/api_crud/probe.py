@@ -68,7 +68,7 @@ class ApiCrud:
             started = time.perf_counter()
             yield
             ms = (time.perf_counter() - started) * 1000
-        measure(f"{name}_ms", round(ms, 1))
+        measure(f"{name.replace(' ', '_')}_ms", round(ms, 1))
         if 0 < self.settings.max_latency_ms < ms:
             limit = self.settings.max_latency_ms
             self.slow.append(f"{name} took {ms:.0f} ms, more than {limit:.0f} (MAX_LATENCY_MS)")
@@ -97,7 +97,7 @@ class ApiCrud:
 
     def start_watch(self) -> EventRecorder:
         """Watch from a moment before the object exists, so that no event can be missed."""
-        with step("open watch"):
+        with self.verb("open watch"):
             version = self.api.get(self.collection, limit="1")["metadata"]["resourceVersion"]
             recorder = EventRecorder(self.api.access, self.path, version, min(self.run.remaining(), 3600))
             recorder.start()

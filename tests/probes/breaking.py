@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from tests.probes.scenario import Bed, State
 
-_MOMENT = 0.03  # seconds: enough for a request or two
+_MOMENT = 0.005  # seconds: enough for a request or two, not for a whole probe
 
 
 def without_component(name: str) -> State:

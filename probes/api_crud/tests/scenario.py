@@ -74,7 +74,7 @@ FAULTS = [
     Fault(
         "etcd hesitates",
         with_hesitant_component("etcd", 1.5),
-        says=r"^(create|get|list|update|delete) took \d+ ms, more than 1000 \(MAX_LATENCY_MS\)",
+        says=r"^(open watch|create|get|list|update|delete) took \d+ ms, more than 1000 \(MAX_LATENCY_MS\)",
         parameters={"MAX_LATENCY_MS": "1000"},
         runs_as="process",
     ),
