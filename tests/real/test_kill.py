@@ -1,6 +1,5 @@
 """Promises 1 to 3 on the real API server: kill anything, and each slot has one run, one outcome, and no pod is left."""
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,9 +17,10 @@ from kubeprobe.queue import Queue, wakes_for
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Run, RunState, Store, Verdict
 from kubeprobe.trigger import Request, request_runs
-from tests.harness.fakenode import exit_code_of
+from tests.harness.fakenode import NODE, exit_code_of
 from tests.harness.house import House
 from tests.harness.wait import until
+from tests.real.test_whole_house import kubectl
 
 pytestmark = pytest.mark.real
 
@@ -54,6 +54,7 @@ def fake_node(kubeconfig: Path) -> Iterator[None]:
     yield
     process.kill()
     process.wait()
+    kubectl("delete", "node", NODE)  # or other tests meet a node that nobody plays any more
 
 
 @pytest.fixture
@@ -76,11 +77,6 @@ def prepared(house: House, store: Store, kubeconfig: Path, tmp_path: Path) -> Se
         apply(session, parse([tmp_path / "catalog.yaml"]), Connector(cipher, tmp_path / "none"), now)
     kubectl("create", "namespace", "kubeprobe", check=False)
     return settings
-
-
-def kubectl(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=check, env=os.environ)
-    return done.stdout
 
 
 def ask_for_runs(store: Store, house: House, settings: Settings, count: int) -> None:

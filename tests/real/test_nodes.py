@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from testbed.instance import NODE_NAME
 from tests.harness.house import House
 from tests.harness.wait import until
 from tests.real.fleet.given import kubeconfig_with
@@ -59,10 +60,9 @@ def house(tmp_path: Path, database_url: str) -> Iterator[House]:
 def node(kubeconfig: Path) -> Iterator[str]:
     """The bed's own node, schedulable again in the end; the others are removed."""
     kubectl("create", "namespace", "kubeprobe", check=False)
-    name = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
-    yield name
-    kubectl("uncordon", name)
-    kubectl("taint", "node", name, "kubeprobe-test-", check=False)
+    yield NODE_NAME
+    kubectl("uncordon", NODE_NAME)
+    kubectl("taint", "node", NODE_NAME, "kubeprobe-test-", check=False)
     kubectl("delete", "node", *FAKE, "--ignore-not-found")
     # Of nodes without a kubelet, whose house is no more: nobody else would tell that they are gone.
     mine = ("-l", "kubeprobe.io/case=which-node")
@@ -99,7 +99,7 @@ def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
     join(*FAKE)
     kubectl("taint", "node", node, "kubeprobe-test=yes:NoSchedule")
     user = start(house, kubeconfig, tmp_path)
-    until("every node to have its run", lambda: nodes_of(runs(user)) == {node, *FAKE}, within_s=90, every_s=1)
+    until("every node to have its run", lambda: nodes_of(runs(user)) == {node, *FAKE}, 90, 1, lambda: runs(user))
 
     # On the real node it runs, tainted as it is, and says so itself; elsewhere nothing is there to run it.
     passed = until("a pass", lambda: runs(user, "--verdict", "pass"), within_s=90, every_s=1)[0]
