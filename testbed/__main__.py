@@ -77,7 +77,7 @@ def _dispatch(testbed: Testbed, arguments: argparse.Namespace) -> int:
 def _prepare(testbed: Testbed, command: str) -> None:
     match command:
         case "build":
-            binaries.kubernetes()
+            binaries.build_all()
             images.build_all()
         case "images":
             print("\n".join(testbed.update_images()) or "nothing has changed")

@@ -33,6 +33,12 @@ COMPONENTS = (
 )
 
 
+def build_all() -> None:
+    """Build whatever is not in the cache. Within a test bed's network namespace no Go module can be fetched."""
+    for directory in (kubernetes, coredns, csi, registry):
+        directory()
+
+
 def kubernetes() -> Path:
     """Directory with `kubelet`, `etcd`, `kubectl` and so on; built when it is not in the cache."""
     flags = _version_flags()

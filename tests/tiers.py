@@ -1,7 +1,7 @@
 """`make test`: every tier of tests that this machine can run, and why it does not run the others.
 
-Unit, services and local run wherever Python does; real needs root and Go for the test bed's Kubernetes, and runs inside
-its network namespace. With CI=true a tier that cannot run is a failure.
+Unit, services and local run wherever Python does; real needs root and Go for the test beds' Kubernetes, and runs inside
+their network namespaces. With CI=true a tier that cannot run is a failure.
 """
 
 import os
@@ -11,29 +11,68 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
-from testbed import Instance, Testbed, packages
+from testbed import Instance, Testbed, binaries, packages
 from testbed.instance import NAME_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)")
+FAULTS = "tests/probes/test_scenarios.py"
+REAL = {"tests-1": [FAULTS], "tests-2": [f"--ignore={FAULTS}"]}
+"""Test bed -> the real tests that run on it. Most of their time is waiting, and one fault breaks a whole cluster."""
+_printing = Lock()
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One pytest, and what it needs."""
+
+    name: str
+    chosen: Sequence[str]
+    """Its arguments."""
+    inside: Sequence[str] = ()
+    """A command that it runs within."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """What one or several tiers came to."""
+
+    failed: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    """pytest's own lines."""
+
+    def add(self, other: "Result") -> None:
+        """Take another's to one's own."""
+        self.failed |= other.failed
+        self.counts += other.counts
+        self.failures += other.failures
 
 
 def main() -> int:
     """Run the tiers; 0 if nothing failed."""
-    counts: Counter[str] = Counter()
-    failed = False
+    result = Result()
     if can_install():
         packages.install(ROOT / "tests" / "packages.txt")
-    failed |= run_tier("unit, services, local", [sys.executable, "-m", "pytest", "-m", "not real", "-q"], counts)
+    result.add(run(Tier("unit, services, local", ["-m", "not real", "-q"])))
     if reason := why_not_real():
         say(f"real: not run: {reason}")
-        failed |= os.environ.get("CI") == "true"
+        result.failed |= os.environ.get("CI") == "true"
     else:
-        failed |= run_real(counts)
+        result.add(run_real())
+    for line in result.failures:
+        say(line)
+    counts = result.counts
     say(f"{counts['passed']} passed, {counts['failed'] + counts['error']} failed, {counts['skipped']} skipped")
-    return int(failed)
+    return int(result.failed)
 
 
 def can_install() -> bool:
@@ -42,7 +81,7 @@ def can_install() -> bool:
 
 
 def why_not_real() -> str | None:
-    """What the test bed lacks here."""
+    """What the test beds lack here."""
     if os.geteuid() != 0:
         return "the test bed starts containers and needs root"
     if shutil.which("go") is None:
@@ -52,44 +91,58 @@ def why_not_real() -> str | None:
     return None
 
 
-def run_real(counts: Counter[str]) -> bool:
-    """Build and start the test bed, and run what is marked `real` inside its namespace."""
-    testbed = Testbed(Instance("tests"))
+def run_real() -> Result:
+    """Build and start the test beds, and run what is marked `real` inside their namespaces, at the same time."""
     packages.install()
-    try:
-        testbed.up()
-        name = testbed.instance.name
-        inside = [sys.executable, "-m", "testbed", "--name", name, "exec", "--"]
-        command = [*inside, sys.executable, "-m", "pytest", "-m", "real", "-v"]
-        kubeconfig = str(testbed.instance.kubeconfig)
-        environment = {NAME_VARIABLE: name, "KUBEPROBE_TEST_REAL_KUBECONFIG": kubeconfig}
-        return run_tier("real", command, counts, environment)
-    finally:
-        testbed.down()
+    binaries.build_all()
+    result = Result()
+    with ExitStack() as stack:
+        tiers = []
+        for name, chosen in REAL.items():
+            testbed = Testbed(Instance(name))
+            stack.callback(testbed.down)
+            testbed.up()
+            tiers.append(real_tier(testbed.instance, chosen))
+        with ThreadPoolExecutor(len(tiers)) as pool:
+            for one in pool.map(run, tiers):
+                result.add(one)
+    return result
 
 
-def run_tier(name: str, command: list[str], counts: Counter[str], extra: dict[str, str] | None = None) -> bool:
-    """Run one pytest, pass its output through, count its results; True if it failed."""
-    say(f"=== {name} ===")
+def real_tier(instance: Instance, chosen: Sequence[str]) -> Tier:
+    """The real tests that run on one test bed."""
+    inside = [sys.executable, "-m", "testbed", "--name", instance.name, "exec", "--"]
+    environment = {NAME_VARIABLE: instance.name, "KUBEPROBE_TEST_REAL_KUBECONFIG": str(instance.kubeconfig)}
+    return Tier(f"real, {instance.name}", ["-m", "real", "-v", *chosen], inside, environment)
+
+
+def run(tier: Tier) -> Result:
+    """Run one pytest, pass its output through, count its results."""
+    say(f"=== {tier.name} ===")
+    result, last = Result(), ""
     began = time.monotonic()
-    process = subprocess.Popen(
-        [*command, "--color=no"], cwd=ROOT, env=os.environ | (extra or {}), stdout=subprocess.PIPE, text=True
-    )
-    last = ""
+    command = [*tier.inside, sys.executable, "-m", "pytest", *tier.chosen, "--color=no"]
+    environment = os.environ | tier.environment
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     for line in process.stdout or ():
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        say(line.rstrip("\n"))
         last = line if COUNTS.search(line) else last
+        if line.startswith(("FAILED ", "ERROR ")):
+            result.failures.append(line.rstrip("\n"))
     code = process.wait()
-    counts.update({kind.removesuffix("s") if "error" in kind else kind: int(n) for n, kind in COUNTS.findall(last)})
-    say(f"{name}: {'ok' if code == 0 else f'failed (exit code {code})'} in {time.monotonic() - began:.0f} s")
-    return code != 0
+    result.failed = code != 0
+    result.counts.update(
+        {kind.removesuffix("s") if "error" in kind else kind: int(n) for n, kind in COUNTS.findall(last)}
+    )
+    say(f"{tier.name}: {'ok' if code == 0 else f'failed (exit code {code})'} in {time.monotonic() - began:.0f} s")
+    return result
 
 
 def say(text: str) -> None:
-    """A line of our own among pytest's."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """A whole line: tiers that run at the same time print at the same time."""
+    with _printing:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
