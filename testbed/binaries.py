@@ -1,4 +1,4 @@
-"""Kubernetes, etcd, CoreDNS, the pause program and a CSI driver, built with Go. Next: `images`.
+"""Kubernetes, etcd, CoreDNS, the pause program and what some tests need besides, built with Go. Next: `images`.
 
 One program is every Kubernetes component: `go/main.go` dispatches on the name it is started by, so each
 component is a link to it. Cold this is a matter of minutes, hence the cache.
@@ -22,6 +22,12 @@ CSI_TOOLS = {
     "csi-resizer": "github.com/kubernetes-csi/external-resizer/cmd/csi-resizer",
 }
 REGISTRY_SOURCE = Path(__file__).parent / "go-registry"
+OCM_SOURCE = Path(__file__).parent / "go-ocm"
+OCM_DEFINITIONS = {
+    "manifestworks.yaml": "work/v1/0000_00_work.open-cluster-management.io_manifestworks.crd.yaml",
+    "appliedmanifestworks.yaml": "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml",
+}
+"""By the names that they get, where they are in the module `open-cluster-management.io/api`."""
 COMPONENTS = (
     "etcd",
     "kube-apiserver",
@@ -35,7 +41,7 @@ COMPONENTS = (
 
 def build_all() -> None:
     """Build whatever is not in the cache. Within a test bed's network namespace no Go module can be fetched."""
-    for directory in (kubernetes, coredns, csi, registry):
+    for directory in (kubernetes, coredns, csi, registry, ocm):
         directory()
 
 
@@ -76,6 +82,18 @@ def registry() -> Path:
     )
 
 
+def ocm() -> Path:
+    """Directory with Open Cluster Management's `work`, and the definitions of what it works on; built when not there.
+
+    The definitions are `manifestworks.yaml` for hubs and `appliedmanifestworks.yaml` for members.
+    """
+    return cache.entry(
+        f"ocm-{platform.machine()}-{cache.digest(OCM_SOURCE, *OCM_DEFINITIONS.values())}",
+        _build_ocm,
+        "building Open Cluster Management's work agent (5 to 10 minutes, once per machine) ...",
+    )
+
+
 def kubernetes_version() -> str:
     """The version of Kubernetes that go.mod pins."""
     found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
@@ -103,6 +121,14 @@ def _build_csi(target: Path) -> None:
     _go_build(CSI_SOURCE, ".", target / "csi-directory")
     for name, package in CSI_TOOLS.items():
         _go_build(CSI_SOURCE, package, target / name)
+
+
+def _build_ocm(target: Path) -> None:
+    _go_build(OCM_SOURCE, "open-cluster-management.io/ocm/cmd/work", target / "work")
+    module = ["go", "list", "-m", "-f", "{{.Dir}}", "open-cluster-management.io/api"]
+    definitions = Path(run(module, cwd=OCM_SOURCE).strip())
+    for name, file in OCM_DEFINITIONS.items():
+        (target / name).write_bytes((definitions / file).read_bytes())
 
 
 def _go_build(source: Path, package: str, output: Path, link_flags: str = "") -> None:

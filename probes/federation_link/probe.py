@@ -25,10 +25,16 @@ HUB = "hub"
 """The Secret's key with the hub's kubeconfig, where that is another API than the probe's own (as Karmada's is)."""
 
 MANIFESTS = """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: "${name}", namespace: "${namespace}"}
-data: {from: kubeprobe}
+apiVersion: work.open-cluster-management.io/v1
+kind: ManifestWork
+metadata: {name: "${name}", namespace: "${member}"}
+spec:
+  workload:
+    manifests:
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: "${name}", namespace: "${namespace}"}
+        data: {from: kubeprobe}
 """
 
 

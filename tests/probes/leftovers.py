@@ -6,7 +6,8 @@ from probes._api import Api, ApiError
 from tests.probes.places import Json
 
 _RUN = "kubeprobe.io/run"
-_known: dict[str, list[str]] = {}  # discovery takes 30 requests, and what comes later is of no probe's making
+_known: dict[tuple[str, str], list[str]] = {}
+"""Discovery takes 30 requests: it is done once for each server and all of its groups, to which scenarios add some."""
 _NOT_ASKED = {"events", "componentstatuses", "bindings"}
 
 
@@ -49,11 +50,12 @@ def _labelled(api: Api, path: str, run: str) -> list[Json]:
 
 
 def _collections(api: Api) -> list[str]:
-    if api.access.server not in _known:
-        groups = api.get("/apis")["groups"]
-        versions = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]
-        _known[api.access.server] = [path for version in versions for path in _of_version(api, version)]
-    return _known[api.access.server]
+    preferred = [group["preferredVersion"]["groupVersion"] for group in api.get("/apis")["groups"]]
+    key = api.access.server, " ".join(sorted(preferred))
+    if key not in _known:
+        versions = ["/api/v1", *(f"/apis/{version}" for version in preferred)]
+        _known[key] = [path for version in versions for path in _of_version(api, version)]
+    return _known[key]
 
 
 def _of_version(api: Api, version: str) -> Iterator[str]:

@@ -1,40 +1,35 @@
-"""What federation-link has to find, with the test bed as hub, two more API servers as members, and a small engine."""
+"""What federation-link has to find: the test bed as hub, two more API servers as members, Open Cluster Management."""
 
 import base64
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from probes._api import ApiError
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
-from tests.probes.engines.loop import api_of, unless_missing
-from tests.probes.engines.propagation import COPY
-from tests.probes.engines.running import engine
+from tests.probes.admission import denying_policy, webhook_that_puts_a_finalizer
+from tests.probes.clusters import ProbedCluster
+from tests.probes.engines.loop import api_of
+from tests.probes.engines.ocm import Federation
 from tests.probes.places import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
 SECRET = "federation"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+FINALIZER = "example.com/backup"
 SOON = {"ARRIVAL_TIMEOUT": "5", "REMOVAL_TIMEOUT": "5"}
 TABLE = "kubeprobe-test-link"
-_engines: dict[str, Any] = {}
-"""The running engine, so that a fault can freeze it; one scenario runs at a time."""
+_running: dict[str, Federation] = {}
+"""The federation, so that a fault can break it; one scenario runs at a time."""
 
 
 def members(bed: Bed) -> dict[str, ControlPlane]:
     """The members by name. They are left running: the test bed's `down` ends them."""
     return {name: ControlPlane(bed.testbed.instance, name, number) for name, number in (("east", 1), ("west", 2))}
-
-
-def _propagating(bed: Bed, mode: str = "remove") -> Any:
-    # The engine goes by loopback: its links can be cut while the probe still reaches the members.
-    links = [
-        f"{plane.kubeconfig}=https://127.0.0.1:{plane.place.port('kube-apiserver')}" for plane in members(bed).values()
-    ]
-    return engine("propagation", str(bed.testbed.instance.kubeconfig), mode, *links)
 
 
 @contextmanager
@@ -44,15 +39,19 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
     for plane in planes.values():
         plane.up()
     data = {name: base64.b64encode(plane.kubeconfig.read_bytes()).decode() for name, plane in planes.items()}
-    with ExitStack() as stack:
-        stack.enter_context(bed.cluster.having_at(SECRETS, {"metadata": {"name": SECRET}, "data": data}))
-        _engines["engine"] = stack.enter_context(_propagating(bed))
-        yield {"NAMESPACE": "default"}
+    federation = Federation(bed.api, bed.testbed.instance.kubeconfig, planes, bed.tmp / "ocm")
+    with bed.cluster.having_at(SECRETS, {"metadata": {"name": SECRET}, "data": data}):
+        try:
+            federation.begin()
+            _running["federation"] = federation
+            yield {"NAMESPACE": NAMESPACE}
+        finally:
+            federation.end()
 
 
 @contextmanager
 def link_cut(bed: Bed) -> Iterator[None]:
-    """The engine cannot reach one member any more, though that is well."""
+    """The agent cannot reach one member any more, though that is well."""
     port = members(bed)["west"].place.port("kube-apiserver")
     rules = f"""
     table inet {TABLE} {{
@@ -67,6 +66,7 @@ def link_cut(bed: Bed) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["nft", "delete", "table", "inet", TABLE], check=True)
+        _start_anew("west")
 
 
 @contextmanager
@@ -80,6 +80,7 @@ def member_frozen(bed: Bed) -> Iterator[None]:
         plane.resume("kube-apiserver")
         with api_of(plane.kubeconfig) as api:
             until("the member to answer again", lambda: _answers(api), 60)
+        _start_anew("west")
 
 
 def _answers(api: Any) -> bool:
@@ -89,49 +90,73 @@ def _answers(api: Any) -> bool:
         return False
 
 
+def _start_anew(member: str) -> None:
+    """Or its agent would wait longer and longer before it tries again."""
+    _running["federation"].kill(member)
+    _running["federation"].start(member)
+
+
 @contextmanager
 def engine_frozen(_bed: Bed) -> Iterator[None]:
     """Nothing is propagated at all."""
-    _engines["engine"].send_signal(signal.SIGSTOP)
+    _running["federation"].pause()
     try:
         yield
     finally:
-        _engines["engine"].send_signal(signal.SIGCONT)
+        _running["federation"].resume()
 
 
 @contextmanager
-def deletion_not_propagated(bed: Bed) -> Iterator[None]:
-    """The engine brings objects to members and never takes one back."""
+def agent_killed(_bed: Bed) -> Iterator[None]:
+    """Nobody brings to one member what is placed for it."""
+    _running["federation"].kill("west")
     try:
-        with engine_frozen(bed), _propagating(bed, "keep"):
-            yield
+        yield
     finally:
-        _forget_copies(bed)
-
-
-def _forget_copies(bed: Bed) -> None:
-    for plane in members(bed).values():
-        with api_of(plane.kubeconfig) as api:
-            for found in api.get("/api/v1/configmaps", labelSelector=COPY)["items"]:
-                metadata = found["metadata"]
-                path = f"/api/v1/namespaces/{metadata['namespace']}/configmaps/{metadata['name']}"
-                unless_missing(lambda api=api, path=path: api.delete(path))  # type: ignore[misc]
+        _running["federation"].start("west")
 
 
 @contextmanager
-def held_in_member(bed: Bed) -> Iterator[None]:
-    """A member's own quota has no room for one object more."""
-    path = "/api/v1/namespaces/default/resourcequotas"
-    with api_of(members(bed)["west"].kubeconfig) as api:
-        api.create(path, {"metadata": {"name": "full"}, "spec": {"hard": {"count/configmaps": "0"}}})
+def _in_member(bed: Bed, name: str) -> Iterator[Bed]:
+    """A member as a bed of its own, for faults of its API."""
+    kubeconfig = members(bed)[name].kubeconfig
+    with api_of(kubeconfig) as api:
+        yield replace(bed, api=api, cluster=ProbedCluster(api, kubeconfig))
+
+
+@contextmanager
+def deletion_refused(bed: Bed) -> Iterator[None]:
+    """A member takes objects and gives none back."""
+    with _in_member(bed, "west") as member, denying_policy(member, "configmaps", "DELETE", "what is here stays here"):
+        yield
+
+
+@contextmanager
+def held_by_a_finalizer(bed: Bed) -> Iterator[None]:
+    """Somebody in a member has a hold on all that comes, and does not let go."""
+    with _in_member(bed, "west") as member:
+        in_namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
         try:
-            until("the quota to be counted", lambda: api.get(f"{path}/full").get("status", {}).get("hard"), 30)
-            yield
+            with webhook_that_puts_a_finalizer(member, "configmaps", FINALIZER, in_namespace):
+                yield
         finally:
-            api.delete(f"{path}/full")
+            for found in member.api.get(CONFIGMAPS)["items"]:
+                if FINALIZER in found["metadata"].get("finalizers", ()):
+                    member.api.patch(f"{CONFIGMAPS}/{found['metadata']['name']}", {"metadata": {"finalizers": None}})
+
+
+@contextmanager
+def no_room_in_member(bed: Bed) -> Iterator[None]:
+    """A member's own quota has no room for one object more."""
+    quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/configmaps": "0"}}}
+    quotas = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas"
+    with _in_member(bed, "west") as member, member.cluster.having_at(quotas, quota):
+        until("the quota to be counted", lambda: member.api.get(f"{quotas}/full").get("status", {}).get("hard"), 30)
+        yield
 
 
 NOT_ARRIVED = "the object has not arrived 5 s after it was placed on the hub$"
+STILL_THERE = "the object is still there 5 s after it was deleted from the hub"
 
 FAULTS = [
     Fault("the link to one member is cut", link_cut, says=rf"^arrive: member west: {NOT_ARRIVED}", parameters=SOON),
@@ -143,15 +168,27 @@ FAULTS = [
     ),
     Fault("the engine is stopped", engine_frozen, says=rf"^arrive: member east: {NOT_ARRIVED}", parameters=SOON),
     Fault(
+        "one member's agent is killed",
+        agent_killed,
+        says=rf"^arrive: member west: {NOT_ARRIVED}",
+        parameters=SOON,
+    ),
+    Fault(
         "one member refuses the object",
-        held_in_member,
+        no_room_in_member,
         says=rf"^arrive: member west: {NOT_ARRIVED}",
         parameters=SOON,
     ),
     Fault(
         "a deletion is not propagated",
-        deletion_not_propagated,
-        says=r"^go: member (east|west): the object is still there 5 s after it was deleted from the hub$",
+        deletion_refused,
+        says=rf"^go: member west: {STILL_THERE}$",
+        parameters=SOON,
+    ),
+    Fault(
+        "a finalizer holds the object in one member",
+        held_by_a_finalizer,
+        says=rf"^go: member west: {STILL_THERE}: held there by the finalizers {FINALIZER}$",
         parameters=SOON,
     ),
 ]

@@ -1,1 +1,1 @@
-"""Small engines of the tests' own: what a virtual cluster's syncer and a federation's propagation do, to be broken."""
+"""Engines to be broken: Open Cluster Management's for federations, a syncer of the tests' own for virtual clusters."""

@@ -1,9 +1,8 @@
-"""What engines share: both sides' APIs, and a loop that outlives an API server. Next: `pods`, `propagation`."""
+"""What engines share: both sides' APIs, and a loop that outlives an API server. Next: `pods`, `ocm`."""
 
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ PERIOD = 0.2
 """Seconds between two looks."""
 
 
-def api_of(kubeconfig: Path, server: str = "") -> Api:
-    """The API that a kubeconfig tells; with `server`, that one instead."""
-
-    access = find_access({"KUBECONFIG": str(kubeconfig)})
-    return Api(replace(access, server=server) if server else access)
+def api_of(kubeconfig: Path) -> Api:
+    """The API that a kubeconfig tells."""
+    return Api(find_access({"KUBECONFIG": str(kubeconfig)}))
 
 
 def again_and_again(what: Callable[[], None]) -> None:

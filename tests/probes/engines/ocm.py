@@ -1,0 +1,174 @@
+"""Open Cluster Management for the tests: a hub, its members, and OCM's own work agent for each, to be broken.
+
+Nobody registers members: an agent is given the kubeconfigs that registration would have led to.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from probes._api import Api, ApiError
+from testbed import binaries
+from testbed.extra import ControlPlane
+from tests.harness.wait import until
+from tests.probes.engines.loop import Json, api_of, unless_missing
+from tests.probes.places import NAMESPACE
+
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_NAMESPACES = "/api/v1/namespaces"
+_GROUP = "work.open-cluster-management.io/v1"
+_FIRST_PORT = 19443
+"""Where the first member's agent tells its health."""
+
+
+class Federation:
+    """A hub and its members, and an agent for each while it is needed. A member's objects are in NAMESPACE."""
+
+    def __init__(self, hub: Api, hub_kubeconfig: Path, members: Mapping[str, ControlPlane], folder: Path) -> None:
+        self._hub = hub
+        self._hub_kubeconfig = hub_kubeconfig
+        self._members = members
+        self._folder = folder
+        self._agents: dict[str, subprocess.Popen[bytes]] = {}
+
+    def begin(self) -> None:
+        """Start all of it, and wait until it propagates. What is defined and named stays when it ends."""
+        self._folder.mkdir(exist_ok=True)
+        _define(self._hub, "manifestworks")
+        for member, plane in self._members.items():
+            _name_space(self._hub, member)
+            with api_of(plane.kubeconfig) as api:
+                _define(api, "appliedmanifestworks")
+                _name_space(api, NAMESPACE)
+            self._launch(member)
+        for member in self._members:
+            self._await(member)
+
+    def end(self) -> None:
+        """Take back all that is still placed, then end the agents."""
+        try:
+            for member in self._members:
+                self._take_back(member)
+        finally:
+            for member in self._members:
+                self.kill(member)
+
+    def start(self, member: str) -> None:
+        """Start a member's agent, and wait until it propagates."""
+        self._launch(member)
+        self._await(member)
+
+    def kill(self, member: str) -> None:
+        """End a member's agent at once."""
+        agent = self._agents.pop(member, None)
+        if agent is not None:
+            agent.kill()
+            agent.wait(10)
+
+    def pause(self) -> None:
+        """Freeze all agents: they keep their connections and do nothing."""
+        for agent in self._agents.values():
+            agent.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for agent in self._agents.values():
+            agent.send_signal(signal.SIGCONT)
+
+    def _launch(self, member: str) -> None:
+        with (self._folder / f"{member}.log").open("ab") as log:
+            # It keeps the certificate that it serves its health with in the folder for temporary files.
+            env = {**os.environ, "TMPDIR": str(self._folder)}
+            self._agents[member] = subprocess.Popen(self._command(member), env=env, stdout=log, stderr=log)
+
+    def _command(self, member: str) -> list[str]:
+        return [
+            *(str(binaries.ocm() / "work"), "agent"),
+            f"--spoke-cluster-name={member}",
+            f"--agent-id={member}",
+            f"--workload-source-config={self._hub_kubeconfig}",
+            f"--kubeconfig={self._by_loopback(member)}",
+            f"--listen=127.0.0.1:{_FIRST_PORT + list(self._members).index(member)}",
+            # What a hung member gets when it goes on, though its work is gone by then, stays for an hour otherwise.
+            "--appliedmanifestwork-eviction-grace-period=30s",
+            "--namespace=default",
+            "--disable-leader-election",
+        ]
+
+    def _by_loopback(self, member: str) -> Path:
+        """A kubeconfig of the agent's own: its link can be cut while the probe still reaches the member."""
+        plane = self._members[member]
+        config = json.loads(plane.kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{plane.place.port('kube-apiserver')}"
+        own = self._folder / f"{member}.kubeconfig"
+        own.write_text(json.dumps(config))
+        return own
+
+    def _await(self, member: str) -> None:
+        """Wait until a work is applied in a member, and taken back."""
+        work = f"trial-{secrets.token_hex(4)}"
+        self._hub.create(_works_of(member), _trial(work))
+        log = self._folder / f"{member}.log"
+
+        def told() -> str:
+            return log.read_text()[-1500:]
+
+        until(f"{member} to have what is placed", lambda: self._is_applied(member, work), 60, 0.2, told)
+        self._hub.delete(_path(member, work))
+        until(f"{member} to take it back", lambda: work not in self._works(member), 60, 0.2, told)
+
+    def _take_back(self, member: str) -> None:
+        """Delete all that is placed for a member, and wait until its agent has let it go."""
+        for work in self._works(member):
+            path = _path(member, work)
+            unless_missing(lambda path=path: self._hub.delete(path))  # type: ignore[misc]
+        until(f"the works of {member} to be gone", lambda: not self._works(member), 60, 0.2)
+
+    def _is_applied(self, member: str, work: str) -> bool:
+        status = self._hub.get(_path(member, work)).get("status", {})
+        return any(one["type"] == "Applied" and one["status"] == "True" for one in status.get("conditions", ()))
+
+    def _works(self, member: str) -> list[str]:
+        return [work["metadata"]["name"] for work in self._hub.get(_works_of(member))["items"]]
+
+
+def _works_of(member: str) -> str:
+    return f"/apis/{_GROUP}/namespaces/{member}/manifestworks"
+
+
+def _path(member: str, work: str) -> str:
+    return f"{_works_of(member)}/{work}"
+
+
+def _trial(work: str) -> Json:
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": work, "namespace": NAMESPACE}}
+    return {
+        "apiVersion": _GROUP,
+        "kind": "ManifestWork",
+        "metadata": {"name": work},
+        "spec": {"workload": {"manifests": [manifest]}},
+    }
+
+
+def _define(api: Api, kind: str) -> None:
+    """Have an API know a kind of OCM's, and wait until it serves it."""
+    definition = yaml.safe_load((binaries.ocm() / f"{kind}.yaml").read_text())
+    unless_missing(lambda: api.create(_DEFINITIONS, definition))
+    until(f"{kind} to be served", lambda: _serves(api, f"/apis/{_GROUP}/{kind}"))
+
+
+def _serves(api: Api, path: str) -> bool:
+    try:
+        return bool(api.get(path, limit="1"))
+    except ApiError:
+        return False
+
+
+def _name_space(api: Api, name: str) -> None:
+    unless_missing(lambda: api.create(_NAMESPACES, {"metadata": {"name": name}}))
