@@ -153,15 +153,15 @@ def _wait_until_allowed(bed: Bed, resource: str, operation: str) -> None:
 def _is_allowed(api: Api, resource: str, operation: str) -> bool:
     """Ask by a dry run, which goes through all of admission."""
     collection = _COLLECTIONS[resource]
-    present = f"{collection}/{_PRESENT[resource]}?dryRun=All"
+    present = f"{collection}/{_PRESENT[resource]}"
     try:
         match operation:
             case "CREATE":
                 api.create(f"{collection}?dryRun=All", {"metadata": {"name": "tried"}})
             case "UPDATE":
-                api.patch(present, {"metadata": {"annotations": {"example.com/tried": "now"}}})
+                api.patch(f"{present}?dryRun=All", {"metadata": {"annotations": {"example.com/tried": "now"}}})
             case _:
-                api.delete(present)
+                api.delete(present, dryRun=["All"])  # a DELETE with a body does not look at its query
     except ApiError:
         return False
     return True
