@@ -211,7 +211,7 @@ def _refusal(status: int, answer: bytes, request: str) -> ApiError:
         document = json.loads(answer)
         message, reason = document.get("message") or "", document.get("reason") or ""
     except (ValueError, AttributeError):
-        message, reason = answer[:300].decode("utf-8", "replace"), ""
+        message, reason = answer[:300].decode("utf-8", "replace").strip(), ""
     if status == 401:
         return PermissionMissing(f"credentials refused by the API server: {message}", status, reason)
     lacks = _LACKS.search(message) if status == 403 else None

@@ -28,6 +28,7 @@ OCM_DEFINITIONS = {
     "appliedmanifestworks.yaml": "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml",
 }
 """By the names that they get, where they are in the module `open-cluster-management.io/api`."""
+VCLUSTER_SOURCE = Path(__file__).parent / "go-vcluster"
 COMPONENTS = (
     "etcd",
     "kube-apiserver",
@@ -41,7 +42,7 @@ COMPONENTS = (
 
 def build_all() -> None:
     """Build whatever is not in the cache. Within a test bed's network namespace no Go module can be fetched."""
-    for directory in (kubernetes, coredns, csi, registry, ocm):
+    for directory in (kubernetes, coredns, csi, registry, ocm, vcluster):
         directory()
 
 
@@ -94,6 +95,15 @@ def ocm() -> Path:
     )
 
 
+def vcluster() -> Path:
+    """Directory with `vcluster` and its chart's `values.yaml`; built when not in the cache."""
+    return cache.entry(
+        f"vcluster-{platform.machine()}-{cache.digest(VCLUSTER_SOURCE)}",
+        _build_vcluster,
+        "building vcluster (5 to 10 minutes, once per machine) ...",
+    )
+
+
 def kubernetes_version() -> str:
     """The version of Kubernetes that go.mod pins."""
     found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
@@ -125,10 +135,20 @@ def _build_csi(target: Path) -> None:
 
 def _build_ocm(target: Path) -> None:
     _go_build(OCM_SOURCE, "open-cluster-management.io/ocm/cmd/work", target / "work")
-    module = ["go", "list", "-m", "-f", "{{.Dir}}", "open-cluster-management.io/api"]
-    definitions = Path(run(module, cwd=OCM_SOURCE).strip())
+    definitions = _module(OCM_SOURCE, "open-cluster-management.io/api")
     for name, file in OCM_DEFINITIONS.items():
         (target / name).write_bytes((definitions / file).read_bytes())
+
+
+def _build_vcluster(target: Path) -> None:
+    _go_build(VCLUSTER_SOURCE, ".", target / "vcluster")
+    chart = _module(VCLUSTER_SOURCE, "github.com/loft-sh/vcluster") / "config"
+    (target / "values.yaml").write_bytes((chart / "values.yaml").read_bytes())
+
+
+def _module(source: Path, name: str) -> Path:
+    """Where Go keeps the source of a module that another one requires."""
+    return Path(run(["go", "list", "-m", "-f", "{{.Dir}}", name], cwd=source).strip())
 
 
 def _go_build(source: Path, package: str, output: Path, link_flags: str = "") -> None:

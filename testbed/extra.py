@@ -65,15 +65,22 @@ class Extra(Instance):
 
 
 class ControlPlane:
-    """One further control plane of a test bed that is up. `number` tells its ports from those of others."""
+    """One further control plane of a test bed that is up. `number` tells its ports from those of others.
 
-    def __init__(self, bed: Instance, name: str, number: int) -> None:
+    `api_server`: further flags of its API server; they win over those that it has anyway.
+    """
+
+    def __init__(self, bed: Instance, name: str, number: int, api_server: tuple[str, ...] = ()) -> None:
         self.place = Extra(name, bed, number)
         self._components = {
             component.name: component
             for component in (
                 Component("etcd", _with_ports(self.place, _etcd), self.place.port("etcd")),
-                Component("kube-apiserver", _with_ports(self.place, _apiserver), self.place.port("kube-apiserver")),
+                Component(
+                    "kube-apiserver",
+                    _with_ports(self.place, lambda place: [*_apiserver(place), *api_server]),
+                    self.place.port("kube-apiserver"),
+                ),
                 Component(
                     "kube-controller-manager",
                     _with_ports(self.place, _controller_manager),

@@ -13,6 +13,7 @@ from typing import Any
 
 from kubeprobe_client import CheckFailed, Run, give_up, main, run, step
 
+from probes._access import Access
 from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
 from probes._kubeconfigs import access_by, kubeconfigs_in
 from probes._objects import BUSYBOX, Cleanup, fresh_name, metadata, pod_spec
@@ -24,6 +25,7 @@ from probes.virtual_cluster.counterpart import Convention, wait_for
 Json = dict[str, Any]
 
 NAME_LABEL = {"app.kubernetes.io/name": "kubeprobe-virtual-cluster"}
+_HERE = {"localhost", "127.0.0.1", "::1"}
 _STAYS = "trap 'exit 0' TERM; sleep 600 & wait"
 
 
@@ -217,6 +219,18 @@ def live(lives: TwoLives, cleanup: Cleanup) -> None:
         lives.virtual_gone(cleanup)
 
 
+def why_nowhere(access: Access, settings: Settings) -> str:
+    """Why this way cannot lead to a virtual cluster; empty if it may.
+
+    vcluster writes `localhost` unless it is told otherwise.
+    """
+    if access.host not in _HERE:
+        return ""
+    service = f"https://{settings.secret.removeprefix('vc-')}.{settings.host_namespace}:443"
+    place = f"Secret {settings.host_namespace}/{settings.secret}"
+    return f"{place} leads to {access.server}, which in a pod is the pod itself: set SERVER, such as {service}"
+
+
 @main
 def probe() -> None:
     """Lead both lives, and clean up however it ends."""
@@ -228,5 +242,7 @@ def probe() -> None:
         if settings.key not in found:
             give_up(f"{place} has no key {settings.key!r}, there are {', '.join(sorted(found)) or 'none'}")
         access = access_by(found[settings.key], f"{place}, key {settings.key}", settings.server)
+        if why := why_nowhere(access, settings):
+            give_up(why)
         with Api(access) as virtual, Cleanup(virtual) as cleanup:
             live(TwoLives(host, virtual, settings, this_run), cleanup)

@@ -1,14 +1,12 @@
-"""What virtual-cluster has to find, with a second real API server and a syncer of the tests' own."""
+"""What virtual-cluster has to find, with the real vcluster before a second real control plane."""
 
 import base64
 import json
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -17,104 +15,103 @@ from probes._api import Api, ApiError
 from testbed import pki
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
-from tests.probes.engines.loop import api_of
-from tests.probes.engines.pods import MANAGED_BY
-from tests.probes.engines.running import engine
-from tests.probes.places import NAMESPACE, pods_in
+from tests.probes.meanwhile import on_each
+from tests.probes.places import NAMESPACE, Json, pods_in
 from tests.probes.scenario import Bed, Fault
+from tests.probes.vcluster import MANAGED_BY, SECRET, SERVER, VirtualCluster, virtual_cluster
 
-SECRET = "vc-virtual"
 FINALIZER = "example.com/backup"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-PARAMETERS = {"KUBECONFIG_SECRET": SECRET}
+PODS = pods_in(NAMESPACE)
 SOON = {"COUNTERPART_TIMEOUT": "4", "READY_TIMEOUT": "20", "DELETE_TIMEOUT": "6"}
-_engines: dict[str, Any] = {}
-"""The running syncer, so that a fault can do without it; one scenario runs at a time."""
+_running: dict[int, VirtualCluster] = {}
+"""A bed's virtual cluster, from `healthy` to its faults."""
 
 
-def virtual(bed: Bed) -> ControlPlane:
-    """The virtual cluster's control plane. It is left running: the test bed's `down` ends it."""
-    return ControlPlane(bed.testbed.instance, "virtual", 0)
-
-
-def _syncing(bed: Bed, *more: str) -> Any:
-    host = str(bed.testbed.instance.kubeconfig)
-    return engine("pods", str(virtual(bed).kubeconfig), host, NAMESPACE, *more)
+def _virtual(bed: Bed) -> VirtualCluster:
+    return _running[id(bed)]
 
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A virtual cluster whose pods run on the host, and its kubeconfig in a Secret there."""
-    plane = virtual(bed)
-    plane.up()
-    with ExitStack() as stack:
-        stack.enter_context(kubeconfig_secret(bed, plane.kubeconfig.read_text()))
-        _engines["syncer"] = stack.enter_context(_syncing(bed))
-        with api_of(plane.kubeconfig) as api:
-            account = "/api/v1/namespaces/default/serviceaccounts/default"
-            until("the default account of the virtual cluster", lambda: _there(api, account), 30)
-            stack.callback(_forget_pods, plane.kubeconfig, bed)
-            yield PARAMETERS
+    """A virtual cluster whose pods run on the host, with the Secret that vcluster writes."""
+    with virtual_cluster(bed) as found:
+        _running[id(bed)] = found
+        try:
+            yield {"SERVER": SERVER}
+        finally:
+            _forget_pods(found, bed)
 
 
-def _there(api: Api, path: str) -> bool:
-    try:
-        return bool(api.get(path))
-    except ApiError:
-        return False
-
-
-def _forget_pods(kubeconfig: Path, bed: Bed) -> None:
+def _forget_pods(found: VirtualCluster, bed: Bed) -> None:
     """Remove what broken runs have left, on both sides."""
-    with api_of(kubeconfig) as api:
+    with found.api() as api:
         for pod in api.get(pods_in("default"))["items"]:
-            api.delete(f"{pods_in('default')}/{pod['metadata']['name']}", gracePeriodSeconds=0)
+            _unless_gone(api, f"{pods_in('default')}/{pod['metadata']['name']}")
     _forget_counterparts(bed)
 
 
 def _forget_counterparts(bed: Bed) -> None:
-    pods = pods_in(NAMESPACE)
-    for pod in bed.api.get(pods, labelSelector=MANAGED_BY)["items"]:
-        path = f"{pods}/{pod['metadata']['name']}"
+    for pod in bed.api.get(PODS, labelSelector=MANAGED_BY)["items"]:
+        path = f"{PODS}/{pod['metadata']['name']}"
         if pod["metadata"].get("finalizers"):
             bed.api.patch(path, {"metadata": {"finalizers": None}})
-        try:
-            bed.api.delete(path, gracePeriodSeconds=0)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        _unless_gone(bed.api, path)
+
+
+def _unless_gone(api: Api, path: str) -> None:
+    try:
+        api.delete(path, gracePeriodSeconds=0)
+    except ApiError as error:
+        if error.status != 404:
+            raise
 
 
 @contextmanager
-def kubeconfig_secret(bed: Bed, kubeconfig: str) -> Iterator[None]:
-    """The Secret that a virtual cluster's operator would make; the one there is put back afterwards."""
-    data = {"config": base64.b64encode(kubeconfig.encode()).decode()}
+def kubeconfig_secret(bed: Bed, kubeconfig: Json) -> Iterator[None]:
+    """Another kubeconfig in the place of that which vcluster has written."""
     path = f"{SECRETS}/{SECRET}"
-    try:
-        before = bed.api.get(path)["data"]
-    except ApiError:
-        before = None
-    if before is None:
-        bed.api.create(SECRETS, {"metadata": {"name": SECRET}, "data": data})
-    else:
-        bed.api.patch(path, {"data": data})
+    before = bed.api.get(path)["data"]
+    changed = base64.b64encode(json.dumps(kubeconfig).encode()).decode()
+    bed.api.patch(path, {"data": {"config": changed}})
     try:
         yield
     finally:
-        if before is None:
-            bed.api.delete(path)
-        else:
-            bed.api.patch(path, {"data": before})
+        bed.api.patch(path, {"data": before})
+
+
+def _kubeconfig(bed: Bed) -> Json:
+    """The kubeconfig that vcluster has written."""
+    data = bed.api.get(f"{SECRETS}/{SECRET}")["data"]["config"]
+    config: Json = yaml.safe_load(base64.b64decode(data))
+    return config
 
 
 @contextmanager
-def syncer_frozen(_bed: Bed) -> Iterator[None]:
-    """Nobody carries pods to the host."""
-    _engines["syncer"].send_signal(signal.SIGSTOP)
+def frozen(bed: Bed) -> Iterator[None]:
+    """vcluster keeps its connections and does nothing."""
+    _virtual(bed).pause()
     try:
         yield
     finally:
-        _engines["syncer"].send_signal(signal.SIGCONT)
+        _virtual(bed).resume()
+
+
+@contextmanager
+def syncer_frozen(bed: Bed) -> Iterator[dict[str, str]]:
+    """Nobody carries pods to the host. The way to the API server leads past vcluster, as where it stands apart."""
+    with frozen(bed):
+        yield {"SERVER": _virtual(bed).plane.server}
+
+
+@contextmanager
+def ended(bed: Bed) -> Iterator[None]:
+    """vcluster's process is gone."""
+    _virtual(bed).kill()
+    try:
+        yield
+    finally:
+        _virtual(bed).start()
 
 
 @contextmanager
@@ -129,44 +126,49 @@ def quota_full(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def api_server_down(bed: Bed) -> Iterator[None]:
-    """The virtual cluster's API server has ended."""
-    plane = virtual(bed)
-    plane.stop("kube-apiserver")
+    """The virtual cluster's API server has ended; vcluster still answers in front of it."""
+    found = _virtual(bed)
+    found.plane.stop("kube-apiserver")
     try:
         yield
     finally:
-        plane.start("kube-apiserver")
+        found.plane.start("kube-apiserver")
+        found.kill()  # by itself it would only look again after a while
+        found.start()
 
 
 @contextmanager
 def held_by_finalizer(bed: Bed) -> Iterator[None]:
     """Something on the host keeps every counterpart."""
-    with syncer_frozen(bed):
-        try:
-            with _syncing(bed, FINALIZER):
-                yield
-        finally:
-            _forget_counterparts(bed)
+
+    def hold(api: Api, pod: Json) -> None:
+        api.patch(f"{PODS}/{pod['metadata']['name']}", {"metadata": {"finalizers": [FINALIZER]}})
+
+    try:
+        with on_each(bed.api, PODS, hold, labelSelector=MANAGED_BY):
+            yield
+    finally:
+        _forget_counterparts(bed)
 
 
 @contextmanager
 def kubeconfig_expired(bed: Bed) -> Iterator[None]:
     """Its client certificate has run out."""
-    plane = virtual(bed)
-    config = json.loads(plane.kubeconfig.read_text())
-    config["users"][0]["user"]["client-certificate-data"] = base64.b64encode(_expired(plane)).decode()
-    with kubeconfig_secret(bed, json.dumps(config)):
+    config = _kubeconfig(bed)
+    certificate = base64.b64encode(_expired(_virtual(bed).plane)).decode()
+    config["users"][0]["user"]["client-certificate-data"] = certificate
+    with kubeconfig_secret(bed, config):
         yield
 
 
 @contextmanager
 def kubeconfig_of_another(bed: Bed) -> Iterator[None]:
     """It trusts another authority: the virtual cluster was made anew, its Secret was not."""
-    config = json.loads(virtual(bed).kubeconfig.read_text())
+    config = _kubeconfig(bed)
     other = json.loads(bed.testbed.instance.kubeconfig.read_text())
     authority = other["clusters"][0]["cluster"]["certificate-authority-data"]
     config["clusters"][0]["cluster"]["certificate-authority-data"] = authority
-    with kubeconfig_secret(bed, json.dumps(config)):
+    with kubeconfig_secret(bed, config):
         yield
 
 
@@ -199,9 +201,21 @@ FAULTS = [
         parameters=SOON,
     ),
     Fault(
+        "the virtual cluster is frozen",
+        frozen,
+        says=rf"^connect: virtual cluster: no answer from the API server {SERVER} .*timed out",
+        parameters=SOON,
+    ),
+    Fault(
+        "the virtual cluster is down",
+        ended,
+        says=rf"^connect: virtual cluster: no answer from the API server {SERVER} .*refused",
+        parameters=SOON,
+    ),
+    Fault(
         "the virtual API server is down",
         api_server_down,
-        says=r"^connect: virtual cluster: no answer from the API server https://10\.200\.0\.1:16443 .*refused",
+        says=r"^connect: virtual cluster: 500 : dial tcp 10\.200\.0\.1:16443: connect: connection refused ",
         parameters=SOON,
     ),
     Fault(

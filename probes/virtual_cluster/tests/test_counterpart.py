@@ -9,7 +9,7 @@ from kubeprobe_client import run
 from probes._access import Access
 from probes._api import Api
 from probes.virtual_cluster.counterpart import Convention, wait_for
-from probes.virtual_cluster.probe import Settings, TwoLives, why_not_gone
+from probes.virtual_cluster.probe import Settings, TwoLives, why_not_gone, why_nowhere
 from tests.probes.scripted import scripted_api
 
 VCLUSTER = Convention(
@@ -56,6 +56,14 @@ def test_what_keeps_a_pod_is_told() -> None:
     going = {"deletionTimestamp": "2026-11-25T12:00:00Z"}
     assert why_not_gone({"metadata": {**going, "finalizers": ["a/b"]}}) == "held by the finalizers a/b"
     assert why_not_gone({"metadata": going, "spec": {"nodeName": "n"}}) == "its kubelet on node n has not removed it"
+
+
+def test_a_kubeconfig_that_leads_to_the_pod_itself_is_no_finding() -> None:
+    settings = Settings.from_environment("team-a")
+    assert why_nowhere(Access("https://localhost:8443"), settings).endswith(
+        "set SERVER, such as https://virtual.team-a:443"
+    )
+    assert why_nowhere(Access("https://virtual.team-a:443"), settings) == ""
 
 
 def test_pods_that_killed_runs_have_left_are_deleted_and_those_of_others_are_not() -> None:

@@ -1,0 +1,211 @@
+"""A real vcluster: its own program, beside the cluster, before a control plane that others have started.
+
+It does what its chart has it do in a pod: syncs pods to the host, answers for the virtual API, writes its Secret.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from probes._access import find_access
+from probes._api import Api, ApiError
+from testbed import binaries, pki
+from testbed.extra import ControlPlane
+from testbed.instance import NODE_ADDRESS, SERVICE_CIDR
+from tests.harness.wait import until
+from tests.probes.places import NAMESPACE, Json
+from tests.probes.scenario import Bed
+
+NAME = "virtual"
+PORT = 18443
+SECRET = f"vc-{NAME}"
+SERVER = f"https://{NAME}.{NAMESPACE}:443"
+"""How the host's pods reach the virtual API: by the Service that the chart makes."""
+_SECRET_PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}"
+MANAGED_BY = "vcluster.loft.sh/managed-by"
+_API_SERVER = (
+    f"--service-cluster-ip-range={SERVICE_CIDR}",  # virtual Services have the host's addresses
+    "--endpoint-reconciler-type=none",  # `kubernetes` is vcluster's own address there
+)
+_MADE = ("pods", "services", "configmaps", "secrets")
+# vcluster writes /root/.kube/config, wherever it runs: here it finds that read-only.
+_SPARE_HOME = 'mount --rbind /root /root && mount -o remount,bind,ro /root && exec "$@"'
+
+
+class VirtualCluster:
+    """The virtual control plane and vcluster's process."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.plane = ControlPlane(bed.testbed.instance, NAME, 0, _API_SERVER)
+        self._bed = bed
+        self._folder = bed.tmp / "vcluster"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def api(self) -> Api:
+        """The virtual API server itself, as its administrator."""
+        return Api(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}))
+
+    def start(self) -> None:
+        """Start vcluster, and wait until it serves and syncs."""
+        program = binaries.vcluster()
+        self._folder.mkdir(exist_ok=True)
+        config = self._folder / "config.json"
+        config.write_text(json.dumps(_merged(yaml.safe_load((program / "values.yaml").read_text()), self._values())))
+        start = [str(program / "vcluster"), "start", f"--config={config}"]
+        command = ["unshare", "--mount", "sh", "-ec", _SPARE_HOME, "start", *start]
+        if is_there(self._bed.api, _SECRET_PATH):  # when it is there again, this process has made it
+            self._bed.api.delete(_SECRET_PATH)
+        with (self._folder / "vcluster.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._bed.testbed.instance.in_namespace(command),
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(self._folder),
+                    "KUBECONFIG": str(self._bed.testbed.instance.kubeconfig),
+                    "VCLUSTER_NAME": NAME,
+                    "POD_NAME": f"{NAME}-0",
+                    "POD_IP": NODE_ADDRESS,
+                    "NAMESPACE": NAMESPACE,
+                },
+                stdout=log,
+                stderr=log,
+            )
+        until("vcluster to serve and to write its Secret", self._is_ready, 90, 0.3, self._last_words)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Freeze it: it keeps its connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _values(self) -> Json:
+        """What differs from the chart's values: the control plane is there already."""
+        keys = pki.directory(self.plane.place)
+        authority = str(keys / "ca.crt")
+        etcd = {
+            "enabled": True,
+            "endpoint": f"127.0.0.1:{self.plane.place.port('etcd')}",
+            "tls": {"caFile": authority, "certFile": str(keys / "etcd.crt"), "keyFile": str(keys / "etcd.key")},
+        }
+        parts = {"enabled": True, "apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}
+        return {
+            "controlPlane": {
+                "distro": {"k8s": parts},
+                "backingStore": {"etcd": {"external": etcd}},
+                "proxy": {"port": PORT},
+            },
+            "serviceCIDR": SERVICE_CIDR,
+            "experimental": {
+                "virtualClusterKubeConfig": {
+                    "kubeConfig": str(self.plane.kubeconfig),
+                    "serverCACert": authority,
+                    "serverCAKey": str(keys / "ca.key"),
+                    "clientCACert": authority,
+                    "requestHeaderCACert": authority,
+                }
+            },
+            "telemetry": {"enabled": False},
+        }
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"vcluster has ended: {self._last_words()}"
+        service = self._bed.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}")["spec"]["clusterIP"]
+        access = replace(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}), server=f"https://{service}")
+        with Api(access, 1) as api:  # in this way pods come: kube-proxy may be later than vcluster
+            try:
+                api.text("/readyz")
+            except ApiError:
+                return False
+        return is_there(self._bed.api, _SECRET_PATH)
+
+    def _last_words(self) -> str:
+        return (self._folder / "vcluster.log").read_text(errors="replace")[-2000:]
+
+
+@contextmanager
+def virtual_cluster(bed: Bed) -> Iterator[VirtualCluster]:
+    """A virtual cluster whose pods run in the host's namespace NAMESPACE. Its control plane is left running."""
+    found = VirtualCluster(bed)
+    found.plane.up()
+    with ExitStack() as stack:
+        stack.callback(_wait_until_nothing_is_left, bed)
+        for kind, body in _of_chart():
+            stack.enter_context(bed.cluster.having(NAMESPACE, kind, body))
+        _serve_names(found)
+        stack.callback(found.kill)
+        found.start()
+        yield found
+
+
+def is_there(api: Api, path: str) -> bool:
+    """Whether there is an object at `path`."""
+    try:
+        return bool(api.get(path))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
+
+
+def _of_chart() -> Iterator[tuple[str, Json]]:
+    """What the chart makes on the host. The Service owns all that vcluster makes: with it, that goes."""
+    ports = [{"name": "https", "port": 443, "targetPort": PORT}, {"name": "kubelet", "port": 10250, "targetPort": PORT}]
+    addresses = [{"ip": NODE_ADDRESS}]
+    listening = [{"name": port["name"], "port": PORT} for port in ports]
+    yield "serviceaccounts", {"metadata": {"name": f"vc-workload-{NAME}"}}
+    yield "secrets", {"metadata": {"name": f"vc-config-{NAME}"}}
+    yield "services", {"metadata": {"name": NAME}, "spec": {"ports": ports}}
+    yield (
+        "endpoints",
+        {"metadata": {"name": NAME}, "subsets": [{"addresses": addresses, "ports": listening}]},
+    )
+
+
+def _serve_names(found: VirtualCluster) -> None:
+    """The Service of the virtual cluster's DNS: vcluster starts no pod before there is one."""
+    body = {"metadata": {"name": "kube-dns"}, "spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}}
+    with found.api() as api:
+        services = "/api/v1/namespaces/kube-system/services"
+        if not is_there(api, f"{services}/kube-dns"):
+            api.create(services, body)
+
+
+def _wait_until_nothing_is_left(bed: Bed) -> None:
+    def left() -> list[str]:
+        managed = [
+            f"{kind} {one['metadata']['name']}"
+            for kind in _MADE
+            for one in bed.api.get(f"/api/v1/namespaces/{NAMESPACE}/{kind}", labelSelector=MANAGED_BY)["items"]
+        ]
+        return [*managed, *([f"secrets {SECRET}"] if is_there(bed.api, _SECRET_PATH) else [])]
+
+    until("what vcluster made on the host to be gone", lambda: not left(), 60, 0.3, left)
+
+
+def _merged(values: Json, others: Json) -> Json:
+    """Values as Helm merges them: what `others` says wins."""
+    both: dict[str, Any] = dict(values)
+    for key, value in others.items():
+        both[key] = _merged(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value
+    return both
