@@ -28,6 +28,7 @@ PORT = 18443
 SECRET = f"vc-{NAME}"
 SERVER = f"https://{NAME}.{NAMESPACE}:443"
 """How the host's pods reach the virtual API: by the Service that the chart makes."""
+_ADDRESS = "10.96.0.243"  # always the same, for the cluster's DNS goes on telling the last one for a while
 _SECRET_PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}"
 MANAGED_BY = "vcluster.loft.sh/managed-by"
 _API_SERVER = (
@@ -130,8 +131,7 @@ class VirtualCluster:
     def _is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"vcluster has ended: {self._last_words()}"
-        service = self._bed.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}")["spec"]["clusterIP"]
-        access = replace(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}), server=f"https://{service}")
+        access = replace(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}), server=f"https://{_ADDRESS}")
         with Api(access, 1) as api:  # in this way pods come: kube-proxy may be later than vcluster
             try:
                 api.text("/readyz")
@@ -175,7 +175,7 @@ def _of_chart() -> Iterator[tuple[str, Json]]:
     listening = [{"name": port["name"], "port": PORT} for port in ports]
     yield "serviceaccounts", {"metadata": {"name": f"vc-workload-{NAME}"}}
     yield "secrets", {"metadata": {"name": f"vc-config-{NAME}"}}
-    yield "services", {"metadata": {"name": NAME}, "spec": {"ports": ports}}
+    yield "services", {"metadata": {"name": NAME}, "spec": {"clusterIP": _ADDRESS, "ports": ports}}
     yield (
         "endpoints",
         {"metadata": {"name": NAME}, "subsets": [{"addresses": addresses, "ports": listening}]},
