@@ -114,9 +114,9 @@ def _take_errors(errors: tuple[str, ...], room: int) -> tuple[str, ...]:
     kept: list[str] = []
     for place, error in enumerate(errors):
         more = _and_more(len(errors) - place - 1)
-        left = room - (_size(more) + 1 if more else 0)
-        text = _clip(error, min(left - 1, most))
-        if _size(text) < min(_size(error), _LEAST_USEFUL):
+        left = room - (_size(more) + 1 if more else 0) - 1
+        text = _clip(error, min(left, most))
+        if _size(text) < min(_size(error), _LEAST_USEFUL) or _size(text) > left:  # even an empty one takes its quotes
             return (*kept, _and_more(len(errors) - place))
         kept.append(text)
         room -= _size(text) + 1

@@ -82,16 +82,17 @@ func takeErrors(errors []string, room int) []string {
 	}
 	var kept []string
 	for place, text := range errors {
-		left := room
+		left := room - 1
 		if more := andMore(len(errors) - place - 1); more != "" {
 			left -= stringSize(more) + 1
 		}
-		clipped := clip(text, min(left-1, most))
-		if stringSize(clipped) < min(stringSize(text), leastUseful) {
+		clipped := clip(text, min(left, most))
+		size := stringSize(clipped)
+		if size < min(stringSize(text), leastUseful) || size > left { // even an empty one takes its quotes
 			return append(kept, andMore(len(errors)-place))
 		}
 		kept = append(kept, clipped)
-		room -= stringSize(clipped) + 1
+		room -= size + 1
 	}
 	return kept
 }
