@@ -1,1 +1,1 @@
-"""Engines to be broken: Open Cluster Management's for federations, a syncer of the tests' own for virtual clusters."""
+"""Engines to be broken: Open Cluster Management's, for federations. vcluster is in `tests.probes.vcluster`."""
