@@ -17,7 +17,7 @@ from probes._api import Api, ApiError
 from testbed import binaries
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
-from tests.probes.engines.loop import Json, api_of, unless_missing
+from tests.probes.engines.sides import Json, api_of, unless_missing
 from tests.probes.places import NAMESPACE
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
