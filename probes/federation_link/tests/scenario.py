@@ -12,8 +12,8 @@ from testbed.extra import ControlPlane
 from tests.harness.wait import until
 from tests.probes.admission import denying_policy, webhook_that_puts_a_finalizer
 from tests.probes.clusters import ProbedCluster
-from tests.probes.engines.sides import api_of
 from tests.probes.engines.ocm import Federation
+from tests.probes.engines.sides import api_of
 from tests.probes.places import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
