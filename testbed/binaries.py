@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from testbed import cache
@@ -49,37 +50,28 @@ def build_all() -> None:
 def kubernetes() -> Path:
     """Directory with `kubelet`, `etcd`, `kubectl` and so on; built when it is not in the cache."""
     flags = _version_flags()
-    return cache.entry(
-        f"kubernetes-{kubernetes_version()}-{platform.machine()}-{cache.digest(SOURCE, flags)}",
-        lambda target: _build_kubernetes(target, flags),
-        f"building Kubernetes {kubernetes_version()} (5 to 10 minutes, once per machine) ...",
-    )
+    name = f"kubernetes-{kubernetes_version()}"
+    told = f"Kubernetes {kubernetes_version()} (5 to 10 minutes, once per machine)"
+    return _built(name, SOURCE, lambda target: _build_kubernetes(target, flags), told, flags)
 
 
 def coredns() -> Path:
     """Directory with `coredns`; built when it is not in the cache."""
-    return cache.entry(
-        f"coredns-{platform.machine()}-{cache.digest(COREDNS_SOURCE)}",
-        lambda target: _go_build(COREDNS_SOURCE, ".", target / "coredns"),
-        "building CoreDNS (1 to 2 minutes, once per machine) ...",
-    )
+    told = "CoreDNS (1 to 2 minutes, once per machine)"
+    return _built("coredns", COREDNS_SOURCE, lambda target: _go_build(COREDNS_SOURCE, ".", target / "coredns"), told)
 
 
 def csi() -> Path:
     """Directory with `csi-directory` (a driver), `csi-provisioner` and `csi-resizer`; built when not in the cache."""
-    return cache.entry(
-        f"csi-{platform.machine()}-{cache.digest(CSI_SOURCE)}",
-        _build_csi,
-        "building the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine) ...",
-    )
+    told = "the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine)"
+    return _built("csi", CSI_SOURCE, _build_csi, told)
 
 
 def registry() -> Path:
     """Directory with `registry`, a container registry; built when it is not in the cache. Only some tests need it."""
-    return cache.entry(
-        f"registry-{platform.machine()}-{cache.digest(REGISTRY_SOURCE)}",
-        lambda target: _go_build(REGISTRY_SOURCE, ".", target / "registry"),
-        "building a container registry (1 to 2 minutes, once per machine) ...",
+    told = "a container registry (1 to 2 minutes, once per machine)"
+    return _built(
+        "registry", REGISTRY_SOURCE, lambda target: _go_build(REGISTRY_SOURCE, ".", target / "registry"), told
     )
 
 
@@ -88,20 +80,19 @@ def ocm() -> Path:
 
     The definitions are `manifestworks.yaml` for hubs and `appliedmanifestworks.yaml` for members.
     """
-    return cache.entry(
-        f"ocm-{platform.machine()}-{cache.digest(OCM_SOURCE, *OCM_DEFINITIONS.values())}",
-        _build_ocm,
-        "building Open Cluster Management's work agent (5 to 10 minutes, once per machine) ...",
-    )
+    told = "Open Cluster Management's work agent (5 to 10 minutes, once per machine)"
+    return _built("ocm", OCM_SOURCE, _build_ocm, told, *OCM_DEFINITIONS.values())
 
 
 def vcluster() -> Path:
     """Directory with `vcluster` and its chart's `values.yaml`; built when not in the cache."""
-    return cache.entry(
-        f"vcluster-{platform.machine()}-{cache.digest(VCLUSTER_SOURCE)}",
-        _build_vcluster,
-        "building vcluster (5 to 10 minutes, once per machine) ...",
-    )
+    return _built("vcluster", VCLUSTER_SOURCE, _build_vcluster, "vcluster (5 to 10 minutes, once per machine)")
+
+
+def _built(name: str, source: Path, build: Callable[[Path], None], told: str, *more: str) -> Path:
+    """The directory that `build` fills out of `source` (and of what `more` says), from the cache if it is there."""
+    key = f"{name}-{platform.machine()}-{cache.digest(source, *more)}"
+    return cache.entry(key, build, f"building {told} ...")
 
 
 def kubernetes_version() -> str:
