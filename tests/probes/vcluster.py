@@ -36,7 +36,7 @@ _API_SERVER = (
     "--endpoint-reconciler-type=none",  # `kubernetes` is vcluster's own address there
 )
 _MADE = ("pods", "services", "configmaps", "secrets")
-# vcluster writes /root/.kube/config, wherever it runs: here it finds that read-only.
+# The path is a constant of vcluster, which writes .kube/config there whatever HOME says: it finds that read-only.
 _SPARE_HOME = 'mount --rbind /root /root && mount -o remount,bind,ro /root && exec "$@"'
 
 
