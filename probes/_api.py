@@ -23,6 +23,8 @@ REQUEST_TIMEOUT = 10.0
 
 _KEPT_FOR = 5.0  # seconds: a connection idle for longer may be closed by the server while we write to it
 
+_SOONEST = 0.1  # seconds before a request is sent again, even if the server says 0
+
 _LACKS = re.compile(
     r'cannot (?P<verb>\S+) (?:resource "(?P<resource>[^"]+)" in API group "[^"]*"|path "(?P<path>[^"]+)")'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
@@ -30,12 +32,16 @@ _LACKS = re.compile(
 
 
 class ApiError(CheckFailed):
-    """The API refused or did not answer; the text is the API's own. `status` is 0 without an answer."""
+    """The API refused or did not answer; the text is the API's own. `status` is 0 without an answer.
 
-    def __init__(self, text: str, status: int = 0, reason: str = "") -> None:
+    `retry_after_s`: how long a 429 asks to wait; None if it does not say.
+    """
+
+    def __init__(self, text: str, status: int = 0, reason: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class PermissionMissing(ApiError):  # noqa: N818
@@ -133,6 +139,21 @@ class Api:
         return document
 
     def _request(self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None = None) -> bytes:
+        """The answer, after the waits that the server asks for, as long as they end within the time-out.
+
+        Every user's client waits so (client-go does): a server that restarts, or is busy for a second, is no fault.
+        What got a 429 was not carried out, so it may be sent again whatever it is.
+        """
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._ask(method, path, query, body)
+            except ApiError as error:
+                if error.retry_after_s is None or time.monotonic() + error.retry_after_s > until:
+                    raise
+                time.sleep(max(error.retry_after_s, _SOONEST))
+
+    def _ask(self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None) -> bytes:
         kept = self._kept_connection()
         connection = kept or self._connect(self._timeout)
         try:
@@ -142,11 +163,11 @@ class Api:
             connection.close()
             if kept and method == "GET" and isinstance(error, ConnectionError):
                 # The server was restarted since the last request: that says nothing of how it is now.
-                return self._request(method, path, query, body)
+                return self._ask(method, path, query, body)
             raise self._no_answer(method, path, error) from error
         if response.status >= 400:
             connection.close()
-            raise _refusal(response.status, answer, f"{method} {path}")
+            raise _refusal(response.status, answer, f"{method} {path}", response.getheader("Retry-After"))
         self._kept, self._kept_since = connection, time.monotonic()
         return answer
 
@@ -205,7 +226,7 @@ def give_up_if_forbidden(error: ApiError) -> None:
         give_up(str(error))
 
 
-def _refusal(status: int, answer: bytes, request: str) -> ApiError:
+def _refusal(status: int, answer: bytes, request: str, retry_after: str | None = None) -> ApiError:
     """The API's Status object as an error; RBAC's refusals apart from those by quota or admission."""
     try:
         document = json.loads(answer)
@@ -219,4 +240,5 @@ def _refusal(status: int, answer: bytes, request: str) -> ApiError:
         where = f"in {lacks['namespace']}" if lacks["namespace"] else "at the cluster scope"
         what = f"{lacks['verb']} {lacks['resource'] or lacks['path']} {where}"
         return PermissionMissing(f"permission missing: {what}", status, reason)
-    return ApiError(f"{status} {reason}: {message} ({request})", status, reason)
+    wait = float(retry_after) if status == 429 and retry_after and retry_after.isdigit() else None
+    return ApiError(f"{status} {reason}: {message} ({request})", status, reason, wait)

@@ -2,13 +2,13 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = tuple[int, Any]
-"""Status, and what is told: JSON, or bytes as they are, or None to hang up without an answer."""
+Answer = tuple[int, Any] | tuple[int, Any, Mapping[str, str]]
+"""Status, and what is told: JSON, or bytes as they are, or None to hang up without an answer; more headers, if any."""
 
 
 class ScriptedApi(ThreadingHTTPServer):
@@ -29,12 +29,14 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(f"{self.command} {self.path}")
-        status, told = self.server.answers.pop(0)
+        status, told, *headers = self.server.answers.pop(0)
         if told is None:
             self.close_connection = True
             return
         body = told if isinstance(told, bytes) else json.dumps(told).encode()
         self.send_response(status)
+        for name, value in (headers[0] if headers else {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -95,6 +95,30 @@ def test_what_writes_is_not_sent_twice_over_a_connection_that_broke(api) -> None
     assert server.asked == ["GET /first", "POST /second"]
 
 
+def throttled(retry_after: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+    return *status(429, "TooManyRequests", "storage is (re)initializing"), {"Retry-After": retry_after}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_the_server_asks_to_send_later_is_sent_again(method, api) -> None:
+    with scripted_api(throttled("0"), throttled("0"), (200, {"a": 1})) as server:
+        client = api(server)
+        assert (client.get(PODS) if method == "GET" else client.create(PODS, {})) == {"a": 1}
+    assert server.asked == [f"{method} {PODS}"] * 3
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [throttled("3600"), status(429, "TooManyRequests", "storage is (re)initializing"), throttled("tomorrow")],
+    ids=["longer than the time-out", "no time told", "no seconds told"],
+)
+def test_too_many_requests_are_an_error_if_waiting_would_not_help(refusal, api) -> None:
+    with scripted_api(refusal) as server, pytest.raises(ApiError, match=r"429 TooManyRequests: storage is") as caught:
+        api(server).get(PODS)
+    assert caught.value.status == 429
+    assert server.asked == [f"GET {PODS}"]
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(ApiError, match=r"no answer from the API server http://127\.0\.0\.1:1 .*refused"):
         Api(Access("http://127.0.0.1:1")).get(PODS)
