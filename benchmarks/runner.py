@@ -29,7 +29,7 @@ def main() -> int:
         return _run_here(arguments.names[0], arguments.kubeconfig)
     names = arguments.names or NAMES
     failed, tables = [], {}
-    with _Bed() as bed:
+    with _Bed(arguments.bed) as bed:
         for name in names:
             PROGRESS.print(f"benchmark {name} ...", style="dim")
             found = _run_apart(name, bed)
@@ -51,8 +51,8 @@ def main() -> int:
 class _Bed:
     """The test bed, started when the first benchmark needs it and taken down in the end if it was not up before."""
 
-    def __init__(self) -> None:
-        self._testbed = Testbed(Instance("bench"))
+    def __init__(self, name: str) -> None:
+        self._testbed = Testbed(Instance(name))
         self._started = False
 
     def __enter__(self) -> Self:
@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", choices=[[], *NAMES, *LONG], help=f"of: {', '.join((*NAMES, *LONG))}"
     )
     parser.add_argument("--output", choices=("table", "markdown", "json"), default="table")
+    parser.add_argument("--bed", default="bench", metavar="NAME", help="the test bed's name (default: %(default)s)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--kubeconfig", type=Path, help=argparse.SUPPRESS)
     return parser

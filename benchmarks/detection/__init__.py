@@ -1,9 +1,10 @@
 """Which probe finds which fault, how fast, and how often one is alarmed for nothing, on the real cluster.
 
-Every fault of every probe's scenario is brought about for real, and all probes run while it lasts; then all of them
-run in rounds on the healthy cluster. What has been seen is kept beside the test bed, so that a benchmark that was
+Every fault of every probe's scenario is brought about for real, and all probes run while it lasts; all of them run
+in rounds on the healthy cluster too. What has been seen is kept in `seen.jsonl`, so that a benchmark that was
 interrupted goes on, and a probe that was changed is looked at again by itself. All of it takes hours on a small
-machine: KUBEPROBE_DETECTION_MINUTES ends it earlier, with what is most telling seen first.
+machine: KUBEPROBE_DETECTION_MINUTES ends it earlier, with what is most telling seen first, and
+KUBEPROBE_DETECTION_SHARE=2/3 does every third part of it, beside others on other test beds.
 """
 
 import os
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.detection.seen import HEALTHY, Seen, SeenRuns
@@ -30,7 +32,7 @@ from tests.probes.leftovers import remove_left_by
 from tests.probes.scenario import SCENARIOS, Bed, Fault, Scenario
 
 NEEDS_REAL_CLUSTER = True
-AT_ONCE = 6
+AT_ONCE = 8
 HEALTHY_RUNS = 200
 """At least so many, all probes taken together."""
 _ONLY_IN_PODS = {"cluster_dns", "http_endpoint", "service_connectivity"}
@@ -63,12 +65,16 @@ def run(kubeconfig: Path) -> list[Table]:
     """Fill what has not been seen yet, as far as the time reaches, then tell all of it."""
     ends = time.monotonic() + 60 * float(os.environ.get("KUBEPROBE_DETECTION_MINUTES", "inf"))
     testbed = Testbed(Instance(kubeconfig.parent.name))
-    seen = SeenRuns.read(testbed.instance.state / "detection.jsonl")
+    share = Share.of(os.environ.get("KUBEPROBE_DETECTION_SHARE", "1/1"))
+    seen = SeenRuns()
     with _bed(testbed, kubeconfig) as bed, ExitStack() as stack:
         ready = {one.folder: stack.enter_context(one.ready(bed)) for one in SCENARIOS}
-        for act in (*_healthy_rounds(bed, ready, seen), *_own_faults(bed, ready, seen), *_others(bed, ready, seen)):
-            if time.monotonic() < ends:
-                _attempt(act)
+        for parts in (_healthy_rounds(bed, ready, seen), _own_faults(bed, ready, seen), _others(bed, ready, seen)):
+            for act in share.among(parts):
+                if time.monotonic() < ends:
+                    _attempt(act)
+    if share.parts == 1:
+        seen.tidy()
     return tables(SCENARIOS, seen)
 
 
@@ -78,6 +84,24 @@ def _attempt(act: Act) -> None:
         act()
     except Exception as error:  # noqa: BLE001 - told, and to be seen in the table
         PROGRESS.print(f"  not brought about: {error!r}", style="red")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Every so manieth part of the work."""
+
+    number: int
+    parts: int
+
+    @classmethod
+    def of(cls, text: str) -> "Share":
+        """From `2/3`: the second of three."""
+        number, _, parts = text.partition("/")
+        return cls(int(number), int(parts))
+
+    def among(self, work: Iterator[Act]) -> Iterator[Act]:
+        """The parts that are this share's."""
+        return islice(work, self.number - 1, None, self.parts)
 
 
 @contextmanager
@@ -102,7 +126,7 @@ def _healthy_rounds(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
 
 
 def _healthy_round(bed: Bed, ready: Ready, seen: SeenRuns, number: int) -> None:
-    lacking = [one for one in SCENARIOS if seen.count(HEALTHY, one.folder) <= number]
+    lacking = [one for one in SCENARIOS if seen.lacks(HEALTHY, one.folder, number + 1)]
     if lacking:
         PROGRESS.print(f"healthy round {number + 1} ...", style="dim")
         _run_all(lacking, partial(_in_a_pod, bed, ready), HEALTHY, seen)
@@ -133,7 +157,7 @@ class Broken:
 def _try(bed: Bed, ready: Ready, seen: SeenRuns, broken: Broken, probes: Sequence[Scenario]) -> None:
     """Break the cluster, have those of the probes run there that have not been seen with it, mend the cluster."""
     fault, own = broken.fault, broken.scenario
-    lacking = [one for one in probes if not seen.count(broken.key, one.folder)]
+    lacking = [one for one in probes if seen.lacks(broken.key, one.folder)]
     if not lacking:
         return
     PROGRESS.print(f"fault {broken.key}: {len(lacking)} probes ...", style="dim")
@@ -154,7 +178,8 @@ def _try(bed: Bed, ready: Ready, seen: SeenRuns, broken: Broken, probes: Sequenc
 def _run_all(
     scenarios: Sequence[Scenario], run_one: RunOne, key: str, seen: SeenRuns, fault: Fault | None = None
 ) -> list[str]:
-    """Run these probes, some at a time, and keep what they found; the ids of their runs."""
+    """Run these probes, some at a time, the longest first, and keep what they found; the ids of their runs."""
+    scenarios = sorted(scenarios, key=lambda one: seen.usual_seconds(one.folder), reverse=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(zip(scenarios, pool.map(partial(_carefully, run_one), scenarios), strict=True))
         for one, told in found:

@@ -1,9 +1,13 @@
-"""Runs that were seen, kept in a file of one JSON object a line. Next: `tables` sums them up."""
+"""Runs that were seen, kept in a file of one JSON object a line. Next: `tables` sums them up.
+
+The file is part of the repository: a full run takes hours, and a change of one probe asks for that probe's runs only.
+"""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 from testbed.cache import digest
@@ -11,6 +15,7 @@ from tests.probes.clusters import Ended
 from tests.probes.places import PROBES
 
 HEALTHY = "healthy"
+KEPT = Path(__file__).with_name("seen.jsonl")
 _KIT = tuple(sorted(PROBES.glob("_*.py")))
 
 
@@ -25,7 +30,7 @@ class Seen:
     """pass, fail, unknown; or why there is none."""
     seconds: float
     said: str
-    """The first error."""
+    """The first error, or its beginning."""
     named: bool
     """Whether it failed for the fault's own reason, where it is the fault's own probe."""
     version: str
@@ -37,44 +42,61 @@ class Seen:
         version = version_of(fault, probe)
         if not isinstance(told, Ended):
             return cls(fault, probe, "none", 0.0, told or "not run: it needs a pod", named, version)
-        said = told.errors[0] if told.errors else ""
+        said = told.errors[0][:200] if told.errors else ""
         return cls(fault, probe, told.verdict, round(told.seconds, 1), said, named, version)
 
 
 class SeenRuns:
-    """All runs that were seen of the probes and faults as they are now."""
+    """What was seen last of every fault and probe; several processes may add to the file at once."""
 
-    def __init__(self, file: Path, runs: list[Seen]) -> None:
+    def __init__(self, file: Path = KEPT) -> None:
         self._file = file
-        self._runs = runs
-
-    @classmethod
-    def read(cls, file: Path) -> Self:
-        """What the file holds and is still of the same version."""
-        lines = file.read_text().splitlines() if file.exists() else []
-        runs = [Seen(**json.loads(line)) for line in lines]
-        return cls(file, [run for run in runs if run.version == version_of(run.fault, run.probe)])
+        self._runs: dict[tuple[str, str], list[Seen]] = {}
+        for line in file.read_text().splitlines() if file.exists() else ():
+            self._take(Seen(**json.loads(line)))
 
     def add(self, run: Seen) -> None:
         """Keep a run."""
-        self._runs.append(run)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._take(run)
         with self._file.open("a") as file:
             file.write(json.dumps(asdict(run)) + "\n")
 
-    def count(self, fault: str, probe: str) -> int:
-        """How often a probe was run with a fault."""
-        return sum(1 for _ in self.of(fault, probe))
+    def lacks(self, fault: str, probe: str, runs: int = 1) -> bool:
+        """Whether a probe as it is now was run less often than this with a fault as it is now."""
+        found = self.of(fault, probe)
+        return len(found) < runs or found[0].version != version_of(fault, probe)
 
-    def of(self, fault: str, probe: str) -> Iterator[Seen]:
-        """A probe's runs with a fault."""
-        return (run for run in self._runs if (run.fault, run.probe) == (fault, probe))
+    def of(self, fault: str, probe: str) -> list[Seen]:
+        """A probe's runs with a fault, all of one version: the last that was seen."""
+        return self._runs.get((fault, probe), [])
 
     def under(self, fault: str) -> list[Seen]:
         """Every probe's runs with a fault."""
-        return [run for run in self._runs if run.fault == fault]
+        return [run for (of, _), runs in self._runs.items() if of == fault for run in runs]
+
+    def outdated(self) -> tuple[int, int]:
+        """How many runs are of a probe or fault that has changed since, and how many there are."""
+        runs = [run for kept in self._runs.values() for run in kept]
+        return sum(run.version != version_of(run.fault, run.probe) for run in runs), len(runs)
+
+    def usual_seconds(self, probe: str) -> float:
+        """The median of a probe's healthy runs; 0 if there are none."""
+        runs = self.of(HEALTHY, probe)
+        return median(run.seconds for run in runs) if runs else 0.0
+
+    def tidy(self) -> None:
+        """Write the file anew without what has been superseded, ordered, so that changes to it can be read."""
+        runs = sorted((run for kept in self._runs.values() for run in kept), key=lambda run: (run.fault, run.probe))
+        self._file.write_text("".join(json.dumps(asdict(run)) + "\n" for run in runs))
+
+    def _take(self, run: Seen) -> None:
+        kept = self._runs.setdefault((run.fault, run.probe), [])
+        if kept and kept[0].version != run.version:
+            kept.clear()
+        kept.append(run)
 
 
+@cache
 def version_of(fault: str, probe: str) -> str:
     """A hash over the probe's folder, and over the scenario that the fault is from."""
     folder = fault.partition("/")[0]

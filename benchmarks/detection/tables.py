@@ -18,7 +18,7 @@ def _found(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
     table = Table("Faults and who finds them", ["fault", "its probe", "named", "s", "also fail", "unknown"])
     for scenario, fault in _faults(scenarios):
         key = f"{scenario.folder}/{fault.name}"
-        own = next(seen.of(key, scenario.folder), None)
+        own = next(iter(seen.of(key, scenario.folder)), None)
         others = [run for run in seen.under(key) if run.probe != scenario.folder]
         table.add(
             fault.name,
@@ -29,6 +29,7 @@ def _found(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
             _cases(others, "unknown"),
         )
     table.notes.append("named: its own probe fails and says why. s: from the start of its run until the verdict.")
+    table.notes.append("{} of all {} runs are of a probe or a fault that has changed since.".format(*seen.outdated()))
     return table
 
 
@@ -49,7 +50,7 @@ def _matrix(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
     signs = {"fail": "F", "unknown": "?", "pass": ".", "none": "-"}
     for scenario, fault in _faults(scenarios):
         key = f"{scenario.folder}/{fault.name}"
-        cells = [next(seen.of(key, one.folder), None) for one in scenarios]
+        cells = [next(iter(seen.of(key, one.folder)), None) for one in scenarios]
         if sum(cell is not None for cell in cells) > 1:
             table.add(fault.name, *(signs[cell.verdict] if cell else " " for cell in cells))
     table.notes.append("F fails, ? unknown, . passes, - cannot be run then, blank: not tried. Faults that are not in")
@@ -61,17 +62,16 @@ def _false_alarms(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
     table = Table("Runs while nothing was broken", ["probe", "runs", "pass", "fail", "unknown", "median s"])
     total: Counter[str] = Counter()
     for scenario in scenarios:
-        runs = list(seen.of(HEALTHY, scenario.folder))
+        runs = seen.of(HEALTHY, scenario.folder)
         counts = Counter(run.verdict for run in runs)
         total.update(counts)
-        seconds = sorted(run.seconds for run in runs)
         table.add(
             case_of(scenario.folder),
             len(runs),
             counts["pass"],
             counts["fail"],
             counts["unknown"] + counts["none"],
-            seconds[len(seconds) // 2] if seconds else "-",
+            seen.usual_seconds(scenario.folder),
         )
     table.add("all", total.total(), total["pass"], total["fail"], total["unknown"] + total["none"], "")
     return table
