@@ -1,6 +1,6 @@
 """Network interfaces of kind veth, by iproute2: those of the node, and those that pods' ends lead to.
 
-Next stage: `remains` compares them.
+Next stages: `kept` lists the node's, `remains` compares.
 """
 
 import json

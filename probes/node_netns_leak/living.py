@@ -1,6 +1,6 @@
 """What lives on a node: the pods that the API has for it, and the runtime's sandboxes with their network namespaces.
 
-Next stage: `remains` is what belongs to none of them.
+Next stage: `remains` is what of `kept` belongs to none of them.
 """
 
 from collections.abc import Iterable

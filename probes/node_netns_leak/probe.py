@@ -1,6 +1,6 @@
 """Finds what a node keeps of pods that are no more: network namespaces, veths, mounts, sandboxes, addresses.
 
-It looks, and if it suspects something it looks again after GRACE seconds: what is left both times is a leak.
+It looks, and if it suspects something it looks on for GRACE seconds: what is left every time is a leak.
 Parameters: README.md.
 """
 
@@ -8,7 +8,6 @@ import os
 import re
 import time
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 from kubeprobe_client import give_up, main, measure, report_failure, step
@@ -16,10 +15,13 @@ from kubeprobe_client import give_up, main, measure, report_failure, step
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._cri import RuntimeSilent, socket_of
 from probes._parameters import number, text, words
-from probes.node_netns_leak import living, remains
+from probes.node_netns_leak import kept, living, remains
+from probes.node_netns_leak.kept import Where
 from probes.node_netns_leak.links import NotListed
-from probes.node_netns_leak.remains import Remains, Where
+from probes.node_netns_leak.remains import Remains
 
+LOOKS_AGAIN = 2
+"""In between, a pod is seen alive that was just being made at the first look and is taken down at the last."""
 KINDS = ("namespaces", "veths", "mounts", "directories", "sandboxes", "addresses", "results")
 
 
@@ -46,16 +48,9 @@ def _where() -> Where:
 def look(api: Api, node: str, where: Where) -> set[Remains]:
     """All that belongs to nothing alive at this moment. Ends the run as unknown if that cannot be told."""
     try:
+        there = kept.read(where)
         alive = living.find(api, node, socket_of(where.root, text("RUNTIME_SOCKET", "")))
-        return set(
-            chain(
-                remains.of_namespaces(where, alive),
-                remains.of_links(where, alive),
-                remains.of_mounts(where, alive),
-                remains.of_sandboxes(alive),
-                remains.of_network(where, alive),
-            )
-        )
+        return set(remains.of(there, alive, where))
     except ApiError as error:
         give_up_if_forbidden(error)
         raise
@@ -65,7 +60,7 @@ def look(api: Api, node: str, where: Where) -> set[Remains]:
 
 @main
 def probe() -> None:
-    """Report what is left over at both looks."""
+    """Report what is left over at every look."""
     node = os.environ.get("KUBEPROBE_NODE", "")
     if not node:
         give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")
@@ -75,8 +70,9 @@ def probe() -> None:
             found = look(api, node, where)
         if found:
             with step("look again"):
-                time.sleep(grace)
-                found &= look(api, node, where)
+                for _ in range(LOOKS_AGAIN):
+                    time.sleep(grace / LOOKS_AGAIN)
+                    found &= look(api, node, where)
     counted = Counter(one.kind for one in found)
     for kind in KINDS:
         measure(f"leaked_{kind}", counted[kind])

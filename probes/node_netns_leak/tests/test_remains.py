@@ -3,12 +3,18 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from probes._access import Access
+from probes._api import Api
 from probes._cri import Sandbox
-from probes.node_netns_leak import links, living, remains
+from probes.node_netns_leak import kept, links, living, remains
+from probes.node_netns_leak.kept import Where
 from probes.node_netns_leak.living import Living
-from probes.node_netns_leak.remains import Where
+from probes.node_netns_leak.probe import look
 
 RUNS = Sandbox("a" * 64, "uid-1", "shop/web", ready=True, created=0)
 ENDED = Sandbox("b" * 64, "uid-2", "shop/job", ready=False, created=0)
@@ -40,9 +46,24 @@ def test_namespaces_of_pods_and_those_with_other_names_are_left_alone(tmp_path: 
         file(tmp_path, f"run/netns/{name}")
     (tmp_path / "var").mkdir()
     (tmp_path / "var/run").symlink_to("../run")
-    assert [one.text for one in remains.of_namespaces(at, ALIVE)] == [
+    assert [one.text for one in remains.of_namespaces(kept.read(at), ALIVE, at)] == [
         "network namespace /run/netns/cni-2 belongs to no pod"
     ]
+
+
+def test_what_is_made_while_the_probe_looks_is_not_suspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = replace(where(tmp_path), interface_names=re.compile("^no interface of this machine$"))
+    file(tmp_path, "containerd.sock")
+
+    def find(*_: object) -> Living:
+        file(tmp_path, "run/netns/cni-new")
+        file(tmp_path, "var/lib/cni/networks/net/10.0.0.9", "f" * 64)
+        return Living(frozenset(), (), frozenset())
+
+    monkeypatch.setenv("RUNTIME_SOCKET", "/containerd.sock")
+    monkeypatch.setattr(living, "find", find)
+    with Api(Access("http://127.0.0.1:1")) as api:
+        assert look(api, "node-1", at) == set()
 
 
 def test_mounts_and_directories_of_pods_that_are_gone_are_named(tmp_path: Path) -> None:
@@ -55,7 +76,7 @@ def test_mounts_and_directories_of_pods_that_are_gone_are_named(tmp_path: Path) 
     file(tmp_path, "proc/1/mountinfo", "\n".join(lines) + "\n")
     for uid in ("uid-1", "uid-8", "uid-9"):
         (tmp_path / "var/lib/kubelet/pods" / uid).mkdir(parents=True)
-    assert [one.text for one in remains.of_mounts(at, ALIVE)] == [
+    assert [one.text for one in remains.of_mounts(kept.read(at), ALIVE, at)] == [
         "mount /var/lib/kubelet/pods/uid-9/volumes/a b belongs to no pod of this node",
         "directory /var/lib/kubelet/pods/uid-8 belongs to no pod of this node",
     ]
@@ -79,7 +100,7 @@ def test_addresses_and_results_belong_to_sandboxes_though_they_have_ended(tmp_pa
     file(tmp_path, "var/lib/cni/results/net-a-eth0", f'{{"containerId": "{RUNS.id}"}}')
     file(tmp_path, "var/lib/cni/results/net-e-eth0", f'{{"containerId": "{"e" * 64}"}}')
     file(tmp_path, "var/lib/cni/results/half", '{"contain')
-    assert [one.text for one in remains.of_network(at, ALIVE)] == [
+    assert [one.text for one in remains.of_network(kept.read(at), ALIVE, at)] == [
         f"address 10.0.0.3 of network net is taken by sandbox {'e' * 13}, which is no more (/{networks}/net/10.0.0.3)",
         "/var/lib/cni/results/net-e-eth0 is kept for sandbox eeeeeeeeeeeee, which is no more",
     ]
