@@ -29,6 +29,8 @@ CONTAINER_SECURITY: Json = {
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
 }
+LINUX = {"kubernetes.io/os": "linux"}
+"""Where the images of probes run: a cluster may have nodes of Windows besides."""
 SMALL: Json = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}
 """So little that quotas hardly feel it."""
 
@@ -55,6 +57,7 @@ def metadata(run: Run, name: str, namespace: str | None = None, **labels: str) -
 def pod_spec(container: Json, **fields: Any) -> Json:
     """A pod's spec around one container, complying with `restricted`; fields given by name come on top."""
     return {
+        "nodeSelector": LINUX,
         "terminationGracePeriodSeconds": 5,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

@@ -31,6 +31,8 @@ _FROM_POD = (
 _DOWNWARD = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FROM_POD]
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 """With _POD_SECURITY: the `restricted` Pod Security Standard."""
+_LINUX = {"kubernetes.io/os": "linux"}
+"""Where probe images run unless their template says otherwise: a cluster may have nodes of Windows besides."""
 _POD_SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": _PROBE_USER,
@@ -209,14 +211,13 @@ def _pod_spec(template: ProbeTemplateSpec, deadline_s: int) -> dict[str, Any]:
         "activeDeadlineSeconds": deadline_s,
         "automountServiceAccountToken": account is not None,
         "enableServiceLinks": False,
+        "nodeSelector": {**_LINUX, **template.node_selector},
         "securityContext": _POD_SECURITY,
         "containers": [_probe_container(template)],
         "volumes": [{"name": _TMP, "emptyDir": {}}],
     }
     if account is not None:
         spec["serviceAccountName"] = account
-    if template.node_selector:
-        spec["nodeSelector"] = dict(template.node_selector)
     if template.tolerations:
         spec["tolerations"] = [toleration.as_json() for toleration in template.tolerations]
     if template.image_pull_secrets:

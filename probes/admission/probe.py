@@ -86,7 +86,7 @@ def examine(api: Api, webhook: Webhook, settings: Settings) -> tuple[list[str], 
             return list(failure.args), 0.0
     if problem := ca_problem(webhook):
         return [problem], 0.0
-    if not settings.directly or not address:
+    if not settings.directly or not address or webhook.is_beside_the_api_server:
         return [], 0.0
     asked = ask(webhook, address, settings.namespace)
     sys.stdout.write(f"{webhook}: {asked.problem or 'answers'}, {asked.ms:.0f} ms\n")

@@ -5,6 +5,7 @@ Next stage: `asking` asks each of them itself.
 
 import base64
 import binascii
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,14 @@ class Webhook:
         if self.service:
             return f"{self.service[1]}.{self.service[0]}.svc"
         return urlsplit(self.url).hostname or ""
+
+    @property
+    def is_beside_the_api_server(self) -> bool:
+        """Whether it is on the API server's own host, where no pod can ask it: so EKS and GKE have theirs."""
+        try:
+            return not self.service and (self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback)
+        except ValueError:
+            return False
 
     @property
     def consequence(self) -> str:

@@ -63,6 +63,9 @@ def _read(document: str, values: Mapping[str, str]) -> list[Json]:
     metadata = body.get("metadata") if isinstance(body, dict) else None
     if not isinstance(metadata, dict) or not metadata.get("name") or not {"apiVersion", "kind"} <= body.keys():
         raise NoManifest(f"expected apiVersion, kind and metadata.name in {filled.strip()[:80]!r}")
+    if values["name"] not in str(metadata["name"]):
+        problem = f"metadata.name is {metadata['name']!r}, expected it to contain ${{name}}"
+        raise NoManifest(f"{problem}: what is deleted afterwards has to be this run's own")
     return [body]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from kubeprobe_client import Run
 
+from probes._objects import LINUX
+
 Json = dict[str, Any]
 
 
@@ -41,6 +43,7 @@ def manifest(name: str, namespace: str, image: str, token: str, run: Run, second
     }
     spec = {
         "restartPolicy": "Never",
+        "nodeSelector": LINUX,
         "activeDeadlineSeconds": round(seconds),
         "terminationGracePeriodSeconds": 5,
         "automountServiceAccountToken": False,

@@ -19,10 +19,11 @@ _MAY_EXEMPT = {"exempt", "probes"}
 _AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
 _EVERYBODY = {"system:authenticated", "system:unauthenticated", "system:serviceaccounts", "*"}
 _REJECTED = re.compile(r"^apiserver_flowcontrol_rejected_requests_total\{([^}]*)\} (\S+)", re.MULTILINE)
+_STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 Rejected = dict[tuple[str, str, str], float]
-"""Requests by FlowSchema, level and reason."""
+"""Requests by FlowSchema, level and reason, since an API server has started."""
 
 
 def problems(schemas: list[Json], levels: list[Json], altered_allowed: set[str]) -> list[str]:
@@ -117,6 +118,12 @@ def rejected(metrics: str) -> Rejected:
         told = dict(_LABEL.findall(labels))
         found[told.get("flow_schema", ""), told.get("priority_level", ""), told.get("reason", "")] = float(value)
     return found
+
+
+def started(metrics: str) -> str:
+    """When this API server has started: what tells one from another behind the same address."""
+    found = _STARTED.search(metrics)
+    return found[1] if found else ""
 
 
 def newly_rejected(before: Rejected, after: Rejected, seconds: float) -> list[str]:

@@ -23,7 +23,10 @@ Json = dict[str, Any]
 FLOWCONTROL = "/apis/flowcontrol.apiserver.k8s.io/v1"
 ENVOY_FILTERS = "/apis/networking.istio.io/v1alpha3/envoyfilters"
 PAGE_SIZE = 200
-SYSTEM = "default,kube-*,kubeprobe*"
+SYSTEM = "default,kube-*,kubeprobe*,*-system,gke-*,gmp-*,tigera-*,cattle-*"
+"""What distributions bring along, which nobody else can give limits to."""
+MOST_SERVERS = 8
+"""So often another API server of the same cluster may answer before the one is given up that was asked first."""
 
 
 class Rejections:
@@ -40,15 +43,24 @@ class Rejections:
         if self._before is None:
             return []
         time.sleep(max(self._window - (time.monotonic() - self._began), 0))
-        after = self._look()
-        if after is None:
-            return []
-        measure("requests_rejected", sum(after.values()) - sum(self._before.values()))
-        return fairness.newly_rejected(self._before, after, time.monotonic() - self._began)
+        server, before = self._before
+        for _ in range(MOST_SERVERS):
+            found = self._look()
+            if found is None:
+                return []
+            answered, after = found
+            if answered == server:
+                measure("requests_rejected", sum(after.values()) - sum(before.values()))
+                return fairness.newly_rejected(before, after, time.monotonic() - self._began)
+        sys.stdout.write("rejected requests are not known: the API server that was asked first did not answer again\n")
+        return []
 
-    def _look(self) -> fairness.Rejected | None:
+    def _look(self) -> tuple[str, fairness.Rejected] | None:
+        """Which API server answered, by its start, and what it has rejected since; a new connection each time."""
         try:
-            return fairness.rejected(self._api.text("/metrics"))
+            with Api(self._api.access) as api:
+                metrics = api.text("/metrics")
+            return fairness.started(metrics), fairness.rejected(metrics)
         except PermissionMissing as error:
             sys.stdout.write(f"rejected requests are not looked at: {error}\n")
             return None

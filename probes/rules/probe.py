@@ -10,7 +10,7 @@ from typing import Any
 
 from kubeprobe_client import give_up, main, measure, report_failure, step
 
-from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._api import Api, ApiError, PermissionMissing, connect
 from probes.rules.rule import Findings, Place, Rule, examine, read_rules
 
 PAGE_SIZE = 250
@@ -38,19 +38,20 @@ def look(api: Api, place: Place, rules: list[tuple[int, Rule]], others: dict[str
         yield examine(place, rules, page, others)
 
 
-def _inspect(rules: list[Rule]) -> list[Findings]:
+def inspect(api: Api, rules: list[Rule]) -> list[Findings]:
+    """What all rules show. One whose objects cannot be listed keeps no other from being told; raises ApiError."""
     others = {"params": parameters(), "now": datetime.now(UTC)}
     findings: list[Findings] = []
-    with connect() as api:
-        for place, of_place in by_place(rules).items():
-            with step(place.plural):
-                try:
-                    findings += look(api, place, of_place, others)
-                except ApiError as error:
-                    give_up_if_forbidden(error)
-                    if error.status == 404:
-                        give_up(f"this cluster does not serve {place.resource}: {error}")
+    for place, of_place in by_place(rules).items():
+        with step(place.plural):
+            try:
+                findings += look(api, place, of_place, others)
+            except PermissionMissing as error:
+                findings.append(Findings(0, [], [str(error)]))
+            except ApiError as error:
+                if error.status != 404:
                     raise
+                findings.append(Findings(0, [], [f"this cluster does not serve {place.resource}: {error}"]))
     return findings
 
 
@@ -61,8 +62,8 @@ def probe() -> None:
         rules = read_rules(os.environ.get("KUBEPROBE_RULES", ""))
     except ValueError as error:
         give_up(str(error))
-    findings = _inspect(rules)
-
+    with connect() as api:
+        findings = inspect(api, rules)
     broken = sorted(wrong for found in findings for wrong in found.broken)
     not_evaluated = [why for found in findings for why in found.not_evaluated]
     measure("rules", len(rules))

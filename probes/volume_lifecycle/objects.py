@@ -1,10 +1,12 @@
 """The claim and the pods that the probe creates, and what their status says. Next stage: `probe` creates them."""
 
+from decimal import Decimal
 from typing import Any
 
 from kubeprobe_client import Run
 
 from probes._objects import metadata, pod_spec
+from probes._quantities import quantity
 
 Json = dict[str, Any]
 
@@ -91,6 +93,20 @@ def why_not_bound(claim_object: Json, storage_class: Json) -> str:
     phase = (claim_object.get("status") or {}).get("phase", "Pending")
     name, provisioner = storage_class["metadata"]["name"], storage_class["provisioner"]
     return f"{phase}: StorageClass {name} is served by provisioner {provisioner}, which has made no volume"
+
+
+def size_of(quantity_or_none: str | None) -> Decimal:
+    """Bytes of a size as Kubernetes writes it; 0 if it is none."""
+    try:
+        return quantity(quantity_or_none or "0")
+    except ValueError:
+        return Decimal(0)
+
+
+def has_grown(claim_object: Json, wanted: str) -> bool:
+    """Whether a claim has at least what was asked for: storage has a least size, so it may have had more before."""
+    capacity = (claim_object.get("status") or {}).get("capacity") or {}
+    return size_of(capacity.get("storage")) >= size_of(wanted)
 
 
 def why_not_expanded(claim_object: Json, storage_class: Json) -> str:

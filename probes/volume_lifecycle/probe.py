@@ -45,16 +45,19 @@ class Settings:
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
         """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        expand_to = text("EXPAND_TO", "2Gi")
+        if expand_to != "none" and not objects.size_of(expand_to):
+            give_up(f"parameter EXPAND_TO={expand_to!r}: expected a size such as 2Gi, or none")
         return cls(
             namespace=text("TARGET_NAMESPACE", own_namespace),
             storage_class=text("STORAGE_CLASS", ""),
             size=text("SIZE", "1Gi"),
-            expand_to=text("EXPAND_TO", "2Gi"),
+            expand_to=expand_to,
             access_mode=text("ACCESS_MODE", "ReadWriteOnce"),
             image=text("IMAGE", BUSYBOX),
             bind_timeout=number("BIND_TIMEOUT", 60),
             mount_timeout=number("MOUNT_TIMEOUT", 60),
-            expand_timeout=number("EXPAND_TIMEOUT", 60),
+            expand_timeout=number("EXPAND_TIMEOUT", 180),  # a kubelet sees it at its next look, after 60 to 90 s
             delete_timeout=number("DELETE_TIMEOUT", 60),
         )
 
@@ -152,8 +155,7 @@ class VolumeLifecycle:
         path = f"{self.claims}/{self.name}"
         self.claim.object = self.api.patch(path, {"spec": {"resources": {"requests": {"storage": wanted}}}})
         seconds = self._at_most(self.settings.expand_timeout)
-        self.claim.until(lambda claim: _capacity(claim) == wanted, seconds)
-        if _capacity(self.claim.object) != wanted:
+        if not self.claim.until(lambda claim: objects.has_grown(claim, wanted), seconds):
             why = objects.why_not_expanded(self.claim.object, self.storage_class)
             self._fail(f"claim {self.name} not expanded to {wanted} after {seconds:g} s: {why}", self.claim.object)
 
@@ -240,11 +242,6 @@ class VolumeLifecycle:
         except ApiError:
             return []
         return warnings(events.get("items") or [], told)
-
-
-def _capacity(claim: Json) -> str:
-    size: str = ((claim.get("status") or {}).get("capacity") or {}).get("storage", "")
-    return size
 
 
 @main

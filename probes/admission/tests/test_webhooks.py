@@ -40,6 +40,21 @@ def test_a_webhook_by_url_is_asked_there() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "beside"),
+    [
+        ("https://127.0.0.1:23443/mutate", True),
+        ("https://[::1]:5443/", True),
+        ("https://localhost:5443/webhook", True),
+        ("https://localhost.example.com/", False),
+        ("https://10.0.0.1/", False),
+    ],
+)
+def test_a_webhook_on_the_api_servers_own_host_is_known(url: str, *, beside: bool) -> None:
+    assert webhook(clientConfig={"url": url}).is_beside_the_api_server is beside
+    assert webhook().is_beside_the_api_server is False
+
+
+@pytest.mark.parametrize(
     ("client", "problem"),
     [
         ({"caBundle": base64.b64encode(b"nonsense").decode()}, "its caBundle holds no certificate in PEM"),

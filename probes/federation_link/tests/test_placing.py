@@ -44,6 +44,7 @@ def test_the_default_is_what_the_catalog_says() -> None:
         ("a: [", "while parsing"),
         ("kind: ConfigMap", "expected apiVersion, kind and metadata.name in 'kind: ConfigMap'"),
         ("just text", "expected apiVersion"),
+        ("{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}}", r"expected it to contain \$\{name\}"),
     ],
 )
 def test_text_that_is_no_manifest_is_refused(text: str, why: str) -> None:

@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 
+from probes._access import Access
+from probes._api import Api
 from probes._quantities import quantity
 from probes.rate_limit import edges, fairness, quotas
+from probes.rate_limit.probe import MOST_SERVERS, Rejections
+from tests.probes.scripted import ScriptedApi, scripted_api
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 REQUIRED = quotas.Required(quota=True, limit_range=True, grace=timedelta(minutes=10))
 Json = dict[str, Any]
+
+
+def connected(server: ScriptedApi) -> Api:
+    return Api(Access(f"http://127.0.0.1:{server.server_port}"))
 
 
 def level(name: str, kind: str = "Limited", **limited: int) -> Json:
@@ -95,6 +103,20 @@ def test_rejected_requests_are_read_from_the_metrics_and_only_new_ones_count() -
     assert fairness.newly_rejected(before, after, 5) == [
         "PriorityLevelConfiguration b: rejected 12 requests of FlowSchema a within 5.0 s (queue-full)"
     ]
+
+
+def test_counters_of_another_api_server_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    line = 'apiserver_flowcontrol_rejected_requests_total{flow_schema="a",priority_level="b",reason="queue-full"} '
+    first, other = (
+        f"process_start_time_seconds {at}\n{line}{n}\n".encode() for at, n in (("1.7e+09", 3), ("1.8e+09", 812))
+    )
+    later = first.replace(b" 3\n", b" 5\n")
+    with scripted_api((200, first), (200, other), (200, later)) as server, connected(server) as api:
+        [told] = Rejections(api, 0.001).problems()
+    assert "rejected 2 requests of FlowSchema a" in told
+    with scripted_api((200, first), *[(200, other)] * MOST_SERVERS) as server, connected(server) as api:
+        assert Rejections(api, 0.001).problems() == []
+    assert "did not answer again" in capsys.readouterr().out
 
 
 def test_a_quota_with_defaults_below_it_is_no_problem() -> None:

@@ -8,9 +8,12 @@ import yaml
 
 from kubeprobe.catalog.model import ProbeCaseSpec
 from kubeprobe.catalog.model.rule import rules_variable
+from probes._access import Access
+from probes._api import Api
 from probes.rules.expressions import Expression, NotEvaluated, Text
-from probes.rules.probe import by_place
+from probes.rules.probe import by_place, inspect
 from probes.rules.rule import Findings, Place, examine, read_rules
+from tests.probes.scripted import scripted_api
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 CATALOG = Path(__file__).parents[1] / "catalog.yaml"
@@ -158,3 +161,22 @@ def test_the_readmes_example_is_taken_and_does_what_it_says() -> None:
     found = examine(place, rules, [deployment(replicas=1), deployment()], {"params": spec.parameters, "now": NOW})
     assert found.not_evaluated == []
     assert found.broken[0] == (0, "deployments shop/web: 1 replicas, at least 2 are wanted")
+
+
+def test_a_rule_whose_objects_cannot_be_listed_hides_no_other() -> None:
+    rules = [
+        {"resource": place, "expect": "size(object.metadata.name) > 99", "message": "wrong"}
+        for place in ("example.com/v1/widgets", "v1/secrets", "v1/configmaps")
+    ]
+    case = ProbeCaseSpec.model_validate({"template": "rules", "kind": "inspection", "rules": rules})
+    forbidden = 'secrets is forbidden: User "u" cannot list resource "secrets" in API group "" at the cluster scope'
+    answers = [
+        (404, {"kind": "Status", "reason": "NotFound", "message": "not found"}),
+        (403, {"kind": "Status", "reason": "Forbidden", "message": forbidden}),
+        (200, {"items": [{"metadata": {"name": "web", "namespace": "shop"}}]}),
+    ]
+    with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        missing, withheld, listed = inspect(api, read_rules(rules_variable(case.rules)))
+    assert "does not serve example.com/v1/widgets" in missing.not_evaluated[0]
+    assert withheld.not_evaluated == ["permission missing: list secrets at the cluster scope"]
+    assert [number for number, _ in listed.broken] == [2]

@@ -87,3 +87,12 @@ def test_a_pod_belongs_to_the_run_and_lets_its_user_write() -> None:
     assert pod["metadata"]["ownerReferences"][0]["name"] == "kp"
     assert pod["spec"]["securityContext"]["fsGroup"] == pod["spec"]["securityContext"]["runAsUser"]
     assert pod["spec"]["volumes"] == [{"name": "volume", "persistentVolumeClaim": {"claimName": "c"}}]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "grown"),
+    [("1Gi", False), ("2Gi", True), ("2048Mi", True), ("10Gi", True), (None, False)],
+)
+def test_a_claim_has_grown_if_it_has_at_least_what_was_asked_for(capacity: str | None, *, grown: bool) -> None:
+    status = {"capacity": {"storage": capacity}} if capacity else {}
+    assert objects.has_grown({"status": status}, "2Gi") is grown

@@ -218,7 +218,7 @@ def test_the_templates_pod_is_merged_over_what_is_made():
     )
     spec = pod["spec"]
     assert spec["hostNetwork"] is True
-    assert spec["nodeSelector"] == {"disk": "ssd"}
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux", "disk": "ssd"}
     assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": 5}
     assert [volume["name"] for volume in spec["volumes"]] == ["kubeprobe-tmp", "host"]
     assert probe(pod)["securityContext"]["privileged"] is True
