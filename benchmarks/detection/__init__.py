@@ -32,10 +32,12 @@ from tests.probes.leftovers import remove_left_by
 from tests.probes.scenario import SCENARIOS, Bed, Fault, Scenario
 
 NEEDS_REAL_CLUSTER = True
-AT_ONCE = 8
+AT_ONCE = 4
+FEW = 4
+"""So many probes that do not have to find a fault and yet fail are run again: it may have been the others' load."""
 HEALTHY_RUNS = 200
 """At least so many, all probes taken together."""
-_ONLY_IN_PODS = {"cluster_dns", "http_endpoint", "service_connectivity"}
+_ONLY_IN_PODS = {"cluster_dns", "http_endpoint", "service_connectivity", "virtual_cluster"}
 """They look at what a pod is given: its resolver, its way to Services."""
 
 Ready = dict[str, dict[str, str]]
@@ -180,12 +182,19 @@ def _run_all(
 ) -> list[str]:
     """Run these probes, some at a time, the longest first, and keep what they found; the ids of their runs."""
     scenarios = sorted(scenarios, key=lambda one: seen.usual_seconds(one.folder), reverse=True)
+    run = partial(_carefully, run_one)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(zip(scenarios, pool.map(partial(_carefully, run_one), scenarios), strict=True))
-        for one, told in found:
-            named = fault is not None and isinstance(told, Ended) and fault.is_named_in(told)
-            seen.add(Seen.of(key, one.folder, told, named=named))
-    return [told.run for _, told in found if isinstance(told, Ended)]
+        found = list(zip(scenarios, pool.map(run, scenarios), strict=True))
+        ids = [told.run for _, told in found if isinstance(told, Ended)]
+        doubtful = [one for one, told in found if isinstance(told, Ended) and told.verdict != "pass"]
+        if fault is not None and len(scenarios) > 1 and len(doubtful) <= FEW:
+            again = dict(zip(doubtful, pool.map(run, doubtful), strict=True))
+            found = [(one, again.get(one, told)) for one, told in found]
+            ids += [told.run for told in again.values() if isinstance(told, Ended)]
+    for one, told in found:
+        named = fault is not None and isinstance(told, Ended) and fault.is_named_in(told)
+        seen.add(Seen.of(key, one.folder, told, named=named))
+    return ids
 
 
 def _carefully(run_one: RunOne, one: Scenario) -> Ended | str | None:

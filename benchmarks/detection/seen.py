@@ -3,7 +3,9 @@
 The file is part of the repository: a full run takes hours, and a change of one probe asks for that probe's runs only.
 """
 
+import ast
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,6 @@ from tests.probes.places import PROBES
 
 HEALTHY = "healthy"
 KEPT = Path(__file__).with_name("seen.jsonl")
-_KIT = tuple(sorted(PROBES.glob("_*.py")))
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,27 @@ class SeenRuns:
 
 @cache
 def version_of(fault: str, probe: str) -> str:
-    """A hash over the probe's folder, and over the scenario that the fault is from."""
-    folder = fault.partition("/")[0]
-    scenario = PROBES / folder / "tests" / "scenario.py"
-    own = (scenario,) if fault != HEALTHY and scenario.exists() else ()
-    there = (PROBES / probe,) if (PROBES / probe).is_dir() else ()
-    return digest(*there, *own, *_KIT)
+    """A hash over the probe's code and catalog, and over the scenario that the fault is from."""
+    scenario = PROBES / fault.partition("/")[0] / "tests" / "scenario.py"
+    return digest(*([scenario] if scenario.exists() else []), *_code_of(probe))
+
+
+@cache
+def _code_of(probe: str) -> tuple[Path, ...]:
+    """A probe's catalog, its modules, and those of other folders of `probes` that they import."""
+    found: set[Path] = set()
+    coming = list((PROBES / probe).glob("*.py"))
+    while coming:
+        file = coming.pop()
+        if file not in found:
+            found.add(file)
+            coming += _imported_by(file)
+    return (PROBES / probe / "catalog.yaml", *sorted(found))
+
+
+def _imported_by(file: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PROBES.name:
+            module = PROBES.parent / str(node.module).replace(".", "/")
+            names = [module.with_suffix(".py"), *(module / f"{name.name}.py" for name in node.names)]
+            yield from (name for name in names if name.exists())

@@ -23,6 +23,7 @@ _REFERENCE = re.compile(
 
 UNFETCHED = "FailedToRetrieveImagePullSecret"
 """The event that tells of a missing pull secret: the kubelet goes on without it."""
+_REFUSALS = {"auth", "denied"}
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ class Pull:
             raise CheckFailed("the pod was deleted by somebody else before its image was pulled")
         if has_pulled(pod):
             return
-        node = pod["spec"].get("nodeName", "none")
+        node, unfetched = pod["spec"].get("nodeName", "none"), self._unfetched()[:1]
         if self.last is None:
-            raise CheckFailed(f"{self.settings.image}: not pulled within {seconds:g} s: {why_not_ready(pod)}")
+            raise CheckFailed(
+                f"{self.settings.image}: not pulled within {seconds:g} s: {why_not_ready(pod)}", *unfetched
+            )
         fault, said = self.last.fault, self.last.said
-        secret = [event["message"] for event in self._events() if event.get("reason") == UNFETCHED]
-        raise CheckFailed(f"{self.settings.image}: {fault.tells}; node {node} says: {said}", *secret[:1])
+        raise CheckFailed(f"{self.settings.image}: {fault.tells}; node {node} says: {said}", *unfetched)
 
     def _decided(self, pod: Json) -> bool:
         found = failure(pod)
@@ -92,7 +94,15 @@ class Pull:
         # A later "back-off" without a cause must not hide the cause.
         if found is not None and (self.last is None or found.fault.name != "other"):
             self.last = found
-        return has_pulled(pod) or (found is not None and not found.fault.passes)
+        return has_pulled(pod) or (found is not None and not self._may_pass(found))
+
+    def _may_pass(self, found: Failure) -> bool:
+        """Whether the kubelet's next try is worth waiting for: it may just have been late to learn of the secret."""
+        return found.fault.passes or (found.fault.name in _REFUSALS and bool(self._unfetched()))
+
+    def _unfetched(self) -> list[str]:
+        """What the kubelet says of pull secrets that it could not get: it tries without them."""
+        return [event["message"] for event in self._events() if event.get("reason") == UNFETCHED]
 
     def check_time(self, watched_ms: float) -> None:
         """Measure how long it took, and compare that with what is allowed."""

@@ -74,7 +74,7 @@ FAULTS = [
         "the pull secret does not exist",
         nothing_broken,
         says=r"^pull: Unable to retrieve some image pull secrets \(nobody\)",
-        parameters={"PULL_SECRET": "nobody"},
+        parameters={"PULL_SECRET": "nobody", **SOON},
     ),
     Fault(
         "the tag does not exist",

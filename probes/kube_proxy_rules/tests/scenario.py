@@ -47,7 +47,9 @@ def _with_rules_changed(change: Callable[[Bed], None]) -> State:
             yield
         finally:
             bed.testbed.stop("kube-proxy")
-            bed.testbed.start("kube-proxy")  # makes all rules anew
+            _nft("delete", "table", "ip", "kube-proxy")  # an endpoint's chain that is there it leaves as it is
+            bed.testbed.start("kube-proxy")
+            until("rules for both endpoints", lambda: len(_endpoint_chains()) == 2)
 
     return changed
 

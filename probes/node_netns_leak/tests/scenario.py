@@ -15,6 +15,7 @@ from tests.probes.scenario import Bed, Fault
 
 SANDBOX = "5ca1ab1e" * 8
 """A sandbox's id that no runtime has given."""
+SOON = {"GRACE": "10"}
 MISSING_POD = "11111111-2222-4333-8444-555555555555"
 
 
@@ -27,7 +28,6 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
     """Where the test bed's node keeps things: on a machine that has several of them, so by its own name."""
     instance = bed.testbed.instance
     yield {
-        "GRACE": "10",
         "RUNTIME_SOCKET": str(instance.containerd_socket),
         "KUBELET_DIR": str(instance.cluster / "kubelet"),
         "NAMESPACE_DIRS": str(_namespaces(instance)),
@@ -118,21 +118,27 @@ FAULTS = [
         "a network namespace was left",
         namespace_leaked,
         says=r"^network namespace /\S+/netns/cni-[0-9a-f-]{36} belongs to no pod$",
+        parameters=SOON,
     ),
-    Fault("a veth was left", veth_leaked, says=r"^interface veth5ca1ab1e of the node leads to no pod$"),
+    Fault(
+        "a veth was left", veth_leaked, says=r"^interface veth5ca1ab1e of the node leads to no pod$", parameters=SOON
+    ),
     Fault(
         "a mount was left",
         mount_leaked,
         says=rf"^mount /\S+/pods/{MISSING_POD}/volumes/kubernetes.io~empty-dir/cache belongs to no pod of this node$",
+        parameters=SOON,
     ),
     Fault(
         "an address was left",
         address_leaked,
         says=r"^address 10\.244\.3\.250 of network \S+ is taken by sandbox 5ca1ab1e5ca1a, which is no more",
+        parameters=SOON,
     ),
     Fault(
         "a CNI result was left",
         result_leaked,
         says=r"^/var/lib/cni/results/\S+-eth0 is kept for sandbox 5ca1ab1e5ca1a, which is no more$",
+        parameters=SOON,
     ),
 ]
