@@ -9,8 +9,22 @@ from typing import Any
 Json = dict[str, Any]
 
 CERTIFICATES = "/apis/cert-manager.io/v1"
+CERTIFICATE_NAME = "cert-manager.io/certificate-name"
+"""Annotation of a Secret that cert-manager keeps: the Certificate that it is issued for."""
 OVERDUE = timedelta(hours=1)
 """How late a renewal may be: issuers take their time."""
+
+
+def name_of(certificate: Json) -> str:
+    """`namespace/name`."""
+    return f"{certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+
+
+def certificate_of(secret: Json) -> str:
+    """The Certificate that a Secret is issued for, as `namespace/name`; empty if cert-manager does not keep it."""
+    metadata = secret["metadata"]
+    name = (metadata.get("annotations") or {}).get(CERTIFICATE_NAME)
+    return f"{metadata['namespace']}/{name}" if name else ""
 
 
 def problem(certificate: Json, now: datetime, warn_days: float) -> str:
@@ -19,7 +33,7 @@ def problem(certificate: Json, now: datetime, warn_days: float) -> str:
     One that will be renewed is well, however short its life: `warn_days` counts only where no renewal is planned.
     """
     status = certificate.get("status") or {}
-    place = f"certificate {certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+    place = f"certificate {name_of(certificate)}"
     ready: Json = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
     ends, renewal = _time(status.get("notAfter")), _time(status.get("renewalTime"))
     if ends is not None and ends <= now:
