@@ -47,15 +47,24 @@ def _shown_by(server: Server) -> Finding:
 
 
 def kubelets(api: Api) -> Iterator[Server]:
-    """The kubelet of each node, at the address that the API server calls it by; raises ApiError."""
+    """The kubelet of each node that is ready, at the address that the API server calls it by; raises ApiError.
+
+    That a node is down or leaving is no fault of its certificate.
+    """
     for page in api.pages("/api/v1/nodes", PAGE_SIZE):
         for node in page:
             status = node.get("status") or {}
+            if not _is_ready(status):
+                continue
             addresses = {one["type"]: one["address"] for one in status.get("addresses") or []}
             host = addresses.get("InternalIP") or addresses.get("Hostname")
             port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
             if host:
                 yield f"kubelet of node {node['metadata']['name']} ({host}:{port})", host, port
+
+
+def _is_ready(status: Json) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or [])
 
 
 def look_at_webhooks(api: Api) -> list[Finding]:

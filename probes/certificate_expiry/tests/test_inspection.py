@@ -7,7 +7,7 @@ import pytest
 
 from probes._access import Access
 from probes._api import Api
-from probes.certificate_expiry.probe import Inspection
+from probes.certificate_expiry.probe import Inspection, kubelets
 from tests.probes.made import DAY, certificate, tls_secret
 from tests.probes.scripted import scripted_api
 
@@ -65,3 +65,24 @@ def test_a_secret_whose_certificate_is_gone_is_renewed_by_nobody() -> None:
 def test_a_secret_is_judged_by_its_days_where_certificates_are_not_looked_at() -> None:
     [problem] = problems(kept_by_cert_manager(0.5), issued(), wanted="none")
     assert problem.startswith("secret shop/web-tls: CN=web expires on")
+
+
+def node(name: str, **conditions: str) -> Json:
+    """A node with these conditions."""
+    told = [{"type": kind, "status": status} for kind, status in conditions.items()]
+    addresses = [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": "10.0.0.7"}]
+    return {"metadata": {"name": name}, "status": {"addresses": addresses, "conditions": told}}
+
+
+def test_only_the_kubelets_of_nodes_that_are_ready_are_asked() -> None:
+    nodes = [
+        node("up", MemoryPressure="True", Ready="True"),
+        node("down", Ready="Unknown"),
+        node("leaving", MemoryPressure="True", Ready="False"),
+        node("joining"),
+    ]
+    with (
+        scripted_api((200, {"items": nodes})) as server,
+        Api(Access(f"http://127.0.0.1:{server.server_port}")) as api,
+    ):
+        assert list(kubelets(api)) == [("kubelet of node up (10.0.0.7:10250)", "10.0.0.7", 10250)]
