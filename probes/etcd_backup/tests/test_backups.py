@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from probes.etcd_backup.backups import Backup, Rules, find, judge, time_in
-from probes.etcd_backup.probe import name_of
+from probes.etcd_backup.probe import name_of, standby_required
 from probes.etcd_backup.snapshot import Snapshot, SnapshotError
-from probes.etcd_backup.standby import Standby, parse
+from probes.etcd_backup.standby import Standby, parse, uncovered
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RULES = Rules(timedelta(hours=25), 50)
@@ -165,6 +165,22 @@ def test_an_etcd_is_named_by_its_pods_label_or_else_by_its_namespace() -> None:
 def test_a_standby_is_a_learner_or_a_mirror() -> None:
     assert parse("main=https://a:2379") == Standby("main", "https://a:2379")
     assert parse("main=https://a:2379>https://b:2379") == Standby("main", "https://a:2379", "https://b:2379")
+
+
+def test_an_etcd_that_no_standby_is_known_of_is_named() -> None:
+    standbys = [parse("main=https://a:2379"), parse("tenant-a=https://b:2379>https://c:2379")]
+    assert uncovered(["main", "tenant-a"], standbys) == []
+    assert uncovered(["main", "tenant-b"], standbys) == [
+        "etcd tenant-b: no standby is known: STANDBYS does not name it"
+    ]
+
+
+@pytest.mark.parametrize(("said", "required"), [("", False), ("false", False), ("True", True)])
+def test_a_standby_is_required_only_if_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, said: str, *, required: bool
+) -> None:
+    monkeypatch.setenv("REQUIRE_STANDBY", said)
+    assert standby_required() is required
 
 
 @pytest.mark.parametrize("word", ["main", "main=", "=https://a", "main=a:2379", "main=https://a>"])
