@@ -30,7 +30,7 @@ def check_pods(api: Api) -> list[str]:
     pods = findings.Pods()
     for pod in _list(api, "/api/v1/pods"):
         pods.take(pod, now, float("inf") if _matches(pod, excluded) else patience)
-    nodes = list(_list(api, "/api/v1/nodes"))
+    nodes = [_needed_of_node(node) for node in _list(api, "/api/v1/nodes")]
     measure("pods_seen", pods.seen)
     measure("nodes_seen", len(nodes))
     measure("pods_unschedulable", len(pods.waiting))
@@ -53,7 +53,8 @@ def check_services(api: Api) -> list[str]:
 def check_quotas(api: Api) -> list[str]:
     """Quotas nearly used up."""
     excluded = words("EXCLUDE")
-    quotas = [one for one in _list(api, "/api/v1/resourcequotas") if not _matches(one, excluded)]
+    listed = _list(api, "/api/v1/resourcequotas")
+    quotas = [_needed_of_quota(quota) for quota in listed if not _matches(quota, excluded)]
     measure("quotas_seen", len(quotas))
     return _over(findings.quota_uses(quotas), "QUOTA_PERCENT")
 
@@ -99,6 +100,24 @@ def _matches(found: Json, patterns: list[str]) -> bool:
 def _list(api: Api, path: str) -> Iterator[Json]:
     for page in api.pages(path, PAGE_SIZE):
         yield from page
+
+
+def _needed_of_node(node: Json) -> Json:
+    """What is looked at: the images and managed fields of thousands of nodes would fill the memory."""
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    return {
+        "metadata": {"name": node["metadata"]["name"]},
+        "spec": {"podCIDRs": node["spec"].get("podCIDRs")},
+        "status": {"allocatable": {"pods": allocatable.get("pods")}},
+    }
+
+
+def _needed_of_quota(quota: Json) -> Json:
+    metadata, status = quota["metadata"], quota.get("status") or {}
+    return {
+        "metadata": {"namespace": metadata["namespace"], "name": metadata["name"]},
+        "status": {"hard": status.get("hard"), "used": status.get("used")},
+    }
 
 
 @main

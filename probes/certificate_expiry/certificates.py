@@ -3,7 +3,7 @@
 Next stage: `probe` fetches them from endpoints and Secrets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +25,8 @@ class Finding:
     not_after: datetime | None = None
     unreadable: str = ""
     """Why there is no certificate; empty if there is."""
+    certificate: str = ""
+    """The Certificate of cert-manager that it is issued and renewed for, as `namespace/name`; empty if none is."""
 
     def days_left(self, now: datetime) -> float | None:
         """Days until it expires, negative afterwards; None without a certificate."""
@@ -67,9 +69,13 @@ def read_der(place: str, der: bytes) -> Finding:
         return Finding(place, unreadable=f"no readable certificate: {_first_line(error)}")
 
 
-def problems(findings: Iterable[Finding], now: datetime, warn_days: float) -> list[str]:
-    """What is wrong, the most urgent first: a report that is cut keeps its first errors."""
-    wrong = [(finding, finding.problem(now, warn_days)) for finding in findings]
+def problems(findings: Iterable[Finding], now: datetime, warn_days: float, renewed: Container[str] = ()) -> list[str]:
+    """What is wrong, the most urgent first: a report that is cut keeps its first errors.
+
+    `renewed`: Certificates of cert-manager that are judged by their renewal, so that what is issued for them may be
+    as short-lived as it likes.
+    """
+    wrong = [(one, one.problem(now, 0 if one.certificate in renewed else warn_days)) for one in findings]
     wrong.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].place))
     return [problem for _finding, problem in wrong if problem]
 

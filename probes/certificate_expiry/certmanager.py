@@ -9,8 +9,24 @@ from typing import Any
 Json = dict[str, Any]
 
 CERTIFICATES = "/apis/cert-manager.io/v1"
+CERTIFICATE_NAME = "cert-manager.io/certificate-name"
+"""Annotation of a Secret that cert-manager keeps: the Certificate that it is issued for."""
+SETTLING = timedelta(minutes=15)
+"""How long a Certificate may be not ready: a challenge has to be answered, a request to be approved."""
 OVERDUE = timedelta(hours=1)
 """How late a renewal may be: issuers take their time."""
+
+
+def name_of(certificate: Json) -> str:
+    """`namespace/name`."""
+    return f"{certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+
+
+def certificate_of(secret: Json) -> str:
+    """The Certificate that a Secret is issued for, as `namespace/name`; empty if cert-manager does not keep it."""
+    metadata = secret["metadata"]
+    name = (metadata.get("annotations") or {}).get(CERTIFICATE_NAME)
+    return f"{metadata['namespace']}/{name}" if name else ""
 
 
 def problem(certificate: Json, now: datetime, warn_days: float) -> str:
@@ -19,18 +35,24 @@ def problem(certificate: Json, now: datetime, warn_days: float) -> str:
     One that will be renewed is well, however short its life: `warn_days` counts only where no renewal is planned.
     """
     status = certificate.get("status") or {}
-    place = f"certificate {certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+    place = f"certificate {name_of(certificate)}"
     ready: Json = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
     ends, renewal = _time(status.get("notAfter")), _time(status.get("renewalTime"))
     if ends is not None and ends <= now:
         return f"{place}: expired on {_day(ends)}{_why(ready)}"
-    if ready.get("status") != "True":
+    if ready.get("status") != "True" and not _settles(certificate, ready, now):
         return f"{place}: is not ready{_why(ready) or ': cert-manager has not looked at it'}"
     if renewal is not None and renewal + OVERDUE < now:
         return f"{place}: should have been renewed on {_day(renewal)}, but was not{_until(ends)}"
     if renewal is None and ends is not None and ends - now < timedelta(days=warn_days):
         return f"{place}: no renewal is planned{_until(ends)} (WARN_DAYS is {warn_days:g})"
     return ""
+
+
+def _settles(certificate: Json, ready: Json, now: datetime) -> bool:
+    """Whether it has not been ready for so short a time that this is no fault yet."""
+    since = _time(ready.get("lastTransitionTime") or certificate["metadata"].get("creationTimestamp"))
+    return since is not None and now - since <= SETTLING
 
 
 def _why(condition: Json) -> str:

@@ -8,6 +8,7 @@ import binascii
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,15 +47,24 @@ def _shown_by(server: Server) -> Finding:
 
 
 def kubelets(api: Api) -> Iterator[Server]:
-    """The kubelet of each node, at the address that the API server calls it by; raises ApiError."""
+    """The kubelet of each node that is ready, at the address that the API server calls it by; raises ApiError.
+
+    That a node is down or leaving is no fault of its certificate.
+    """
     for page in api.pages("/api/v1/nodes", PAGE_SIZE):
         for node in page:
             status = node.get("status") or {}
+            if not _is_ready(status):
+                continue
             addresses = {one["type"]: one["address"] for one in status.get("addresses") or []}
             host = addresses.get("InternalIP") or addresses.get("Hostname")
             port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
             if host:
                 yield f"kubelet of node {node['metadata']['name']} ({host}:{port})", host, port
+
+
+def _is_ready(status: Json) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or [])
 
 
 def look_at_webhooks(api: Api) -> list[Finding]:
@@ -77,13 +87,13 @@ def look_at_aggregation(api: Api) -> list[Finding]:
         return found
 
 
-def look_at_cert_manager(api: Api, namespaces: list[str], warn_days: float) -> list[str]:
-    """What is wrong with cert-manager's Certificates; raises ApiError."""
-    now = datetime.now(UTC)
-    inside = [f"/namespaces/{name}" for name in namespaces] or [""]
-    found = [body for where in inside for body in _all(api, f"{certmanager.CERTIFICATES}{where}/certificates")]
-    measure("cert_manager_certificates_checked", len(found))
-    return sorted(filter(None, (certmanager.problem(body, now, warn_days) for body in found)))
+def look_at_cert_manager(api: Api, namespaces: list[str], now: datetime, warn_days: float) -> dict[str, str]:
+    """What is wrong with each of cert-manager's Certificates, empty if nothing is; raises ApiError."""
+    return {
+        certmanager.name_of(body): certmanager.problem(body, now, warn_days)
+        for where in [f"/namespaces/{name}" for name in namespaces] or [""]
+        for body in _all(api, f"{certmanager.CERTIFICATES}{where}/certificates")
+    }
 
 
 def _all(api: Api, path: str, size: int = PAGE_SIZE) -> Iterator[Json]:
@@ -112,7 +122,8 @@ def read_secret(secret: dict[str, Any]) -> list[Finding]:
         pem = base64.b64decode((secret.get("data") or {}).get("tls.crt", ""), validate=True)
     except binascii.Error as error:
         return [Finding(place, unreadable=f"no readable certificate: {error}")]
-    return read_pem(place, pem)
+    renewed_for = certmanager.certificate_of(secret)
+    return [replace(finding, certificate=renewed_for) for finding in read_pem(place, pem)]
 
 
 def _name(secret: dict[str, Any]) -> str:
@@ -143,14 +154,17 @@ def _wanted() -> list[str]:
 
 
 class Inspection:
-    """All that was found in one run."""
+    """All that was found in one run, judged as of its beginning."""
 
-    def __init__(self, api: Api, warn_days: float) -> None:
+    def __init__(self, api: Api, now: datetime, warn_days: float) -> None:
         self._api = api
+        self._now = now
         self._warn_days = warn_days
         self._namespaces = words("NAMESPACES")
         self.findings: list[Finding] = []
         self.other: list[str] = []
+        self.renewed: set[str] = set()
+        """Certificates of cert-manager: they are judged by their renewal."""
 
     def servers(self, name: str, servers: list[Server]) -> None:
         """Look at what servers show."""
@@ -176,15 +190,21 @@ class Inspection:
                     measure(f"{name}_checked", len(found))
         if "cert-manager" in wanted:
             with step("cert-manager"):
-                self.other += look_at_cert_manager(self._api, self._namespaces, self._warn_days)
+                self.certificates(look_at_cert_manager(self._api, self._namespaces, self._now, self._warn_days))
 
-    def problems(self, now: datetime) -> list[str]:
+    def certificates(self, wrong: dict[str, str]) -> None:
+        """Take in what is wrong with each of cert-manager's Certificates."""
+        self.other += sorted(filter(None, wrong.values()))
+        self.renewed |= wrong.keys()
+        measure("cert_manager_certificates_checked", len(wrong))
+
+    def problems(self) -> list[str]:
         """What is wrong, the most urgent first."""
-        days = [left for finding in self.findings if (left := finding.days_left(now)) is not None]
+        days = [left for finding in self.findings if (left := finding.days_left(self._now)) is not None]
         measure("certificates_checked", len(days))
         if days:
             measure("days_to_first_expiry", round(min(days), 2))
-        return problems(self.findings, now, self._warn_days) + self.other
+        return problems(self.findings, self._now, self._warn_days, self.renewed) + self.other
 
 
 @main
@@ -192,7 +212,7 @@ def probe() -> None:
     """Look at all certificates, then report each that is a problem."""
     warn_days, wanted = number("WARN_DAYS", 30), _wanted()
     with connect() as api:
-        inspection = Inspection(api, warn_days)
+        inspection = Inspection(api, datetime.now(UTC), warn_days)
         endpoints = _endpoints(api)
         try:
             with step("endpoints"):
@@ -203,6 +223,6 @@ def probe() -> None:
         except ApiError as error:
             give_up_if_forbidden(error)
             raise
-    wrong = inspection.problems(datetime.now(UTC))
+    wrong = inspection.problems()
     if wrong:
         report_failure(wrong)

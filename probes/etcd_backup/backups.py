@@ -9,10 +9,12 @@ from statistics import median
 
 from probes.etcd_backup.snapshot import Snapshot, SnapshotError
 
+Read = Callable[[Path], Snapshot]
+"""Reads a file; raises SnapshotError."""
 BEING_WRITTEN = timedelta(minutes=2)
 """A file changed so lately may be a backup under way: if it is not whole, the one before it counts."""
 _LOOKED_AT = 3  # backups that are read: the newest, and others if it is no good
-_COMPARED = 7  # backups whose sizes the newest one's is compared with
+_COMPARED = 7  # backups whose sizes the newest one's is compared with; of those, _LOOKED_AT are read at most
 _TIME = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)[T_.-]?(\d\d)[-:h]?(\d\d)(?:[-:m]?(\d\d))?")
 
 
@@ -33,7 +35,10 @@ class Rules:
 
     max_age: timedelta
     shrink_percent: float
-    """A backup smaller than this part of the last ones' median is suspicious; 0: no comparison."""
+    """A backup smaller than this part of the last ones' median is suspicious; 0: no comparison.
+
+    So are fewer entries than this part: a smaller file alone is what a defragmentation leaves.
+    """
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def time_in(name: str) -> datetime | None:
         return None
 
 
-def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: Callable[[Path], Snapshot]) -> Verdict:
+def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: Read) -> Verdict:
     """What is wrong with an etcd's backups: none at all, not whole, empty, shrunk, or too old."""
     if not backups:
         return Verdict([f"etcd {etcd}: no backup at all"])
@@ -83,7 +88,8 @@ def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: C
                 continue
             wrong.append(f"etcd {etcd}: backup {backup.path.name} is no good: {error}")
             continue
-        wrong += _contents(etcd, backup, snapshot, backups[index + 1 :], rules)
+        told = _contents(backup, snapshot, backups[index + 1 :][:_COMPARED], rules, read)
+        wrong += [f"etcd {etcd}: backup {backup.path.name} {told}"] if told else []
         wrong += _age(etcd, backup, rules, now)
         return Verdict(wrong, backup.made, snapshot)
     return Verdict([*wrong, f"etcd {etcd}: none of its last {min(len(backups), _LOOKED_AT)} backups can be restored"])
@@ -97,15 +103,40 @@ def _age(etcd: str, backup: Backup, rules: Rules, now: datetime) -> list[str]:
     return [f"etcd {etcd}: the last good backup {told} (MAX_AGE_HOURS is {_hours(rules.max_age)})"]
 
 
-def _contents(etcd: str, backup: Backup, snapshot: Snapshot, before: list[Backup], rules: Rules) -> list[str]:
+def _contents(backup: Backup, snapshot: Snapshot, before: list[Backup], rules: Rules, read: Read) -> str:
+    """What is wrong with a whole backup's contents: it is empty, or suspiciously small. Empty if nothing is."""
     if not snapshot.entries:
-        return [f"etcd {etcd}: backup {backup.path.name} is empty: no key is in it"]
-    sizes = [other.size for other in before[:_COMPARED]]
-    usual = median(sizes) if sizes else 0
-    if backup.size * 100 < usual * rules.shrink_percent:
-        told = f"{backup.path.name} has {backup.size} bytes, the last {len(sizes)} had {usual:.0f}"
-        return [f"etcd {etcd}: backup {told} (less than {rules.shrink_percent:g} %): is it the right etcd's?"]
-    return []
+        return "is empty: no key is in it"
+    usual = median(other.size for other in before) if before else 0
+    if not _less(backup.size, usual, rules.shrink_percent):
+        return ""
+    # Not simply the one before: were that the wrong etcd's too, it would vouch for this one.
+    larger = [other for other in before if _less(backup.size, other.size, rules.shrink_percent)]
+    why = _does_not_go_on(snapshot, larger[:_LOOKED_AT], rules, read)
+    less = f"{backup.size} bytes, the last {len(before)} had {usual:.0f} (less than {rules.shrink_percent:g} %)"
+    return f"has {less}, and {why}: is it the right etcd's?" if why else ""
+
+
+def _does_not_go_on(snapshot: Snapshot, larger: list[Backup], rules: Rules, read: Read) -> str:
+    """Why a small backup is not of the same etcd as the last good larger one; empty if it seems to be.
+
+    A defragmentation makes the file smaller, but takes back no revision and loses no key.
+    """
+    for other in larger:
+        try:
+            known = read(other.path)
+        except SnapshotError:
+            continue
+        if snapshot.revision < known.revision:
+            return f"its revision {snapshot.revision} is lower than {known.revision} of {other.path.name}"
+        if _less(snapshot.entries, known.entries, rules.shrink_percent):
+            return f"it has {snapshot.entries} entries, {other.path.name} had {known.entries}"
+        return ""
+    return "no larger one can be read to compare it with"
+
+
+def _less(one: float, other: float, percent: float) -> bool:
+    return one * 100 < other * percent
 
 
 def _hours(age: timedelta) -> str:

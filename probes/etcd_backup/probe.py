@@ -1,7 +1,7 @@
 """Looks whether every etcd has a backup that could be restored, and a standby where one is wanted.
 
-Parameters: ETCDS, ETCD_SELECTORS, BACKUP_DIR, PATTERN, MAX_AGE_HOURS, SHRINK_PERCENT, STANDBYS, CERT_DIR,
-STANDBY_LAG, CATCH_UP_TIMEOUT, MIRROR_KEY (README.md).
+Parameters: ETCDS, ETCD_SELECTORS, BACKUP_DIR, PATTERN, MAX_AGE_HOURS, SHRINK_PERCENT, STANDBYS, REQUIRE_STANDBY,
+CERT_DIR, STANDBY_LAG, CATCH_UP_TIMEOUT, MIRROR_KEY (README.md).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -119,6 +119,21 @@ def look_at_standbys(standbys: list[Standby]) -> list[str]:
     return wrong
 
 
+def look_at_coverage(etcds: list[str], standbys: list[Standby]) -> list[str]:
+    """Each etcd for which no standby is known; whether the known ones keep up is looked at elsewhere."""
+    wrong = standby.uncovered(etcds, standbys)
+    measure("etcds_without_standby", len(wrong))
+    return wrong
+
+
+def standby_required() -> bool:
+    """Whether REQUIRE_STANDBY asks for a standby of every etcd."""
+    said = text("REQUIRE_STANDBY", "false").lower()
+    if said not in ("true", "false"):
+        give_up(f"parameter REQUIRE_STANDBY={said!r}: expected true or false")
+    return said == "true"
+
+
 @main
 def probe() -> None:
     """Look at all backups and standbys, then report each that is a problem."""
@@ -126,10 +141,13 @@ def probe() -> None:
         standbys = [standby.parse(word) for word in words("STANDBYS")]
     except ValueError as error:
         give_up(f"parameter STANDBYS: {error}")
+    required = standby_required()
     with step("etcds"):
         etcds = expected()
     with step("backups"):
         wrong = look_at_backups(etcds)
+    if required:
+        wrong += look_at_coverage(etcds, standbys)
     if standbys:
         with step("standbys"):
             wrong += look_at_standbys(standbys)

@@ -1,6 +1,7 @@
 """Warm standbys: a learner of the same cluster, or a mirror that is a cluster of its own. Next stage: `probe`."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,12 @@ def parse(word: str) -> Standby:
             f"{word!r}: expected NAME=URL, or NAME=URL>URL of the mirror, such as prod=https://10.0.0.1:2379"
         )
     return Standby(etcd, primary, mirror)
+
+
+def uncovered(etcds: Iterable[str], standbys: Iterable[Standby]) -> list[str]:
+    """What is told of each etcd that no standby is known of."""
+    known = {one.etcd for one in standbys}
+    return [f"etcd {etcd}: no standby is known: STANDBYS does not name it" for etcd in etcds if etcd not in known]
 
 
 def check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Any) -> tuple[list[str], int]:

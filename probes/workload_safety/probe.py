@@ -67,7 +67,8 @@ class Inspection:
 
     def budgets(self) -> Iterator[str]:
         """PodDisruptionBudgets that allow no eviction."""
-        budgets = [one for one in self._everywhere("policy/v1", "poddisruptionbudgets") if self.selection.has(one)]
+        listed = self._everywhere("policy/v1", "poddisruptionbudgets")
+        budgets = [_needed_of_budget(one) for one in listed if self.selection.has(one)]
         measure("budgets_checked", len(budgets))
         yield from filter(None, map(findings.blocking_budget, budgets))
         yield from findings.overlapping_budgets(budgets, self.workloads())
@@ -76,13 +77,13 @@ class Inspection:
         """Workloads of one replica behind a Service."""
         workloads = self.workloads()
         measure("workloads_checked", len(workloads))
-        yield from findings.single_replicas(workloads, self._everywhere("v1", "services"))
+        yield from findings.single_replicas(workloads, map(_needed_of_service, self._everywhere("v1", "services")))
 
     def workloads(self) -> list[Json]:
         """Deployments and StatefulSets, as selected; lists leave the kind out, so it is put back."""
         if self._workloads is None:
             self._workloads = [
-                {**one, "kind": kind}
+                _needed_of_workload(kind, one)
                 for kind in ("Deployment", "StatefulSet")
                 for one in self._everywhere("apps/v1", f"{kind.lower()}s", self.selection.selector)
                 if self.selection.has(one)
@@ -103,6 +104,34 @@ class Inspection:
     def _list(self, path: str, **query: str) -> Iterator[Json]:
         for page in self.api.pages(path, PAGE_SIZE, **query):
             yield from page
+
+
+def _needed_of_budget(budget: Json) -> Json:
+    """What is looked at: whole objects, templates and managed fields above all, of a big cluster fill the memory."""
+    spec, status = budget.get("spec") or {}, budget.get("status") or {}
+    return {
+        "metadata": _place(budget),
+        "spec": {key: spec[key] for key in ("minAvailable", "maxUnavailable", "selector") if key in spec},
+        "status": {key: status[key] for key in ("conditions", "expectedPods", "desiredHealthy") if key in status},
+    }
+
+
+def _needed_of_workload(kind: str, workload: Json) -> Json:
+    annotations = workload["metadata"].get("annotations") or {}
+    labels = (workload["spec"]["template"].get("metadata") or {}).get("labels")
+    return {
+        "kind": kind,
+        "metadata": {**_place(workload), "annotations": {findings.INTENDED: annotations.get(findings.INTENDED)}},
+        "spec": {"replicas": workload["spec"].get("replicas", 1), "template": {"metadata": {"labels": labels}}},
+    }
+
+
+def _needed_of_service(service: Json) -> Json:
+    return {"metadata": _place(service), "spec": {"selector": (service.get("spec") or {}).get("selector")}}
+
+
+def _place(found: Json) -> Json:
+    return {"namespace": found["metadata"]["namespace"], "name": found["metadata"]["name"]}
 
 
 def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:

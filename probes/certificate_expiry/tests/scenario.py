@@ -151,8 +151,9 @@ def front_proxy_authority_ends(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def cert_manager_cannot_issue(bed: Bed) -> Iterator[None]:
-    """cert-manager's Certificate, as far as it matters here, that is not ready."""
+    """cert-manager's Certificate, as far as it matters here, that has not been ready for an hour."""
     ready = {"type": "Ready", "status": "False", "reason": "IncorrectIssuer", "message": "no such issuer"}
+    ready["lastTransitionTime"] = f"{datetime.now(UTC) - DAY / 24:%Y-%m-%dT%H:%M:%SZ}"
     body = {
         "apiVersion": "cert-manager.io/v1",
         "kind": "Certificate",

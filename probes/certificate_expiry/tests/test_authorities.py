@@ -40,6 +40,7 @@ def test_what_the_api_server_publishes_is_named_by_its_key() -> None:
 
 
 WEB = "certificate shop/web"
+UNSEEN = "cert-manager has not looked at it"
 READY = {"type": "Ready", "status": "True"}
 REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": "the issuer is missing"}
 
@@ -68,3 +69,27 @@ REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "messag
 def test_a_certificate_of_cert_manager(status: Json, told: str) -> None:
     body = {"metadata": {"namespace": "shop", "name": "web"}, "status": status}
     assert certmanager.problem(body, NOW, 30) == told
+
+
+def new(created: str, *conditions: Json) -> Json:
+    """A Certificate that nothing has been issued for yet."""
+    metadata = {"namespace": "shop", "name": "web", "creationTimestamp": created}
+    return {"metadata": metadata, "status": {"conditions": list(conditions)}}
+
+
+def test_a_certificate_that_is_new_has_a_while_to_become_ready() -> None:
+    assert certmanager.problem(new("2026-11-25T11:59:50Z"), NOW, 30) == ""
+    assert certmanager.problem(new("2026-11-25T11:44:59Z"), NOW, 30) == f"{WEB}: is not ready: {UNSEEN}"
+
+
+def test_the_while_begins_anew_when_a_certificate_ceases_to_be_ready() -> None:
+    since = [{**REFUSED, "lastTransitionTime": f"2026-11-25T{time}:00Z"} for time in ("11:50", "11:40")]
+    assert certmanager.problem(new("2026-01-01T00:00:00Z", since[0]), NOW, 30) == ""
+    told = certmanager.problem(new("2026-01-01T00:00:00Z", since[1]), NOW, 30)
+    assert told == f"{WEB}: is not ready: DoesNotExist: the issuer is missing"
+
+
+def test_a_certificate_that_is_over_has_no_while() -> None:
+    body = new("2026-01-01T00:00:00Z", {**REFUSED, "lastTransitionTime": "2026-11-25T11:59:00Z"})
+    body["status"]["notAfter"] = "2026-11-25T11:59:00Z"
+    assert certmanager.problem(body, NOW, 30).startswith(f"{WEB}: expired on 2026-11-25 11:59 UTC")

@@ -205,6 +205,12 @@ FAULTS = [
     Fault("the last etcd backup is too old", too_old, says=r"^etcd main: the last good backup \S+ is 25\.\d h old"),
     Fault("an etcd has no backup", one_without_backup, says=r"^etcd tenant-a: no backup at all"),
     Fault("an etcd nobody thought of has no backup", unknown_etcd, says=r"^etcd tenant-b: no backup at all"),
+    Fault(
+        "an etcd nobody thought of has no standby",
+        unknown_etcd,
+        says=r"^etcd tenant-b: no standby is known",
+        parameters={"REQUIRE_STANDBY": "true"},
+    ),
     Fault("the etcd backup is empty", empty, says=r"^etcd main: backup \S+ is empty"),
     Fault("an etcd has no standby", no_learner, says=r"^etcd main: no learner among its 1 members"),
     Fault("etcd's standby is away", learner_away, says=r"^etcd main: standby etcd-2 is away", parameters=SOON),

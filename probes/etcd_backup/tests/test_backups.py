@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from probes.etcd_backup.backups import Backup, Rules, find, judge, time_in
-from probes.etcd_backup.probe import name_of
+from probes.etcd_backup.probe import name_of, standby_required
 from probes.etcd_backup.snapshot import Snapshot, SnapshotError
-from probes.etcd_backup.standby import Standby, parse
+from probes.etcd_backup.standby import Standby, parse, uncovered
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RULES = Rules(timedelta(hours=25), 50)
@@ -61,10 +61,68 @@ def test_one_that_is_being_written_leaves_the_word_to_the_one_before() -> None:
     assert len(problems(backup(2, changed_minutes=3), backup(20))) == 1
 
 
-def test_one_that_has_shrunk_is_suspicious() -> None:
-    assert problems(backup(1, 400), backup(25), backup(49)) == [
-        "etcd main: backup 1.db has 400 bytes, the last 2 had 1000 (less than 50 %): is it the right etcd's?"
-    ]
+def shrunk(newest: tuple[int, int], before: dict[str, tuple[int, int] | None]) -> list[str]:
+    """What is told of a newest backup of 400 bytes; of each file revision and entries, None: it is damaged."""
+    contents = {"1.db": newest, **before}
+
+    def read_contents(path: Path) -> Snapshot:
+        found = contents[path.name]
+        if found is None:
+            raise SnapshotError("it is cut off")
+        return Snapshot(1000, hashed=True, revision=found[0], entries=found[1])
+
+    older = [backup(float(name.removesuffix(".db")), 1000) for name in before]
+    return judge("main", [backup(1, 400), *older], RULES, NOW, read_contents).problems
+
+
+SHRUNK = "etcd main: backup 1.db has 400 bytes, the last 2 had 1000 (less than 50 %), and"
+RIGHT = "is it the right etcd's?"
+
+
+def test_one_that_has_shrunk_and_has_a_lower_revision_is_suspicious() -> None:
+    told = f"{SHRUNK} its revision 8 is lower than 9 of 25.db: {RIGHT}"
+    assert shrunk((8, 100), {"25.db": (9, 100), "49.db": (5, 100)}) == [told]
+
+
+def test_one_that_has_shrunk_and_lost_most_of_its_entries_is_suspicious() -> None:
+    told = f"{SHRUNK} it has 49 entries, 25.db had 100: {RIGHT}"
+    assert shrunk((10, 49), {"25.db": (9, 100), "49.db": (5, 100)}) == [told]
+
+
+def test_one_that_is_smaller_after_a_defragmentation_is_no_problem() -> None:
+    assert shrunk((10, 50), {"25.db": (9, 100), "49.db": (5, 100)}) == []
+
+
+def test_one_that_has_shrunk_is_compared_with_the_last_good_one_before_it() -> None:
+    assert shrunk((6, 100), {"25.db": None, "49.db": (5, 100)}) == []
+    told = f"{SHRUNK} its revision 4 is lower than 5 of 49.db: {RIGHT}"
+    assert shrunk((4, 100), {"25.db": None, "49.db": (5, 100)}) == [told]
+
+
+def test_one_that_has_shrunk_is_suspicious_where_there_is_no_good_one_to_compare_it_with() -> None:
+    told = f"{SHRUNK} no larger one can be read to compare it with: {RIGHT}"
+    assert shrunk((10, 100), {"25.db": None, "49.db": None}) == [told]
+
+
+def test_another_etcds_backup_is_not_vouched_for_by_the_one_before_it() -> None:
+    """The day after: both of the last two are of the wrong etcd."""
+    wrong, right = Snapshot(400, hashed=True, revision=8, entries=5), Snapshot(1000, hashed=True, revision=9, entries=5)
+    backups = [backup(1, 400), backup(25, 400), backup(49), backup(73), backup(97)]
+    [told] = judge(
+        "main", backups, RULES, NOW, lambda path: wrong if path.name in ("1.db", "25.db") else right
+    ).problems
+    assert "its revision 8 is lower than 9 of 49.db" in told
+
+
+def test_the_backups_before_are_read_only_where_the_newest_has_shrunk() -> None:
+    seen = []
+
+    def read_and_note(path: Path) -> Snapshot:
+        seen.append(path.name)
+        return read(path)
+
+    assert judge("main", [backup(1, 500), backup(25), backup(49)], RULES, NOW, read_and_note).problems == []
+    assert seen == ["1.db"]
 
 
 def test_one_without_keys_is_empty() -> None:
@@ -107,6 +165,22 @@ def test_an_etcd_is_named_by_its_pods_label_or_else_by_its_namespace() -> None:
 def test_a_standby_is_a_learner_or_a_mirror() -> None:
     assert parse("main=https://a:2379") == Standby("main", "https://a:2379")
     assert parse("main=https://a:2379>https://b:2379") == Standby("main", "https://a:2379", "https://b:2379")
+
+
+def test_an_etcd_that_no_standby_is_known_of_is_named() -> None:
+    standbys = [parse("main=https://a:2379"), parse("tenant-a=https://b:2379>https://c:2379")]
+    assert uncovered(["main", "tenant-a"], standbys) == []
+    assert uncovered(["main", "tenant-b"], standbys) == [
+        "etcd tenant-b: no standby is known: STANDBYS does not name it"
+    ]
+
+
+@pytest.mark.parametrize(("said", "required"), [("", False), ("false", False), ("True", True)])
+def test_a_standby_is_required_only_if_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, said: str, *, required: bool
+) -> None:
+    monkeypatch.setenv("REQUIRE_STANDBY", said)
+    assert standby_required() is required
 
 
 @pytest.mark.parametrize("word", ["main", "main=", "=https://a", "main=a:2379", "main=https://a>"])

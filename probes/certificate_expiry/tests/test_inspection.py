@@ -1,0 +1,88 @@
+"""What certificate-expiry makes of Secrets and Certificates together."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from probes._access import Access
+from probes._api import Api
+from probes.certificate_expiry.probe import Inspection, kubelets
+from tests.probes.made import DAY, certificate, tls_secret
+from tests.probes.scripted import scripted_api
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+Json = dict[str, Any]
+
+
+def kept_by_cert_manager(days: float, pem: bytes = b"") -> Json:
+    """A Secret of the Certificate `shop/web` that ends so many days from now."""
+    secret = tls_secret("web-tls", *certificate("web", NOW - 3 * DAY, NOW + days * DAY))
+    if pem:
+        secret = tls_secret("web-tls", pem, b"")
+    secret["metadata"] |= {"namespace": "shop", "annotations": {"cert-manager.io/certificate-name": "web"}}
+    return secret
+
+
+def issued(name: str = "web") -> Json:
+    """A Certificate that lives for a day and is well."""
+    ready = {"type": "Ready", "status": "True"}
+    status = {"conditions": [ready], "notAfter": "2026-11-26T00:00:00Z", "renewalTime": "2026-11-25T18:00:00Z"}
+    return {"metadata": {"namespace": "shop", "name": name}, "status": status}
+
+
+def problems(secret: Json, *certificates: Json, wanted: str = "cert-manager") -> list[str]:
+    """What is told of a Secret and these Certificates, at `NOW`."""
+    answers = [(200, {"items": [secret]}), (200, {"items": certificates})]
+    with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        inspection = Inspection(api, NOW, 30)
+        inspection.secrets()
+        inspection.more([wanted])
+        return inspection.problems()
+
+
+def test_a_short_lived_secret_is_well_while_its_certificate_is_renewed() -> None:
+    assert problems(kept_by_cert_manager(0.5), issued()) == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        (kept_by_cert_manager(-1), "secret shop/web-tls: CN=web expired on"),
+        (kept_by_cert_manager(1, b"no certificate"), "secret shop/web-tls: no readable certificate"),
+    ],
+)
+def test_a_secret_that_serves_nobody_is_told_though_its_certificate_is_well(secret: Json, told: str) -> None:
+    [problem] = problems(secret, issued())
+    assert problem.startswith(told)
+
+
+def test_a_secret_whose_certificate_is_gone_is_renewed_by_nobody() -> None:
+    [problem] = problems(kept_by_cert_manager(0.5), issued("other"))
+    assert problem.startswith("secret shop/web-tls: CN=web expires on")
+
+
+def test_a_secret_is_judged_by_its_days_where_certificates_are_not_looked_at() -> None:
+    [problem] = problems(kept_by_cert_manager(0.5), issued(), wanted="none")
+    assert problem.startswith("secret shop/web-tls: CN=web expires on")
+
+
+def node(name: str, **conditions: str) -> Json:
+    """A node with these conditions."""
+    told = [{"type": kind, "status": status} for kind, status in conditions.items()]
+    addresses = [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": "10.0.0.7"}]
+    return {"metadata": {"name": name}, "status": {"addresses": addresses, "conditions": told}}
+
+
+def test_only_the_kubelets_of_nodes_that_are_ready_are_asked() -> None:
+    nodes = [
+        node("up", MemoryPressure="True", Ready="True"),
+        node("down", Ready="Unknown"),
+        node("leaving", MemoryPressure="True", Ready="False"),
+        node("joining"),
+    ]
+    with (
+        scripted_api((200, {"items": nodes})) as server,
+        Api(Access(f"http://127.0.0.1:{server.server_port}")) as api,
+    ):
+        assert list(kubelets(api)) == [("kubelet of node up (10.0.0.7:10250)", "10.0.0.7", 10250)]

@@ -1,0 +1,60 @@
+"""What workload-safety keeps of the objects that it lists."""
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+from probes.workload_safety import findings
+from probes.workload_safety.probe import Inspection, Selection
+
+Json = dict[str, Any]
+PAGES, ON_A_PAGE, BALLAST = 20, 20, 20_000
+SELECTOR = {"matchLabels": {"app": "web"}}
+BODIES: dict[str, Json] = {
+    "poddisruptionbudgets": {
+        "spec": {"minAvailable": 2, "selector": SELECTOR},
+        "status": {"expectedPods": 2, "desiredHealthy": 2},
+    },
+    "deployments": {"spec": {"replicas": 1, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {}}}},
+    "services": {"spec": {"selector": {"app": "web"}, "ports": []}},
+}
+
+
+class BigCluster:
+    """Lists many large objects, each page made when it is asked for; each with a namespace of its own."""
+
+    def __init__(self, annotations: Json | None = None) -> None:
+        self.annotations = annotations or {}
+
+    def pages(self, path: str, _size: int, **_query: str) -> Iterator[list[Json]]:
+        body = BODIES.get(path.rpartition("/")[2])
+        for page in range(PAGES if body else 0):
+            yield [{"metadata": self.large(f"big-{page}-{number}"), **(body or {})} for number in range(ON_A_PAGE)]
+
+    def large(self, namespace: str) -> Json:
+        """With as much as managed fields and templates take."""
+        metadata = {"namespace": namespace, "name": "web", "annotations": self.annotations}
+        return {**metadata, "managedFields": ["x" * BALLAST]}
+
+
+def inspect(cluster: Any) -> tuple[list[str], int]:
+    """What is told of budgets and replicas, and the most bytes that were needed at a time."""
+    inspection = Inspection(cluster, Selection([], "", []))
+    tracemalloc.start()
+    try:
+        return [*inspection.budgets(), *inspection.replicas()], tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_all_is_judged_by_the_little_that_is_kept_of_it() -> None:
+    told, most = inspect(BigCluster())
+    assert len(told) == 2 * PAGES * ON_A_PAGE
+    assert told[0].startswith("poddisruptionbudget big-0-0/web blocks every eviction: with minAvailable 2 all 2 of")
+    assert told[-1].startswith("deployment big-19-19/web has 1 replica behind service web: ")
+    assert most < PAGES * ON_A_PAGE * BALLAST / 2
+
+
+def test_what_is_kept_of_a_workload_says_whether_its_single_replica_is_intended() -> None:
+    told, _most = inspect(BigCluster({findings.INTENDED: "intended"}))
+    assert [said for said in told if "has 1 replica" in said] == []
