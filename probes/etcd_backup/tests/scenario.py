@@ -202,7 +202,7 @@ FAULTS = [
     Fault(
         "pages of the etcd backup are lost", pages_lost, says=r"^etcd main: backup \S+ is no good: page \d+ is damaged"
     ),
-    Fault("the last etcd backup is too old", too_old, says=r"^etcd main: the last good backup \S+ is 25\.\d h old"),
+    Fault("the last etcd backup is too old", too_old, says=r"^etcd main: the last good backup \S+ is 2\d\.\d h old"),
     Fault("an etcd has no backup", one_without_backup, says=r"^etcd tenant-a: no backup at all"),
     Fault("an etcd nobody thought of has no backup", unknown_etcd, says=r"^etcd tenant-b: no backup at all"),
     Fault(
