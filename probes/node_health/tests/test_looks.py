@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from probes._access import Access
+from probes._api import Api
 from probes.node_health import agents, clock, disks, kernel_log, limits
 from probes.node_health.finding import Findings
 from probes.node_health.kernel_log import PATTERNS, Pattern
+from tests.probes.scripted import scripted_api
 
 PERCENT = limits.Percentages(conntrack=100, pids=80, files=80, inotify=90)
 
@@ -176,6 +178,36 @@ def test_pods_that_should_be_gone_are_named() -> None:
     assert agents._stuck(pod(deletionTimestamp=late), now, 600) == ""
     assert agents._stuck(pod(deletionTimestamp=late, finalizers=["x"]), now, 300) == ""
     assert agents._stuck(pod(), now, 300) == ""
+
+
+def told_of(**conditions: str) -> list[str]:
+    """What is wrong with a node that has these conditions, and renews its lease."""
+    node = {"status": {"conditions": [{"type": name, "status": status} for name, status in conditions.items()]}}
+    lease = {"spec": {"renewTime": datetime.now(UTC).isoformat()}}
+    answers = ((200, node), (200, lease), (200, {"items": [], "metadata": {}}))
+    with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        return agents.as_the_api_knows(api, "a", 40, 300).wrong
+
+
+def test_conditions_of_a_healthy_node_are_no_finding_whichever_their_good_state_is() -> None:
+    of_the_kubelet = {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False"}
+    of_others = {
+        "KernelReady": "True",
+        "ContainerRuntimeReady": "True",
+        "EtcdIsVoter": "True",
+        "KernelDeadlock": "False",
+    }
+    assert told_of(**of_the_kubelet, **of_others) == []
+
+
+def test_conditions_that_are_not_in_their_good_state_are_told() -> None:
+    wrong = told_of(Ready="Unknown", StorageReady="False", EtcdIsVoter="False", DiskPressure="True")
+    assert [why.removesuffix(": : ") for why in wrong] == [
+        "node a: Ready is Unknown",
+        "node a: StorageReady is False",
+        "node a: EtcdIsVoter is False",
+        "node a: DiskPressure is True",
+    ]
 
 
 def test_a_kubelet_that_is_not_there_is_told() -> None:
