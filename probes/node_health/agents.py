@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from probes._api import Api
-from probes._cri import RuntimeSilent, conditions, socket_of
+from probes._cri import RuntimeNotFound, RuntimeSilent, conditions, socket_of
 from probes.node_health.finding import Findings
 
 Json = dict[str, Any]
@@ -45,6 +45,9 @@ def runtime(root: Path, socket: str) -> Findings:
     findings = Findings()
     try:
         told = conditions(socket_of(root, socket))
+    except RuntimeNotFound as error:
+        findings.blind.append(str(error))
+        return findings
     except RuntimeSilent as error:
         findings.wrong.append(str(error))
         return findings

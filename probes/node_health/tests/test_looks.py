@@ -220,6 +220,13 @@ def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert wrong.startswith(f"container runtime at {tmp_path}/none.sock: Status: ")
 
 
+def test_a_runtime_that_may_listen_elsewhere_is_no_finding(tmp_path: Path) -> None:
+    found = agents.runtime(tmp_path, "")
+    assert found.wrong == []
+    [why] = found.blind
+    assert why.startswith("container runtime: none listens at ")
+
+
 def test_a_probe_that_does_not_know_its_node_is_unknown() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "probes.node_health.probe"], capture_output=True, text=True, check=False
