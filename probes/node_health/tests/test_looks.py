@@ -86,6 +86,30 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mount", "looked_at"),
+    [
+        ("squashfs /dev/loop0 ro,errors=continue", 0),
+        ("erofs /dev/dm-0 ro,user_xattr", 0),
+        ("iso9660 /dev/sr0 ro,nojoliet", 0),
+        ("overlay composefs ro,lowerdir+=/run/cfs,datadir+=/sysroot/ostree/repo/objects,redirect_dir=on", 0),
+        ("overlay overlay rw,lowerdir=/lower,upperdir=/upper,workdir=/work", 1),
+        ("ext4 /dev/sda1 ro", 1),
+    ],
+)
+def test_images_of_a_system_are_full_by_design_and_not_looked_at(tmp_path: Path, mount: str, looked_at: int) -> None:
+    device = tmp_path.stat().st_dev
+    mountinfo = tmp_path / "proc/1/mountinfo"
+    mountinfo.parent.mkdir(parents=True)
+    mountinfo.write_text(
+        "22 27 0:99999 / /proc rw,relatime - proc proc rw\n"
+        f"27 1 {os.major(device)}:{os.minor(device)} / / ro,relatime shared:1 - {mount}\n"
+    )
+    found = disks.look(tmp_path, ["/"], 0, 0)
+    assert found.measured["file_systems"] == looked_at
+    assert bool(found.wrong) == bool(looked_at)
+
+
+@pytest.mark.parametrize(
     ("means", "message"),
     [
         ("the node is out of memory", "Out of memory: Killed process 811 (stress) total-vm:1kB, anon-rss:1kB"),
