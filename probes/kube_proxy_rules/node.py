@@ -13,6 +13,10 @@ from probes.kube_proxy_rules import iptables, ipvs, nftables
 from probes.kube_proxy_rules.rules import Rules
 
 IP_VS = Path("/proc/net/ip_vs")
+IPVS_DEVICE = Path("/sys/class/net/kube-ipvs0")
+"""kube-proxy's own, in mode `ipvs`. IPVS without it is somebody else's: kube-vip's, say, or keepalived's."""
+SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"
+"""Where the commands are on Debian; users' PATH is without them."""
 COMMAND_TIMEOUT = 20.0
 """Seconds for nft or iptables-save to print tens of thousands of rules."""
 
@@ -21,19 +25,26 @@ class CannotLook(Exception):  # noqa: N818
     """The node's rules cannot be read: why, and what is needed."""
 
 
-def rules_of(family: int, node_ports: set[int]) -> list[Rules]:
-    """The rules of every mode that kube-proxy has left any of; raises CannotLook."""
+def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
+    """The rules of a mode, or in mode `auto` of every mode that kube-proxy has left any of; raises CannotLook."""
+    if mode in ("auto", "ipvs") and (rules := _ipvs(node_ports)):
+        return [rules]  # in that mode iptables hold but a few helpers
     found = []
-    if table := _nft(family):
+    if mode in ("auto", "nftables") and (table := _nft(family)):
         found.append(nftables.parse(table))
-    saved = _run(["iptables-save" if family == 4 else "ip6tables-save", "-t", "nat"])
-    if iptables.is_there(saved):
-        found.append(iptables.parse(saved))
-    if IP_VS.exists():
-        rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
-        if rules.fronts:
-            return [rules]  # in that mode iptables hold but a few helpers
+    if mode in ("auto", "iptables"):
+        saved = _run(["iptables-save" if family == 4 else "ip6tables-save", "-t", "nat"])
+        if iptables.is_there(saved):
+            found.append(iptables.parse(saved))
     return found
+
+
+def _ipvs(node_ports: set[int]) -> Rules | None:
+    """kube-proxy's part of the kernel's table, of both address families; None if there is none."""
+    if not (IPVS_DEVICE.exists() and IP_VS.exists()):
+        return None
+    rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
+    return rules if rules.fronts else None
 
 
 def _nft(family: int) -> dict[str, Any] | None:
@@ -51,8 +62,12 @@ def _own_addresses() -> set[str]:
     return {info["local"] for link in links for info in link.get("addr_info") or [] if "local" in info}
 
 
+def _path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_DIRECTORIES}"
+
+
 def _run(command: list[str]) -> str:
-    env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}  # where they are on Debian
+    env = {**os.environ, "PATH": _path()}
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
