@@ -14,6 +14,8 @@ ENTRY, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
 _FOLLOWED = ("KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-SVL-", "KUBE-XLB-", "KUBE-FW-")
 _DESTINATION = re.compile(r"\[?(?P<host>[0-9a-fA-F.:]+?)\]?:(?P<port>\d+)")
 
+_CONDITIONS = frozenset({"-s", "-i", "--src-type", "--rcheck"})
+
 
 @dataclass
 class _Rule:
@@ -23,7 +25,7 @@ class _Rule:
     port: int = 0
     to: str = ""
     conditional: bool = False
-    """For some sources only: a short cut, or session affinity."""
+    """For some sources only, by address or interface: a short cut, or session affinity."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ def _rule(words: list[str]) -> _Rule:
     rule.protocol = values.get("-p", "")
     rule.port = int(values["--dport"]) if values.get("--dport", "").isdigit() else 0
     rule.to = values.get("--to-destination", "")
-    rule.conditional = "-s" in words or "--src-type" in words or "--rcheck" in words
+    rule.conditional = not _CONDITIONS.isdisjoint(words)
     return rule
 
 

@@ -1,10 +1,11 @@
-"""Fetches a node's rules, by nft and iptables-save in its network namespace and by /proc.
+"""Fetches a node's rules, by nft and iptables' own commands in its network namespace and by /proc.
 
 Next stage: `nftables`, `iptables` and `ipvs` read them.
 """
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from probes.kube_proxy_rules.rules import Rules
 IP_VS = Path("/proc/net/ip_vs")
 IPVS_DEVICE = Path("/sys/class/net/kube-ipvs0")
 """kube-proxy's own, in mode `ipvs`. IPVS without it is somebody else's: kube-vip's, say, or keepalived's."""
+LEGACY_TABLES = Path("/proc/net")
+"""Where the kernel names the tables of iptables' older backend that this network namespace has."""
 SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"
 """Where the commands are on Debian; users' PATH is without them."""
 COMMAND_TIMEOUT = 20.0
@@ -32,10 +35,8 @@ def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
     found = []
     if mode in ("auto", "nftables") and (table := _nft(family)):
         found.append(nftables.parse(table))
-    if mode in ("auto", "iptables"):
-        saved = _run(["iptables-save" if family == 4 else "ip6tables-save", "-t", "nat"])
-        if iptables.is_there(saved):
-            found.append(iptables.parse(saved))
+    if mode in ("auto", "iptables") and iptables.is_there(saved := _iptables(family)):
+        found.append(iptables.parse(saved))
     return found
 
 
@@ -45,6 +46,27 @@ def _ipvs(node_ports: set[int]) -> Rules | None:
         return None
     rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
     return rules if rules.fronts else None
+
+
+def _iptables(family: int) -> str:
+    """The table `nat`, of the one of iptables' two backends that has kube-proxy's chains; nf_tables comes first."""
+    name = "iptables" if family == 4 else "ip6tables"
+    by_nft = f"{name}-nft-save"
+    saved = _run([by_nft if shutil.which(by_nft, path=_path()) else f"{name}-save", "-t", "nat"])
+    if iptables.is_there(saved):
+        return saved
+    return _legacy(family, f"{name}-legacy-save") or saved
+
+
+def _legacy(family: int, command: str) -> str:
+    """The same of the older backend, empty if it is not in use; to ask for a table that is not there would make it."""
+    tables = LEGACY_TABLES / ("ip_tables_names" if family == 4 else "ip6_tables_names")
+    if not tables.exists() or "nat" not in tables.read_text().split():
+        return ""
+    try:
+        return _run([command, "-t", "nat"])
+    except CannotLook:
+        return ""
 
 
 def _nft(family: int) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ TCP  0A600001:01BB rr
   -> 0AC80001:192B      Masq    1      3          0
 """
 NO_TABLES = json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}]})
+NAT_OF_OTHERS = "*nat\n:PREROUTING ACCEPT [0:0]\n-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE\nCOMMIT\n"
 Command = Callable[[str, str | None], None]
 
 
@@ -39,12 +40,12 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node whose kernel has none of what is looked for."""
-    for name in ("IP_VS", "IPVS_DEVICE"):
+    for name in ("IP_VS", "IPVS_DEVICE", "LEGACY_TABLES"):
         monkeypatch.setattr(node, name, tmp_path / name)
 
 
-def modes(mode: str = "auto") -> list[str]:
-    return [rules.mode for rules in rules_of(4, set(), mode)]
+def modes(mode: str = "auto", family: int = 4) -> list[str]:
+    return [rules.mode for rules in rules_of(family, set(), mode)]
 
 
 def saved() -> str:
@@ -55,6 +56,12 @@ def saved() -> str:
 def ipvs_is_filled(tmp_path: Path, command: Command) -> None:
     (tmp_path / "IP_VS").write_text(IP_VS)
     command("ip", "[]")
+
+
+def legacy_tables(tmp_path: Path, *names: str, file: str = "ip_tables_names") -> None:
+    """The kernel has these tables in iptables' older backend."""
+    (tmp_path / "LEGACY_TABLES").mkdir(exist_ok=True)
+    (tmp_path / "LEGACY_TABLES" / file).write_text("".join(f"{name}\n" for name in names))
 
 
 def test_ipvs_is_kube_proxys_where_its_device_is(tmp_path: Path, command: Command) -> None:
@@ -86,3 +93,46 @@ def test_rules_in_two_modes_are_both_found(command: Command) -> None:
     command("nft", (RECORDED / "nftables.json").read_text())
     command("iptables-save", saved())
     assert modes() == ["nftables", "iptables"]
+
+
+def test_iptables_is_read_by_the_backend_that_has_kube_proxys_chains(tmp_path: Path, command: Command) -> None:
+    legacy_tables(tmp_path, "filter", "nat")
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    command("iptables-legacy-save", saved())
+    assert modes("iptables") == ["iptables"]
+    command("iptables-nft-save", saved())
+    command("iptables-legacy-save", NAT_OF_OTHERS)
+    assert modes("iptables") == ["iptables"]
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    assert modes("iptables") == []
+
+
+def test_each_family_has_its_own_backend_of_iptables(tmp_path: Path, command: Command) -> None:
+    legacy_tables(tmp_path, "nat", file="ip6_tables_names")
+    command("ip6tables-nft-save", NAT_OF_OTHERS)
+    command("ip6tables-legacy-save", saved())
+    assert modes("iptables", family=6) == ["iptables"]
+
+
+def test_the_older_backend_is_not_asked_for_a_table_that_asking_would_make(tmp_path: Path, command: Command) -> None:
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    command("iptables-legacy-save", saved())
+    assert modes("iptables") == [], "a kernel without that backend"
+    legacy_tables(tmp_path, "filter")
+    assert modes("iptables") == [], "a node without that table"
+
+
+def test_an_older_backend_that_cannot_be_read_counts_as_empty(tmp_path: Path, command: Command) -> None:
+    legacy_tables(tmp_path, "nat")
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    assert modes("iptables") == [], "without its command"
+    command("iptables-legacy-save", None)
+    assert modes("iptables") == [], "with one that fails"
+
+
+def test_iptables_that_cannot_be_read_at_all_is_told(command: Command) -> None:
+    with pytest.raises(CannotLook, match=r"^iptables-save cannot be run: "):
+        rules_of(4, set(), "iptables")
+    command("iptables-nft-save", None)
+    with pytest.raises(CannotLook, match=r"^iptables-nft-save -t nat failed: no such table; "):
+        rules_of(4, set(), "iptables")
