@@ -52,6 +52,15 @@ def test_pods_that_are_told_by_their_interface_are_a_short_cut_too(
     assert problems(wanted, parse(by_interface), 4) == []
 
 
+@pytest.mark.parametrize(
+    "comment", [r"say \"-j DROP\" -s 1.2.3.4", r"it\'s --dport 1", r"ends with a backslash \\", "a # or ; or $(x)", ""]
+)
+def test_what_comments_say_is_no_part_of_a_rule(saved: str, wanted: list[Wanted], comment: str) -> None:
+    said = saved.replace('"default/web:http"', f'"{comment}"')
+    assert said != saved
+    assert problems(wanted, parse(said), 4) == []
+
+
 def test_a_service_whose_entry_is_gone_is_missed(saved: str, wanted: list[Wanted]) -> None:
     less = "\n".join(line for line in saved.splitlines() if "--dport 30080" not in line)
     assert problems(wanted, parse(less), 4) == [
