@@ -20,12 +20,15 @@ RUNTIME_TIMEOUT = 5.0
 """Seconds the runtime has for each piece of an answer."""
 
 SOCKETS = (
-    "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
     "/run/crio/crio.sock",
     "/run/cri-dockerd.sock",
-    "/run/k3s/containerd/containerd.sock",
+    "/run/containerd/containerd.sock",
 )
-"""Where runtimes listen: https://kubernetes.io/docs/setup/production-environment/container-runtimes, and of K3s."""
+"""Where runtimes listen: https://kubernetes.io/docs/setup/production-environment/container-runtimes, and of K3s.
+
+containerd's own comes last: Docker's containerd listens there too, beside one of the others, and speaks no CRI.
+"""
 
 _SERVICE = "/runtime.v1.RuntimeService"
 _READY = 0
@@ -35,6 +38,10 @@ Fields = dict[int, int | bytes]
 
 class RuntimeSilent(Exception):  # noqa: N818
     """The container runtime did not answer, or refused: what happened, at which socket."""
+
+
+class RuntimeNotFound(RuntimeSilent):
+    """No container runtime listens where runtimes usually do: it may be well, at another place."""
 
 
 class _NotFound(ValueError):  # noqa: N818 - as gRPC calls it
@@ -68,13 +75,15 @@ class Sandbox:
 def socket_of(root: Path, said: str) -> Path:
     """Where a node's runtime listens: at the socket said, else at the first of SOCKETS that is there.
 
-    `root` is where the node's `/` is seen. Raises RuntimeSilent if there is none.
+    `root` is where the node's `/` is seen. Raises RuntimeNotFound if there is none.
     """
     places = [root / place.lstrip("/") for place in ([said] if said else SOCKETS)]
     for place in places:
         if said or place.is_socket():
             return place
-    raise RuntimeSilent(f"container runtime: none listens at {', '.join(SOCKETS)}: say where it does (RUNTIME_SOCKET)")
+    raise RuntimeNotFound(
+        f"container runtime: none listens at {', '.join(SOCKETS)}: say where it does (RUNTIME_SOCKET)"
+    )
 
 
 def conditions(path: Path) -> list[Condition]:

@@ -4,7 +4,6 @@ Source: pkg/proxy/iptables of Kubernetes. Next stage: `comparing`.
 """
 
 import re
-import shlex
 from dataclasses import dataclass, field
 
 from probes.kube_proxy_rules.rules import Rules
@@ -13,6 +12,10 @@ from probes.kube_proxy_rules.wanted import Backend, Front
 ENTRY, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
 _FOLLOWED = ("KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-SVL-", "KUBE-XLB-", "KUBE-FW-")
 _DESTINATION = re.compile(r"\[?(?P<host>[0-9a-fA-F.:]+?)\]?:(?P<port>\d+)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""What iptables-save puts in quotes, in which it escapes quotes and backslashes: comments, that nothing here reads."""
+_CONDITIONS = frozenset({"-s", "-i", "--src-type", "--rcheck"})
+"""Options of rules that not every connection follows."""
 
 
 @dataclass
@@ -23,7 +26,7 @@ class _Rule:
     port: int = 0
     to: str = ""
     conditional: bool = False
-    """For some sources only: a short cut, or session affinity."""
+    """For some sources only, by address or interface: a short cut, or session affinity."""
 
 
 @dataclass
@@ -58,7 +61,8 @@ def _read(saved: str) -> _Table:
         if line.startswith(":"):
             table.chains.setdefault(line[1:].split()[0], [])
         elif line.startswith("-A "):
-            chain, *words = shlex.split(line[3:])
+            # Ten times as fast as shlex: big clusters have hundreds of thousands of rules.
+            chain, *words = _QUOTED.sub('""', line[3:]).split()
             table.chains.setdefault(chain, []).append(_rule(words))
     return table
 
@@ -71,7 +75,7 @@ def _rule(words: list[str]) -> _Rule:
     rule.protocol = values.get("-p", "")
     rule.port = int(values["--dport"]) if values.get("--dport", "").isdigit() else 0
     rule.to = values.get("--to-destination", "")
-    rule.conditional = "-s" in words or "--src-type" in words or "--rcheck" in words
+    rule.conditional = not _CONDITIONS.isdisjoint(words)
     return rule
 
 

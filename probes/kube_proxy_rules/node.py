@@ -1,10 +1,11 @@
-"""Fetches a node's rules, by nft and iptables-save in its network namespace and by /proc.
+"""Fetches a node's rules, by nft and iptables' own commands in its network namespace and by /proc.
 
 Next stage: `nftables`, `iptables` and `ipvs` read them.
 """
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from probes.kube_proxy_rules import iptables, ipvs, nftables
 from probes.kube_proxy_rules.rules import Rules
 
 IP_VS = Path("/proc/net/ip_vs")
+IPVS_DEVICE = Path("/sys/class/net/kube-ipvs0")
+"""kube-proxy's own, in mode `ipvs`. IPVS without it is somebody else's: kube-vip's, say, or keepalived's."""
+LEGACY_TABLES = Path("/proc/net")
+"""Where the kernel names the tables of iptables' older backend that this network namespace has."""
+SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"
+"""Where the commands are on Debian; users' PATH is without them."""
 COMMAND_TIMEOUT = 20.0
 """Seconds for nft or iptables-save to print tens of thousands of rules."""
 
@@ -21,19 +28,45 @@ class CannotLook(Exception):  # noqa: N818
     """The node's rules cannot be read: why, and what is needed."""
 
 
-def rules_of(family: int, node_ports: set[int]) -> list[Rules]:
-    """The rules of every mode that kube-proxy has left any of; raises CannotLook."""
+def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
+    """The rules of a mode, or in mode `auto` of every mode that kube-proxy has left any of; raises CannotLook."""
+    if mode in ("auto", "ipvs") and (rules := _ipvs(node_ports)):
+        return [rules]  # in that mode iptables hold but a few helpers
     found = []
-    if table := _nft(family):
+    if mode in ("auto", "nftables") and (table := _nft(family)):
         found.append(nftables.parse(table))
-    saved = _run(["iptables-save" if family == 4 else "ip6tables-save", "-t", "nat"])
-    if iptables.is_there(saved):
+    if mode in ("auto", "iptables") and iptables.is_there(saved := _iptables(family)):
         found.append(iptables.parse(saved))
-    if IP_VS.exists():
-        rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
-        if rules.fronts:
-            return [rules]  # in that mode iptables hold but a few helpers
     return found
+
+
+def _ipvs(node_ports: set[int]) -> Rules | None:
+    """kube-proxy's part of the kernel's table, of both address families; None if there is none."""
+    if not (IPVS_DEVICE.exists() and IP_VS.exists()):
+        return None
+    rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
+    return rules if rules.fronts else None
+
+
+def _iptables(family: int) -> str:
+    """The table `nat`, of the one of iptables' two backends that has kube-proxy's chains; nf_tables comes first."""
+    name = "iptables" if family == 4 else "ip6tables"
+    by_nft = f"{name}-nft-save"
+    saved = _run([by_nft if shutil.which(by_nft, path=_path()) else f"{name}-save", "-t", "nat"])
+    if iptables.is_there(saved):
+        return saved
+    return _legacy(family, f"{name}-legacy-save") or saved
+
+
+def _legacy(family: int, command: str) -> str:
+    """The same of the older backend, empty if it is not in use; to ask for a table that is not there would make it."""
+    tables = LEGACY_TABLES / ("ip_tables_names" if family == 4 else "ip6_tables_names")
+    if not tables.exists() or "nat" not in tables.read_text().split():
+        return ""
+    try:
+        return _run([command, "-t", "nat"])
+    except CannotLook:
+        return ""
 
 
 def _nft(family: int) -> dict[str, Any] | None:
@@ -51,8 +84,12 @@ def _own_addresses() -> set[str]:
     return {info["local"] for link in links for info in link.get("addr_info") or [] if "local" in info}
 
 
+def _path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_DIRECTORIES}"
+
+
 def _run(command: list[str]) -> str:
-    env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}  # where they are on Debian
+    env = {**os.environ, "PATH": _path()}
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:

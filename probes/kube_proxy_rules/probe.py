@@ -55,10 +55,9 @@ def look(api: Api, node: str, mode: str) -> Seen:
 
 def _found(family: int, node_ports: set[int], mode: str) -> list[Rules]:
     try:
-        found = rules_of(family, node_ports)
+        return rules_of(family, node_ports, mode)
     except CannotLook as error:
         give_up(str(error))
-    return [rules for rules in found if mode in ("auto", rules.mode)]
 
 
 def _of_modes(modes: list[str], mode: str, node: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from probes._api import Api
-from probes._cri import RuntimeSilent, conditions, socket_of
+from probes._cri import RuntimeNotFound, RuntimeSilent, conditions, socket_of
 from probes.node_health.finding import Findings
 
 Json = dict[str, Any]
@@ -19,7 +19,11 @@ HEALTHZ_TIMEOUT = 5.0
 """Seconds the kubelet has to say that it is well."""
 
 PAGE_SIZE = 250
-_GOOD_IF_FALSE = "False"
+_GOOD_IF_TRUE = ("Ready", "EtcdIsVoter")
+"""How the types of node conditions end whose good state is True; that of all others is False.
+
+Beside the kubelet's Ready, EKS's node monitoring agent sets KernelReady and more; K3s and RKE2 set EtcdIsVoter.
+"""
 
 
 def kubelet(url: str) -> Findings:
@@ -41,6 +45,9 @@ def runtime(root: Path, socket: str) -> Findings:
     findings = Findings()
     try:
         told = conditions(socket_of(root, socket))
+    except RuntimeNotFound as error:
+        findings.blind.append(str(error))
+        return findings
     except RuntimeSilent as error:
         findings.wrong.append(str(error))
         return findings
@@ -68,10 +75,10 @@ def as_the_api_knows(api: Api, node: str, lease_age: float, terminating: float) 
 
 
 def _conditions(node: str, found: Json) -> list[str]:
-    """Ready must be true; pressure on memory, disk or pids, and what else there is, must not."""
+    """What is ready must be so; pressure on memory, disk or pids, and what else there is, must not be."""
     wrong = []
     for condition in found["status"].get("conditions") or ():
-        good = "True" if condition["type"] == "Ready" else _GOOD_IF_FALSE
+        good = "True" if condition["type"].endswith(_GOOD_IF_TRUE) else "False"
         if condition["status"] != good:
             why = f"{condition.get('reason', '')}: {condition.get('message', '')}"
             wrong.append(f"node {node}: {condition['type']} is {condition['status']}: {why}")

@@ -6,16 +6,23 @@ from pathlib import Path
 
 from probes.node_health.finding import Findings
 
+_IMAGES = ("squashfs", "erofs", "iso9660")
+"""Types of file systems that are made once, as large as what is in them: full, and never fuller."""
+
 
 def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: float) -> Findings:
-    """Each file system once, under the first of the paths that lie on it; paths that are not there are left out."""
+    """Each file system once, under the first of the paths that lie on it; paths that are not there are left out.
+
+    So are images of a system, which are full by design.
+    """
     findings = Findings()
+    images = _images(root)
     seen: set[int] = set()
     for path in paths:
         here = root / path.lstrip("/")
         try:
             device = here.stat().st_dev
-            if device in seen:
+            if device in seen or device in images:
                 continue
             seen.add(device)
             found = os.statvfs(here)
@@ -32,3 +39,24 @@ def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: 
         findings.use(f"inodes at {path}", "inodes", found.f_files - found.f_ffree, found.f_files, inodes_percent)
     findings.measured["file_systems"] = len(seen)
     return findings
+
+
+def _images(root: Path) -> set[int]:
+    """The devices of the node's mounts that are images of a system; none if the node's mounts cannot be read."""
+    try:
+        mounts = (root / "proc/1/mountinfo").read_text("utf-8", "replace")
+    except OSError:
+        return set()
+    return {_device(mount) for mount in mounts.strip().split("\n") if _is_image(mount)}
+
+
+def _device(mount: str) -> int:
+    """Of a line of mountinfo (proc_pid_mountinfo(5)): "36 35 98:0 /mnt1 /mnt2 rw,noatime - ext3 /dev/root rw"."""
+    major, minor = mount.split()[2].split(":")
+    return os.makedev(int(major), int(minor))
+
+
+def _is_image(mount: str) -> bool:
+    kind, _source, options = mount.rpartition(" - ")[2].split(" ", 2)
+    # An overlay without a layer to write to is put together of images: composefs, systems with extensions.
+    return kind in _IMAGES or (kind == "overlay" and ",upperdir=" not in options)

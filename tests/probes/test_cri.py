@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from probes import _cri
-from probes._cri import Condition, RuntimeSilent, Sandbox, conditions, network_namespace, socket_of
+from probes._cri import Condition, RuntimeNotFound, RuntimeSilent, Sandbox, conditions, network_namespace, socket_of
 from tests.probes.scenario import Bed
 
 
@@ -55,12 +55,23 @@ def test_the_network_namespace_is_in_the_runtimes_details() -> None:
 
 
 def test_the_socket_is_where_the_parameter_says_or_where_a_runtime_listens(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeSilent, match=r"none listens at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
+    with pytest.raises(RuntimeNotFound, match=r"none listens at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
         socket_of(tmp_path, "")
     (tmp_path / "run/crio").mkdir(parents=True)
     with listening(tmp_path / "run/crio/crio.sock"):
         assert socket_of(tmp_path, "") == tmp_path / "run/crio/crio.sock"
     assert socket_of(tmp_path, "/elsewhere") == tmp_path / "elsewhere", "even if nothing is there, to be told so"
+
+
+@pytest.mark.parametrize("place", ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock", "run/cri-dockerd.sock"])
+def test_the_containerd_of_a_docker_beside_the_runtime_is_not_taken_for_it(tmp_path: Path, place: str) -> None:
+    of_docker = tmp_path / "run/containerd/containerd.sock"
+    for path in (of_docker, tmp_path / place):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with listening(of_docker):
+        assert socket_of(tmp_path, "") == of_docker, "alone it is a runtime's, as far as can be told"
+        with listening(tmp_path / place):
+            assert socket_of(tmp_path, "") == tmp_path / place
 
 
 @pytest.mark.real

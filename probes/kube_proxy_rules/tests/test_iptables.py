@@ -1,6 +1,7 @@
 """Against what a real kube-proxy 1.34 made, in its mode `iptables`, of the objects recorded beside it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,24 @@ def test_local_traffic_policy_leads_from_outside_to_the_nodes_own_pods(saved: st
     fronts = parse(saved).fronts
     assert fronts[Front("", "tcp", 30081)] == {("10.244.1.5", 8081)}
     assert {len(fronts[one.front]) for one in of(wanted, "default/local")} == {1, 2}
+
+
+@pytest.mark.parametrize("condition", ["-i cbr0", "-i veth+"])
+def test_pods_that_are_told_by_their_interface_are_a_short_cut_too(
+    saved: str, wanted: list[Wanted], condition: str
+) -> None:
+    by_interface = re.sub(r"(?m)^(-A KUBE-EXT-\S+) -s 10\.244\.0\.0/16", rf"\1 {condition}", saved)
+    assert by_interface != saved
+    assert problems(wanted, parse(by_interface), 4) == []
+
+
+@pytest.mark.parametrize(
+    "comment", [r"say \"-j DROP\" -s 1.2.3.4", r"it\'s --dport 1", r"ends with a backslash \\", "a # or ; or $(x)", ""]
+)
+def test_what_comments_say_is_no_part_of_a_rule(saved: str, wanted: list[Wanted], comment: str) -> None:
+    said = saved.replace('"default/web:http"', f'"{comment}"')
+    assert said != saved
+    assert problems(wanted, parse(said), 4) == []
 
 
 def test_a_service_whose_entry_is_gone_is_missed(saved: str, wanted: list[Wanted]) -> None:

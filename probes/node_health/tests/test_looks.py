@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from probes._access import Access
+from probes._api import Api
 from probes.node_health import agents, clock, disks, kernel_log, limits
 from probes.node_health.finding import Findings
 from probes.node_health.kernel_log import PATTERNS, Pattern
+from tests.probes.scripted import scripted_api
 
 PERCENT = limits.Percentages(conntrack=100, pids=80, files=80, inotify=90)
 
@@ -81,6 +83,30 @@ def test_a_file_system_is_looked_at_once_and_a_path_that_is_not_there_not_at_all
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     [wrong] = disks.look(tmp_path, ["/"], 0, 101).wrong
     assert re.match(r"disk space at / in MB: [\d.]+ % used, [\d,]+ of [\d,]+ \(the limit here is 0 %\)", wrong)
+
+
+@pytest.mark.parametrize(
+    ("mount", "looked_at"),
+    [
+        ("squashfs /dev/loop0 ro,errors=continue", 0),
+        ("erofs /dev/dm-0 ro,user_xattr", 0),
+        ("iso9660 /dev/sr0 ro,nojoliet", 0),
+        ("overlay composefs ro,lowerdir+=/run/cfs,datadir+=/sysroot/ostree/repo/objects,redirect_dir=on", 0),
+        ("overlay overlay rw,lowerdir=/lower,upperdir=/upper,workdir=/work", 1),
+        ("ext4 /dev/sda1 ro", 1),
+    ],
+)
+def test_images_of_a_system_are_full_by_design_and_not_looked_at(tmp_path: Path, mount: str, looked_at: int) -> None:
+    device = tmp_path.stat().st_dev
+    mountinfo = tmp_path / "proc/1/mountinfo"
+    mountinfo.parent.mkdir(parents=True)
+    mountinfo.write_text(
+        "22 27 0:99999 / /proc rw,relatime - proc proc rw\n"
+        f"27 1 {os.major(device)}:{os.minor(device)} / / ro,relatime shared:1 - {mount}\n"
+    )
+    found = disks.look(tmp_path, ["/"], 0, 0)
+    assert found.measured["file_systems"] == looked_at
+    assert bool(found.wrong) == bool(looked_at)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +204,36 @@ def test_pods_that_should_be_gone_are_named() -> None:
     assert agents._stuck(pod(), now, 300) == ""
 
 
+def told_of(**conditions: str) -> list[str]:
+    """What is wrong with a node that has these conditions, and renews its lease."""
+    node = {"status": {"conditions": [{"type": name, "status": status} for name, status in conditions.items()]}}
+    lease = {"spec": {"renewTime": datetime.now(UTC).isoformat()}}
+    answers = ((200, node), (200, lease), (200, {"items": [], "metadata": {}}))
+    with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
+        return agents.as_the_api_knows(api, "a", 40, 300).wrong
+
+
+def test_conditions_of_a_healthy_node_are_no_finding_whichever_their_good_state_is() -> None:
+    of_the_kubelet = {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False"}
+    of_others = {
+        "KernelReady": "True",
+        "ContainerRuntimeReady": "True",
+        "EtcdIsVoter": "True",
+        "KernelDeadlock": "False",
+    }
+    assert told_of(**of_the_kubelet, **of_others) == []
+
+
+def test_conditions_that_are_not_in_their_good_state_are_told() -> None:
+    wrong = told_of(Ready="Unknown", StorageReady="False", EtcdIsVoter="False", DiskPressure="True")
+    assert [why.removesuffix(": : ") for why in wrong] == [
+        "node a: Ready is Unknown",
+        "node a: StorageReady is False",
+        "node a: EtcdIsVoter is False",
+        "node a: DiskPressure is True",
+    ]
+
+
 def test_a_kubelet_that_is_not_there_is_told() -> None:
     [wrong] = agents.kubelet("http://127.0.0.1:1/healthz").wrong
     assert wrong.startswith("kubelet: no answer at http://127.0.0.1:1/healthz: ")
@@ -186,6 +242,13 @@ def test_a_kubelet_that_is_not_there_is_told() -> None:
 def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
     [wrong] = agents.runtime(tmp_path, "/none.sock").wrong
     assert wrong.startswith(f"container runtime at {tmp_path}/none.sock: Status: ")
+
+
+def test_a_runtime_that_may_listen_elsewhere_is_no_finding(tmp_path: Path) -> None:
+    found = agents.runtime(tmp_path, "")
+    assert found.wrong == []
+    [why] = found.blind
+    assert why.startswith("container runtime: none listens at ")
 
 
 def test_a_probe_that_does_not_know_its_node_is_unknown() -> None:

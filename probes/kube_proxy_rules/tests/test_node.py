@@ -1,0 +1,138 @@
+"""What is fetched from a node: its commands are scripts here, its /proc and /sys are files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from probes.kube_proxy_rules import node
+from probes.kube_proxy_rules.node import CannotLook, rules_of
+
+RECORDED = Path(__file__).parent / "recorded"
+IP_VS = """\
+IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  0A600001:01BB rr
+  -> 0AC80001:192B      Masq    1      3          0
+"""
+NO_TABLES = json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}]})
+NAT_OF_OTHERS = "*nat\n:PREROUTING ACCEPT [0:0]\n-A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE\nCOMMIT\n"
+Command = Callable[[str, str | None], None]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Sets what a command of the node prints; with None it fails, and one that was never set is not there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(node, "SYSTEM_DIRECTORIES", str(tmp_path))
+
+    def is_set(name: str, prints: str | None) -> None:
+        (tmp_path / f"{name}.txt").write_text(prints or "")
+        does = "echo no such table >&2; exit 1" if prints is None else f"exec /bin/cat {tmp_path / name}.txt"
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+
+    return is_set
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose kernel has none of what is looked for."""
+    for name in ("IP_VS", "IPVS_DEVICE", "LEGACY_TABLES"):
+        monkeypatch.setattr(node, name, tmp_path / name)
+
+
+def modes(mode: str = "auto", family: int = 4) -> list[str]:
+    return [rules.mode for rules in rules_of(family, set(), mode)]
+
+
+def saved() -> str:
+    """What iptables-save prints where kube-proxy runs in mode `iptables`."""
+    return (RECORDED / "iptables.txt").read_text()
+
+
+def ipvs_is_filled(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "IP_VS").write_text(IP_VS)
+    command("ip", "[]")
+
+
+def legacy_tables(tmp_path: Path, *names: str, file: str = "ip_tables_names") -> None:
+    """The kernel has these tables in iptables' older backend."""
+    (tmp_path / "LEGACY_TABLES").mkdir(exist_ok=True)
+    (tmp_path / "LEGACY_TABLES" / file).write_text("".join(f"{name}\n" for name in names))
+
+
+def test_ipvs_is_kube_proxys_where_its_device_is(tmp_path: Path, command: Command) -> None:
+    ipvs_is_filled(tmp_path, command)
+    (tmp_path / "IPVS_DEVICE").mkdir()
+    assert modes() == ["ipvs"]
+
+
+def test_ipvs_of_somebody_else_is_not_taken_for_kube_proxys(tmp_path: Path, command: Command) -> None:
+    ipvs_is_filled(tmp_path, command)
+    command("nft", NO_TABLES)
+    command("iptables-save", saved())
+    assert modes() == ["iptables"]
+    assert modes("ipvs") == []
+
+
+def test_only_the_rules_of_the_mode_that_is_said_are_looked_at(tmp_path: Path, command: Command) -> None:
+    ipvs_is_filled(tmp_path, command)
+    (tmp_path / "IPVS_DEVICE").mkdir()
+    command("nft", None)
+    command("iptables-save", saved())
+    assert modes("iptables") == ["iptables"]
+    assert modes("ipvs") == ["ipvs"]
+    with pytest.raises(CannotLook, match=r"^nft -j list tables ip failed: no such table; needed are hostNetwork"):
+        rules_of(4, set(), "nftables")
+
+
+def test_rules_in_two_modes_are_both_found(command: Command) -> None:
+    command("nft", (RECORDED / "nftables.json").read_text())
+    command("iptables-save", saved())
+    assert modes() == ["nftables", "iptables"]
+
+
+def test_iptables_is_read_by_the_backend_that_has_kube_proxys_chains(tmp_path: Path, command: Command) -> None:
+    legacy_tables(tmp_path, "filter", "nat")
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    command("iptables-legacy-save", saved())
+    assert modes("iptables") == ["iptables"]
+    command("iptables-nft-save", saved())
+    command("iptables-legacy-save", NAT_OF_OTHERS)
+    assert modes("iptables") == ["iptables"]
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    assert modes("iptables") == []
+
+
+def test_each_family_has_its_own_backend_of_iptables(tmp_path: Path, command: Command) -> None:
+    legacy_tables(tmp_path, "nat", file="ip6_tables_names")
+    command("ip6tables-nft-save", NAT_OF_OTHERS)
+    command("ip6tables-legacy-save", saved())
+    assert modes("iptables", family=6) == ["iptables"]
+
+
+def test_the_older_backend_is_not_asked_for_a_table_that_asking_would_make(tmp_path: Path, command: Command) -> None:
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    command("iptables-legacy-save", saved())
+    assert modes("iptables") == [], "a kernel without that backend"
+    legacy_tables(tmp_path, "filter")
+    assert modes("iptables") == [], "a node without that table"
+
+
+def test_an_older_backend_that_cannot_be_read_counts_as_empty(tmp_path: Path, command: Command) -> None:
+    legacy_tables(tmp_path, "nat")
+    command("iptables-nft-save", NAT_OF_OTHERS)
+    assert modes("iptables") == [], "without its command"
+    command("iptables-legacy-save", None)
+    assert modes("iptables") == [], "with one that fails"
+
+
+def test_iptables_that_cannot_be_read_at_all_is_told(command: Command) -> None:
+    with pytest.raises(CannotLook, match=r"^iptables-save cannot be run: "):
+        rules_of(4, set(), "iptables")
+    command("iptables-nft-save", None)
+    with pytest.raises(CannotLook, match=r"^iptables-nft-save -t nat failed: no such table; "):
+        rules_of(4, set(), "iptables")
