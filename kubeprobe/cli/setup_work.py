@@ -44,6 +44,8 @@ class _Setup:
     cluster: Cluster
     catalog: Catalog
     cases: Sequence[str]
+    running: Sequence[str]
+    """These, and whatever bindings run there."""
     objects: list[dict[str, Any]]
 
 
@@ -92,10 +94,12 @@ def _plan(store: Store, choice: Choice) -> _Setup:
         catalog = load_catalog(session)
     place = place_of(cluster)
     cases = _chosen(catalog, choice, place)
-    objects = setup_objects(catalog, cases, place)
+    bound = cases_bound_to(catalog, place)
+    running = sorted({*cases, *bound})
+    objects = setup_objects(catalog, cases, place, bound)
     if choice.own:
-        objects += own_objects(creatable(catalog, cases, place), place)
-    return _Setup(cluster, catalog, cases, objects)
+        objects += own_objects(creatable(catalog, running, place), place)
+    return _Setup(cluster, catalog, cases, running, objects)
 
 
 def place_of(cluster: Cluster) -> Place:
@@ -150,7 +154,7 @@ async def _look(api: ClusterApi, found: _Setup) -> str | None:
         there = await api.call("GET", f"/api/v1/namespaces/{namespace['metadata']['name']}")
     except ClusterError:
         return None
-    return loosening(there, namespace, found.catalog, found.cases)
+    return loosening(there, namespace, found.catalog, found.running)
 
 
 def _asked(

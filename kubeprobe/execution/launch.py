@@ -104,7 +104,7 @@ class Launcher:
             # Somebody may have taken the claim for lost by now: leave the run to its next launcher.
             return Attempt(run, error=TemporaryError(Cause.CLUSTER_UNREACHABLE, "The launcher was too slow."))
         try:
-            return Attempt(run, pod=await api.create_pod(cluster.namespace, pod))
+            return Attempt(run, pod=await api.create_pod(cluster.namespace, pod), commit=catalog.commits.get(run.case))
         except ClusterError as error:
             if error.cause is not Cause.ALREADY_EXISTS:
                 return Attempt(run, error=error)
@@ -120,7 +120,7 @@ class Launcher:
         if any(theirs.get(name) != value for name, value in mine.items()):
             told = f"Pod {pod['metadata']['name']} exists in namespace {cluster.namespace} and is not of this run."
             return Attempt(run, error=ClusterError(Cause.ALREADY_EXISTS, told))
-        return Attempt(run, pod=found)
+        return Attempt(run, pod=found, commit=run.case_commit)
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,8 @@ class Attempt:
 
     run: Run
     pod: dict[str, Any] | None = None
+    commit: str | None = None
+    """Where the case came from that the pod was made of: it may have changed since the run was opened."""
     error: ClusterError | None = None
     gone: str | None = None
 
@@ -182,6 +184,7 @@ def _mark_running(session: Session, created: list[Attempt], now: datetime, setti
             "attempt": a.run.attempt,
             "pod": a.pod["metadata"]["name"],
             "pod_uid": a.pod["metadata"]["uid"],
+            "case_commit": a.commit,
             "expires_at": now + timedelta(seconds=a.pod["spec"]["activeDeadlineSeconds"]) + settings.lost_after,
         }
         for a in created
@@ -196,6 +199,7 @@ def _mark_running(session: Session, created: list[Attempt], now: datetime, setti
             created_at=now,
             pod=given.c.pod,
             pod_uid=given.c.pod_uid,
+            case_commit=given.c.case_commit,
             expires_at=given.c.expires_at,
         ),
         execution_options={"synchronize_session": False},

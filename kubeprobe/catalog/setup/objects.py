@@ -48,21 +48,23 @@ def cases_bound_to(catalog: Catalog, place: Place) -> list[str]:
     return sorted(set(bound))
 
 
-def setup_objects(catalog: Catalog, cases: Iterable[str], place: Place) -> list[Json]:
+def setup_objects(catalog: Catalog, cases: Iterable[str], place: Place, beside: Iterable[str] = ()) -> list[Json]:
     """The objects that these cases need in a cluster, in the order of creation.
 
-    Raises CatalogNotFoundError for a case or template that there is not.
+    Cases that run there `beside` them lose nothing: the namespace admits their pods, and the roles of a ServiceAccount
+    that they share hold what they need. Raises CatalogNotFoundError for a case or template that there is not.
     """
-    chosen = list(dict.fromkeys(cases))
+    chosen, others = list(dict.fromkeys(cases)), list(dict.fromkeys(beside))
+    accounts = {account_of(catalog, case) or "" for case in chosen} - {""}
+    sharing = [case for case in others if case not in chosen and account_of(catalog, case) in accounts]
     rules: dict[str, dict[str, list[Json]]] = defaultdict(lambda: defaultdict(list))
-    for case in chosen:
+    for case in (*chosen, *sharing):
         account = account_of(catalog, case)
         for granted in permissions_of(catalog, case, place):
             rule = granted.permission.as_rule()
             if account is not None and rule not in rules[account][granted.namespace]:
                 rules[account][granted.namespace].append(rule)
-    accounts = {account_of(catalog, case) or "" for case in chosen} - {""}
-    objects = [_namespace(catalog, chosen, place.namespace)]
+    objects = [_namespace(catalog, (*chosen, *others), place.namespace)]
     for account in sorted(accounts):
         objects += account_with_roles(account, rules[account], place.namespace)
     return objects

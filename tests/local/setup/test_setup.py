@@ -100,6 +100,7 @@ def test_a_check_names_the_cases_that_lack_their_account_and_the_command_that_me
 def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_reason_is_told(
     house: CommandLine, api: Api
 ) -> None:
+    house("apply", "--built-in", "--without-bindings", "--prune")
     done(house, "--cases", "pod-lifecycle")
     path = f"/api/v1/namespaces/{namespace_of(house)}"
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "restricted"
@@ -118,7 +119,16 @@ def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_re
     assert "its Pod Security level is left privileged" in told, "nobody's choice is made stricter"
 
 
+def test_what_some_cases_need_takes_nothing_from_others_that_run_there(house: CommandLine, api: Api) -> None:
+    done(house, "--own")
+    changed = [name for name, what in done(house, "--own", "--cases", "pod-lifecycle").items() if what != "unchanged"]
+    assert changed == []
+    printed = house.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
+    assert printed["items"][0]["metadata"]["labels"][ENFORCE] == "privileged", "probes of nodes are bound there too"
+
+
 def test_kubeprobe_s_own_account_may_do_what_it_needs_and_sweep_up_what_the_cases_create(house: CommandLine) -> None:
+    house("apply", "--built-in", "--without-bindings", "--prune")
     found = house.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle,namespace-lifecycle", "--own")
     mine = [body for body in found["items"] if body["metadata"]["name"].endswith("kubeprobe") and "rules" in body]
     granted = {(body["kind"], *rule["resources"], *rule["verbs"]) for body in mine for rule in body["rules"]}

@@ -79,6 +79,20 @@ def test_cases_that_share_an_account_share_its_roles_and_each_right_is_given_onc
     assert len(found["Role"]) == len(found["ClusterRole"]) == 1
 
 
+def test_cases_beside_the_chosen_ones_keep_their_rights_and_their_pods_are_admitted() -> None:
+    base = catalog([PODS])
+    other = ProbeCaseSpec.model_validate({"template": "t", "kind": "inspection", "rbac": [NODES]})
+    node = catalog([], pod={"hostPID": True}, serviceAccountName="on-the-node")
+    both = Catalog(
+        templates={**base.templates, "n": node.templates["t"]},
+        cases={**base.cases, "d": other, "n": node.cases["c"].model_copy(update={"template": "n"})},
+    )
+    objects = setup_objects(both, ["c"], Place("x"), beside=["c", "d", "n"])
+    assert {role[0] for role in roles(objects)} == {"Role", "ClusterRole"}, "what c needs, and d with the same account"
+    assert [body["metadata"]["name"] for body in objects if body["kind"] == "ServiceAccount"] == ["prober"]
+    assert objects[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged", "for n's pods"
+
+
 @pytest.mark.parametrize(
     ("pod", "level"),
     [
