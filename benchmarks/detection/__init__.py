@@ -188,8 +188,8 @@ def _run_all(
         ids = [told.run for _, told in found if isinstance(told, Ended)]
         doubtful = [one for one, told in found if isinstance(told, Ended) and told.verdict != "pass"]
         if fault is not None and len(scenarios) > 1 and len(doubtful) <= FEW:
-            again = dict(zip(doubtful, pool.map(run, doubtful), strict=True))
-            found = [(one, again.get(one, told)) for one, told in found]
+            again = dict(zip([one.folder for one in doubtful], pool.map(run, doubtful), strict=True))
+            found = [(one, again.get(one.folder, told)) for one, told in found]
             ids += [told.run for told in again.values() if isinstance(told, Ended)]
     for one, told in found:
         named = fault is not None and isinstance(told, Ended) and fault.is_named_in(told)
