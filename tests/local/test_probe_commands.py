@@ -141,16 +141,23 @@ def test_registering_shows_what_it_adds_and_the_digest_it_changes(ask: Ask) -> N
         (("new", "Shop_Front"), "'Shop_Front' cannot be the name of a probe"),
         (("new", "shop", "--language", "cobol"), "expected go, python, shell"),
         (("new", "taken"), "taken exists and is not empty; nothing was changed"),
+        (("new", "afile"), "afile is a file, where a folder is expected; nothing was changed"),
+        (("new", "shop", "--dir", "afile"), "afile is a file, where a folder is expected; nothing was changed"),
+        (("new", "shop", "--dir", "afile/deeper"), "afile is a file, where a folder is expected"),
         (("try", "."), "it holds no catalog.yaml"),
+        (("try", "afile"), "The folder afile is no probe"),
         (("try", "taken", "--cluster", "prod"), "There is no cluster 'prod'"),
         (("register", "taken", "--image", "shop:1"), "'shop:1' names no digest"),
         (("build", "taken", "--builder", "no-such-builder"), "expected no-such-builder to be installed"),
     ],
 )
-def test_what_cannot_be_done_says_why(ask: Ask, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_done_says_why(ask: Ask, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
     ask("migrate")
     ask("probe", "new", "taken")
+    (tmp_path / "afile").touch()
+    before = sorted(tmp_path.rglob("*"))
     assert told in ask("probe", *arguments, code=2).stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_cluster_is_not_asked_to_pull_an_image_that_is_nowhere(ask: Ask, tmp_path: Path) -> None:
