@@ -5,29 +5,50 @@ stored. Its label says that it belongs to no installation, so that no collector 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from ulid import ULID
 
 from kubeprobe.authoring.folder import ProbeFolder
-from kubeprobe.catalog import RunIdentity, render_pod
+from kubeprobe.catalog import RunIdentity, check_parameters, render_pod
 from kubeprobe.catalog.names import LABEL_INSTALLATION, LABEL_RUN
 from kubeprobe.clock import Clock
+from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.execution.collect.seen import Seen
 from kubeprobe.execution.judge import Judgement, judge, judge_refusal
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.inventory import Inventory
+from kubeprobe.fleet.labels import node_problem
+from kubeprobe.names import nearest
 from kubeprobe.store import Cluster
 
 TRIAL = "kubeprobe-trial"
 """The label `kubeprobe.io/installation` of everything that a trial creates."""
+_NODES = "/api/v1/nodes"
 _LOG_LINES = 200
 _RETRY_S = 1.0
 _GRACE_S = 60
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What is given by hand for one trial."""
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    node: str | None = None
+    """The node that the pod is pinned to; None: the scheduler chooses."""
+
+    @classmethod
+    def checked(cls, parameters: Mapping[str, str], node: str | None) -> Self:
+        """Held to the same rules as what is given to a run. Raises InvalidInputError."""
+        if node is not None and (problem := node_problem(node)):
+            raise InvalidInputError(f"node: {problem}")
+        return cls(check_parameters(parameters), node)
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,7 @@ class Trial:
     """What came of it."""
 
     run_id: str
+    given: ByHand
     judgement: Judgement
     log: str
     opened_at: datetime
@@ -52,9 +74,14 @@ class Place:
     """Hears of each state that the run comes to."""
 
 
-async def try_probe(folder: ProbeFolder, place: Place, parameters: dict[str, str]) -> Trial:
-    """Run the probe and delete its pod, whatever happens. Raises ClusterError if the cluster does not answer."""
+async def try_probe(folder: ProbeFolder, place: Place, given: ByHand) -> Trial:
+    """Run the probe and delete its pod, whatever happens.
+
+    Raises ClusterError if the cluster does not answer, NotFoundError if it has no such node.
+    """
     cluster, opened_at = place.cluster, place.clock()
+    if given.node is not None:
+        await _check_node(given.node, place)
     identity = RunIdentity(
         run_id=str(ULID()).lower(),
         installation=TRIAL,
@@ -63,7 +90,8 @@ async def try_probe(folder: ProbeFolder, place: Place, parameters: dict[str, str
         cluster_labels=cluster.labels,
         namespace=cluster.namespace,
         trigger="manual",
-        parameters=parameters,
+        node=given.node,
+        parameters=given.parameters,
     )
     pod = render_pod(folder.catalog(), identity)
     await _delete_leftovers(place)
@@ -72,7 +100,7 @@ async def try_probe(folder: ProbeFolder, place: Place, parameters: dict[str, str
     except ClusterError as error:
         if error.cause is Cause.CLUSTER_UNREACHABLE:
             raise
-        return Trial(identity.run_id, judge_refusal(error), "", opened_at, place.clock())
+        return Trial(identity.run_id, given, judge_refusal(error), "", opened_at, place.clock())
     seen = Seen.read(created)
     assert seen is not None, "a rendered pod carries its run"
     try:
@@ -80,7 +108,19 @@ async def try_probe(folder: ProbeFolder, place: Place, parameters: dict[str, str
         log = await _read_log(seen, place)
     finally:
         await place.api.delete_pod(cluster.namespace, seen.name, seen.uid)
-    return Trial(identity.run_id, judgement, log, opened_at, place.clock())
+    return Trial(identity.run_id, given, judgement, log, opened_at, place.clock())
+
+
+async def _check_node(name: str, place: Place) -> None:
+    """Kubernetes takes a pod for a node that there is not, and lets it wait; who may not list nodes finds out so."""
+    try:
+        known = [node["name"] for node in await Inventory(place.api).find(_NODES, "")]
+    except ClusterError as error:
+        if error.cause is not Cause.FORBIDDEN:
+            raise
+        return
+    if name not in known:
+        raise NotFoundError(f"Cluster {place.cluster.name} has no node {name!r}.{nearest(name, known)}")
 
 
 async def _follow(seen: Seen, place: Place) -> Judgement:

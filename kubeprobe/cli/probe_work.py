@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from kubeprobe.authoring.folder import ProbeFolder, check_digest, read_folder
+from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, read_folder
 from kubeprobe.authoring.local import LOCAL, local_cluster, make_accounts, prepare_folder
-from kubeprobe.authoring.trial import Place, Trial, try_probe
+from kubeprobe.authoring.trial import ByHand, Place, Trial, try_probe
 from kubeprobe.catalog import apply, known_names, make_plan
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.catalog_work import connector, print_items
@@ -16,18 +16,20 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.names import nearest
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Reason, RunState, Store, Verdict
 from kubeprobe.views import RunView, as_json
 
 
-def try_locally(path: Path, settings: Settings, parameters: dict[str, str], output: Output) -> int:
+def try_locally(path: Path, settings: Settings, given: ByHand, output: Output) -> int:
     """Run a probe once on the local cluster; gives the exit code."""
     folder = read_folder(path)
+    _doubt(given, folder)
 
     async def run() -> Trial:
         async with local_cluster(folder, settings, utc_now()) as (api, cluster):
-            return await try_probe(folder, _place(api, cluster, folder), parameters)
+            return await try_probe(folder, _place(api, cluster, folder), given)
 
     with working(f"Trying {folder.case} ..."):
         trial = asyncio.run(run())
@@ -39,7 +41,7 @@ def try_on_cluster(
     store: Store,
     settings: Settings,
     where: tuple[str, str | None],
-    parameters: dict[str, str],
+    given: ByHand,
     output: Output,
 ) -> int:
     """Run a probe once on a registered cluster, with an image or the one pushed last; gives the exit code."""
@@ -47,6 +49,7 @@ def try_on_cluster(
     with store.reading() as session:
         cluster = clusters.get(session, name)
     folder = read_folder(path)
+    _doubt(given, folder)
     is_local = cluster.connection_kind == LOCAL
     if is_local:
         prepare_folder(folder, settings)
@@ -59,7 +62,7 @@ def try_on_cluster(
             api = await door.to(cluster)
             if is_local:
                 await make_accounts(api, cluster, folder)
-            return await try_probe(folder, _place(api, cluster, folder), parameters)
+            return await try_probe(folder, _place(api, cluster, folder), given)
         finally:
             await door.close()
 
@@ -105,6 +108,13 @@ def _image_for(folder: ProbeFolder, cluster: str) -> str | None:
     )
 
 
+def _doubt(given: ByHand, folder: ProbeFolder) -> None:
+    """Say which parameters the folder does not name: they may be meant, or mistyped."""
+    known = folder.parameters
+    for name in sorted(set(given.parameters) - known):
+        remark(f"{folder.path / CATALOG_FILE} names no parameter {name!r}.{nearest(name, known)}", "yellow")
+
+
 def _place(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> Place:
     return Place(api, cluster, utc_now, lambda state: remark(f"{folder.case} on {cluster.name}: {state}"))
 
@@ -128,8 +138,8 @@ def _as_run(folder: ProbeFolder, cluster: str, trial: Trial) -> RunView:
         id=trial.run_id,
         case=folder.case,
         cluster=cluster,
-        node=found.node,
-        node_level=False,
+        node=found.node or trial.given.node,
+        node_level=trial.given.node is not None,
         trigger="manual",
         binding=None,
         change_id=None,
