@@ -116,7 +116,14 @@ def _doubt(given: ByHand, folder: ProbeFolder) -> None:
 
 
 def _place(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> Place:
-    return Place(api, cluster, utc_now, lambda state: remark(f"{folder.case} on {cluster.name}: {state}"))
+    about = f"{folder.case} on {cluster.name}"
+    return Place(
+        api,
+        cluster,
+        utc_now,
+        tell=lambda state: remark(f"{about}: {state}"),
+        warn=lambda told: remark(f"{about}: {told}", "yellow"),
+    )
 
 
 def _show(folder: ProbeFolder, cluster: str, trial: Trial, output: Output) -> int:
