@@ -1,6 +1,7 @@
 """Probes that are being written, from the command line: a trial shown as a run is, and registering."""
 
 import asyncio
+import re
 from pathlib import Path
 
 from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, read_folder
@@ -13,6 +14,7 @@ from kubeprobe.cli.output import console, print_json, remark, working
 from kubeprobe.cli.waiting import EXIT_CODES, show_results
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.execution.judge import Judgement
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
@@ -20,6 +22,9 @@ from kubeprobe.names import nearest
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Reason, RunState, Store, Verdict
 from kubeprobe.views import RunView, as_json
+
+_NO_ACCOUNT = re.compile(r"error looking up service account ([^\s:]+):")
+"""As the API server's admission says it (k8s.io/kubernetes plugin/pkg/admission/serviceaccount)."""
 
 
 def try_locally(path: Path, settings: Settings, given: ByHand, output: Output) -> int:
@@ -69,8 +74,11 @@ def try_on_cluster(
     with working(f"Trying {folder.case} on {name} ..."):
         trial = asyncio.run(run())
     code = _show(folder, name, trial, output)
-    if trial.judgement.reason in {Reason.POD_REFUSED, Reason.PERMISSION_MISSING, Reason.NAMESPACE_MISSING}:
-        remark(f"What a case needs on a cluster: `kubeprobe cluster setup {name} --cases CASE`, once it is registered.")
+    if missing := _missing(trial.judgement, cluster):
+        with store.reading() as session:
+            is_registered = folder.case in known_names(session)["ProbeCase"]
+        first = "" if is_registered else f"`kubeprobe probe register {path}`, then "
+        remark(f"{missing}: {first}`kubeprobe cluster setup {name} --cases {folder.case} --apply`", "yellow")
     return code
 
 
@@ -106,6 +114,15 @@ def _image_for(folder: ProbeFolder, cluster: str) -> str | None:
         f"cluster {cluster} cannot pull {folder.image!r}: no image of {folder.path} was pushed. `kubeprobe probe build "
         f"{folder.path} --tag REGISTRY/{folder.case}:1 --push` does that; --image names another one."
     )
+
+
+def _missing(found: Judgement, cluster: Cluster) -> str | None:
+    """What the cluster lacks that `cluster setup` makes; None where it lacks nothing of the kind."""
+    if found.reason is Reason.NAMESPACE_MISSING:
+        return f"namespace {cluster.namespace} does not exist in {cluster.name}"
+    if account := _NO_ACCOUNT.search(found.message):
+        return f"ServiceAccount {account[1]} does not exist in {cluster.name}"
+    return None
 
 
 def _doubt(given: ByHand, folder: ProbeFolder) -> None:

@@ -12,6 +12,7 @@ from kubeprobe.authoring.trial import TRIAL
 from kubeprobe.catalog.names import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from kubeprobe.cli import probe_work
 from kubeprobe.clock import utc_now
+from kubeprobe.localcluster.images import list_image
 from probes._access import find_access
 from probes._api import Api
 from tests.harness.wait import until
@@ -19,6 +20,7 @@ from tests.services.cli.conftest import CommandLine
 
 pytestmark = [pytest.mark.local, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
+TUTORIAL = Path(__file__).parents[3] / "docs" / "tutorial.md"
 ELSEWHERE = "/api/v1/namespaces/kube-public/configmaps"
 LEAVES = """
 import os
@@ -69,6 +71,42 @@ def shop(kubeprobe: CommandLine, kubeconfig: Path, namespace: str) -> Callable[.
         return str(Path(kubeprobe.write("shop/catalog.yaml", CATALOG.format(command=json.dumps(command)))).parent)
 
     return write
+
+
+def test_what_the_cluster_lacks_is_told_with_the_commands_that_give_it_and_they_do(
+    kubeprobe: CommandLine, shop: Callable[..., str], api: Api, namespace: str
+) -> None:
+    def lacks(command: str) -> str:
+        [told] = [line for line in kubeprobe(*command.split(), code=2).stderr.splitlines() if "does not exist" in line]
+        return told
+
+    folder = shop(*PASSES)
+    setup = "`kubeprobe cluster setup prod-1 --cases shop --apply`"
+    trying = f"probe try {folder} --cluster prod-1"
+    no_namespace = f"namespace {namespace} does not exist in prod-1: "
+    assert lacks(trying) == f"{no_namespace}`kubeprobe probe register {folder}`, then {setup}"
+    kubeprobe("probe", "register", folder)
+    assert lacks(trying) == f"{no_namespace}{setup}"
+    api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    assert lacks(trying) == f"ServiceAccount {namespace}/shop does not exist in prod-1: {setup}"
+    kubeprobe(*setup.strip("`").split()[1:])
+    assert "does not exist" not in kubeprobe(*trying.split()).stderr
+
+
+def test_the_tutorial_s_commands_for_one_s_own_clusters_work_in_the_order_in_which_they_stand(
+    kubeprobe: CommandLine, kubeconfig: Path, images: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(kubeprobe.folder)
+    kubeprobe("probe", "new", "shop-front")
+    section = TUTORIAL.read_text().partition("## On your own clusters")[2]
+    build, *commands = [line.split()[1:] for line in section.splitlines() if line.startswith("kubeprobe ")]
+    assert build[:3] == ["probe", "build", "shop-front"]
+    kubeprobe.write("shop-front/.image", pushed := f"registry.example/shop-front@sha256:{'0' * 64}")
+    list_image(images, pushed, Path("shop-front"))  # what was built, where this cluster pulls from
+    for words in commands:
+        here = [str(kubeconfig) if word == "~/.kube/config" else word for word in words]
+        done = kubeprobe(*here, *(["--namespace", namespace] if words[:2] == ["cluster", "add"] else []))
+    assert done.stdout.splitlines()[1].split()[:3] == ["pass", "shop-front", "prod-1"]
 
 
 def set_up(kubeprobe: CommandLine, folder: str) -> None:
