@@ -37,6 +37,11 @@ class ProbeFolder:
         return self._templates[self.case_spec.template].image
 
     @property
+    def parameters(self) -> frozenset[str]:
+        """The names of the variables that template and case set."""
+        return frozenset({*self._templates[self.case_spec.template].env, *self.case_spec.parameters})
+
+    @property
     def is_an_image(self) -> bool:
         """Whether it becomes an image of its own; a built-in probe is part of one."""
         return (self.path / "Dockerfile").is_file()

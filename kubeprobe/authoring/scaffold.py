@@ -17,12 +17,16 @@ _DOT = "dot-"
 
 
 def new_probe(name: str, parent: Path, language: str) -> Path:
-    """Make the folder `parent/name`. Raises InvalidInputError for a bad name, or where there is something already."""
+    """Make the folder `parent/name`. Raises InvalidInputError for a bad name, or where it cannot be made."""
     if problem := name_problem(name):
         raise InvalidInputError(f"{name!r} cannot be the name of a probe: {problem}")
     if language not in LANGUAGES:
         raise InvalidInputError(f"there is no template for {language!r}; expected {', '.join(LANGUAGES)}")
     folder = parent / name
+    if file := next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None):
+        raise InvalidInputError(
+            f"the path {file} is a file, where a folder is expected; nothing was changed. Choose another name or --dir."
+        )
     if folder.exists() and any(folder.iterdir()):
         raise InvalidInputError(
             f"the folder {folder} exists and is not empty; nothing was changed. Choose another name or --dir."

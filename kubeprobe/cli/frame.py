@@ -68,7 +68,7 @@ def _explain(error: Exception) -> list[str] | None:
         return [f"KUBEPROBE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
     if isinstance(error, DBAPIError):
         return [_of_database(error)]
-    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError):
+    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return [f"{error.filename}: {error.strerror}"]
     return None
 

@@ -1,11 +1,12 @@
 """Probes that are being written, from the command line: a trial shown as a run is, and registering."""
 
 import asyncio
+import re
 from pathlib import Path
 
-from kubeprobe.authoring.folder import ProbeFolder, check_digest, read_folder
+from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, read_folder
 from kubeprobe.authoring.local import LOCAL, local_cluster, make_accounts, prepare_folder
-from kubeprobe.authoring.trial import Place, Trial, try_probe
+from kubeprobe.authoring.trial import ByHand, Place, Trial, try_probe
 from kubeprobe.catalog import apply, known_names, make_plan
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.catalog_work import connector, print_items
@@ -13,21 +14,27 @@ from kubeprobe.cli.output import console, print_json, remark, working
 from kubeprobe.cli.waiting import EXIT_CODES, show_results
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.execution.judge import Judgement
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.names import nearest
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Reason, RunState, Store, Verdict
 from kubeprobe.views import RunView, as_json
 
+_NO_ACCOUNT = re.compile(r"error looking up service account ([^\s:]+):")
+"""As the API server's admission says it (k8s.io/kubernetes plugin/pkg/admission/serviceaccount)."""
 
-def try_locally(path: Path, settings: Settings, parameters: dict[str, str], output: Output) -> int:
+
+def try_locally(path: Path, settings: Settings, given: ByHand, output: Output) -> int:
     """Run a probe once on the local cluster; gives the exit code."""
     folder = read_folder(path)
+    _doubt(given, folder)
 
     async def run() -> Trial:
         async with local_cluster(folder, settings, utc_now()) as (api, cluster):
-            return await try_probe(folder, _place(api, cluster, folder), parameters)
+            return await try_probe(folder, _place(api, cluster, folder), given)
 
     with working(f"Trying {folder.case} ..."):
         trial = asyncio.run(run())
@@ -39,7 +46,7 @@ def try_on_cluster(
     store: Store,
     settings: Settings,
     where: tuple[str, str | None],
-    parameters: dict[str, str],
+    given: ByHand,
     output: Output,
 ) -> int:
     """Run a probe once on a registered cluster, with an image or the one pushed last; gives the exit code."""
@@ -47,6 +54,7 @@ def try_on_cluster(
     with store.reading() as session:
         cluster = clusters.get(session, name)
     folder = read_folder(path)
+    _doubt(given, folder)
     is_local = cluster.connection_kind == LOCAL
     if is_local:
         prepare_folder(folder, settings)
@@ -59,15 +67,18 @@ def try_on_cluster(
             api = await door.to(cluster)
             if is_local:
                 await make_accounts(api, cluster, folder)
-            return await try_probe(folder, _place(api, cluster, folder), parameters)
+            return await try_probe(folder, _place(api, cluster, folder), given)
         finally:
             await door.close()
 
     with working(f"Trying {folder.case} on {name} ..."):
         trial = asyncio.run(run())
     code = _show(folder, name, trial, output)
-    if trial.judgement.reason in {Reason.POD_REFUSED, Reason.PERMISSION_MISSING, Reason.NAMESPACE_MISSING}:
-        remark(f"What a case needs on a cluster: `kubeprobe cluster setup {name} --cases CASE`, once it is registered.")
+    if missing := _missing(trial.judgement, cluster):
+        with store.reading() as session:
+            is_registered = folder.case in known_names(session)["ProbeCase"]
+        first = "" if is_registered else f"`kubeprobe probe register {path}`, then "
+        remark(f"{missing}: {first}`kubeprobe cluster setup {name} --cases {folder.case} --apply`", "yellow")
     return code
 
 
@@ -105,8 +116,31 @@ def _image_for(folder: ProbeFolder, cluster: str) -> str | None:
     )
 
 
+def _missing(found: Judgement, cluster: Cluster) -> str | None:
+    """What the cluster lacks that `cluster setup` makes; None where it lacks nothing of the kind."""
+    if found.reason is Reason.NAMESPACE_MISSING:
+        return f"namespace {cluster.namespace} does not exist in {cluster.name}"
+    if account := _NO_ACCOUNT.search(found.message):
+        return f"ServiceAccount {account[1]} does not exist in {cluster.name}"
+    return None
+
+
+def _doubt(given: ByHand, folder: ProbeFolder) -> None:
+    """Say which parameters the folder does not name: they may be meant, or mistyped."""
+    known = folder.parameters
+    for name in sorted(set(given.parameters) - known):
+        remark(f"{folder.path / CATALOG_FILE} names no parameter {name!r}.{nearest(name, known)}", "yellow")
+
+
 def _place(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> Place:
-    return Place(api, cluster, utc_now, lambda state: remark(f"{folder.case} on {cluster.name}: {state}"))
+    about = f"{folder.case} on {cluster.name}"
+    return Place(
+        api,
+        cluster,
+        utc_now,
+        tell=lambda state: remark(f"{about}: {state}"),
+        warn=lambda told: remark(f"{about}: {told}", "yellow"),
+    )
 
 
 def _show(folder: ProbeFolder, cluster: str, trial: Trial, output: Output) -> int:
@@ -128,8 +162,8 @@ def _as_run(folder: ProbeFolder, cluster: str, trial: Trial) -> RunView:
         id=trial.run_id,
         case=folder.case,
         cluster=cluster,
-        node=found.node,
-        node_level=False,
+        node=found.node or trial.given.node,
+        node_level=trial.given.node is not None,
         trigger="manual",
         binding=None,
         change_id=None,

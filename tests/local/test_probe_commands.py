@@ -92,6 +92,19 @@ def test_a_trial_tells_what_failed_and_shows_the_log(ask: Ask) -> None:
     assert "Log\nFAIL\n" in tried.stdout
 
 
+def test_a_parameter_that_the_probe_does_not_name_is_doubted(ask: Ask) -> None:
+    ask("probe", "new", "shop-front")
+    tried = ask("probe", "try", "shop-front", "-p", "PROT=18081", "-p", "NAME=localhost")
+    assert "shop-front/catalog.yaml names no parameter 'PROT'. Did you mean 'PORT'?" in tried.stderr
+    assert "'NAME'" not in tried.stderr
+
+
+def test_a_probe_can_be_aimed_at_a_node(ask: Ask) -> None:
+    ask("probe", "new", "node-disk", "--language", "shell")
+    tried = ask("probe", "try", "node-disk", "--node", "local")
+    assert tried.stdout.splitlines()[1].split()[:3] == ["pass", "node-disk", "local/local"]
+
+
 def test_a_probe_that_gives_up_is_unknown(ask: Ask) -> None:
     ask("probe", "new", "shop-front", "--language", "shell")
     tried = ask("probe", "try", "shop-front", "-p", "DIRECTORY=", "--output", "json", code=2)
@@ -141,16 +154,27 @@ def test_registering_shows_what_it_adds_and_the_digest_it_changes(ask: Ask) -> N
         (("new", "Shop_Front"), "'Shop_Front' cannot be the name of a probe"),
         (("new", "shop", "--language", "cobol"), "expected go, python, shell"),
         (("new", "taken"), "taken exists and is not empty; nothing was changed"),
+        (("new", "afile"), "afile is a file, where a folder is expected; nothing was changed"),
+        (("new", "shop", "--dir", "afile"), "afile is a file, where a folder is expected; nothing was changed"),
+        (("new", "shop", "--dir", "afile/deeper"), "afile is a file, where a folder is expected"),
         (("try", "."), "it holds no catalog.yaml"),
+        (("try", "taken", "-p", "KUBEPROBE_CASE=another"), "'KUBEPROBE_CASE' is reserved"),
+        (("try", "taken", "-p", "NA-ME=x"), "'NA-ME' is not an environment variable name"),
+        (("try", "taken", "--node", "Node_1"), "'Node_1' is no node's name"),
+        (("try", "taken", "--node", "node-1"), "Cluster local has no node 'node-1'. Known: local."),
+        (("try", "afile"), "The folder afile is no probe"),
         (("try", "taken", "--cluster", "prod"), "There is no cluster 'prod'"),
         (("register", "taken", "--image", "shop:1"), "'shop:1' names no digest"),
         (("build", "taken", "--builder", "no-such-builder"), "expected no-such-builder to be installed"),
     ],
 )
-def test_what_cannot_be_done_says_why(ask: Ask, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_done_says_why(ask: Ask, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
     ask("migrate")
     ask("probe", "new", "taken")
+    (tmp_path / "afile").touch()
+    before = sorted(tmp_path.rglob("*"))
     assert told in ask("probe", *arguments, code=2).stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_cluster_is_not_asked_to_pull_an_image_that_is_nowhere(ask: Ask, tmp_path: Path) -> None:

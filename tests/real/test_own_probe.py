@@ -1,6 +1,7 @@
-"""A probe of one's own on a real Kubernetes: built with buildah, pushed, tried, registered with its digest, run."""
+"""A probe of one's own on a real Kubernetes: built with buildah, pushed, registered with its digest, tried."""
 
 import json
+import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from kubeprobe import logs
 from kubeprobe.cli import app
 from tests.harness.registry import Registry, digest_of, registry
+from tests.harness.wait import until
 
 pytestmark = pytest.mark.real
 
@@ -70,8 +72,31 @@ def base(tmp_path: Path, user: None) -> str:
     return BASE
 
 
-def test_a_probe_is_built_pushed_tried_and_registered_with_its_digest(
-    types: Types, tmp_path: Path, base: str, pushed_to: Registry, kubeconfig: Path
+@pytest.fixture
+def namespace(kubeconfig: Path) -> Iterator[str]:
+    """Where one test's probes run: a user's cluster does not have it either before it is set up."""
+    name = f"kubeprobe-own-{secrets.token_hex(3)}"
+    yield name
+    kubectl(kubeconfig, "delete", "namespace", name, "--ignore-not-found", "--wait=false")
+
+
+def kubectl(kubeconfig: Path, *arguments: str) -> str:
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def set_up(types: Types, kubeconfig: Path, namespace: str) -> None:
+    """The tutorial's way to a cluster of one's own, up to the trial there; it has what pods need at a person's pace."""
+    types("migrate")
+    types("cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", namespace)
+    assert "+ ProbeTemplate/disk" in types("probe", "register", "disk")
+    types("cluster", "setup", "bed", "--cases", "disk", "--apply")
+    accounts = ("-n", namespace, "get", "serviceaccounts", "-o", "name")
+    until("the namespace's own account", lambda: "serviceaccount/default" in kubectl(kubeconfig, *accounts))
+
+
+def test_a_probe_is_built_pushed_registered_with_its_digest_and_tried(
+    types: Types, tmp_path: Path, base: str, pushed_to: Registry, kubeconfig: Path, namespace: str
 ) -> None:
     types("probe", "new", "disk", "--language", "shell")
     tag = f"{pushed_to.host}/disk:1"
@@ -79,24 +104,22 @@ def test_a_probe_is_built_pushed_tried_and_registered_with_its_digest(
     _, manifest = pushed_to.manifests["disk", "1"]
     assert pinned == f"{pushed_to.host}/disk@{digest_of(manifest)}"
 
-    types("migrate")
-    types("cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", "default")
+    set_up(types, kubeconfig, namespace)
     tried = types("probe", "try", "disk", "--cluster", "bed")
     assert tried.splitlines()[1].split()[:3] == ["pass", "disk", "bed"]
     assert "ok  write" in tried
     failed = types("probe", "try", "disk", "--cluster", "bed", "-p", "DIRECTORY=/probe", code=1)
     assert "Read-only file system" in failed
 
-    registered = types("probe", "register", "disk")
-    assert "+ ProbeTemplate/disk" in registered
     other = f"{pushed_to.host}/disk@{digest_of(b'another')}"
     assert f"{pinned[:40]}" in types("probe", "register", "disk", "--image", other, "--dry-run")
 
 
-def test_an_image_that_is_nowhere_is_unknown_and_says_so(types: Types, kubeconfig: Path, pushed_to: Registry) -> None:
+def test_an_image_that_is_nowhere_is_unknown_and_says_so(
+    types: Types, kubeconfig: Path, pushed_to: Registry, namespace: str
+) -> None:
     types("probe", "new", "disk", "--language", "shell")
-    types("migrate")
-    types("cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", "default")
+    set_up(types, kubeconfig, namespace)
     image = f"{pushed_to.host}/nothing:1"
     told = types(*("probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=2)
     [run] = json.loads(told)

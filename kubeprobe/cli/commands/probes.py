@@ -41,21 +41,23 @@ def try_once(
         str | None, typer.Option(metavar="IMAGE", help="On a cluster: the image; default: the one pushed last.")
     ] = None,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="A parameter.")] = None,
+    node: Annotated[str | None, typer.Option("--node", "-n", metavar="NODE", help="On this node.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a probe once, and show its steps and verdict; registers and stores nothing.
 
     Exit code 0 pass, 1 fail, 2 unknown. The local cluster is started for the occasion where none runs.
     """
+    from kubeprobe.authoring.trial import ByHand
     from kubeprobe.cli.probe_work import try_locally, try_on_cluster
 
-    parameters = pairs(param or (), "parameter")
+    given = ByHand.checked(pairs(param or (), "parameter"), node)
     if cluster is None:
         if image is not None:
             raise typer.BadParameter("--image goes with --cluster: on the local cluster the folder is the image.")
-        raise typer.Exit(try_locally(folder, settings(), parameters, output))
+        raise typer.Exit(try_locally(folder, settings(), given, output))
     with open_store() as store:
-        raise typer.Exit(try_on_cluster(folder, store, settings(), (cluster, image), parameters, output))
+        raise typer.Exit(try_on_cluster(folder, store, settings(), (cluster, image), given, output))
 
 
 @probe_app.command("build")

@@ -16,9 +16,15 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalThread]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The listing of folders that are images of the local cluster."""
+    return tmp_path_factory.mktemp("images") / "listing"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[LocalThread]:
     """A local cluster."""
-    started = LocalThread(Settings(directory=tmp_path_factory.mktemp("local")))
+    started = LocalThread(Settings(directory=tmp_path_factory.mktemp("local"), image_listing=images))
     yield started
     started.stop()
 

@@ -58,6 +58,10 @@ def test_a_missing_file_is_named() -> None:
     )
 
 
+def test_a_file_where_a_folder_should_be_is_named() -> None:
+    assert told(NotADirectoryError(20, "Not a directory", "x/y")) == (2, "x/y: Not a directory\n")
+
+
 def test_an_interrupt_is_quiet() -> None:
     assert told(KeyboardInterrupt()) == (130, "")
 
