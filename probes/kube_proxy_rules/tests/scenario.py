@@ -49,7 +49,7 @@ def _with_rules_changed(change: Callable[[Bed], None]) -> State:
             bed.testbed.stop("kube-proxy")
             _nft("delete", "table", "ip", "kube-proxy")  # an endpoint's chain that is there it leaves as it is
             bed.testbed.start("kube-proxy")
-            until("kube-proxy's table", lambda: "kube-proxy" in _nft("list", "tables"))
+            until("kube-proxy's table", lambda: "table ip kube-proxy" in _nft("list", "tables"))
             until("rules for both endpoints", lambda: len(_endpoint_chains()) == 2)
 
     return changed
