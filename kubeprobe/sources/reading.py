@@ -10,7 +10,7 @@ from kubeprobe.catalog import Author, Connector, Declaration, known_names, parse
 from kubeprobe.catalog.parse import Entry
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
-from kubeprobe.fleet.credentials import Cipher, Connection
+from kubeprobe.fleet.credentials import Cipher, Connection, from_kubeconfig
 from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.settings import Settings
 from kubeprobe.sources.address import parse_address
@@ -31,20 +31,26 @@ class RepositoryConnector(Connector):
     def connect(self, entry: Entry) -> Connection:
         """As its base does; raises InvalidInputError, too, for a kubeconfig that needs more than itself."""
         source = entry.spec.connection.kubeconfig  # type: ignore[attr-defined]  # only clusters are connected
-        if source is not None:
-            found = read_kubeconfig(entry.folder / source.file)
-            for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
-                _check_self_contained(named)
-        return super().connect(entry)
+        if source is None:
+            return super().connect(entry)
+        file = entry.folder / source.file  # as `tree` took it out: a `~` is a folder of the repository, nobody's home
+        found = read_kubeconfig(file)
+        for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
+            _check_self_contained(named)
+        return from_kubeconfig(file, source.context)
 
 
 def _check_self_contained(named: dict[str, Any]) -> None:
-    part = named.get("user") or named.get("cluster") or {}
-    if outside := [field for field in _REACHES_OUT if field in part]:
-        raise InvalidInputError(
-            f"its {named.get('name')!r} says {outside[0]!r}, which a kubeconfig from Git may not: everything has to be "
-            "in it (certificate-authority-data, token ...); or add the cluster with `kubeprobe cluster add`"
-        )
+    """Both parts, whichever of them the entry's own section asks for."""
+    for kind in ("user", "cluster"):
+        part = named.get(kind) or {}
+        if not isinstance(part, dict):
+            raise InvalidInputError(f"the kubeconfig's {kind} {named.get('name')!r} is no mapping; expected its fields")
+        if outside := [field for field in _REACHES_OUT if field in part]:
+            raise InvalidInputError(
+                f"its {named.get('name')!r} says {outside[0]!r}, which a kubeconfig from Git may not: everything has "
+                "to be in it (certificate-authority-data, token ...); or add the cluster with `kubeprobe cluster add`"
+            )
 
 
 @dataclass(frozen=True)
