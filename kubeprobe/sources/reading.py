@@ -1,5 +1,6 @@
 """From a source's row to what its branch declares now: fetched, taken out of the commit, parsed. Next: `sync`."""
 
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,10 +35,19 @@ class RepositoryConnector(Connector):
         if source is None:
             return super().connect(entry)
         file = entry.folder / source.file  # as `tree` took it out: a `~` is a folder of the repository, nobody's home
-        found = read_kubeconfig(file)
-        for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
-            _check_self_contained(named)
-        return from_kubeconfig(file, source.context)
+        try:
+            found = read_kubeconfig(file)
+            for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
+                _check_self_contained(named)
+            return from_kubeconfig(file, source.context)
+        except InvalidInputError as error:
+            raise InvalidInputError(str(error).replace(str(file), _shown(entry.origin, source.file))) from None
+
+
+def _shown(origin: str, file: str) -> str:
+    """How a file that the document at `origin` names is called, SOURCE@COMMIT:PATH; not where it was taken out to."""
+    commit, _, path = origin.rpartition(":")[0].partition(":")
+    return f"{commit}:{posixpath.normpath(posixpath.join(posixpath.dirname(path), file))}"
 
 
 def _check_self_contained(named: dict[str, Any]) -> None:

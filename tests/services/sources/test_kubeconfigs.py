@@ -63,3 +63,14 @@ def test_a_folder_called_like_a_home_is_the_repositorys(
     (tmp_path / "home" / "config").write_text(KUBECONFIG.replace("server", "sever"))
     declare(world, KUBECONFIG, "~/config")
     world.add()
+
+
+@pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is no YAML"), ("text", "is no kubeconfig")])
+def test_a_kubeconfig_that_is_none_is_named_by_its_place_in_the_repository(
+    world: World, kubeconfig: str, told: str
+) -> None:
+    world.add()
+    commit = declare(world, kubeconfig, "keys/../keys/prod.conf")
+    said = world.poll()[0].error
+    assert f"Cluster/prod-1: spec.connection: team@{commit[:12]}:catalog/keys/prod.conf: {told}" in said
+    assert str(world.means.folder) not in said
