@@ -17,7 +17,7 @@ from kubeprobe.sources.mirror import Mirror
 from kubeprobe.sources.reading import Means, reading
 from kubeprobe.sources.secret import Secret, check_secret
 from kubeprobe.sources.sync import apply_reading
-from kubeprobe.store import Cluster, Source
+from kubeprobe.store import Cluster, Source, insert_ignoring_conflicts
 
 SHORTEST = timedelta(seconds=10)
 
@@ -67,8 +67,8 @@ def add_source(means: Means, spec: SourceSpec, *, replace: bool = False, dry_run
     """
     row = _row(means, check_spec(spec))
     with means.store.reading() as session:
-        if session.get(Source, spec.name) is not None and not replace:
-            raise InvalidInputError(f"source {spec.name!r} exists already; to change it, say --replace")
+        if session.get(Source, spec.name) is not None and not replace:  # before it is fetched; and again in `_keep`
+            raise _exists(spec.name)
     with reading(means, row) as found:
         declaration = found.declaration()
         with means.store.reading() as session:
@@ -77,15 +77,15 @@ def add_source(means: Means, spec: SourceSpec, *, replace: bool = False, dry_run
         applied = None
         if not dry_run:
             with means.store.writing() as session:
-                row = _keep(session, row)
+                row = _keep(session, row, replace=replace)
                 applied = apply_reading(session, row, found, declaration)
         new_hosts = "" if spec.secret.known_hosts else found.fetched.known_hosts
         return Added(row, found.fetched.commit, planned, applied, new_hosts)
 
 
-def get_source(session: Session, name: str) -> Source:
-    """A source. Raises NotFoundError with the nearest name."""
-    row = session.get(Source, name)
+def get_source(session: Session, name: str, *, is_held: bool = False) -> Source:
+    """A source, with `is_held` locked until the transaction ends. Raises NotFoundError with the nearest name."""
+    row = session.get(Source, name, with_for_update=is_held or None)
     if row is None:
         raise NotFoundError(f"there is no source {name!r}.{nearest(name, session.exec(select(Source.name)))}")
     return row
@@ -110,7 +110,9 @@ def remove_source(session: Session, means: Means, name: str, connector: Connecto
 
     Raises CatalogError, nothing changed, where something that stays refers to what would be removed.
     """
-    row, applied = get_source(session, name), None
+    # The row before the catalog, as `sync` takes them: else each could wait for the other, or one that is applied
+    # meanwhile leaves entries that belong to no source there is.
+    row, applied = get_source(session, name, is_held=True), None
     if prune:
         nothing = Declaration({})
         applied = apply(session, nothing, connector, means.clock(), prune=True, author=Author(name))
@@ -140,14 +142,23 @@ def _row(means: Means, spec: SourceSpec) -> Source:
     )
 
 
-def _keep(session: Session, row: Source) -> Source:
-    """The row as it is kept: new, or what is said of an older one; whoever looks at that meanwhile loses the claim."""
-    older = session.get(Source, row.name, with_for_update=True)
-    if older is None:
-        session.add(row)
-        session.flush()
-        return row
+def _keep(session: Session, row: Source, *, replace: bool) -> Source:
+    """The row as it is kept: new, or what is said of an older one; whoever looks at that meanwhile loses the claim.
+
+    Raises InvalidInputError where there is one, perhaps since a moment ago, that is not to be replaced.
+    """
+    new = insert_ignoring_conflicts(session, Source, [row.model_dump()]).returning(col(Source.name))
+    is_new = bool(session.execute(new).all())
+    kept = get_source(session, row.name, is_held=True)
+    if is_new:
+        return kept
+    if not replace:
+        raise _exists(row.name)
     said = {"url", "branch", "path", "every_s", "prune", "secret", "next_sync"}
-    older.sqlmodel_update(row.model_dump(include=said))
-    older.claim, older.claimed_until = older.claim + 1, None
-    return older
+    kept.sqlmodel_update(row.model_dump(include=said))
+    kept.claim, kept.claimed_until = kept.claim + 1, None
+    return kept
+
+
+def _exists(name: str) -> InvalidInputError:
+    return InvalidInputError(f"source {name!r} exists already; to change it, say --replace")

@@ -1,0 +1,68 @@
+"""Sources are added, replaced and removed, whatever others do meanwhile."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
+from kubeprobe.catalog import apply, parse
+from kubeprobe.catalog.apply import known_names
+from kubeprobe.catalog.ownership import Author
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.sources import Secret, remove_source
+from kubeprobe.store import Cluster, ProbeCase, Source, Store
+from tests.harness.wait import until
+from tests.services.sources.given import World
+from tests.services.sources.servers import http_server
+
+pytestmark = pytest.mark.services
+
+TOKEN = "kp-t0ken-nobody-may-see"
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_source_that_is_removed_while_it_is_applied_leaves_no_entry_of_its_own(world: World, *, prune: bool) -> None:
+    world.add()
+    store, means = world.means.store, world.means
+    with ThreadPoolExecutor(1) as other:
+        with store.writing() as session:
+            session.get(Source, "team", with_for_update=True)  # as a look at it does, before it applies
+            removed = other.submit(_remove, world, prune=prune)
+            if store.engine.dialect.name == "postgresql":  # SQLite has one writer at a time
+                until("the removal to wait for the row", lambda: _is_waiting(store))
+            folder = [world.repository.tree / "catalog"]
+            declaration = parse(folder, known_names(session, prune=True, source="team"))
+            author = Author("team", "c0ffee")
+            apply(session, declaration, means.connector, world.now, prune=True, author=author)
+        removed.result(60)
+    with store.reading() as session:
+        assert session.exec(select(Source)).all() == []
+        assert set(session.exec(select(ProbeCase.source))) == (set() if prune else {None})
+        assert set(session.exec(select(Cluster.source))) == (set() if prune else {None})
+
+
+def test_a_source_that_somebody_else_adds_meanwhile_is_not_replaced(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        server.meanwhile = lambda: _insert(world)
+        with pytest.raises(InvalidInputError, match="source 'team' exists already; to change it, say --replace"):
+            world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
+    assert world.source().url == "/somebody/elses"
+    assert world.cases() == set()
+
+
+def _remove(world: World, *, prune: bool) -> None:
+    with world.means.store.writing() as session:
+        remove_source(session, world.means, "team", world.means.connector, prune=prune)
+
+
+def _is_waiting(store: Store) -> bool:
+    with store.reading() as session:
+        return bool(session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def _insert(world: World) -> None:
+    with world.means.store.writing() as session:
+        row = Source(name="team", url="/somebody/elses", branch="main", every_s=60, next_sync=world.now)
+        row.created_at = world.now
+        session.add(row)
