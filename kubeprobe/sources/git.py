@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -125,7 +126,7 @@ class Call:
 @contextmanager
 def calling(folder: Path, remote: Remote | None = None) -> Iterator[Call]:
     """Surroundings for calls of git, in a folder of their own below `folder` that is gone afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     _remove_leftovers(folder)
     home = Path(tempfile.mkdtemp(prefix=".call-", dir=folder))  # 0700
     try:
@@ -153,6 +154,14 @@ def calling(folder: Path, remote: Remote | None = None) -> Iterator[Call]:
         yield Call(environment, home, secrets)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, or make one that is there, nobody else's to look into: it holds what a token or a key opened."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        with suppress(PermissionError):  # a volume that another user made: as open as that user wants it
+            folder.chmod(0o700)
 
 
 def _settings_for(remote: Remote) -> dict[str, str]:

@@ -67,8 +67,20 @@ def add_source(means: Means, spec: SourceSpec, *, replace: bool = False, dry_run
     """
     row = _row(means, check_spec(spec))
     with means.store.reading() as session:
-        if session.get(Source, spec.name) is not None and not replace:  # before it is fetched; and again in `_keep`
-            raise _exists(spec.name)
+        before = session.get(Source, spec.name)
+    if before is not None and not replace:  # before it is fetched; and again in `_keep`
+        raise _exists(spec.name)
+    is_kept = before is not None
+    try:
+        added = _add(means, spec, row, replace=replace, dry_run=dry_run)
+        is_kept = is_kept or added.applied is not None
+    finally:
+        if not is_kept:
+            Mirror(means.folder, spec.name).forget_unheld()
+    return added
+
+
+def _add(means: Means, spec: SourceSpec, row: Source, *, replace: bool, dry_run: bool) -> Added:
     with reading(means, row) as found:
         declaration = found.declaration()
         with means.store.reading() as session:
@@ -123,7 +135,7 @@ def remove_source(session: Session, means: Means, name: str, connector: Connecto
         session.execute(update(Cluster).where(col(Cluster.source) == name).values(source=None))
         grow_version(session)
     session.delete(row)
-    Mirror(means.folder, name).remove()
+    Mirror(means.folder, name).forget_unheld()  # who looks at it just now leaves it to the next look at others
     return applied
 
 

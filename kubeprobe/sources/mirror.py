@@ -5,13 +5,15 @@ takes the catalog's files out of a commit.
 """
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, Remote, calling
+from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, Remote, calling, make_private
 
 HEAD = "refs/kubeprobe/head"
 MOST_PACKS = 50
@@ -34,10 +36,13 @@ class Mirror:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep others off, as long as it takes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{self.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._locked(fcntl.LOCK_EX):
             yield
+
+    def forget_unheld(self) -> None:
+        """Leave nothing of it, unless somebody holds it."""
+        with suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            self.forget()
 
     def fetch(self, remote: Remote, branch: str) -> "Fetched":
         """The newest commit of a branch; raises GitError. The copy must be held."""
@@ -57,8 +62,28 @@ class Mirror:
         return call.git(f"--git-dir={self.path}", *arguments, typed=typed)
 
     def remove(self) -> None:
-        """Forget the copy."""
+        """Remove the copy."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def forget(self) -> None:
+        """Leave nothing of it. It must be held; whoever waits for it makes it anew."""
+        self.remove()
+        self._lock.unlink(missing_ok=True)
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / f"{self.name}.lock"
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        make_private(self.folder)
+        while True:
+            with self._lock.open("w") as lock:
+                fcntl.flock(lock, how)
+                if not _is_at(lock, self._lock):
+                    continue  # it was forgotten meanwhile, and another file is the lock now
+                yield
+                return
 
     def _fetch(self, call: Call, remote: Remote, branch: str) -> None:
         if len(list(self.path.glob("objects/pack/*.pack"))) > MOST_PACKS:
@@ -66,6 +91,7 @@ class Mirror:
         if not (self.path / "HEAD").exists():
             self.remove()
             call.git("init", "--quiet", "--bare", "--template=", str(self.path))
+        make_private(self.path)
         options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
         wanted = f"+refs/heads/{branch}:{HEAD}"
         call.git(f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, wanted, within_s=FETCH_WITHIN_S)
@@ -79,6 +105,19 @@ class Mirror:
         except GitError:
             return False
         return True
+
+
+def mirrors(folder: Path) -> Iterator[Mirror]:
+    """All copies in a folder, and what was left of some."""
+    for lock in folder.glob("*.lock"):
+        yield Mirror(folder, lock.stem)
+
+
+def _is_at(opened: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @dataclass(frozen=True)
