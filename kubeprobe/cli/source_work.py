@@ -67,7 +67,7 @@ class SecretFiles:
 
 def add(store: Store, settings: Settings, spec: SourceSpec, output: Output, *, replace: bool, dry_run: bool) -> None:
     """Add a source, and show what is applied with it."""
-    with working(f"Fetching {spec.address.url} ..."):
+    with working(f"Fetching {spec.address.shown} ..."):
         added = _told(output, lambda: add_source(Means.of(store, settings), spec, replace=replace, dry_run=dry_run))
     if output is Output.JSON:
         print_json(_added_json(added))
