@@ -76,11 +76,27 @@ def add(store: Store, settings: Settings, spec: SourceSpec, output: Output, *, r
     if added.known_hosts:
         remark("Taken on trust, and held to from now on (--known-hosts names it beforehand):", "yellow")
         remark(added.known_hosts.strip(), "yellow")
-    commit, name = added.commit[:SHOWN_COMMIT], spec.name
+    _print_added(added, dry_run=dry_run)
+
+
+def _print_added(added: Added, *, dry_run: bool) -> None:
+    out, source, commit = console(), added.source, added.commit[:SHOWN_COMMIT]
+    if added.changes is not None:
+        out.print(
+            f"Changes of source {source.name} itself:"
+            if added.changes
+            else f"Source {source.name} itself is as it was."
+        )
+    for change in added.changes or ():
+        out.print(f"  {change}", markup=False)
+    often = f"looked at every {brief(timedelta(seconds=source.every_s))}"
+    if source.paused_at is not None:
+        often = f"still paused: `kubeprobe source resume {source.name}` goes on"
+    done = "Added" if added.changes is None else "Changed"
     if dry_run:
-        console().print(f"{spec.branch} is at {commit}; nothing was changed.", style="bold")
+        out.print(f"{source.branch} is at {commit}; nothing was changed.", style="bold")
     else:
-        console().print(f"Added source {name}, applied at {commit}; looked at every {brief(spec.every)}.", style="bold")
+        out.print(f"{done} source {source.name}, applied at {commit}; {often}.", style="bold")
 
 
 def show_list(store: Store, now: datetime, output: Output) -> None:
@@ -184,6 +200,8 @@ def _added_json(added: Added) -> dict[str, object]:
         "name": added.source.name,
         "commit": added.commit,
         "added": added.applied is not None,
+        "changes": added.changes,
+        "paused": added.source.paused_at is not None,
         "knownHosts": added.known_hosts,
         "plan": added.plan.as_json(),
     }

@@ -109,6 +109,27 @@ def test_a_source_is_paused_and_goes_on(added: CommandLine) -> None:
     assert added.json("source", "list")[0]["state"] == "ok"
 
 
+def test_replacing_a_source_keeps_what_is_not_said_and_tells_what_is_another(
+    added: CommandLine, repository: Repository
+) -> None:
+    secret = added.write("secret", "correct-horse-battery-staple")
+    bare = str(repository.bare)
+    told = added("source", "add", bare, "--replace", "--webhook-secret-file", secret, "--no-prune").stdout
+    assert "  prune: yes -> no\n  webhook's secret: given\n" in told and "correct-horse" not in told
+    added("source", "pause", "team")
+
+    told = added("source", "add", bare, "--replace", "--every", "5m").stdout
+    assert "  looked at every: 60 s -> 300 s\nChanged source team" in told
+    assert "still paused: `kubeprobe source resume team` goes on" in told
+    found = added.json("source", "show", "team")
+    assert (found["state"], found["path"], found["everyS"], found["prune"]) == ("paused", "catalog", 300, False)
+
+    assert "Source team itself is as it was." in added("source", "add", bare, "--replace").stdout
+    found = added.json("source", "add", bare, "--replace", "--path", ".", "--dry-run")
+    assert (found["changes"], found["paused"]) == (["path: catalog -> all of it"], True)
+    assert added.json("source", "show", "team")["path"] == "catalog"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -53,6 +53,15 @@ def test_a_source_that_somebody_else_adds_meanwhile_is_not_replaced(world: World
     assert world.cases() == set()
 
 
+def test_a_source_that_somebody_else_changes_meanwhile_is_not_replaced(world: World) -> None:
+    world.add()
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        server.meanwhile = lambda: _pull_every(world, 600)
+        with pytest.raises(InvalidInputError, match="'team' was changed meanwhile; see `kubeprobe source show team`"):
+            world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN), replace=True)
+    assert (world.source().url, world.source().every_s) == (str(world.repository.bare), 600)
+
+
 def test_what_was_fetched_is_nobody_elses_to_read(world: World) -> None:
     folder = world.means.folder
     folder.mkdir(parents=True)
@@ -127,6 +136,11 @@ def _remove(world: World, *, prune: bool) -> None:
 def _is_waiting(store: Store) -> bool:
     with store.reading() as session:
         return bool(session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def _pull_every(world: World, seconds: int) -> None:
+    with world.means.store.writing() as session:
+        session.get(Source, "team").every_s = seconds
 
 
 def _insert(world: World) -> None:
