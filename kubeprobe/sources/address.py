@@ -66,6 +66,10 @@ def parse_address(given: str) -> Address:
     if "://" not in given:
         if found := _SCP.fullmatch(given):
             return Address(given, Scheme.SSH, (found["user"] or "").rstrip("@"), found["host"])
+        if Path(given).is_dir():
+            raise InvalidInputError(
+                f"{given!r} is no address of a repository; for the folder of that name, say ./{given}"
+            )
         told = repr(given.rpartition("@")[2])
         raise InvalidInputError(f"{told} is no address of a repository; expected https://..., ssh://... or a path")
     scheme = given.partition("://")[0]

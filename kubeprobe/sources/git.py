@@ -7,6 +7,7 @@ an error. Next: `mirror` keeps what was fetched.
 
 import base64
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -60,6 +61,9 @@ SETTINGS = {
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "20",
 }
+
+
+_REDIRECTED = re.compile(r"returned error: 30[12378]\b")
 
 
 class GitError(KubeProbeError):
@@ -120,6 +124,8 @@ class Call:
         told = "; ".join(line for line in lines if line)
         if "could not read Username" in told:
             told += "; the server asks for a token, or does not take this one"
+        if _REDIRECTED.search(told):
+            told += "; redirects are not followed: give the address it leads to, often the same with .git at its end"
         return told if len(told) <= TOLD_LENGTH else told[: TOLD_LENGTH - 3] + "..."
 
 

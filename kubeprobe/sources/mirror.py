@@ -7,15 +7,18 @@ takes the catalog's files out of a commit.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
 from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, Remote, calling, make_private
 
 HEAD = "refs/kubeprobe/head"
+MOST_OFFERED = 8
+_NO_BRANCH = "couldn't find remote ref"
 MOST_PACKS = 50
 """Each fetch that brings something adds one; then the copy is made anew, so that it does not grow for ever."""
 
@@ -49,7 +52,9 @@ class Mirror:
         with calling(self.folder, remote) as call:
             try:
                 self._fetch(call, remote, branch)
-            except GitError:
+            except GitError as error:
+                if _NO_BRANCH in str(error):
+                    raise GitError(_branches(call, remote, branch)) from None
                 if not self.path.exists() or self._is_sound(call):
                     raise
                 self.remove()
@@ -105,6 +110,22 @@ class Mirror:
         except GitError:
             return False
         return True
+
+
+def _branches(call: Call, remote: Remote, branch: str) -> str:
+    """That there is no such branch, and which there are."""
+    listed = call.git("ls-remote", "--quiet", "--heads", "--", remote.address.url).decode(errors="replace")
+    known = [line.partition("refs/heads/")[2] for line in listed.splitlines()]
+    return f"there is no branch {branch!r} in {remote.address.shown}.{offered(branch, known)}"
+
+
+def offered(name: str, known: Sequence[str]) -> str:
+    """Sentences with what there is, in the order given, and the nearest of it; to follow an error."""
+    if not known:
+        return " There is none yet."
+    shown = ", ".join(known[:MOST_OFFERED]) + (", ..." if len(known) > MOST_OFFERED else "")
+    close = get_close_matches(name, known, n=1)
+    return f" There are: {shown}." + (f" Did you mean {close[0]!r}?" if close else "")
 
 
 def mirrors(folder: Path) -> Iterator[Mirror]:

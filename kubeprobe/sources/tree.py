@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kubeprobe.catalog import CatalogError, CatalogProblem, Declaration
 from kubeprobe.catalog.model import ClusterSpec
 from kubeprobe.sources.git import Call, GitError
-from kubeprobe.sources.mirror import Mirror
+from kubeprobe.sources.mirror import Mirror, offered
 
 MAX_FILE_BYTES = 1_000_000
 MAX_TOTAL_BYTES = 20_000_000
@@ -54,8 +54,17 @@ class Tree:
         except GitError:
             kind = ""
         if kind != "tree":
-            raise GitError(f"there is no folder {self.path!r} at commit {self.commit[:SHOWN_COMMIT]}")
+            raise GitError(self._no_folder(kind))
         return found
+
+    def _no_folder(self, kind: str) -> str:
+        where = f"at commit {self.commit[:SHOWN_COMMIT]}"
+        if kind:
+            return f"{self.path!r} is a file {where}; expected a folder, such as {posixpath.dirname(self.path) or '.'}"
+        listed = self.mirror.git(self.call, "ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", self.commit)
+        folders = [found for found in listed.decode(errors="replace").split("\0") if found and found.isprintable()]
+        folders.sort(key=lambda found: (found.count("/"), found))
+        return f"there is no folder {self.path!r} {where}.{offered(self.path, folders)}"
 
     def shown(self, path: str) -> str:
         """How a file is called in origins and problems: SOURCE@COMMIT:PATH."""

@@ -1,10 +1,17 @@
 """What a source is refused for is told with what is wrong, where, and what to do; nothing is changed."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.services.sources.given import World
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.sources import GitError, Secret, parse_address
+from tests.services.sources.given import OTHER_CASE, World
+from tests.services.sources.servers import http_server
 
 pytestmark = pytest.mark.services
+
+TOKEN = "kp-t0ken-nobody-may-see"
 
 
 def test_a_file_that_is_nested_too_deeply_is_told_and_not_tried_again_as_it_is(world: World) -> None:
@@ -18,3 +25,44 @@ def test_a_file_that_is_nested_too_deeply_is_told_and_not_tried_again_as_it_is(w
     assert place in world.poll()[0].error, "as it was told first, for it was not read again"
     assert (world.source().seen_commit, world.source().error_since) == (later, refused.error_since)
     assert world.cases() == {"dns"}
+
+
+def test_a_branch_that_is_not_there_is_told_with_those_that_are_and_the_nearest(world: World) -> None:
+    world.repository.git("push", "--quiet", "origin", "HEAD:release/1")
+    with pytest.raises(GitError) as refused:
+        world.add(branch="mian")
+    told = f"there is no branch 'mian' in {world.repository.bare}. There are: main, release/1. Did you mean 'main'?"
+    assert str(refused.value) == told
+
+
+def test_the_branches_of_a_private_repository_are_told_to_who_has_its_token(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError, match="There are: main"):
+        world.add(url=f"{server.url}/team.git", branch="master", secret=Secret(token=TOKEN))
+
+
+def test_a_folder_that_is_not_there_is_told_with_those_that_are_and_the_nearest(world: World) -> None:
+    commit = world.repository.push(catalog__deep__o_yaml=OTHER_CASE, shared__README="nothing")[:12]
+    with pytest.raises(GitError) as refused:
+        world.add(path="catlog")
+    told = "There are: catalog, shared, catalog/deep. Did you mean 'catalog'?"
+    assert str(refused.value) == f"there is no folder 'catlog' at commit {commit}. {told}"
+    with pytest.raises(GitError) as refused:
+        world.add(path="catalog/dns.yaml")
+    told = f"'catalog/dns.yaml' is a file at commit {commit}; expected a folder, such as catalog"
+    assert str(refused.value) == told
+
+
+def test_a_redirect_is_told_with_what_to_do(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError) as refused:
+        world.add(url=f"{server.url}/moved/team.git", secret=Secret(token=TOKEN))
+    assert "give the address it leads to, often the same with .git at its end" in str(refused.value)
+
+
+def test_a_folder_that_is_given_without_a_dot_is_offered_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"'repo' is no address of a repository; .* say ./repo$"):
+        parse_address("repo")
+    assert parse_address("./repo").url == str(tmp_path / "repo")
