@@ -70,6 +70,10 @@ class GitError(KubeProbeError):
     """Git could not do what it was asked; the message is git's own, without secrets."""
 
 
+class GitTimeoutError(GitError):
+    """Git took longer than it may, and was ended."""
+
+
 @dataclass(frozen=True)
 class Remote:
     """A repository to fetch from."""
@@ -109,7 +113,8 @@ class Call:
         try:
             said, complained = process.communicate(typed, timeout=within_s)
         except subprocess.TimeoutExpired:
-            raise GitError(f"git {_verb(arguments)} took longer than {within_s:g} s and was ended") from None
+            told = f"git {_verb(arguments)} took longer than {within_s:g} s and was ended"
+            raise GitTimeoutError(told) from None
         finally:
             _end(process)
         if process.returncode != 0:

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
-from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, Remote, calling, make_private
+from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, GitTimeoutError, Remote, calling, make_private
 
 HEAD = "refs/kubeprobe/head"
 MOST_OFFERED = 8
@@ -52,6 +52,8 @@ class Mirror:
         with calling(self.folder, remote) as call:
             try:
                 self._fetch(call, remote, branch)
+            except GitTimeoutError:
+                raise  # again would take as long
             except GitError as error:
                 if _NO_BRANCH in str(error):
                     raise GitError(_branches(call, remote, branch)) from None
@@ -99,7 +101,19 @@ class Mirror:
         make_private(self.path)
         options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
         wanted = f"+refs/heads/{branch}:{HEAD}"
-        call.git(f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, wanted, within_s=FETCH_WITHIN_S)
+        fetch = (f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, wanted)
+        try:
+            call.git(*fetch, within_s=FETCH_WITHIN_S)
+        except GitTimeoutError:
+            self._clear()
+            told = f"branch {branch!r} of {remote.address.shown} is too large to fetch within {FETCH_WITHIN_S:g} s"
+            raise GitTimeoutError(f"{told}, or its server too slow; expected a branch of small files") from None
+
+    def _clear(self) -> None:
+        """Remove what a git that was ended leaves half-done; what it had fetched before is whole."""
+        for pattern in ("*.lock", "tmp_*"):
+            for left in self.path.rglob(pattern):
+                left.unlink(missing_ok=True)
 
     def _is_sound(self, call: Call) -> bool:
         """Whether a failed fetch was the remote's fault: no lock of a killed git, no damage."""

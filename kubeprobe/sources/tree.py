@@ -16,6 +16,8 @@ from kubeprobe.sources.git import Call, GitError
 from kubeprobe.sources.mirror import Mirror, offered
 
 MAX_FILE_BYTES = 1_000_000
+MAX_LINK_BYTES = 4096
+"""As Linux has it, for a path."""
 MAX_TOTAL_BYTES = 20_000_000
 MAX_FILES = 5000
 SHOWN_COMMIT = 12
@@ -125,6 +127,10 @@ class Tree:
 
     def _followed(self, link: _Item, problems: list[CatalogProblem]) -> _Item | None:
         """What a link stands for."""
+        if link.size > MAX_LINK_BYTES:  # before it is read
+            told = f"a link of {link.size:,} bytes"
+            problems.append(self._problem(link.path, told, f"a file, or a link of at most {MAX_LINK_BYTES:,} bytes"))
+            return None
         target = self.mirror.git(self.call, "cat-file", "blob", link.id).decode(errors="replace")
         path = _within(posixpath.join(posixpath.dirname(link.path), target))
         if path is None:

@@ -1,11 +1,13 @@
 """What a source is refused for is told with what is wrong, where, and what to do; nothing is changed."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from kubeprobe.errors import InvalidInputError
-from kubeprobe.sources import GitError, Secret, parse_address
+from kubeprobe.sources import GitError, Secret, mirror, parse_address
+from kubeprobe.store import Source
 from tests.services.sources.given import OTHER_CASE, World
 from tests.services.sources.servers import http_server
 
@@ -66,3 +68,45 @@ def test_a_folder_that_is_given_without_a_dot_is_offered_with_one(
     with pytest.raises(InvalidInputError, match=r"'repo' is no address of a repository; .* say ./repo$"):
         parse_address("repo")
     assert parse_address("./repo").url == str(tmp_path / "repo")
+
+
+def test_a_branch_that_is_too_large_is_fetched_once_at_a_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add()
+    monkeypatch.setattr(mirror, "FETCH_WITHIN_S", 1)
+    left = world.means.folder / "team.git" / "objects" / "pack" / "tmp_pack_x"
+    left.write_text("as a git that was ended leaves it")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)  # nobody takes a connection, or answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/team.git"
+        with world.means.store.writing() as session:
+            session.get(Source, "team").url = url
+        (world.means.folder / "team.git" / "x.lock").touch()
+        told = f"branch 'main' of {url} is too large to fetch within 1 s, or its server too slow; "
+        assert world.poll()[0].error == f"{told}expected a branch of small files"
+        assert _connections(silent) <= 1
+    assert not left.exists()
+
+
+def test_a_link_that_is_longer_than_a_path_is_refused_unread(world: World) -> None:
+    world.add()
+    git = world.repository.git
+    (world.repository.tree / "long").write_text("x" * 5_000_000)
+    blob = git("hash-object", "-w", "long").strip()
+    (world.repository.tree / "long").unlink()
+    git("update-index", "--add", "--cacheinfo", f"120000,{blob},catalog/long.yaml")
+    git("commit", "--quiet", "--message", "a link")
+    git("push", "--quiet", "origin", "HEAD:main")
+    place = f"team@{world.repository.head()[:12]}:catalog/long.yaml:1"
+    told = "a link of 5,000,000 bytes; expected a file, or a link of at most 4,096 bytes"
+    assert world.poll()[0].error == f"{place}: {told}"
+
+
+def _connections(server: socket.socket) -> int:
+    """How many have been made and were not taken yet."""
+    found = 0
+    while True:
+        try:
+            server.accept()[0].close()
+        except BlockingIOError:
+            return found
+        found += 1
