@@ -144,7 +144,11 @@ def sync(store: Store, settings: Settings, name: str, output: Output) -> int:
         synced = sync_now(means, name)
     if output is Output.JSON:
         applied = applied_json(synced.applied) if synced.applied else None
-        print_json({"source": name, "commit": synced.commit, "error": synced.error, "applied": applied})
+        found = {"source": name, "commit": synced.commit, "error": synced.error, "applied": applied}
+        print_json(found | {"lost": synced.is_lost})
+    elif synced.is_lost:
+        remark(f"Somebody else is applying {name}, or has removed it; nothing was changed here.", "yellow")
+        remark(f"`kubeprobe source show {name}` tells what came of it.", "yellow")
     elif synced.error:
         remark(synced.error, "red")
         remark("Not applied; the catalog stays as it was.", "red")
@@ -152,6 +156,8 @@ def sync(store: Store, settings: Settings, name: str, output: Output) -> int:
         print_items(synced.applied.items)
         done = "applied" if synced.applied.changed_anything else "nothing to change"
         console().print(f"{name} is at {(synced.commit or '')[:SHOWN_COMMIT]}: {done}.")
+    if synced.is_lost:
+        return NOT_DONE
     return BAD_NEWS if synced.error else 0
 
 

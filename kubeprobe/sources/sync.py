@@ -44,6 +44,8 @@ class Synced:
     applied: Applied | None = None
     """None where there was nothing new, or it could not be applied."""
     error: str = ""
+    is_lost: bool = False
+    """Somebody else has claimed the source meanwhile, or removed it: nothing was written here."""
 
 
 def sync_due(means: Means) -> list[Synced]:
@@ -168,7 +170,7 @@ def _take(means: Means, source: Source, found: Reading, *, is_forced: bool) -> S
         with means.store.writing() as session:
             row = _held(session, source)
             if row is None:
-                return Synced(source.name, commit)
+                return Synced(source.name, commit, is_lost=True)
             applied = apply_reading(session, row, found, declaration)
             row.claimed_until = None
     except CatalogError as error:
@@ -182,7 +184,7 @@ def _note_known(means: Means, source: Source, found: Reading, *, is_refused: boo
     with means.store.writing() as session:
         row = _held(session, source)
         if row is None:
-            return Synced(source.name, found.fetched.commit)
+            return Synced(source.name, found.fetched.commit, is_lost=True)
         row.claimed_until = None
         if is_refused:
             row.seen_commit, row.seen_at = found.fetched.commit, means.clock()
@@ -200,7 +202,7 @@ def _note_error(
     with means.store.writing() as session:
         row = _held(session, source)
         if row is None:
-            return Synced(source.name, commit, error=told)
+            return Synced(source.name, commit, error=told, is_lost=True)
         is_new = row.error != told
         row.claimed_until = None
         if is_new:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from kubeprobe.store import Store
+from kubeprobe.store import Source, Store
 from tests.harness.repository import Repository
 from tests.services.cli.conftest import CATALOG, CommandLine
+from tests.services.sources.servers import http_server
 
 pytestmark = pytest.mark.services
 
@@ -52,6 +54,26 @@ def test_show_of_a_run_names_the_commit_that_its_case_came_from(added: CommandLi
     assert run["caseCommit"] == f"team@{repository.head()}"
     assert f"team@{repository.head()}" in added("show", run["id"]).stdout
     assert added.json("show", run["id"])["caseCommit"] == f"team@{repository.head()}"
+
+
+def test_a_sync_that_somebody_else_has_overtaken_says_so(
+    kubeprobe: CommandLine, repository: Repository, store: Store
+) -> None:
+    token = kubeprobe.write("token", "kp-t0ken")
+
+    def overtake() -> None:
+        with store.writing() as session:
+            session.execute(update(Source).values(claim=Source.claim + 1))
+
+    with http_server(repository.bare.parent, "kp-t0ken") as server:
+        kubeprobe("source", "add", f"{server.url}/team.git", "--token-file", token)
+        server.meanwhile = overtake
+        told = kubeprobe("source", "sync", "team", code=2).stderr
+        assert "Somebody else is applying team, or has removed it; nothing was changed here." in told
+        server.meanwhile = overtake
+        found = kubeprobe.json("source", "sync", "team", code=2)
+        assert (found["lost"], found["applied"], found["error"]) == (True, None, "")
+        assert "nothing to change" in kubeprobe("source", "sync", "team").stdout
 
 
 def test_a_dry_run_keeps_nothing(kubeprobe: CommandLine, repository: Repository) -> None:
