@@ -6,6 +6,7 @@ takes the catalog's files out of a commit.
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, GitTimeoutErro
 HEAD = "refs/kubeprobe/head"
 MOST_OFFERED = 8
 _NO_BRANCH = "couldn't find remote ref"
+_LOCKED = re.compile(r"\.lock': File exists")
 MOST_PACKS = 50
 """Each fetch that brings something adds one; then the copy is made anew, so that it does not grow for ever."""
 
@@ -57,7 +59,8 @@ class Mirror:
             except GitError as error:
                 if _NO_BRANCH in str(error):
                     raise GitError(_branches(call, remote, branch)) from None
-                if not self.path.exists() or self._is_sound(call):
+                was_locked = _LOCKED.search(str(error))  # by a git whose caller was killed; perhaps it has ended since
+                if not self.path.exists() or (not was_locked and self._is_sound(call)):
                     raise
                 self.remove()
                 self._fetch(call, remote, branch)
