@@ -16,6 +16,8 @@ YamlPath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MAX_VALUES = 200_000
 """In one document; aliases of aliases could otherwise fill the memory."""
+_MAX_DEPTH = 100
+"""Far more than Kubernetes' own types have, and less than what stores and compares the values can take."""
 
 
 def _whole_number(text: str) -> int:
@@ -39,6 +41,14 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
     }
 )
 """What YAML's own tags mean; a time stays text, for nothing here takes one."""
+
+
+class _TooDeepError(Exception):
+    """The document is nested too deeply, at this line."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,10 @@ def read_documents(file: Path, shown: str) -> Iterator[RawDocument | CatalogProb
                 continue
             reader = _Reader(shown, node)
             yield RawDocument(shown, file.parent, _line(node), reader.value, reader.lines, tuple(reader.problems))
+    except _TooDeepError as error:
+        yield _too_deep(shown, error.line)
+    except RecursionError:  # before it was known where
+        yield _too_deep(shown, 1)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -82,6 +96,10 @@ def read_documents(file: Path, shown: str) -> Iterator[RawDocument | CatalogProb
         yield CatalogProblem(shown, line, "", "", f"YAML: {message}", expected="valid YAML 1.2")
     except YAMLError as error:
         yield CatalogProblem(shown, 1, "", "", f"YAML: {' '.join(str(error).split())}", expected="valid YAML 1.2")
+
+
+def _too_deep(shown: str, line: int) -> CatalogProblem:
+    return CatalogProblem(shown, line, "", "", "YAML: nested too deeply", expected=f"at most {_MAX_DEPTH} levels")
 
 
 def _is_empty(node: Node) -> bool:
@@ -105,6 +123,8 @@ class _Reader:
         self.value = self._read(node, ())
 
     def _read(self, node: Node, path: YamlPath) -> Any:
+        if len(path) > _MAX_DEPTH:
+            raise _TooDeepError(_line(node))
         self.lines.setdefault(path, _line(node))
         self._left -= 1
         if id(node) in self._within or self._left < 0:

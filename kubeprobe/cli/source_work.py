@@ -67,7 +67,7 @@ class SecretFiles:
 
 def add(store: Store, settings: Settings, spec: SourceSpec, output: Output, *, replace: bool, dry_run: bool) -> None:
     """Add a source, and show what is applied with it."""
-    with working(f"Fetching {spec.address.url} ..."):
+    with working(f"Fetching {spec.address.shown} ..."):
         added = _told(output, lambda: add_source(Means.of(store, settings), spec, replace=replace, dry_run=dry_run))
     if output is Output.JSON:
         print_json(_added_json(added))
@@ -76,11 +76,27 @@ def add(store: Store, settings: Settings, spec: SourceSpec, output: Output, *, r
     if added.known_hosts:
         remark("Taken on trust, and held to from now on (--known-hosts names it beforehand):", "yellow")
         remark(added.known_hosts.strip(), "yellow")
-    commit, name = added.commit[:SHOWN_COMMIT], spec.name
+    _print_added(added, dry_run=dry_run)
+
+
+def _print_added(added: Added, *, dry_run: bool) -> None:
+    out, source, commit = console(), added.source, added.commit[:SHOWN_COMMIT]
+    if added.changes is not None:
+        out.print(
+            f"Changes of source {source.name} itself:"
+            if added.changes
+            else f"Source {source.name} itself is as it was."
+        )
+    for change in added.changes or ():
+        out.print(f"  {change}", markup=False)
+    often = f"looked at every {brief(timedelta(seconds=source.every_s))}"
+    if source.paused_at is not None:
+        often = f"still paused: `kubeprobe source resume {source.name}` goes on"
+    done = "Added" if added.changes is None else "Changed"
     if dry_run:
-        console().print(f"{spec.branch} is at {commit}; nothing was changed.", style="bold")
+        out.print(f"{source.branch} is at {commit}; nothing was changed.", style="bold")
     else:
-        console().print(f"Added source {name}, applied at {commit}; looked at every {brief(spec.every)}.", style="bold")
+        out.print(f"{done} source {source.name}, applied at {commit}; {often}.", style="bold")
 
 
 def show_list(store: Store, now: datetime, output: Output) -> None:
@@ -128,7 +144,11 @@ def sync(store: Store, settings: Settings, name: str, output: Output) -> int:
         synced = sync_now(means, name)
     if output is Output.JSON:
         applied = applied_json(synced.applied) if synced.applied else None
-        print_json({"source": name, "commit": synced.commit, "error": synced.error, "applied": applied})
+        found = {"source": name, "commit": synced.commit, "error": synced.error, "applied": applied}
+        print_json(found | {"lost": synced.is_lost})
+    elif synced.is_lost:
+        remark(f"Somebody else is applying {name}, or has removed it; nothing was changed here.", "yellow")
+        remark(f"`kubeprobe source show {name}` tells what came of it.", "yellow")
     elif synced.error:
         remark(synced.error, "red")
         remark("Not applied; the catalog stays as it was.", "red")
@@ -136,6 +156,8 @@ def sync(store: Store, settings: Settings, name: str, output: Output) -> int:
         print_items(synced.applied.items)
         done = "applied" if synced.applied.changed_anything else "nothing to change"
         console().print(f"{name} is at {(synced.commit or '')[:SHOWN_COMMIT]}: {done}.")
+    if synced.is_lost:
+        return NOT_DONE
     return BAD_NEWS if synced.error else 0
 
 
@@ -184,6 +206,8 @@ def _added_json(added: Added) -> dict[str, object]:
         "name": added.source.name,
         "commit": added.commit,
         "added": added.applied is not None,
+        "changes": added.changes,
+        "paused": added.source.paused_at is not None,
         "knownHosts": added.known_hosts,
         "plan": added.plan.as_json(),
     }

@@ -30,7 +30,9 @@ def read_kubeconfig(path: Path) -> dict[str, Any]:
         found = _parse(path.read_text())
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InvalidInputError(f"{path}: is nested too deeply; expected a kubeconfig") from None
+    except (YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date or number that is none
         # Not the parser's own text: it quotes the file, and the file holds secrets.
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = f" (line {mark.line + 1})" if mark else ""
@@ -50,8 +52,8 @@ def flatten(config: dict[str, Any], folder: Path, context: str | None = None) ->
         known = [str(entry.get("name")) for entry in config.get("contexts") or ()]
         raise InvalidInputError(f"the kubeconfig has no current-context; name one.{nearest('', known)}")
     chosen = _find(config, "contexts", str(name), "context")
-    cluster = _find(config, "clusters", chosen.get("cluster", ""), "cluster")
-    user = _find(config, "users", chosen["user"], "user") if chosen.get("user") else {}
+    cluster = _find(config, "clusters", str(chosen.get("cluster") or ""), "cluster")
+    user = _find(config, "users", str(chosen["user"]), "user") if chosen.get("user") else {}
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -95,10 +97,17 @@ def _is_address(server: str) -> bool:
 
 def _find(config: dict[str, Any], section: str, name: str, kind: str) -> dict[str, Any]:
     for entry in config.get(section) or ():
-        if entry.get("name") == name:
-            return dict(entry.get(kind) or {})
+        if str(entry.get("name")) == name:
+            return _mapping(entry.get(kind), f"{kind} {name!r}")
     known = [str(entry.get("name")) for entry in config.get(section) or ()]
     raise InvalidInputError(f"the kubeconfig has no {kind} {name!r}.{nearest(name, known)}")
+
+
+def _mapping(found: Any, what: str) -> dict[str, Any]:
+    """A part of the kubeconfig. What is there instead is not told: it may be a secret."""
+    if not isinstance(found or {}, dict):
+        raise InvalidInputError(f"the kubeconfig's {what} is no mapping; expected its fields")
+    return dict(found or {})
 
 
 def _flatten_cluster(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -108,9 +117,9 @@ def _flatten_cluster(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"the kubeconfig's server {server!r} is no address; expected https://HOST[:PORT][/PATH]"
         )
     flat = {key: cluster[key] for key in _CLUSTER_KEYS if cluster.get(key)}
-    proxy = urlsplit(str(cluster.get("proxy-url") or "http:"))
-    if proxy.scheme not in _PROXY_SCHEMES:
-        raise InvalidInputError(f"proxy-url with {proxy.scheme!r} is not supported; use an http or https proxy")
+    proxy = str(cluster.get("proxy-url") or "http:").partition(":")[0].lower()
+    if proxy not in _PROXY_SCHEMES:
+        raise InvalidInputError(f"proxy-url with {proxy!r} is not supported; use an http or https proxy")
     authority = _inline(cluster, "certificate-authority", folder)
     return flat | ({"certificate-authority-data": authority} if authority else {})
 
@@ -127,9 +136,9 @@ def _flatten_user(user: dict[str, Any], folder: Path) -> dict[str, Any]:
     if ("client-certificate-data" in flat) != ("client-key-data" in flat):
         raise InvalidInputError("the kubeconfig's user has a client certificate or its key, but not both")
     if user.get("tokenFile"):
-        flat["tokenFile"] = str((folder / user["tokenFile"]).absolute())
+        flat["tokenFile"] = str((folder / str(user["tokenFile"])).absolute())
     if user.get("exec"):
-        flat["exec"] = _flatten_exec(dict(user["exec"]), folder)
+        flat["exec"] = _flatten_exec(_mapping(user["exec"], "exec plugin"), folder)
     return flat
 
 
@@ -154,7 +163,7 @@ def _inline(entry: dict[str, Any], name: str, folder: Path) -> str | None:
         except ValueError:
             raise InvalidInputError(f"the kubeconfig's {name}-data is no base64") from None
     elif entry.get(name):
-        path = folder / entry[name]
+        path = folder / str(entry[name])
         try:
             pem = path.read_bytes()
         except OSError as error:

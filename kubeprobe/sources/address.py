@@ -42,6 +42,17 @@ class Address:
         """Whether a token can be sent without others reading it."""
         return self.scheme is Scheme.HTTPS or (self.scheme is Scheme.HTTP and self.host in _LOOPBACK)
 
+    @property
+    def shown(self) -> str:
+        """As it may be told: what stands for a user's name in an http address is often a token."""
+        return self.url if self.scheme in {Scheme.SSH, Scheme.FILE} else _without_user(self.url)
+
+    @property
+    def server(self) -> tuple[str, str, int | None]:
+        """What a secret is shown to."""
+        port = urlsplit(self.url).port if "://" in self.url else None
+        return (self.scheme, self.host, port)
+
     def default_name(self) -> str:
         """The repository's own name, as a source could be called."""
         last = re.split(r"[/:]", self.url.rstrip("/"))[-1].removesuffix(".git")
@@ -55,7 +66,12 @@ def parse_address(given: str) -> Address:
     if "://" not in given:
         if found := _SCP.fullmatch(given):
             return Address(given, Scheme.SSH, (found["user"] or "").rstrip("@"), found["host"])
-        raise InvalidInputError(f"{given!r} is no address of a repository; expected https://..., ssh://... or a path")
+        if Path(given).is_dir():
+            raise InvalidInputError(
+                f"{given!r} is no address of a repository; for the folder of that name, say ./{given}"
+            )
+        told = repr(given.rpartition("@")[2])
+        raise InvalidInputError(f"{told} is no address of a repository; expected https://..., ssh://... or a path")
     scheme = given.partition("://")[0]
     if scheme not in {Scheme.HTTPS, Scheme.HTTP, Scheme.SSH}:
         if scheme == Scheme.FILE:
@@ -70,15 +86,20 @@ def _parse_url(given: str, scheme: Scheme) -> Address:
     try:
         parts = urlsplit(given)
         host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise InvalidInputError(f"the address cannot be read: {error}") from None
+    except ValueError:  # its text quotes the address
+        raise InvalidInputError("the address cannot be read; expected SCHEME://HOST[:PORT]/REPOSITORY") from None
     if parts.password is not None:  # never told back: it is a secret
         raise InvalidInputError("The address holds a password; give it by --token-file or --token-env instead.")
     if not host or host.startswith("-") or (parts.username or "").startswith("-"):
-        raise InvalidInputError(f"{given!r} names no host")
+        raise InvalidInputError(f"{_without_user(given)!r} names no host")
     if parts.query or parts.fragment or re.search(r"\s", given):
-        raise InvalidInputError(f"{given!r} holds more than an address: no '?', '#' or spaces")
+        told = re.split(r"[?#\s]", _without_user(given))[0]
+        raise InvalidInputError(f"{told!r} is followed by more than an address has: no '?', '#' or spaces")
     return Address(given, scheme, parts.username or "", host)
+
+
+def _without_user(url: str) -> str:
+    return re.sub(r"://[^/?#]*@", "://", url, count=1)
 
 
 def check_branch(given: str) -> str:

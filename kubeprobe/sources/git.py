@@ -7,9 +7,11 @@ an error. Next: `mirror` keeps what was fetched.
 
 import base64
 import os
+import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -61,8 +63,15 @@ SETTINGS = {
 }
 
 
+_REDIRECTED = re.compile(r"returned error: 30[12378]\b")
+
+
 class GitError(KubeProbeError):
     """Git could not do what it was asked; the message is git's own, without secrets."""
+
+
+class GitTimeoutError(GitError):
+    """Git took longer than it may, and was ended."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,8 @@ class Call:
         try:
             said, complained = process.communicate(typed, timeout=within_s)
         except subprocess.TimeoutExpired:
-            raise GitError(f"git {_verb(arguments)} took longer than {within_s:g} s and was ended") from None
+            told = f"git {_verb(arguments)} took longer than {within_s:g} s and was ended"
+            raise GitTimeoutError(told) from None
         finally:
             _end(process)
         if process.returncode != 0:
@@ -119,13 +129,15 @@ class Call:
         told = "; ".join(line for line in lines if line)
         if "could not read Username" in told:
             told += "; the server asks for a token, or does not take this one"
+        if _REDIRECTED.search(told):
+            told += "; redirects are not followed: give the address it leads to, often the same with .git at its end"
         return told if len(told) <= TOLD_LENGTH else told[: TOLD_LENGTH - 3] + "..."
 
 
 @contextmanager
 def calling(folder: Path, remote: Remote | None = None) -> Iterator[Call]:
     """Surroundings for calls of git, in a folder of their own below `folder` that is gone afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     _remove_leftovers(folder)
     home = Path(tempfile.mkdtemp(prefix=".call-", dir=folder))  # 0700
     try:
@@ -153,6 +165,14 @@ def calling(folder: Path, remote: Remote | None = None) -> Iterator[Call]:
         yield Call(environment, home, secrets)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, or make one that is there, nobody else's to look into: it holds what a token or a key opened."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        with suppress(PermissionError):  # a volume that another user made: as open as that user wants it
+            folder.chmod(0o700)
 
 
 def _settings_for(remote: Remote) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Adding, changing and removing sources."""
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -10,29 +10,12 @@ from kubeprobe.catalog import Applied, Author, Connector, Declaration, Plan, app
 from kubeprobe.catalog.changes import TABLES
 from kubeprobe.catalog.version import grow_version
 from kubeprobe.errors import InvalidInputError, NotFoundError
-from kubeprobe.fleet.labels import name_problem
 from kubeprobe.names import nearest
-from kubeprobe.sources.address import Address, check_branch, check_path
 from kubeprobe.sources.mirror import Mirror
 from kubeprobe.sources.reading import Means, reading
-from kubeprobe.sources.secret import Secret, check_secret
+from kubeprobe.sources.spec import SAID, SourceSpec, Wanted, wanted
 from kubeprobe.sources.sync import apply_reading
-from kubeprobe.store import Cluster, Source
-
-SHORTEST = timedelta(seconds=10)
-
-
-@dataclass(frozen=True)
-class SourceSpec:
-    """What a person says of a source."""
-
-    name: str
-    address: Address
-    branch: str = "main"
-    path: str = ""
-    every: timedelta = timedelta(minutes=1)
-    prune: bool = True
-    secret: Secret = field(default_factory=Secret)
+from kubeprobe.store import Cluster, Source, insert_ignoring_conflicts
 
 
 @dataclass(frozen=True)
@@ -45,47 +28,50 @@ class Added:
     applied: Applied | None
     known_hosts: str
     """The host that was taken on trust; empty where none was."""
-
-
-def check_spec(spec: SourceSpec) -> SourceSpec:
-    """Refuse what cannot be. Raises InvalidInputError."""
-    if problem := name_problem(spec.name):
-        raise InvalidInputError(f"the source's name: {problem}")
-    if spec.every < SHORTEST:
-        raise InvalidInputError(f"--every: at least {SHORTEST.seconds}s; a webhook is faster")
-    check_branch(spec.branch)
-    check_path(spec.path)
-    check_secret(spec.address, spec.secret)
-    return spec
+    changes: tuple[str, ...] | None = None
+    """What replacing changed of the source itself, in words; None where it is new."""
 
 
 def add_source(means: Means, spec: SourceSpec, *, replace: bool = False, dry_run: bool = False) -> Added:
     """Fetch a new source, apply what it declares, and keep it: all or nothing.
 
-    With `replace`, one that exists gets this address and these secrets; with `dry_run`, nothing is kept. Raises
-    InvalidInputError, GitError and CatalogError, nothing changed.
+    With `replace`, one that exists is changed as said; with `dry_run`, nothing is kept. Raises InvalidInputError,
+    GitError and CatalogError, nothing changed.
     """
-    row = _row(means, check_spec(spec))
     with means.store.reading() as session:
-        if session.get(Source, spec.name) is not None and not replace:
-            raise InvalidInputError(f"source {spec.name!r} exists already; to change it, say --replace")
+        before = session.get(Source, spec.name)
+    if before is not None and not replace:  # before it is fetched; and again in `_keep`
+        raise _exists(spec.name)
+    to_be, is_kept = wanted(spec, before, means.cipher, means.clock()), before is not None
+    try:
+        added = _add(means, to_be, before, replace=replace, dry_run=dry_run)
+        is_kept = is_kept or added.applied is not None
+    finally:
+        if not is_kept:
+            Mirror(means.folder, spec.name).forget_unheld()
+    return added
+
+
+def _add(means: Means, to_be: Wanted, before: Source | None, *, replace: bool, dry_run: bool) -> Added:
+    row = to_be.row
     with reading(means, row) as found:
         declaration = found.declaration()
         with means.store.reading() as session:
             now, author = means.clock(), found.author
-            planned = make_plan(session, declaration, means.connector, now, prune=spec.prune, author=author)
+            planned = make_plan(session, declaration, means.connector, now, prune=row.prune, author=author)
         applied = None
         if not dry_run:
             with means.store.writing() as session:
-                row = _keep(session, row)
+                row = _keep(session, row, before, replace=replace)
                 applied = apply_reading(session, row, found, declaration)
-        new_hosts = "" if spec.secret.known_hosts else found.fetched.known_hosts
-        return Added(row, found.fetched.commit, planned, applied, new_hosts)
+        new_hosts = "" if to_be.secret.known_hosts else found.fetched.known_hosts
+        changes = None if before is None else to_be.changes
+        return Added(row, found.fetched.commit, planned, applied, new_hosts, changes)
 
 
-def get_source(session: Session, name: str) -> Source:
-    """A source. Raises NotFoundError with the nearest name."""
-    row = session.get(Source, name)
+def get_source(session: Session, name: str, *, is_held: bool = False) -> Source:
+    """A source, with `is_held` locked until the transaction ends. Raises NotFoundError with the nearest name."""
+    row = session.get(Source, name, with_for_update=is_held or None)
     if row is None:
         raise NotFoundError(f"there is no source {name!r}.{nearest(name, session.exec(select(Source.name)))}")
     return row
@@ -110,7 +96,9 @@ def remove_source(session: Session, means: Means, name: str, connector: Connecto
 
     Raises CatalogError, nothing changed, where something that stays refers to what would be removed.
     """
-    row, applied = get_source(session, name), None
+    # The row before the catalog, as `sync` takes them: else each could wait for the other, or one that is applied
+    # meanwhile leaves entries that belong to no source there is.
+    row, applied = get_source(session, name, is_held=True), None
     if prune:
         nothing = Declaration({})
         applied = apply(session, nothing, connector, means.clock(), prune=True, author=Author(name))
@@ -121,33 +109,29 @@ def remove_source(session: Session, means: Means, name: str, connector: Connecto
         session.execute(update(Cluster).where(col(Cluster.source) == name).values(source=None))
         grow_version(session)
     session.delete(row)
-    Mirror(means.folder, name).remove()
+    Mirror(means.folder, name).forget_unheld()  # who looks at it just now leaves it to the next look at others
     return applied
 
 
-def _row(means: Means, spec: SourceSpec) -> Source:
-    now = means.clock()
-    return Source(
-        name=spec.name,
-        url=spec.address.url,
-        branch=spec.branch,
-        path=check_path(spec.path),
-        every_s=int(spec.every.total_seconds()),
-        prune=spec.prune,
-        secret=spec.secret.seal(means.cipher),
-        next_sync=now + spec.every,
-        created_at=now,
-    )
+def _keep(session: Session, row: Source, before: Source | None, *, replace: bool) -> Source:
+    """The row as it is kept: new, or what is said of an older one; whoever looks at that meanwhile loses the claim.
+
+    Raises InvalidInputError where there is one, perhaps since a moment ago, that is not to be replaced, or is not as
+    it was `before`.
+    """
+    new = insert_ignoring_conflicts(session, Source, [row.model_dump()]).returning(col(Source.name))
+    is_new = bool(session.execute(new).all())
+    kept = get_source(session, row.name, is_held=True)
+    if is_new:
+        return kept
+    if not replace:
+        raise _exists(row.name)
+    if before is None or any(getattr(kept, column) != getattr(before, column) for column in (*SAID, "secret")):
+        raise InvalidInputError(f"source {row.name!r} was changed meanwhile; see `kubeprobe source show {row.name}`")
+    kept.sqlmodel_update(row.model_dump(include={*SAID, "secret", "next_sync"}))
+    kept.claim, kept.claimed_until = kept.claim + 1, None
+    return kept
 
 
-def _keep(session: Session, row: Source) -> Source:
-    """The row as it is kept: new, or what is said of an older one; whoever looks at that meanwhile loses the claim."""
-    older = session.get(Source, row.name, with_for_update=True)
-    if older is None:
-        session.add(row)
-        session.flush()
-        return row
-    said = {"url", "branch", "path", "every_s", "prune", "secret", "next_sync"}
-    older.sqlmodel_update(row.model_dump(include=said))
-    older.claim, older.claimed_until = older.claim + 1, None
-    return older
+def _exists(name: str) -> InvalidInputError:
+    return InvalidInputError(f"source {name!r} exists already; to change it, say --replace")

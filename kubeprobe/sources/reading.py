@@ -1,5 +1,6 @@
 """From a source's row to what its branch declares now: fetched, taken out of the commit, parsed. Next: `sync`."""
 
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from kubeprobe.catalog import Author, Connector, Declaration, known_names, parse
 from kubeprobe.catalog.parse import Entry
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
-from kubeprobe.fleet.credentials import Cipher, Connection
+from kubeprobe.fleet.credentials import Cipher, Connection, from_kubeconfig
 from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.settings import Settings
 from kubeprobe.sources.address import parse_address
@@ -31,20 +32,35 @@ class RepositoryConnector(Connector):
     def connect(self, entry: Entry) -> Connection:
         """As its base does; raises InvalidInputError, too, for a kubeconfig that needs more than itself."""
         source = entry.spec.connection.kubeconfig  # type: ignore[attr-defined]  # only clusters are connected
-        if source is not None:
-            found = read_kubeconfig(entry.folder / source.file)
+        if source is None:
+            return super().connect(entry)
+        file = entry.folder / source.file  # as `tree` took it out: a `~` is a folder of the repository, nobody's home
+        try:
+            found = read_kubeconfig(file)
             for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
                 _check_self_contained(named)
-        return super().connect(entry)
+            return from_kubeconfig(file, source.context)
+        except InvalidInputError as error:
+            raise InvalidInputError(str(error).replace(str(file), _shown(entry.origin, source.file))) from None
+
+
+def _shown(origin: str, file: str) -> str:
+    """How a file that the document at `origin` names is called, SOURCE@COMMIT:PATH; not where it was taken out to."""
+    commit, _, path = origin.rpartition(":")[0].partition(":")
+    return f"{commit}:{posixpath.normpath(posixpath.join(posixpath.dirname(path), file))}"
 
 
 def _check_self_contained(named: dict[str, Any]) -> None:
-    part = named.get("user") or named.get("cluster") or {}
-    if outside := [field for field in _REACHES_OUT if field in part]:
-        raise InvalidInputError(
-            f"its {named.get('name')!r} says {outside[0]!r}, which a kubeconfig from Git may not: everything has to be "
-            "in it (certificate-authority-data, token ...); or add the cluster with `kubeprobe cluster add`"
-        )
+    """Both parts, whichever of them the entry's own section asks for."""
+    for kind in ("user", "cluster"):
+        part = named.get(kind) or {}
+        if not isinstance(part, dict):
+            raise InvalidInputError(f"the kubeconfig's {kind} {named.get('name')!r} is no mapping; expected its fields")
+        if outside := [field for field in _REACHES_OUT if field in part]:
+            raise InvalidInputError(
+                f"its {named.get('name')!r} says {outside[0]!r}, which a kubeconfig from Git may not: everything has "
+                "to be in it (certificate-authority-data, token ...); or add the cluster with `kubeprobe cluster add`"
+            )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class Secret:
         found = cipher.open_values(sealed, _WHAT, _REMEDY)
         return cls(**{each.name: str(found.get(each.name, "")) for each in fields(cls)})
 
+    def over(self, stored: "Secret") -> "Secret":
+        """These; and where there is none, what is stored."""
+        return Secret(**{each.name: getattr(self, each.name) or getattr(stored, each.name) for each in fields(self)})
+
     def with_known_hosts(self, lines: str) -> "Secret":
         """The same, held to these hosts."""
         return replace(self, known_hosts=lines)
@@ -49,15 +53,20 @@ class Secret:
 def check_secret(address: Address, secret: Secret) -> Secret:
     """Refuse secrets that do not fit the address, or are none. Raises InvalidInputError, without telling them."""
     if secret.deploy_key and address.scheme is not Scheme.SSH:
-        raise InvalidInputError(f"a deploy key opens ssh addresses, and {address.url} is none; use a token")
+        raise InvalidInputError(f"a deploy key opens ssh addresses, and {address.shown} is none; use a token")
     if secret.known_hosts and address.scheme is not Scheme.SSH:
-        raise InvalidInputError(f"known hosts are for ssh addresses, and {address.url} is none")
+        raise InvalidInputError(f"known hosts are for ssh addresses, and {address.shown} is none")
     if address.scheme is Scheme.SSH and not secret.deploy_key:
         raise InvalidInputError("an ssh address needs a key that may read the repository: --deploy-key FILE")
     if secret.token and address.scheme not in {Scheme.HTTPS, Scheme.HTTP}:
-        raise InvalidInputError(f"a token opens https addresses, and {address.url} is none")
+        raise InvalidInputError(f"a token opens https addresses, and {address.shown} is none")
+    if address.user and not secret.token and address.scheme in {Scheme.HTTPS, Scheme.HTTP}:
+        # Not told back, and not tried: it is often a token, which would be stored in clear.
+        raise InvalidInputError(
+            "the address holds a user name; give the token by --token-file or --token-env, or leave the name out"
+        )
     if secret.token and not address.is_private:
-        raise InvalidInputError(f"{address.url} would send the token where others can read it; use https")
+        raise InvalidInputError(f"{address.shown} would send the token where others can read it; use https")
     if secret.token and not (secret.token.isascii() and secret.token.isprintable() and " " not in secret.token):
         raise InvalidInputError("the token holds spaces or what cannot be printed; expected one line")
     if secret.webhook and len(secret.webhook) < MIN_WEBHOOK_SECRET:

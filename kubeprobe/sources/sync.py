@@ -18,6 +18,7 @@ from kubeprobe.catalog import Action, Applied, CatalogError, Declaration, Plan, 
 from kubeprobe.catalog.changes import digest_of
 from kubeprobe.catalog.snapshot import catalog_version
 from kubeprobe.errors import KubeProbeError
+from kubeprobe.sources.mirror import mirrors
 from kubeprobe.sources.reading import Means, Reading, reading
 from kubeprobe.sources.secret import Secret
 from kubeprobe.store import Source
@@ -43,6 +44,8 @@ class Synced:
     applied: Applied | None = None
     """None where there was nothing new, or it could not be applied."""
     error: str = ""
+    is_lost: bool = False
+    """Somebody else has claimed the source meanwhile, or removed it: nothing was written here."""
 
 
 def sync_due(means: Means) -> list[Synced]:
@@ -57,6 +60,7 @@ def sync_due(means: Means) -> list[Synced]:
         while claimed := _claim_due(means):
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="source") as pool:
                 found += pool.map(lambda source: _sync(means, source), claimed)
+        _forget_strays(means)
         return found
     finally:
         _busy.release()
@@ -100,6 +104,17 @@ def note_seen(row: Source, found: Reading) -> None:
     secret = Secret.open(found.means.cipher, row.secret)
     if found.fetched.known_hosts and not secret.known_hosts:
         row.secret = secret.with_known_hosts(found.fetched.known_hosts).seal(found.means.cipher)
+
+
+def _forget_strays(means: Means) -> None:
+    """Copies without a source: it was removed from another machine, or the process that added it was killed."""
+    if not (copies := list(mirrors(means.folder))):
+        return
+    with means.store.reading() as session:
+        kept = set(session.exec(select(Source.name)))
+    for copy in copies:
+        if copy.name not in kept:
+            copy.forget_unheld()  # one that is just being added is held; one that was, is fetched again
 
 
 def _claim_due(means: Means) -> Sequence[Source]:
@@ -155,7 +170,7 @@ def _take(means: Means, source: Source, found: Reading, *, is_forced: bool) -> S
         with means.store.writing() as session:
             row = _held(session, source)
             if row is None:
-                return Synced(source.name, commit)
+                return Synced(source.name, commit, is_lost=True)
             applied = apply_reading(session, row, found, declaration)
             row.claimed_until = None
     except CatalogError as error:
@@ -169,7 +184,7 @@ def _note_known(means: Means, source: Source, found: Reading, *, is_refused: boo
     with means.store.writing() as session:
         row = _held(session, source)
         if row is None:
-            return Synced(source.name, found.fetched.commit)
+            return Synced(source.name, found.fetched.commit, is_lost=True)
         row.claimed_until = None
         if is_refused:
             row.seen_commit, row.seen_at = found.fetched.commit, means.clock()
@@ -187,7 +202,7 @@ def _note_error(
     with means.store.writing() as session:
         row = _held(session, source)
         if row is None:
-            return Synced(source.name, commit, error=told)
+            return Synced(source.name, commit, error=told, is_lost=True)
         is_new = row.error != told
         row.claimed_until = None
         if is_new:

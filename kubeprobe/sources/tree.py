@@ -13,9 +13,11 @@ from typing import NamedTuple
 from kubeprobe.catalog import CatalogError, CatalogProblem, Declaration
 from kubeprobe.catalog.model import ClusterSpec
 from kubeprobe.sources.git import Call, GitError
-from kubeprobe.sources.mirror import Mirror
+from kubeprobe.sources.mirror import Mirror, offered
 
 MAX_FILE_BYTES = 1_000_000
+MAX_LINK_BYTES = 4096
+"""As Linux has it, for a path."""
 MAX_TOTAL_BYTES = 20_000_000
 MAX_FILES = 5000
 SHOWN_COMMIT = 12
@@ -54,8 +56,17 @@ class Tree:
         except GitError:
             kind = ""
         if kind != "tree":
-            raise GitError(f"there is no folder {self.path!r} at commit {self.commit[:SHOWN_COMMIT]}")
+            raise GitError(self._no_folder(kind))
         return found
+
+    def _no_folder(self, kind: str) -> str:
+        where = f"at commit {self.commit[:SHOWN_COMMIT]}"
+        if kind:
+            return f"{self.path!r} is a file {where}; expected a folder, such as {posixpath.dirname(self.path) or '.'}"
+        listed = self.mirror.git(self.call, "ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", self.commit)
+        folders = [found for found in listed.decode(errors="replace").split("\0") if found and found.isprintable()]
+        folders.sort(key=lambda found: (found.count("/"), found))
+        return f"there is no folder {self.path!r} {where}.{offered(self.path, folders)}"
 
     def shown(self, path: str) -> str:
         """How a file is called in origins and problems: SOURCE@COMMIT:PATH."""
@@ -116,6 +127,10 @@ class Tree:
 
     def _followed(self, link: _Item, problems: list[CatalogProblem]) -> _Item | None:
         """What a link stands for."""
+        if link.size > MAX_LINK_BYTES:  # before it is read
+            told = f"a link of {link.size:,} bytes"
+            problems.append(self._problem(link.path, told, f"a file, or a link of at most {MAX_LINK_BYTES:,} bytes"))
+            return None
         target = self.mirror.git(self.call, "cat-file", "blob", link.id).decode(errors="replace")
         path = _within(posixpath.join(posixpath.dirname(link.path), target))
         if path is None:

@@ -28,12 +28,19 @@ def add(
         str, typer.Argument(metavar="URL", help="https://HOST/REPO.git, ssh://git@HOST/REPO, git@HOST:REPO, or a path.")
     ],
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call it; default: as the repository.")] = "",
-    branch: Annotated[str, typer.Option(metavar="BRANCH", help="The branch that is followed.")] = "main",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="The catalog's folder in it; default: all of it.")] = "",
-    every: Annotated[str, typer.Option(metavar="DURATION", help="How often it is looked at.")] = "1m",
+    branch: Annotated[
+        str | None, typer.Option(metavar="BRANCH", help="The branch that is followed; default: main.")
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="The catalog's folder in it; default: all of it.")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How often it is looked at; default: 1m.")
+    ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune/--no-prune", help="Remove what it declared earlier and no longer does.")
-    ] = True,
+        bool | None,
+        typer.Option("--prune/--no-prune", help="Remove what it declared earlier and no longer does; default: yes."),
+    ] = None,
     deploy_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private key for ssh, without a passphrase.")
     ] = None,
@@ -45,7 +52,9 @@ def add(
     webhook_secret_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Holds the secret that pushes are signed with.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Change a source that exists.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Change one that exists; what is not given stays.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied; keep nothing.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -58,7 +67,8 @@ def add(
 
     address = parse_address(url)
     secret = source_work.SecretFiles(deploy_key, token_file, token_env, known_hosts, webhook_secret_file).read()
-    spec = SourceSpec(name or address.default_name(), address, branch, path, duration(every), prune, secret)
+    often = None if every is None else duration(every)
+    spec = SourceSpec(name or address.default_name(), address, branch, path, often, prune, secret)
     with open_store() as store:
         source_work.add(store, settings(), spec, output, replace=replace, dry_run=dry_run)
 
@@ -100,7 +110,7 @@ def plan(name: Name, output: OutputOption = Output.TABLE) -> None:
 def sync(name: Name, output: OutputOption = Output.TABLE) -> None:
     """Fetch and apply the newest commit now, over what was changed by hand.
 
-    Exit code 1 if it cannot be applied.
+    Exit code 1 if it cannot be applied, 2 if somebody else is applying it.
     """
     from kubeprobe.cli import source_work
 

@@ -5,7 +5,7 @@ import os
 import pwd
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,8 @@ class HttpServer:
     url: str
     commands: list[str] = field(default_factory=list)
     """The command lines of git while it was asked."""
+    meanwhile: Callable[[], object] = lambda: None
+    """Called while git waits for its first answer."""
 
 
 @contextmanager
@@ -41,6 +43,8 @@ def http_server(folder: Path, token: str) -> Iterator[HttpServer]:
 
         def _answer(self) -> None:
             served.commands += _command_lines()
+            meanwhile, served.meanwhile = served.meanwhile, lambda: None
+            meanwhile()
             if self.headers.get("Authorization") != wanted:
                 self.send_response(401)
                 self.send_header("WWW-Authenticate", 'Basic realm="git"')

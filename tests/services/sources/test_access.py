@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.sources import GitError, Secret, parse_address
 from kubeprobe.store import Store
 from tests.services.sources.given import OTHER_CASE, World
@@ -97,10 +100,41 @@ def test_a_secret_sealed_with_another_key_is_told_with_what_to_do(world: World, 
         assert "was encrypted with another key" in world.poll()[0].error
 
 
+def test_secrets_that_are_not_given_again_stay_and_are_shown_to_no_other_server(world: World) -> None:
+    folder, webhook = world.repository.bare.parent, "correct-horse-battery-staple"
+    with http_server(folder, TOKEN) as server, http_server(folder, "") as other:
+        world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN, webhook=webhook))
+        added = world.add(url=f"{server.url}/team.git/", replace=True, every=timedelta(minutes=2))
+        assert _secret(world) == Secret(token=TOKEN, webhook=webhook)
+        assert added.changes == (
+            f"address: {server.url}/team.git -> {server.url}/team.git/",
+            "looked at every: 60 s -> 120 s",
+        )
+        with pytest.raises(GitError, match="the server asks for a token"):
+            world.add(url=f"{other.url}/team.git", replace=True)
+        assert _secret(world) == Secret(token=TOKEN, webhook=webhook)
+        added = world.add(url=str(world.repository.bare), replace=True)
+        assert added.changes[1:] == ("token: forgotten, for it was another server's",)
+        assert _secret(world) == Secret(webhook=webhook)
+
+
+def test_a_source_whose_secrets_are_sealed_with_another_key_can_be_replaced(world: World) -> None:
+    world.add(secret=Secret(webhook="correct-horse-battery-staple"))
+    (world.means.settings.data_dir / "secret.key").unlink()
+    world.means = replace(world.means, cipher=Cipher.from_settings(world.means.settings))
+    added = world.add(replace=True)
+    assert added.changes == ("secrets: what was stored was encrypted with another key, and is gone",)
+    assert _secret(world) == Secret()
+
+
 def test_nothing_but_the_addresss_own_protocol_is_spoken(world: World) -> None:
     for url in ("ext::sh -c touch% /tmp/x", "fd::7", "-u./x", "file:///srv", "git://host/x"):
         with pytest.raises(InvalidInputError):
             parse_address(url)
+
+
+def _secret(world: World) -> Secret:
+    return Secret.open(world.means.cipher, world.source().secret)
 
 
 def _line(port: int, public_key: Path) -> str:

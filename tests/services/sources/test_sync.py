@@ -148,11 +148,11 @@ def test_a_forced_push_is_followed(world: World) -> None:
     assert world.case().spec["owner"] == "platform"
 
 
-def test_a_branch_that_is_gone_is_told_in_gits_words_and_changes_nothing(world: World) -> None:
+def test_a_branch_that_is_gone_is_told_and_changes_nothing(world: World) -> None:
     first = world.add()
     world.repository.drop_branch()
     (synced,) = world.poll()
-    assert "couldn't find remote ref refs/heads/main" in synced.error
+    assert synced.error == f"there is no branch 'main' in {world.repository.bare}. There is none yet."
     assert world.cases() == {"dns"}
     assert world.source().applied_commit == first.commit
     world.repository.git("push", "--quiet", "origin", "HEAD:main")
@@ -186,7 +186,7 @@ def test_a_source_whose_first_commit_cannot_be_applied_is_not_added(world: World
     world.repository.push(catalog__dns_yaml=BROKEN)
     with pytest.raises(CatalogError, match="'blackbx' is not allowed"):
         world.add()
-    with pytest.raises(GitError, match="couldn't find remote ref refs/heads/absent"):
+    with pytest.raises(GitError, match="there is no branch 'absent'"):
         world.add(branch="absent")
     with pytest.raises(GitError, match="there is no folder 'absent'"):
         world.add(path="absent")

@@ -66,6 +66,26 @@ def test_all_problems_of_all_files_are_told_at_once_in_the_order_of_their_places
     assert str(caught.value).count("\n") == 5
 
 
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "<<: {"])
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_is_nested_too_deeply_for_any_reader_is_one_problem_of_its_file(tmp_path, opening, closed):
+    closing = {"[": "]", "{a: ": "}", "<<: {": "}"}.get(opening, "") if closed else ""
+    (tmp_path / "deep.yaml").write_text(opening * 3000 + closing * 3000)
+    catalog(tmp_path, CASE.replace("blackbox", "blackbx"), TEMPLATE)
+    with pytest.raises(CatalogError) as caught:
+        parse([tmp_path])
+    shown = [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems]
+    assert shown[1:] == ["deep.yaml:1: YAML: nested too deeply; expected at most 100 levels"]
+
+
+def test_what_is_nested_too_deeply_to_be_stored_is_told_with_its_line(tmp_path):
+    deep = "[" * 120 + "]" * 120
+    catalog(tmp_path, TEMPLATE, CASE.replace("metadata:", f"extra:\n  {deep}\nmetadata:"))
+    with pytest.raises(CatalogError, match=r"catalog.yaml:\d+: YAML: nested too deeply") as caught:
+        parse([tmp_path])
+    assert len(caught.value.problems) == 1
+
+
 def test_a_problem_names_file_line_document_path_expectation_and_nearest_name(tmp_path):
     given = BINDING.replace("on: {periodic: {every: 5m}}", "on:\n    change: {component: a}\n    preiodic: {every: 5m}")
     assert str(only_problem(tmp_path, given, CASE, TEMPLATE)) == (

@@ -106,6 +106,10 @@ PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "p"}
         (None, {"exec": {"command": "p"}}, None, "needs a command and an apiVersion"),
         (None, {"exec": PLUGIN | {"interactiveMode": "Always"}}, None, "wants a terminal"),
         (None, {"token": "two\nlines"}, None, "token is not one line"),
+        (None, "s3cret", None, r"user 'u1' is no mapping; expected its fields$"),
+        (None, {"exec": "s3cret"}, None, r"exec plugin is no mapping; expected its fields$"),
+        ({"certificate-authority": ["x"]}, None, None, "certificate-authority .*No such file"),
+        ({"proxy-url": "socks5://[x"}, None, None, "use an http or https proxy"),
     ],
 )
 def test_what_cannot_be_used_is_refused_when_the_cluster_is_added(
@@ -115,13 +119,35 @@ def test_what_cannot_be_used_is_refused_when_the_cluster_is_added(
         from_kubeconfig(write(tmp_path, cluster, user), context)
 
 
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ({"clusters": [{"name": "c1", "cluster": "s3cret"}]}, r"cluster 'c1' is no mapping; expected its fields$"),
+        ({"contexts": [{"name": "one", "context": ["s3cret"]}]}, r"context 'one' is no mapping; expected its fields$"),
+        ({"contexts": [{"name": "one", "context": {"cluster": {"c1": 1}}}]}, r"no cluster .*Known: c1, c2"),
+    ],
+)
+def test_a_part_of_another_shape_is_refused_without_showing_it(tmp_path: Path, top: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        from_kubeconfig(write(tmp_path, **top))
+
+
 def test_without_a_current_context_the_contexts_are_offered(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"name one\. Known: broken, nobody, one, two"):
         from_kubeconfig(write(tmp_path, **{"current-context": ""}))
 
 
 @pytest.mark.parametrize(
-    "content", ["token: s3cret\n  bad: [", "- s3cret", "s3cret", "clusters: s3cret", "clusters: [s3cret]", ""]
+    "content",
+    [
+        "token: s3cret\n  bad: [",
+        "- s3cret",
+        "s3cret",
+        "clusters: s3cret",
+        "clusters: [s3cret]",
+        "",
+        "s3cret: 2001-99-99",
+    ],
 )
 def test_a_file_that_is_no_kubeconfig_is_refused_without_showing_it(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config"
@@ -130,6 +156,14 @@ def test_a_file_that_is_no_kubeconfig_is_refused_without_showing_it(tmp_path: Pa
         from_kubeconfig(path)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: "])
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path, opening: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(f"clusters: {opening * 3000}")
+    with pytest.raises(InvalidInputError, match="config: is nested too deeply; expected a kubeconfig"):
+        from_kubeconfig(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

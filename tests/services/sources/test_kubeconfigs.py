@@ -1,0 +1,76 @@
+"""Kubeconfigs in a repository: whoever may push to it does not command the workers' machines."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.services.sources.given import CASE, CLUSTER, World
+
+pytestmark = pytest.mark.services
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: admin
+contexts: [{name: admin, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: very-secret}}]
+"""
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+def declare(world: World, kubeconfig: str, file: str = "prod.conf") -> str:
+    """A cluster that names a kubeconfig of its repository; gives the commit."""
+    named = CLUSTER.replace("connection: local", f"connection: {{kubeconfig: {{file: {file!r}}}}}")
+    path = world.repository.tree / "catalog" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(kubeconfig)
+    return world.repository.push(catalog__prod_yaml=named)
+
+
+def test_a_kubeconfig_that_holds_everything_is_taken(world: World) -> None:
+    declare(world, KUBECONFIG)
+    assert world.add().applied.changed_anything
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("cluster: {server: 'https://x'}, user: {tokenFile: /etc/hostname}", "says 'tokenFile'"),
+        ("user: {x: 1}, cluster: {server: 'https://x', certificate-authority: AUTHORITY}", "'certificate-authority'"),
+        ("user: text, cluster: {server: 'https://x'}", "user 'c' is no mapping"),
+        ("cluster: text", "cluster 'c' is no mapping"),
+    ],
+)
+def test_a_kubeconfig_that_reads_files_of_the_worker_is_refused_wherever_it_says_so(
+    world: World, tmp_path: Path, entry: str, told: str
+) -> None:
+    world.add()
+    authority = tmp_path / "authority.pem"
+    authority.write_text(PEM)
+    entry = entry.replace("AUTHORITY", str(authority))
+    declare(world, KUBECONFIG.replace('cluster: {server: "https://127.0.0.1:1"}', entry))
+    world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"))
+    assert told in world.poll()[0].error
+    assert world.case().spec["owner"] == "network", "nothing of the commit is in force"
+
+
+def test_a_folder_called_like_a_home_is_the_repositorys(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "config").write_text(KUBECONFIG.replace("server", "sever"))
+    declare(world, KUBECONFIG, "~/config")
+    world.add()
+
+
+@pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is no YAML"), ("text", "is no kubeconfig")])
+def test_a_kubeconfig_that_is_none_is_named_by_its_place_in_the_repository(
+    world: World, kubeconfig: str, told: str
+) -> None:
+    world.add()
+    commit = declare(world, kubeconfig, "keys/../keys/prod.conf")
+    said = world.poll()[0].error
+    assert f"Cluster/prod-1: spec.connection: team@{commit[:12]}:catalog/keys/prod.conf: {told}" in said
+    assert str(world.means.folder) not in said

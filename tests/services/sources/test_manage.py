@@ -1,0 +1,150 @@
+"""Sources are added, replaced and removed, whatever others do meanwhile."""
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
+from kubeprobe.catalog import apply, parse
+from kubeprobe.catalog.apply import known_names
+from kubeprobe.catalog.ownership import Author
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.sources import GitError, Secret, remove_source
+from kubeprobe.sources.mirror import Mirror
+from kubeprobe.store import Cluster, ProbeCase, Source, Store
+from tests.harness.wait import until
+from tests.services.sources.given import World
+from tests.services.sources.servers import http_server
+
+pytestmark = pytest.mark.services
+
+TOKEN = "kp-t0ken-nobody-may-see"
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_source_that_is_removed_while_it_is_applied_leaves_no_entry_of_its_own(world: World, *, prune: bool) -> None:
+    world.add()
+    store, means = world.means.store, world.means
+    with ThreadPoolExecutor(1) as other:
+        with store.writing() as session:
+            session.get(Source, "team", with_for_update=True)  # as a look at it does, before it applies
+            removed = other.submit(_remove, world, prune=prune)
+            if store.engine.dialect.name == "postgresql":  # SQLite has one writer at a time
+                until("the removal to wait for the row", lambda: _is_waiting(store))
+            folder = [world.repository.tree / "catalog"]
+            declaration = parse(folder, known_names(session, prune=True, source="team"))
+            author = Author("team", "c0ffee")
+            apply(session, declaration, means.connector, world.now, prune=True, author=author)
+        removed.result(60)
+    with store.reading() as session:
+        assert session.exec(select(Source)).all() == []
+        assert set(session.exec(select(ProbeCase.source))) == (set() if prune else {None})
+        assert set(session.exec(select(Cluster.source))) == (set() if prune else {None})
+
+
+def test_a_source_that_somebody_else_adds_meanwhile_is_not_replaced(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        server.meanwhile = lambda: _insert(world)
+        with pytest.raises(InvalidInputError, match="source 'team' exists already; to change it, say --replace"):
+            world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
+    assert world.source().url == "/somebody/elses"
+    assert world.cases() == set()
+
+
+def test_a_source_that_somebody_else_changes_meanwhile_is_not_replaced(world: World) -> None:
+    world.add()
+    with http_server(world.repository.bare.parent, TOKEN) as server:
+        server.meanwhile = lambda: _pull_every(world, 600)
+        with pytest.raises(InvalidInputError, match="'team' was changed meanwhile; see `kubeprobe source show team`"):
+            world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN), replace=True)
+    assert (world.source().url, world.source().every_s) == (str(world.repository.bare), 600)
+
+
+def test_what_was_fetched_is_nobody_elses_to_read(world: World) -> None:
+    folder = world.means.folder
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    world.add()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "team.git")] == [0o700, 0o700]
+    (folder / "team.git").chmod(0o755)
+    world.poll()
+    assert stat.S_IMODE((folder / "team.git").stat().st_mode) == 0o700
+
+
+def test_what_is_not_kept_leaves_nothing_of_what_was_fetched(world: World) -> None:
+    world.add(dry_run=True)
+    with pytest.raises(GitError):
+        world.add("other", path="absent")
+    with pytest.raises(GitError):
+        world.add("third", url="/absent")
+    assert list(world.means.folder.iterdir()) == []
+
+
+def test_a_replacement_that_is_not_kept_leaves_what_was_fetched_before(world: World) -> None:
+    world.add()
+    world.add(replace=True, dry_run=True)
+    with pytest.raises(GitError):
+        world.add(replace=True, path="absent")
+    assert _copies(world) == {"team.git"}
+    assert world.poll()[0].error == ""
+
+
+def test_what_was_fetched_for_a_source_that_is_gone_is_removed_at_a_look(world: World) -> None:
+    world.add()
+    with world.means.store.writing() as session:
+        session.delete(session.get(Source, "team"))  # as from another machine
+    with Mirror(world.means.folder, "team").held():  # somebody adds it again
+        world.poll()
+        assert _copies(world) == {"team.git"}
+    world.poll()
+    assert list(world.means.folder.iterdir()) == []
+    world.add()
+    world.poll()
+    assert _copies(world) == {"team.git"}
+    _remove(world, prune=False)
+    assert list(world.means.folder.iterdir()) == []
+
+
+def test_who_waits_for_a_copy_that_is_forgotten_holds_the_next_one_alone(world: World) -> None:
+    mirror = Mirror(world.means.folder, "team")
+    with ThreadPoolExecutor(1) as other:
+        with mirror.held():
+            waiting = other.submit(_hold, mirror)
+            mirror.forget()
+        assert waiting.result(60)
+
+
+def _hold(mirror: Mirror) -> bool:
+    """Whether nobody else can hold it meanwhile."""
+    with mirror.held():
+        mirror.path.mkdir()
+        mirror.forget_unheld()
+        return mirror.path.exists()
+
+
+def _copies(world: World) -> set[str]:
+    return {path.name for path in world.means.folder.glob("*.git")}
+
+
+def _remove(world: World, *, prune: bool) -> None:
+    with world.means.store.writing() as session:
+        remove_source(session, world.means, "team", world.means.connector, prune=prune)
+
+
+def _is_waiting(store: Store) -> bool:
+    with store.reading() as session:
+        return bool(session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def _pull_every(world: World, seconds: int) -> None:
+    with world.means.store.writing() as session:
+        session.get(Source, "team").every_s = seconds
+
+
+def _insert(world: World) -> None:
+    with world.means.store.writing() as session:
+        row = Source(name="team", url="/somebody/elses", branch="main", every_s=60, next_sync=world.now)
+        row.created_at = world.now
+        session.add(row)
