@@ -17,6 +17,7 @@ from kubeprobe.settings import Settings
 from kubeprobe.sources import GitError, Means, hasten, sync, sync_due
 from kubeprobe.store import Cluster, Schedule, open_store
 from kubeprobe.trigger import Request, issue_due, request_runs
+from tests.harness.wait import until
 from tests.services.sources.given import BINDING, BROKEN, CASE, OTHER_CASE, World
 
 pytestmark = pytest.mark.services
@@ -276,7 +277,8 @@ def test_a_worker_that_is_killed_leaves_the_old_state_or_the_new(world: World, a
     worker.join(30)
     state = (world.case().spec["owner"], world.cases())
     assert state in [("network", {"dns"}), ("platform", {"dns", "other"})]
-    world.poll(timedelta(minutes=6))  # the claim has lapsed
+    # Once the claim has lapsed, and PostgreSQL has noticed that the worker is gone that held its row.
+    until("a look by somebody else", lambda: world.poll(timedelta(minutes=6)))
     assert (world.case().spec["owner"], world.cases()) == ("platform", {"dns", "other"})
     assert world.source().error == ""
 
