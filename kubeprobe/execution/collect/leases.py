@@ -41,11 +41,14 @@ def renew(store: Store, name: str, settings: Settings, now: datetime) -> Sequenc
 
 
 def release(store: Store, name: str) -> None:
-    """Give everything back at once: a collector that ends in order leaves no gap."""
+    """Give everything back at once: a collector that ends in order leaves no gap.
+
+    Its own row before its clusters, as in `renew`, which may still be under way: else each could wait for the other.
+    """
     with store.writing() as session:
+        session.execute(delete(Collector).where(col(Collector.name) == name))
         mine = update(Cluster).where(col(Cluster.collector) == name)
         session.execute(mine.values(collector=None, leased_until=None), execution_options=UNSYNCED)
-        session.execute(delete(Collector).where(col(Collector.name) == name))
 
 
 def _show_life(session: Session, name: str, pool: str, now: datetime) -> None:

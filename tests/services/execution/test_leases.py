@@ -123,6 +123,15 @@ def test_a_collector_that_ends_in_order_gives_everything_back_at_once(
     assert len(collectors.held["b"]) == 10
 
 
+def test_a_renewal_that_is_under_way_when_its_collector_ends_hinders_it_not(
+    world: ExecutionWorld, collectors: Collectors
+) -> None:
+    ends = [lambda: collectors.renew("a"), lambda: leases.release(world.store, "a")]
+    for _ in range(40):
+        collectors.renew("a")
+        at_once(2, lambda number: ends[number]())
+
+
 def test_a_cluster_that_moves_to_another_pool_is_given_back(
     world: ExecutionWorld, collectors: Collectors, settings: Settings, now: datetime
 ) -> None:
