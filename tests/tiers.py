@@ -30,7 +30,7 @@ REAL = {
     "tests-2": [SCENARIOS, "-k", f"not ({FIRST_FAULTS})"],
     "tests-3": [f"--ignore={SCENARIOS}"],
 }
-"""Test bed -> the real tests on it. Each takes about as long, mostly by waiting, and one fault breaks a whole cluster."""
+"""Test bed -> the real tests on it. Each takes about as long, mostly waiting; one fault breaks a whole cluster."""
 _printing = Lock()
 
 
