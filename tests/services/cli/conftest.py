@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from kubeprobe import logs, shell
 from kubeprobe.cli import app
 from kubeprobe.store import Store
+from tests.harness.kubeconfig import KUBECONFIG
 
 CATALOG = """\
 apiVersion: kubeprobe.io/v1
@@ -35,14 +36,6 @@ spec:
   cases: [dns]
   clusters: {selector: {matchLabels: {region: eu}}}
   on: {periodic: {every: 5m}, change: {component: coredns}}
-"""
-KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-current-context: admin
-contexts: [{name: admin, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
-users: [{name: u, user: {token: very-secret}}]
 """
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from sqlmodel import select
 
 from kubeprobe.store import Cluster, Schedule, Store
-from tests.services.cli.conftest import KUBECONFIG, CommandLine
+from tests.harness.kubeconfig import KUBECONFIG
+from tests.services.cli.conftest import CommandLine
 
 
 def scheduled(store: Store) -> list[str]:

@@ -130,6 +130,9 @@ def test_a_renewal_that_is_under_way_when_its_collector_ends_hinders_it_not(
     for _ in range(40):
         collectors.renew("a")
         at_once(2, lambda number: ends[number]())
+    leases.release(world.store, "a")
+    collectors.renew("b")
+    assert len(collectors.held["b"]) == 10, "nothing is held by who has ended"
 
 
 def test_a_cluster_that_moves_to_another_pool_is_given_back(

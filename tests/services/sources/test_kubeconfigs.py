@@ -4,18 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.kubeconfig import KUBECONFIG
 from tests.services.sources.given import CASE, CLUSTER, World
 
 pytestmark = pytest.mark.services
 
-KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-current-context: admin
-contexts: [{name: admin, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
-users: [{name: u, user: {token: very-secret}}]
-"""
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
@@ -62,7 +55,7 @@ def test_a_folder_called_like_a_home_is_the_repositorys(
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "config").write_text(KUBECONFIG.replace("server", "sever"))
     declare(world, KUBECONFIG, "~/config")
-    world.add()
+    assert world.add().applied.changed_anything
 
 
 @pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is no YAML"), ("text", "is no kubeconfig")])

@@ -1,0 +1,10 @@
+"""A kubeconfig for tests that reach no cluster."""
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: admin
+contexts: [{name: admin, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: very-secret}}]
+"""
