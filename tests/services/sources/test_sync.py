@@ -3,13 +3,18 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import event
 from sqlmodel import select
 
 from kubeprobe.catalog import CatalogError, load_catalog
@@ -235,10 +240,7 @@ def test_two_workers_at_once_apply_a_commit_once(world: World) -> None:
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     world.now += timedelta(minutes=1)
     context = multiprocessing.get_context("spawn")
-    settings = world.means.settings.model_copy(
-        update={"database_url": world.means.store.engine.url.render_as_string(hide_password=False)}
-    )
-    workers = [context.Process(target=_look, args=(settings, world.now)) for _ in range(3)]
+    workers = [context.Process(target=_look, args=(_settings(world), world.now)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -261,26 +263,18 @@ def test_who_has_lost_the_claim_writes_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("after_ms", [0, 30, 60, 120, 250, 500])
 def test_a_worker_that_is_killed_leaves_the_old_state_or_the_new(world: World, after_ms: int) -> None:
-    world.add()
-    world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"), catalog__o_yaml=OTHER_CASE)
-    world.now += timedelta(minutes=1)
-    settings = world.means.settings.model_copy(
-        update={"database_url": world.means.store.engine.url.render_as_string(hide_password=False)}
-    )
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    worker = context.Process(target=_look, args=(settings, world.now, ready))
-    worker.start()
-    assert ready.wait(180)
-    worker.join(after_ms / 1000)
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.join(30)
-    state = (world.case().spec["owner"], world.cases())
-    assert state in [("network", {"dns"}), ("platform", {"dns", "other"})]
-    # Once the claim has lapsed, and PostgreSQL has noticed that the worker is gone that held its row.
-    until("a look by somebody else", lambda: world.poll(timedelta(minutes=6)))
-    assert (world.case().spec["owner"], world.cases()) == ("platform", {"dns", "other"})
-    assert world.source().error == ""
+    with _look_at_a_new_commit(world) as worker:
+        worker.join(after_ms / 1000)
+        worker.kill()  # or it has finished: the new state then
+    _is_old_or_new_and_then_new(world)
+
+
+@pytest.mark.parametrize("commit", [1, 2])
+def test_a_worker_that_is_killed_as_it_commits_leaves_the_old_state_or_the_new(world: World, commit: int) -> None:
+    with _look_at_a_new_commit(world, killed_at=commit) as worker:
+        worker.join(60)
+        assert worker.exitcode == -signal.SIGKILL
+    _is_old_or_new_and_then_new(world)
 
 
 def test_a_copy_that_a_killed_git_left_locked_is_made_anew(world: World) -> None:
@@ -344,9 +338,47 @@ def test_a_new_commit_that_leaves_a_case_as_it_was_is_the_one_it_comes_from(worl
         assert load_catalog(session).commits == {"dns": f"team@{commit}", "other": f"team@{commit}"}
 
 
-def _look(settings: Settings, now: datetime, ready: Any = None) -> None:
-    """A worker of its own process."""
+@contextmanager
+def _look_at_a_new_commit(world: World, killed_at: int = 0) -> Iterator[SpawnProcess]:
+    """A worker of its own process that has just begun to look at what was pushed; afterwards it has ended."""
+    world.add()
+    world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"), catalog__o_yaml=OTHER_CASE)
+    world.now += timedelta(minutes=1)
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    worker = context.Process(target=_look, args=(_settings(world), world.now, ready, killed_at))
+    worker.start()
+    assert ready.wait(180)
+    yield worker
+    worker.join(60)
+    assert worker.exitcode is not None
+
+
+def _is_old_or_new_and_then_new(world: World) -> None:
+    state = (world.case().spec["owner"], world.cases())
+    assert state in [("network", {"dns"}), ("platform", {"dns", "other"})]
+    # Once the claim has lapsed, and PostgreSQL has noticed that the worker is gone that held its row.
+    until("a look by somebody else", lambda: world.poll(timedelta(minutes=6)))
+    assert (world.case().spec["owner"], world.cases()) == ("platform", {"dns", "other"})
+    assert world.source().error == ""
+
+
+def _settings(world: World) -> Settings:
+    return world.means.settings.model_copy(
+        update={"database_url": world.means.store.engine.url.render_as_string(hide_password=False)}
+    )
+
+
+def _look(settings: Settings, now: datetime, ready: Any = None, killed_at: int = 0) -> None:
+    """A worker of its own process, killed (1 or more) right before that commit of its own."""
     means = replace(Means.of(open_store(settings.database()), settings), clock=lambda: now)
+    commits = count(1)
+
+    def die(_: object) -> None:
+        if next(commits) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(means.store.engine, "commit", die)
     if ready is not None:
         ready.set()
     sync_due(means)
