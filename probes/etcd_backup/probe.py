@@ -102,16 +102,10 @@ def look_at_standbys(standbys: list[Standby]) -> list[str]:
     wrong, worst = [], 0
     for one in standbys:
         try:
-            with ask(one.primary) as primary:
-                if one.mirror:
-                    with ask(one.mirror) as mirror:
-                        wrong += standby.check_mirror(one, primary, mirror, rules)
-                    continue
-                found, lag = standby.check_learners(one, primary, rules, ask)
+            found, lag = standby.check(one, rules, ask)
         except EtcdError as error:
             give_up_if_denied(error, f"range {rules.mirror_key}")
-            wrong.append(f"etcd {one.etcd}: {error}")
-            continue
+            found, lag = [f"etcd {one.etcd}: {error}"], 0
         wrong += found
         worst = max(worst, lag)
     measure("standbys", len(standbys))

@@ -1,13 +1,15 @@
 """Warm standbys: a learner of the same cluster, or a mirror that is a cluster of its own. Next stage: `probe`."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from probes._etcd import Endpoint, EtcdError, decoded, encoded, revision, wait_for_revision
 
 Json = dict[str, Any]
+Ask = Callable[[str], Endpoint]
+"""Opens a URL."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,17 @@ def uncovered(etcds: Iterable[str], standbys: Iterable[Standby]) -> list[str]:
     return [f"etcd {etcd}: no standby is known: STANDBYS does not name it" for etcd in etcds if etcd not in known]
 
 
-def check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Any) -> tuple[list[str], int]:
-    """What is wrong with an etcd's learners, and by how many revisions the slowest lags. `ask` opens a URL."""
+def check(standby: Standby, rules: Rules, ask: Ask) -> tuple[list[str], int]:
+    """What is wrong with an etcd's standby, and by how many revisions its learners lag; raises EtcdError."""
+    with ask(standby.primary) as primary:
+        if not standby.mirror:
+            return _check_learners(standby, primary, rules, ask)
+        with ask(standby.mirror) as mirror:
+            return _check_mirror(standby, primary, mirror, rules), 0
+
+
+def _check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Ask) -> tuple[list[str], int]:
+    """What is wrong with an etcd's learners, and by how many revisions the slowest lags."""
     members: list[Json] = primary.ask("cluster/member/list", {"linearizable": False})["members"]
     learners = [member for member in members if member.get("isLearner")]
     if not learners:
@@ -77,7 +88,7 @@ def check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Any) 
     return wrong, worst
 
 
-def check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: Rules) -> list[str]:
+def _check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: Rules) -> list[str]:
     """What is wrong with a mirror: whether it shows, in time, what the primary's key held when we began to look."""
     values = {_value(primary, rules.mirror_key)}
     if None in values:
