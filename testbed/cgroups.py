@@ -15,6 +15,9 @@ MOUNT = Path("/sys/fs/cgroup")
 SYSTEM = "system"
 KILL_TIMEOUT = 20.0
 
+# The shell joins the cgroups before it becomes the program, so that no child is ever outside of them.
+_JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
+
 
 def create(instance: Instance) -> None:
     """Make the instance's cgroup and its child for components, in every hierarchy."""
@@ -27,9 +30,10 @@ def create(instance: Instance) -> None:
                     (group / setting).write_text((group.parent / setting).read_text())
 
 
-def system_groups(instance: Instance) -> list[Path]:
-    """The cgroups a component is started in, one per hierarchy."""
-    return [root / SYSTEM for root in _roots(instance)]
+def within(instance: Instance, command: list[str]) -> list[str]:
+    """Return the command that runs `command` as part of the test bed: whatever happens, `down` ends it."""
+    groups = [str(root / SYSTEM) for root in _roots(instance)]
+    return ["sh", "-ec", _JOIN, "join", *groups, "--", *command]
 
 
 def processes(instance: Instance, below: str = "") -> set[int]:

@@ -115,6 +115,10 @@ class Testbed:
         command = [program, f"--kubeconfig={self.instance.kubeconfig}", *arguments]
         return run(self.instance.in_namespace(command), stdin=stdin, timeout=timeout)
 
+    def inside(self, command: list[str]) -> list[str]:
+        """Return the command that runs `command` in the network namespace, as a part that `down` ends too."""
+        return cgroups.within(self.instance, self.instance.in_namespace(command))
+
     def execute(self, command: list[str]) -> None:
         """Become `command`, inside the namespace, with kubectl on the PATH and KUBECONFIG set. Does not return."""
         if not network.exists(self.instance):

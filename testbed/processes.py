@@ -24,10 +24,9 @@ KILL_TIMEOUT = 10.0
 POLL_INTERVAL = 0.05
 LISTENING = "0A"  # the state in /proc/net/tcp
 
-# The shell joins the cgroups before it becomes the component, so that no child is ever outside of them.
+# In the background of a shell that ends: the process is nobody's child.
 START = """\
 log=$1; shift
-while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift
 "$@" < /dev/null >> "$log" 2>&1 &
 echo $!
 """
@@ -91,12 +90,11 @@ def start(instance: Instance, component: Component, binaries: Path) -> Process:
     """Start the component unless it runs; returns at once."""
     if running := find(instance, component):
         return running
-    groups = [str(group) for group in cgroups.system_groups(instance)]
-    command = component.command(instance, binaries)
+    command = cgroups.within(instance, component.command(instance, binaries))
     log = log_file(instance, component)
     log.parent.mkdir(parents=True, exist_ok=True)
     # In a session of its own: a terminal's Ctrl-C is not for it.
-    pid = int(run(["setsid", "sh", "-c", START, "start", str(log), *groups, "--", *command], cwd=Path("/")))
+    pid = int(run(["setsid", "sh", "-c", START, "start", str(log), *command], cwd=Path("/")))
     seen = _stat(pid)
     if seen is None:
         raise failure(instance, component, "ended at once")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from probes._etcd import Endpoint, EtcdError, encoded
-from testbed import Instance, binaries, pki
+from testbed import Instance, binaries, cgroups, pki
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
 from tests.probes.places import NAMESPACE
@@ -122,7 +122,10 @@ class EtcdCluster:
         program = [str(binaries.kubernetes() / "etcd"), *member.arguments]
         with (self._folder / f"{member.name}.log").open("ab") as log:
             member.process = subprocess.Popen(
-                self._instance.in_namespace(program), stdout=log, stderr=log, group=member.group
+                cgroups.within(self._instance, self._instance.in_namespace(program)),
+                stdout=log,
+                stderr=log,
+                group=member.group,
             )
 
     def kill(self, member: Member) -> None:

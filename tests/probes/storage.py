@@ -48,7 +48,7 @@ class Storage:
     def start(self, part: str) -> None:
         """Start one part."""
         with (self._folder / f"{part}.log").open("ab") as log:
-            command = self._bed.testbed.instance.in_namespace(self._command(part))
+            command = self._bed.testbed.inside(self._command(part))
             self._processes[part] = subprocess.Popen(command, stdout=log, stderr=log)
         if part in ("controller", "node"):
             until(f"the driver's {part} to serve", self._socket(part).exists, 10)

@@ -65,7 +65,7 @@ class VirtualCluster:
             self._bed.api.delete(_SECRET_PATH)
         with (self._folder / "vcluster.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._bed.testbed.instance.in_namespace(command),
+                self._bed.testbed.inside(command),
                 env={
                     "PATH": os.environ["PATH"],
                     "HOME": str(self._folder),

@@ -14,7 +14,7 @@ from pathlib import Path
 from socket import create_connection
 from typing import Any
 
-from testbed import Instance, binaries, configuration
+from testbed import Instance, Testbed, binaries, configuration
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
 
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 @contextmanager
-def registry(tmp: Path) -> Iterator[None]:
+def registry(testbed: Testbed, tmp: Path) -> Iterator[None]:
     """A registry at PORT that lets in one user only, with `tests/small:1` in it."""
     (tmp / "htpasswd").write_text(_HTPASSWD)
     config = {
@@ -38,10 +38,10 @@ def registry(tmp: Path) -> Iterator[None]:
         "auth": {"htpasswd": {"realm": "tests", "path": str(tmp / "htpasswd")}},
     }
     (tmp / "registry.json").write_text(json.dumps(config))
-    program = binaries.registry() / "registry"
+    command = testbed.inside([str(binaries.registry() / "registry"), "serve", str(tmp / "registry.json")])
     with (
         (tmp / "registry.log").open("w") as log,
-        subprocess.Popen([program, "serve", str(tmp / "registry.json")], stdout=log, stderr=log) as process,
+        subprocess.Popen(command, stdout=log, stderr=log) as process,
     ):
         try:
             until("the registry to serve", lambda: _serves(PORT), instead=(tmp / "registry.log").read_text)

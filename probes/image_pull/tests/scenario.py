@@ -23,7 +23,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
     """A registry with the image in it, and Secrets with the right and a wrong password."""
     with (
         TemporaryDirectory() as folder,
-        registry(Path(folder)),
+        registry(bed.testbed, Path(folder)),
         plain_http(bed.testbed.instance, PORT),
         bed.cluster.having(NAMESPACE, "secrets", pull_secret(SECRET, PORT), pull_secret(WRONG, PORT, "wrong")),
     ):

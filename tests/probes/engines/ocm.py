@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from probes._api import Api, ApiError
-from testbed import binaries
+from testbed import binaries, cgroups
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
 from tests.probes.engines.sides import Json, api_of, unless_missing
@@ -85,7 +85,9 @@ class Federation:
         with (self._folder / f"{member}.log").open("ab") as log:
             # It keeps the certificate that it serves its health with in the folder for temporary files.
             env = {**os.environ, "TMPDIR": str(self._folder)}
-            self._agents[member] = subprocess.Popen(self._command(member), env=env, stdout=log, stderr=log)
+            self._agents[member] = subprocess.Popen(
+                cgroups.within(self._members[member].place, self._command(member)), env=env, stdout=log, stderr=log
+            )
 
     def _command(self, member: str) -> list[str]:
         return [

@@ -1,8 +1,10 @@
 """Up, down, and what happens when components are killed or paused."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from testbed import Testbed, cgroups, mounts, network, processes
@@ -63,6 +65,20 @@ def test_a_paused_component_is_reported_and_goes_on_when_resumed(cluster: Testbe
     cluster.resume("controller-manager")
 
     until("the controller manager goes on", lambda: process.state() != "T")
+
+
+def test_down_ends_what_a_killed_test_had_started_there(cluster: Testbed) -> None:
+    sleeper = ["sh", "-c", "sleep 1000 & echo $!; wait"]
+    with subprocess.Popen(cluster.inside(sleeper), stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        child = psutil.Process(int(started.stdout.readline()))
+        started.kill()  # its child is nobody's now
+        started.wait()
+        assert child.is_running()
+
+        cluster.down()
+
+    until("the child to be gone", lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_down_leaves_no_process_mount_cgroup_or_namespace(cluster: Testbed) -> None:
