@@ -83,8 +83,8 @@ class Testbed:
         if all(fact.well for fact in facts):
             facts += [
                 self._answer("API", ["get", "--raw=/readyz"]),
-                self._answer("node", ["wait", f"node/{NODE_NAME}", "--for=condition=Ready", "--timeout=1s"]),
-                self._answer("DNS", ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=1s"]),
+                self._answer("node", ["wait", f"node/{NODE_NAME}", "--for=condition=Ready", "--timeout=5s"]),
+                self._answer("DNS", ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=5s"]),
             ]
         return facts
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from benchmarks.detection.seen import HEALTHY, Seen, SeenRuns
 from benchmarks.report import Table
+from tests.probes.breaking import nothing_broken
 from tests.probes.catalog import case_of
 from tests.probes.scenario import Fault, Scenario
 
@@ -25,10 +26,11 @@ def _found(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
             case_of(scenario.folder),
             _is_named(own),
             own.seconds if own else "-",
-            _cases(others, "fail"),
-            _cases(others, "unknown"),
+            _cases(fault, others, "fail"),
+            _cases(fault, others, "unknown"),
         )
     table.notes.append("named: its own probe fails and says why. s: from the start of its run until the verdict.")
+    table.notes.append("n/a: what is wrong is what this probe is told to look at, and there for nobody else.")
     table.notes.append("{} of all {} runs are of a probe or a fault that has changed since.".format(*seen.outdated()))
     return table
 
@@ -39,7 +41,9 @@ def _is_named(own: Seen | None) -> str:
     return "yes" if own.named else f"no: {own.verdict}"
 
 
-def _cases(runs: Sequence[Seen], verdict: str) -> str:
+def _cases(fault: Fault, runs: Sequence[Seen], verdict: str) -> str:
+    if fault.breaks is nothing_broken:
+        return "n/a"
     if not runs:
         return "not tried"
     return ", ".join(case_of(run.probe) for run in runs if run.verdict == verdict) or "-"

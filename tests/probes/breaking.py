@@ -1,5 +1,6 @@
 """Faults that several probes have to find: whole components of the control plane and the node."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ def with_hesitant_component(name: str, seconds: float) -> State:
         over = threading.Event()
 
         def hesitate() -> None:
+            os.setpriority(os.PRIO_PROCESS, 0, -20)  # of this thread: on a busy machine the moment gets longer else
             while not over.is_set():
                 bed.testbed.pause(name)
                 over.wait(seconds)

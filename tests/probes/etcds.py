@@ -56,6 +56,7 @@ class EtcdCluster:
         self._folder = folder
         self._options = options
         self._first_port = first_port
+        self._tls = own_tls(instance)
         self.members: list[Member] = []
 
     @property
@@ -166,7 +167,7 @@ class EtcdCluster:
 
     def ask(self, member: Member, path: str, body: Json | None = None) -> Json:
         """Ask a member's gateway."""
-        with Endpoint(member.url, own_tls(self._instance), 10) as endpoint:
+        with Endpoint(member.url, self._tls, 10) as endpoint:
             return endpoint.ask(path, body)
 
     def status(self, member: Member) -> Json:

@@ -37,7 +37,7 @@ class Bed:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints as the administrator; raises TestbedError if it fails."""
-        return self.testbed.kubectl(*arguments, stdin=stdin)
+        return self.testbed.kubectl(*arguments, stdin=stdin, timeout=180)  # of a namespace, all its pods end first
 
 
 Parameters = Mapping[str, str]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import pytest
 from cryptography.fernet import Fernet
 
@@ -56,6 +57,7 @@ def test_a_probe_that_is_killed_leaves_nothing_that_one_sweep_does_not_remove(be
             ]
             processes = [pool.submit(kill_process, process, chance.uniform(0, lasts)) for _ in range(PROCESSES)]
             runs = [killed.result() for killed in (*pods, *processes)]
+        until("the probes' last words", lambda: not still_running(runs))
         until("Kubernetes to collect what its pods owned", lambda: not owned_by_pods(bed, scenario.folder, runs))
         left = {name.partition(" ")[2] for run in runs for name in bed.cluster.left_by(run)}
         ownerless = nobody_s(asyncio.run(look(bed, targets_of(scenario.folder), runs)))
@@ -83,6 +85,12 @@ def kill_pod(bed: Bed, folder: str, parameters: Mapping[str, str], after_s: floa
         time.sleep(after_s)
         own.api.delete(path, gracePeriodSeconds=0)
     return run
+
+
+def still_running(runs: Sequence[str]) -> list[int]:
+    """Processes of these runs: a container has some seconds to clean up, though its pod is no more."""
+    found = psutil.process_iter(["environ"])
+    return [one.pid for one in found if (one.info["environ"] or {}).get("KUBEPROBE_RUN_ID") in runs]
 
 
 def began(bed: Bed, path: str) -> bool:

@@ -16,13 +16,32 @@ from tests.real.test_whole_house import User, kubectl
 pytestmark = pytest.mark.real
 
 NAMESPACE = "kubeprobe-new"
+NODES_NAMESPACE = "kubeprobe-new-nodes"
+APART = """
+apiVersion: kubeprobe.io/v1
+kind: Binding
+metadata: {name: everywhere}
+spec:
+  cases: [pod-lifecycle]
+  clusters: {names: [new]}
+  on: {periodic: {every: 1h}}
+---
+apiVersion: kubeprobe.io/v1
+kind: Binding
+metadata: {name: on-nodes}
+spec:
+  cases: [node-netns-leak]
+  clusters: {names: [new-nodes]}
+  nodes: {}
+  on: {periodic: {every: 1h}}
+"""
 
 
 @pytest.fixture
 def house(tmp_path: Path, database_url: str) -> Iterator[House]:
     with House(tmp_path, database_url) as house:
         yield house
-    kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+    kubectl("delete", "namespace", NAMESPACE, NODES_NAMESPACE, "--ignore-not-found")
 
 
 def bound() -> set[str]:
@@ -49,3 +68,25 @@ def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(house: House, kube
 
     until("every case to have its verdict", lambda: verdicts().keys() >= bound(), 300, 3, verdicts)
     assert {case: told for case, told in verdicts().items() if told.startswith("unknown")} == {}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_probes_of_nodes_can_have_a_namespace_apart_so_that_the_others_stays_restricted(
+    house: House, kubeconfig: Path, tmp_path: Path
+) -> None:
+    user = User(house)
+    for name, namespace in (("new", NAMESPACE), ("new-nodes", NODES_NAMESPACE)):
+        user.types("cluster", "add", name, "--kubeconfig", str(kubeconfig), "--namespace", namespace)
+    (tmp_path / "bindings.yaml").write_text(APART)
+    user.types("apply", "--built-in", "--without-bindings", "-f", "bindings.yaml")
+    for name in ("new", "new-nodes"):
+        user.types("cluster", "setup", name, "--apply")
+        user.types("cluster", "check", name)
+    enforced = "-o=jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}"
+    assert kubectl("get", "namespace", NAMESPACE, enforced) == "restricted"
+    assert kubectl("get", "namespace", NODES_NAMESPACE, enforced) == "privileged"
+
+    house.start_all()
+    [in_a_pod] = user.reads("run", "pod-lifecycle", "--cluster", "new", "--wait")
+    assert in_a_pod["verdict"] == "pass", in_a_pod
+    user.types("run", "node-netns-leak", "--cluster", "new-nodes", "--wait")

@@ -199,7 +199,7 @@ FAULTS = [
     Fault("the webhook sleeps", _guard_with(sleeps=1.5), says=HOOK + r"no answer within its time-out of 1 s"),
     Fault(
         "the webhook is slow",
-        _guard_with(sleeps=0.5),
+        _guard_with(sleeps=0.35),
         says=r"^allowed: ConfigMap good was accepted after \d+ ms, expected at most 300 ms",
         parameters={"MAX_MS": "300"},
     ),

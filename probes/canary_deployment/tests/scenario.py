@@ -28,11 +28,11 @@ def kube_proxy_freezes_before_the_update(bed: Bed) -> Iterator[None]:
         lambda found: found["metadata"]["generation"] > 1,
         labelSelector=NAMES,
     )
-    with is_updated:
-        try:
+    try:
+        with is_updated:
             yield
-        finally:
-            bed.testbed.resume("kube-proxy")
+    finally:
+        bed.testbed.resume("kube-proxy")
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from tests.probes.made import Authority, ending_in
 from tests.probes.scenario import Bed, Fault
 
 SMALL_QUOTA = "--quota-backend-bytes=20000000"
+RESOURCE_EXHAUSTED = 8
+"""gRPC's code, here for `database space exceeded`."""
 
 
 @contextmanager
@@ -61,8 +63,8 @@ def quota_used_up(bed: Bed) -> Iterator[dict[str, str]]:
         def full() -> bool:
             try:
                 cluster.put("filling", b"x" * 1_000_000)
-            except EtcdError:
-                return True
+            except EtcdError as error:
+                return error.code == RESOURCE_EXHAUSTED
             return False
 
         until("the quota to be used up", full, 30)
@@ -75,7 +77,7 @@ def quota_nearly_used_up(bed: Bed) -> Iterator[dict[str, str]]:
 
         def nearly_full() -> bool:
             cluster.put("filling", b"x" * 200_000)
-            return int(cluster.status(cluster.members[0])["dbSize"]) > 13_000_000
+            return int(cluster.status(cluster.members[0]).get("dbSize", 0)) > 13_000_000
 
         until("the quota to be nearly used up", nearly_full, 30)
         yield {"ENDPOINTS": cluster.endpoints}

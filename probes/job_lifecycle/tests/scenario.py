@@ -1,9 +1,11 @@
 """The faults that job-lifecycle has to find: controllers, kubelet and scheduler away, quota, finalizers, suspension."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
+from tests.harness.wait import until
 from tests.probes.admission import quota
 from tests.probes.breaking import nothing_broken, without_component
 from tests.probes.meanwhile import on_each
@@ -25,11 +27,11 @@ def controllers_stop_when_the_job_is_complete(bed: Bed) -> Iterator[None]:
     def stop(_api: Api, _job: Json) -> None:
         bed.testbed.stop("kube-controller-manager")
 
-    with on_each(bed.api, JOBS, stop, is_complete, labelSelector=NAMES):
-        try:
+    try:
+        with on_each(bed.api, JOBS, stop, is_complete, labelSelector=NAMES):
             yield
-        finally:
-            bed.testbed.start("kube-controller-manager")
+    finally:
+        bed.testbed.start("kube-controller-manager")
 
 
 @contextmanager
@@ -80,11 +82,14 @@ def _suspend(api: Api, found: Json) -> None:
 
 @contextmanager
 def cron_jobs_suspended(bed: Bed) -> Iterator[None]:
+    # One that is created at the very end of a minute might fire before it is suspended.
+    until("a minute that has just begun", lambda: time.time() % 60 < 45, within_s=20)
     with on_each(bed.api, CRON_JOBS, _suspend, labelSelector=NAMES):
         yield
 
 
-_SOON = {"DELETE_TIMEOUT": "5", "TTL": "1"}
+# The TTL counts from a time in whole seconds: of 1 s there may be nothing left when the Job is seen to be complete.
+_SOON = {"DELETE_TIMEOUT": "5", "TTL": "5"}
 FAULTS = [
     Fault(
         "the controller manager is down",

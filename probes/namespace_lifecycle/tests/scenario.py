@@ -43,12 +43,12 @@ def controller_manager_stops_in_the_midst(bed: Bed) -> Iterator[None]:
         lambda found: "deletionTimestamp" in found["metadata"],
         labelSelector=NAMES,
     )
-    with is_deleted:
-        try:
+    try:
+        with is_deleted:
             yield
-        finally:
-            bed.testbed.start("kube-controller-manager")
-            _wait_until_all_are_gone(bed)
+    finally:
+        bed.testbed.start("kube-controller-manager")
+        _wait_until_all_are_gone(bed)
 
 
 @contextmanager

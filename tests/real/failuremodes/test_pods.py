@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, "BACKSTOP_S", 3)  # the image is there, so that the probe starts within it
+    monkeypatch.setattr(render, "BACKSTOP_S", 10)  # the image is there, so that the probe starts within it
     add_case(rooms, "brief", timeouts=BRIEF)
     run_id = rooms.start("trap '' TERM; sleep 600", "brief")
     until("the kubelet to end the pod", lambda: phase(rooms, run_id) == ("Failed", "DeadlineExceeded"), within_s=90)
@@ -29,7 +29,7 @@ def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
 def test_a_collector_that_comes_after_the_kubelet_ended_a_pod_says_so(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, "BACKSTOP_S", 3)
+    monkeypatch.setattr(render, "BACKSTOP_S", 10)
     add_case(rooms, "brief", timeouts=BRIEF)
     run_id = rooms.start("sleep 600", "brief")
     until("the kubelet to end the pod", lambda: phase(rooms, run_id)[0] == "Failed", within_s=90)

@@ -1,16 +1,20 @@
 """What the tests of the door set up in the real cluster: accounts, kubeconfigs, pods."""
 
+import asyncio
 import copy
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.errors import ClusterError
 from kubeprobe.fleet.kubeconfig import read_kubeconfig
 
 BUSYBOX = "docker.io/kubeprobe/busybox:dev"
 PAUSE = "docker.io/kubeprobe/pause:dev"
 Json = dict[str, Any]
+_PATIENCE_S = 60
 
 
 def pod(name: str, script: str = "true", **spec: Any) -> Json:
@@ -28,6 +32,17 @@ def kubeconfig_with(path: Path, admin: Path, user: Json, **cluster: Any) -> Path
     config["clusters"][0]["cluster"] = {key: value for key, value in merged.items() if value is not None}
     path.write_text(json.dumps(config))
     return path
+
+
+async def refused_in_time(admin: ClusterApi, namespace: str) -> ClusterError:
+    """The refusal of a pod, once admission has taken notice of its new rules."""
+    async with asyncio.timeout(_PATIENCE_S):
+        for attempt in count():
+            try:
+                await admin.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", body=pod(f"p{attempt}"))
+            except ClusterError as error:
+                return error
+    raise AssertionError("admission never refused the pod")
 
 
 class Accounts:
@@ -48,6 +63,29 @@ class Accounts:
         await self._admin.call("POST", f"{self._rbac}/roles", body=meta | {"rules": rules})
         binding = meta | {"subjects": [subject], "roleRef": role}
         await self._admin.call("POST", f"{self._rbac}/rolebindings", body=binding)
+        for rule in rules:
+            await self._await(name, rule)
+
+    async def _await(self, name: str, rule: Json) -> None:
+        """Until the API server has taken notice."""
+        async with asyncio.timeout(_PATIENCE_S):
+            for _ in count():
+                if await self._may(name, rule):
+                    return
+
+    async def _may(self, name: str, rule: Json) -> bool:
+        resource, _, subresource = rule["resources"][-1].partition("/")
+        asked = {
+            "namespace": self._namespace,
+            "verb": rule["verbs"][-1],
+            "group": rule["apiGroups"][-1],
+            "resource": resource,
+            "subresource": subresource,
+        }
+        spec = {"user": f"system:serviceaccount:{self._namespace}:{name}", "resourceAttributes": asked}
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        found = await self._admin.call("POST", path, body={"spec": spec})
+        return bool(found["status"]["allowed"])
 
     async def token(self, name: str, bound_to: str | None = None) -> str:
         """A token of an account; with `bound_to`, it dies with the Secret of that name, which is made here."""

@@ -8,7 +8,7 @@ from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.check import Finding, check_cluster
 from kubeprobe.fleet.check_pod import LABEL_CHECK, ImageTrial
 from tests.real.fleet.conftest import Enter
-from tests.real.fleet.given import PAUSE, Accounts, Json, kubeconfig_with
+from tests.real.fleet.given import PAUSE, Accounts, Json, kubeconfig_with, refused_in_time
 
 pytestmark = pytest.mark.real
 
@@ -66,6 +66,7 @@ async def test_an_image_that_is_nowhere_and_a_namespace_that_is_missing_are_name
 async def test_a_quota_that_leaves_no_room_is_named(admin: ClusterApi, namespace: str) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     await admin.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", body=quota)
+    await refused_in_time(admin, namespace)
     found = by_name(await check_cluster(admin, namespace, TRIAL))
     assert "exceeded quota" in found["image"].found
     assert "raise the quota" in found["image"].remedy

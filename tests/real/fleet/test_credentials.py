@@ -19,7 +19,7 @@ from kubeprobe.fleet.transport import Transport, open_session
 from testbed import Instance, Testbed
 from testbed.instance import API_SERVICE_ADDRESS, NODE_ADDRESS
 from tests.real.fleet.conftest import Enter
-from tests.real.fleet.given import Accounts, Json, kubeconfig_with
+from tests.real.fleet.given import Accounts, Json, kubeconfig_with, pod
 from tests.unit.fleet.certificates import Authority
 
 pytestmark = pytest.mark.real
@@ -147,16 +147,16 @@ async def test_a_frozen_api_server_is_noticed_by_requests_and_watches_and_found_
     testbed = Testbed(Instance.named())
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 2.0)
     _, version = await admin.list_pods(namespace)
+    await admin.create_pod(namespace, pod("seen", nodeName="nowhere"))
     watching = asyncio.Event()
 
     async def follow() -> None:
-        watching.set()
         async with aclosing(admin.watch_pods(namespace, "", version, silence_s=5.0)) as events:
             async for _ in events:
-                pass
+                watching.set()
 
     watch = asyncio.create_task(follow())
-    await watching.wait()
+    await asyncio.wait_for(watching.wait(), 20)
     await admin.version()
     testbed.pause("kube-apiserver")
     try:

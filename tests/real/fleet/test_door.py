@@ -14,7 +14,7 @@ from aiohttp import web
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError, TemporaryError
 from tests.real.fleet.conftest import Enter
-from tests.real.fleet.given import Accounts, Json, kubeconfig_with, pod
+from tests.real.fleet.given import Accounts, Json, kubeconfig_with, pod, refused_in_time
 from tests.unit.fleet.certificates import Authority, server_context
 
 pytestmark = pytest.mark.real
@@ -58,7 +58,7 @@ async def test_a_pod_from_creation_to_deletion(admin: ClusterApi, namespace: str
 
 
 async def test_a_log_is_followed_while_it_is_written(admin: ClusterApi, namespace: str) -> None:
-    created = await admin.create_pod(namespace, pod("p", "echo one; sleep 1; echo; echo two"))
+    created = await admin.create_pod(namespace, pod("p", "echo one; sleep 5; echo; echo two"))
     await wait_for(admin, namespace, created, "running")
     async with asyncio.timeout(PATIENCE_S), aclosing(admin.follow_log(namespace, "p")) as lines:
         assert [line async for line in lines] == ["one", "", "two"]
@@ -85,7 +85,7 @@ async def test_a_quiet_watch_gives_bookmarks_and_ends_by_itself_before_the_silen
 async def test_a_used_up_quota_is_temporary(admin: ClusterApi, namespace: str) -> None:
     quota = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
     await admin.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", body=quota)
-    error = await refused(admin.create_pod(namespace, pod("p")))
+    error = await refused_in_time(admin, namespace)
     assert (error.cause, isinstance(error, TemporaryError)) == (Cause.QUOTA_EXCEEDED, True), error
 
 
@@ -94,7 +94,7 @@ async def test_pod_security_denies(admin: ClusterApi, namespace: str) -> None:
     found = await admin.call("GET", f"/api/v1/namespaces/{namespace}")
     found["metadata"]["labels"] |= labels
     await admin.call("PUT", f"/api/v1/namespaces/{namespace}", body=found)
-    error = await refused(admin.create_pod(namespace, pod("p")))
+    error = await refused_in_time(admin, namespace)
     assert (error.cause, "violates PodSecurity" in error.message) == (Cause.ADMISSION_DENIED, True)
 
 
@@ -106,17 +106,6 @@ async def applied(admin: ClusterApi, kind: str, body: Json) -> AsyncIterator[Non
         yield
     finally:
         await admin.call("DELETE", f"{POLICIES}/{kind}/{body['metadata']['name']}")
-
-
-async def refused_in_time(admin: ClusterApi, namespace: str) -> ClusterError:
-    """The refusal of a pod, once admission has taken notice of its new rules."""
-    async with asyncio.timeout(PATIENCE_S):
-        for attempt in range(1000):
-            try:
-                await admin.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", body=pod(f"p{attempt}"))
-            except ClusterError as error:
-                return error
-    raise AssertionError("admission never refused the pod")
 
 
 async def test_an_admission_policy_denies(admin: ClusterApi, namespace: str) -> None:
