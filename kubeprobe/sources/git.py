@@ -90,6 +90,8 @@ class Call:
     home: Path
     """A folder of their own, gone afterwards."""
     secrets: tuple[str, ...] = ()
+    kept: tuple[int, ...] = ()
+    """Descriptors that git has too, and all that it starts."""
 
     @property
     def known_hosts(self) -> Path:
@@ -106,6 +108,7 @@ class Call:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self.environment,
+                pass_fds=self.kept,
                 start_new_session=True,  # with ssh and all else that it starts, it is ended
             )
         except FileNotFoundError:
@@ -135,7 +138,7 @@ class Call:
 
 
 @contextmanager
-def calling(folder: Path, remote: Remote | None = None) -> Iterator[Call]:
+def calling(folder: Path, remote: Remote | None = None, *kept: int) -> Iterator[Call]:
     """Surroundings for calls of git, in a folder of their own below `folder` that is gone afterwards."""
     make_private(folder)
     _remove_leftovers(folder)
@@ -162,7 +165,7 @@ def calling(folder: Path, remote: Remote | None = None) -> Iterator[Call]:
         environment["GIT_CONFIG_COUNT"] = str(len(settings))
         for number, (name, value) in enumerate(settings.items()):
             environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-        yield Call(environment, home, secrets)
+        yield Call(environment, home, secrets, kept)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

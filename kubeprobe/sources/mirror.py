@@ -39,19 +39,22 @@ class Mirror:
         return self.folder / f"{self.name}.git"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep others off, as long as it takes."""
-        with self._locked(fcntl.LOCK_EX):
-            yield
+    def held(self) -> Iterator[int]:
+        """Keep others off, as long as it takes; yields the lock's descriptor."""
+        with self._locked(fcntl.LOCK_EX) as lock:
+            yield lock.fileno()
 
     def forget_unheld(self) -> None:
         """Leave nothing of it, unless somebody holds it."""
         with suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
             self.forget()
 
-    def fetch(self, remote: Remote, branch: str) -> "Fetched":
-        """The newest commit of a branch; raises GitError. The copy must be held."""
-        with calling(self.folder, remote) as call:
+    def fetch(self, remote: Remote, branch: str, lock: int) -> "Fetched":
+        """The newest commit of a branch; raises GitError.
+
+        `lock` is of `held`. Git has it too: when this process is killed, its git holds the copy until it ends.
+        """
+        with calling(self.folder, remote, lock) as call:
             try:
                 self._fetch(call, remote, branch)
             except GitTimeoutError:
@@ -59,7 +62,7 @@ class Mirror:
             except GitError as error:
                 if _NO_BRANCH in str(error):
                     raise GitError(_branches(call, remote, branch)) from None
-                was_locked = _LOCKED.search(str(error))  # by a git whose caller was killed; perhaps it has ended since
+                was_locked = _LOCKED.search(str(error))  # by a git that was killed
                 if not self.path.exists() or (not was_locked and self._is_sound(call)):
                     raise
                 self.remove()
@@ -85,14 +88,14 @@ class Mirror:
         return self.folder / f"{self.name}.lock"
 
     @contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
+    def _locked(self, how: int) -> Iterator[IO[str]]:
         make_private(self.folder)
         while True:
             with self._lock.open("w") as lock:
                 fcntl.flock(lock, how)
                 if not _is_at(lock, self._lock):
                     continue  # it was forgotten meanwhile, and another file is the lock now
-                yield
+                yield lock
                 return
 
     def _fetch(self, call: Call, remote: Remote, branch: str) -> None:

@@ -122,8 +122,8 @@ def reading(means: Means, source: Source) -> Iterator[Reading]:
     """Fetch a source. Raises GitError, and SecretKeyError where its secret cannot be opened."""
     remote = Remote(parse_address(source.url), Secret.open(means.cipher, source.secret))
     mirror = Mirror(means.folder, source.name)
-    with mirror.held():
-        fetched = mirror.fetch(remote, source.branch)
+    with mirror.held() as lock:
+        fetched = mirror.fetch(remote, source.branch, lock)
         with calling(means.folder) as call:
             tree = Tree(mirror, call, source.name, fetched.commit, source.path)
             yield Reading(fetched, tree, tree.id(), source, means, call.home / "tree")

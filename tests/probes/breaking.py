@@ -4,17 +4,19 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from tests.probes.scenario import Bed, State
+if TYPE_CHECKING:  # the scenarios import this, and are imported by it
+    from tests.probes.scenario import Bed, State
 
 _MOMENT = 0.005  # seconds: enough for a request or two, not for a whole probe
 
 
-def without_component(name: str) -> State:
+def without_component(name: str) -> "State":
     """A state in which a component of the test bed is stopped."""
 
     @contextmanager
-    def stopped(bed: Bed) -> Iterator[None]:
+    def stopped(bed: "Bed") -> Iterator[None]:
         bed.testbed.stop(name)
         try:
             yield
@@ -24,11 +26,11 @@ def without_component(name: str) -> State:
     return stopped
 
 
-def with_frozen_component(name: str) -> State:
+def with_frozen_component(name: str) -> "State":
     """A state in which a component keeps its connections and answers nothing."""
 
     @contextmanager
-    def frozen(bed: Bed) -> Iterator[None]:
+    def frozen(bed: "Bed") -> Iterator[None]:
         bed.testbed.pause(name)
         try:
             yield
@@ -38,11 +40,11 @@ def with_frozen_component(name: str) -> State:
     return frozen
 
 
-def with_hesitant_component(name: str, seconds: float) -> State:
+def with_hesitant_component(name: str, seconds: float) -> "State":
     """A state in which a component stands still for so long at a time, with a moment of work in between."""
 
     @contextmanager
-    def hesitant(bed: Bed) -> Iterator[None]:
+    def hesitant(bed: "Bed") -> Iterator[None]:
         over = threading.Event()
 
         def hesitate() -> None:
@@ -65,6 +67,6 @@ def with_hesitant_component(name: str, seconds: float) -> State:
 
 
 @contextmanager
-def nothing_broken(_bed: Bed) -> Iterator[None]:
+def nothing_broken(_bed: "Bed") -> Iterator[None]:
     """For faults that lie in the parameters alone, such as an image that there is not."""
     yield
