@@ -2,10 +2,12 @@
 
 import asyncio
 import sys
+import time
 from contextlib import aclosing
 
 from kubeprobe.cli.output import remark
 from kubeprobe.errors import KubeProbeError
+from kubeprobe.execution.logs import READ_WITHIN_S
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
@@ -15,6 +17,7 @@ from kubeprobe.store import Cluster, RunState, Store, Verdict
 from kubeprobe.views import RunDetails, get_run, kept_log
 
 PAUSE_S = 0.5
+KEPT_WITHIN_S = READ_WITHIN_S + 1
 NOT_YET = frozenset({Cause.INVALID, Cause.NOT_FOUND})
 """A container that has not started has no log (400); a pod that was just created may not be known to its node."""
 
@@ -35,7 +38,18 @@ def print_log(store: Store, settings: Settings, given: str, *, follow: bool) -> 
         if asyncio.run(reader.read(Cipher.from_settings(settings), follow=follow)):
             return
         run = _get(store, run.id)
+        _wait_until_kept(store, run)
     _print_kept(store, run)
+
+
+def _wait_until_kept(store: Store, run: RunDetails) -> None:
+    """Of a run that has just ended the collector may still read the log: it tells the outcome first."""
+    deadline = time.monotonic() + KEPT_WITHIN_S
+    while run.pod is not None and run.verdict != Verdict.PASS and time.monotonic() < deadline:
+        with store.reading() as session:
+            if kept_log(session, run.id) is not None:
+                return
+        time.sleep(PAUSE_S)
 
 
 def _print_kept(store: Store, run: RunDetails) -> None:

@@ -52,16 +52,16 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
 
 def _run(installation: Installation, commands: Mapping[str, str]) -> int:
     settings, ports = installation.settings, installation.ports
-    logs = LogFiles(settings.data_dir / "logs")
+    stop = threading.Event()
+    # Honcho forks its children first, which a thread would not survive in order.
+    printer = threading.Thread(
+        target=print_verdicts, args=(installation.store, ports, settings, stop), name="verdicts", daemon=True
+    )
+    logs = LogFiles(settings.data_dir / "logs", begun=printer.start)
     manager = Manager(printer=logs)
     env = environment(settings, ports)
     for name, command in commands.items():
         manager.add_process(name, command, env=env, cwd=str(Path.cwd()))
-    stop = threading.Event()
-    # Started once honcho has forked its children, which a thread would not survive in order.
-    printer = threading.Timer(0.5, print_verdicts, (installation.store, ports, settings, stop))
-    printer.daemon = True
-    printer.start()
     try:
         manager.loop()
     finally:

@@ -1,5 +1,6 @@
 """The output of the processes, a file each: the screen is for verdicts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -9,10 +10,14 @@ KEEP_BYTES = 5_000_000
 
 
 class LogFiles(Printer):  # type: ignore[misc]
-    """Writes each process's lines to `<folder>/<name>.log`; a file that has grown large starts anew, once renamed."""
+    """Writes each process's lines to `<folder>/<name>.log`; a file that has grown large starts anew, once renamed.
 
-    def __init__(self, folder: Path) -> None:
+    `begun` is called before the first line: all processes have been forked then.
+    """
+
+    def __init__(self, folder: Path, begun: Callable[[], None]) -> None:
         super().__init__()
+        self._begun: Callable[[], None] | None = begun
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._files: dict[str, IO[bytes]] = {}
@@ -20,6 +25,9 @@ class LogFiles(Printer):  # type: ignore[misc]
 
     def write(self, message: Message) -> None:
         """Called by honcho for each line."""
+        if self._begun is not None:
+            self._begun()
+            self._begun = None
         name, data = message.name, message.data
         if name == "system":
             self._note_end(data)

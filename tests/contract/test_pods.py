@@ -222,7 +222,8 @@ async def test_only_the_pod_with_the_uid_is_deleted(api: Api, namespace: str) ->
 
 
 async def test_a_running_pod_is_asked_to_end_and_then_gone(api: Api, namespace: str) -> None:
-    await api.post(pods(namespace), pod("asked", "trap 'exit 7' TERM; while :; do sleep 0.1; done"))
+    await api.post(pods(namespace), pod("asked", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done"))
+    await api.said(namespace, "asked", "ready\n")
     seen = await api.running(namespace, "asked")
     version = seen["metadata"]["resourceVersion"]
     selector = {"fieldSelector": "metadata.name=asked", "resourceVersion": version}
@@ -238,8 +239,8 @@ async def test_a_running_pod_is_asked_to_end_and_then_gone(api: Api, namespace: 
 
 
 async def test_a_pod_that_does_not_listen_is_killed_after_its_grace(api: Api, namespace: str) -> None:
-    await api.post(pods(namespace), pod("deaf", "trap '' TERM; while :; do sleep 0.1; done"))
-    await api.running(namespace, "deaf")
+    await api.post(pods(namespace), pod("deaf", "trap '' TERM; echo ready; while :; do sleep 0.1; done"))
+    await api.said(namespace, "deaf", "ready\n")
     answer = await api.delete(pods(namespace, "deaf"), gracePeriodSeconds="1")
     assert answer["metadata"]["deletionGracePeriodSeconds"] == 1
     dying = await api.pod_until(namespace, "deaf", lambda pod: "terminated" in state(pod))

@@ -20,11 +20,13 @@ def says(**response: Any) -> Answering:
     return answer
 
 
-def asked(answering: Answering, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90) -> Asked:
+def asked(
+    answering: Answering, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90, seconds: float = 10
+) -> Asked:
     with http_server(answering, pem=b"".join(ROOT.issue((name,), days))) as port:
         about = {"group": "", "version": "v1", "resource": "pods", "kind": "Pod"}
         url = f"https://{HOST}:{port}/judge"
-        hook = Webhook("validating", "shop", "guard", True, 0.5, ca, None, url, "/judge", "v1", about)
+        hook = Webhook("validating", "shop", "guard", True, seconds, ca, None, url, "/judge", "v1", about)
         return ask(hook, HOST, "kubeprobe")
 
 
@@ -50,7 +52,7 @@ def test_silence_ends_with_the_webhooks_own_time_out() -> None:
         time.sleep(0.7)
         return says()(request)
 
-    assert asked(sleepy).problem == "no answer within its time-out of 0.5 s"
+    assert asked(sleepy, seconds=0.5).problem == "no answer within its time-out of 0.5 s"
 
 
 def test_what_is_no_answer_to_the_question_is_told() -> None:

@@ -22,8 +22,8 @@ def canary(version: str) -> Iterator[subprocess.Popen[bytes]]:
     """The real server, as in a pod."""
     env = {**os.environ, "CANARY_VERSION": version}
     with subprocess.Popen([sys.executable, "-m", "probes.canary_deployment.server"], env=env) as process:
-        until("the canary to answer", lambda: answers(version))
         try:
+            until("the canary to answer", lambda: answers(version))
             yield process
         finally:
             process.terminate()
@@ -39,8 +39,8 @@ def answers(version: str) -> bool:
 
 def test_the_canary_answers_with_its_version_and_traffic_counts_it() -> None:
     with canary("v1"):
-        assert ask_until("v1", HOST, PORT, 1, 5) == ""
-        with Traffic(HOST, PORT, 1) as traffic:
+        assert ask_until("v1", HOST, PORT, 5, 5) == ""
+        with Traffic(HOST, PORT, 5) as traffic:
             until("ten answers", lambda: traffic.sent >= 10)
     assert set(traffic.answers) == {"v1"}
     assert traffic.loss("update") == ""
@@ -48,7 +48,7 @@ def test_the_canary_answers_with_its_version_and_traffic_counts_it() -> None:
 
 def test_a_version_that_does_not_come_is_told_with_what_came_instead() -> None:
     with canary("v1"):
-        assert ask_until("v2", HOST, PORT, 1, 0.3) == "version 'v1' answers"
+        assert ask_until("v2", HOST, PORT, 5, 0.3) == "version 'v1' answers"
 
 
 def test_lost_requests_are_counted_with_their_reasons() -> None:
@@ -65,6 +65,7 @@ def test_an_answer_under_way_is_finished_when_the_canary_is_told_to_end() -> Non
         heard: list[bytes] = []
         reader = threading.Thread(target=lambda: heard.append(half.makefile("rb").read()))
         reader.start()
+        assert answers("v1")  # who came before has been let in by now
         process.send_signal(signal.SIGTERM)
         until("it to take no new connections", lambda: not answers("v1"))
         half.sendall(b"\r\n")

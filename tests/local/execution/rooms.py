@@ -63,7 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
     "impatient": {"template": "shell", "timeouts": {"start": "60s", "run": "1s"}},
     "small": {"template": "small"},
     "no-image": {"template": "no-image"},
-    "throttled": {"template": "throttled", "timeouts": {"start": "1s", "run": "60s"}},
+    "throttled": {"template": "throttled", "timeouts": {"start": "3s", "run": "60s"}},
     "retried": {"template": "shell", "retries": 2},
 }
 

@@ -1,5 +1,6 @@
 """Collectors that come late, go, are many, or lose their place: no end of a pod is lost, none counts twice."""
 
+import threading
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any
@@ -63,11 +64,12 @@ def test_two_collectors_on_one_cluster_store_one_outcome_for_each_run(rooms: Roo
 
 
 def test_a_watch_that_is_too_old_lists_again_and_loses_nothing(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = _short_watches(monkeypatch)
+    gone, rewind = _short_watches(monkeypatch)
     rooms.collect()
     runs = [rooms.start(PASS), rooms.start("sleep 1; " + PASS), rooms.start("sleep 2; " + FAIL)]
     rooms.outcome(runs[0])
     rooms.local.compact()
+    rewind.set()
     until("a watch that got 410", lambda: gone)
     assert [rooms.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL]
     rooms.wait_until_no_pod_is_left()
@@ -193,18 +195,18 @@ def test_a_case_of_which_much_runs_ends_with_one_outcome_each(rooms: Rooms) -> N
         assert len(session.exec(select(col(Outcome.run_id))).all()) == 30
 
 
-def _short_watches(monkeypatch: pytest.MonkeyPatch) -> list[ClusterError]:
-    """Have the server end each watch after a second, and the second go on from where the first began.
+def _short_watches(monkeypatch: pytest.MonkeyPatch) -> tuple[list[ClusterError], threading.Event]:
+    """Have the server end each watch after a second; once the event is set, the next goes on where the first began.
 
     So it is where no bookmark came meanwhile. What watches broke of with 410 is remembered.
     """
-    follow, gone, versions = ClusterApi.watch_pods, list[ClusterError](), list[str]()
+    follow, gone, versions, rewind = ClusterApi.watch_pods, list[ClusterError](), list[str](), threading.Event()
 
     async def short(
         self: ClusterApi, namespace: str, selector: str, version: str
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         versions.append(version)
-        if len(versions) == 2:
+        if rewind.is_set() and not gone:
             version = versions[0]
         try:
             async for event in follow(self, namespace, selector, version, silence_s=1.3):
@@ -215,4 +217,4 @@ def _short_watches(monkeypatch: pytest.MonkeyPatch) -> list[ClusterError]:
             raise
 
     monkeypatch.setattr(ClusterApi, "watch_pods", short)
-    return gone
+    return gone, rewind

@@ -85,7 +85,7 @@ async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:
 
 async def test_a_quiet_watch_ends_before_the_silence_is_too_long(api: ClusterApi) -> None:
     _, version = await api.list_pods("kubeprobe")
-    async with asyncio.timeout(PATIENCE_S), aclosing(api.watch_pods("kubeprobe", "", version, 3.0)) as events:
+    async with asyncio.timeout(PATIENCE_S), aclosing(api.watch_pods("kubeprobe", "", version, 6.0)) as events:
         assert {kind async for kind, _ in events} <= {"BOOKMARK"}
 
 

@@ -19,7 +19,7 @@ from tests.unit.fleet.rows import cluster_row
 pytestmark = pytest.mark.local
 
 CLUSTERS = 1000
-MOST_BYTES = 350_000_000
+MOST_BYTES = 180_000_000
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "probe", "image": "docker.io/kubeprobe/pause:dev"}]}}
 
 
@@ -36,7 +36,8 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path) -> None:
-    """Every watch is open and has given an event; the whole test process stays small."""
+    """Every watch is open and has given an event; this process has not become much larger."""
+    before = _memory()
     cipher = Cipher(Fernet.generate_key().decode())
     door, config = Door(cipher), read_kubeconfig(kubeconfig)
     seen: set[str] = set()
@@ -59,13 +60,13 @@ async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path
         watches.append(asyncio.create_task(follow(api)))
     try:
         await asyncio.wait_for(everything.wait(), 180)
-        used = _memory()
+        used = _memory() - before
     finally:
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
         await door.close()
-    print(f"{used / 1e6:.0f} MB with {CLUSTERS} watches")  # noqa: T201
+    print(f"{used / 1e6:.0f} MB more with {CLUSTERS} watches")  # noqa: T201
     assert used < MOST_BYTES, f"{used / 1e6:.0f} MB"
 
 

@@ -33,11 +33,14 @@ def test_a_collector_that_is_told_to_end_gives_its_clusters_back(
     ready: CommandLine, store: Store, number: signal.Signals
 ) -> None:
     with subprocess.Popen([KUBEPROBE, "collector"], env=dict(os.environ), stderr=subprocess.PIPE, text=True) as process:
-        named = until("the collector's row", lambda: collectors(store))
-        assert named[0].endswith(f"-{process.pid}")
-        until("its lease", lambda: lease(store)[0] == named[0])
-        process.send_signal(number)
-        _, told = process.communicate(timeout=30)
+        try:
+            named = until("the collector's row", lambda: collectors(store))
+            assert named[0].endswith(f"-{process.pid}")
+            until("its lease", lambda: lease(store)[0] == named[0])
+            process.send_signal(number)
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()  # else a test that fails would wait for it for ever
     assert process.returncode == 0, told
     assert "Traceback" not in told
     assert (collectors(store), lease(store)) == ([], (None, None))

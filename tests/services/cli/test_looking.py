@@ -1,6 +1,7 @@
 """Looking: status, runs, show, logs."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from kubeprobe.cli import app
 from kubeprobe.cli.run_lists import new_outcomes
 from kubeprobe.clock import utc_now
-from kubeprobe.store import RunLog, Store, Verdict
+from kubeprobe.store import Run, RunLog, Store, Verdict
 from kubeprobe.views import RunFilter
 from tests.services.cli.conftest import CommandLine
 from tests.services.views.given import World
@@ -125,9 +126,12 @@ def test_following_tells_each_outcome_once(store: Store, world: World) -> None:
 
 def test_logs_of_a_run_that_ends_while_it_is_followed_are_those_kept(ready: CommandLine, world: World) -> None:
     run_id = world.opened()
+    with world.store.writing() as session:
+        session.get_one(Run, run_id).pod = "its-pod"
 
     def end() -> None:
         world.ended(run_id, Verdict.FAIL)
+        time.sleep(0.1)  # as a collector does it: first the outcome, then the log
         with world.store.writing() as session:
             session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
 

@@ -91,7 +91,8 @@ async def test_thousands_of_requests_and_renewals_leave_no_memory_threads_or_fil
     after = _used()
     await door.close()
     assert after[0] - before[0] < 8_000_000, "bytes of memory"
-    assert after[1:] == before[1:], "threads, open files"
+    assert after[1] <= before[1], "threads"
+    assert after[2] <= before[2], "open files"
 
 
 def _used() -> tuple[int, int, int]:

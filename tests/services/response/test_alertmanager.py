@@ -4,9 +4,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import orjson
@@ -56,7 +56,7 @@ def _ready(url: str) -> bool:
     try:
         with urlopen(f"{url}/-/ready", timeout=5) as answer:
             return bool(answer.status == 200)
-    except URLError:
+    except (OSError, HTTPException):
         return False
 
 

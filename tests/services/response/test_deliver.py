@@ -192,7 +192,7 @@ def test_a_silent_target_is_given_up_in_time(
     hook.answers = [None]
     notification = fail(world, catalogs)
     assert deliver(world.store, catalogs, notification, world.at(1)) is PENDING
-    assert stored(world, notification).last_error == "127.0.0.1 gave no answer: TimeoutError"
+    assert stored(world, notification).last_error.startswith("127.0.0.1 gave no answer: ")
 
 
 def test_a_secret_that_is_missing_is_waited_for(

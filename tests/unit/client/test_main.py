@@ -4,13 +4,13 @@ from textwrap import dedent
 
 import pytest
 
-# Half a second is left when the probe begins, however long the interpreter took to start on a busy machine.
+# A second is left when the probe begins, however long the interpreter took to start on a busy machine.
 SOON = """
 import os
 from datetime import datetime, timezone
 from kubeprobe_client._run import _process_start
 age = (datetime.now(timezone.utc) - _process_start()).total_seconds()
-os.environ["KUBEPROBE_RUN_TIMEOUT"] = str(2 * (age + 0.5))
+os.environ["KUBEPROBE_RUN_TIMEOUT"] = str(2 * (age + 1))
 """
 
 
