@@ -45,7 +45,7 @@ def _etcd(instance: Instance) -> list[str]:
     keys = pki.directory(instance)
     return [
         f"--data-dir={instance.cluster / 'etcd'}",
-        # The JSON gateway apart, as etcd advises: where both share a port, watches get stuck now and then.
+        # The JSON gateway apart, as etcd advises: on one port with it, watches may starve (etcd-io/etcd#15402).
         # It is at the node's address, for probes in pods: 127.0.0.1 is another one there.
         "--listen-client-urls=https://127.0.0.1:2379",
         f"--listen-client-http-urls=https://{NODE_ADDRESS}:2379",
