@@ -77,7 +77,7 @@ def capacity_used_up(bed: Bed) -> Iterator[None]:
     with bed.cluster.having_at(CLAIMS, claim):
         until("the large claim to be bound", lambda: bed.api.get(f"{CLAIMS}/large")["status"].get("phase") == "Bound")
         yield
-    until("the large claim to be gone", lambda: not bed.api.get(CLAIMS)["items"])
+    until("the large claim to be gone", lambda: "large" not in _claims(bed))
 
 
 @contextmanager
@@ -145,6 +145,10 @@ def _release(bed: Bed) -> None:
         finalizers = volume["metadata"].get("finalizers") or []
         if FINALIZER in finalizers:
             _set_finalizers(bed, volume["metadata"]["name"], [name for name in finalizers if name != FINALIZER])
+
+
+def _claims(bed: Bed) -> list[str]:
+    return [claim["metadata"]["name"] for claim in bed.api.get(CLAIMS)["items"]]
 
 
 def _own_volumes(bed: Bed) -> list[str]:
