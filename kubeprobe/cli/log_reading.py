@@ -4,8 +4,10 @@ import asyncio
 import sys
 import time
 from contextlib import aclosing
+from datetime import timedelta
 
 from kubeprobe.cli.output import remark
+from kubeprobe.clock import utc_now
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.execution.logs import READ_WITHIN_S
 from kubeprobe.fleet import clusters
@@ -17,7 +19,7 @@ from kubeprobe.store import Cluster, RunState, Store, Verdict
 from kubeprobe.views import RunDetails, get_run, kept_log
 
 PAUSE_S = 0.5
-KEPT_WITHIN_S = READ_WITHIN_S + 1
+KEPT_WITHIN = timedelta(seconds=READ_WITHIN_S + 1)
 NOT_YET = frozenset({Cause.INVALID, Cause.NOT_FOUND})
 """A container that has not started has no log (400); a pod that was just created may not be known to its node."""
 
@@ -38,26 +40,21 @@ def print_log(store: Store, settings: Settings, given: str, *, follow: bool) -> 
         if asyncio.run(reader.read(Cipher.from_settings(settings), follow=follow)):
             return
         run = _get(store, run.id)
-        _wait_until_kept(store, run)
-    _print_kept(store, run)
+    tail = _kept(store, run)
+    sys.stdout.write(tail if tail.endswith("\n") else f"{tail}\n")
 
 
-def _wait_until_kept(store: Store, run: RunDetails) -> None:
-    """Of a run that has just ended the collector may still read the log: it tells the outcome first."""
-    deadline = time.monotonic() + KEPT_WITHIN_S
-    while run.pod is not None and run.verdict != Verdict.PASS and time.monotonic() < deadline:
+def _kept(store: Store, run: RunDetails) -> str:
+    """The kept tail. Of a run that has just ended the collector may still be reading it: it tells the outcome first."""
+    comes_until = run.stages[-1].at + KEPT_WITHIN
+    while True:
         with store.reading() as session:
-            if kept_log(session, run.id) is not None:
-                return
+            kept = kept_log(session, run.id)
+        if kept is not None:
+            return kept.tail
+        if run.verdict == Verdict.PASS or run.pod is None or utc_now() > comes_until:
+            raise NoLogError(f"There is no log of run {run.id}: {_why_none(run)}")
         time.sleep(PAUSE_S)
-
-
-def _print_kept(store: Store, run: RunDetails) -> None:
-    with store.reading() as session:
-        kept = kept_log(session, run.id)
-    if kept is None:
-        raise NoLogError(f"There is no log of run {run.id}: {_why_none(run)}")
-    sys.stdout.write(kept.tail if kept.tail.endswith("\n") else f"{kept.tail}\n")
 
 
 def _why_none(run: RunDetails) -> str:

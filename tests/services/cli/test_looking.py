@@ -130,7 +130,7 @@ def test_logs_of_a_run_that_ends_while_it_is_followed_are_those_kept(ready: Comm
         session.get_one(Run, run_id).pod = "its-pod"
 
     def end() -> None:
-        world.ended(run_id, Verdict.FAIL)
+        world.ended(run_id, Verdict.FAIL, utc_now())
         time.sleep(0.1)  # as a collector does it: first the outcome, then the log
         with world.store.writing() as session:
             session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
