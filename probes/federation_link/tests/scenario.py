@@ -183,12 +183,12 @@ FAULTS = [
         "a deletion is not propagated",
         deletion_refused,
         says=rf"^go: member west: {STILL_THERE}$",
-        parameters=SOON,
+        parameters={**SOON, "ARRIVAL_TIMEOUT": "20"},
     ),
     Fault(
         "a finalizer holds the object in one member",
         held_by_a_finalizer,
         says=rf"^go: member west: {STILL_THERE}: held there by the finalizers {FINALIZER}$",
-        parameters=SOON,
+        parameters={**SOON, "ARRIVAL_TIMEOUT": "20"},
     ),
 ]

@@ -15,7 +15,7 @@ from tests.probes.scenario import Bed, Fault, State
 from tests.probes.serving import Reply, http_server
 
 SECRET, WRONG = "registry-of-the-tests", "registry-of-the-tests-wrong"
-SOON = {"PULL_TIMEOUT": "6"}
+SOON = {"PULL_TIMEOUT": "15"}
 
 
 @contextmanager

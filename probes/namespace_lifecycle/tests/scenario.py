@@ -101,7 +101,7 @@ def _names(bed: Bed) -> list[str]:
     return [found["metadata"]["name"] for found in bed.api.get(NAMESPACES, labelSelector=NAMES)["items"]]
 
 
-_SOON = {"READY_TIMEOUT": "6", "DELETE_TIMEOUT": "12"}
+_SOON = {"READY_TIMEOUT": "20", "DELETE_TIMEOUT": "12"}
 FAULTS = [
     Fault(
         "the controller manager is down",

@@ -37,15 +37,15 @@ FAULTS = [
     Fault(
         "the image cannot be pulled",
         nothing_broken,
-        says=rf"ready: pod not ready after 6 s: (ErrImagePull|ImagePullBackOff).*{MISSING_IMAGE}",
-        parameters={"IMAGE": MISSING_IMAGE, "READY_TIMEOUT": "6"},
+        says=rf"ready: pod not ready after 15 s: (ErrImagePull|ImagePullBackOff).*{MISSING_IMAGE}",
+        parameters={"IMAGE": MISSING_IMAGE, "READY_TIMEOUT": "15"},
     ),
     Fault("the quota is full", quota_full, says=r"^create: 403 Forbidden: .*exceeded quota: full"),
     Fault(
         "no node takes the pod",
         node_cordoned,
-        says=r"^ready: pod not ready after 4 s: Unschedulable: 0/1 nodes are available: .*were unschedulable",
-        parameters=SOON,
+        says=r"^ready: pod not ready after 10 s: Unschedulable: 0/1 nodes are available: .*were unschedulable",
+        parameters={"READY_TIMEOUT": "10"},
         runs_as="pinned",
     ),
     Fault(

@@ -198,7 +198,7 @@ FAULTS = [
         "the host's quota is full",
         quota_full,
         says=r"^counterpart: no counterpart in namespace .*event SyncError: .*exceeded quota: virtual-full",
-        parameters=SOON,
+        parameters={**SOON, "COUNTERPART_TIMEOUT": "12"},
     ),
     Fault(
         "the virtual cluster is frozen",
@@ -223,7 +223,7 @@ FAULTS = [
         held_by_finalizer,
         says=rf"^counterpart gone: counterpart {NAMESPACE}/virtual-cluster-\w+-x-default-x-virtual not gone from "
         rf"the host 6 s after the deletion: held by the finalizers {FINALIZER}$",
-        parameters=SOON,
+        parameters={**SOON, "COUNTERPART_TIMEOUT": "20"},
     ),
     Fault(
         "the kubeconfig has expired",
