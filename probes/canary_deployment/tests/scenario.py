@@ -60,7 +60,7 @@ def strange_endpoint(bed: Bed) -> Iterator[None]:
             },
         )
 
-    with on_each(bed.api, SLICES, poison, lambda found: found.get("endpoints"), labelSelector=NAMES):
+    with on_each(bed.api, SLICES, poison, labelSelector=NAMES):
         yield
     for path in poisoned:
         with suppress(ApiError):  # gone already
@@ -109,7 +109,7 @@ FAULTS = [
     Fault(
         "an endpoint slice lists an address that is no pod's",
         strange_endpoint,
-        says=rf"^endpoints: endpointslice \S+-poison lists {NO_POD}, the address of no ready pod",
+        says=rf"^(endpoints|update): endpointslice \S+-poison lists {NO_POD}, the address of no ready pod",
         parameters={"REACH_TIMEOUT": "4"},
     ),
     Fault(
