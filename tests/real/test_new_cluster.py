@@ -49,6 +49,12 @@ def _socket() -> str:
     return f"RUNTIME_SOCKET={Instance.named().containerd_socket}"
 
 
+def _verdicts(user: User) -> dict[str, str]:
+    """What each case that was asked for has said, with its reasons."""
+    found = user.reads("runs", "--trigger", "manual", "--limit", "100")
+    return {run["case"]: f"{run['verdict']} {run['reason']} {run['message']}" for run in found if run["verdict"]}
+
+
 def bound() -> set[str]:
     bindings = parse(built_in_files(bindings=True)).specs("Binding", BindingSpec).values()
     return {case for binding in bindings for case in binding.cases}
@@ -67,12 +73,8 @@ def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(house: House, kube
     for case in sorted(bound()):
         user.types("run", case, "--cluster", "new", *(["--param", socket] if case.startswith("node-") else []))
 
-    def verdicts() -> dict[str, str]:
-        found = user.reads("runs", "--trigger", "manual", "--limit", "100")
-        return {run["case"]: f"{run['verdict']} {run['reason']} {run['message']}" for run in found if run["verdict"]}
-
-    until("every case to have its verdict", lambda: verdicts().keys() >= bound(), 300, 3, verdicts)
-    assert {case: told for case, told in verdicts().items() if told.startswith("unknown")} == {}
+    until("every case to have its verdict", lambda: _verdicts(user).keys() >= bound(), 300, 3, lambda: _verdicts(user))
+    assert {case: told for case, told in _verdicts(user).items() if told.startswith("unknown")} == {}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -92,6 +94,10 @@ def test_probes_of_nodes_can_have_a_namespace_apart_so_that_the_others_stays_res
     assert kubectl("get", "namespace", NODES_NAMESPACE, enforced) == "privileged"
 
     house.start_all()
-    [in_a_pod] = user.reads("run", "pod-lifecycle", "--cluster", "new", "--wait")
-    assert in_a_pod["verdict"] == "pass", in_a_pod
-    user.types("run", "node-netns-leak", "--cluster", "new-nodes", "--param", _socket(), "--wait")
+    user.types("run", "pod-lifecycle", "--cluster", "new")
+    user.types("run", "node-netns-leak", "--cluster", "new-nodes", "--param", _socket())
+    until("both verdicts", lambda: len(_verdicts(user)) == 2, 180, 1, lambda: _verdicts(user))
+    found = _verdicts(user)
+    assert found["pod-lifecycle"].startswith("pass"), found
+    # Test beds keep their CNI results in one folder, so that each other's may look left behind: it has seen the node.
+    assert not found["node-netns-leak"].startswith("unknown"), found
