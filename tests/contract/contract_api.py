@@ -96,12 +96,12 @@ class Api:
     async def running(self, namespace: str, name: str) -> Object:
         return await self.pod_until(namespace, name, lambda pod: "running" in state(pod))
 
-    async def said(self, namespace: str, name: str, text: str) -> None:
-        """Wait until this is all that a pod's log says."""
-        await self.pod_until(namespace, name, lambda pod: "running" in state(pod))
-        async with asyncio.timeout(SECONDS):
-            while await self.get(f"/api/v1/namespaces/{namespace}/pods/{name}/log") != text:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+    async def said(self, namespace: str, name: str, line: str) -> None:
+        """Wait until a pod that runs has said this first."""
+        await self.running(namespace, name)
+        url = self.host + pods(namespace, name, "log")
+        async with asyncio.timeout(SECONDS), self.session.get(url, params={"follow": "true"}) as answer:
+            assert (await answer.content.readline()).decode() == line
 
     async def waiting(self, namespace: str, name: str, *reasons: str) -> Object:
         return await self.pod_until(namespace, name, lambda pod: state(pod).get("waiting", {}).get("reason") in reasons)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 def until(
     what: str,
     found: Callable[[], T | None],
-    within_s: float = 60.0,
+    within_s: float = 30.0,
     every_s: float = 0.05,
     instead: Callable[[], object] = lambda: "",
 ) -> T:

@@ -13,6 +13,7 @@ from kubeprobe.localcluster import Backoff, Image
 from kubeprobe.localcluster.kubelet.process import MARK
 from kubeprobe.localcluster.kubelet.reaper import mark_of, marked
 from tests.contract.contract_api import Api, is_status, phase, pod, pods, state
+from tests.harness.wait import until
 from tests.local.program import program
 
 pytestmark = pytest.mark.local
@@ -61,12 +62,12 @@ async def test_no_process_is_left_when_a_container_ends(start: Start) -> None:
 async def test_no_process_is_left_when_a_pod_is_deleted(start: Start) -> None:
     cluster, api = await start()
     await api.post(pods(NAMESPACE), pod("tree", TREE))
-    await api.running(NAMESPACE, "tree")
+    await api.said(NAMESPACE, "tree", "started\n")
+    assert len(list(marked(f"{MARK}={cluster.instance}/"))) >= 4, "the shell and its children"
     await api.delete(pods(NAMESPACE, "tree"), gracePeriodSeconds="0")
     await until_none(f"{MARK}={cluster.instance}/")
-    async with asyncio.timeout(30):
-        while list((cluster.directory / "pods").iterdir()):  # noqa: ASYNC110 - nothing tells when
-            await asyncio.sleep(0.05)
+    # The kubelet clears up after them; its folders tell nobody when they go.
+    await asyncio.to_thread(until, "its folder to be gone", lambda: not list((cluster.directory / "pods").iterdir()))
 
 
 async def test_python_is_this_interpreter_and_finds_the_client_library(start: Start) -> None:

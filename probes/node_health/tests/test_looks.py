@@ -149,6 +149,7 @@ def test_only_what_was_logged_lately_counts() -> None:
     whole = kernel_log.look(Path("/dev/kmsg"), 1e9, [anything])
     assert whole.measured["kernel_messages"] > 0
     assert any(wrong.startswith("kernel log: said") for wrong in whole.wrong)
+    # An hour from now: what is logged in this moment may have a time slightly ahead of ours.
     assert kernel_log.look(Path("/dev/kmsg"), -3600, [anything]).wrong == []
 
 
@@ -177,6 +178,7 @@ def test_a_clock_that_is_off_by_ntp_is_found_to_the_millisecond() -> None:
     with ntp_server(-5) as server:
         found = clock._by_ntp(f"127.0.0.1:{server.getsockname()[1]}")
     assert abs(found.seconds - 5) <= found.uncertainty + 0.01
+    assert found.uncertainty < 5, "half of what the exchange took, however busy the machine is"
 
 
 def test_a_server_of_time_that_does_not_answer_is_no_finding() -> None:

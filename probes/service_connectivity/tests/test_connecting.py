@@ -70,13 +70,13 @@ def test_rules_that_come_late_are_waited_for_and_their_time_is_told() -> None:
 
 def test_an_endpoint_that_is_never_seen_is_a_fault_when_the_time_is_up() -> None:
     with server(in_turn("a")) as way:
-        settled = settle(way, {"a", "b"}.__eq__, in_a_row=4, seconds=0.2, timeout=5)
+        settled = settle(way, {"a", "b"}.__eq__, in_a_row=4, seconds=2, timeout=5)
     assert not settled.well
-    assert set(settled.seen) == {"a"}
+    assert settled.seen == {"a": 4}
 
 
 def test_now_and_then_a_connection_to_nowhere_is_never_settled() -> None:
     with server(lambda number: (200, "a") if number % 3 else (500, "")) as way:
-        settled = settle(way, {"a"}.__eq__, in_a_row=6, seconds=1, timeout=5)
+        settled = settle(way, {"a"}.__eq__, in_a_row=6, seconds=2, timeout=5)
     assert not settled.well
-    assert set(settled.troubles) == {"status 500"}
+    assert settled.troubles == {"status 500": 2}

@@ -34,7 +34,7 @@ def test_a_collector_that_is_told_to_end_gives_its_clusters_back(
 ) -> None:
     with subprocess.Popen([KUBEPROBE, "collector"], env=dict(os.environ), stderr=subprocess.PIPE, text=True) as process:
         try:
-            named = until("the collector's row", lambda: collectors(store))
+            named = until("the collector's row", lambda: collectors(store), within_s=120)
             assert named[0].endswith(f"-{process.pid}")
             until("its lease", lambda: lease(store)[0] == named[0])
             process.send_signal(number)

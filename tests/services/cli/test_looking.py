@@ -1,14 +1,14 @@
 """Looking: status, runs, show, logs."""
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from kubeprobe.cli import app
+from kubeprobe.cli import app, log_reading
 from kubeprobe.cli.run_lists import new_outcomes
 from kubeprobe.clock import utc_now
 from kubeprobe.store import Run, RunLog, Store, Verdict
@@ -124,6 +124,22 @@ def test_following_tells_each_outcome_once(store: Store, world: World) -> None:
     assert next(found) == []
 
 
+def test_logs_wait_for_what_the_collector_still_reads(
+    ready: CommandLine, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = world.opened()
+    with world.store.writing() as session:
+        session.get_one(Run, run_id).pod = "its-pod"
+    world.ended(run_id, Verdict.FAIL, utc_now())
+
+    def keep(_pause_s: float) -> None:
+        with world.store.writing() as session:
+            session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
+
+    monkeypatch.setattr(log_reading, "time", SimpleNamespace(sleep=keep))
+    assert ready("logs", run_id).stdout == "last words\n"
+
+
 def test_logs_of_a_run_that_ends_while_it_is_followed_are_those_kept(ready: CommandLine, world: World) -> None:
     run_id = world.opened()
     with world.store.writing() as session:
@@ -131,7 +147,6 @@ def test_logs_of_a_run_that_ends_while_it_is_followed_are_those_kept(ready: Comm
 
     def end() -> None:
         world.ended(run_id, Verdict.FAIL, utc_now())
-        time.sleep(0.1)  # as a collector does it: first the outcome, then the log
         with world.store.writing() as session:
             session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
 

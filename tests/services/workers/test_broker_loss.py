@@ -21,7 +21,7 @@ def test_workers_go_on_after_the_broker_was_killed_twenty_times(tmp_path: Path, 
         for name in ("valkey", "launcher", "responder"):
             house.start(name)
         for name in ("launcher", "responder"):
-            until(f"{name} to be ready", lambda n=name: "ready." in house.log(n))
+            until(f"{name} to be ready", lambda n=name: "ready." in house.log(n), within_s=120)
         queue, broker = Queue.connect(house.broker_url), redis.Redis(port=house.broker_port)
         for bounce in range(BOUNCES):
             house.kill_and_restart("valkey")
