@@ -3,7 +3,10 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast check lint types contracts hooks lock bench clean
+.PHONY: help run test test-fast coverage soak detection check lint types contracts hooks lock bench clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
 
 run: $(VENV)/installed ## Start everything on this machine and print verdicts
 	@exec $(BIN)/kubeprobe up
@@ -11,8 +14,17 @@ run: $(VENV)/installed ## Start everything on this machine and print verdicts
 test: $(VENV)/installed ## Every tier of tests; as root on Debian it installs what they need
 	@$(BIN)/python -m tests.tiers
 
-test-fast: $(VENV)/installed ## The unit tests only
-	@$(BIN)/python -m pytest tests/unit -q
+test-fast: $(VENV)/installed ## The unit tier only
+	@$(BIN)/python -m pytest tests/unit tests/probes probes -m unit -q -n 2
+
+coverage: $(VENV)/installed ## The unit tier, and which lines of kubeprobe it does not reach
+	@$(BIN)/python -m pytest tests/unit tests/probes probes -m unit -q -n 2 --cov=kubeprobe --cov-report=term-missing:skip-covered
+
+soak: $(VENV)/installed ## The tests that take minutes
+	@$(BIN)/python -m tests.tiers --soak
+
+detection: $(VENV)/installed ## Every fault with every probe, as far as not seen yet (hours; needs root and Go)
+	@$(BIN)/python -m benchmarks detection --output markdown
 
 check: lint types contracts test ## What has to be green before a change is done
 
@@ -37,7 +49,7 @@ bench: $(VENV)/installed ## The tables of docs/benchmarks.md (needs root and the
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .test-results .coverage
 
 # Hash-checked wheels only, then this folder itself, editable.
 $(VENV)/installed: requirements.lock pyproject.toml

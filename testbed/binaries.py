@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import cache
@@ -16,20 +17,15 @@ from testbed.commands import run
 from testbed.instance import TestbedError
 
 SOURCE = Path(__file__).parent / "go"
-COREDNS_SOURCE = Path(__file__).parent / "go-coredns"
-CSI_SOURCE = Path(__file__).parent / "go-csi"
 CSI_TOOLS = {
     "csi-provisioner": "github.com/kubernetes-csi/external-provisioner/v5/cmd/csi-provisioner",
     "csi-resizer": "github.com/kubernetes-csi/external-resizer/cmd/csi-resizer",
 }
-REGISTRY_SOURCE = Path(__file__).parent / "go-registry"
-OCM_SOURCE = Path(__file__).parent / "go-ocm"
 OCM_DEFINITIONS = {
     "manifestworks.yaml": "work/v1/0000_00_work.open-cluster-management.io_manifestworks.crd.yaml",
     "appliedmanifestworks.yaml": "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml",
 }
 """By the names that they get, where they are in the module `open-cluster-management.io/api`."""
-VCLUSTER_SOURCE = Path(__file__).parent / "go-vcluster"
 COMPONENTS = (
     "etcd",
     "kube-apiserver",
@@ -41,58 +37,92 @@ COMPONENTS = (
 )
 
 
-def build_all() -> None:
-    """Build whatever is not in the cache. Within a test bed's network namespace no Go module can be fetched."""
-    for directory in (kubernetes, coredns, csi, registry, ocm, vcluster):
-        directory()
+@dataclass(frozen=True)
+class Program:
+    """What is built from one Go module: one program, or several that belong together."""
+
+    name: str
+    source: Path
+    build: Callable[["Program", Path], None]
+    """Fills a directory with it."""
+    announcement: str
+    """What is printed when it has to be built: what it is, and how long it takes."""
+    more: tuple[str, ...] = ()
+    """What else makes a difference to the result."""
+
+    @property
+    def key(self) -> str:
+        """The name of its entry in the cache."""
+        return f"{self.name}-{platform.machine()}-{cache.digest(self.source, *self.more)}"
+
+    def folder(self) -> Path:
+        """The directory with its programs, from the cache; built if it is not there."""
+        return cache.entry(self.key, lambda target: self.build(self, target), f"building {self.announcement} ...")
+
+    def compile(self, package: str, output: Path, link_flags: str = "") -> None:
+        """Build one package of the module."""
+        if shutil.which("go") is None:
+            raise TestbedError(
+                "Go is missing: the test bed's programs are built with it (1.25 or newer, https://go.dev)"
+            )
+        run(
+            ["nice", "go", "build", "-trimpath", "-ldflags", f"-s -w {link_flags}", "-o", str(output), package],
+            cwd=self.source,
+            env={**os.environ, "CGO_ENABLED": "0"},
+            timeout=3600,
+        )
+
+    def module(self, name: str) -> Path:
+        """Where Go keeps the source of a module that this one requires."""
+        return Path(run(["go", "list", "-m", "-f", "{{.Dir}}", name], cwd=self.source).strip())
 
 
 def kubernetes() -> Path:
     """Directory with `kubelet`, `etcd`, `kubectl` and so on; built when it is not in the cache."""
-    flags = _version_flags()
-    name = f"kubernetes-{kubernetes_version()}"
-    told = f"Kubernetes {kubernetes_version()} (5 to 10 minutes, once per machine)"
-    return _built(name, SOURCE, lambda target: _build_kubernetes(target, flags), told, flags)
+    version, flags = kubernetes_version(), _version_flags()
+
+    def build(program: Program, target: Path) -> None:
+        program.compile(".", target / "kubernetes", flags)
+        program.compile("./pause", target / "pause")
+        for component in COMPONENTS:
+            (target / component).symlink_to("kubernetes")
+
+    announcement = f"Kubernetes {version} (5 to 10 minutes, once per machine)"
+    return Program(f"kubernetes-{version}", SOURCE, build, announcement, (flags,)).folder()
 
 
 def coredns() -> Path:
     """Directory with `coredns`; built when it is not in the cache."""
-    told = "CoreDNS (1 to 2 minutes, once per machine)"
-    return _built("coredns", COREDNS_SOURCE, lambda target: _go_build(COREDNS_SOURCE, ".", target / "coredns"), told)
+    return _single("coredns", "CoreDNS (1 to 2 minutes, once per machine)").folder()
 
 
-def csi() -> Path:
-    """Directory with `csi-directory` (a driver), `csi-provisioner` and `csi-resizer`; built when not in the cache."""
-    told = "the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine)"
-    return _built("csi", CSI_SOURCE, _build_csi, told)
+def build_all() -> None:
+    """Build whatever is not in the cache. Within a test bed's network namespace no Go module can be fetched."""
+    kubernetes()
+    coredns()
+    build_extras()
 
 
-def registry() -> Path:
-    """Directory with `registry`, a container registry; built when it is not in the cache. Only some tests need it."""
-    told = "a container registry (1 to 2 minutes, once per machine)"
-    return _built(
-        "registry", REGISTRY_SOURCE, lambda target: _go_build(REGISTRY_SOURCE, ".", target / "registry"), told
-    )
+def reserve_extras() -> None:
+    """Have tests that need programs which are not built yet wait for `build_extras` of this process."""
+    cache.reserve(extra.key for extra in EXTRAS)
 
 
-def ocm() -> Path:
-    """Directory with Open Cluster Management's `work`, and the definitions of what it works on; built when not there.
+def build_extras() -> None:
+    """Build what only some tests need, one after the other; one that fails keeps nobody from the others.
 
-    The definitions are `manifestworks.yaml` for hubs and `appliedmanifestworks.yaml` for members.
+    Raises TestbedError with what each of those said that failed.
     """
-    told = "Open Cluster Management's work agent (5 to 10 minutes, once per machine)"
-    return _built("ocm", OCM_SOURCE, _build_ocm, told, *OCM_DEFINITIONS.values())
-
-
-def vcluster() -> Path:
-    """Directory with `vcluster` and its chart's `values.yaml`; built when not in the cache."""
-    return _built("vcluster", VCLUSTER_SOURCE, _build_vcluster, "vcluster (5 to 10 minutes, once per machine)")
-
-
-def _built(name: str, source: Path, build: Callable[[Path], None], told: str, *more: str) -> Path:
-    """The directory that `build` fills out of `source` (and of what `more` says), from the cache if it is there."""
-    key = f"{name}-{platform.machine()}-{cache.digest(source, *more)}"
-    return cache.entry(key, build, f"building {told} ...")
+    failed = []
+    for extra in EXTRAS:
+        try:
+            extra.folder()
+        except TestbedError as error:
+            failed.append(f"{extra.name}: {error}")
+        finally:
+            cache.release([extra.key])
+    if failed:
+        raise TestbedError("\n".join(failed))
 
 
 def kubernetes_version() -> str:
@@ -111,43 +141,55 @@ def _version_flags() -> str:
     return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in facts.items())
 
 
-def _build_kubernetes(target: Path, flags: str) -> None:
-    _go_build(SOURCE, ".", target / "kubernetes", flags)
-    _go_build(SOURCE, "./pause", target / "pause")
-    for component in COMPONENTS:
-        (target / component).symlink_to("kubernetes")
+def _single(name: str, announcement: str) -> Program:
+    """A module whose root package is the one program, of the same name."""
+    source = Path(__file__).parent / f"go-{name}"
+    return Program(name, source, lambda program, target: program.compile(".", target / name), announcement)
 
 
-def _build_csi(target: Path) -> None:
-    _go_build(CSI_SOURCE, ".", target / "csi-directory")
+def _build_csi(program: Program, target: Path) -> None:
+    program.compile(".", target / "csi-directory")
     for name, package in CSI_TOOLS.items():
-        _go_build(CSI_SOURCE, package, target / name)
+        program.compile(package, target / name)
 
 
-def _build_ocm(target: Path) -> None:
-    _go_build(OCM_SOURCE, "open-cluster-management.io/ocm/cmd/work", target / "work")
-    definitions = _module(OCM_SOURCE, "open-cluster-management.io/api")
+def _build_ocm(program: Program, target: Path) -> None:
+    program.compile("open-cluster-management.io/ocm/cmd/work", target / "work")
+    definitions = program.module("open-cluster-management.io/api")
     for name, file in OCM_DEFINITIONS.items():
         (target / name).write_bytes((definitions / file).read_bytes())
 
 
-def _build_vcluster(target: Path) -> None:
-    _go_build(VCLUSTER_SOURCE, ".", target / "vcluster")
-    chart = _module(VCLUSTER_SOURCE, "github.com/loft-sh/vcluster") / "config"
+def _build_vcluster(program: Program, target: Path) -> None:
+    program.compile(".", target / "vcluster")
+    chart = program.module("github.com/loft-sh/vcluster") / "config"
     (target / "values.yaml").write_bytes((chart / "values.yaml").read_bytes())
 
 
-def _module(source: Path, name: str) -> Path:
-    """Where Go keeps the source of a module that another one requires."""
-    return Path(run(["go", "list", "-m", "-f", "{{.Dir}}", name], cwd=source).strip())
-
-
-def _go_build(source: Path, package: str, output: Path, link_flags: str = "") -> None:
-    if shutil.which("go") is None:
-        raise TestbedError("Go is missing: the test bed's Kubernetes is built with it (1.25 or newer, https://go.dev)")
-    run(
-        ["nice", "go", "build", "-trimpath", "-ldflags", f"-s -w {link_flags}", "-o", str(output), package],
-        cwd=source,
-        env={**os.environ, "CGO_ENABLED": "0"},
-        timeout=3600,
-    )
+REGISTRY = _single("registry", "a container registry (1 to 2 minutes, once per machine)")
+"""`registry`, a container registry."""
+CSI = Program(
+    "csi",
+    Path(__file__).parent / "go-csi",
+    _build_csi,
+    "the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine)",
+)
+"""`csi-directory`, a driver, and `csi-provisioner` and `csi-resizer`."""
+OCM = Program(
+    "ocm",
+    Path(__file__).parent / "go-ocm",
+    _build_ocm,
+    "Open Cluster Management's work agent (5 to 10 minutes, once per machine)",
+    tuple(OCM_DEFINITIONS.values()),
+)
+"""Open Cluster Management's `work`, and the definitions of what it works on: `manifestworks.yaml` for hubs and
+`appliedmanifestworks.yaml` for members."""
+VCLUSTER = Program(
+    "vcluster",
+    Path(__file__).parent / "go-vcluster",
+    _build_vcluster,
+    "vcluster (5 to 10 minutes, once per machine)",
+)
+"""`vcluster`, and its chart's `values.yaml`."""
+EXTRAS = (REGISTRY, CSI, OCM, VCLUSTER)
+"""What only some tests start, the quickest to build first."""

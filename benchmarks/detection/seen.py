@@ -4,7 +4,10 @@ The file is part of the repository: a full run takes hours, and a change of one 
 """
 
 import ast
+import io
+import itertools
 import json
+import tokenize
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -99,9 +102,46 @@ class SeenRuns:
 
 @cache
 def version_of(fault: str, probe: str) -> str:
-    """A hash over the probe's code and catalog, and over the scenario that the fault is from."""
+    """A hash over the probe's code and catalog, and over the scenario that the fault is from.
+
+    Over its statements, that is: comments and docstrings may change without all having to be seen again.
+    """
     scenario = PROBES / fault.partition("/")[0] / "tests" / "scenario.py"
-    return digest(*([scenario] if scenario.exists() else []), *_code_of(probe))
+    return digest(*map(_meaning, [scenario] if scenario.exists() else []), *map(_meaning, _code_of(probe)))
+
+
+@cache
+def _meaning(file: Path) -> str:
+    text = file.read_text()
+    return f"{file.relative_to(PROBES)} {statements_of(text) if file.suffix == '.py' else text}"
+
+
+def statements_of(code: str) -> str:
+    """Python code without comments, docstrings and line breaks; the same on every version of Python."""
+    lines = code.splitlines(keepends=True)
+    begins = [0, *itertools.accumulate(len(line) for line in lines)]
+
+    def place(line: int, column: int) -> int:
+        """Where a token begins or ends, by its line from 1 and its column in characters."""
+        return begins[line - 1] + column
+
+    def place_of_byte(line: int, offset: int) -> int:
+        """The same for ast, which counts bytes."""
+        return place(line, len(lines[line - 1].encode()[:offset].decode()))
+
+    dropped = [
+        (place(*token.start), place(*token.end))
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.type == tokenize.COMMENT
+    ]
+    dropped += [
+        (place_of_byte(node.lineno, node.col_offset), place_of_byte(node.end_lineno or 0, node.end_col_offset or 0))
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    for start, end in sorted(dropped, reverse=True):
+        code = code[:start] + code[end:]
+    return " ".join(code.split())
 
 
 @cache

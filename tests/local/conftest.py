@@ -11,8 +11,6 @@ import pytest
 from kubeprobe.localcluster import LocalCluster, Settings
 from tests.contract.contract_api import Api
 
-pytestmark = pytest.mark.local
-
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:

@@ -14,8 +14,6 @@ from kubeprobe.localcluster import Script
 from tests.contract.contract_api import Api, conditions, is_status, phase, pod, pods, state
 from tests.local.program import program
 
-pytestmark = pytest.mark.local
-
 NAMESPACE = "kubeprobe"
 Start = Callable[..., Any]
 

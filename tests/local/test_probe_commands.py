@@ -20,8 +20,6 @@ from probes._api import Api
 from tests.harness.need import lacking
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.local
-
 PROBES = Path(__file__).parents[2] / "probes"
 Ask = Callable[..., Result]
 

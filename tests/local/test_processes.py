@@ -16,8 +16,6 @@ from tests.contract.contract_api import Api, is_status, phase, pod, pods, state
 from tests.harness.wait import until
 from tests.local.program import program
 
-pytestmark = pytest.mark.local
-
 NAMESPACE = "kubeprobe"
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 # A background process, and one that leaves the session and drops its environment's mark.

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.harness.wait import until
-
-pytestmark = pytest.mark.local
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -83,7 +81,7 @@ def shell(tmp_path: Path, env: dict[str, str]) -> Iterator[Shell]:
     opened.close()
 
 
-def test_whoever_types_the_tutorial_sees_what_it_shows(
+def test_tutorial_commands_print_what_the_tutorial_shows(
     shell: Shell, first_terminal: "FirstTerminal", tutorial: str
 ) -> None:
     begin, *others = commands(tutorial)

@@ -80,7 +80,7 @@ class Storage:
         return self._kubelet / "plugins" / DRIVER / f"{part}.sock"
 
     def _command(self, part: str) -> list[str]:
-        programs = binaries.csi()
+        programs = binaries.CSI.folder()
         if part in ("controller", "node"):
             common = [f"--name={DRIVER}", f"--root={self.volumes}", f"--node={NODE_NAME}", f"--capacity={CAPACITY}"]
             registry = [f"--registration={self._kubelet / 'plugins_registry'}"] if part == "node" else []

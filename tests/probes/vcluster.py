@@ -55,7 +55,7 @@ class VirtualCluster:
 
     def start(self) -> None:
         """Start vcluster, and wait until it serves and syncs."""
-        program = binaries.vcluster()
+        program = binaries.VCLUSTER.folder()
         self._folder.mkdir(exist_ok=True)
         config = self._folder / "config.json"
         config.write_text(json.dumps(_merged(yaml.safe_load((program / "values.yaml").read_text()), self._values())))

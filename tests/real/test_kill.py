@@ -23,8 +23,6 @@ from tests.harness.house import House
 from tests.harness.wait import until
 from tests.real.test_whole_house import kubectl
 
-pytestmark = pytest.mark.real
-
 RUNS = 200
 CATALOG = """
 apiVersion: kubeprobe.io/v1

@@ -1,5 +1,6 @@
 """A new cluster, by a user's four commands: every built-in case that is bound gets a verdict that is no unknown."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,6 @@ from testbed import Instance
 from tests.harness.house import House
 from tests.harness.wait import until
 from tests.real.test_whole_house import User, kubectl
-
-pytestmark = pytest.mark.real
 
 NAMESPACE = "kubeprobe-new"
 NODES_NAMESPACE = "kubeprobe-new-nodes"
@@ -34,6 +33,13 @@ spec:
   clusters: {names: [new-nodes]}
   nodes: {}
   on: {periodic: {every: 1h}}
+"""
+RUN_ALL = """
+import json, sys
+import kubeprobe
+name, _, socket = sys.argv[2].partition("=")
+for case in json.loads(sys.argv[1]):
+    kubeprobe.run(case, cluster="new", parameters={name: socket} if case.startswith("node-") else {})
 """
 
 
@@ -69,9 +75,7 @@ def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(house: House, kube
     user.types("cluster", "check", "new")
 
     house.start_all()
-    socket = _socket()
-    for case in sorted(bound()):
-        user.types("run", case, "--cluster", "new", *(["--param", socket] if case.startswith("node-") else []))
+    user.runs_in_python(RUN_ALL, json.dumps(sorted(bound())), _socket())
 
     until("every case to have its verdict", lambda: _verdicts(user).keys() >= bound(), 300, 3, lambda: _verdicts(user))
     assert {case: told for case, told in _verdicts(user).items() if told.startswith("unknown")} == {}

@@ -16,8 +16,8 @@ from tests.harness.wait import until
 from tests.real.fleet.given import kubeconfig_with
 from tests.real.test_whole_house import User, kubectl
 
-pytestmark = [pytest.mark.real, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
-FAKE = ("fake-1", "fake-2", "fake-3")
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+FAKE = ("fake-1", "fake-2")
 CATALOG = """
 apiVersion: kubeprobe.io/v1
 kind: ProbeTemplate
@@ -35,7 +35,7 @@ spec:
   description: Says on which node it runs.
   severity: info
   owner: tests
-  timeouts: {start: 60s, run: 30s}
+  timeouts: {start: 30s, run: 30s}
 ---
 apiVersion: kubeprobe.io/v1
 kind: Binding
@@ -46,7 +46,7 @@ spec:
   nodes: {sample: 2}
   concurrency: allow
   on:
-    periodic: {every: 10s}
+    periodic: {every: 5s}
 """
 
 

@@ -15,8 +15,6 @@ from kubeprobe.cli import app
 from tests.harness.registry import Registry, digest_of, registry
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.real
-
 BASE = "localhost/kubeprobe-test/shell:1"
 BASE_DOCKERFILE = """
 FROM scratch

@@ -15,8 +15,6 @@ from tests.harness.wait import until
 from tests.probes.catalog import rights_of
 from tests.probes.made import ending_in
 
-pytestmark = pytest.mark.real
-
 PROBES = Path(__file__).parents[2] / "probes"
 FOLDERS = ("pod_lifecycle", "certificate_expiry")
 CATALOG = """
@@ -27,7 +25,7 @@ spec:
   cases: [pod-lifecycle, certificate-expiry]
   clusters: {selector: {matchLabels: {region: eu}}}
   on:
-    periodic: {every: 15s}
+    periodic: {every: 10s}
     change: {component: coredns}
 ---
 apiVersion: kubeprobe.io/v1
@@ -47,15 +45,17 @@ class User:
         self._house = house
 
     def types(self, *command: str, code: int = 0) -> str:
+        return self._runs([str(Path(sys.executable).parent / "kubeprobe"), *command], code)
+
+    def runs_in_python(self, script: str, *arguments: str) -> str:
+        """As in a Python shell, where many runs cost one start."""
+        return self._runs([sys.executable, "-c", script, *arguments], 0)
+
+    def _runs(self, command: list[str], code: int) -> str:
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "kubeprobe"), *command],
-            env=self._house.env(),
-            cwd=self._house.folder,
-            capture_output=True,
-            text=True,
-            check=False,
+            command, env=self._house.env(), cwd=self._house.folder, capture_output=True, text=True, check=False
         )
-        assert done.returncode == code, f"kubeprobe {' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def reads(self, *command: str, code: int = 0) -> Any:
@@ -118,7 +118,7 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
 
     # Healthy: both cases pass, and nobody is told anything.
     for case in ("pod-lifecycle", "certificate-expiry"):
-        until(f"{case} to pass", lambda c=case: user.verdicts(c)[:1] == ["pass"], within_s=120, every_s=1)
+        until(f"{case} to pass", lambda c=case: "pass" in user.verdicts(c), within_s=120, every_s=1)
     assert told.messages == []
     user.types("run", "certificate-expiry", "--cluster", "prod-1", "--wait")
 
@@ -151,6 +151,7 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
         every_s=1,
     )
     assert user.types("show", user.reads("runs", "--trigger", "change")[0]["id"])
+    user.types("cluster", "cordon", "prod-1")  # or the next run has its pod already
     until("no pod left", lambda: not pods_of_ours(), within_s=60, every_s=1)
 
 

@@ -38,7 +38,7 @@ def registry(testbed: Testbed, tmp: Path) -> Iterator[None]:
         "auth": {"htpasswd": {"realm": "tests", "path": str(tmp / "htpasswd")}},
     }
     (tmp / "registry.json").write_text(json.dumps(config))
-    command = testbed.inside([str(binaries.registry() / "registry"), "serve", str(tmp / "registry.json")])
+    command = testbed.inside([str(binaries.REGISTRY.folder() / "registry"), "serve", str(tmp / "registry.json")])
     with (
         (tmp / "registry.log").open("w") as log,
         subprocess.Popen(command, stdout=log, stderr=log) as process,

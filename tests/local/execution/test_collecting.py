@@ -22,8 +22,6 @@ from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, PASS, LocalThread, Rooms, RunningCollector
 
-pytestmark = pytest.mark.local
-
 
 def test_pods_that_ended_before_their_collector_came_are_judged(rooms: Rooms) -> None:
     passed, failed = rooms.start(PASS), rooms.start(FAIL)

@@ -20,8 +20,6 @@ from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import NAMESPACE, LocalThread, Rooms
 
-pytestmark = pytest.mark.local
-
 RBAC = [
     {"resources": ["configmaps", "pods"], "verbs": ["create", "delete"]},
     {"scope": "cluster", "resources": ["namespaces"], "verbs": ["create"]},

@@ -12,7 +12,6 @@ from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import PASS, LocalThread, Rooms
 
-pytestmark = pytest.mark.local
 LOCAL = "local"
 SAYS_ITS_NODE = """echo "{\\"ok\\": true, \\"metrics\\": {\\"$KUBEPROBE_NODE\\": 1}}" > $KUBEPROBE_REPORT_FILE"""
 

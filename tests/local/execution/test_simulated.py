@@ -14,7 +14,6 @@ from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import LocalThread, Rooms
 
-pytestmark = pytest.mark.local
 Simulated = Callable[[Script], LocalThread]
 FOR_EVER = Script(after=3600)
 EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "low on memory", "containerStatuses": []}

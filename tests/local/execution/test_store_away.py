@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from kubeprobe.store import Store, Verdict
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, PASS, LocalThread
-
-pytestmark = [pytest.mark.local, pytest.mark.services]
 
 
 def test_pods_that_end_while_the_store_is_away_get_their_outcomes_when_it_is_back(

@@ -6,8 +6,6 @@ from kubeprobe.store import Reason, RunLog, RunState, Store, Verdict
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, GIVE_UP, PASS, LocalThread, Rooms
 
-pytestmark = pytest.mark.local
-
 
 @pytest.mark.parametrize(
     ("script", "case", "verdict", "reason"),

@@ -16,8 +16,6 @@ from tests.harness.wait import until
 from tests.local.execution.rooms import FAIL, PASS, Rooms
 from tests.local.failuremodes.given import BRIEF, SIDECAR, add_case, phase
 
-pytestmark = pytest.mark.local
-
 
 def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch

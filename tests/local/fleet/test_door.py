@@ -16,8 +16,6 @@ from kubeprobe.fleet.credentials import Cipher, local
 from kubeprobe.fleet.errors import Cause, ClusterError
 from tests.unit.fleet.rows import cluster_row
 
-pytestmark = pytest.mark.local
-
 PATIENCE_S = 30
 Json = dict[str, Any]
 

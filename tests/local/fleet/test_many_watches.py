@@ -16,8 +16,6 @@ from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
 from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
 from tests.unit.fleet.rows import cluster_row
 
-pytestmark = pytest.mark.local
-
 CLUSTERS = 1000
 MOST_BYTES = 180_000_000
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "probe", "image": "docker.io/kubeprobe/pause:dev"}]}}

@@ -10,8 +10,6 @@ from probes._access import find_access
 from probes._api import Api
 from tests.services.cli.conftest import CommandLine
 
-pytestmark = pytest.mark.local
-
 ENFORCE = "pod-security.kubernetes.io/enforce"
 ON_THE_NODE = """\
 apiVersion: kubeprobe.io/v1

@@ -18,7 +18,7 @@ from probes._api import Api
 from tests.harness.wait import until
 from tests.services.cli.conftest import CommandLine
 
-pytestmark = [pytest.mark.local, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 TUTORIAL = Path(__file__).parents[3] / "docs" / "tutorial.md"
 ELSEWHERE = "/api/v1/namespaces/kube-public/configmaps"

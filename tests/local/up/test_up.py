@@ -13,8 +13,6 @@ import pytest
 from kubeprobe.up.ports import USUAL
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.local
-
 KUBEPROBE = str(Path(sys.executable).parent / "kubeprobe")
 Start = Callable[[], "Up"]
 

@@ -91,7 +91,7 @@ class Federation:
 
     def _command(self, member: str) -> list[str]:
         return [
-            *(str(binaries.ocm() / "work"), "agent"),
+            *(str(binaries.OCM.folder() / "work"), "agent"),
             f"--spoke-cluster-name={member}",
             f"--agent-id={member}",
             f"--workload-source-config={self._hub_kubeconfig}",
@@ -160,7 +160,7 @@ def _trial(work: str) -> Json:
 
 def _define(api: Api, kind: str) -> None:
     """Have an API know a kind of OCM's, and wait until it serves it."""
-    definition = yaml.safe_load((binaries.ocm() / f"{kind}.yaml").read_text())
+    definition = yaml.safe_load((binaries.OCM.folder() / f"{kind}.yaml").read_text())
     unless_missing(lambda: api.create(_DEFINITIONS, definition))
     until(f"{kind} to be served", lambda: _serves(api, f"/apis/{_GROUP}/{kind}"))
 

@@ -10,14 +10,15 @@ from tests.harness.wait import until
 from tests.local.execution.rooms import FAIL, PASS, Rooms
 from tests.local.failuremodes.given import BRIEF, SIDECAR, add_case, phase
 
-pytestmark = pytest.mark.real
+SOON_KILLED = {"terminationGracePeriodSeconds": 2}
+"""Shells do not end at SIGTERM as process 1; by default the kubelet would wait for 30 s."""
 
 
 def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render, "BACKSTOP_S", 10)  # the image is there, so that the probe starts within it
-    add_case(rooms, "brief", timeouts=BRIEF)
+    add_case(rooms, "brief", pod=SOON_KILLED, timeouts=BRIEF)
     run_id = rooms.start("trap '' TERM; sleep 600", "brief")
     until("the kubelet to end the pod", lambda: phase(rooms, run_id) == ("Failed", "DeadlineExceeded"), within_s=90)
     [expired] = expire(rooms.store, rooms.run(run_id).expires_at).with_pods
@@ -30,7 +31,7 @@ def test_a_collector_that_comes_after_the_kubelet_ended_a_pod_says_so(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render, "BACKSTOP_S", 10)
-    add_case(rooms, "brief", timeouts=BRIEF)
+    add_case(rooms, "brief", pod=SOON_KILLED, timeouts=BRIEF)
     run_id = rooms.start("sleep 600", "brief")
     until("the kubelet to end the pod", lambda: phase(rooms, run_id)[0] == "Failed", within_s=90)
     rooms.collect()

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.check import Finding, check_cluster
 from kubeprobe.fleet.check_pod import LABEL_CHECK, ImageTrial
 from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import PAUSE, Accounts, Json, kubeconfig_with, refused_in_time
-
-pytestmark = pytest.mark.real
 
 ENOUGH = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "list", "watch", "delete"]},

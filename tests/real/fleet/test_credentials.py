@@ -22,8 +22,6 @@ from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import Accounts, Json, kubeconfig_with, pod
 from tests.unit.fleet.certificates import Authority
 
-pytestmark = pytest.mark.real
-
 READ_PODS = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
 WHOAMI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -67,8 +65,9 @@ async def test_a_client_certificate_opens_the_cluster(admin: ClusterApi) -> None
     assert await who(admin)
 
 
-async def test_a_token_file_survives_three_rotations_with_the_old_token_revoked(
-    enter: Enter, accounts: Accounts, namespace: str, kubeconfig: Path, tmp_path: Path
+@pytest.mark.parametrize("rotations", [1, pytest.param(5, marks=pytest.mark.soak)])
+async def test_a_token_file_survives_rotations_with_the_old_token_revoked(
+    enter: Enter, accounts: Accounts, namespace: str, kubeconfig: Path, tmp_path: Path, rotations: int
 ) -> None:
     """Failure mode 10. The minute after which a file is read anyway is never reached."""
     await accounts.make("rotated", READ_PODS)
@@ -77,7 +76,7 @@ async def test_a_token_file_survives_three_rotations_with_the_old_token_revoked(
     api = await enter(kubeconfig_with(tmp_path / "config", kubeconfig, {"tokenFile": str(path)}))
     me = f"system:serviceaccount:{namespace}:rotated"
     assert await who(api) == me
-    for rotation in range(1, 4):
+    for rotation in range(1, rotations + 1):
         old = await enter(kubeconfig_with(tmp_path / "old", kubeconfig, {"token": path.read_text()}))
         path.write_text(await accounts.token("rotated", bound_to=f"t{rotation}"))
         await accounts.revoke(f"t{rotation - 1}")

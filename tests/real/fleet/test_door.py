@@ -17,8 +17,6 @@ from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import Accounts, Json, kubeconfig_with, pod, refused_in_time
 from tests.unit.fleet.certificates import Authority, server_context
 
-pytestmark = pytest.mark.real
-
 PATIENCE_S = 60
 POLICIES = "/apis/admissionregistration.k8s.io/v1"
 

@@ -3,15 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from cryptography.fernet import Fernet
 from kubernetes.client import CoreV1Api
 
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.fleet.official import official_client
 from kubeprobe.store import Cluster
-
-pytestmark = pytest.mark.real
 
 
 def test_it_reads_a_real_cluster_with_the_stored_connection(kubeconfig: Path) -> None:

@@ -1,5 +1,7 @@
 """Build results: complete or absent. Needs neither root nor a cluster."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,41 @@ def test_a_changed_or_renamed_file_changes_the_digest_and_a_test_does_not(tmp_pa
 def test_a_name_that_fits_no_path_or_network_is_refused(name: str) -> None:
     with pytest.raises(TestbedError, match="1 to 20"):
         Instance(name)
+
+
+ASK = """
+import sys
+from pathlib import Path
+from testbed import cache
+
+def build(target):
+    if sys.argv[1] == "no":
+        sys.exit("built by whoever was to wait")
+    (target / "made by another").touch()
+
+print("asks", flush=True)
+print(sorted(path.name for path in cache.entry("thing-1", build).iterdir()))
+"""
+
+
+def asking(may_build: str) -> subprocess.Popen[str]:
+    """Another process that wants the entry."""
+    process = subprocess.Popen([sys.executable, "-c", ASK, may_build], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asks\n"
+    return process
+
+
+def test_others_wait_for_an_entry_that_is_reserved() -> None:
+    cache.reserve(["thing-1"])
+    with asking(may_build="no") as other:
+        cache.entry("thing-1", lambda target: (target / "made").touch())
+        assert other.communicate(timeout=60)[0] == "['made']\n"
+    assert other.returncode == 0
+
+
+def test_others_make_an_entry_whose_reservation_was_released() -> None:
+    cache.reserve(["thing-1"])
+    with asking(may_build="yes") as other:
+        cache.release(["thing-1"])
+        assert other.communicate(timeout=60)[0] == "['made by another']\n"

@@ -6,12 +6,8 @@ import sys
 import time
 from typing import Any
 
-import pytest
-
 from testbed import Testbed
 from tests.harness.wait import until
-
-pytestmark = pytest.mark.real
 
 BUSYBOX = "docker.io/kubeprobe/busybox:dev"
 PROBES = "docker.io/kubeprobe/probes:dev"

@@ -11,8 +11,6 @@ from testbed import Testbed, cgroups, mounts, network, processes
 from testbed.components import COMPONENTS, named
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.real
-
 
 def pids(testbed: Testbed) -> dict[str, int | None]:
     found = {component.name: processes.find(testbed.instance, component) for component in COMPONENTS}

@@ -13,8 +13,6 @@ from kubeprobe.store import Binding, Cluster, ProbeCase, ProbeTemplate, Schedule
 from tests.services.catalog.conftest import NOW
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
 
-pytestmark = pytest.mark.services
-
 
 def actions(applied):
     return {(item.kind, item.name): item.action for item in applied.items}

@@ -8,8 +8,6 @@ from kubeprobe.store import Cluster, ProbeCase, ProbeTemplate
 from tests.services.catalog.conftest import NOW, Folder
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
 
-pytestmark = pytest.mark.services
-
 OTHER = CASE.replace("pod-lifecycle", "other")
 
 

@@ -1,15 +1,12 @@
 """What an apply would do, before it does it."""
 
 import orjson
-import pytest
 from sqlmodel import select
 
 from kubeprobe.catalog import Action, FieldChange, pause
 from kubeprobe.store import CatalogVersion, ProbeCase
 from tests.services.catalog.conftest import NOW
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
-
-pytestmark = pytest.mark.services
 
 
 def by_name(plan):

@@ -14,8 +14,6 @@ from kubeprobe.store import Cluster, Node, Schedule
 from tests.services.catalog.conftest import NOW
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
 
-pytestmark = pytest.mark.services
-
 LATER = NOW + timedelta(hours=1)
 SECOND = CLUSTER.replace("prod-1", "prod-2")
 

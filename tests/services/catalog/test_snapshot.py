@@ -9,8 +9,6 @@ from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, CatalogUnreada
 from kubeprobe.store import ProbeCase
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
 
-pytestmark = pytest.mark.services
-
 
 def test_an_empty_store_has_an_empty_catalog(store):
     with store.reading() as session:

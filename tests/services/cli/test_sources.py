@@ -10,8 +10,6 @@ from tests.harness.repository import Repository
 from tests.services.cli.conftest import CATALOG, CommandLine
 from tests.services.sources.servers import http_server
 
-pytestmark = pytest.mark.services
-
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:

@@ -11,7 +11,6 @@ from kubeprobe.store import Cluster, Run, RunState
 from tests.services.execution.given import ExecutionWorld
 from tests.services.trigger.given import at_once, statements
 
-pytestmark = pytest.mark.services
 SECOND = timedelta(seconds=1)
 
 

@@ -14,8 +14,6 @@ from kubeprobe.store import Cluster, Reason, RunState, Verdict
 from tests.services.execution.given import FAILED, PASSED, Clock, ExecutionWorld, ending
 from tests.services.trigger.given import statements
 
-pytestmark = pytest.mark.services
-
 
 class Wakes(Queue):
     """Remembers who was woken."""

@@ -15,13 +15,12 @@ from kubeprobe.fleet import breaker
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, ProbeCase, Reason, Run, RunState, Verdict
 from kubeprobe.trigger import due_wakes
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal
 from tests.services.execution.conftest import INSTALLATION
 from tests.services.execution.given import Clock, ExecutionWorld
 from tests.services.trigger.given import CASE, at_once, statements
 
-pytestmark = pytest.mark.services
 RUN = "01hrun00000000000000000000"
 QUOTA = Refusal(403, "Forbidden", 'pods "kp" is forbidden: exceeded quota: q, requested: pods=1, used: pods=9')
 THROTTLED = Refusal(429, "TooManyRequests", "slow down", headers={"Retry-After": "20"})

@@ -12,7 +12,6 @@ from kubeprobe.store import Cluster
 from tests.services.execution.given import Clock, ExecutionWorld
 from tests.services.trigger.given import at_once, statements
 
-pytestmark = pytest.mark.services
 SECOND = timedelta(seconds=1)
 
 

@@ -13,7 +13,6 @@ from kubeprobe.store import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 from tests.services.trigger.given import at_once, statements
 
-pytestmark = pytest.mark.services
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 
 

@@ -7,11 +7,9 @@ import pytest
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.remove import remove_pods
 from kubeprobe.store import RunState
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal
 from tests.services.execution.given import ExecutionWorld
-
-pytestmark = pytest.mark.services
 
 
 def done(world: ExecutionWorld, api: OddApi, run_id: str, cluster: str = "there", **fields: object) -> None:

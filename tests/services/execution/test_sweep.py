@@ -13,7 +13,6 @@ from kubeprobe.store import Change, Cluster, Collector, Reason, RunLog, RunState
 from tests.services.execution.given import ExecutionWorld, ending
 from tests.services.trigger.given import at_once
 
-pytestmark = pytest.mark.services
 SECOND = timedelta(seconds=1)
 
 

@@ -17,8 +17,6 @@ from workers import housekeeping, launching
 from workers.app import app
 from workers.parts import Parts
 
-pytestmark = pytest.mark.services
-
 
 class Told(Wakes):
     """Remembers which pods were to be removed, too."""

@@ -15,7 +15,6 @@ from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
 from tests.services.execution.given import Clock, ExecutionWorld
 
-pytestmark = pytest.mark.services
 HELD_UP = [f"01hbad{number:020}" for number in range(6)]
 GOOD = [f"01hgood{number:019}" for number in range(20)]
 

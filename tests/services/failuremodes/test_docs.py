@@ -3,9 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.services
 ROOT = Path(__file__).parents[3]
 DOC = ROOT / "docs" / "failure-modes.md"
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")

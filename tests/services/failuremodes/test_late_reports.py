@@ -1,13 +1,10 @@
 """Failure mode 7: what is told of a run that has its outcome changes nothing, and is noted."""
 
-import pytest
 from structlog.testing import capture_logs
 
 from kubeprobe.execution.record import record
 from kubeprobe.store import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
-
-pytestmark = pytest.mark.services
 
 
 def test_a_report_that_comes_after_its_runs_outcome_is_refused_and_noted(world: ExecutionWorld) -> None:

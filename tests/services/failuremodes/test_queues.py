@@ -21,7 +21,6 @@ from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
 from tests.services.execution.given import ExecutionWorld
 
-pytestmark = pytest.mark.services
 ROOT = Path(__file__).parents[3]
 RUN = "01hrun00000000000000000000"
 POOLS = ("eu", "us")

@@ -14,7 +14,6 @@ from tests.services.catalog.conftest import NOW
 from tests.services.trigger.given import World
 from tests.unit.catalog.given import BINDING, CASE, TEMPLATE, catalog
 
-pytestmark = pytest.mark.services
 CASES = [f"case-{number}" for number in range(10)]
 CLUSTERS = [f"c{number:04}" for number in range(1000)]
 EVERY = timedelta(minutes=5)

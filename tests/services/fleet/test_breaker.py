@@ -9,8 +9,6 @@ from sqlmodel import Session
 from kubeprobe.fleet import breaker
 from kubeprobe.store import Cluster, Store
 
-pytestmark = pytest.mark.services
-
 SECOND = timedelta(seconds=1)
 
 

@@ -13,8 +13,6 @@ from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind, in_c
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.store import Cluster, Schedule, Store
 
-pytestmark = pytest.mark.services
-
 CIPHER = Cipher(Fernet.generate_key().decode())
 SECRET = Connection(ConnectionKind.KUBECONFIG, {"token": "s3cret"})
 

@@ -16,11 +16,9 @@ from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import deliver, repeat_alerts, respond
 from kubeprobe.store import NotificationState, Verdict
 from tests.harness.need import lacking
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.harness.wait import until
 from tests.services.response.given import World
-
-pytestmark = pytest.mark.services
 
 SENT = NotificationState.SENT
 CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"

@@ -19,8 +19,6 @@ from tests.services.response.given import World, statements
 from tests.services.response.queries import undelivered
 from tests.services.response.receiver import Receiver
 
-pytestmark = pytest.mark.services
-
 P, F = Verdict.PASS, Verdict.FAIL
 SENT, PENDING, FAILED = NotificationState.SENT, NotificationState.PENDING, NotificationState.FAILED
 

@@ -10,8 +10,6 @@ from tests.services.response.given import World
 from tests.services.response.queries import Wanted, incidents, standings, told_of
 from tests.services.response.receiver import Receiver
 
-pytestmark = pytest.mark.services
-
 P, F = Verdict.PASS, Verdict.FAIL
 SENT, PENDING = NotificationState.SENT, NotificationState.PENDING
 

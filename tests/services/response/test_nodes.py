@@ -7,8 +7,6 @@ from kubeprobe.response import close_withdrawn, respond
 from kubeprobe.store import SOME_NODE, Incident, Notification, Reason, Standing, Verdict
 from tests.services.response.given import World, statements
 
-pytestmark = pytest.mark.services
-
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 NONE_KNOWN = {"reason": Reason.NO_NODES, "message": "The nodes of prod-1 are not known: no collector"}
 

@@ -10,8 +10,6 @@ from kubeprobe.response import respond
 from kubeprobe.store import Incident, IncidentKind, Notification, Outcome, ProbeCase, Reason, Standing, Trigger, Verdict
 from tests.services.response.given import World, statements
 
-pytestmark = pytest.mark.services
-
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 LOG = {"name": "log", "log": {}}
 PARTS = respond.__globals__

@@ -12,8 +12,6 @@ from kubeprobe.response import respond
 from kubeprobe.store import Incident, Notification, Outcome, Standing, Verdict
 from tests.services.response.given import World
 
-pytestmark = pytest.mark.services
-
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 STORY = [P, F, F, P, U, U, U, F, P, F]
 WAIT_S = 30

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.harness.need import lacking
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.harness.wait import until
 
 SSHD = "/usr/sbin/sshd"

@@ -16,8 +16,6 @@ from kubeprobe.store import Store
 from tests.services.sources.given import OTHER_CASE, World
 from tests.services.sources.servers import http_server, make_key, ssh_server
 
-pytestmark = pytest.mark.services
-
 TOKEN = "kp-t0ken-nobody-may-see"
 
 

@@ -7,8 +7,6 @@ import pytest
 from tests.harness.kubeconfig import KUBECONFIG
 from tests.services.sources.given import CASE, CLUSTER, World
 
-pytestmark = pytest.mark.services
-
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 

@@ -18,8 +18,6 @@ from tests.harness.wait import until
 from tests.services.sources.given import World
 from tests.services.sources.servers import http_server
 
-pytestmark = pytest.mark.services
-
 TOKEN = "kp-t0ken-nobody-may-see"
 
 

@@ -4,13 +4,9 @@ import multiprocessing
 import os
 from pathlib import Path
 
-import pytest
-
 from kubeprobe.sources.git import calling
 from kubeprobe.sources.mirror import Mirror
 from tests.harness.wait import until
-
-pytestmark = pytest.mark.services
 
 
 def test_a_git_whose_worker_was_killed_holds_the_copy_until_it_ends(tmp_path: Path) -> None:

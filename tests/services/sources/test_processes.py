@@ -7,19 +7,15 @@ import urllib.request
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from kubeprobe.clock import utc_now
 from kubeprobe.settings import Settings
 from kubeprobe.sources import Means, Secret
 from kubeprobe.store import Store
 from tests.harness.house import House
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.harness.repository import Repository
 from tests.harness.wait import until
 from tests.services.sources.given import CASE, OTHER_CASE, World
-
-pytestmark = pytest.mark.services
 
 SECRET = "correct-horse-battery-staple"
 THIRD_CASE = CASE.replace("{name: dns}", "{name: third}")

@@ -11,8 +11,6 @@ from kubeprobe.store import Source
 from tests.services.sources.given import OTHER_CASE, World
 from tests.services.sources.servers import http_server
 
-pytestmark = pytest.mark.services
-
 TOKEN = "kp-t0ken-nobody-may-see"
 
 

@@ -25,8 +25,6 @@ from kubeprobe.trigger import Request, issue_due, request_runs
 from tests.harness.wait import until
 from tests.services.sources.given import BINDING, BROKEN, CASE, OTHER_CASE, World
 
-pytestmark = pytest.mark.services
-
 
 def test_adding_a_source_applies_what_its_branch_declares(world: World) -> None:
     added = world.add()

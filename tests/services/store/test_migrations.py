@@ -28,8 +28,6 @@ from kubeprobe.store import (
 )
 from kubeprobe.store.migrate import SchemaOutdatedError, check_schema, migrate
 
-pytestmark = pytest.mark.services
-
 
 @pytest.fixture
 def unmigrated(tmp_path: Path) -> Iterator[Store]:

@@ -7,8 +7,6 @@ from sqlmodel import select
 
 from kubeprobe.store import Change, Store, insert_ignoring_conflicts
 
-pytestmark = pytest.mark.services
-
 
 def test_a_time_comes_back_aware_and_in_utc(store: Store, now: datetime) -> None:
     local = now.astimezone(timezone(timedelta(hours=5)))

@@ -16,10 +16,8 @@ from beat_schedule import HOUSEKEEPING, LONGEST_WAIT_S, SlotScheduler
 from kubeprobe.clock import utc_now
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Task, celery_config, launch_queue
 from kubeprobe.store import Concurrency, RunState, open_store
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.services.trigger.given import World
-
-pytestmark = pytest.mark.services
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from kubeprobe.trigger import tell_change
 from kubeprobe.trigger.change import Told
 from tests.services.trigger.given import CASE, World, at_once, catalog
 
-pytestmark = pytest.mark.services
-
 
 def bound(*cases: str, **binding: Any) -> dict[str, Any]:
     """A binding that runs these cases on all clusters when CoreDNS changes."""

@@ -11,8 +11,6 @@ from kubeprobe.trigger import Request, request_runs
 from kubeprobe.trigger.open import OpenedRun
 from tests.services.trigger.given import CASE, World, at_once, catalog
 
-pytestmark = pytest.mark.services
-
 
 def ask(world: World, request: Request, settings: Settings) -> list[OpenedRun]:
     """What a request opens."""

@@ -13,7 +13,6 @@ from kubeprobe.trigger.open import OpenedRun
 from kubeprobe.trigger.periodic import MOST_RUNS
 from tests.services.trigger.given import CASE, World, at_once, catalog, statements
 
-pytestmark = pytest.mark.services
 EVERY = timedelta(minutes=5)
 ALL = "{}"
 

@@ -12,7 +12,6 @@ from kubeprobe.trigger import Tick, due_wakes, issue_due
 from kubeprobe.trigger.periodic import BATCH
 from tests.services.trigger.given import CASE, World, at_once, statements
 
-pytestmark = pytest.mark.services
 MINUTE = timedelta(minutes=1)
 
 

@@ -10,7 +10,6 @@ from kubeprobe.trigger import due_wakes
 from kubeprobe.trigger.resend import DOUBLINGS
 from tests.services.trigger.given import World, at_once
 
-pytestmark = pytest.mark.services
 SECOND = timedelta(seconds=1)
 
 

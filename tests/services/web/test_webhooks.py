@@ -20,12 +20,10 @@ from kubeprobe.settings import Settings
 from kubeprobe.sources import Means, Secret
 from kubeprobe.store import Store
 from kubeprobe.web import WebParts, make_app
-from tests.harness.postgresql import free_port
+from tests.harness.ports import free_port
 from tests.harness.repository import Repository
 from tests.harness.wait import until
 from tests.services.sources.given import CASE, OTHER_CASE, TEMPLATE, World
-
-pytestmark = pytest.mark.services
 
 SECRET = "correct-horse-battery-staple"
 PUSH = {"ref": "refs/heads/main", "after": "0" * 40}

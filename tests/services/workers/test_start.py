@@ -5,10 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.services
-
 ROOT = Path(__file__).parents[3]
 WORKER = ("-m", "celery", "-A", "workers.app", "worker", "-P", "threads", "-c", "1", "-Q", "response")
 

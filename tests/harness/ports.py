@@ -1,0 +1,24 @@
+"""Loopback ports for servers that a test starts."""
+
+import itertools
+import os
+import socket
+
+_PER_WORKER = 1_000
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
+_first = 20_000 + _worker * _PER_WORKER
+_ports = itertools.cycle(range(_first, _first + _PER_WORKER))
+"""Of each parallel worker its own, should they share a network. All are below those that Linux gives to outgoing
+connections, so that none of these takes a port before its server does."""
+
+
+def free_port() -> int:
+    """A loopback port on which nobody listens; another one at each call."""
+    for port in _ports:
+        with socket.socket() as trial:
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("a cycle never ends")

@@ -1,0 +1,138 @@
+"""Which faults the real tier tries: of each probe the most telling ones, and all of a probe that has changed.
+
+All 183 take hours on two cores; `make detection` brings them about and keeps what it saw in the repository. A probe
+whose code has not been seen there with one of its faults has not shown that it finds it: the real tier tries it, too.
+"""
+
+from benchmarks.detection.seen import SeenRuns
+from tests.probes.scenario import SCENARIOS, Fault, Scenario
+
+TELLING: dict[str, tuple[str, ...]] = {
+    "admission": (
+        "nobody is behind the webhook's Service",
+        "the webhook lets everything pass",
+        "a policy denies what must be accepted",
+    ),
+    "api_crud": ("the API server is down", "etcd hesitates", "a finalizer holds what is deleted"),
+    "canary_deployment": (
+        "the controller manager is down",
+        "an endpoint slice lists an address that is no pod's",
+        "kube-proxy freezes before the update",
+    ),
+    "capacity": (
+        "a pod asks for a node that there is not",
+        "a node has no more addresses for pods",
+        "a quota is full",
+    ),
+    "certificate_expiry": (
+        "a certificate in a Secret is over",
+        "a kubelet's certificate ends soon",
+        "a webhook's authority is over",
+    ),
+    "cluster_dns": (
+        "no DNS pod runs",
+        "one of two DNS pods is frozen",
+        "the DNS Service's endpoints are poisoned",
+    ),
+    "etcd_backup": (
+        "a byte of the etcd backup is changed",
+        "an etcd has no backup",
+        "an etcd has no standby",
+    ),
+    "etcd_crud": (
+        "a member of etcd is cut off from the others",
+        "etcd has lost its quorum",
+        "etcd's data is corrupt",
+    ),
+    "federation_link": (
+        "the link to one member is cut",
+        "one member's agent is killed",
+        "a deletion is not propagated",
+    ),
+    "http_endpoint": (
+        "the server answers 503",
+        "the server does not send the intermediate certificate",
+        "the server says nothing",
+    ),
+    "image_pull": ("the registry is away", "the password is wrong", "the registry throttles"),
+    "job_lifecycle": (
+        "the controller manager is down",
+        "a finalizer holds the finished Job",
+        "the controllers stop when the Job is complete",
+    ),
+    "kube_proxy_rules": (
+        "the rules have forgotten a Service",
+        "an endpoint's chain leads to a stranger",
+        "an endpoint has gone while kube-proxy was down",
+    ),
+    "namespace_lifecycle": (
+        "the controller manager is down",
+        "an aggregated API has no backend",
+        "a finalizer holds an object in the namespace",
+    ),
+    "node_health": ("a disk is full", "the kubelet hangs", "the container runtime is down"),
+    "node_netns_leak": ("a network namespace was left", "a CNI result was left"),
+    "pod_lifecycle": ("the image cannot be pulled", "the quota is full", "the kubelet is down"),
+    "rate_limit": (
+        "requests are rejected",
+        "a namespace has no quota",
+        "an ingress's limits contradict each other",
+    ),
+    "rules": ("a Deployment has no readiness probe", "an Ingress has no TLS"),
+    "service_connectivity": (
+        "kube-proxy hangs when a pod is deleted",
+        "a packet filter closes the node ports",
+        "an EndpointSlice leads to a wrong address",
+    ),
+    "version_skew": (
+        "a kubelet is four minor versions old",
+        "a controller manager is newer than the API server",
+        "somebody requests a deprecated API",
+    ),
+    "virtual_cluster": (
+        "the syncer is stopped",
+        "the virtual API server is down",
+        "the kubeconfig is another cluster's",
+    ),
+    "volume_lifecycle": (
+        "the storage provisioner is down",
+        "the storage quota is full",
+        "written data is lost",
+    ),
+    "workload_safety": (
+        "a validating webhook has nobody behind it",
+        "a budget wants all pods to stay",
+        "a StatefulSet has one replica",
+    ),
+}
+"""By folder. What users meet most, and what takes the most code to tell apart; half of them are whole components."""
+
+
+def chosen_faults() -> list[tuple[Scenario, Fault]]:
+    """What the real tier tries."""
+    seen = SeenRuns()
+    return [
+        (scenario, fault)
+        for scenario in SCENARIOS
+        for fault in scenario.faults
+        if fault.name in TELLING.get(scenario.folder, ()) or is_unseen(seen, scenario, fault)
+    ]
+
+
+def is_unseen(seen: SeenRuns, scenario: Scenario, fault: Fault) -> bool:
+    """Whether this probe, as its code is now, has not been run with this fault of its own, as it is now."""
+    return seen.lacks(f"{scenario.folder}/{fault.name}", scenario.folder)
+
+
+def explanation() -> list[str]:
+    """Lines that say what was chosen and why, for the output of the tests."""
+    seen, chosen = SeenRuns(), chosen_faults()
+    total = sum(len(scenario.faults) for scenario in SCENARIOS)
+    unseen = [scenario for scenario in SCENARIOS if any(is_unseen(seen, scenario, fault) for fault in scenario.faults)]
+    lines = [f"faults: {len(chosen)} of {total}, the most telling of each probe (tests/probes/telling.py)"]
+    lines += [
+        f"  {scenario.folder}: all that `make detection` has not seen with its present code: "
+        f"{sum(is_unseen(seen, scenario, fault) for fault in scenario.faults)} of {len(scenario.faults)}"
+        for scenario in unseen
+    ]
+    return lines

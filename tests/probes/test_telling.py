@@ -1,0 +1,41 @@
+"""Which faults the real tier tries."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.detection.seen import Seen, SeenRuns, statements_of
+from tests.probes.scenario import SCENARIOS
+from tests.probes.telling import TELLING, chosen_faults, is_unseen
+
+
+def test_every_probe_has_two_or_three_telling_faults_of_its_scenario() -> None:
+    assert TELLING.keys() == {scenario.folder for scenario in SCENARIOS}
+    for scenario in SCENARIOS:
+        assert set(TELLING[scenario.folder]) <= {fault.name for fault in scenario.faults}, scenario.folder
+        assert 2 <= len(TELLING[scenario.folder]) <= 3, scenario.folder
+
+
+def test_every_telling_fault_is_chosen() -> None:
+    chosen = {(scenario.folder, fault.name) for scenario, fault in chosen_faults()}
+    assert chosen >= {(folder, name) for folder, names in TELLING.items() for name in names}
+
+
+def test_a_fault_is_unseen_until_the_probe_as_it_is_now_was_run_with_it(tmp_path: Path) -> None:
+    scenario = SCENARIOS[0]
+    fault, other = scenario.faults[:2]
+    seen = SeenRuns(tmp_path / "seen.jsonl")
+    assert is_unseen(seen, scenario, fault)
+    run = Seen.of(f"{scenario.folder}/{fault.name}", scenario.folder, None, named=True)
+    seen.add(replace(run, version="of other code"))
+    assert is_unseen(seen, scenario, fault)
+    seen.add(run)
+    assert not is_unseen(seen, scenario, fault)
+    assert is_unseen(seen, scenario, other)
+
+
+def test_comments_docstrings_and_line_breaks_make_no_other_code() -> None:
+    code = "def f(x):\n    return (x + 1)\n"
+    commented = 'def f(x):\n    """Adds ü."""  # ü, one\n    return (x\n      + 1)\n'
+    assert statements_of(f'"""What it is."""\n# Why.\n{code}') == statements_of(code)
+    assert statements_of(commented) == statements_of(code)
+    assert statements_of(code.replace("1", "2")) != statements_of(code)
