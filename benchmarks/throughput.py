@@ -16,7 +16,8 @@ from benchmarks.meters import percentile
 from benchmarks.report import Table
 from kubeprobe.catalog import load_catalog
 from kubeprobe.fleet.credentials import from_kubeconfig
-from kubeprobe.store import Outcome, Run, Verdict
+from kubeprobe.store import Outcome, Run
+from kubeprobe.vocabulary import Verdict
 from tests.harness.house import PROCESSES
 from tests.harness.wait import until
 

@@ -24,11 +24,12 @@ from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.official import official_client
 from kubeprobe.queue import Queue, wakes_for
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Store, Verdict, open_store
+from kubeprobe.store import Change, Cluster, Store, open_store
 from kubeprobe.store.migrate import check_schema
 from kubeprobe.trigger import Request, request_runs, tell_change
 from kubeprobe.trigger.open import OpenedRun
 from kubeprobe.views import RunFilter, RunView, list_runs, runs_by_id, wait_for_outcomes
+from kubeprobe.vocabulary import Verdict
 
 
 class NoStoreError(KubeProbeError):

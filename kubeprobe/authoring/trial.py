@@ -16,7 +16,6 @@ from ulid import ULID
 from kubeprobe.authoring.folder import ProbeFolder
 from kubeprobe.authoring.sweeping import creatable_by, sweep_up, told_of
 from kubeprobe.catalog import RunIdentity, check_parameters, render_pod
-from kubeprobe.catalog.names import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.clock import Clock
 from kubeprobe.errors import InvalidInputError, NotFoundError
@@ -28,6 +27,7 @@ from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.fleet.labels import node_problem
 from kubeprobe.names import nearest
 from kubeprobe.store import Cluster
+from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 
 TRIAL = "kubeprobe-trial"
 """The label `kubeprobe.io/installation` of everything that a trial creates."""

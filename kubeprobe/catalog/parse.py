@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from kubeprobe.catalog.explain import explain
 from kubeprobe.catalog.model import DOCUMENTS, Spec
-from kubeprobe.catalog.names import API_VERSION
 from kubeprobe.catalog.problems import CatalogError, CatalogProblem, nearest_name, one_of
 from kubeprobe.catalog.references import Reference, check_references, references_in
 from kubeprobe.catalog.yamlfile import RawDocument, read_documents
+from kubeprobe.vocabulary import API_VERSION
 
 _SUFFIXES = {".yaml", ".yml"}
 _NAME_LINE = re.compile(r"^\s+name:\s*[\"']?([a-z0-9-]+)", re.MULTILINE)

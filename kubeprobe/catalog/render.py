@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from kubeprobe.catalog import names
+from kubeprobe import vocabulary
 from kubeprobe.catalog.merge import merge_pod
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
 from kubeprobe.catalog.model.rule import rules_variable
@@ -23,10 +23,10 @@ _PROBE_USER = 65_532
 """`nobody` of distroless images: makes images that name no user fit for `runAsNonRoot`."""
 _TMP = "kubeprobe-tmp"
 _FROM_POD = (
-    (names.ENV_POD_NAME, "metadata.name"),
-    (names.ENV_POD_UID, "metadata.uid"),
-    (names.ENV_NAMESPACE, "metadata.namespace"),
-    (names.ENV_NODE, "spec.nodeName"),
+    (vocabulary.ENV_POD_NAME, "metadata.name"),
+    (vocabulary.ENV_POD_UID, "metadata.uid"),
+    (vocabulary.ENV_NAMESPACE, "metadata.namespace"),
+    (vocabulary.ENV_NODE, "spec.nodeName"),
 )
 _DOWNWARD = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in _FROM_POD]
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -91,18 +91,18 @@ def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
             "name": pod_name(identity.case, identity.run_id, identity.attempt),
             "namespace": identity.namespace,
             "labels": {
-                names.LABEL_MANAGED_BY: names.MANAGED_BY,
-                names.LABEL_INSTALLATION: identity.installation,
-                names.LABEL_RUN: identity.run_id,
-                names.LABEL_CASE: identity.case,
-                names.LABEL_ATTEMPT: str(identity.attempt),
+                vocabulary.LABEL_MANAGED_BY: vocabulary.MANAGED_BY,
+                vocabulary.LABEL_INSTALLATION: identity.installation,
+                vocabulary.LABEL_RUN: identity.run_id,
+                vocabulary.LABEL_CASE: identity.case,
+                vocabulary.LABEL_ATTEMPT: str(identity.attempt),
             },
             "annotations": {
-                names.ANNOTATION_POLICY: plan.policy,
-                names.ANNOTATION_CLUSTER: identity.cluster,
-                names.ANNOTATION_TRIGGER: identity.trigger,
-                **({names.ANNOTATION_BINDING: identity.binding} if identity.binding else {}),
-                **({names.ANNOTATION_NODE: identity.node} if identity.node else {}),
+                vocabulary.ANNOTATION_POLICY: plan.policy,
+                vocabulary.ANNOTATION_CLUSTER: identity.cluster,
+                vocabulary.ANNOTATION_TRIGGER: identity.trigger,
+                **({vocabulary.ANNOTATION_BINDING: identity.binding} if identity.binding else {}),
+                **({vocabulary.ANNOTATION_NODE: identity.node} if identity.node else {}),
             },
         },
         "spec": {**plan.spec, **_pin(identity.node), "containers": [probe, *plan.others]},
@@ -136,7 +136,7 @@ def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
     if plan.render_config is not None:
         values.update(plan.render_config.values_for(identity.cluster, identity.cluster_labels))
     by_hand = identity.parameters or {}
-    values.update((name, value) for name, value in by_hand.items() if not name.startswith(names.ENV_PREFIX))
+    values.update((name, value) for name, value in by_hand.items() if not name.startswith(vocabulary.ENV_PREFIX))
     return values
 
 
@@ -144,14 +144,14 @@ def _environment(plan: _Blueprint, identity: RunIdentity) -> list[Mapping[str, A
     """KubeProbe's variables come first, so that people's values may use them as `$(KUBEPROBE_RUN_ID)`."""
     values = _values(plan, identity)
     ours = {
-        names.ENV_RUN_ID: identity.run_id,
-        names.ENV_INSTALLATION: identity.installation,
-        names.ENV_CASE: identity.case,
-        names.ENV_CLUSTER: identity.cluster,
-        names.ENV_TRIGGER: identity.trigger,
-        names.ENV_RUN_TIMEOUT: plan.run_timeout,
-        names.ENV_REPORT_FILE: names.REPORT_FILE,
-        names.ENV_PARAMETERS: ",".join(values),
+        vocabulary.ENV_RUN_ID: identity.run_id,
+        vocabulary.ENV_INSTALLATION: identity.installation,
+        vocabulary.ENV_CASE: identity.case,
+        vocabulary.ENV_CLUSTER: identity.cluster,
+        vocabulary.ENV_TRIGGER: identity.trigger,
+        vocabulary.ENV_RUN_TIMEOUT: plan.run_timeout,
+        vocabulary.ENV_REPORT_FILE: vocabulary.REPORT_FILE,
+        vocabulary.ENV_PARAMETERS: ",".join(values),
     }
     return [
         *({"name": name, "value": value} for name, value in ours.items()),
@@ -193,7 +193,7 @@ def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: Rende
 
 
 def _rules(case: ProbeCaseSpec) -> list[Mapping[str, Any]]:
-    return [{"name": names.ENV_RULES, "value": rules_variable(case.rules)}] if case.rules else []
+    return [{"name": vocabulary.ENV_RULES, "value": rules_variable(case.rules)}] if case.rules else []
 
 
 def _secured(container: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,10 +227,10 @@ def _pod_spec(template: ProbeTemplateSpec, deadline_s: int) -> dict[str, Any]:
 
 def _probe_container(template: ProbeTemplateSpec) -> dict[str, Any]:
     container: dict[str, Any] = {
-        "name": names.PROBE_CONTAINER,
+        "name": vocabulary.PROBE_CONTAINER,
         "image": template.image,
         "imagePullPolicy": template.image_pull_policy,
-        "terminationMessagePath": names.REPORT_FILE,
+        "terminationMessagePath": vocabulary.REPORT_FILE,
         "terminationMessagePolicy": "File",
         "securityContext": {**_CONTAINER_SECURITY, "readOnlyRootFilesystem": True},
         "volumeMounts": [{"name": _TMP, "mountPath": "/tmp"}],  # noqa: S108 - in the pod, an emptyDir of its own

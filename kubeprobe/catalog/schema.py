@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from kubeprobe.catalog.model import DOCUMENTS
-from kubeprobe.catalog.names import API_VERSION
+from kubeprobe.vocabulary import API_VERSION
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

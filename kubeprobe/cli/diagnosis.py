@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from kubeprobe.fleet.check import Finding
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
-from kubeprobe.store import Reason
 from kubeprobe.views.health import LATE, FleetHealth, RunHealth
 from kubeprobe.views.leftovers import LeftoverHealth
 from kubeprobe.views.sources import SourceView
+from kubeprobe.vocabulary import Reason
 
 ALLOWED_SKEW = timedelta(seconds=5)
 NAMED = 5

@@ -7,8 +7,8 @@ from datetime import datetime
 from rich.text import Text
 
 from kubeprobe.cli.output import Columns, ago, console, one_line, remark, styled
-from kubeprobe.store import place_name
 from kubeprobe.views import Cell, Fleet, IncidentView, NodeCell, Shown
+from kubeprobe.vocabulary import place_name
 
 WIDE = 12
 """More clusters than this are summed up for each case."""

@@ -15,8 +15,9 @@ from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, RunState, Store, Verdict
+from kubeprobe.store import Cluster, Store
 from kubeprobe.views import RunDetails, get_run, kept_log
+from kubeprobe.vocabulary import RunState, Verdict
 
 PAUSE_S = 0.5
 KEPT_WITHIN = timedelta(seconds=READ_WITHIN_S + 1)

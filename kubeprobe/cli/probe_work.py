@@ -20,8 +20,9 @@ from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.names import nearest
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, RunState, Store, Verdict
+from kubeprobe.store import Cluster, Store
 from kubeprobe.views import RunView, as_json
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 _NO_ACCOUNT = re.compile(r"error looking up service account ([^\s:]+):")
 """As the API server's admission says it (k8s.io/kubernetes plugin/pkg/admission/serviceaccount)."""

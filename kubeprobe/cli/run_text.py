@@ -7,9 +7,9 @@ from typing import Any
 from rich.text import Text
 
 from kubeprobe.cli.output import Cell, Columns, brief, clock_time, console, one_line, styled
-from kubeprobe.store import Verdict
 from kubeprobe.views import RunDetails, RunView
 from kubeprobe.views.leftovers import full_name
+from kubeprobe.vocabulary import Verdict
 
 TITLES = ("TIME (UTC)", "VERDICT", "CASE", "CLUSTER", "TRIGGER", "TOOK", "RUN", "REASON")
 

@@ -15,8 +15,8 @@ from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE, tell_error
 from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
 from kubeprobe.cli.run_text import said_lines, step_lines, took
 from kubeprobe.shell import NotEndedError, Requested, worst_verdict
-from kubeprobe.store import RunState, Verdict
 from kubeprobe.views import RunView
+from kubeprobe.vocabulary import RunState, Verdict
 
 SHOWN_LIVE = 20
 EXPLAINED = 20

@@ -13,7 +13,8 @@ from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import CatalogVersion, Cluster, Reason, Run, RunState, is_open
+from kubeprobe.store import CatalogVersion, Cluster, Run, is_open
+from kubeprobe.vocabulary import Reason, RunState
 
 IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
 

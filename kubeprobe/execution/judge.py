@@ -12,10 +12,9 @@ from typing import Any
 from kubeprobe.execution.report import Report, Unreadable, read_report, storable
 from kubeprobe.execution.trouble import disruption, end_trouble, start_trouble, waiting_to_start
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.store import Reason, Verdict
+from kubeprobe.vocabulary import PROBE_CONTAINER, Reason, Verdict
 
 Pod = dict[str, Any]
-PROBE_CONTAINER = "probe"
 RETRIED = frozenset({Reason.EVICTED, Reason.PREEMPTED, Reason.NODE_LOST})
 """Nobody's probe is to blame and another node may do: tried again, `Policy.retries` times (failure mode 12)."""
 

@@ -25,7 +25,8 @@ from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.errors import Cause, ClusterError, TemporaryError
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, Run, RunState, Store, Verdict, update_each
+from kubeprobe.store import Cluster, Run, Store, update_each
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 log = structlog.get_logger(__name__)
 

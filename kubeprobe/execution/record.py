@@ -14,7 +14,8 @@ from sqlalchemy import func, update
 from sqlmodel import Session, col
 
 from kubeprobe.execution.judge import RETRIED, Judgement
-from kubeprobe.store import Outcome, Run, RunState, insert_all, update_each
+from kubeprobe.store import Outcome, Run, insert_all, update_each
+from kubeprobe.vocabulary import RunState
 
 log = structlog.get_logger(__name__)
 

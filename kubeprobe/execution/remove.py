@@ -10,7 +10,8 @@ from sqlmodel import col, select
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.store import Cluster, Run, RunState
+from kubeprobe.store import Cluster, Run
+from kubeprobe.vocabulary import RunState
 
 log = structlog.get_logger(__name__)
 

@@ -14,20 +14,8 @@ from sqlmodel import col, select
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import (
-    Change,
-    Cluster,
-    Collector,
-    Leftover,
-    Outcome,
-    Reason,
-    Run,
-    RunLog,
-    RunState,
-    Store,
-    Verdict,
-    is_open,
-)
+from kubeprobe.store import Change, Cluster, Collector, Leftover, Outcome, Run, RunLog, Store, is_open
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 BATCH = 500
 

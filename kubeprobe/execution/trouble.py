@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from kubeprobe.store import Reason
+from kubeprobe.vocabulary import PROBE_CONTAINER, Reason
 
 Trouble = tuple[Reason, str]
 
@@ -117,7 +117,7 @@ def _waiting(pod: dict[str, Any]) -> list[tuple[str, str, str]]:
     Of the ordinary containers only the first, the probe, counts: a sidecar has no say.
     """
     status = pod.get("status") or {}
-    probe = [c for c in status.get("containerStatuses") or [] if c["name"] == "probe"]
+    probe = [c for c in status.get("containerStatuses") or [] if c["name"] == PROBE_CONTAINER]
     found = []
     for container in (status.get("initContainerStatuses") or []) + probe:
         waiting = (container.get("state") or {}).get("waiting")

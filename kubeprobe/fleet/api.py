@@ -20,8 +20,8 @@ from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.translation import from_status
 from kubeprobe.fleet.transport import Answer, Request, Transport, open_session
 from kubeprobe.store import Cluster
+from kubeprobe.vocabulary import PROBE_CONTAINER
 
-PROBE_CONTAINER = "probe"
 WATCH_SILENCE_S = 60.0
 """A watch that says nothing for so long is dead. The server is told to end it earlier, so a living one never is."""
 LOG_SILENCE_S = 600.0

@@ -15,6 +15,7 @@ from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.check_pod import ImageTrial, try_image
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.transport import Request
+from kubeprobe.vocabulary import PROBE_CONTAINER
 
 ALLOWED_SKEW = timedelta(seconds=5)
 NEEDED = (
@@ -122,7 +123,7 @@ async def _check_namespace(api: ClusterApi, namespace: str) -> Finding:
 async def _feel_for_namespace(api: ClusterApi, namespace: str, remedy: str) -> Finding:
     pod: dict[str, Any] = {
         "metadata": {"generateName": "kubeprobe-check-"},
-        "spec": {"containers": [{"name": "probe", "image": "none"}]},
+        "spec": {"containers": [{"name": PROBE_CONTAINER, "image": "none"}]},
     }
     try:
         await api.call("POST", f"/api/v1/namespaces/{namespace}/pods", query={"dryRun": "All"}, body=pod)

@@ -8,12 +8,11 @@ from typing import Any
 
 from ulid import ULID
 
-from kubeprobe.fleet.api import PROBE_CONTAINER, ClusterApi
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, LABEL_RUN, MANAGED_BY, PROBE_CONTAINER
 
 START_TIMEOUT_S = 60.0
 LEFT_OVER_AFTER = timedelta(minutes=10)
-LABEL_INSTALLATION = "kubeprobe.io/installation"
-LABEL_RUN = "kubeprobe.io/run"
 LABEL_CHECK = "kubeprobe.io/check"
 # Reasons to wait that do not pass by themselves within a check's time.
 _STUCK = frozenset(
@@ -125,7 +124,7 @@ def _pod(run: str, trial: ImageTrial) -> dict[str, Any]:
                 LABEL_INSTALLATION: trial.installation,
                 LABEL_RUN: run,
                 LABEL_CHECK: "image",
-                "app.kubernetes.io/managed-by": "kubeprobe",
+                LABEL_MANAGED_BY: MANAGED_BY,
             },
         },
         "spec": {

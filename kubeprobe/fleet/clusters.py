@@ -15,7 +15,7 @@ from kubeprobe.fleet.labels import key_problem, name_problem, value_problem
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.names import nearest
 from kubeprobe.store import Cluster, Node, Schedule
-from kubeprobe.store.cluster import DEFAULT_MAX_IN_FLIGHT
+from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 
 @dataclass(frozen=True)

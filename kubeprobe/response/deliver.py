@@ -23,7 +23,8 @@ from kubeprobe.response import targets
 from kubeprobe.response.fold import Event
 from kubeprobe.response.message import Message
 from kubeprobe.response.routes import Address, target_at
-from kubeprobe.store import Incident, Notification, NotificationState, Store
+from kubeprobe.store import Incident, Notification, Store
+from kubeprobe.vocabulary import NotificationState
 
 log = structlog.get_logger(__name__)
 

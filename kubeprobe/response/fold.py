@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.store import IncidentKind, Verdict
+from kubeprobe.vocabulary import IncidentKind, Verdict
 
 
 class Event(StrEnum):

@@ -14,7 +14,8 @@ from kubeprobe.response.fold import Event
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.notices import address_of, told_of_opening, write
 from kubeprobe.response.targets import wants_repeats
-from kubeprobe.store import SOME_NODE, Cluster, Incident, Node, Notification, NotificationState, Standing, Store
+from kubeprobe.store import Cluster, Incident, Node, Notification, Standing, Store
+from kubeprobe.vocabulary import SOME_NODE, NotificationState
 
 REPEAT_EVERY = timedelta(minutes=1)
 """Well below `targets.alertmanager.HOLD`: some repeats may be missed before an alert resolves by itself."""

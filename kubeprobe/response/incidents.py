@@ -10,7 +10,8 @@ from ulid import ULID
 
 from kubeprobe.response.fold import Event, Standing, Transition
 from kubeprobe.response.outcomes import ClaimedOutcome, Place, in_places
-from kubeprobe.store import Incident, IncidentKind
+from kubeprobe.store import Incident
+from kubeprobe.vocabulary import IncidentKind
 
 
 @dataclass(frozen=True, slots=True)

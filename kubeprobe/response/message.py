@@ -9,7 +9,7 @@ from typing import Any, Self
 from kubeprobe.catalog.model import format_duration
 from kubeprobe.response.fold import Event
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.store import IncidentKind, Verdict, place_name
+from kubeprobe.vocabulary import IncidentKind, Verdict, place_name
 
 MAX_ERRORS = 10
 MAX_ERROR_LENGTH = 400

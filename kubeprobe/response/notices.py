@@ -15,7 +15,8 @@ from kubeprobe.response.fold import Event
 from kubeprobe.response.incidents import Happening
 from kubeprobe.response.message import Message, message_kind, reported_errors
 from kubeprobe.response.routes import Address, Facts, addresses_for
-from kubeprobe.store import Cluster, Incident, IncidentKind, Notification, NotificationState
+from kubeprobe.store import Cluster, Incident, Notification
+from kubeprobe.vocabulary import IncidentKind, NotificationState
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlmodel import Session, col
 
-from kubeprobe.store import SOME_NODE, Outcome, Reason, Run, Store, Trigger, Verdict
+from kubeprobe.store import Outcome, Run, Store
+from kubeprobe.vocabulary import SOME_NODE, Reason, Trigger, Verdict
 
 Place = tuple[str, str, str]
 """Cluster, case and node (empty: none): what a standing and an incident belong to."""

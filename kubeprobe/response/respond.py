@@ -26,7 +26,8 @@ from kubeprobe.response.outcomes import (
     nodes_known,
 )
 from kubeprobe.response.standings import read_standings, write_standings
-from kubeprobe.store import Cluster, Store, Verdict
+from kubeprobe.store import Cluster, Store
+from kubeprobe.vocabulary import Verdict
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,7 @@ from typing import Any
 from sqlmodel import Field, SQLModel
 
 from kubeprobe.store.types import JSONColumn, UTCDateTime
-
-DEFAULT_MAX_IN_FLIGHT = 30
+from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 
 class Cluster(SQLModel, table=True):

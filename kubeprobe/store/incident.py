@@ -1,7 +1,6 @@
 """What outcomes add up to: the standing of a case on a cluster, its incidents, and who was told of them."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Index, UniqueConstraint, text
@@ -9,22 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
-
-
-class IncidentKind(StrEnum):
-    """A failing case and a case of which nothing is known are told apart (promise 6)."""
-
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-
-
-class NotificationState(StrEnum):
-    """Where a message to one target is on its way."""
-
-    PENDING = "pending"
-    SENDING = "sending"
-    SENT = "sent"
-    FAILED = "failed"
+from kubeprobe.vocabulary import NotificationState
 
 
 class Standing(SQLModel, table=True):

@@ -11,9 +11,6 @@ from kubeprobe.store.types import JSONColumn, UTCDateTime
 
 NODE_NAME_LENGTH = 253
 """A node's name is a DNS subdomain (RFC 1123), longer than our own names may be."""
-SOME_NODE = "*"
-"""In the place of a node: the nodes of a cluster as a whole, where a case should have run and none could be chosen.
-No node is called so."""
 
 
 class Node(SQLModel, table=True):
@@ -31,10 +28,3 @@ class Node(SQLModel, table=True):
     """When the cluster got it, by the cluster's clock."""
     seen_at: datetime = Field(sa_type=UTCDateTime)
     """When this row was written: only a change is."""
-
-
-def place_name(cluster: str, node: str | None) -> str:
-    """What people read: `prod-1`, `prod-1/node-7`, or the nodes of prod-1 as a whole."""
-    if node == SOME_NODE:
-        return f"the nodes of {cluster}"
-    return f"{cluster}/{node}" if node else cluster

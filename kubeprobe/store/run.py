@@ -7,7 +7,6 @@ State moves only forward, each step a compare-and-set::
 """
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Index, bindparam, literal, text
@@ -15,35 +14,7 @@ from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
-
-
-class Trigger(StrEnum):
-    """Why a run exists."""
-
-    PERIODIC = "periodic"
-    CHANGE = "change"
-    MANUAL = "manual"
-
-
-class RunState(StrEnum):
-    """Where a run is on its way."""
-
-    PENDING = "pending"
-    """Opened; a launcher is to take it."""
-    LAUNCHING = "launching"
-    """A launcher has claimed it and is creating its pod."""
-    RUNNING = "running"
-    """Its pod exists."""
-    DONE = "done"
-    """Its outcome is committed."""
-
-
-class Verdict(StrEnum):
-    """What a run found. `unknown`: we could not find out; never counted as pass, never alerted as fail."""
-
-    PASS = "pass"  # noqa: S105
-    FAIL = "fail"
-    UNKNOWN = "unknown"
+from kubeprobe.vocabulary import RunState
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:

@@ -1,20 +1,12 @@
 """Schedules: one row for each binding x case x cluster with a periodic trigger."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from kubeprobe.store.types import UTCDateTime
-
-
-class Concurrency(StrEnum):
-    """What happens when a slot is due while an earlier run of its schedule is still open (as CronJob's policy)."""
-
-    FORBID = "forbid"
-    ALLOW = "allow"
-    REPLACE = "replace"
+from kubeprobe.vocabulary import Concurrency
 
 
 class Schedule(SQLModel, table=True):

@@ -15,9 +15,10 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.labels import name_problem, node_problem
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Trigger, insert_ignoring_conflicts
+from kubeprobe.store import Change, Cluster, insert_ignoring_conflicts
 from kubeprobe.trigger.nodes import KnownNodes, places_of
 from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs, slot_of
+from kubeprobe.vocabulary import Trigger
 
 
 @dataclass(frozen=True)

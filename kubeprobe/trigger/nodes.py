@@ -14,8 +14,9 @@ from sqlmodel import Session, col
 
 from kubeprobe.catalog.model import BindingSpec, NodeChoice
 from kubeprobe.fleet.selectors import Selector
-from kubeprobe.store import Cluster, Node, Reason
+from kubeprobe.store import Cluster, Node
 from kubeprobe.trigger.rotation import next_sample, place_of
+from kubeprobe.vocabulary import Reason
 
 
 @dataclass(frozen=True, slots=True)

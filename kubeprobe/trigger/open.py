@@ -14,7 +14,8 @@ from ulid import ULID
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Reason, Run, RunState, Trigger, Verdict, insert_all, insert_ignoring_conflicts
+from kubeprobe.store import Outcome, Run, insert_all, insert_ignoring_conflicts
+from kubeprobe.vocabulary import Reason, RunState, Trigger, Verdict
 
 MAX_SLOT = 300
 MAX_ID = 100

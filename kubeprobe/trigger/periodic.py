@@ -16,23 +16,10 @@ from sqlmodel import Session, col, select
 from kubeprobe.catalog.snapshot import case_commit
 from kubeprobe.catalog.times import due_between, next_due
 from kubeprobe.settings import Settings
-from kubeprobe.store import (
-    Cluster,
-    Concurrency,
-    Outcome,
-    ProbeCase,
-    Reason,
-    Run,
-    RunState,
-    Schedule,
-    Store,
-    Trigger,
-    Verdict,
-    is_open,
-    update_each,
-)
+from kubeprobe.store import Cluster, Outcome, ProbeCase, Run, Schedule, Store, is_open, update_each
 from kubeprobe.trigger.nodes import KnownNodes, read_choice
 from kubeprobe.trigger.open import OpenedRun, Opening, open_runs, slot_of
+from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,9 @@ from sqlalchemy import case, update
 from sqlmodel import col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run, RunState, Store, awaits_pod
+from kubeprobe.store import Run, Store, awaits_pod
 from kubeprobe.trigger.open import OpenedRun
+from kubeprobe.vocabulary import RunState
 
 BATCH = 1000
 DOUBLINGS = 4

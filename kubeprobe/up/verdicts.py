@@ -11,8 +11,9 @@ from sqlmodel import col, select
 
 from kubeprobe.clock import utc_now
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Store, Verdict
+from kubeprobe.store import Outcome, Store
 from kubeprobe.up.ports import Ports
+from kubeprobe.vocabulary import Verdict
 
 LOOK_EVERY_S = 0.5
 STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yellow"}

@@ -7,7 +7,8 @@ from sqlmodel import Session, col, func, select
 
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
-from kubeprobe.store import Cluster, Run, RunState
+from kubeprobe.store import Cluster, Run
+from kubeprobe.vocabulary import RunState
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,8 @@ from sqlmodel import Session, col
 
 from kubeprobe.catalog import load_catalog
 from kubeprobe.settings import Settings
-from kubeprobe.store import (
-    Cluster,
-    Collector,
-    Notification,
-    NotificationState,
-    Outcome,
-    Reason,
-    Run,
-    Schedule,
-    awaits_pod,
-    is_open,
-)
+from kubeprobe.store import Cluster, Collector, Notification, Outcome, Run, Schedule, awaits_pod, is_open
+from kubeprobe.vocabulary import NotificationState, Reason
 
 LATE = timedelta(seconds=30)
 """What a living process does within seconds has not been done for so long."""

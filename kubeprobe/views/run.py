@@ -9,9 +9,10 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.model import ProbeCaseSpec
 from kubeprobe.errors import InvalidInputError, NotFoundError
-from kubeprobe.store import SOME_NODE, Change, Outcome, ProbeCase, Run, RunLog, RunState, place_name
+from kubeprobe.store import Change, Outcome, ProbeCase, Run, RunLog
 from kubeprobe.views.leftovers import LeftoverView, leftovers_of
 from kubeprobe.views.runs import ID_LENGTH
+from kubeprobe.vocabulary import SOME_NODE, RunState, place_name
 
 SHOWN_MATCHES = 5
 

@@ -9,7 +9,8 @@ from sqlalchemy import Select, func, select
 from sqlmodel import Session, col
 from ulid import ULID
 
-from kubeprobe.store import SOME_NODE, Outcome, Run, place_name
+from kubeprobe.store import Outcome, Run
+from kubeprobe.vocabulary import SOME_NODE, place_name
 
 ID_LENGTH = 26
 LOOKUP = 5000

@@ -17,10 +17,11 @@ from sqlmodel import Session, col
 
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
-from kubeprobe.store import SOME_NODE, Node, Outcome, Run, RunState, Schedule, Standing, Verdict
+from kubeprobe.store import Node, Outcome, Run, Schedule, Standing
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.views.clusters import ClusterView, list_clusters
 from kubeprobe.views.incidents import IncidentView, list_incidents
+from kubeprobe.vocabulary import SOME_NODE, RunState, Verdict
 
 GRACE = timedelta(minutes=1)
 """How long a slot or a run may be overdue before what it would have told counts as not known."""

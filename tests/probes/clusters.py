@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from kubeprobe.catalog import RunIdentity, names, render_pod
+from kubeprobe import vocabulary
+from kubeprobe.catalog import RunIdentity, render_pod
 from kubeprobe.catalog.model.rule import rules_variable
 from probes._api import Api, ApiError
 from tests.harness.wait import until
@@ -190,7 +191,7 @@ class ProbeProcess:
             env={
                 **os.environ,
                 **case.parameters,
-                **({names.ENV_RULES: rules_variable(case.rules)} if case.rules else {}),
+                **({vocabulary.ENV_RULES: rules_variable(case.rules)} if case.rules else {}),
                 "PYTHONPATH": f"{REPOSITORY}:{CLIENT}",
                 "KUBECONFIG": str(self.kubeconfig),
                 "KUBEPROBE_RUN_ID": run,

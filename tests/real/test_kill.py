@@ -16,8 +16,9 @@ from kubeprobe.fleet import clusters
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.queue import Queue, wakes_for
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Run, RunState, Store, Verdict
+from kubeprobe.store import Outcome, Run, Store
 from kubeprobe.trigger import Request, request_runs
+from kubeprobe.vocabulary import RunState, Verdict
 from tests.harness.fakenode import NODE, exit_code_of
 from tests.harness.house import House
 from tests.harness.wait import until

@@ -5,14 +5,7 @@ from types import MappingProxyType
 
 from kubeprobe.catalog.model.base import Document, LabelSelector, Spec, format_duration, parse_duration
 from kubeprobe.catalog.model.binding import BindingDocument, BindingSpec, ClusterChoice, Periodic
-from kubeprobe.catalog.model.case import (
-    CaseKind,
-    ProbeCaseDocument,
-    ProbeCaseSpec,
-    RenderConfigDocument,
-    RenderConfigSpec,
-    Severity,
-)
+from kubeprobe.catalog.model.case import ProbeCaseDocument, ProbeCaseSpec, RenderConfigDocument, RenderConfigSpec
 from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, Connection
 from kubeprobe.catalog.model.nodes import NodeChoice
 from kubeprobe.catalog.model.permission import Permission
@@ -38,7 +31,6 @@ __all__ = [
     "AlertRouteSpec",
     "BindingDocument",
     "BindingSpec",
-    "CaseKind",
     "ClusterChoice",
     "ClusterDocument",
     "ClusterSpec",
@@ -56,7 +48,6 @@ __all__ = [
     "RenderConfigSpec",
     "RouteTarget",
     "Rule",
-    "Severity",
     "Spec",
     "format_duration",
     "parse_duration",

@@ -18,10 +18,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from kubeprobe.catalog.names import API_VERSION, ENV_PREFIX
 from kubeprobe.catalog.problems import wrong
 from kubeprobe.fleet.labels import key_problem, name_problem, value_problem
 from kubeprobe.fleet.selectors import Selector, selector_from
+from kubeprobe.vocabulary import API_VERSION, ENV_PREFIX
 
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -9,7 +9,7 @@ from kubeprobe.catalog.model.base import Document, Duration, LabelSelector, Name
 from kubeprobe.catalog.model.nodes import NodeChoice
 from kubeprobe.catalog.problems import wrong
 from kubeprobe.catalog.times import check_cron, check_time_zone
-from kubeprobe.store import Concurrency
+from kubeprobe.vocabulary import Concurrency
 
 
 class ClusterChoice(Spec):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,21 +10,7 @@ from kubeprobe.catalog.model.base import Document, Duration, Environment, LabelS
 from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.model.rule import Rule, check_size
 from kubeprobe.catalog.problems import wrong
-
-
-class CaseKind(StrEnum):
-    """What a user would do, or a look at a known risk."""
-
-    BLACKBOX = "blackbox"
-    INSPECTION = "inspection"
-
-
-class Severity(StrEnum):
-    """How bad a fail is."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
+from kubeprobe.vocabulary import CaseKind, Severity
 
 
 class Timeouts(Spec):

@@ -7,7 +7,7 @@ from pydantic_core import CoreSchema
 
 from kubeprobe.catalog.model.base import Document, Labels, Name, Spec
 from kubeprobe.catalog.problems import nearest_name, wrong
-from kubeprobe.store.cluster import DEFAULT_MAX_IN_FLIGHT
+from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 _WITHOUT_VALUES = ("inCluster", "local")
 

@@ -5,9 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from kubeprobe.catalog.model.base import Document, LabelSelector, Name, Spec
-from kubeprobe.catalog.model.case import Severity
 from kubeprobe.catalog.problems import wrong
-from kubeprobe.store import IncidentKind
+from kubeprobe.vocabulary import IncidentKind, Severity
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://\S+$", description="http:// or https:// address")]
 

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from kubeprobe.catalog.merge import unmergeable
 from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
 from kubeprobe.catalog.model.permission import Permission
-from kubeprobe.catalog.names import ENV_PREFIX, PROBE_CONTAINER
 from kubeprobe.catalog.problems import nearest_name, wrong
+from kubeprobe.vocabulary import ENV_PREFIX, PROBE_CONTAINER
 
 # core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop a name that it does not know.
 _POD_FIELDS = frozenset(

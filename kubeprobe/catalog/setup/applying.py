@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kubeprobe.catalog import names
+from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_spec_of
 from kubeprobe.catalog.setup.objects import RBAC, Json
 from kubeprobe.catalog.setup.security import ENFORCE, LEVELS, departures
@@ -24,7 +24,7 @@ _COLLECTIONS = {
     "ClusterRole": f"/apis/{RBAC}/v1/clusterroles",
     "ClusterRoleBinding": f"/apis/{RBAC}/v1/clusterrolebindings",
 }
-_MANAGER = {"fieldManager": names.MANAGED_BY}
+_MANAGER = {"fieldManager": vocabulary.MANAGED_BY}
 _ESCALATION = "attempting to grant RBAC permissions not currently held"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeprobe.catalog import names
+from kubeprobe import vocabulary
 from kubeprobe.catalog.model import Permission
 from kubeprobe.catalog.render import RunIdentity, pod_spec_of, values_for
 from kubeprobe.catalog.setup.security import ENFORCE, is_restricted
@@ -126,7 +126,7 @@ def _role(account: str, namespace: str, rules: list[Json], home: str) -> list[Js
 
 def _object(version: str, kind: str, name: str, namespace: str = "") -> Json:
     metadata: Json = {"name": name, **({"namespace": namespace} if namespace else {})}
-    metadata["labels"] = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    metadata["labels"] = {vocabulary.LABEL_MANAGED_BY: vocabulary.MANAGED_BY}
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 

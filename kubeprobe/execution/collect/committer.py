@@ -20,7 +20,8 @@ from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.queue import Queue, wakes_for
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, Run, Store, Verdict
+from kubeprobe.store import Cluster, Run, Store
+from kubeprobe.vocabulary import Reason, Verdict
 
 log = structlog.get_logger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from kubeprobe.catalog.names import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
 from kubeprobe.execution.judge import Judgement, Policy, deadline
 from kubeprobe.execution.record import Ending
+from kubeprobe.vocabulary import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from kubeprobe.catalog.names import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY
 from kubeprobe.execution.claim import release_postponed
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.nodes import NodeWatch
@@ -25,7 +24,8 @@ from kubeprobe.execution.record import Ending
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.store import Cluster, Reason, Run, RunState, Verdict, awaits_pod, is_open
+from kubeprobe.store import Cluster, Run, awaits_pod, is_open
+from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY, Reason, RunState, Verdict
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,8 @@ from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, Place, cases_b
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers.decide import Found, Recalled
 from kubeprobe.execution.leftovers.sweep import Swept
-from kubeprobe.store import Cluster, Leftover, Outcome, Run, RunState, Store, insert_ignoring_conflicts
+from kubeprobe.store import Cluster, Leftover, Outcome, Run, Store, insert_ignoring_conflicts
+from kubeprobe.vocabulary import RunState
 
 log = structlog.get_logger(__name__)
 

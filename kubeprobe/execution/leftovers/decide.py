@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubeprobe.catalog.names import LABEL_RUN
 from kubeprobe.catalog.setup import Creatable
+from kubeprobe.vocabulary import LABEL_RUN
 
 GRACE = timedelta(seconds=60)
 """After a run's outcome: its probe may be cleaning up after SIGTERM, and Kubernetes collects what the pod owned."""

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from kubeprobe.catalog.names import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.execution.leftovers.decide import Found, Recalled, decide
 from kubeprobe.fleet.check_pod import LABEL_CHECK
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
+from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 
 AT_A_TIME = 4
 """Requests to one cluster: nobody waits for a sweep."""

@@ -13,7 +13,7 @@ from kubeprobe.catalog.model.route import AlertmanagerTarget
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.posting import post_json
-from kubeprobe.store import IncidentKind
+from kubeprobe.vocabulary import IncidentKind
 
 HOLD = timedelta(minutes=5)
 """How long a firing alert lasts unrepeated: Alertmanager's own default (`resolve_timeout`)."""

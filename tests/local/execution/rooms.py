@@ -13,7 +13,8 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from ulid import ULID
 
-from kubeprobe.catalog import CatalogCache, names
+from kubeprobe import vocabulary
+from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import Collector, CollectorParts
 from kubeprobe.execution.judge import Judgement
@@ -26,21 +27,10 @@ from kubeprobe.localcluster import LocalCluster
 from kubeprobe.localcluster import Settings as ClusterSettings
 from kubeprobe.queue import Queue, Wake, wakes_for
 from kubeprobe.settings import Settings
-from kubeprobe.store import (
-    CatalogVersion,
-    Cluster,
-    Installation,
-    Outcome,
-    ProbeCase,
-    ProbeTemplate,
-    Reason,
-    Run,
-    RunLog,
-    Store,
-    Verdict,
-)
+from kubeprobe.store import CatalogVersion, Cluster, Installation, Outcome, ProbeCase, ProbeTemplate, Run, RunLog, Store
 from kubeprobe.store.migrate import installation_id
 from kubeprobe.trigger import Request, due_wakes, request_runs
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 
 NAMESPACE = "kubeprobe"
@@ -259,7 +249,9 @@ class Rooms:
 
     def pods(self, **labels: str) -> list[dict[str, Any]]:
         """The pods of this installation, or with these labels."""
-        selector = ",".join(f"{k}={v}" for k, v in labels.items()) or f"{names.LABEL_INSTALLATION}={self.installation}"
+        selector = (
+            ",".join(f"{k}={v}" for k, v in labels.items()) or f"{vocabulary.LABEL_INSTALLATION}={self.installation}"
+        )
         items, _ = self.ask(lambda api: api.list_pods(NAMESPACE, selector))
         found: list[dict[str, Any]] = items
         return found
@@ -268,7 +260,7 @@ class Rooms:
         """The pod of a run whose probe runs."""
 
         def running() -> dict[str, Any] | None:
-            pods = [pod for pod in self.pods() if pod["metadata"]["labels"][names.LABEL_RUN] == run_id]
+            pods = [pod for pod in self.pods() if pod["metadata"]["labels"][vocabulary.LABEL_RUN] == run_id]
             return pods[0] if pods and pods[0]["status"].get("phase") == "Running" else None
 
         return until(f"run {run_id} to run", running)
@@ -277,7 +269,9 @@ class Rooms:
         """Until the pods of these runs have ended, whether somebody looks or not."""
 
         def ended() -> bool:
-            phases = {pod["metadata"]["labels"][names.LABEL_RUN]: pod["status"].get("phase") for pod in self.pods()}
+            phases = {
+                pod["metadata"]["labels"][vocabulary.LABEL_RUN]: pod["status"].get("phase") for pod in self.pods()
+            }
             return all(phases.get(run_id) in {"Succeeded", "Failed"} for run_id in run_ids)
 
         until(f"the pods of {len(run_ids)} runs to end", ended)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
-from kubeprobe.catalog import names
+from kubeprobe import vocabulary
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import watch
 from kubeprobe.execution.collect.seen import Seen
@@ -17,7 +17,8 @@ from kubeprobe.execution.sweep import expire
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.localcluster import Script
-from kubeprobe.store import Cluster, Outcome, Reason, RunState, Store, Verdict
+from kubeprobe.store import Cluster, Outcome, Store
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, PASS, LocalThread, Rooms, RunningCollector
@@ -93,9 +94,13 @@ def test_a_run_whose_pod_vanished_while_nobody_watched_is_unknown(rooms: Rooms) 
 @pytest.mark.parametrize(
     "labels",
     [
-        {names.LABEL_INSTALLATION: "another", names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_RUN: "r1"},
-        {names.LABEL_INSTALLATION: "OURS", names.LABEL_MANAGED_BY: names.MANAGED_BY},
-        {names.LABEL_INSTALLATION: "OURS", names.LABEL_RUN: "r1"},
+        {
+            vocabulary.LABEL_INSTALLATION: "another",
+            vocabulary.LABEL_MANAGED_BY: vocabulary.MANAGED_BY,
+            vocabulary.LABEL_RUN: "r1",
+        },
+        {vocabulary.LABEL_INSTALLATION: "OURS", vocabulary.LABEL_MANAGED_BY: vocabulary.MANAGED_BY},
+        {vocabulary.LABEL_INSTALLATION: "OURS", vocabulary.LABEL_RUN: "r1"},
     ],
     ids=["another installation's", "made by hand with our labels", "made by a probe"],
 )
@@ -105,7 +110,7 @@ def test_a_strangers_pod_is_left_alone(rooms: Rooms, labels: dict[str, str]) -> 
     rooms.collect()
     run_id = rooms.start(PASS)
     rooms.outcome(run_id)
-    until("our own pod to be gone", lambda: len(rooms.pods(**{names.LABEL_RUN: run_id})) == 0)
+    until("our own pod to be gone", lambda: len(rooms.pods(**{vocabulary.LABEL_RUN: run_id})) == 0)
     [left] = rooms.pods(stranger="yes")
     assert left["metadata"]["uid"] == stranger["metadata"]["uid"]
     rooms.delete(left, grace_s=0)
@@ -117,7 +122,7 @@ def test_a_pod_that_nobody_can_make_sense_of_does_not_end_its_watch(
     odd = rooms.start("sleep 60")
 
     def judge_or_fall(pod: dict[str, Any], *args: Any, **more: Any) -> Any:
-        if pod["metadata"]["labels"][names.LABEL_RUN] == odd:
+        if pod["metadata"]["labels"][vocabulary.LABEL_RUN] == odd:
             raise KeyError("containerStatuses")
         return judge(pod, *args, **more)
 

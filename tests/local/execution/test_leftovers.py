@@ -8,14 +8,16 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import select
 
-from kubeprobe.catalog import CatalogCache, names
+from kubeprobe import vocabulary
+from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.leftovers import GRACE, Book, Swept, sweep
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
-from kubeprobe.store import Cluster, Leftover, Outcome, ProbeCase, ProbeTemplate, Reason, Store
+from kubeprobe.store import Cluster, Leftover, Outcome, ProbeCase, ProbeTemplate, Store
 from kubeprobe.views.leftovers import leftover_health, leftovers_of
+from kubeprobe.vocabulary import Reason
 from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import NAMESPACE, LocalThread, Rooms
@@ -41,7 +43,7 @@ class Sweeping:
 
     def leave(self, kind: str, name: str, run: str, **metadata: Any) -> dict[str, Any]:
         """Something that a probe has created."""
-        labels = {names.LABEL_INSTALLATION: self.rooms.installation, names.LABEL_RUN: run}
+        labels = {vocabulary.LABEL_INSTALLATION: self.rooms.installation, vocabulary.LABEL_RUN: run}
         collection = "/api/v1/namespaces" if kind == "namespaces" else f"/api/v1/namespaces/{NAMESPACE}/{kind}"
         body = {"metadata": {"name": name, "labels": labels | metadata.pop("labels", {}), **metadata}}
         made: dict[str, Any] = self.rooms.ask(lambda api: api.call("POST", collection, body=body))
@@ -125,10 +127,10 @@ def test_a_run_that_is_open_and_one_that_has_only_just_ended_keep_what_they_have
 
 def test_probes_own_pods_other_installations_and_other_people_are_left_alone(sweeping: Sweeping) -> None:
     run = sweeping.over()
-    sweeping.leave("configmaps", "of-another", run, labels={names.LABEL_INSTALLATION: "another"})
-    sweeping.leave("configmaps", "a-probe-itself", run, labels={names.LABEL_CASE: "maker"})
+    sweeping.leave("configmaps", "of-another", run, labels={vocabulary.LABEL_INSTALLATION: "another"})
+    sweeping.leave("configmaps", "a-probe-itself", run, labels={vocabulary.LABEL_CASE: "maker"})
     sweeping.leave("configmaps", "a-check", run, labels={"kubeprobe.io/check": "image"})
-    sweeping.leave("configmaps", "nobody-s", run, labels={names.LABEL_INSTALLATION: ""})
+    sweeping.leave("configmaps", "nobody-s", run, labels={vocabulary.LABEL_INSTALLATION: ""})
     assert sweeping.sweep().removed == []
 
 
@@ -169,7 +171,7 @@ def test_a_namespace_goes_with_all_that_is_in_it(sweeping: Sweeping) -> None:
     run = sweeping.over()
     name = f"left-{run[-10:]}"
     sweeping.leave("namespaces", name, run)
-    labels = {names.LABEL_INSTALLATION: sweeping.rooms.installation, names.LABEL_RUN: run}
+    labels = {vocabulary.LABEL_INSTALLATION: sweeping.rooms.installation, vocabulary.LABEL_RUN: run}
     inside = {"metadata": {"name": "inside", "labels": labels}}
     sweeping.rooms.ask(lambda api: api.call("POST", f"/api/v1/namespaces/{name}/configmaps", body=inside))
     assert [one.name for one in sweeping.sweep().removed] == [name]

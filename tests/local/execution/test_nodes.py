@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from kubeprobe.store import Cluster, Node, Outcome, Reason, Store, Verdict
+from kubeprobe.store import Cluster, Node, Outcome, Store
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import PASS, LocalThread, Rooms

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from kubeprobe.catalog import names
+from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_name
 from kubeprobe.localcluster import Script
-from kubeprobe.store import Reason, RunState, Store, Verdict
+from kubeprobe.store import Store
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import LocalThread, Rooms
@@ -71,7 +72,7 @@ def test_an_evicted_pod_is_tried_again_and_ends_with_one_outcome(play: Callable[
     rooms.resend()
     second = rooms.wait_until_running(run_id)
     assert second["metadata"]["name"] == pod_name("retried", run_id, 2)
-    assert second["metadata"]["labels"][names.LABEL_ATTEMPT] == "2"
+    assert second["metadata"]["labels"][vocabulary.LABEL_ATTEMPT] == "2"
     rooms.set_status(second, **PASSED)
     assert rooms.outcome(run_id).verdict == Verdict.PASS
     rooms.wait_until_no_pod_is_left()

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from kubeprobe.store import Store, Verdict
+from kubeprobe.store import Store
+from kubeprobe.vocabulary import Verdict
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, PASS, LocalThread
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kubeprobe.store import Reason, RunLog, RunState, Store, Verdict
+from kubeprobe.store import RunLog, Store
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.local.execution.conftest import MakeRooms
 from tests.local.execution.rooms import FAIL, GIVE_UP, PASS, LocalThread, Rooms
 

@@ -11,7 +11,7 @@ from kubeprobe.execution.collect.watch import LOGS_AT_A_TIME
 from kubeprobe.execution.remove import remove_pods
 from kubeprobe.execution.sweep import expire
 from kubeprobe.localcluster.kubelet.kubelet import Kubelet
-from kubeprobe.store import Reason, Verdict
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 from tests.local.execution.rooms import FAIL, PASS, Rooms
 from tests.local.failuremodes.given import BRIEF, SIDECAR, add_case, phase

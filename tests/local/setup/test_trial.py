@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kubeprobe.authoring.trial import TRIAL
-from kubeprobe.catalog.names import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from kubeprobe.cli import probe_work
 from kubeprobe.clock import utc_now
 from kubeprobe.localcluster.images import list_image
+from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from probes._access import find_access
 from probes._api import Api
 from tests.harness.wait import until

@@ -10,7 +10,8 @@ import pytest
 import kubeprobe as package
 from kubeprobe import shell
 from kubeprobe.shell import NotEndedError
-from kubeprobe.store import Store, Verdict
+from kubeprobe.store import Store
+from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.cli.test_run import executing
 

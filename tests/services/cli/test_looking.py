@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from kubeprobe.cli import app, log_reading
 from kubeprobe.cli.run_lists import new_outcomes
 from kubeprobe.clock import utc_now
-from kubeprobe.store import Run, RunLog, Store, Verdict
+from kubeprobe.store import Run, RunLog, Store
 from kubeprobe.views import RunFilter
+from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.views.given import World
 

@@ -11,7 +11,8 @@ from kubeprobe.cli.python_shell import names
 from kubeprobe.clock import utc_now
 from kubeprobe.queue import REQUEST_QUEUE, launch_queue
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run, Store, Verdict
+from kubeprobe.store import Run, Store
+from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.views.given import end, end_all
 

@@ -11,7 +11,8 @@ from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
 from kubeprobe.settings import Settings
-from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Reason, Run, Store, Verdict
+from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run, Store
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.services.trigger.given import CASE, World
 
 PASSED = Judgement(Verdict.PASS, Reason.PASSED, exit_code=0)

@@ -7,7 +7,8 @@ from sqlmodel import col
 
 from kubeprobe.execution.claim import held_runs
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, RunState
+from kubeprobe.store import Cluster, Run
+from kubeprobe.vocabulary import RunState
 from tests.services.execution.given import ExecutionWorld
 from tests.services.trigger.given import at_once, statements
 

@@ -10,7 +10,8 @@ from celery import Celery
 from kubeprobe.execution.collect.committer import Committer, Finished
 from kubeprobe.queue import Queue, Wake
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Reason, RunState, Verdict
+from kubeprobe.store import Cluster
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import FAILED, PASSED, Clock, ExecutionWorld, ending
 from tests.services.trigger.given import statements
 

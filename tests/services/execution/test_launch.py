@@ -6,15 +6,16 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import col
 
-from kubeprobe.catalog import names
+from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_name
 from kubeprobe.catalog.version import grow_version
 from kubeprobe.execution.claim import lock_cluster
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, ProbeCase, Reason, Run, RunState, Verdict
+from kubeprobe.store import Cluster, ProbeCase, Run
 from kubeprobe.trigger import due_wakes
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal
 from tests.services.execution.conftest import INSTALLATION
@@ -58,7 +59,7 @@ def test_a_run_gets_its_pod(world: ExecutionWorld, launcher: Launcher, api: OddA
     assert not launch(launcher, world), "nothing ended, so nobody is to be woken"
     [pod] = api.pods.values()
     labels = pod["metadata"]["labels"]
-    assert (labels[names.LABEL_RUN], labels[names.LABEL_INSTALLATION]) == (RUN, INSTALLATION)
+    assert (labels[vocabulary.LABEL_RUN], labels[vocabulary.LABEL_INSTALLATION]) == (RUN, INSTALLATION)
     run = world.find(RUN)
     assert (run.state, run.pod, run.pod_uid) == (RunState.RUNNING, pod["metadata"]["name"], pod["metadata"]["uid"])
     deadline = now + timedelta(seconds=pod["spec"]["activeDeadlineSeconds"])
@@ -123,9 +124,9 @@ def test_a_launcher_that_died_after_creating_leaves_its_pod_to_the_next(
     "labels",
     [
         {},
-        {names.LABEL_RUN: RUN},
-        {names.LABEL_RUN: RUN, names.LABEL_INSTALLATION: "another"},
-        {names.LABEL_RUN: "another", names.LABEL_INSTALLATION: INSTALLATION},
+        {vocabulary.LABEL_RUN: RUN},
+        {vocabulary.LABEL_RUN: RUN, vocabulary.LABEL_INSTALLATION: "another"},
+        {vocabulary.LABEL_RUN: "another", vocabulary.LABEL_INSTALLATION: INSTALLATION},
     ],
     ids=["no labels", "no installation", "another installation", "another run"],
 )

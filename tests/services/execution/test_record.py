@@ -9,7 +9,7 @@ import pytest
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import Reason, RunState, Verdict
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 from tests.services.trigger.given import at_once, statements
 

@@ -6,7 +6,7 @@ import pytest
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.remove import remove_pods
-from kubeprobe.store import RunState
+from kubeprobe.vocabulary import RunState
 from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal
 from tests.services.execution.given import ExecutionWorld

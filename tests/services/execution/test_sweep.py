@@ -9,7 +9,8 @@ from sqlmodel import select
 from kubeprobe.execution.record import record
 from kubeprobe.execution.sweep import BATCH, expire, forget
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Collector, Reason, RunLog, RunState, Verdict
+from kubeprobe.store import Change, Cluster, Collector, RunLog
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import ExecutionWorld, ending
 from tests.services.trigger.given import at_once
 

@@ -8,7 +8,8 @@ import pytest
 from kubeprobe.errors import NotFoundError
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.queue import Wake
-from kubeprobe.store import Cluster, Reason, RunState, Verdict
+from kubeprobe.store import Cluster
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.apiserver import OddApi
 from tests.services.execution.given import Clock, ExecutionWorld
 from tests.services.execution.test_committer import Wakes

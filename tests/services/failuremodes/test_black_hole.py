@@ -9,8 +9,8 @@ import pytest
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import transport
-from kubeprobe.store import Reason, RunState
 from kubeprobe.trigger import due_wakes
+from kubeprobe.vocabulary import Reason, RunState
 from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
 from tests.services.execution.given import Clock, ExecutionWorld

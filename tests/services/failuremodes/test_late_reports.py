@@ -3,7 +3,7 @@
 from structlog.testing import capture_logs
 
 from kubeprobe.execution.record import record
-from kubeprobe.store import Reason, RunState, Verdict
+from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 
 

@@ -16,7 +16,7 @@ from redis import Redis
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.queue import Queue, Wake, celery_config, launch_queue
-from kubeprobe.store import RunState
+from kubeprobe.vocabulary import RunState
 from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
 from tests.services.execution.given import ExecutionWorld

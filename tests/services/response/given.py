@@ -9,20 +9,8 @@ from typing import Any
 from sqlalchemy import event, update
 from sqlmodel import SQLModel, col, select
 
-from kubeprobe.store import (
-    AlertRoute,
-    CatalogVersion,
-    Cluster,
-    Node,
-    Outcome,
-    ProbeCase,
-    Reason,
-    Run,
-    RunState,
-    Store,
-    Trigger,
-    Verdict,
-)
+from kubeprobe.store import AlertRoute, CatalogVersion, Cluster, Node, Outcome, ProbeCase, Run, Store
+from kubeprobe.vocabulary import Reason, RunState, Trigger, Verdict
 
 _REASONS = {
     Verdict.PASS: Reason.PASSED,

@@ -8,7 +8,8 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 from kubeprobe.response.deliver import UNSETTLED
-from kubeprobe.store import Incident, IncidentKind, Notification, NotificationState, Standing, Store
+from kubeprobe.store import Incident, Notification, Standing, Store
+from kubeprobe.vocabulary import IncidentKind, NotificationState
 
 OFTEN_TRIED = 3
 

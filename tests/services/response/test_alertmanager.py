@@ -14,7 +14,7 @@ import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import deliver, repeat_alerts, respond
-from kubeprobe.store import NotificationState, Verdict
+from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.harness.need import lacking
 from tests.harness.ports import free_port
 from tests.harness.wait import until

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import deliver, due_notifications, respond
 from kubeprobe.response.deliver import LEASE, MAX_ATTEMPTS, back_off
-from kubeprobe.store import AlertRoute, Notification, NotificationState, Verdict
+from kubeprobe.store import AlertRoute, Notification
+from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World, statements
 from tests.services.response.queries import undelivered
 from tests.services.response.receiver import Receiver

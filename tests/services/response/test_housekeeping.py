@@ -5,7 +5,8 @@ import pytest
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import close_withdrawn, deliver, due_notifications, forget_incidents, repeat_alerts, respond
 from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
-from kubeprobe.store import Cluster, Incident, Notification, NotificationState, ProbeCase, Standing, Verdict
+from kubeprobe.store import Cluster, Incident, Notification, ProbeCase, Standing
+from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World
 from tests.services.response.queries import Wanted, incidents, standings, told_of
 from tests.services.response.receiver import Receiver

@@ -4,7 +4,8 @@ import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import close_withdrawn, respond
-from kubeprobe.store import SOME_NODE, Incident, Notification, Reason, Standing, Verdict
+from kubeprobe.store import Incident, Notification, Standing
+from kubeprobe.vocabulary import SOME_NODE, Reason, Verdict
 from tests.services.response.given import World, statements
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import respond
-from kubeprobe.store import Incident, IncidentKind, Notification, Outcome, ProbeCase, Reason, Standing, Trigger, Verdict
+from kubeprobe.store import Incident, Notification, Outcome, ProbeCase, Standing
+from kubeprobe.vocabulary import IncidentKind, Reason, Trigger, Verdict
 from tests.services.response.given import World, statements
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

@@ -9,7 +9,8 @@ import pytest
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.response import respond
-from kubeprobe.store import Incident, Notification, Outcome, Standing, Verdict
+from kubeprobe.store import Incident, Notification, Outcome, Standing
+from kubeprobe.vocabulary import Verdict
 from tests.services.response.given import World
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

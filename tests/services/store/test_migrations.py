@@ -22,11 +22,10 @@ from kubeprobe.store import (
     Schedule,
     Standing,
     Store,
-    Trigger,
-    Verdict,
     open_store,
 )
 from kubeprobe.store.migrate import SchemaOutdatedError, check_schema, migrate
+from kubeprobe.vocabulary import Trigger, Verdict
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from sqlmodel import col, select, update
 from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec
 from kubeprobe.catalog.times import next_due
-from kubeprobe.store import Cluster, Node, Outcome, Run, RunState, Schedule, Store, Trigger
+from kubeprobe.store import Cluster, Node, Outcome, Run, Schedule, Store
+from kubeprobe.vocabulary import RunState, Trigger
 
 T = TypeVar("T")
 CASE = "pod-lifecycle"

@@ -15,7 +15,8 @@ from redis import Redis
 from beat_schedule import HOUSEKEEPING, LONGEST_WAIT_S, SlotScheduler
 from kubeprobe.clock import utc_now
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Task, celery_config, launch_queue
-from kubeprobe.store import Concurrency, RunState, open_store
+from kubeprobe.store import open_store
+from kubeprobe.vocabulary import Concurrency, RunState
 from tests.harness.ports import free_port
 from tests.services.trigger.given import World
 

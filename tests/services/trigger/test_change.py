@@ -8,9 +8,10 @@ from sqlmodel import select
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Trigger
+from kubeprobe.store import Change
 from kubeprobe.trigger import tell_change
 from kubeprobe.trigger.change import Told
+from kubeprobe.vocabulary import Trigger
 from tests.services.trigger.given import CASE, World, at_once, catalog
 
 

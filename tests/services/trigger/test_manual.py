@@ -6,9 +6,9 @@ import pytest
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.settings import Settings
-from kubeprobe.store import RunState, Trigger
 from kubeprobe.trigger import Request, request_runs
 from kubeprobe.trigger.open import OpenedRun
+from kubeprobe.vocabulary import RunState, Trigger
 from tests.services.trigger.given import CASE, World, at_once, catalog
 
 

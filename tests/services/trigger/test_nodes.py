@@ -7,10 +7,11 @@ import pytest
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Concurrency, Reason, RunState, Trigger, Verdict
+from kubeprobe.store import Change
 from kubeprobe.trigger import Request, issue_due, request_runs, tell_change
 from kubeprobe.trigger.open import OpenedRun
 from kubeprobe.trigger.periodic import MOST_RUNS
+from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 from tests.services.trigger.given import CASE, World, at_once, catalog, statements
 
 EVERY = timedelta(minutes=5)

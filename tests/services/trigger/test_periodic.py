@@ -7,9 +7,10 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Concurrency, Reason, Run, RunState, Schedule, Store, Trigger, Verdict
+from kubeprobe.store import Cluster, Run, Schedule, Store
 from kubeprobe.trigger import Tick, due_wakes, issue_due
 from kubeprobe.trigger.periodic import BATCH
+from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 from tests.services.trigger.given import CASE, World, at_once, statements
 
 MINUTE = timedelta(minutes=1)

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run, RunState
+from kubeprobe.store import Run
 from kubeprobe.trigger import due_wakes
 from kubeprobe.trigger.resend import DOUBLINGS
+from kubeprobe.vocabulary import RunState
 from tests.services.trigger.given import World, at_once
 
 SECOND = timedelta(seconds=1)

@@ -8,8 +8,9 @@ from sqlmodel import Session, select
 from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.record import Ending, record
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Node, Reason, Run, Schedule, Standing, Store, Trigger, Verdict
+from kubeprobe.store import Cluster, Node, Run, Schedule, Standing, Store
 from kubeprobe.trigger.open import Opening, open_runs
+from kubeprobe.vocabulary import Reason, Trigger, Verdict
 
 REASONS = {
     Verdict.PASS: Reason.PASSED,

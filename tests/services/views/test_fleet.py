@@ -6,9 +6,10 @@ from sqlalchemy import event
 
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.settings import Settings
-from kubeprobe.store import Collector, Incident, Run, Verdict
+from kubeprobe.store import Collector, Incident, Run
 from kubeprobe.views import Shown, fleet, list_clusters, list_incidents
 from kubeprobe.views.health import database_clock, fleet_health, run_health
+from kubeprobe.vocabulary import Verdict
 from tests.services.views.given import World
 
 MINUTE = timedelta(minutes=1)

@@ -6,8 +6,8 @@ from sqlalchemy import event
 
 from kubeprobe.cli.fleet_text import said_by_nodes
 from kubeprobe.fleet.selectors import parse_selector
-from kubeprobe.store import SOME_NODE, Verdict
 from kubeprobe.views import Cell, RunFilter, Shown, fleet, get_run, list_runs, node_cells
+from kubeprobe.vocabulary import SOME_NODE, Verdict
 from tests.services.views.given import World
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

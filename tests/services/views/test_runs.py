@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
-from kubeprobe.store import Change, Reason, Run, RunLog, Verdict
+from kubeprobe.store import Change, Run, RunLog
 from kubeprobe.views import (
     RunFilter,
     get_run,
@@ -17,6 +17,7 @@ from kubeprobe.views import (
     runs_by_id,
     wait_for_outcomes,
 )
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.services.views.given import World
 
 SECOND = timedelta(seconds=1)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kubeprobe.execution.judge import Policy, judge
-from kubeprobe.store import Reason, Verdict
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.unit.execution.given import (
     CREATED,
     GAVE_UP,

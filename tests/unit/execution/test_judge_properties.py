@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeprobe.execution.judge import Policy, deadline, judge
-from kubeprobe.store import Reason, Verdict
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.unit.execution.given import CREATED, GAVE_UP, NOT_OK, OK, Pod, at
 
 HONEST = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kubeprobe.execution.judge import Policy, deadline, judge
-from kubeprobe.store import Reason, Verdict
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.unit.execution.given import real
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

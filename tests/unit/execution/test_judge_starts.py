@@ -6,7 +6,7 @@ import pytest
 
 from kubeprobe.execution.judge import REFUSALS, deadline, judge, judge_refusal
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.store import Reason, Verdict
+from kubeprobe.vocabulary import Reason, Verdict
 from tests.unit.execution.given import (
     CREATED,
     POLICY,

@@ -5,7 +5,7 @@ from typing import Any
 
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.store import IncidentKind, Reason, Verdict
+from kubeprobe.vocabulary import IncidentKind, Reason, Verdict
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

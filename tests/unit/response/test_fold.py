@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kubeprobe.response.fold import Event, Policy, Standing, Transition, fold
 from kubeprobe.response.outcomes import NO_ANSWER, ClaimedOutcome
-from kubeprobe.store import IncidentKind, Reason, Verdict
+from kubeprobe.vocabulary import IncidentKind, Reason, Verdict
 from tests.unit.response.given import NOON, outcome
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN

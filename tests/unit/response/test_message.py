@@ -6,7 +6,7 @@ import pytest
 
 from kubeprobe.response.fold import Event
 from kubeprobe.response.message import MAX_ERRORS, Message, MessageKind, message_kind, reported_errors
-from kubeprobe.store import IncidentKind, Verdict
+from kubeprobe.vocabulary import IncidentKind, Verdict
 from tests.unit.response.given import NOON, message, outcome
 
 

@@ -1,0 +1,194 @@
+"""The words that KubeProbe shares with its users, its probes and Kubernetes: one meaning each, everywhere.
+
+Plain values without any library, so that pure modules (judging, folding, the catalog's model) need no tables for them.
+"""
+
+from enum import StrEnum
+
+API_VERSION = "kubeprobe.io/v1"
+"""Of the catalog's documents."""
+
+
+class Verdict(StrEnum):
+    """What a run found. `unknown`: we could not find out; never counted as pass, never alerted as fail."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+class Trigger(StrEnum):
+    """Why a run exists."""
+
+    PERIODIC = "periodic"
+    CHANGE = "change"
+    MANUAL = "manual"
+
+
+class RunState(StrEnum):
+    """Where a run is on its way."""
+
+    PENDING = "pending"
+    """Opened; a launcher is to take it."""
+    LAUNCHING = "launching"
+    """A launcher has claimed it and is creating its pod."""
+    RUNNING = "running"
+    """Its pod exists."""
+    DONE = "done"
+    """Its outcome is committed."""
+
+
+class Concurrency(StrEnum):
+    """What happens when a slot is due while an earlier run of its schedule is still open (as CronJob's policy)."""
+
+    FORBID = "forbid"
+    ALLOW = "allow"
+    REPLACE = "replace"
+
+
+DEFAULT_MAX_IN_FLIGHT = 30
+"""Probe pods at a time on a cluster that says nothing else."""
+
+
+class CaseKind(StrEnum):
+    """What a user would do, or a look at a known risk."""
+
+    BLACKBOX = "blackbox"
+    INSPECTION = "inspection"
+
+
+class Severity(StrEnum):
+    """How bad a fail is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class IncidentKind(StrEnum):
+    """A failing case and a case of which nothing is known are kept apart (promise 6)."""
+
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+class NotificationState(StrEnum):
+    """Where a message to one target is on its way."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is: a closed list, grouped by who knows it first. Nothing else can be stored."""
+
+    # The probe itself
+    PASSED = "Passed"
+    REPORTED_FAILURE = "ReportedFailure"
+    EXITED_NONZERO = "ExitedNonzero"
+    """Template says `verdictFrom: exitCode`."""
+    PROBE_GAVE_UP = "ProbeGaveUp"
+    """The probe says that it could not find out, e.g. for lack of a permission."""
+    REPORT_MISSING = "ReportMissing"
+    REPORT_DISAGREES = "ReportDisagrees"
+    REPORT_GARBLED = "ReportGarbled"
+    REPORT_TOO_LONG = "ReportTooLong"
+
+    # Its pod
+    OOM_KILLED = "OOMKilled"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    NODE_GONE = "NodeGone"
+    """The node that it was to run on has left the cluster."""
+    IMAGE_NOT_PULLED = "ImageNotPulled"
+    CONFIG_INVALID = "ConfigInvalid"
+    CONTAINER_NOT_STARTED = "ContainerNotStarted"
+    INIT_FAILED = "InitFailed"
+    UNSCHEDULABLE = "Unschedulable"
+    START_DEADLINE = "StartDeadline"
+    RUN_DEADLINE = "RunDeadline"
+    POD_DELETED = "PodDeleted"
+
+    # The cluster, when asked to create the pod
+    ADMISSION_DENIED = "AdmissionDenied"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    NAMESPACE_MISSING = "NamespaceMissing"
+    PERMISSION_MISSING = "PermissionMissing"
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    POD_REFUSED = "PodRefused"
+    NAME_TAKEN = "NameTaken"
+    """A pod of that name exists and is not ours."""
+    CLUSTER_THROTTLED = "ClusterThrottled"
+    CLUSTER_ERROR = "ClusterError"
+    CLUSTER_UNREACHABLE = "ClusterUnreachable"
+
+    # KubeProbe
+    MISSED = "Missed"
+    """Slots that passed while nobody could open them."""
+    STILL_RUNNING = "StillRunning"
+    """Concurrency policy `forbid`: the run before it had not ended."""
+    REPLACED = "Replaced"
+    """Concurrency policy `replace`: a newer slot took its place."""
+    CORDONED = "Cordoned"
+    NO_NODES = "NoNodes"
+    """No node that it could run on is known."""
+    CASE_REMOVED = "CaseRemoved"
+    CLUSTER_REMOVED = "ClusterRemoved"
+    NOT_LAUNCHED = "NotLaunched"
+    LOST = "Lost"
+
+
+LABEL_INSTALLATION = "kubeprobe.io/installation"
+LABEL_RUN = "kubeprobe.io/run"
+LABEL_CASE = "kubeprobe.io/case"
+LABEL_ATTEMPT = "kubeprobe.io/attempt"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "kubeprobe"
+
+ANNOTATION_POLICY = "kubeprobe.io/policy"
+"""JSON `{"verdictFrom": "report", "startS": 60, "runS": 90, "retries": 1}`: all that judging a pod needs."""
+ANNOTATION_CLUSTER = "kubeprobe.io/cluster"
+ANNOTATION_TRIGGER = "kubeprobe.io/trigger"
+ANNOTATION_BINDING = "kubeprobe.io/binding"
+ANNOTATION_NODE = "kubeprobe.io/node"
+"""The node that the pod is pinned to; a label could not hold every node's name."""
+
+PROBE_CONTAINER = "probe"
+REPORT_FILE = "/dev/termination-log"
+
+ENV_PREFIX = "KUBEPROBE_"
+"""Environment variables that begin so are set by KubeProbe; nobody else may."""
+ENV_RUN_ID = "KUBEPROBE_RUN_ID"
+ENV_INSTALLATION = "KUBEPROBE_INSTALLATION"
+ENV_CASE = "KUBEPROBE_CASE"
+ENV_CLUSTER = "KUBEPROBE_CLUSTER"
+ENV_TRIGGER = "KUBEPROBE_TRIGGER"
+ENV_RUN_TIMEOUT = "KUBEPROBE_RUN_TIMEOUT"
+ENV_REPORT_FILE = "KUBEPROBE_REPORT_FILE"
+ENV_RULES = "KUBEPROBE_RULES"
+"""A case's rules as JSON; not set where it has none."""
+ENV_PARAMETERS = "KUBEPROBE_PARAMETERS"
+"""Names of the variables that people set (template, case, render config, by hand), with commas between them.
+
+Only the names: a value may hold `$(OTHER)`, which the kubelet resolves, and may be too long to be told twice.
+"""
+ENV_POD_NAME = "KUBEPROBE_POD_NAME"
+ENV_POD_UID = "KUBEPROBE_POD_UID"
+ENV_NAMESPACE = "KUBEPROBE_NAMESPACE"
+ENV_NODE = "KUBEPROBE_NODE"
+"""The node that the pod runs on, pinned or not."""
+
+SOME_NODE = "*"
+"""In the place of a node: the nodes of a cluster as a whole, where a case should have run and none could be chosen.
+No node is called so."""
+
+
+def place_name(cluster: str, node: str | None) -> str:
+    """What people read: `prod-1`, `prod-1/node-7`, or the nodes of prod-1 as a whole."""
+    if node == SOME_NODE:
+        return f"the nodes of {cluster}"
+    return f"{cluster}/{node}" if node else cluster
