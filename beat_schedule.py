@@ -16,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from kubeprobe.clock import utc_now
 from kubeprobe.logs import configure_logs
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue, Task, celery_config, wakes_for
+from kubeprobe.runs import due_wakes
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import check_schema
-from kubeprobe.trigger import due_wakes, issue_due
+from kubeprobe.trigger import issue_due
 
 log = structlog.get_logger(__name__)
 

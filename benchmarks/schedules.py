@@ -17,8 +17,9 @@ from sqlmodel import col, insert, update
 from benchmarks.installation import CASE, Installation, installed
 from benchmarks.report import Table
 from kubeprobe.fleet.credentials import Connection, ConnectionKind
+from kubeprobe.runs import due_wakes
 from kubeprobe.store import Schedule, Store
-from kubeprobe.trigger import due_wakes, issue_due
+from kubeprobe.trigger import issue_due
 
 NEEDS_REAL_CLUSTER = False
 FEW, MANY, DUE = 100, 100_000, 10_000

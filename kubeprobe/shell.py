@@ -23,13 +23,12 @@ from kubeprobe.fleet import clusters as fleet_clusters
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.official import official_client
 from kubeprobe.queue import Queue, wakes_for
+from kubeprobe.runs import OpenedRun, worst
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Store, open_store
 from kubeprobe.store.migrate import check_schema
 from kubeprobe.trigger import Request, request_runs, tell_change
-from kubeprobe.trigger.open import OpenedRun
 from kubeprobe.views import RunFilter, RunView, list_runs, runs_by_id, wait_for_outcomes
-from kubeprobe.vocabulary import Verdict
 
 
 class NoStoreError(KubeProbeError):
@@ -95,7 +94,7 @@ class Requested:
     @property
     def verdict(self) -> str | None:
         """The worst: fail before unknown before pass. None while a run has no outcome, and where there are no runs."""
-        return worst_verdict(self.runs)
+        return worst(run.verdict for run in self.runs)
 
     def wait(self, timeout: float | None = None, on_look: Callable[[list[RunView]], None] | None = None) -> "Requested":
         """Return once every run has its outcome. Raises NotEndedError after `timeout` seconds."""
@@ -195,14 +194,6 @@ def new_change(
         node=node,
         happened_at=now,
     )
-
-
-def worst_verdict(found: Sequence[RunView]) -> str | None:
-    """Fail before unknown before pass; None while a run has no outcome."""
-    verdicts = {run.verdict for run in found}
-    if not verdicts or None in verdicts:
-        return None
-    return next(str(verdict) for verdict in (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS) if verdict in verdicts)
 
 
 def _runs_of_change(session: Session, change_id: str) -> list[str]:

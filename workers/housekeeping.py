@@ -2,9 +2,8 @@
 
 from math import ceil
 
-from kubeprobe import response
+from kubeprobe import response, runs
 from kubeprobe.clock import utc_now
-from kubeprobe.execution import sweep
 from kubeprobe.queue import Task, wakes_for
 from kubeprobe.sources import Means, sync_due
 from workers.app import app
@@ -14,7 +13,7 @@ from workers.app import app
 def expire() -> None:
     """Give their outcome to runs whose time is up, and have their pods removed."""
     parts = app.parts
-    expired = sweep.expire(parts.store, utc_now())
+    expired = runs.expire(parts.store, utc_now())
     for wake in wakes_for(expired.with_pods, parts.settings.batch_size):
         parts.queue.remove_pods(wake.pool, wake.cluster, wake.run_ids)
     if expired.count:
@@ -48,6 +47,6 @@ def sync_sources() -> None:
 def forget() -> None:
     """Remove what is older than `keep_outcomes`."""
     parts, now = app.parts, utc_now()
-    while sweep.forget(parts.store, now, parts.settings):
+    while runs.forget(parts.store, now, parts.settings):
         pass
     response.forget_incidents(parts.store, now - parts.settings.keep_outcomes)

@@ -20,12 +20,13 @@ from kubeprobe.catalog.setup import Creatable
 from kubeprobe.clock import Clock
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.execution.collect.seen import Seen
-from kubeprobe.execution.judge import Judgement, judge, judge_refusal
+from kubeprobe.execution.judge import judge, judge_refusal
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.fleet.labels import node_problem
 from kubeprobe.names import nearest
+from kubeprobe.runs import Judgement
 from kubeprobe.store import Cluster
 from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 

@@ -14,11 +14,11 @@ from kubeprobe.cli.output import console, print_json, remark, working
 from kubeprobe.cli.waiting import EXIT_CODES, show_results
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
-from kubeprobe.execution.judge import Judgement
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.names import nearest
+from kubeprobe.runs import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
 from kubeprobe.views import RunView, as_json

@@ -14,7 +14,8 @@ from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE, tell_error
 from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
 from kubeprobe.cli.run_text import said_lines, step_lines, took
-from kubeprobe.shell import NotEndedError, Requested, worst_verdict
+from kubeprobe.runs import worst
+from kubeprobe.shell import NotEndedError, Requested
 from kubeprobe.views import RunView
 from kubeprobe.vocabulary import RunState, Verdict
 
@@ -44,7 +45,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
     else:
         remark(none)
     if late is None:
-        return EXIT_CODES[Verdict(worst_verdict(found) or Verdict.PASS)]
+        return EXIT_CODES[worst(run.verdict for run in found) or Verdict.PASS]
     tell_error(str(late))
     return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else NOT_DONE
 

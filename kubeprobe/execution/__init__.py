@@ -1,6 +1,6 @@
 """Execution: a run's pod is launched, watched and judged, and its outcome recorded.
 
 Before it: `trigger` opened the run. `launch` creates its pod, `collect` sees it end, `judge` says what that means,
-`record` commits the outcome, and only then is the pod deleted; `sweep` ends what nobody else will.
+`runs.close` commits the outcome, and only then is the pod deleted.
 Next stage: `response`, which meets execution only in the store.
 """

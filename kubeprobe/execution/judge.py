@@ -1,4 +1,4 @@
-"""The judgement: what a pod's state means for its run. Pure functions; next stage: `record`.
+"""The judgement: what a pod's state means for its run. Pure functions; next stage: `runs.close`.
 
 `judge` is asked again at every watch event and when `deadline` has passed; it answers None while the run goes on.
 Two rules decide everything (promise 6): a verdict is what the probe container's exit code and report agree on,
@@ -12,11 +12,10 @@ from typing import Any
 from kubeprobe.execution.report import Report, Unreadable, read_report, storable
 from kubeprobe.execution.trouble import disruption, end_trouble, start_trouble, waiting_to_start
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.vocabulary import PROBE_CONTAINER, Reason, Verdict
 
 Pod = dict[str, Any]
-RETRIED = frozenset({Reason.EVICTED, Reason.PREEMPTED, Reason.NODE_LOST})
-"""Nobody's probe is to blame and another node may do: tried again, `Policy.retries` times (failure mode 12)."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +28,6 @@ class Policy:
     run: timedelta = timedelta(seconds=90)
     """From the start of the probe container to its end."""
     retries: int = 1
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict with its reason, and the times that the pod tells."""
-
-    verdict: Verdict
-    reason: Reason
-    message: str = ""
-    exit_code: int | None = None
-    report: dict[str, Any] | None = None
-    node: str | None = None
-    scheduled_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
 
 
 def judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool = False) -> Judgement | None:

@@ -10,23 +10,35 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import CTE, ColumnElement, case, update
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
 from kubeprobe.errors import NotFoundError
-from kubeprobe.execution.claim import Claim, claim, lock_cluster, release_postponed
-from kubeprobe.execution.judge import Judgement, judge_refusal
+from kubeprobe.execution.judge import judge_refusal
 from kubeprobe.execution.loop import LoopThread
-from kubeprobe.execution.record import Ending, record
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.errors import Cause, ClusterError, TemporaryError
+from kubeprobe.runs import (
+    Claim,
+    CreatedPod,
+    Ending,
+    Judgement,
+    PutOff,
+    claim,
+    close,
+    close_waiting,
+    lock_cluster,
+    mark_running,
+    postpone,
+    put_off,
+    release_postponed,
+)
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, Store, update_each
-from kubeprobe.vocabulary import Reason, RunState, Verdict
+from kubeprobe.store import Cluster, Run, Store
+from kubeprobe.vocabulary import Reason, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -67,15 +79,15 @@ class Launcher:
         """The runs to launch; None where the cluster takes none, and so they got their outcomes at once."""
         now = self.clock()
         if cluster is None:
-            _end_all(session, run_ids, Reason.CLUSTER_REMOVED, f"Cluster {cluster_name} was removed.", now)
+            close_waiting(session, run_ids, Reason.CLUSTER_REMOVED, f"Cluster {cluster_name} was removed.", now)
             return None
         if cluster.cordoned_at is not None:
             told = f"Cluster {cluster_name} is cordoned: {cluster.cordon_reason or 'no reason given'}."
-            _end_all(session, run_ids, Reason.CORDONED, told, now)
+            close_waiting(session, run_ids, Reason.CORDONED, told, now)
             return None
         if breaker.is_open(cluster, now):
             assert cluster.open_until is not None
-            _postpone(session, run_ids, cluster.open_until, now + self.settings.patience)
+            postpone(session, run_ids, cluster.open_until, now, self.settings)
             return Claim(cluster, [])
         if cluster.failures:
             # This is the trial, and it is taken for failed until it succeeds: no second launcher waits beside it.
@@ -160,121 +172,35 @@ def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: da
             endings.append(_ending(attempt.run, Judgement(Verdict.UNKNOWN, Reason.CASE_REMOVED, attempt.gone)))
         elif attempt.error is not None and not isinstance(attempt.error, TemporaryError):
             endings.append(_ending(attempt.run, judge_refusal(attempt.error)))
-    put_off = [a for a in attempts if isinstance(a.error, TemporaryError)]
-    if put_off:
-        _put_off(session, put_off, now, settings)
-    _mark_running(session, [a for a in attempts if a.pod is not None], now, settings)
-    unreachable = [a for a in put_off if a.error and a.error.cause is Cause.CLUSTER_UNREACHABLE]
-    if unreachable:
+    delayed = [a for a in attempts if isinstance(a.error, TemporaryError)]
+    put_off(session, [_put_off(a.run, a.error, now) for a in delayed if a.error], now, settings)
+    mark_running(session, [_created(a, a.pod) for a in attempts if a.pod is not None], now, settings)
+    if any(a.error and a.error.cause is Cause.CLUSTER_UNREACHABLE for a in delayed):
         breaker.trip(session, cluster.name, now)
     elif cluster.failures and breaker.reset(session, cluster.name):
         release_postponed(session, cluster.name, now)
-    return bool(endings and record(session, endings, now))
+    return bool(close(session, endings, now))
 
 
 def _ending(run: Run, judgement: Judgement) -> Ending:
     return Ending(run.id, judgement, attempt=run.attempt)
 
 
-def _mark_running(session: Session, created: list[Attempt], now: datetime, settings: Settings) -> None:
-    if not created:
-        return
-    rows = [
-        {
-            "id": a.run.id,
-            "attempt": a.run.attempt,
-            "pod": a.pod["metadata"]["name"],
-            "pod_uid": a.pod["metadata"]["uid"],
-            "case_commit": a.commit,
-            "expires_at": now + timedelta(seconds=a.pod["spec"]["activeDeadlineSeconds"]) + settings.lost_after,
-        }
-        for a in created
-        if a.pod is not None
-    ]
-    given = update_each(Run, rows)
-    session.execute(
-        update(Run)
-        .where(*_still_ours(given))
-        .values(
-            state=RunState.RUNNING,
-            created_at=now,
-            pod=given.c.pod,
-            pod_uid=given.c.pod_uid,
-            case_commit=given.c.case_commit,
-            expires_at=given.c.expires_at,
-        ),
-        execution_options={"synchronize_session": False},
+def _created(attempt: Attempt, pod: dict[str, Any]) -> CreatedPod:
+    return CreatedPod(
+        run_id=attempt.run.id,
+        attempt=attempt.run.attempt,
+        name=pod["metadata"]["name"],
+        uid=pod["metadata"]["uid"],
+        deadline=timedelta(seconds=pod["spec"]["activeDeadlineSeconds"]),
+        case_commit=attempt.commit,
     )
 
 
-def _put_off(session: Session, attempts: list[Attempt], now: datetime, settings: Settings) -> None:
-    """Back to pending until a back-off has passed; what the cluster said is kept for the outcome."""
-    rows = []
-    for attempt in attempts:
-        assert attempt.error is not None
-        wait = min(FIRST_BACKOFF * 2 ** min(attempt.run.wakes, DOUBLINGS), LAST_BACKOFF)
-        if attempt.error.retry_after_s is not None:
-            wait = max(wait, timedelta(seconds=attempt.error.retry_after_s))
-        refusal = judge_refusal(attempt.error)
-        rows.append(
-            {
-                "id": attempt.run.id,
-                "attempt": attempt.run.attempt,
-                "launch_at": now + wait,
-                "setback": refusal.reason,
-                "setback_message": refusal.message,
-            }
-        )
-    given = update_each(Run, rows)
-    session.execute(
-        update(Run)
-        .where(*_still_ours(given))
-        .values(
-            state=RunState.PENDING,
-            launch_at=given.c.launch_at,
-            wake_at=given.c.launch_at,
-            expires_at=_patience(now + settings.patience),
-            setback=given.c.setback,
-            setback_message=given.c.setback_message,
-        ),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def _still_ours(given: CTE) -> tuple[ColumnElement[bool], ...]:
-    """A claim may have lapsed meanwhile, and the run be at another attempt."""
-    return (
-        col(Run.id) == given.c.id,
-        col(Run.attempt) == given.c.attempt,
-        col(Run.state) == RunState.LAUNCHING,
-    )
-
-
-def _patience(until: datetime) -> Any:
-    """The first setback starts the clock: a run does not wait for ever for a cluster that does not take it."""
-    return case((col(Run.setback).is_(None), until), else_=col(Run.expires_at))
-
-
-def _postpone(session: Session, run_ids: Sequence[str], until: datetime, patience: datetime) -> None:
-    """The breaker is open: nobody tries before it closes."""
-    session.execute(
-        update(Run)
-        .where(col(Run.id).in_(run_ids), col(Run.state) == RunState.PENDING)
-        .values(
-            launch_at=until,
-            wake_at=until,
-            expires_at=_patience(patience),
-            setback=Reason.CLUSTER_UNREACHABLE,
-            setback_message="The cluster did not answer lately; it is tried again in a while.",
-        ),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def _end_all(session: Session, run_ids: Sequence[str], reason: Reason, told: str, now: datetime) -> None:
-    """End those that have no pod; a message may come late, and its runs be under way."""
-    waiting = session.exec(
-        select(Run.id, Run.attempt).where(col(Run.id).in_(run_ids), Run.state == RunState.PENDING).with_for_update()
-    )
-    found = Judgement(Verdict.UNKNOWN, reason, told)
-    record(session, [Ending(run_id, found, attempt=attempt) for run_id, attempt in waiting], now)
+def _put_off(run: Run, error: ClusterError, now: datetime) -> PutOff:
+    """Until a back-off has passed, or as long as the cluster asks for."""
+    wait = min(FIRST_BACKOFF * 2 ** min(run.wakes, DOUBLINGS), LAST_BACKOFF)
+    if error.retry_after_s is not None:
+        wait = max(wait, timedelta(seconds=error.retry_after_s))
+    refusal = judge_refusal(error)
+    return PutOff(run.id, run.attempt, now + wait, refusal.reason, refusal.message)

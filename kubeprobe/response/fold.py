@@ -6,7 +6,7 @@ A fail counts towards `alert_after`, an unknown towards `unknown_after`; each op
 - An unknown is neither: it adds nothing to the consecutive fails and takes nothing away.
 - An outcome that was due before the newest one folded comes too late to change anything; so does the same again.
 - `Missed` counts as one unknown however many slots it stands for: KubeProbe was away once, and the catch-up run
-  that follows tells more. Runs that by decision never took place (`outcomes.NO_ANSWER`) count as nothing.
+  that follows tells more. Runs that by decision never took place (`runs.NO_ANSWER`) count as nothing.
 - Whether to open is asked of the counters each time, not only when they cross the line: a lowered `alertAfter`
   or the end of a maintenance takes effect with the next outcome.
 

@@ -8,25 +8,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlmodel import Session, col
 
+from kubeprobe.runs.verdicts import NO_ANSWER, is_answer
 from kubeprobe.store import Outcome, Run, Store
 from kubeprobe.vocabulary import SOME_NODE, Reason, Trigger, Verdict
 
 Place = tuple[str, str, str]
 """Cluster, case and node (empty: none): what a standing and an incident belong to."""
-
-NO_ANSWER = frozenset(
-    {
-        Reason.STILL_RUNNING,
-        Reason.REPLACED,
-        Reason.CORDONED,
-        Reason.CASE_REMOVED,
-        Reason.CLUSTER_REMOVED,
-        Reason.NODE_GONE,
-    }
-)
-"""Reasons of runs that by decision never took place, or whose node is no more. They say nothing of how the case
-stands: the run before or after them does. They stay in the history as unknown, and leave standings and incidents alone.
-"""
 
 _CLOCK_SKEW = timedelta(minutes=5)
 """An outcome is stored after it was due; clocks of different machines may tell it otherwise by so much."""
@@ -57,7 +44,7 @@ class ClaimedOutcome:
     @property
     def answers(self) -> bool:
         """Whether it says anything about how the case stands."""
-        return self.reason not in NO_ANSWER
+        return is_answer(self.reason)
 
 
 def nodes_known(outcome: ClaimedOutcome) -> ClaimedOutcome | None:

@@ -117,10 +117,11 @@ def update_each(table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> CTE:
     # As text, whose compilation is kept for the next statement of the same size; that of values() never is, and takes
     # longer than everything else here. Both databases call the columns of VALUES so.
     listed = ", ".join(f'column{number} AS "{name}"' for number, name in enumerate(names, 1))
-    places = ", ".join(f"({', '.join(f':{name}_{row}' for name in names)})" for row in range(len(rows)))
-    # Bound with their column's type: PostgreSQL cannot guess the type of a NULL.
+    places = ", ".join(f"({', '.join(f':given_{name}_{row}' for name in names)})" for row in range(len(rows)))
+    # Bound with their column's type: PostgreSQL cannot guess the type of a NULL. SQLAlchemy names its own parameters
+    # COLUMN_1, so these are called otherwise.
     data = [
-        bindparam(f"{name}_{number}", row[name], columns[name].type)
+        bindparam(f"given_{name}_{number}", row[name], columns[name].type)
         for number, row in enumerate(rows)
         for name in names
     ]

@@ -14,10 +14,10 @@ from kubeprobe.catalog import Catalog
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.labels import name_problem, node_problem
+from kubeprobe.runs import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, insert_ignoring_conflicts
 from kubeprobe.trigger.nodes import KnownNodes, places_of
-from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.vocabulary import Trigger
 
 

@@ -16,10 +16,10 @@ from kubeprobe.fleet import clusters
 from kubeprobe.fleet.labels import node_problem
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.names import nearest
+from kubeprobe.runs import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
 from kubeprobe.trigger.nodes import KnownNodes, Place, places_of
-from kubeprobe.trigger.open import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.vocabulary import Trigger
 
 

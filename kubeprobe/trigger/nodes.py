@@ -1,6 +1,6 @@
 """Which nodes a slot is for: what collectors know of them, the binding's choice, and whose turn it is.
 
-Before it: `execution.collect` keeps the rows. Next: `open` opens a run for each node.
+Before it: `execution.collect` keeps the rows. Next: `runs.open_runs` opens a run for each node.
 """
 
 from collections import defaultdict

@@ -15,11 +15,11 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.snapshot import case_commit
 from kubeprobe.catalog.times import due_between, next_due
+from kubeprobe.runs import OpenedRun, Opening, open_runs, replace_runs, slot_of
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Outcome, ProbeCase, Run, Schedule, Store, is_open, update_each
+from kubeprobe.store import Cluster, ProbeCase, Run, Schedule, Store, is_open, update_each
 from kubeprobe.trigger.nodes import KnownNodes, read_choice
-from kubeprobe.trigger.open import OpenedRun, Opening, open_runs, slot_of
-from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
+from kubeprobe.vocabulary import Concurrency, Reason, Trigger
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
         if not due:
             return Tick(next_due=session.scalars(_next()).first())
         issue = _issue(session, [(schedule, is_served) for schedule, is_served, _ in due], now)
-        replaced = _replace(session, issue.replaced, now)
+        replaced = replace_runs(session, issue.replaced, now)
         commits = {schedule.case: commit for schedule, _, commit in due}
         openings = [replace(opening, case_commit=commits[opening.case]) for opening in issue.openings]
         opened = open_runs(session, openings, now, settings)
@@ -177,46 +177,6 @@ def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[_Lane, list
         for schedule_id, node, run_id in session.exec(still_open):
             found.setdefault((schedule_id or 0, node), []).append(run_id)
     return found
-
-
-def _replace(session: Session, run_ids: list[str], now: datetime) -> list[OpenedRun]:
-    """End earlier runs: their outcome first, their pods by a launcher afterwards (promise 3)."""
-    if not run_ids:
-        return []
-    closed = session.execute(
-        update(Run)
-        .where(col(Run.id).in_(run_ids), is_open())
-        .values(state=RunState.DONE)
-        .returning(
-            col(Run.id),
-            col(Run.slot),
-            col(Run.cluster),
-            col(Run.node),
-            col(Run.pool),
-            col(Run.case),
-            col(Run.trigger),
-            col(Run.due_at),
-        ),
-        execution_options={"synchronize_session": False},
-    ).all()
-    told = "A newer slot took its place (concurrency: replace)."
-    for run in closed:
-        session.add(
-            Outcome(
-                run_id=run.id,
-                case=run.case,
-                cluster=run.cluster,
-                node=run.node,
-                node_level=run.node is not None,
-                trigger=run.trigger,
-                verdict=Verdict.UNKNOWN,
-                reason=Reason.REPLACED,
-                message=told,
-                due_at=run.due_at,
-                stored_at=now,
-            )
-        )
-    return [OpenedRun(r.id, r.slot, r.cluster, r.pool, r.case) for r in closed]
 
 
 def _passed(schedule: Schedule, now: datetime) -> tuple[int, datetime | None]:

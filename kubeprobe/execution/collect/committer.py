@@ -14,11 +14,9 @@ import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from kubeprobe.clock import Clock
-from kubeprobe.execution.claim import held_runs
 from kubeprobe.execution.collect.seen import Seen
-from kubeprobe.execution.judge import Judgement
-from kubeprobe.execution.record import Ending, record
 from kubeprobe.queue import Queue, wakes_for
+from kubeprobe.runs import Ending, Judgement, close, held_runs
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run, Store
 from kubeprobe.vocabulary import Reason, Verdict
@@ -123,7 +121,7 @@ class Committer:
     def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
         """Store outcomes, and wake who answers them and who launches into the room that they made."""
         with self._store.writing() as session:
-            ended = record(session, endings, self._clock())
+            ended = close(session, endings, self._clock())
             held = held_runs(session, full, limit=2 * len(endings)) if full else ()
         try:
             self._wake(ended, held)

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from kubeprobe.execution.judge import Judgement, Policy, deadline
-from kubeprobe.execution.record import Ending
+from kubeprobe.execution.judge import Policy, deadline
+from kubeprobe.runs import Ending, Judgement
 from kubeprobe.vocabulary import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
 
 

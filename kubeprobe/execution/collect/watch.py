@@ -13,17 +13,16 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from kubeprobe.execution.claim import release_postponed
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.nodes import NodeWatch
 from kubeprobe.execution.collect.parts import FIRST_PAUSE_S, LAST_PAUSE_S, WatchParts
 from kubeprobe.execution.collect.seen import Seen
-from kubeprobe.execution.judge import Judgement, judge
+from kubeprobe.execution.judge import judge
 from kubeprobe.execution.logs import keep_tail
-from kubeprobe.execution.record import Ending
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.runs import Ending, Judgement, release_postponed
 from kubeprobe.store import Cluster, Run, awaits_pod, is_open
 from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY, Reason, RunState, Verdict
 

@@ -17,19 +17,18 @@ from kubeprobe import vocabulary
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import Collector, CollectorParts
-from kubeprobe.execution.judge import Judgement
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
-from kubeprobe.execution.record import Ending, record
 from kubeprobe.fleet.api import ClusterApi, Door
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.localcluster import LocalCluster
 from kubeprobe.localcluster import Settings as ClusterSettings
 from kubeprobe.queue import Queue, Wake, wakes_for
+from kubeprobe.runs import Ending, Judgement, close, due_wakes
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, Installation, Outcome, ProbeCase, ProbeTemplate, Run, RunLog, Store
 from kubeprobe.store.migrate import installation_id
-from kubeprobe.trigger import Request, due_wakes, request_runs
+from kubeprobe.trigger import Request, request_runs
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 
@@ -194,7 +193,7 @@ class Rooms:
     def end(self, run_id: str, reason: Reason) -> None:
         """Give a run its outcome while its pod runs."""
         with self.store.writing() as session:
-            record(session, [Ending(run_id, Judgement(Verdict.UNKNOWN, reason))], utc_now())
+            close(session, [Ending(run_id, Judgement(Verdict.UNKNOWN, reason))], utc_now())
 
     def create(self, labels: dict[str, str], script: str) -> dict[str, Any]:
         """A pod that somebody else makes."""

@@ -13,10 +13,10 @@ from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import watch
 from kubeprobe.execution.collect.seen import Seen
 from kubeprobe.execution.judge import judge
-from kubeprobe.execution.sweep import expire
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.localcluster import Script
+from kubeprobe.runs import expire
 from kubeprobe.store import Cluster, Outcome, Store
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.wait import until

@@ -9,8 +9,8 @@ import pytest
 from kubeprobe.catalog import render
 from kubeprobe.execution.collect.watch import LOGS_AT_A_TIME
 from kubeprobe.execution.remove import remove_pods
-from kubeprobe.execution.sweep import expire
 from kubeprobe.localcluster.kubelet.kubelet import Kubelet
+from kubeprobe.runs import expire
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 from tests.local.execution.rooms import FAIL, PASS, Rooms

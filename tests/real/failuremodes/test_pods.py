@@ -4,7 +4,7 @@ import pytest
 
 from kubeprobe.catalog import render
 from kubeprobe.execution.remove import remove_pods
-from kubeprobe.execution.sweep import expire
+from kubeprobe.runs import expire
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 from tests.local.execution.rooms import FAIL, PASS, Rooms

@@ -6,10 +6,8 @@ from typing import Any
 
 from sqlmodel import col, select, update
 
-from kubeprobe.execution.claim import claim, lock_cluster
-from kubeprobe.execution.judge import Judgement
-from kubeprobe.execution.record import Ending
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.runs import Ending, Judgement, claim, lock_cluster
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run, Store
 from kubeprobe.vocabulary import Reason, Verdict

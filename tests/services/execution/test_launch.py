@@ -9,12 +9,11 @@ from sqlmodel import col
 from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_name
 from kubeprobe.catalog.version import grow_version
-from kubeprobe.execution.claim import lock_cluster
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
+from kubeprobe.runs import due_wakes, lock_cluster
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, ProbeCase, Run
-from kubeprobe.trigger import due_wakes
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal

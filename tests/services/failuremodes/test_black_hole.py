@@ -9,7 +9,7 @@ import pytest
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import transport
-from kubeprobe.trigger import due_wakes
+from kubeprobe.runs import due_wakes
 from kubeprobe.vocabulary import Reason, RunState
 from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi

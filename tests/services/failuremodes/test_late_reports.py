@@ -2,7 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from kubeprobe.execution.record import record
+from kubeprobe.runs import close
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 
@@ -10,9 +10,9 @@ from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWor
 def test_a_report_that_comes_after_its_runs_outcome_is_refused_and_noted(world: ExecutionWorld) -> None:
     world.run("ended", "retried", state=RunState.RUNNING)
     with world.store.writing() as session:
-        record(session, [ending("ended", PASSED), ending("retried", EVICTED, retries=1)], world.noon)
+        close(session, [ending("ended", PASSED), ending("retried", EVICTED, retries=1)], world.noon)
     with capture_logs() as noted, world.store.writing() as session:
-        assert record(session, [ending("ended", FAILED), ending("retried", FAILED)], world.noon) == []
+        assert close(session, [ending("ended", FAILED), ending("retried", FAILED)], world.noon) == []
     assert [entry["runs"] for entry in noted] == [["ended", "retried"]]
     assert world.verdicts == {"ended": (Verdict.PASS, Reason.PASSED)}
     assert (world.find("retried").state, world.find("retried").attempt) == (RunState.PENDING, 2)

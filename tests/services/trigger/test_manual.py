@@ -5,9 +5,9 @@ from datetime import datetime
 import pytest
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.runs import OpenedRun
 from kubeprobe.settings import Settings
 from kubeprobe.trigger import Request, request_runs
-from kubeprobe.trigger.open import OpenedRun
 from kubeprobe.vocabulary import RunState, Trigger
 from tests.services.trigger.given import CASE, World, at_once, catalog
 

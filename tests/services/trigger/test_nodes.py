@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.runs import OpenedRun
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change
 from kubeprobe.trigger import Request, issue_due, request_runs, tell_change
-from kubeprobe.trigger.open import OpenedRun
 from kubeprobe.trigger.periodic import MOST_RUNS
 from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 from tests.services.trigger.given import CASE, World, at_once, catalog, statements

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
+from kubeprobe.runs import due_wakes
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run, Schedule, Store
-from kubeprobe.trigger import Tick, due_wakes, issue_due
+from kubeprobe.trigger import Tick, issue_due
 from kubeprobe.trigger.periodic import BATCH
 from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 from tests.services.trigger.given import CASE, World, at_once, statements

@@ -5,11 +5,9 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, select
 
-from kubeprobe.execution.judge import Judgement
-from kubeprobe.execution.record import Ending, record
+from kubeprobe.runs import Ending, Judgement, Opening, close, open_runs
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Node, Run, Schedule, Standing, Store
-from kubeprobe.trigger.open import Opening, open_runs
 from kubeprobe.vocabulary import Reason, Trigger, Verdict
 
 REASONS = {
@@ -110,7 +108,7 @@ def end(session: Session, run_id: str, verdict: Verdict, now: datetime) -> None:
         started_at=started,
         finished_at=now,
     )
-    record(session, [Ending(run_id, judgement)], now)
+    close(session, [Ending(run_id, judgement)], now)
 
 
 def end_all(store: Store, verdicts: dict[str, Verdict], now: datetime) -> int:

@@ -1,7 +1,7 @@
 """Runs grouped into wakes: one message carries what is due together on a cluster."""
 
 from kubeprobe.queue import Wake, launch_queue, wakes_for
-from kubeprobe.trigger.open import OpenedRun
+from kubeprobe.runs import OpenedRun
 
 
 def opened(run_id: str, cluster: str = "prod-1", pool: str = "default", case: str = "a") -> OpenedRun:

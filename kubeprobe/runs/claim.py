@@ -1,20 +1,22 @@
 """Claiming runs for a launcher: who creates a pod, and whether the cluster has room for it.
 
-Next: `launch` creates the pods of what was claimed. Two statements whatever the batch: the cluster's row is locked, so
-that its cap holds across all launchers (promise 5), then the runs are claimed by compare-and-set.
+Next: `execution.launch` creates the pods of what was claimed, and marks the runs as running. Claiming takes two
+statements whatever the batch: the cluster's row is locked, so that its cap holds across all launchers (promise 5), then
+the runs are claimed by compare-and-set.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
+from kubeprobe.runs.rows import still_claimed
 from kubeprobe.settings import Settings
-from kubeprobe.store import CatalogVersion, Cluster, Run, is_open
-from kubeprobe.vocabulary import Reason, RunState
+from kubeprobe.store import CatalogVersion, Cluster, Run, is_open, update_each
+from kubeprobe.vocabulary import RunState
 
 IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
 
@@ -66,22 +68,54 @@ def _hold(session: Session, waiting: tuple[Any, ...], wake_at: datetime) -> None
     )
 
 
-def release_postponed(session: Session, cluster_name: str, now: datetime) -> None:
-    """The cluster answers again: what waited for its breaker is sent at once."""
-    session.execute(
-        update(Run)
-        .where(
-            col(Run.cluster) == cluster_name,
-            col(Run.state) == RunState.PENDING,
-            col(Run.setback) == Reason.CLUSTER_UNREACHABLE,
-            col(Run.launch_at) > now,
-        )
-        .values(launch_at=now, wake_at=now),
-        execution_options={"synchronize_session": False},
-    )
-
-
 def held_runs(session: Session, clusters: Sequence[str], limit: int) -> Sequence[Run]:
     """Runs that wait for room on these clusters, oldest first."""
     held = (is_open(), Run.state == RunState.PENDING, col(Run.held).is_(other=True), col(Run.cluster).in_(clusters))
     return session.exec(select(Run).where(*held).order_by(col(Run.due_at)).limit(limit)).all()
+
+
+@dataclass(frozen=True)
+class CreatedPod:
+    """The pod that an attempt of a run now has."""
+
+    run_id: str
+    attempt: int
+    name: str
+    uid: str
+    deadline: timedelta
+    """After which Kubernetes ends it (`activeDeadlineSeconds`)."""
+    case_commit: str | None = None
+    """Where the case came from that the pod was made of: it may have changed since the run was opened."""
+
+
+def mark_running(session: Session, pods: Sequence[CreatedPod], now: datetime, settings: Settings) -> None:
+    """Note the pods of claimed runs. One whose claim lapsed meanwhile is left to its next launcher, which adopts it."""
+    if not pods:
+        return
+    given = update_each(
+        Run,
+        [
+            {
+                "id": pod.run_id,
+                "attempt": pod.attempt,
+                "pod": pod.name,
+                "pod_uid": pod.uid,
+                "case_commit": pod.case_commit,
+                "expires_at": now + pod.deadline + settings.lost_after,
+            }
+            for pod in pods
+        ],
+    )
+    session.execute(
+        update(Run)
+        .where(*still_claimed(given))
+        .values(
+            state=RunState.RUNNING,
+            created_at=now,
+            pod=given.c.pod,
+            pod_uid=given.c.pod_uid,
+            case_commit=given.c.case_commit,
+            expires_at=given.c.expires_at,
+        ),
+        execution_options={"synchronize_session": False},
+    )

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from kubeprobe.execution.record import record
-from kubeprobe.execution.sweep import BATCH, expire, forget
+from kubeprobe.runs import close
+from kubeprobe.runs.retention import BATCH, expire, forget
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Collector, RunLog
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -30,7 +30,7 @@ SECOND = timedelta(seconds=1)
         ),
         ({"state": RunState.PENDING, "setback": Reason.EVICTED}, Reason.EVICTED, "Tried until"),
         ({"state": RunState.RUNNING, "pod": "kp"}, Reason.LOST, "Is a collector running?"),
-        ({"state": RunState.RUNNING, "setback": Reason.EVICTED}, Reason.LOST, "Nothing was heard"),
+        ({"state": RunState.RUNNING, "setback": Reason.EVICTED}, Reason.LOST, "completion was never observed"),
         ({"state": RunState.RUNNING, "cluster": "removed"}, Reason.CLUSTER_REMOVED, "Cluster removed was removed"),
         ({"state": RunState.PENDING, "cluster": "removed"}, Reason.CLUSTER_REMOVED, "Cluster removed was removed"),
     ],
@@ -79,7 +79,7 @@ def test_old_runs_are_forgotten_with_all_that_belongs_to_them(
     world.run("old", "new", "open", state=RunState.RUNNING)
     for name, age in (("old", settings.keep_outcomes + SECOND), ("new", settings.keep_outcomes - SECOND)):
         with world.store.writing() as session:
-            record(session, [ending(name)], now - age)
+            close(session, [ending(name)], now - age)
             session.add(RunLog(run_id=name, tail="...", stored_at=now - age))
     assert forget(world.store, now, settings) == 1
     assert forget(world.store, now, settings) == 0
@@ -93,7 +93,7 @@ def test_much_that_is_old_is_forgotten_some_at_a_time(world: ExecutionWorld, now
     names = [f"r{i}" for i in range(BATCH + 20)]
     world.run(*names, state=RunState.RUNNING)
     with world.store.writing() as session:
-        record(session, [ending(name) for name in names], now)
+        close(session, [ending(name) for name in names], now)
     later = now + settings.keep_outcomes + SECOND
     assert [forget(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import col
 
-from kubeprobe.execution.claim import held_runs
+from kubeprobe.runs import held_runs
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run
 from kubeprobe.vocabulary import RunState

@@ -1,14 +1,16 @@
-"""Recording: one outcome for each run, whoever tells how often."""
+"""Closing runs: one outcome for each, however often its end is observed."""
 
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlmodel import update
 
-from kubeprobe.execution.judge import Judgement
-from kubeprobe.execution.record import Ending, record
+from kubeprobe.runs import Ending, Judgement, PutOff, close, postpone, put_off
+from kubeprobe.runs.rows import in_id_order
 from kubeprobe.settings import Settings
+from kubeprobe.store import Run
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 from tests.services.trigger.given import at_once, statements
@@ -19,7 +21,7 @@ PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 def tell(world: ExecutionWorld, *endings: Ending) -> list[str]:
     """Record these endings; the runs that ended by it."""
     with world.store.writing() as session:
-        return record(session, endings, world.noon + timedelta(seconds=30))
+        return close(session, endings, world.noon + timedelta(seconds=30))
 
 
 def test_an_outcome_holds_what_was_judged_and_the_run_its_pod(world: ExecutionWorld, now: datetime) -> None:
@@ -151,3 +153,29 @@ def test_nothing_to_record_costs_nothing(world: ExecutionWorld) -> None:
     with statements(world.store) as seen:
         assert tell(world) == []
     assert seen == []
+
+
+def test_transactions_that_write_the_same_runs_in_any_order_never_wait_for_each_other(
+    world: ExecutionWorld, now: datetime, settings: Settings
+) -> None:
+    """Failure mode: PostgreSQL ends one of two transactions that wait for each other."""
+    run_ids = [f"r{number:03}" for number in range(60)]
+    world.run(*run_ids, state=RunState.LAUNCHING)
+    chance = random.Random(20261129)
+
+    def write(number: int) -> None:
+        ids = chance.sample(run_ids, len(run_ids))
+        for _ in range(10):
+            with world.store.writing() as session:
+                match number % 3:
+                    case 0:
+                        close(session, [ending(run_id, EVICTED, attempt=99, retries=99) for run_id in ids], now)
+                    case 1:
+                        put_off(session, [PutOff(i, 1, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
+                    case _:
+                        postpone(session, ids, now, now, settings)
+            with world.store.writing() as session:
+                session.execute(update(Run).where(in_id_order(ids)).values(state=RunState.LAUNCHING))
+
+    at_once(6, write)
+    assert set(world.states().values()) == {RunState.LAUNCHING}

@@ -1,4 +1,4 @@
-"""Ending runs that nobody else will, and forgetting what is old. Beat issues these as housekeeping.
+"""Closing runs that nobody else will, and forgetting what is old. Beat issues these as housekeeping.
 
 A run without an outcome long after its deadlines is `unknown`, with the best reason that is known (promise 6);
 its pod, if one turns up later, is a leftover that the cluster's watch deletes.
@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import col, select
 
-from kubeprobe.execution.judge import Judgement
-from kubeprobe.execution.record import Ending, record
+from kubeprobe.runs.close import Ending, close
+from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Collector, Leftover, Outcome, Run, RunLog, Store, is_open
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -40,7 +40,7 @@ def expire(store: Store, now: datetime) -> Expired:
             .with_for_update(of=Run, skip_locked=True)
         ).all()
         endings = [_ending(run, failures, cluster) for run, failures, cluster in due]
-        ended = set(record(session, endings, now))
+        ended = set(close(session, endings, now))
     return Expired(len(ended), [run for run, _, _ in due if run.id in ended and run.pod is not None])
 
 
@@ -54,7 +54,7 @@ def _why(run: Run, failures: int | None, cluster: str | None) -> tuple[Reason, s
     if run.state == RunState.RUNNING:
         if failures:
             return Reason.CLUSTER_UNREACHABLE, "The cluster did not answer until the run's time was up."
-        return Reason.LOST, "Nothing was heard of the pod's end. Is a collector running? See `kubeprobe doctor`."
+        return Reason.LOST, "The pod's completion was never observed. Is a collector running? See `kubeprobe doctor`."
     if run.setback is not None:
         return Reason(run.setback), f"Tried until the run's time was up: {run.setback_message or ''}".strip()
     waited = "for room below the cluster's cap on pods" if run.held else "for a launcher"

@@ -1,6 +1,6 @@
 """Opening runs: the one place where Run rows are born, under the unique key of their slot (promise 1).
 
-Next: the caller commits, then wakes launchers; `execution.claim` takes the runs.
+Next: the caller commits, then wakes launchers, which `claim` the runs.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,10 @@ from sqlmodel import Session, col
 from ulid import ULID
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.runs.rows import ClosedRun, insert_outcomes
+from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Run, insert_all, insert_ignoring_conflicts
+from kubeprobe.store import Run, insert_ignoring_conflicts
 from kubeprobe.vocabulary import Reason, RunState, Trigger, Verdict
 
 MAX_SLOT = 300
@@ -87,7 +89,7 @@ def open_runs(session: Session, openings: Sequence[Opening], now: datetime, sett
     # Looked up by slot: what was asked for twice at once is opened once.
     opened = {o.slot: o for o in openings if o.slot in born}.values()
     if ended := [o for o in opened if o.reason is not None]:
-        insert_all(session, Outcome, [_outcome(o, rows[o.slot]["id"], now) for o in ended])
+        insert_outcomes(session, [(_closed(o, rows[o.slot]["id"]), _judgement(o)) for o in ended], now)
     return [OpenedRun(rows[o.slot]["id"], o.slot, o.cluster, o.pool, o.case) for o in opened if o.reason is None]
 
 
@@ -117,18 +119,19 @@ def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _outcome(opening: Opening, run_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "case": opening.case,
-        "cluster": opening.cluster,
-        "node": opening.node,
-        "node_level": opening.node_level,
-        "trigger": opening.trigger,
-        "verdict": Verdict.UNKNOWN,
-        "reason": opening.reason,
-        "message": opening.message,
-        "missed": opening.missed,
-        "due_at": opening.due_at,
-        "stored_at": now,
-    }
+def _closed(opening: Opening, run_id: str) -> ClosedRun:
+    return ClosedRun(
+        run_id,
+        opening.case,
+        opening.cluster,
+        opening.node,
+        opening.trigger,
+        opening.due_at,
+        node_level=opening.node_level,
+        missed=opening.missed,
+    )
+
+
+def _judgement(opening: Opening) -> Judgement:
+    assert opening.reason is not None
+    return Judgement(Verdict.UNKNOWN, opening.reason, opening.message)

@@ -4,12 +4,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from kubeprobe.runs import due_wakes
+from kubeprobe.runs.retry import DOUBLINGS
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run
-from kubeprobe.trigger import due_wakes
-from kubeprobe.trigger.resend import DOUBLINGS
 from kubeprobe.vocabulary import RunState
-from tests.services.trigger.given import World, at_once
+from tests.services.execution.given import ExecutionWorld as World
+from tests.services.trigger.given import at_once
 
 SECOND = timedelta(seconds=1)
 

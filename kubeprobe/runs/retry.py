@@ -1,0 +1,131 @@
+"""Putting runs off, and sending them again: temporary errors, open breakers, lost wakes, dead launchers (promise 2).
+
+Next: the caller commits and wakes launchers with what is to be sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, update
+from sqlmodel import Session, col, select
+
+from kubeprobe.runs.open import OpenedRun
+from kubeprobe.runs.rows import in_id_order, still_claimed
+from kubeprobe.settings import Settings
+from kubeprobe.store import Run, Store, awaits_pod, update_each
+from kubeprobe.vocabulary import Reason, RunState
+
+BATCH = 1000
+DOUBLINGS = 4
+"""The wait for the next wake grows from `resend_after` to 16 times of it."""
+
+
+@dataclass(frozen=True)
+class PutOff:
+    """A claimed run whose pod could not be created for now, and why: kept for the outcome, should time run out."""
+
+    run_id: str
+    attempt: int
+    until: datetime
+    reason: Reason
+    message: str
+
+
+def put_off(session: Session, runs: Sequence[PutOff], now: datetime, settings: Settings) -> None:
+    """Claimed runs go back to pending until their back-off is over."""
+    if not runs:
+        return
+    given = update_each(
+        Run,
+        [
+            {
+                "id": run.run_id,
+                "attempt": run.attempt,
+                "launch_at": run.until,
+                "setback": run.reason,
+                "setback_message": run.message,
+            }
+            for run in runs
+        ],
+    )
+    session.execute(
+        update(Run)
+        .where(*still_claimed(given))
+        .values(
+            state=RunState.PENDING,
+            launch_at=given.c.launch_at,
+            wake_at=given.c.launch_at,
+            expires_at=_patience(now + settings.patience),
+            setback=given.c.setback,
+            setback_message=given.c.setback_message,
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: datetime, settings: Settings) -> None:
+    """The cluster's breaker is open: nobody tries to launch these runs before it closes."""
+    session.execute(
+        update(Run)
+        .where(in_id_order(run_ids), col(Run.state) == RunState.PENDING)
+        .values(
+            launch_at=until,
+            wake_at=until,
+            expires_at=_patience(now + settings.patience),
+            setback=Reason.CLUSTER_UNREACHABLE,
+            setback_message=f"Cluster unreachable; retrying at {until:%H:%M:%S} UTC.",
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def release_postponed(session: Session, cluster_name: str, now: datetime) -> None:
+    """The cluster answers again: what waited for its breaker is sent at once."""
+    postponed = select(col(Run.id)).where(
+        col(Run.cluster) == cluster_name,
+        col(Run.state) == RunState.PENDING,
+        col(Run.setback) == Reason.CLUSTER_UNREACHABLE,
+        col(Run.launch_at) > now,
+    )
+    session.execute(
+        update(Run)
+        .where(in_id_order(postponed), col(Run.state) == RunState.PENDING)
+        .values(launch_at=now, wake_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def due_wakes(store: Store, now: datetime, settings: Settings) -> list[OpenedRun]:
+    """Runs that no launcher has taken in time, back to pending; each is returned to one caller only. One statement.
+
+    Beat asks once a tick. Each time a run is sent again it waits twice as long for the next, so that a slow pool is not
+    flooded; a wake too many finds nothing to claim and costs one statement.
+    """
+    overdue = (
+        select(col(Run.id))
+        .where(awaits_pod(), col(Run.wake_at) <= now)
+        .order_by(col(Run.wake_at))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    waits = {wakes: now + settings.resend_after * 2**wakes for wakes in range(DOUBLINGS + 1)}
+    sent_again = (
+        update(Run)
+        .where(col(Run.id).in_(overdue.scalar_subquery()))
+        .values(
+            state=RunState.PENDING,
+            wakes=col(Run.wakes) + 1,
+            wake_at=case(waits, value=col(Run.wakes), else_=waits[DOUBLINGS]),
+        )
+        .returning(col(Run.id), col(Run.slot), col(Run.cluster), col(Run.pool), col(Run.case))
+    )
+    with store.writing() as session:
+        rows = session.execute(sent_again, execution_options={"synchronize_session": False}).all()
+    return [OpenedRun(*row) for row in rows]
+
+
+def _patience(until: datetime) -> Any:
+    """The first setback starts the clock: a run does not wait for ever for a cluster that does not take it."""
+    return case((col(Run.setback).is_(None), until), else_=col(Run.expires_at))

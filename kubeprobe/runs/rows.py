@@ -1,0 +1,77 @@
+"""How run and outcome rows are written, for the modules of this package."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, select
+from sqlmodel import Session, col
+
+from kubeprobe.runs.verdicts import Judgement
+from kubeprobe.store import Outcome, Run, insert_all
+from kubeprobe.vocabulary import RunState
+
+
+@dataclass(frozen=True)
+class ClosedRun:
+    """What an outcome repeats of its run."""
+
+    id: str
+    case: str
+    cluster: str
+    node: str | None
+    """The node that it was pinned to."""
+    trigger: str
+    due_at: datetime
+    node_level: bool = False
+    """It is about a node, or, without one, about the fact that none could be chosen."""
+    missed: int = 0
+    """Slots that were never run and that its outcome stands for."""
+
+
+def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> None:
+    """Store the outcomes of runs that this transaction has closed. The one place where they are made."""
+    if closed:
+        insert_all(session, Outcome, [_outcome(run, judgement, now) for run, judgement in closed])
+
+
+def in_id_order(ids: Any) -> ColumnElement[bool]:
+    """A condition on the runs that an UPDATE writes: those with these ids (a list, or a SELECT), locked in id order.
+
+    So two transactions that write some of the same runs wait for one another, and never each for the other.
+    """
+    locked = select(col(Run.id)).where(col(Run.id).in_(ids)).order_by(col(Run.id)).with_for_update().cte("locked")
+    return col(Run.id).in_(select(locked.c.id))
+
+
+def still_claimed(given: CTE) -> tuple[ColumnElement[bool], ...]:
+    """Of given runs, those whose claim has not lapsed: the run may be at another attempt by now."""
+    return (
+        in_id_order(select(given.c.id)),
+        col(Run.id) == given.c.id,
+        col(Run.attempt) == given.c.attempt,
+        col(Run.state) == RunState.LAUNCHING,
+    )
+
+
+def _outcome(run: ClosedRun, found: Judgement, now: datetime) -> dict[str, Any]:
+    return {
+        "run_id": run.id,
+        "case": run.case,
+        "cluster": run.cluster,
+        "trigger": run.trigger,
+        "due_at": run.due_at,
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "message": found.message,
+        "exit_code": found.exit_code,
+        "report": found.report,
+        "node": run.node or found.node,
+        "node_level": run.node_level,
+        "scheduled_at": found.scheduled_at,
+        "started_at": found.started_at,
+        "finished_at": found.finished_at,
+        "missed": run.missed,
+        "stored_at": now,
+    }
