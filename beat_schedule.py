@@ -14,8 +14,9 @@ from celery.beat import Scheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.clock import utc_now
+from kubeprobe.effects import Effects, dispatch
 from kubeprobe.logs import configure_logs
-from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue, Task, celery_config, wakes_for
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue, Task, celery_config
 from kubeprobe.runs import due_wakes
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
@@ -79,12 +80,8 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
     def _issue(self) -> float:
         now = utc_now()
         tick = issue_due(self.store, now, self.settings)
-        waiting = [*tick.opened, *due_wakes(self.store, now, self.settings)]
-        self.queue.wake_launchers(wakes_for(waiting, self.settings.batch_size))
-        for wake in wakes_for(tick.replaced, self.settings.batch_size):
-            self.queue.remove_pods(wake.pool, wake.cluster, wake.run_ids)
-        if tick.ended:
-            self.queue.wake_responder()
+        waiting = Effects(launch=due_wakes(self.store, now, self.settings))
+        dispatch(self.queue, tick.effects + waiting, self.settings.batch_size)
         if tick.next_due is None:
             return LONGEST_WAIT_S
         return min(max(0.0, (tick.next_due - utc_now()).total_seconds()), LONGEST_WAIT_S)

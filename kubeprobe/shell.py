@@ -18,11 +18,12 @@ from ulid import ULID
 
 from kubeprobe.catalog import load_catalog
 from kubeprobe.clock import utc_now
+from kubeprobe.effects import Effects, dispatch
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.fleet import clusters as fleet_clusters
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.official import official_client
-from kubeprobe.queue import Queue, wakes_for
+from kubeprobe.queue import Queue
 from kubeprobe.runs import OpenedRun, worst
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Store, open_store
@@ -67,7 +68,7 @@ class OpenInstallation:
         return self._wake(told.opened, earlier)
 
     def _wake(self, opened: Sequence[OpenedRun], earlier: Sequence[str] = ()) -> "Requested":
-        is_woken = self.queue.wake_launchers(wakes_for(opened, self.settings.batch_size))
+        is_woken = dispatch(self.queue, Effects(launch=opened), self.settings.batch_size)
         return Requested(self.store, tuple(run.id for run in opened) or tuple(earlier), is_woken=is_woken)
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from kubeprobe.clock import utc_now
+from kubeprobe.effects import Effects
 from kubeprobe.execution.remove import remove_pods as remove
-from kubeprobe.queue import Task, wakes_for
+from kubeprobe.queue import Task
 from kubeprobe.trigger import Request, request_runs
 from workers.app import app
 
@@ -12,8 +13,7 @@ from workers.app import app
 @app.task(name=Task.LAUNCH)
 def launch(cluster: str, run_ids: Sequence[str]) -> None:
     """Create the pods of these runs of one cluster."""
-    if app.parts.launcher.launch(cluster, run_ids):
-        app.parts.queue.wake_responder()
+    app.parts.dispatch(app.parts.launcher.launch(cluster, run_ids))
 
 
 @app.task(name=Task.REMOVE_PODS)
@@ -33,5 +33,5 @@ def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, st
     with parts.store.writing() as session:
         catalog = parts.catalogs.current(session)
         opened = request_runs(session, catalog, request, utc_now(), parts.settings)
-    parts.queue.wake_launchers(wakes_for(opened, parts.settings.batch_size))
+    parts.dispatch(Effects(launch=opened))
     return [run.id for run in opened]

@@ -6,6 +6,7 @@ from celery import Celery
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import utc_now
+from kubeprobe.effects import Effects, dispatch
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet.api import Door
@@ -42,6 +43,10 @@ class Parts:
             clock=utc_now,
         )
         return cls(settings, store, Queue(app), catalogs, launcher)
+
+    def dispatch(self, effects: Effects) -> None:
+        """Send what a committed transaction asks for."""
+        dispatch(self.queue, effects, self.settings.batch_size)
 
     def close(self) -> None:
         """Close connections to clusters and store."""

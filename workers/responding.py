@@ -10,8 +10,7 @@ from workers.app import app
 @app.task(name=Task.RESPOND)
 def respond() -> None:
     """Fold the outcomes that nobody has answered yet; have their messages sent."""
-    parts = app.parts
-    parts.queue.deliver(respond_to_outcomes(parts.store, parts.catalogs, utc_now()))
+    app.parts.dispatch(respond_to_outcomes(app.parts.store, app.parts.catalogs, utc_now()))
 
 
 @app.task(name=Task.DELIVER)

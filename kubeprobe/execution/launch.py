@@ -15,6 +15,7 @@ from sqlmodel import Session
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
+from kubeprobe.effects import Effects
 from kubeprobe.errors import NotFoundError
 from kubeprobe.execution.judge import judge_refusal
 from kubeprobe.execution.loop import LoopThread
@@ -59,15 +60,15 @@ class Launcher:
     installation: str
     clock: Clock
 
-    def launch(self, cluster_name: str, run_ids: Sequence[str]) -> bool:
-        """Create the pods of these runs of one cluster. True when outcomes were stored: wake a responder."""
+    def launch(self, cluster_name: str, run_ids: Sequence[str]) -> Effects:
+        """Create the pods of these runs of one cluster; runs that cannot have one are closed."""
         with self.store.writing() as session:
             locked = lock_cluster(session, cluster_name)
             claimed = self._claim(session, cluster_name, locked and locked[0], run_ids)
             if claimed is None:
-                return True
+                return Effects(responders=1)
             if not claimed.runs or locked is None:
-                return False
+                return Effects()
             catalog = self.catalogs.current(session, locked[1])
         attempts = self.loop.run(self._create_all(claimed, catalog))
         with self.store.writing() as session:
@@ -164,8 +165,8 @@ def _identity(run: Run, cluster: Cluster, installation: str) -> RunIdentity:
     )
 
 
-def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: datetime, settings: Settings) -> bool:
-    """Write down what came of a batch. True when runs ended here."""
+def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: datetime, settings: Settings) -> Effects:
+    """Write down what came of a batch."""
     endings = []
     for attempt in attempts:
         if attempt.gone is not None:
@@ -179,7 +180,7 @@ def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: da
         breaker.trip(session, cluster.name, now)
     elif cluster.failures and breaker.reset(session, cluster.name):
         release_postponed(session, cluster.name, now)
-    return bool(close(session, endings, now))
+    return Effects(responders=int(bool(close(session, endings, now))))
 
 
 def _ending(run: Run, judgement: Judgement) -> Ending:

@@ -5,7 +5,7 @@ Of `execution` it knows nothing: they meet in the store. `views` read what it wr
 """
 
 from kubeprobe.response.deliver import deliver, due_notifications
-from kubeprobe.response.housekeeping import close_withdrawn, forget_incidents, repeat_alerts
+from kubeprobe.response.housekeeping import close_withdrawn, forget_incidents, overdue, repeat_alerts
 from kubeprobe.response.outcomes import unanswered
 from kubeprobe.response.respond import BATCH, respond
 
@@ -15,6 +15,7 @@ __all__ = [
     "deliver",
     "due_notifications",
     "forget_incidents",
+    "overdue",
     "repeat_alerts",
     "respond",
     "unanswered",

@@ -1,18 +1,23 @@
 """What beat has done from time to time: repeat alerts, end what nobody watches any more, forget what is old.
 
-The first two give the ids of notifications to `deliver`.
+The first two return the notifications that are to be delivered.
 """
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 
 from sqlalchemy import ColumnElement, and_, delete, exists, or_, tuple_, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache
+from kubeprobe.effects import Effects
+from kubeprobe.response.deliver import due_notifications
 from kubeprobe.response.fold import Event
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.notices import address_of, told_of_opening, write
+from kubeprobe.response.outcomes import unanswered
+from kubeprobe.response.respond import BATCH
 from kubeprobe.response.targets import wants_repeats
 from kubeprobe.store import Cluster, Incident, Node, Notification, Standing, Store
 from kubeprobe.vocabulary import SOME_NODE, NotificationState
@@ -21,7 +26,7 @@ REPEAT_EVERY = timedelta(minutes=1)
 """Well below `targets.alertmanager.HOLD`: some repeats may be missed before an alert resolves by itself."""
 
 
-def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> list[str]:
+def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> Effects:
     """Put the openings of open incidents back into the outbox, for the targets that forget (Alertmanager)."""
     with store.writing() as session:
         catalog = catalogs.current(session)
@@ -32,7 +37,7 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> list[s
             if wants_repeats(target)
         ]
         if not forgetful:
-            return []
+            return Effects()
         still_open = select(Incident.id).where(col(Incident.closed_at).is_(None))
         statement = (
             update(Notification)
@@ -47,10 +52,10 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> list[s
             .returning(col(Notification.id))
             .execution_options(synchronize_session=False)
         )
-        return list(session.scalars(statement))
+        return Effects(deliver=list(session.scalars(statement)))
 
 
-def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> list[str]:
+def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effects:
     """Close the incidents of cases, clusters and nodes that are no more: no outcome would ever close them.
 
     Whoever was told of the opening hears that nobody watches any more, which is no recovery.
@@ -77,7 +82,12 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> list
         ]
         session.add_all(notifications)
         _drop_standings(session, cases)
-        return [notification.id for notification in notifications]
+        return Effects(deliver=[notification.id for notification in notifications])
+
+
+def overdue(store: Store, now: datetime) -> Effects:
+    """Outcomes that nobody has answered and notifications that are due: their wake was lost, or their time has come."""
+    return Effects(responders=ceil(unanswered(store) / BATCH), deliver=due_notifications(store, now))
 
 
 def forget_incidents(store: Store, before: datetime) -> int:

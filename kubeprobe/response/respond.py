@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import Catalog, CatalogCache
+from kubeprobe.effects import Effects
 from kubeprobe.response.fold import Policy, Standing, fold
 from kubeprobe.response.incidents import IncidentBook
 from kubeprobe.response.notices import Notices, notify
@@ -37,8 +38,8 @@ BATCH = 500
 """Outcomes that one transaction answers."""
 
 
-def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BATCH) -> list[str]:
-    """Answer up to `limit` outcomes; gives the ids of the notifications that are to be delivered."""
+def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BATCH) -> Effects:
+    """Answer up to `limit` outcomes; returns the notifications that are to be delivered."""
     try:
         notices = _respond(store, catalogs, now, limit)
     except IntegrityError:
@@ -46,7 +47,7 @@ def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BA
         notices = _respond(store, catalogs, now, limit)
     for message in notices.unrouted:
         log.warning("no alert route for this incident", incident=message.incident, title=message.title, run=message.run)
-    return [notification.id for notification in notices.notifications]
+    return Effects(deliver=[notification.id for notification in notices.notifications])
 
 
 def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) -> Notices:

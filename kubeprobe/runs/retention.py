@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import col, select
 
+from kubeprobe.effects import Effects
 from kubeprobe.runs.close import Ending, close
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
@@ -26,6 +27,11 @@ class Expired:
 
     count: int
     with_pods: list[Run]
+
+    @property
+    def effects(self) -> Effects:
+        """What it asks for."""
+        return Effects(remove=self.with_pods, responders=int(self.count > 0))
 
 
 def expire(store: Store, now: datetime) -> Expired:

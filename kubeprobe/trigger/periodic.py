@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.snapshot import case_commit
 from kubeprobe.catalog.times import due_between, next_due
+from kubeprobe.effects import Effects
 from kubeprobe.runs import OpenedRun, Opening, open_runs, replace_runs, slot_of
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, ProbeCase, Run, Schedule, Store, is_open, update_each
@@ -43,6 +44,11 @@ class Tick:
     """Outcomes were stored, so a responder is to be woken."""
     next_due: datetime | None = None
     """When the next slot is due: not later than now where not all that is due was issued. None: no schedules."""
+
+    @property
+    def effects(self) -> Effects:
+        """What it asks for."""
+        return Effects(launch=self.opened, remove=self.replaced, responders=int(self.ended))
 
 
 def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:

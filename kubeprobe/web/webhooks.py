@@ -14,6 +14,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from kubeprobe.effects import Effects, dispatch
 from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.sources import Secret, hasten
 from kubeprobe.store import Source
@@ -102,5 +103,5 @@ def _wake(parts: WebParts, name: str) -> bool:
     with parts.store.writing() as session:
         is_due = hasten(session, name, parts.clock())
     if is_due:
-        parts.queue.wake_sources()
+        dispatch(parts.queue, Effects(sync_sources=True), batch_size=1)  # no runs
     return is_due

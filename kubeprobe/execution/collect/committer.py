@@ -14,11 +14,12 @@ import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from kubeprobe.clock import Clock
+from kubeprobe.effects import Effects, dispatch
 from kubeprobe.execution.collect.seen import Seen
-from kubeprobe.queue import Queue, wakes_for
+from kubeprobe.queue import Queue
 from kubeprobe.runs import Ending, Judgement, close, held_runs
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, Store
+from kubeprobe.store import Cluster, Store
 from kubeprobe.vocabulary import Reason, Verdict
 
 log = structlog.get_logger(__name__)
@@ -119,19 +120,15 @@ class Committer:
         return False
 
     def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
-        """Store outcomes, and wake who answers them and who launches into the room that they made."""
+        """Store outcomes; then have them answered, and launch into the room that they made."""
         with self._store.writing() as session:
             ended = close(session, endings, self._clock())
             held = held_runs(session, full, limit=2 * len(endings)) if full else ()
+        effects = Effects(launch=held, responders=int(bool(ended)))
         try:
-            self._wake(ended, held)
-        except Exception:  # the outcomes are committed: beat wakes whoever this did not
-            log.exception("nobody was woken")
-
-    def _wake(self, ended: Sequence[str], held: Sequence[Run]) -> None:
-        if ended:
-            self._queue.wake_responder()
-        self._queue.wake_launchers(wakes_for(held, self._settings.batch_size))
+            dispatch(self._queue, effects, self._settings.batch_size)
+        except Exception:  # the outcomes are committed: beat sends what this did not
+            log.exception("effects not dispatched")
 
 
 def _is_contents_fault(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from ulid import ULID
 from kubeprobe import vocabulary
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import utc_now
+from kubeprobe.effects import Effects
 from kubeprobe.execution.collect import Collector, CollectorParts
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
@@ -87,11 +88,11 @@ class LocalThread:
 class Launching(Queue):
     """A queue that has launchers woken in threads, and remembers who else was."""
 
-    def __init__(self, launch: Callable[[str, Sequence[str]], bool]) -> None:
+    def __init__(self, launch: Callable[[str, Sequence[str]], Effects]) -> None:
         super().__init__(Celery(set_as_current=False))
         self._launch = launch
         self._threads = ThreadPoolExecutor(4)
-        self._launches: list[Future[bool]] = []
+        self._launches: list[Future[Effects]] = []
         self.responders_woken = 0
 
     def wake_launchers(self, wakes: Sequence[Wake]) -> bool:

@@ -42,12 +42,12 @@ def world(world: ExecutionWorld, api: OddApi) -> ExecutionWorld:
 
 
 def launch(launcher: Launcher, world: ExecutionWorld, *run_ids: str, cluster: str = "there") -> bool:
-    """Open these runs, if they are not there yet, and have them launched."""
+    """Open these runs, if they are not there yet, and have them launched; whether a responder is to be woken."""
     known = world.states()
     if new := [i for i in run_ids or (RUN,) if i not in known]:
         later = world.noon + timedelta(minutes=10)
         world.run(*new, cluster=cluster, expires_at=later, trigger="manual")
-    return launcher.launch(cluster, run_ids or (RUN,))
+    return launcher.launch(cluster, run_ids or (RUN,)).responders == 1
 
 
 def ids(count: int) -> Sequence[str]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from kubeprobe.effects import Effects
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import transport
 from kubeprobe.runs import due_wakes
@@ -64,7 +65,7 @@ def test_runs_of_other_clusters_are_launched_while_a_cluster_does_not_answer(
     with ThreadPoolExecutor(8) as threads:
         held_up = threads.submit(launcher.launch, "hole", HELD_UP[:-1])
         until("a request that nobody answers", black_hole.takes_another)
-        assert not launcher.launch("good", GOOD)
+        assert launcher.launch("good", GOOD) == Effects()
         assert len(api.pods) == len(GOOD)
         assert not held_up.done(), "the good cluster did not wait for the other's time-out"
         held_up.result(timeout=30)

@@ -71,7 +71,7 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     world.case(severity="critical", owner="platform", runbook="https://runbooks.example/pods")
     world.route("am", {"name": "am", "alertmanager": {"url": f"{alertmanager}/"}})
     run = world.outcome(Verdict.FAIL, 0, report={"errors": ["not ready"]})
-    (opening,) = respond(world.store, catalogs, world.at(1))
+    (opening,) = respond(world.store, catalogs, world.at(1)).deliver
     assert deliver(world.store, catalogs, opening, world.at(1)) is SENT
     (fired,) = alerts(alertmanager)
     assert fired["labels"] == {
@@ -87,7 +87,7 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     assert fired["generatorURL"].startswith("urn:kubeprobe:incident:")
     assert datetime.fromisoformat(fired["startsAt"]) == world.at(0)
 
-    assert repeat_alerts(world.store, catalogs, world.at(2)) == [opening]
+    assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [opening]
     assert deliver(world.store, catalogs, opening, world.at(2)) is SENT
     (repeated,) = alerts(alertmanager)
     assert repeated["fingerprint"] == fired["fingerprint"]
@@ -96,6 +96,6 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     # Owner and severity changed meanwhile: the alert that fires is to be found again all the same.
     world.case(severity="info", owner="storage")
     world.outcome(Verdict.PASS, 2.5)
-    (closing,) = respond(world.store, catalogs, world.at(3))
+    (closing,) = respond(world.store, catalogs, world.at(3)).deliver
     assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
     assert alerts(alertmanager) == []

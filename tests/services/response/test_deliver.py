@@ -35,13 +35,13 @@ def hook(world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> R
 
 def fail(world: World, catalogs: CatalogCache, minute: float = 1) -> str:
     world.outcome(F, minute)
-    (notification,) = respond(world.store, catalogs, world.at(minute))
+    (notification,) = respond(world.store, catalogs, world.at(minute)).deliver
     return notification
 
 
 def recover(world: World, catalogs: CatalogCache, minute: float) -> str:
     world.outcome(P, minute)
-    (notification,) = respond(world.store, catalogs, world.at(minute))
+    (notification,) = respond(world.store, catalogs, world.at(minute)).deliver
     return notification
 
 
@@ -227,7 +227,7 @@ def test_who_never_heard_of_the_trouble_hears_nothing_of_its_end(
     hook.answers = [(404, "")]
     assert deliver(world.store, catalogs, fail(world, catalogs), world.at(1)) is FAILED
     world.outcome(P, 2)
-    assert respond(world.store, catalogs, world.at(2)) == []
+    assert respond(world.store, catalogs, world.at(2)).deliver == []
 
 
 def test_nor_when_the_opening_is_given_up_after_the_end(world: World, catalogs: CatalogCache, hook: Receiver) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from kubeprobe.catalog import CatalogCache
+from kubeprobe.effects import Effects
 from kubeprobe.response import close_withdrawn, deliver, due_notifications, forget_incidents, repeat_alerts, respond
 from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
 from kubeprobe.store import Cluster, Incident, Notification, ProbeCase, Standing
@@ -24,7 +25,7 @@ def alertmanager(world: World, receiver: Receiver) -> Receiver:
 
 def fire(world: World, catalogs: CatalogCache, minute: float = 1) -> str:
     world.outcome(F, minute)
-    (notification,) = respond(world.store, catalogs, world.at(minute))
+    (notification,) = respond(world.store, catalogs, world.at(minute)).deliver
     deliver(world.store, catalogs, notification, world.at(minute))
     return notification
 
@@ -34,12 +35,12 @@ def test_an_open_incident_is_repeated_to_alertmanager_only(
 ) -> None:
     world.route("team", {"name": "log", "log": {}})
     world.outcome(F, 1)
-    first, _ = respond(world.store, catalogs, world.at(1))
+    first, _ = respond(world.store, catalogs, world.at(1)).deliver
     for due in due_notifications(world.store, world.at(1)):
         assert deliver(world.store, catalogs, due, world.at(1)) is SENT
-    assert repeat_alerts(world.store, catalogs, world.at(1.5)) == []
+    assert repeat_alerts(world.store, catalogs, world.at(1.5)).deliver == []
     for minute in (2, 3):
-        assert repeat_alerts(world.store, catalogs, world.at(minute)) == [first]
+        assert repeat_alerts(world.store, catalogs, world.at(minute)).deliver == [first]
         assert deliver(world.store, catalogs, first, world.at(minute)) is SENT
     assert len(alertmanager.received) == 3
 
@@ -47,8 +48,8 @@ def test_an_open_incident_is_repeated_to_alertmanager_only(
 def test_a_closed_incident_is_not_repeated(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
     fire(world, catalogs)
     world.outcome(P, 2)
-    (closing,) = respond(world.store, catalogs, world.at(2))
-    assert repeat_alerts(world.store, catalogs, world.at(3)) == []
+    (closing,) = respond(world.store, catalogs, world.at(2)).deliver
+    assert repeat_alerts(world.store, catalogs, world.at(3)).deliver == []
     assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
     assert len(alertmanager.received) == 2
 
@@ -57,9 +58,9 @@ def test_a_repeat_that_the_recovery_overtook_fires_nothing(
     world: World, catalogs: CatalogCache, alertmanager: Receiver
 ) -> None:
     opening = fire(world, catalogs)
-    assert repeat_alerts(world.store, catalogs, world.at(2)) == [opening]
+    assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [opening]
     world.outcome(P, 2)
-    (closing,) = respond(world.store, catalogs, world.at(2))
+    (closing,) = respond(world.store, catalogs, world.at(2)).deliver
     assert deliver(world.store, catalogs, closing, world.at(3)) is None, "the repeat is still on its way"
     assert deliver(world.store, catalogs, opening, world.at(3)) is SENT
     assert len(alertmanager.received) == 1
@@ -80,7 +81,7 @@ def test_an_open_incident_waits_for_alertmanager_however_long_it_is_away(
 
 
 def test_without_an_alertmanager_repeating_costs_one_statement(world: World, catalogs: CatalogCache) -> None:
-    assert repeat_alerts(world.store, catalogs, world.at(1)) == []
+    assert repeat_alerts(world.store, catalogs, world.at(1)) == Effects()
 
 
 @pytest.mark.parametrize("gone", ["case", "cluster"])
@@ -91,15 +92,15 @@ def test_an_incident_that_nobody_watches_any_more_is_closed_but_not_called_recov
     world.cluster("prod-2")
     world.case("dns")
     world.outcome(F, 1, cluster="prod-2", case="dns")
-    fire_other = respond(world.store, catalogs, world.at(1))
+    fire_other = respond(world.store, catalogs, world.at(1)).deliver
     fire(world, catalogs)
-    assert close_withdrawn(world.store, catalogs, world.at(2)) == []
+    assert close_withdrawn(world.store, catalogs, world.at(2)).deliver == []
     if gone == "case":
         world.remove(ProbeCase, "dns")
     else:
         world.remove(Cluster, "prod-2")
-    (closing,) = close_withdrawn(world.store, catalogs, world.at(3))
-    assert close_withdrawn(world.store, catalogs, world.at(4)) == []
+    (closing,) = close_withdrawn(world.store, catalogs, world.at(3)).deliver
+    assert close_withdrawn(world.store, catalogs, world.at(4)).deliver == []
     row = next(row for row in world.all(Notification) if row.id == closing)
     assert (row.payload["kind"], row.payload["title"]) == ("withdrawn", "[withdrawn] dns on prod-2: no longer watched")
     assert [found.case for found in incidents(world.store)] == ["pod-lifecycle"]

@@ -18,7 +18,7 @@ def _log_route(world: World) -> None:
 
 
 def answer(world: World, catalogs: CatalogCache, minute: float = 30) -> list[str]:
-    return respond(world.store, catalogs, world.at(minute))
+    return respond(world.store, catalogs, world.at(minute)).deliver
 
 
 def standings(world: World) -> dict[str, str]:
@@ -113,7 +113,7 @@ def test_the_incidents_of_a_node_that_left_are_withdrawn(world: World, catalogs:
         world.on_node(F, 1, name)
     answer(world, catalogs)
     world.node_leaves("node-1")
-    assert len(close_withdrawn(world.store, catalogs, world.at(31))) == 1
+    assert len(close_withdrawn(world.store, catalogs, world.at(31)).deliver) == 1
     assert open_incidents(world) == [("node-2", "fail")]
     assert standings(world) == {"node-2": F}
     assert titles(world)[-1] == "[withdrawn] pod-lifecycle on prod-1/node-1: no longer watched"

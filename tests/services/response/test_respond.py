@@ -18,7 +18,7 @@ PARTS = respond.__globals__
 
 
 def answer(world: World, catalogs: CatalogCache, minute: float = 30, limit: int = 500) -> list[str]:
-    return respond(world.store, catalogs, world.at(minute), limit)
+    return respond(world.store, catalogs, world.at(minute), limit).deliver
 
 
 def incidents(world: World) -> list[Incident]:

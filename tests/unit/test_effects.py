@@ -1,0 +1,64 @@
+"""What transactions ask for, and how it is sent."""
+
+from collections.abc import Sequence
+
+from celery import Celery
+
+from kubeprobe.effects import Effects, dispatch
+from kubeprobe.queue import Queue, Task
+from kubeprobe.runs import OpenedRun
+
+
+class Sent(Queue):
+    """Keeps what would be published, by task and queue."""
+
+    def __init__(self, *, is_reached: bool = True) -> None:
+        super().__init__(Celery(set_as_current=False))
+        self.messages: list[tuple[Task, list[object], str]] = []
+        self.is_reached = is_reached
+
+    def _send(self, messages: Sequence[tuple[Task, list[object], str, str]]) -> bool:
+        self.messages += [message[:3] for message in messages]
+        return self.is_reached or not messages
+
+
+def run(number: int, cluster: str = "prod-1") -> OpenedRun:
+    return OpenedRun(f"r{number}", f"slot-{number}", cluster, "eu", "pod-lifecycle")
+
+
+def test_everything_that_is_asked_for_is_sent_once() -> None:
+    queue = Sent()
+    effects = Effects(
+        launch=[run(1), run(2), run(3), run(4, "prod-2")],
+        remove=[run(5)],
+        responders=2,
+        deliver=["n1", "n2"],
+        sync_sources=True,
+    )
+    assert dispatch(queue, effects, batch_size=2)
+    assert queue.messages == [
+        (Task.RESPOND, [], "response"),
+        (Task.RESPOND, [], "response"),
+        (Task.LAUNCH, ["prod-1", ["r1", "r2"]], "launch.eu"),
+        (Task.LAUNCH, ["prod-1", ["r3"]], "launch.eu"),
+        (Task.LAUNCH, ["prod-2", ["r4"]], "launch.eu"),
+        (Task.REMOVE_PODS, ["prod-1", ["r5"]], "launch.eu"),
+        (Task.DELIVER, ["n1"], "response"),
+        (Task.DELIVER, ["n2"], "response"),
+        (Task.SYNC_SOURCES, [], "housekeeping"),
+    ]
+
+
+def test_nothing_is_sent_where_nothing_is_asked_for() -> None:
+    queue = Sent(is_reached=False)
+    assert dispatch(queue, Effects(), batch_size=2)
+    assert queue.messages == []
+
+
+def test_a_broker_that_cannot_be_reached_is_reported() -> None:
+    assert not dispatch(Sent(is_reached=False), Effects(responders=1), batch_size=2)
+
+
+def test_effects_of_two_transactions_add_up_and_need_one_responder() -> None:
+    both = Effects(launch=[run(1)], responders=1) + Effects(launch=[run(2)], responders=1, deliver=["n1"])
+    assert both == Effects(launch=(run(1), run(2)), responders=1, deliver=("n1",))
