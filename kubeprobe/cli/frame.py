@@ -1,7 +1,7 @@
 """The frame of every command: what goes wrong becomes a clear line on standard error, and an exit code.
 
-0: done; all well. 1: bad news (a probe failed, `doctor` found a problem). 2: could not be done or found out (wrong
-usage, a verdict that is unknown, a store that is away). 130: interrupted.
+0: done; all well. 1: bad news (a probe failed, `doctor` found a problem). 2: not done (wrong usage, a store that cannot
+be reached). 3: inconclusive (a verdict that is unknown or did not arrive in time). 130: interrupted.
 
 Imported at every start, so it imports what is heavy only when something went wrong.
 """
@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 BAD_NEWS = 1
 NOT_DONE = 2
+INCONCLUSIVE = 3
+"""Not 2, which is what a typo gives: a script must not take one for the other."""
 INTERRUPTED = 130
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from kubeprobe.catalog import CatalogError
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.catalog_work import applied_json, print_items, print_plan
-from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE
+from kubeprobe.cli.frame import BAD_NEWS, INCONCLUSIVE, NOT_DONE
 from kubeprobe.cli.output import Cell, Columns, ago, brief, console, print_json, remark, styled, working
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.settings import Settings
@@ -157,7 +157,7 @@ def sync(store: Store, settings: Settings, name: str, output: Output) -> int:
         done = "applied" if synced.applied.changed_anything else "nothing to change"
         console().print(f"{name} is at {(synced.commit or '')[:SHOWN_COMMIT]}: {done}.")
     if synced.is_lost:
-        return NOT_DONE
+        return INCONCLUSIVE
     return BAD_NEWS if synced.error else 0
 
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kubeprobe.cli.arguments import Output
-from kubeprobe.cli.frame import BAD_NEWS, NOT_DONE, tell_error
+from kubeprobe.cli.frame import BAD_NEWS, INCONCLUSIVE, tell_error
 from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
 from kubeprobe.cli.run_text import said_lines, step_lines, took
 from kubeprobe.runs import worst
@@ -23,7 +23,7 @@ SHOWN_LIVE = 20
 EXPLAINED = 20
 PATIENCE_S = 15.0
 """A launcher that lives takes a run within a second or two."""
-EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: NOT_DONE}
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: INCONCLUSIVE}
 
 
 def report(requested: Requested, timeout_s: float | None, output: Output, none: str = "Nothing to run.") -> int:
@@ -47,7 +47,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
     if late is None:
         return EXIT_CODES[worst(run.verdict for run in found) or Verdict.PASS]
     tell_error(str(late))
-    return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else NOT_DONE
+    return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else INCONCLUSIVE
 
 
 def show_results(found: Sequence[RunView]) -> None:

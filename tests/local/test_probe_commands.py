@@ -105,7 +105,7 @@ def test_a_probe_can_be_aimed_at_a_node(ask: Ask) -> None:
 
 def test_a_probe_that_gives_up_is_unknown(ask: Ask) -> None:
     ask("probe", "new", "shop-front", "--language", "shell")
-    tried = ask("probe", "try", "shop-front", "-p", "DIRECTORY=", "--output", "json", code=2)
+    tried = ask("probe", "try", "shop-front", "-p", "DIRECTORY=", "--output", "json", code=3)
     [run] = json.loads(tried.stdout)
     assert (run["verdict"], run["reason"]) == ("unknown", "ProbeGaveUp")
     assert run["message"] == "parameter DIRECTORY is not set"

@@ -119,7 +119,7 @@ def test_an_image_that_is_nowhere_is_unknown_and_says_so(
     types("probe", "new", "disk", "--language", "shell")
     set_up(types, kubeconfig, namespace)
     image = f"{pushed_to.host}/nothing:1"
-    told = types(*("probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=2)
+    told = types(*("probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=3)
     [run] = json.loads(told)
     assert (run["verdict"], run["reason"]) == ("unknown", "ImageNotPulled")
     assert image in run["message"]

@@ -46,7 +46,7 @@ def try_once(
 ) -> None:
     """Run a probe once, and show its steps and verdict; registers and stores nothing.
 
-    Exit code 0 pass, 1 fail, 2 unknown. The local cluster is started for the occasion where none runs.
+    Exit code 0 pass, 1 fail, 3 unknown. The local cluster is started for the occasion where none runs.
     """
     from kubeprobe.authoring.trial import ByHand
     from kubeprobe.cli.probe_work import try_locally, try_on_cluster

@@ -8,10 +8,10 @@ import typer
 from kubeprobe.cli.arguments import Output, OutputOption, Selector, duration, open_installation, pairs
 
 Wait = Annotated[
-    bool, typer.Option("--wait", "-w", help="Wait for the outcomes: exit code 0 all pass, 1 a fail, 2 an unknown.")
+    bool, typer.Option("--wait", "-w", help="Wait for the outcomes: exit code 0 all pass, 1 a fail, 3 an unknown.")
 ]
 Timeout = Annotated[
-    str, typer.Option(metavar="DURATION", help="With --wait: give up after so long (exit code 2); the runs go on.")
+    str, typer.Option(metavar="DURATION", help="With --wait: give up after so long (exit code 3); the runs go on.")
 ]
 DEFAULT_TIMEOUT = "30m"
 

@@ -110,7 +110,7 @@ def plan(name: Name, output: OutputOption = Output.TABLE) -> None:
 def sync(name: Name, output: OutputOption = Output.TABLE) -> None:
     """Fetch and apply the newest commit now, over what was changed by hand.
 
-    Exit code 1 if it cannot be applied, 2 if somebody else is applying it.
+    Exit code 1 if it cannot be applied, 3 if somebody else is applying it.
     """
     from kubeprobe.cli import source_work
 

@@ -77,7 +77,7 @@ def test_what_the_cluster_lacks_is_told_with_the_commands_that_give_it_and_they_
     kubeprobe: CommandLine, shop: Callable[..., str], api: Api, namespace: str
 ) -> None:
     def lacks(command: str) -> str:
-        [told] = [line for line in kubeprobe(*command.split(), code=2).stderr.splitlines() if "does not exist" in line]
+        [told] = [line for line in kubeprobe(*command.split(), code=3).stderr.splitlines() if "does not exist" in line]
         return told
 
     folder = shop(*PASSES)

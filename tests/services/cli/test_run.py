@@ -44,7 +44,7 @@ def repeatedly(act: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize(("other", "code"), [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.UNKNOWN, 2)], ids=str)
+@pytest.mark.parametrize(("other", "code"), [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.UNKNOWN, 3)], ids=str)
 def test_the_exit_code_is_the_worst_verdict(ready: CommandLine, store: Store, other: Verdict, code: int) -> None:
     with executing(store, {"prod-1": Verdict.PASS, "prod-2": other}):
         result = ready(*EVERYWHERE, code=code)
@@ -81,7 +81,7 @@ def test_without_wait_the_runs_are_opened_and_left(ready: CommandLine, store: St
 
 
 def test_waiting_in_vain_is_an_unknown(ready: CommandLine) -> None:
-    result = ready("run", "dns", "-c", "prod-1", "--wait", "--timeout", "1s", code=2)
+    result = ready("run", "dns", "-c", "prod-1", "--wait", "--timeout", "1s", code=3)
     assert "No outcome after 1 s: dns on prod-1 (pending)" in result.stderr
     assert "kubeprobe doctor" in result.stderr
 

@@ -66,10 +66,10 @@ def test_a_sync_that_somebody_else_has_overtaken_says_so(
     with http_server(repository.bare.parent, "kp-t0ken") as server:
         kubeprobe("source", "add", f"{server.url}/team.git", "--token-file", token)
         server.meanwhile = overtake
-        told = kubeprobe("source", "sync", "team", code=2).stderr
+        told = kubeprobe("source", "sync", "team", code=3).stderr
         assert "Somebody else is applying team, or has removed it; nothing was changed here." in told
         server.meanwhile = overtake
-        found = kubeprobe.json("source", "sync", "team", code=2)
+        found = kubeprobe.json("source", "sync", "team", code=3)
         assert (found["lost"], found["applied"], found["error"]) == (True, None, "")
         assert "nothing to change" in kubeprobe("source", "sync", "team").stdout
 
