@@ -148,6 +148,9 @@ LABEL_CASE = "kubeprobe.io/case"
 LABEL_ATTEMPT = "kubeprobe.io/attempt"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kubeprobe"
+OWN_LABELS = (LABEL_INSTALLATION, LABEL_RUN, LABEL_CASE, LABEL_ATTEMPT, LABEL_MANAGED_BY)
+"""By these KubeProbe knows a pod of its own; a template may not set them, nor any other key of its domain."""
+OWN_DOMAIN = "kubeprobe.io"
 
 ANNOTATION_POLICY = "kubeprobe.io/policy"
 """JSON `{"verdictFrom": "report", "startS": 60, "runS": 90, "retries": 1}`: all that judging a pod needs."""

@@ -65,6 +65,8 @@ class _Blueprint:
 
     policy: str
     run_timeout: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
     values: Mapping[str, str]
     render_config: RenderConfigSpec | None
     spec: Mapping[str, Any]
@@ -91,6 +93,7 @@ def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
             "name": pod_name(identity.case, identity.run_id, identity.attempt),
             "namespace": identity.namespace,
             "labels": {
+                **plan.labels,
                 vocabulary.LABEL_MANAGED_BY: vocabulary.MANAGED_BY,
                 vocabulary.LABEL_INSTALLATION: identity.installation,
                 vocabulary.LABEL_RUN: identity.run_id,
@@ -98,6 +101,7 @@ def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
                 vocabulary.LABEL_ATTEMPT: str(identity.attempt),
             },
             "annotations": {
+                **plan.annotations,
                 vocabulary.ANNOTATION_POLICY: plan.policy,
                 vocabulary.ANNOTATION_CLUSTER: identity.cluster,
                 vocabulary.ANNOTATION_TRIGGER: identity.trigger,
@@ -183,6 +187,8 @@ def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: Rende
     return _Blueprint(
         policy=orjson.dumps(policy).decode(),
         run_timeout=str(run_s),
+        labels=template.labels,
+        annotations=template.annotations,
         values={**template.env, **case.parameters},
         render_config=render_config,
         spec=spec,

@@ -39,7 +39,7 @@ from kubeprobe.runs import (
 )
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run, Store
-from kubeprobe.vocabulary import Reason, Verdict
+from kubeprobe.vocabulary import OWN_LABELS, Reason, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ class Launcher:
         except ClusterError as error:
             return Attempt(run, error=TemporaryError(Cause.CONFLICT, f"The pod could not be adopted: {error.message}"))
         mine, theirs = pod["metadata"]["labels"], found["metadata"].get("labels") or {}
-        if any(theirs.get(name) != value for name, value in mine.items()):
+        if any(theirs.get(name) != mine[name] for name in OWN_LABELS):  # the template's own may have changed meanwhile
             told = f"Pod {pod['metadata']['name']} exists in namespace {cluster.namespace} and is not of this run."
             return Attempt(run, error=ClusterError(Cause.ALREADY_EXISTS, told))
         return Attempt(run, pod=found, commit=run.case_commit)

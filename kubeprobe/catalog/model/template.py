@@ -8,7 +8,7 @@ from kubeprobe.catalog.merge import unmergeable
 from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
 from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.problems import nearest_name, wrong
-from kubeprobe.vocabulary import ENV_PREFIX, PROBE_CONTAINER
+from kubeprobe.vocabulary import ENV_PREFIX, LABEL_MANAGED_BY, OWN_DOMAIN, PROBE_CONTAINER
 
 # core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop a name that it does not know.
 _POD_FIELDS = frozenset(
@@ -24,6 +24,8 @@ _OURS = {
     "activeDeadlineSeconds": "nothing: it follows from the case's timeouts",
     "ephemeralContainers": "nothing: Kubernetes refuses them in a new pod",
 }
+_ANNOTATIONS_SIZE = 200 * 1024
+"""Kubernetes allows 256 KiB for all annotations of an object, and KubeProbe sets some of its own."""
 _PROBE_OURS = ("terminationMessagePath", "terminationMessagePolicy")
 
 
@@ -66,11 +68,35 @@ class ProbeTemplateSpec(Spec):
     tolerations: tuple[Toleration, ...] = ()
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[Name, ...] = Field(default=(), description="names of Secrets")
+    labels: Labels = Field(default={}, description="further labels of its pods, such as those of cost reports")
+    annotations: dict[LabelKey, Text] = Field(
+        default={}, description="further annotations of its pods, such as those that keep a service mesh out"
+    )
     pod: dict[str, Any] = Field(
         default={},
         description="a partial PodSpec merged over what KubeProbe makes: mappings key by key, lists of named things "
         "by name, other lists and values replaced, null removes",
     )
+
+    @field_validator("labels", "annotations")
+    @classmethod
+    def _keys_are_not_ours(cls, given: dict[str, str]) -> dict[str, str]:
+        for key in given:
+            domain, slash, _ = key.rpartition("/")
+            if key == LABEL_MANAGED_BY or (slash and f".{domain}".endswith(f".{OWN_DOMAIN}")):
+                raise wrong(
+                    f"{key!r} is reserved for KubeProbe",
+                    expected=f"a key outside of {OWN_DOMAIN}, and not {LABEL_MANAGED_BY}",
+                )
+        return given
+
+    @field_validator("annotations")
+    @classmethod
+    def _annotations_have_room(cls, annotations: dict[str, str]) -> dict[str, str]:
+        size = sum(len(f"{key}{value}".encode()) for key, value in annotations.items())
+        if size > _ANNOTATIONS_SIZE:
+            raise wrong(f"annotations of {size} bytes", expected=f"at most {_ANNOTATIONS_SIZE} bytes altogether")
+        return annotations
 
     @field_validator("pod")
     @classmethod

@@ -13,7 +13,7 @@ from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
 from kubeprobe.runs import due_wakes, lock_cluster
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, ProbeCase, Run
+from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal
@@ -137,6 +137,18 @@ def test_a_strangers_pod_of_our_name_is_not_adopted(
     assert world.verdicts == {RUN: (Verdict.UNKNOWN, Reason.NAME_TAKEN)}
     assert api.pods == {pod_name(CASE, RUN): stranger}
     assert "not of this run" in world.outcomes[0].message
+
+
+def test_a_pod_of_ours_is_adopted_though_its_templates_labels_have_changed(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi
+) -> None:
+    launch(launcher, world)
+    [name] = api.pods
+    world.change(ProbeTemplate, spec={"image": "docker.io/kubeprobe/busybox:dev", "labels": {"team": "another"}})
+    world.change(CatalogVersion, version=2)
+    world.change(Run, state=RunState.PENDING, pod=None, pod_uid=None)
+    launch(launcher, world)
+    assert (world.find(RUN).state, world.find(RUN).pod, world.verdicts) == (RunState.RUNNING, name, {})
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,21 @@ def test_nodes_are_all_but_the_cordoned_ones_unless_a_binding_says_otherwise():
 def test_nodes_are_kept_as_they_were_written(nodes):
     spec = {"cases": ["c"], "clusters": {"selector": {}}, "on": {"periodic": {"every": "5m"}}, "nodes": nodes}
     assert BindingSpec.model_validate(spec).as_json()["nodes"] == nodes
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+@pytest.mark.parametrize("key", ["kubeprobe.io/run", "probes.kubeprobe.io/x", "app.kubernetes.io/managed-by"])
+def test_a_template_may_not_set_kubeprobes_own_labels_and_annotations(field: str, key: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{key}' is reserved for KubeProbe"):
+        ProbeTemplateSpec.model_validate({"image": "i", field: {key: "x"}})
+
+
+def test_a_template_sets_labels_and_annotations_that_kubernetes_takes() -> None:
+    given = {"labels": {"notkubeprobe.io/team": "a"}, "annotations": {"note": "any text, however odd: ü"}}
+    found = ProbeTemplateSpec.model_validate({"image": "i", **given})
+    assert (found.labels, found.annotations) == (given["labels"], given["annotations"])
+    for wrong in ({"labels": {"team": "two words"}}, {"labels": {"-": "x"}}, {"annotations": {"note": 1}}):
+        with pytest.raises(ValidationError):
+            ProbeTemplateSpec.model_validate({"image": "i", **wrong})
+    with pytest.raises(ValidationError, match="at most 204800 bytes"):
+        ProbeTemplateSpec.model_validate({"image": "i", "annotations": {"note": "x" * 300_000}})

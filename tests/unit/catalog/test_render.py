@@ -242,6 +242,13 @@ def test_scheduling_and_pull_secrets_are_passed_on():
     assert spec["containers"][0]["resources"] == {"requests": {"cpu": "1"}, "limits": {"memory": "64Mi"}}
 
 
+def test_labels_and_annotations_of_a_template_stand_beside_kubeprobes_own():
+    template = {"labels": {"team": "platform"}, "annotations": {"sidecar.istio.io/inject": "false"}}
+    plain, metadata = rendered()["metadata"], rendered(template=template)["metadata"]
+    assert metadata["labels"] == {**plain["labels"], "team": "platform"}
+    assert metadata["annotations"] == {**plain["annotations"], "sidecar.istio.io/inject": "false"}
+
+
 def test_what_does_not_change_from_run_to_run_is_worked_out_once():
     catalog = given_catalog()
     first = render_pod(catalog, IDENTITY)
