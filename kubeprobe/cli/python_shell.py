@@ -6,6 +6,7 @@ from celery import Celery, Signature
 
 import kubeprobe
 from kubeprobe import shell
+from kubeprobe.errors import extra
 from kubeprobe.queue import Task, celery_config
 from kubeprobe.settings import Settings
 from kubeprobe.shell import open_ready_store
@@ -23,8 +24,9 @@ BANNER = """KubeProbe {version}, store {store}
 
 def open_shell(settings: Settings) -> None:
     """Open it; returns when it is left."""
-    from IPython import start_ipython  # noqa: PLC0415 - half a second, needed here only
-    from traitlets.config import Config  # noqa: PLC0415
+    with extra("shell", "kubeprobe shell"):
+        from IPython import start_ipython  # noqa: PLC0415 - half a second, needed here only
+        from traitlets.config import Config  # noqa: PLC0415
 
     open_ready_store(settings).close()
     config = Config()

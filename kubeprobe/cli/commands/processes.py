@@ -27,8 +27,10 @@ def up(
 
     Broker, local cluster, beat, launcher, collector, responder, web and Flower; verdicts are printed as they arrive.
     """
-    from kubeprobe.up import up as start
+    from kubeprobe.errors import extra
 
+    with extra("local", "kubeprobe up"):
+        from kubeprobe.up import up as start
     raise typer.Exit(start(settings(), tuple(image or ())))
 
 
