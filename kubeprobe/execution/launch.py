@@ -32,6 +32,7 @@ from kubeprobe.runs import (
     close,
     close_waiting,
     lock_cluster,
+    lock_runs,
     mark_running,
     postpone,
     put_off,
@@ -72,7 +73,16 @@ class Launcher:
             catalog = self.catalogs.current(session, locked[1])
         attempts = self.loop.run(self._create_all(claimed, catalog))
         with self.store.writing() as session:
-            return _settle(session, claimed.cluster, attempts, self.clock(), self.settings)
+            effects = _settle(session, claimed.cluster, attempts, self.clock(), self.settings)
+        if claimed.cluster.failures and not _is_unreachable(attempts):
+            self._close_breaker(claimed.cluster.name)
+        return effects
+
+    def _close_breaker(self, cluster_name: str) -> None:
+        """The cluster answers again. A transaction of its own: it locks other runs than those of the batch."""
+        with self.store.writing() as session:
+            if breaker.reset(session, cluster_name):
+                release_postponed(session, cluster_name, self.clock())
 
     def _claim(
         self, session: Session, cluster_name: str, cluster: Cluster | None, run_ids: Sequence[str]
@@ -174,13 +184,19 @@ def _settle(session: Session, cluster: Cluster, attempts: list[Attempt], now: da
         elif attempt.error is not None and not isinstance(attempt.error, TemporaryError):
             endings.append(_ending(attempt.run, judge_refusal(attempt.error)))
     delayed = [a for a in attempts if isinstance(a.error, TemporaryError)]
-    put_off(session, [_put_off(a.run, a.error, now) for a in delayed if a.error], now, settings)
-    mark_running(session, [_created(a, a.pod) for a in attempts if a.pod is not None], now, settings)
-    if any(a.error and a.error.cause is Cause.CLUSTER_UNREACHABLE for a in delayed):
+    created = [_created(a, a.pod) for a in attempts if a.pod is not None]
+    # Locks in the order of a claim: the cluster, then runs in the order of their ids.
+    if _is_unreachable(attempts):
         breaker.trip(session, cluster.name, now)
-    elif cluster.failures and breaker.reset(session, cluster.name):
-        release_postponed(session, cluster.name, now)
+    if len(created) < len(attempts):
+        lock_runs(session, [a.run.id for a in attempts])
+    put_off(session, [_put_off(a.run, a.error, now) for a in delayed if a.error], now, settings)
+    mark_running(session, created, now, settings)
     return Effects(responders=int(bool(close(session, endings, now))))
+
+
+def _is_unreachable(attempts: Sequence[Attempt]) -> bool:
+    return any(a.error is not None and a.error.cause is Cause.CLUSTER_UNREACHABLE for a in attempts)
 
 
 def _ending(run: Run, judgement: Judgement) -> Ending:

@@ -11,6 +11,7 @@ from kubeprobe.runs.close import Ending, close, close_waiting, replace_runs
 from kubeprobe.runs.open import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.runs.retention import Expired, expire, forget
 from kubeprobe.runs.retry import PutOff, due_wakes, postpone, put_off, release_postponed
+from kubeprobe.runs.rows import lock_runs
 from kubeprobe.runs.verdicts import NO_ANSWER, Judgement, is_answer, worst
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "held_runs",
     "is_answer",
     "lock_cluster",
+    "lock_runs",
     "mark_running",
     "open_runs",
     "postpone",

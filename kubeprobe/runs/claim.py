@@ -8,14 +8,14 @@ the runs are claimed by compare-and-set.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import case, func, update
+from sqlalchemy import case, func, literal, not_, update
 from sqlmodel import Session, col, select
 
-from kubeprobe.runs.rows import still_claimed
+from kubeprobe.runs.rows import in_id_order, still_claimed
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, Run, is_open, update_each
+from kubeprobe.store.types import UTCDateTime
 from kubeprobe.vocabulary import RunState
 
 IN_FLIGHT = (RunState.LAUNCHING, RunState.RUNNING)
@@ -47,25 +47,26 @@ def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datet
         .where(Run.cluster == cluster.name, is_open(), col(Run.state).in_(IN_FLIGHT))
     ).scalar_subquery()
     room = case((in_flight < cluster.max_in_flight, cluster.max_in_flight - in_flight), else_=0)
-    waiting = (col(Run.id).in_(run_ids), Run.state == RunState.PENDING, Run.launch_at <= now)
-    chosen = select(Run.id).where(*waiting).order_by(col(Run.due_at), col(Run.id)).limit(room)
-    claimed = session.scalars(
+    waiting = (col(Run.id).in_(run_ids), col(Run.state) == RunState.PENDING, col(Run.launch_at) <= now)
+    chosen = select(Run.id).where(*waiting).order_by(col(Run.due_at), col(Run.id)).limit(room).cte("chosen")
+    has_room = col(Run.id).in_(select(chosen.c.id))
+    # One statement for those with and without room: a second one might see runs that wait only since, out of order.
+    found = session.scalars(
         update(Run)
-        .where(col(Run.id).in_(chosen.scalar_subquery()), col(Run.state) == RunState.PENDING)
-        .values(state=RunState.LAUNCHING, claimed_at=now, wake_at=now + settings.claim_timeout, held=False)
+        .where(in_id_order(run_ids, *waiting))
+        .values(
+            state=case((has_room, RunState.LAUNCHING.value), else_=RunState.PENDING.value),
+            claimed_at=case((has_room, literal(now, UTCDateTime)), else_=col(Run.claimed_at)),
+            wake_at=case(
+                (has_room, literal(now + settings.claim_timeout, UTCDateTime)),
+                else_=literal(now + settings.resend_after, UTCDateTime),
+            ),
+            held=not_(has_room),
+        )
         .returning(Run),
         execution_options={"synchronize_session": False},
     ).all()
-    if len(claimed) < len(run_ids):
-        _hold(session, waiting, now + settings.resend_after)
-    return Claim(cluster, list(claimed))
-
-
-def _hold(session: Session, waiting: tuple[Any, ...], wake_at: datetime) -> None:
-    session.execute(
-        update(Run).where(*waiting).values(held=True, wake_at=wake_at),
-        execution_options={"synchronize_session": False},
-    )
+    return Claim(cluster, [run for run in found if run.state == RunState.LAUNCHING])
 
 
 def held_runs(session: Session, clusters: Sequence[str], limit: int) -> Sequence[Run]:

@@ -15,7 +15,7 @@ from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.runs.open import OpenedRun
-from kubeprobe.runs.rows import ClosedRun, in_id_order, insert_outcomes
+from kubeprobe.runs.rows import ClosedRun, in_id_order, insert_outcomes, lock_runs
 from kubeprobe.runs.verdicts import RETRIED, Judgement
 from kubeprobe.store import Run, is_open, update_each
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -47,7 +47,10 @@ def close(session: Session, endings: Sequence[Ending], now: datetime) -> list[st
     Runs that are tried again go back to pending, and are not among them.
     """
     final = {e.run_id: e for e in reversed(endings) if not e.is_tried_again()}  # the first observation counts
-    _try_again(session, {e.run_id: e for e in reversed(endings) if e.is_tried_again()}.values(), now)
+    retried = {e.run_id: e for e in reversed(endings) if e.is_tried_again()}
+    if final and retried:
+        lock_runs(session, [*final, *retried])
+    _try_again(session, retried.values(), now)
     if not final:
         return []
     closed = session.execute(_close(list(final.values())), execution_options={"synchronize_session": False}).all()
@@ -75,7 +78,7 @@ def replace_runs(session: Session, run_ids: Sequence[str], now: datetime) -> lis
         return []
     replaced = session.execute(
         update(Run)
-        .where(in_id_order(run_ids), is_open())
+        .where(in_id_order(run_ids, is_open()))
         .values(state=RunState.DONE)
         .returning(*_CLOSED, col(Run.slot), col(Run.pool)),
         execution_options={"synchronize_session": False},
@@ -104,10 +107,9 @@ def _close(endings: Sequence[Ending]) -> Any:
     return (
         update(Run)
         .where(
-            in_id_order(select(given.c.id)),
+            in_id_order(select(given.c.id), col(Run.state) != RunState.DONE),
             col(Run.id) == given.c.id,
             col(Run.attempt) == func.coalesce(given.c.attempt, col(Run.attempt)),
-            col(Run.state) != RunState.DONE,
         )
         .values(
             state=RunState.DONE,
@@ -138,10 +140,9 @@ def _try_again(session: Session, endings: Collection[Ending], now: datetime) -> 
     session.execute(
         update(Run)
         .where(
-            in_id_order(select(given.c.id)),
+            in_id_order(select(given.c.id), col(Run.state) != RunState.DONE),
             col(Run.id) == given.c.id,
             col(Run.attempt) == given.c.attempt,
-            col(Run.state) != RunState.DONE,
         )
         .values(
             state=RunState.PENDING,

@@ -30,7 +30,7 @@ class Expired:
 
     @property
     def effects(self) -> Effects:
-        """What it asks for."""
+        """To be dispatched after the commit."""
         return Effects(remove=self.with_pods, responders=int(self.count > 0))
 
 

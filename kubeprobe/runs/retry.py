@@ -69,13 +69,13 @@ def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: dat
     """The cluster's breaker is open: nobody tries to launch these runs before it closes."""
     session.execute(
         update(Run)
-        .where(in_id_order(run_ids), col(Run.state) == RunState.PENDING)
+        .where(in_id_order(run_ids, col(Run.state) == RunState.PENDING))
         .values(
             launch_at=until,
             wake_at=until,
             expires_at=_patience(now + settings.patience),
             setback=Reason.CLUSTER_UNREACHABLE,
-            setback_message=f"Cluster unreachable; retrying at {until:%H:%M:%S} UTC.",
+            setback_message="The cluster is unreachable.",
         ),
         execution_options={"synchronize_session": False},
     )
@@ -83,16 +83,14 @@ def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: dat
 
 def release_postponed(session: Session, cluster_name: str, now: datetime) -> None:
     """The cluster answers again: what waited for its breaker is sent at once."""
-    postponed = select(col(Run.id)).where(
-        col(Run.cluster) == cluster_name,
+    postponed = (
         col(Run.state) == RunState.PENDING,
         col(Run.setback) == Reason.CLUSTER_UNREACHABLE,
         col(Run.launch_at) > now,
     )
+    of_the_cluster = select(col(Run.id)).where(col(Run.cluster) == cluster_name, *postponed)
     session.execute(
-        update(Run)
-        .where(in_id_order(postponed), col(Run.state) == RunState.PENDING)
-        .values(launch_at=now, wake_at=now),
+        update(Run).where(in_id_order(of_the_cluster, *postponed)).values(launch_at=now, wake_at=now),
         execution_options={"synchronize_session": False},
     )
 

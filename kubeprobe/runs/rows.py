@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, select
+from sqlalchemy import CTE, ColumnElement, Select, and_, select
 from sqlmodel import Session, col
 
 from kubeprobe.runs.verdicts import Judgement
@@ -36,22 +36,31 @@ def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgemen
         insert_all(session, Outcome, [_outcome(run, judgement, now) for run, judgement in closed])
 
 
-def in_id_order(ids: Any) -> ColumnElement[bool]:
+def in_id_order(ids: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     """A condition on the runs that an UPDATE writes: those with these ids (a list, or a SELECT), locked in id order.
 
-    So two transactions that write some of the same runs wait for one another, and never each for the other.
+    Rows that do not meet the further conditions are not locked. So two such statements wait for one another, and never
+    each for the other. A transaction of several locks all of their runs first (`lock_runs`).
     """
-    locked = select(col(Run.id)).where(col(Run.id).in_(ids)).order_by(col(Run.id)).with_for_update().cte("locked")
-    return col(Run.id).in_(select(locked.c.id))
+    locked = _in_id_order(ids, conditions).cte("locked")
+    return and_(col(Run.id).in_(select(locked.c.id)), *conditions)
+
+
+def lock_runs(session: Session, ids: Any) -> None:
+    """Lock runs in id order, for a transaction that writes them by several statements."""
+    session.execute(_in_id_order(ids, ()))
+
+
+def _in_id_order(ids: Any, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    return select(col(Run.id)).where(col(Run.id).in_(ids), *conditions).order_by(col(Run.id)).with_for_update()
 
 
 def still_claimed(given: CTE) -> tuple[ColumnElement[bool], ...]:
     """Of given runs, those whose claim has not lapsed: the run may be at another attempt by now."""
     return (
-        in_id_order(select(given.c.id)),
+        in_id_order(select(given.c.id), col(Run.state) == RunState.LAUNCHING),
         col(Run.id) == given.c.id,
         col(Run.attempt) == given.c.attempt,
-        col(Run.state) == RunState.LAUNCHING,
     )
 
 

@@ -46,6 +46,6 @@ def is_answer(reason: str) -> bool:
 
 
 def worst(verdicts: Iterable[str | None]) -> Verdict | None:
-    """Fail before unknown before pass. None of none, and while one of them is still missing (None)."""
+    """Fail before unknown before pass. None if there are no verdicts, or if one is still missing (None)."""
     found = set(verdicts)
     return None if None in found else next((verdict for verdict in _WORST_FIRST if verdict in found), None)

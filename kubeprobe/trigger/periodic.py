@@ -47,7 +47,7 @@ class Tick:
 
     @property
     def effects(self) -> Effects:
-        """What it asks for."""
+        """To be dispatched after the commit."""
         return Effects(launch=self.opened, remove=self.replaced, responders=int(self.ended))
 
 

@@ -7,7 +7,8 @@ import socket
 _PER_WORKER = 1_000
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
 _first = 20_000 + _worker * _PER_WORKER
-_ports = itertools.cycle(range(_first, _first + _PER_WORKER))
+_begin = _first + os.getpid() * 7 % _PER_WORKER
+_ports = itertools.cycle([*range(_begin, _first + _PER_WORKER), *range(_first, _begin)])
 """Of each parallel worker its own, should they share a network. All are below those that Linux gives to outgoing
 connections, so that none of these takes a port before its server does."""
 

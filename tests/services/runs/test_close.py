@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlmodel import update
+from sqlmodel import col, delete, update
 
-from kubeprobe.runs import Ending, Judgement, PutOff, close, postpone, put_off
+from kubeprobe.runs import Ending, Judgement, PutOff, claim, close, lock_cluster, put_off, replace_runs
 from kubeprobe.runs.rows import in_id_order
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run
+from kubeprobe.store import Outcome, Run
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 from tests.services.trigger.given import at_once, statements
@@ -158,24 +158,34 @@ def test_nothing_to_record_costs_nothing(world: ExecutionWorld) -> None:
 def test_transactions_that_write_the_same_runs_in_any_order_never_wait_for_each_other(
     world: ExecutionWorld, now: datetime, settings: Settings
 ) -> None:
-    """Failure mode: PostgreSQL ends one of two transactions that wait for each other."""
+    """PostgreSQL ends one of two transactions that wait for each other."""
     run_ids = [f"r{number:03}" for number in range(60)]
     world.run(*run_ids, state=RunState.LAUNCHING)
     chance = random.Random(20261129)
 
-    def write(number: int) -> None:
-        ids = chance.sample(run_ids, len(run_ids))
-        for _ in range(10):
-            with world.store.writing() as session:
-                match number % 3:
-                    case 0:
-                        close(session, [ending(run_id, EVICTED, attempt=99, retries=99) for run_id in ids], now)
-                    case 1:
-                        put_off(session, [PutOff(i, 1, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
-                    case _:
-                        postpone(session, ids, now, now, settings)
-            with world.store.writing() as session:
-                session.execute(update(Run).where(in_id_order(ids)).values(state=RunState.LAUNCHING))
+    def act(number: int, ids: list[str]) -> None:
+        half = len(ids) // 2
+        with world.store.writing() as session:
+            match number % 4:
+                case 0:  # some are tried again, the others get their outcome
+                    evicted = [ending(run_id, EVICTED, attempt=None, retries=9) for run_id in ids[:half]]
+                    close(session, [replace(e, attempt=1) for e in evicted] + [ending(i) for i in ids[half:]], now)
+                case 1:
+                    put_off(session, [PutOff(i, 1, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
+                case 2:
+                    replace_runs(session, ids, now)
+                case _:
+                    locked = lock_cluster(session, "prod-1")
+                    assert locked is not None
+                    claim(session, locked[0], ids, now, settings)
 
-    at_once(6, write)
-    assert set(world.states().values()) == {RunState.LAUNCHING}
+    def write(number: int) -> None:
+        for _ in range(10):
+            act(number, chance.sample(run_ids, len(run_ids)))
+            again = {"state": (RunState.PENDING, RunState.LAUNCHING)[number % 2], "attempt": 1, "launch_at": now}
+            with world.store.writing() as session:
+                session.execute(update(Run).where(in_id_order(run_ids)).values(**again))
+                session.execute(delete(Outcome).where(col(Outcome.run_id).in_(run_ids)))
+
+    at_once(8, write)
+    assert world.states().keys() == set(run_ids)
