@@ -8,7 +8,7 @@ no run is due; runs: one in each cluster, all due at one instant, pods end at on
 import time
 from pathlib import Path
 
-from benchmarks.installation import Installation, in_a_moment, installed
+from benchmarks.installation import MeasuredInstallation, in_a_moment, installed
 from benchmarks.meters import cpu_s, memory_mb, percentile
 from benchmarks.report import Table
 from benchmarks.requests import local_cluster
@@ -28,7 +28,7 @@ def run() -> list[Table]:
         names = _add_clusters(installation, kubeconfig)
         began = time.monotonic()
         installation.start()
-        pid = installation.house.pids()["collector.0"]
+        pid = installation.processes.pids()["collector.0"]
         until("all clusters watched", lambda: connections(pid) >= CLUSTERS, within_s=180, every_s=0.2)
         watched_s = time.monotonic() - began
         resting = memory_mb(pid)
@@ -57,7 +57,7 @@ def connections(pid: int) -> int:
     return found
 
 
-def _add_clusters(installation: Installation, kubeconfig: Path) -> list[str]:
+def _add_clusters(installation: MeasuredInstallation, kubeconfig: Path) -> list[str]:
     cipher, names = Cipher.from_settings(installation.settings), [f"c{n:04}" for n in range(1, CLUSTERS + 1)]
     now = in_a_moment(0)
     with installation.store.writing() as session:
@@ -80,7 +80,7 @@ def _idle(pid: int) -> float:
     return 100 * (cpu_s([pid]) - before) / IDLE_S
 
 
-def _round(installation: Installation, names: list[str]) -> tuple[float, float, float]:
+def _round(installation: MeasuredInstallation, names: list[str]) -> tuple[float, float, float]:
     due_at = in_a_moment()
     installation.schedule(len(names), names, due_at)
     until("all outcomes", lambda: installation.outcomes_due(due_at) >= len(names), within_s=180, every_s=0.2)

@@ -28,7 +28,7 @@ from kubeprobe.settings import Settings
 from kubeprobe.shell import OpenInstallation
 from kubeprobe.store import Outcome, Run, Schedule, Store, open_store
 from kubeprobe.store.migrate import migrate
-from tests.harness.house import PROCESSES, House
+from tests.harness.installation import PROCESSES, Installation
 from tests.harness.postgresql import postgresql_server
 from tests.harness.wait import until
 
@@ -58,10 +58,10 @@ OBSERVER = "observer"
 
 
 @dataclass(frozen=True)
-class Installation:
+class MeasuredInstallation:
     """One installation and its processes."""
 
-    house: House
+    processes: Installation
     store: Store
     """For preparing and looking; on PostgreSQL as a role of its own, whose statements `meters` leaves out."""
     settings: Settings
@@ -74,7 +74,7 @@ class Installation:
 
     def start(self) -> None:
         """Start the broker, beat, launcher, collector and responder."""
-        self.house.start_all()
+        self.processes.start_all()
 
     def schedule(self, count: int, cluster_names: Sequence[str], due_at: datetime) -> None:
         """Have `count` schedules, and no other, be due at one instant, shared out among the clusters."""
@@ -100,8 +100,8 @@ class Installation:
 
     def delay(self) -> Callable[[str], object]:
         """Plain Celery: `run_probe.delay(CASE, cluster)`, from a process that has no store."""
-        app = Celery("asker", broker=self.house.broker_url, set_as_current=False)
-        app.conf.update(celery_config(self.house.broker_url))
+        app = Celery("asker", broker=self.processes.broker_url, set_as_current=False)
+        app.conf.update(celery_config(self.processes.broker_url))
         return lambda cluster: app.send_task(Task.RUN_PROBE, args=[CASE, cluster], queue=REQUEST_QUEUE)
 
     def outcomes(self) -> int:
@@ -133,12 +133,12 @@ class Installation:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds used so far, process by process."""
-        pids = self.house.pids()
+        pids = self.processes.pids()
         return {name: cpu_s([pids[f"{name}.0"]]) for name in PROCESSES}
 
 
 @contextmanager
-def installed(database: str, environment: Mapping[str, str] | None = None) -> Iterator[Installation]:
+def installed(database: str, environment: Mapping[str, str] | None = None) -> Iterator[MeasuredInstallation]:
     """An installation on "SQLite" or "PostgreSQL" (which syncs to disk, as in production). Nothing runs yet."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="kubeprobe-bench-"))
@@ -150,13 +150,13 @@ def installed(database: str, environment: Mapping[str, str] | None = None) -> It
         stack.callback(store.close)
         now = datetime.now(UTC)
         migrate(store, now)
-        house = stack.enter_context(House(folder, url, dict(environment or {})))
-        settings = Settings(data_dir=folder, database_url=url, broker_url=house.broker_url)
+        processes = stack.enter_context(Installation(folder, url, dict(environment or {})))
+        settings = Settings(data_dir=folder, database_url=url, broker_url=processes.broker_url)
         (folder / "catalog.yaml").write_text(CATALOG)
         with store.writing() as session:
             connector = Connector(Cipher.from_settings(settings), folder / "none")
             apply(session, parse([folder / "catalog.yaml"]), connector, now)
-        yield Installation(house, store, settings)
+        yield MeasuredInstallation(processes, store, settings)
 
 
 @contextmanager

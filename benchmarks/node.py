@@ -66,9 +66,9 @@ def _uid(pod: Mapping[str, Any]) -> str:
 
 
 async def _main(kubeconfig: Path, note: Path) -> None:
-    door, cluster = api_of(kubeconfig)
+    clients, cluster = api_of(kubeconfig)
     with note.open("ab") as file:
-        await TimedNode(await door.to(cluster), exit_code=lambda _: 0, note=file).run()
+        await TimedNode(await clients.get(cluster), exit_code=lambda _: 0, note=file).run()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.installation import Installation, fake_node, in_a_moment, installed
+from benchmarks.installation import MeasuredInstallation, fake_node, in_a_moment, installed
 from benchmarks.meters import dispatched, requests
 from benchmarks.report import Table
 from kubeprobe.fleet.api import ClusterApi
@@ -73,7 +73,7 @@ def _local(kubeconfig: Path) -> Reading:
     return Reading(counts, sum(n for what, n in counts.items() if what.partition(" ")[2].startswith("pods")))
 
 
-def _difference(installation: Installation, connection: Connection, read: Callable[[], Reading]) -> Reading:
+def _difference(installation: MeasuredInstallation, connection: Connection, read: Callable[[], Reading]) -> Reading:
     """What was counted from one steady state to the next, with RUNS runs in between."""
     installation.add_cluster("target", connection, max_in_flight=500)
     installation.start()
@@ -97,11 +97,11 @@ def read_metrics(kubeconfig: Path) -> str:
     """An API server's /metrics."""
 
     async def read() -> str:
-        door, cluster = api_of(kubeconfig)
+        clients, cluster = api_of(kubeconfig)
         try:
-            return (await (await door.to(cluster)).send(Request("GET", "/metrics"))).data.decode()
+            return (await (await clients.get(cluster)).send(Request("GET", "/metrics"))).data.decode()
         finally:
-            await door.close()
+            await clients.close()
 
     return asyncio.run(read())
 
@@ -125,8 +125,8 @@ def local_cluster(size: int) -> Iterator[Path]:
 
 async def _introduce(kubeconfig: Path) -> None:
     """Make the service account, what it may do, and its FlowSchema."""
-    door, cluster = api_of(kubeconfig)
-    api = await door.to(cluster)
+    clients, cluster = api_of(kubeconfig)
+    api = await clients.get(cluster)
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
     rules = [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "watch"]},
@@ -149,7 +149,7 @@ async def _introduce(kubeconfig: Path) -> None:
     await _create(api, f"{rbac}/roles", {"rules": rules})
     await _create(api, f"{rbac}/rolebindings", {"subjects": [account], "roleRef": role})
     await _create(api, flows, {"spec": flow})
-    await door.close()
+    await clients.close()
 
 
 async def _create(api: ClusterApi, path: str, content: dict[str, Any]) -> None:
@@ -164,10 +164,10 @@ def _as_service_account(kubeconfig: Path) -> Connection:
     """The administrator's connection with the service account's token instead of the certificate."""
 
     async def token() -> str:
-        door, cluster = api_of(kubeconfig)
+        clients, cluster = api_of(kubeconfig)
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{NAME}/token"
-        answer = await (await door.to(cluster)).call("POST", path, body={"spec": {"expirationSeconds": 7200}})
-        await door.close()
+        answer = await (await clients.get(cluster)).call("POST", path, body={"spec": {"expirationSeconds": 7200}})
+        await clients.close()
         return str(answer["status"]["token"])
 
     config = orjson.loads(orjson.dumps(from_kubeconfig(kubeconfig).config))

@@ -14,7 +14,7 @@ from statistics import median
 from sqlalchemy import event
 from sqlmodel import col, insert, update
 
-from benchmarks.installation import CASE, Installation, installed
+from benchmarks.installation import CASE, MeasuredInstallation, installed
 from benchmarks.report import Table
 from kubeprobe.fleet.credentials import Connection, ConnectionKind
 from kubeprobe.runs import due_wakes
@@ -51,7 +51,7 @@ def run() -> list[Table]:
 class Counted:
     """An installation and how many statements its store has been sent."""
 
-    installation: Installation
+    installation: MeasuredInstallation
     statements: int = 0
 
     @property

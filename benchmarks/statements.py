@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from benchmarks.installation import CASE, Installation, fake_node, in_a_moment, installed
+from benchmarks.installation import CASE, MeasuredInstallation, fake_node, in_a_moment, installed
 from benchmarks.meters import Broker, StatementMeter, without_frames
 from benchmarks.report import Table
 from kubeprobe.fleet.credentials import from_kubeconfig
@@ -87,10 +87,10 @@ class Count:
 class Counters:
     """Counts during something."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: MeasuredInstallation) -> None:
         role = make_url(installation.settings.database_url).username
         self._meter = StatementMeter(installation.store, str(role))
-        self._port = installation.house.broker_port
+        self._port = installation.processes.broker_port
 
     def during(self, action: Callable[[], object]) -> Count:
         """What all processes did while `action` ran."""
@@ -107,7 +107,7 @@ def _one_by_one(ask: Callable[[], object]) -> None:
         time.sleep(BETWEEN_S)
 
 
-def _all_at_once(installation: Installation) -> None:
+def _all_at_once(installation: MeasuredInstallation) -> None:
     """Prepared and awaited as a role whose statements are not counted."""
     before = installation.outcomes()
     installation.schedule(RUNS, ["real"], in_a_moment())

@@ -11,14 +11,14 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.bare import Bare, run_bare
-from benchmarks.installation import CASE, Installation, PodTimes, fake_node, in_a_moment, installed
+from benchmarks.installation import CASE, MeasuredInstallation, PodTimes, fake_node, in_a_moment, installed
 from benchmarks.meters import percentile
 from benchmarks.report import Table
 from kubeprobe.catalog import load_catalog
 from kubeprobe.fleet.credentials import from_kubeconfig
 from kubeprobe.store import Outcome, Run
 from kubeprobe.vocabulary import Verdict
-from tests.harness.house import PROCESSES
+from tests.harness.installation import PROCESSES
 from tests.harness.wait import until
 
 NEEDS_REAL_CLUSTER = True
@@ -57,7 +57,7 @@ def run(kubeconfig: Path) -> list[Table]:
 class Round:
     """One round of KubeProbe: its runs, and what they cost."""
 
-    def __init__(self, installation: Installation, count: int, node_times: NodeTimes) -> None:
+    def __init__(self, installation: MeasuredInstallation, count: int, node_times: NodeTimes) -> None:
         self.due_at = in_a_moment()
         before = installation.cpu_s()
         installation.schedule(count, ["real"], self.due_at)
@@ -69,13 +69,13 @@ class Round:
         if bad := [outcome for _, outcome in runs if outcome.verdict != Verdict.PASS]:
             raise RuntimeError(f"{len(bad)} of {count} runs did not pass, e.g. {bad[0].reason}: {bad[0].message}")
 
-    def _ended(self, installation: Installation, count: int) -> list[tuple[Run, Outcome]] | None:
+    def _ended(self, installation: MeasuredInstallation, count: int) -> list[tuple[Run, Outcome]] | None:
         if installation.outcomes_due(self.due_at) < count:
             return None
         return installation.runs_due(self.due_at)
 
 
-def _bare_round(installation: Installation, kubeconfig: Path) -> Bare:
+def _bare_round(installation: MeasuredInstallation, kubeconfig: Path) -> Bare:
     with installation.store.reading() as session:
         catalog = load_catalog(session)
     return asyncio.run(run_bare(kubeconfig, catalog, CASE, RUNS, MAX_IN_FLIGHT))

@@ -28,7 +28,7 @@ from kubeprobe.runs import OpenedRun, worst
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Store, open_store
 from kubeprobe.store.migrate import check_schema
-from kubeprobe.trigger import Request, request_runs, tell_change
+from kubeprobe.trigger import Request, record_change, request_runs
 from kubeprobe.views import RunFilter, RunView, list_runs, runs_by_id, wait_for_outcomes
 
 
@@ -63,7 +63,7 @@ class OpenInstallation:
     def change(self, change: Change) -> "Requested":
         """Tell of a change: what is bound to its component runs at once. Told twice with the same id, it runs once."""
         with self.store.writing() as session:
-            told = tell_change(session, load_catalog(session), change, utc_now(), self.settings)
+            told = record_change(session, load_catalog(session), change, utc_now(), self.settings)
             earlier = [] if told.new else _runs_of_change(session, change.id)
         return self._wake(told.opened, earlier)
 

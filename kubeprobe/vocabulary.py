@@ -65,7 +65,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class IncidentKind(StrEnum):
+class AlertKind(StrEnum):
     """A failing case and a case of which nothing is known are kept apart (promise 6)."""
 
     FAIL = "fail"

@@ -36,17 +36,17 @@ def _open_parts(**_: Any) -> None:
 
     A worker that cannot has to end: Celery logs what a signal's receiver raises and goes on, but for SystemExit.
     """
-    from workers.parts import Parts  # noqa: PLC0415 -- see above
+    from workers.context import WorkerContext  # noqa: PLC0415 -- see above
 
     try:
-        app.parts = Parts.open(app, Settings())
+        app.context = WorkerContext.open(app, Settings())
     except (KubeProbeError, SQLAlchemyError) as error:
         raise SystemExit(f"This worker cannot start: {error}") from error
 
 
 @signals.worker_shutdown.connect
 def _close_parts(**_: Any) -> None:
-    app.parts.close()
+    app.context.close()
 
 
 @signals.setup_logging.connect

@@ -13,13 +13,13 @@ from workers.app import app
 @app.task(name=Task.LAUNCH)
 def launch(cluster: str, run_ids: Sequence[str]) -> None:
     """Create the pods of these runs of one cluster."""
-    app.parts.dispatch(app.parts.launcher.launch(cluster, run_ids))
+    app.context.dispatch(app.context.launcher.launch(cluster, run_ids))
 
 
 @app.task(name=Task.REMOVE_PODS)
 def remove_pods(cluster: str, run_ids: Sequence[str]) -> None:
     """Delete the pods of runs whose outcome was stored before they ended."""
-    remove(app.parts.launcher, cluster, run_ids)
+    remove(app.context.launcher, cluster, run_ids)
 
 
 @app.task(name=Task.RUN_PROBE, bind=True)
@@ -28,10 +28,10 @@ def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, st
 
     The task's own id is the request's: a message that the broker delivers twice runs once.
     """
-    parts = app.parts
+    context = app.context
     request = Request(case, (cluster,), parameters=parameters, id=self.request.id)  # type: ignore[attr-defined]
-    with parts.store.writing() as session:
-        catalog = parts.catalogs.current(session)
-        opened = request_runs(session, catalog, request, utc_now(), parts.settings)
-    parts.dispatch(Effects(launch=opened))
+    with context.store.writing() as session:
+        catalog = context.catalogs.current(session)
+        opened = request_runs(session, catalog, request, utc_now(), context.settings)
+    context.dispatch(Effects(launch=opened))
     return [run.id for run in opened]

@@ -1,4 +1,4 @@
-"""Tasks of responders: outcomes become incidents and messages, and messages are sent."""
+"""Tasks of responders: outcomes become alerts and messages, and messages are sent."""
 
 from kubeprobe.clock import utc_now
 from kubeprobe.queue import Task
@@ -10,11 +10,11 @@ from workers.app import app
 @app.task(name=Task.RESPOND)
 def respond() -> None:
     """Fold the outcomes that nobody has answered yet; have their messages sent."""
-    app.parts.dispatch(respond_to_outcomes(app.parts.store, app.parts.catalogs, utc_now()))
+    app.context.dispatch(respond_to_outcomes(app.context.store, app.context.catalogs, utc_now()))
 
 
 @app.task(name=Task.DELIVER)
 def deliver(notification_id: str) -> None:
     """Send one message to one target."""
-    parts = app.parts
-    deliver_notification(parts.store, parts.catalogs, notification_id, utc_now())
+    context = app.context
+    deliver_notification(context.store, context.catalogs, notification_id, utc_now())

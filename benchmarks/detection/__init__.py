@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.detection.seen import HEALTHY, Seen, SeenRuns
+from benchmarks.detection.seen import HEALTHY, RecordedRun, RecordedRuns
 from benchmarks.detection.tables import tables
 from benchmarks.report import Table
 from benchmarks.runner import PROGRESS
@@ -68,7 +68,7 @@ def run(kubeconfig: Path) -> list[Table]:
     ends = time.monotonic() + 60 * float(os.environ.get("KUBEPROBE_DETECTION_MINUTES", "inf"))
     testbed = Testbed(Instance(kubeconfig.parent.name))
     share = Share.of(os.environ.get("KUBEPROBE_DETECTION_SHARE", "1/1"))
-    seen = SeenRuns()
+    seen = RecordedRuns()
     with _bed(testbed, kubeconfig) as bed, ExitStack() as stack:
         ready = {one.folder: stack.enter_context(one.ready(bed)) for one in SCENARIOS}
         for parts in (_healthy_rounds(bed, ready, seen), _own_faults(bed, ready, seen), _others(bed, ready, seen)):
@@ -114,27 +114,27 @@ def _bed(testbed: Testbed, kubeconfig: Path) -> Iterator[Bed]:
         yield Bed(testbed, api, ProbedCluster(api, kubeconfig), tmp)
 
 
-def _own_faults(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
+def _own_faults(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
     """Every fault with the probe that has to find it, by itself: how fast it is should not depend on the others."""
     for scenario in SCENARIOS:
         for fault in scenario.faults:
             yield partial(_try, bed, ready, seen, Broken(scenario, fault), [scenario])
 
 
-def _healthy_rounds(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
+def _healthy_rounds(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
     """Every probe equally often while nothing is broken."""
     for number in range(-(-HEALTHY_RUNS // len(SCENARIOS))):
         yield partial(_healthy_round, bed, ready, seen, number)
 
 
-def _healthy_round(bed: Bed, ready: Ready, seen: SeenRuns, number: int) -> None:
+def _healthy_round(bed: Bed, ready: Ready, seen: RecordedRuns, number: int) -> None:
     lacking = [one for one in SCENARIOS if seen.lacks(HEALTHY, one.folder, number + 1)]
     if lacking:
         PROGRESS.print(f"healthy round {number + 1} ...", style="dim")
         _run_all(lacking, partial(_in_a_pod, bed, ready), HEALTHY, seen)
 
 
-def _others(bed: Bed, ready: Ready, seen: SeenRuns) -> Iterator[Act]:
+def _others(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
     """Every fault with all probes that do not have to find it."""
     every = [Broken(scenario, fault) for scenario in SCENARIOS for fault in scenario.faults]
     for broken in sorted(every, key=lambda one: one.key not in _WIDE):
@@ -156,7 +156,7 @@ class Broken:
         return f"{self.scenario.folder}/{self.fault.name}"
 
 
-def _try(bed: Bed, ready: Ready, seen: SeenRuns, broken: Broken, probes: Sequence[Scenario]) -> None:
+def _try(bed: Bed, ready: Ready, seen: RecordedRuns, broken: Broken, probes: Sequence[Scenario]) -> None:
     """Break the cluster, have those of the probes run there that have not been seen with it, mend the cluster."""
     fault, own = broken.fault, broken.scenario
     lacking = [one for one in probes if seen.lacks(broken.key, one.folder)]
@@ -178,7 +178,7 @@ def _try(bed: Bed, ready: Ready, seen: SeenRuns, broken: Broken, probes: Sequenc
 
 
 def _run_all(
-    scenarios: Sequence[Scenario], run_one: RunOne, key: str, seen: SeenRuns, fault: Fault | None = None
+    scenarios: Sequence[Scenario], run_one: RunOne, key: str, seen: RecordedRuns, fault: Fault | None = None
 ) -> list[str]:
     """Run these probes, some at a time, the longest first, and keep what they found; the ids of their runs."""
     scenarios = sorted(scenarios, key=lambda one: seen.usual_seconds(one.folder), reverse=True)
@@ -193,7 +193,7 @@ def _run_all(
             ids += [told.run for told in again.values() if isinstance(told, Ended)]
     for one, told in found:
         named = fault is not None and isinstance(told, Ended) and fault.is_named_in(told)
-        seen.add(Seen.of(key, one.folder, told, named=named))
+        seen.add(RecordedRun.of(key, one.folder, told, named=named))
     return ids
 
 

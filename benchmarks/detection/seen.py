@@ -24,7 +24,7 @@ KEPT = Path(__file__).with_name("seen.jsonl")
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordedRun:
     """One probe's run while a fault lasted, or on the healthy cluster."""
 
     fault: str
@@ -50,16 +50,16 @@ class Seen:
         return cls(fault, probe, told.verdict, round(told.seconds, 1), said, named, version)
 
 
-class SeenRuns:
+class RecordedRuns:
     """What was seen last of every fault and probe; several processes may add to the file at once."""
 
     def __init__(self, file: Path = KEPT) -> None:
         self._file = file
-        self._runs: dict[tuple[str, str], list[Seen]] = {}
+        self._runs: dict[tuple[str, str], list[RecordedRun]] = {}
         for line in file.read_text().splitlines() if file.exists() else ():
-            self._take(Seen(**json.loads(line)))
+            self._take(RecordedRun(**json.loads(line)))
 
-    def add(self, run: Seen) -> None:
+    def add(self, run: RecordedRun) -> None:
         """Keep a run."""
         self._take(run)
         with self._file.open("a") as file:
@@ -70,11 +70,11 @@ class SeenRuns:
         found = self.of(fault, probe)
         return len(found) < runs or found[0].version != version_of(fault, probe)
 
-    def of(self, fault: str, probe: str) -> list[Seen]:
+    def of(self, fault: str, probe: str) -> list[RecordedRun]:
         """A probe's runs with a fault, all of one version: the last that was seen."""
         return self._runs.get((fault, probe), [])
 
-    def under(self, fault: str) -> list[Seen]:
+    def under(self, fault: str) -> list[RecordedRun]:
         """Every probe's runs with a fault."""
         return [run for (of, _), runs in self._runs.items() if of == fault for run in runs]
 
@@ -93,7 +93,7 @@ class SeenRuns:
         runs = sorted((run for kept in self._runs.values() for run in kept), key=lambda run: (run.fault, run.probe))
         self._file.write_text("".join(json.dumps(asdict(run)) + "\n" for run in runs))
 
-    def _take(self, run: Seen) -> None:
+    def _take(self, run: RecordedRun) -> None:
         kept = self._runs.setdefault((run.fault, run.probe), [])
         if kept and kept[0].version != run.version:
             kept.clear()

@@ -3,19 +3,19 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.detection.seen import HEALTHY, Seen, SeenRuns
+from benchmarks.detection.seen import HEALTHY, RecordedRun, RecordedRuns
 from benchmarks.report import Table
 from tests.probes.breaking import nothing_broken
 from tests.probes.catalog import case_of
 from tests.probes.scenario import Fault, Scenario
 
 
-def tables(scenarios: Sequence[Scenario], seen: SeenRuns) -> list[Table]:
+def tables(scenarios: Sequence[Scenario], seen: RecordedRuns) -> list[Table]:
     """Who finds what and how fast, then the whole matrix, then the healthy runs."""
     return [_found(scenarios, seen), _matrix(scenarios, seen), _false_alarms(scenarios, seen)]
 
 
-def _found(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
+def _found(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
     table = Table("Faults and who finds them", ["fault", "its probe", "named", "s", "also fail", "unknown"])
     for scenario, fault in _faults(scenarios):
         key = f"{scenario.folder}/{fault.name}"
@@ -35,13 +35,13 @@ def _found(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
     return table
 
 
-def _is_named(own: Seen | None) -> str:
+def _is_named(own: RecordedRun | None) -> str:
     if own is None:
         return "not tried"
     return "yes" if own.named else f"no: {own.verdict}"
 
 
-def _cases(fault: Fault, runs: Sequence[Seen], verdict: str) -> str:
+def _cases(fault: Fault, runs: Sequence[RecordedRun], verdict: str) -> str:
     if fault.breaks is nothing_broken:
         return "n/a"
     if not runs:
@@ -49,7 +49,7 @@ def _cases(fault: Fault, runs: Sequence[Seen], verdict: str) -> str:
     return ", ".join(case_of(run.probe) for run in runs if run.verdict == verdict) or "-"
 
 
-def _matrix(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
+def _matrix(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
     table = Table("Every fault against every probe", ["fault", *(case_of(one.folder) for one in scenarios)])
     signs = {"fail": "F", "unknown": "?", "pass": ".", "none": "-"}
     for scenario, fault in _faults(scenarios):
@@ -62,7 +62,7 @@ def _matrix(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
     return table
 
 
-def _false_alarms(scenarios: Sequence[Scenario], seen: SeenRuns) -> Table:
+def _false_alarms(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
     table = Table("Runs while nothing was broken", ["probe", "runs", "pass", "fail", "unknown", "median s"])
     total: Counter[str] = Counter()
     for scenario in scenarios:

@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from kubeprobe.authoring.folder import ProbeFolder
 from kubeprobe.catalog import Place, setup_objects
 from kubeprobe.errors import InvalidInputError, KubeProbeError
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, local
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.localcluster.images import list_image
@@ -48,7 +48,7 @@ async def local_cluster(
 ) -> AsyncIterator[tuple[ClusterApi, Cluster]]:
     """The local cluster of this data_dir if it runs, else one of its own until the end."""
     cipher = Cipher(Fernet.generate_key().decode())
-    door = Door(cipher)
+    clients = ClusterClients(cipher)
 
     def cluster_at(kubeconfig: Path) -> Cluster:
         sealed = cipher.seal(local(kubeconfig))
@@ -56,23 +56,23 @@ async def local_cluster(
 
     try:
         cluster = cluster_at(settings.local_kubeconfig())
-        api = await door.to(cluster)
+        api = await clients.get(cluster)
         if await _answers(api):
             prepare_folder(folder, settings)
             await make_accounts(api, cluster, folder)
             yield api, cluster
             return
-        await door.close()
+        await clients.close()
         with tempfile.TemporaryDirectory(prefix="kubeprobe-try-") as directory:
             own = settings.model_copy(update={"data_dir": Path(directory)})
             prepare_folder(folder, own)
             async with _started(own):
                 cluster = cluster_at(own.local_kubeconfig())
-                api = await door.to(cluster)
+                api = await clients.get(cluster)
                 await make_accounts(api, cluster, folder)
                 yield api, cluster
     finally:
-        await door.close()
+        await clients.close()
 
 
 async def make_accounts(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> None:

@@ -19,7 +19,7 @@ from kubeprobe.catalog import RunIdentity, check_parameters, render_pod
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.clock import Clock
 from kubeprobe.errors import InvalidInputError, NotFoundError
-from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge, judge_refusal
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -110,7 +110,7 @@ async def try_probe(folder: ProbeFolder, place: Place, given: ByHand) -> Trial:
         if error.cause is Cause.CLUSTER_UNREACHABLE:
             raise
         return Trial(identity.run_id, given, judge_refusal(error), "", opened_at, place.clock())
-    seen = Seen.read(created)
+    seen = PodObservation.read(created)
     assert seen is not None, "a rendered pod carries its run"
     try:
         judgement = await _follow(seen, place)
@@ -134,7 +134,7 @@ async def _check_node(name: str, place: Place) -> None:
         raise NotFoundError(f"Cluster {place.cluster.name} has no node {name!r}.{nearest(name, known)}")
 
 
-async def _follow(seen: Seen, place: Place) -> Judgement:
+async def _follow(seen: PodObservation, place: Place) -> Judgement:
     """Watch the pod until its run is over. A broken watch is begun anew from what is there now."""
     deleted, told = False, ""
     while True:
@@ -144,13 +144,13 @@ async def _follow(seen: Seen, place: Place) -> Judgement:
         phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
         if phase != told:
             place.tell(told := phase)
-        left = (Seen.read(seen.pod) or seen).deadline - place.clock()
+        left = (PodObservation.read(seen.pod) or seen).deadline - place.clock()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(left.total_seconds(), 0.05)):
                 seen, deleted = await _next(seen, place)
 
 
-async def _next(seen: Seen, place: Place) -> tuple[Seen, bool]:
+async def _next(seen: PodObservation, place: Place) -> tuple[PodObservation, bool]:
     """The pod's next state, and whether it is its last."""
     namespace = place.cluster.namespace
     try:
@@ -160,25 +160,25 @@ async def _next(seen: Seen, place: Place) -> tuple[Seen, bool]:
             async for kind, pod in events:
                 # What the probe itself creates carries the run's label too.
                 if kind != "BOOKMARK" and pod["metadata"]["uid"] == seen.uid:
-                    return Seen.read(pod) or seen, kind == "DELETED"
+                    return PodObservation.read(pod) or seen, kind == "DELETED"
     except ClusterError as error:
         if error.cause not in {Cause.GONE, Cause.CLUSTER_UNREACHABLE, Cause.SERVER_ERROR, Cause.THROTTLED}:
             raise
         await asyncio.sleep(_RETRY_S)
     try:
-        return Seen.read(await place.api.get_pod(namespace, seen.name)) or seen, False
+        return PodObservation.read(await place.api.get_pod(namespace, seen.name)) or seen, False
     except ClusterError as error:
         return seen, error.cause is Cause.NOT_FOUND
 
 
-async def _read_log(seen: Seen, place: Place) -> str:
+async def _read_log(seen: PodObservation, place: Place) -> str:
     try:
         return await place.api.read_log(place.cluster.namespace, seen.name, tail_lines=_LOG_LINES)
     except ClusterError:  # it never started, or is gone: the judgement says so
         return ""
 
 
-async def _sweep_up(seen: Seen, targets: Sequence[Creatable], run: RunIdentity, place: Place) -> None:
+async def _sweep_up(seen: PodObservation, targets: Sequence[Creatable], run: RunIdentity, place: Place) -> None:
     """Remove what the pod does not take along, and tell. The verdict is known: nothing here changes it."""
     if not targets:
         return
@@ -192,7 +192,7 @@ async def _sweep_up(seen: Seen, targets: Sequence[Creatable], run: RunIdentity, 
         place.warn(told)
 
 
-async def _wait_until_gone(seen: Seen, place: Place) -> None:
+async def _wait_until_gone(seen: PodObservation, place: Place) -> None:
     """A probe that is being ended may clean up, or go on creating, until its grace is over."""
     grace_s = seen.pod["spec"].get("terminationGracePeriodSeconds", _TERMINATION_S)
     with suppress(TimeoutError):

@@ -15,7 +15,7 @@ from kubeprobe.cli.setup_work import place_of
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.check import Finding, check_cluster
 from kubeprobe.fleet.check_pod import ImageTrial
 from kubeprobe.fleet.credentials import Cipher, Connection
@@ -125,9 +125,9 @@ def remove_cluster(store: Store, name: str, *, is_sure: bool) -> None:
 
 
 async def _ask(cluster: Cluster, catalog: Catalog, cipher: Cipher, trial: ImageTrial | None) -> list[Finding]:
-    door = Door(cipher)
+    clients = ClusterClients(cipher)
     try:
-        api = await door.to(cluster)
+        api = await clients.get(cluster)
         found = await check_cluster(api, cluster.namespace, trial, watches_nodes=cluster.watches_nodes)
         place = place_of(cluster)
         cases = cases_bound_to(catalog, place)
@@ -137,7 +137,7 @@ async def _ask(cluster: Cluster, catalog: Catalog, cipher: Cipher, trial: ImageT
                 found.append(await check_sweeping(api, swept, place))
         return found
     finally:
-        await door.close()
+        await clients.close()
 
 
 def _schedules(changes: ScheduleChanges) -> str:

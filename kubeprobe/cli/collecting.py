@@ -1,4 +1,4 @@
-"""The collector's process: opens its parts, runs until it is told to end, gives its clusters back."""
+"""The collector's process: opens its context, runs until it is told to end, gives its clusters back."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import Collector, CollectorParts
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.logs import configure_logs
 from kubeprobe.queue import Queue
@@ -22,15 +22,15 @@ def collect(name: str = "") -> None:
     settings = Settings()
     configure_logs(settings.log_format)
     store = open_ready_store(settings)
-    parts = CollectorParts(
+    context = CollectorParts(
         store=store,
-        door=Door(Cipher.from_settings(settings)),
+        clients=ClusterClients(Cipher.from_settings(settings)),
         queue=Queue.connect(settings.broker()),
         settings=settings,
         installation=installation_id(store),
         clock=utc_now,
     )
-    asyncio.run(_run(Collector(name or f"{socket.gethostname()}-{os.getpid()}", parts)))
+    asyncio.run(_run(Collector(name or f"{socket.gethostname()}-{os.getpid()}", context)))
     store.close()
 
 

@@ -1,4 +1,4 @@
-"""The fleet as text: cases x clusters where they fit, a line for each case where there are many, incidents below."""
+"""The fleet as text: cases x clusters where they fit, a line for each case where there are many, alerts below."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.text import Text
 
 from kubeprobe.cli.output import Columns, ago, console, one_line, remark, styled
-from kubeprobe.views import Cell, Fleet, IncidentView, NodeCell, Shown
+from kubeprobe.views import AlertView, Cell, Fleet, NodeCell, Shown
 from kubeprobe.vocabulary import place_name
 
 WIDE = 12
@@ -46,7 +46,7 @@ def print_fleet(fleet: Fleet, now: datetime) -> None:
         out.print("Runs are overdue: `kubeprobe doctor` tells why.", style="yellow")
     if fleet.unanswered:
         out.print(f"{fleet.unanswered} newer outcomes wait for a responder: `kubeprobe doctor`.", style="yellow")
-    _print_incidents(fleet, now)
+    _print_alerts(fleet, now)
 
 
 def _print_table(fleet: Fleet) -> None:
@@ -110,31 +110,31 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _print_incidents(fleet: Fleet, now: datetime) -> None:
-    if not fleet.incidents:
+def _print_alerts(fleet: Fleet, now: datetime) -> None:
+    if not fleet.alerts:
         return
-    console().print("\nOpen incidents", style="bold")
+    console().print("\nOpen alerts", style="bold")
     Columns("KIND", "SEVERITY", "CASE", "CLUSTER", "SINCE", "LAST RUN", "REASON").print(
         (
-            styled(incident.kind),
-            incident.severity,
-            incident.case,
-            place_name(incident.cluster, incident.node) + (f" and {more} more nodes" if more else ""),
-            ago(incident.opened_at, now),
-            incident.last_run_id,
-            one_line(f"{incident.reason}: {incident.message}").rstrip(": "),
+            styled(alert.kind),
+            alert.severity,
+            alert.case,
+            place_name(alert.cluster, alert.node) + (f" and {more} more nodes" if more else ""),
+            ago(alert.opened_at, now),
+            alert.last_run_id,
+            one_line(f"{alert.reason}: {alert.message}").rstrip(": "),
         )
-        for incident, more in _gathered(fleet.incidents)
+        for alert, more in _gathered(fleet.alerts)
     )
 
 
-def _gathered(incidents: Sequence[IncidentView]) -> Iterator[tuple[IncidentView, int]]:
-    """Incidents, and how many like the last one shown are left out: a case that fails on many nodes fills no screen."""
-    alike: dict[tuple[str, ...], list[IncidentView]] = defaultdict(list)
-    for incident in incidents:
-        alike[incident.kind, incident.case, incident.cluster].append(incident)
+def _gathered(alerts: Sequence[AlertView]) -> Iterator[tuple[AlertView, int]]:
+    """Alerts, and how many like the last one shown are left out: a case that fails on many nodes fills no screen."""
+    alike: dict[tuple[str, ...], list[AlertView]] = defaultdict(list)
+    for alert in alerts:
+        alike[alert.kind, alert.case, alert.cluster].append(alert)
     for group in alike.values():
-        yield from ((incident, 0) for incident in group[: NAMED - 1])
+        yield from ((alert, 0) for alert in group[: NAMED - 1])
         if rest := group[NAMED - 1 :]:
             yield rest[0], len(rest) - 1
 

@@ -27,12 +27,12 @@ class Frame(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        with told_plainly():
+        with explained_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def explained_errors() -> Iterator[None]:
     """Print errors that have a known meaning and exit; a bug keeps its traceback."""
     try:
         yield
@@ -45,11 +45,11 @@ def told_plainly() -> Iterator[None]:
     except Exception as error:
         if (lines := _explain(error)) is None:
             raise
-        tell_error(*lines)
+        print_error(*lines)
         raise typer.Exit(NOT_DONE) from None
 
 
-def tell_error(*lines: str) -> None:
+def print_error(*lines: str) -> None:
     """Say what went wrong: red on a terminal."""
     for line in lines:
         typer.secho(line, fg=typer.colors.RED, err=True)

@@ -11,7 +11,7 @@ from kubeprobe.clock import utc_now
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.execution.logs import READ_WITHIN_S
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.settings import Settings
@@ -76,9 +76,9 @@ class _Reader:
 
     async def read(self, cipher: Cipher, *, follow: bool) -> bool:
         """Print the log; False where the run was over before anything of it was seen."""
-        door = Door(cipher)
+        clients = ClusterClients(cipher)
         try:
-            api = await door.to(self._cluster)
+            api = await clients.get(self._cluster)
             while True:
                 if await self._try(api, follow=follow):
                     return True
@@ -89,7 +89,7 @@ class _Reader:
                 await asyncio.sleep(PAUSE_S)
                 self._run = await asyncio.to_thread(_get, self._store, self._run.id)
         finally:
-            await door.close()
+            await clients.close()
 
     async def _try(self, api: ClusterApi, *, follow: bool) -> bool:
         """True where there was a log."""

@@ -15,7 +15,7 @@ from kubeprobe.cli.waiting import EXIT_CODES, show_results
 from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.names import nearest
 from kubeprobe.runs import Judgement
@@ -63,14 +63,14 @@ def try_on_cluster(
         folder = folder.with_image(image or _image_for(folder, name))
 
     async def run() -> Trial:
-        door = Door(Cipher.from_settings(settings))
+        clients = ClusterClients(Cipher.from_settings(settings))
         try:
-            api = await door.to(cluster)
+            api = await clients.get(cluster)
             if is_local:
                 await make_accounts(api, cluster, folder)
             return await try_probe(folder, _place(api, cluster, folder), given)
         finally:
-            await door.close()
+            await clients.close()
 
     with working(f"Trying {folder.case} on {name} ..."):
         trial = asyncio.run(run())

@@ -7,7 +7,7 @@ from kubeprobe.logs import configure_logs
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.shell import open_ready_store
-from kubeprobe.web import WebParts, make_app
+from kubeprobe.web import WebContext, make_app
 
 MOST_AT_ONCE = 100
 
@@ -17,6 +17,6 @@ def serve(host: str, port: int) -> None:
     settings = Settings()
     configure_logs(settings.log_format)
     store = open_ready_store(settings)
-    app = make_app(WebParts(store, Queue.connect(settings.broker()), Cipher.from_settings(settings)))
+    app = make_app(WebContext(store, Queue.connect(settings.broker()), Cipher.from_settings(settings)))
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, limit_concurrency=MOST_AT_ONCE)
     store.close()

@@ -15,7 +15,7 @@ from kubeprobe.cli.frame import NOT_DONE
 from kubeprobe.cli.output import Columns, console, print_json, remark, styled, working
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, Connection
 from kubeprobe.fleet.errors import ClusterError
 from kubeprobe.settings import Settings
@@ -175,10 +175,10 @@ def _ask(found: _Setup, settings: Settings, admin: Connection | None, what: Call
         row = Cluster(**{**row.model_dump(), "connection": cipher.seal(admin), "connection_kind": admin.kind})
 
     async def asked() -> T:
-        door = Door(cipher)
+        clients = ClusterClients(cipher)
         try:
-            return await what(await door.to(row))
+            return await what(await clients.get(row))
         finally:
-            await door.close()
+            await clients.close()
 
     return asyncio.run(asked())

@@ -20,9 +20,9 @@ from kubeprobe.settings import Settings
 from kubeprobe.sources import (
     Added,
     Drift,
-    Means,
     Secret,
     SourceSpec,
+    SyncContext,
     add_source,
     get_source,
     plan_source,
@@ -68,7 +68,9 @@ class SecretFiles:
 def add(store: Store, settings: Settings, spec: SourceSpec, output: Output, *, replace: bool, dry_run: bool) -> None:
     """Add a source, and show what is applied with it."""
     with working(f"Fetching {spec.address.shown} ..."):
-        added = _told(output, lambda: add_source(Means.of(store, settings), spec, replace=replace, dry_run=dry_run))
+        added = _told(
+            output, lambda: add_source(SyncContext.of(store, settings), spec, replace=replace, dry_run=dry_run)
+        )
     if output is Output.JSON:
         print_json(_added_json(added))
         return
@@ -137,11 +139,11 @@ def show_one(store: Store, name: str, now: datetime, output: Output) -> int:
 
 def sync(store: Store, settings: Settings, name: str, output: Output) -> int:
     """Look at a source now; gives the exit code."""
-    means = Means.of(store, settings)
+    context = SyncContext.of(store, settings)
     with store.reading() as session:
         get_source(session, name)
     with working(f"Fetching {name} ..."):
-        synced = sync_now(means, name)
+        synced = sync_now(context, name)
     if output is Output.JSON:
         applied = applied_json(synced.applied) if synced.applied else None
         found = {"source": name, "commit": synced.commit, "error": synced.error, "applied": applied}
@@ -166,7 +168,7 @@ def plan(store: Store, settings: Settings, name: str, output: Output) -> None:
     with store.reading() as session:
         row = get_source(session, name)
     with working(f"Fetching {name} ..."):
-        planned = _told(output, lambda: plan_source(Means.of(store, settings), row))
+        planned = _told(output, lambda: plan_source(SyncContext.of(store, settings), row))
     if output is Output.JSON:
         print_json(planned.as_json())
     else:
@@ -180,9 +182,9 @@ def remove(store: Store, settings: Settings, name: str, *, prune: bool, is_sure:
     what = f"and the {found.entries} entries it declares" if prune else "(what it declares stays)"
     if not is_sure:
         typer.confirm(f"Remove source {name} {what}?", abort=True)
-    means = Means.of(store, settings)
+    context = SyncContext.of(store, settings)
     with store.writing() as session:
-        applied = remove_source(session, means, name, means.connector, prune=prune)
+        applied = remove_source(session, context, name, context.connector, prune=prune)
     if applied:
         print_items(applied.items)
     typer.echo(

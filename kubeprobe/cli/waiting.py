@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kubeprobe.cli.arguments import Output
-from kubeprobe.cli.frame import BAD_NEWS, INCONCLUSIVE, tell_error
+from kubeprobe.cli.frame import BAD_NEWS, INCONCLUSIVE, print_error
 from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
 from kubeprobe.cli.run_text import said_lines, step_lines, took
 from kubeprobe.runs import worst
@@ -46,7 +46,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
         remark(none)
     if late is None:
         return EXIT_CODES[worst(run.verdict for run in found) or Verdict.PASS]
-    tell_error(str(late))
+    print_error(str(late))
     return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else INCONCLUSIVE
 
 

@@ -20,7 +20,7 @@ from kubeprobe.errors import NotFoundError
 from kubeprobe.execution.judge import judge_refusal
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet import breaker
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.errors import Cause, ClusterError, TemporaryError
 from kubeprobe.runs import (
     Claim,
@@ -55,7 +55,7 @@ class Launcher:
 
     store: Store
     catalogs: CatalogCache
-    door: Door
+    clients: ClusterClients
     loop: LoopThread
     settings: Settings
     installation: str
@@ -106,7 +106,7 @@ class Launcher:
         return claim(session, cluster, run_ids, now, self.settings)
 
     async def _create_all(self, claimed: Claim, catalog: Catalog) -> "list[Attempt]":
-        api = await self.door.to(claimed.cluster)
+        api = await self.clients.get(claimed.cluster)
         gate = asyncio.Semaphore(self.settings.launch_concurrency)
 
         async def one(run: Run) -> Attempt:

@@ -19,7 +19,7 @@ READ_WITHIN_S = 5.0
 MAX_CHARS = 64_000
 
 
-class Parts(Protocol):
+class LogContext(Protocol):
     """What keeping a log needs."""
 
     @property
@@ -30,21 +30,21 @@ class Parts(Protocol):
     def clock(self) -> Clock: ...
 
 
-async def keep_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, parts: Parts) -> None:
+async def keep_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, context: LogContext) -> None:
     """Read the last lines of a pod's log and store them; gives up quickly, for the pod is about to be deleted."""
-    lines = parts.settings.log_tail
+    lines = context.settings.log_tail
     if not lines:
         return
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             tail = await api.read_log(namespace, pod, lines)
         if tail:
-            await asyncio.to_thread(_store_tail, parts, run_id, storable(tail[-MAX_CHARS:]))
+            await asyncio.to_thread(_store_tail, context, run_id, storable(tail[-MAX_CHARS:]))
     except (ClusterError, TimeoutError, SQLAlchemyError) as error:
-        log.info("no log kept", run=run_id, pod=pod, told=str(error) or "reading it took too long")
+        log.info("no log kept", run=run_id, pod=pod, error=str(error) or "reading it took too long")
 
 
-def _store_tail(parts: Parts, run_id: str, tail: str) -> None:
-    row = {"run_id": run_id, "tail": tail, "stored_at": parts.clock()}
-    with parts.store.writing() as session:
+def _store_tail(context: LogContext, run_id: str, tail: str) -> None:
+    row = {"run_id": run_id, "tail": tail, "stored_at": context.clock()}
+    with context.store.writing() as session:
         session.execute(insert_ignoring_conflicts(session, RunLog, [row]))

@@ -27,11 +27,11 @@ def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -
 
 
 async def _delete_all(launcher: Launcher, cluster: Cluster, runs: Sequence[Run]) -> None:
-    api = await launcher.door.to(cluster)
+    api = await launcher.clients.get(cluster)
     for run in runs:
         try:
             await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
         except ClusterError as error:
-            log.warning("pod not removed", cluster=cluster.name, pod=run.pod, told=error.message)
+            log.warning("pod not removed", cluster=cluster.name, pod=run.pod, error=error.message)
             if error.cause is Cause.CLUSTER_UNREACHABLE:
                 return

@@ -1,6 +1,6 @@
 """The one door to clusters: everything that KubeProbe asks of a Kubernetes API goes through here.
 
-JSON stays raw (typed models cost 2 to 20 times more). A `Door` and what comes out of it belong to one
+JSON stays raw (typed models cost 2 to 20 times more). A `ClusterClients` and what comes out of it belong to one
 running event loop. Next stage: `execution` creates, watches and deletes pods with it.
 """
 
@@ -181,7 +181,7 @@ class ClusterApi:
         return event["type"], event["object"]
 
 
-class Door:
+class ClusterClients:
     """Gives the API of a cluster, one client for each, all over one session. Belongs to one running loop."""
 
     def __init__(self, cipher: Cipher) -> None:
@@ -190,7 +190,7 @@ class Door:
         self._session: aiohttp.ClientSession | None = None
         self._apis: dict[str, tuple[tuple[datetime, int], ClusterApi]] = {}
 
-    async def to(self, cluster: Cluster) -> ClusterApi:
+    async def get(self, cluster: Cluster) -> ClusterApi:
         """The API of a cluster; what is wrong with its connection shows at the first request.
 
         When the connection was changed, the old client's watches end. A row read before the change gets the
@@ -221,7 +221,9 @@ class Door:
         if self._session is None:
             self._loop, self._session = loop, open_session()
         if self._loop is not loop:
-            raise RuntimeError("a Door belongs to the event loop that it was first used in; open another one here")
+            raise RuntimeError(
+                "ClusterClients belong to the event loop of their first use; open new ones for this loop"
+            )
         return self._session
 
 

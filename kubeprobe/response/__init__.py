@@ -1,11 +1,11 @@
-"""Response: outcomes become standings, incidents and messages to people. The last stage of a run's way.
+"""Response: outcomes become standings, alerts and messages to people. The last stage of a run's way.
 
 `respond` folds unanswered outcomes and fills the outbox, in one transaction; `deliver` sends a message from there.
 Of `execution` it knows nothing: they meet in the store. `views` read what it writes.
 """
 
 from kubeprobe.response.deliver import deliver, due_notifications
-from kubeprobe.response.housekeeping import close_withdrawn, forget_incidents, overdue, repeat_alerts
+from kubeprobe.response.housekeeping import close_withdrawn, forget_alerts, overdue, repeat_alerts
 from kubeprobe.response.outcomes import unanswered
 from kubeprobe.response.respond import BATCH, respond
 
@@ -14,7 +14,7 @@ __all__ = [
     "close_withdrawn",
     "deliver",
     "due_notifications",
-    "forget_incidents",
+    "forget_alerts",
     "overdue",
     "repeat_alerts",
     "respond",

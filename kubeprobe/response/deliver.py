@@ -4,7 +4,7 @@ A message is claimed (compare-and-set), sent outside of any transaction, and the
 killed in between leaves it claimed until its lease ends; then it is sent again. So a target may hear a message
 twice, but never not at all: webhooks carry an id to drop repeats by.
 
-Alertmanager must hear of an open incident again and again, because it forgets: while the incident is open,
+Alertmanager must hear of an open alert again and again, because it forgets: while the alert is open,
 `housekeeping.repeat_alerts` puts the opening's notification back into the outbox.
 """
 
@@ -19,11 +19,12 @@ from sqlmodel import Session, col
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.model import RouteTarget
+from kubeprobe.jsonmodel import from_json
 from kubeprobe.response import targets
 from kubeprobe.response.fold import Event
 from kubeprobe.response.message import Message
 from kubeprobe.response.routes import Address, target_at
-from kubeprobe.store import Incident, Notification, Store
+from kubeprobe.store import Alert, Notification, Store
 from kubeprobe.vocabulary import NotificationState
 
 log = structlog.get_logger(__name__)
@@ -50,9 +51,9 @@ class _Claimed:
     lease: datetime
     target: RouteTarget | None
     persists: bool
-    """Tells of an open incident to a target that must be told: no number of attempts is enough."""
+    """Tells of an open alert to a target that must be told: no number of attempts is enough."""
     overtaken: bool
-    """A repeat, but the incident has closed meanwhile."""
+    """A repeat, but the alert has closed meanwhile."""
     untold: bool
     """Tells of an end to a target that the beginning never reached."""
 
@@ -101,7 +102,7 @@ def _deliverable(now: datetime) -> ColumnElement[bool]:
     """Due, and not a closing whose opening is still on its way: people hear of the trouble before its end."""
     opening = aliased(Notification)
     opening_on_its_way = exists().where(
-        col(opening.incident_id) == col(Notification.incident_id),
+        col(opening.alert_id) == col(Notification.alert_id),
         col(opening.route) == col(Notification.route),
         col(opening.target) == col(Notification.target),
         col(opening.event) == Event.OPENED,
@@ -126,7 +127,7 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
         if session.execute(statement.returning(col(Notification.id))).one_or_none() is None:
             return None
         found = session.get_one(Notification, notification_id)
-        still_open = session.get_one(Incident, found.incident_id).closed_at is None
+        still_open = session.get_one(Alert, found.alert_id).closed_at is None
         address = Address(found.route, found.target)
         target = target_at(catalogs.current(session), address)
         opening = found.event == Event.OPENED
@@ -134,7 +135,7 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
     return _Claimed(
         id=notification_id,
         address=address,
-        message=Message.from_json(found.payload),
+        message=from_json(Message, found.payload),
         attempt=found.attempts,
         lease=lease,
         target=target,
@@ -146,7 +147,7 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
 
 def _opening_lost(session: Session, closing: Notification) -> bool:
     statement = select(col(Notification.id)).where(
-        col(Notification.incident_id) == closing.incident_id,
+        col(Notification.alert_id) == closing.alert_id,
         col(Notification.route) == closing.route,
         col(Notification.target) == closing.target,
         col(Notification.event) == Event.OPENED,

@@ -1,6 +1,6 @@
 """Folding an outcome into the standing of its case on its cluster: pure, and the only place where alarms are decided.
 
-A fail counts towards `alert_after`, an unknown towards `unknown_after`; each opens an incident of its own kind.
+A fail counts towards `alert_after`, an unknown towards `unknown_after`; each opens an alert of its own kind.
 
 - A pass is proven recovery: it closes both kinds. A fail is a definite verdict: it closes the unknown kind.
 - An unknown is neither: it adds nothing to the consecutive fails and takes nothing away.
@@ -18,11 +18,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.vocabulary import IncidentKind, Verdict
+from kubeprobe.vocabulary import AlertKind, Verdict
 
 
 class Event(StrEnum):
-    """What happens to an incident, and is told once each."""
+    """What happens to an alert, and is told once each."""
 
     OPENED = "opened"
     CLOSED = "closed"
@@ -39,7 +39,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a case stands on a cluster. `open` are the kinds of its open incidents."""
+    """How a case stands on a cluster. `open` are the kinds of its open alerts."""
 
     verdict: str
     since: datetime
@@ -47,7 +47,7 @@ class Standing:
     unknowns: int
     due_at: datetime
     run_id: str
-    open: frozenset[IncidentKind] = frozenset()
+    open: frozenset[AlertKind] = frozenset()
 
     @property
     def at_rest(self) -> bool:
@@ -57,16 +57,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An incident of a kind opens or closes."""
+    """An alert of a kind opens or closes."""
 
-    kind: IncidentKind
+    kind: AlertKind
     event: Event
 
 
 def fold(
     standing: Standing | None, outcome: ClaimedOutcome, policy: Policy
 ) -> tuple[Standing | None, tuple[Transition, ...]]:
-    """The standing after an outcome, and which incidents open and close by it."""
+    """The standing after an outcome, and which alerts open and close by it."""
     if not outcome.answers or (standing and _comes_too_late(standing, outcome)):
         return standing, ()
     counted = _count(standing, outcome)
@@ -103,23 +103,23 @@ def _count(standing: Standing | None, outcome: ClaimedOutcome) -> Standing:
     )
 
 
-def _closing(standing: Standing) -> frozenset[IncidentKind]:
+def _closing(standing: Standing) -> frozenset[AlertKind]:
     match standing.verdict:
         case Verdict.PASS:
             return standing.open
         case Verdict.FAIL:
-            return standing.open & {IncidentKind.UNKNOWN}
+            return standing.open & {AlertKind.UNKNOWN}
         case _:
             return frozenset()
 
 
-def _opening(standing: Standing, policy: Policy) -> frozenset[IncidentKind]:
+def _opening(standing: Standing, policy: Policy) -> frozenset[AlertKind]:
     if policy.muted:
         return frozenset()
     match standing.verdict:
         case Verdict.FAIL if standing.fails >= policy.alert_after:
-            return frozenset({IncidentKind.FAIL}) - standing.open
+            return frozenset({AlertKind.FAIL}) - standing.open
         case Verdict.UNKNOWN if standing.unknowns >= policy.unknown_after:
-            return frozenset({IncidentKind.UNKNOWN}) - standing.open
+            return frozenset({AlertKind.UNKNOWN}) - standing.open
         case _:
             return frozenset()

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
+from kubeprobe.jsonmodel import from_json
 from kubeprobe.response.deliver import due_notifications
 from kubeprobe.response.fold import Event
 from kubeprobe.response.message import Message, MessageKind
@@ -19,7 +20,7 @@ from kubeprobe.response.notices import address_of, told_of_opening, write
 from kubeprobe.response.outcomes import unanswered
 from kubeprobe.response.respond import BATCH
 from kubeprobe.response.targets import wants_repeats
-from kubeprobe.store import Cluster, Incident, Node, Notification, Standing, Store
+from kubeprobe.store import Alert, Cluster, Node, Notification, Standing, Store
 from kubeprobe.vocabulary import SOME_NODE, NotificationState
 
 REPEAT_EVERY = timedelta(minutes=1)
@@ -27,7 +28,7 @@ REPEAT_EVERY = timedelta(minutes=1)
 
 
 def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> Effects:
-    """Put the openings of open incidents back into the outbox, for the targets that forget (Alertmanager)."""
+    """Put the openings of open alerts back into the outbox, for the targets that forget (Alertmanager)."""
     with store.writing() as session:
         catalog = catalogs.current(session)
         forgetful = [
@@ -38,11 +39,11 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> Effect
         ]
         if not forgetful:
             return Effects()
-        still_open = select(Incident.id).where(col(Incident.closed_at).is_(None))
+        still_open = select(Alert.id).where(col(Alert.closed_at).is_(None))
         statement = (
             update(Notification)
             .where(
-                col(Notification.incident_id).in_(still_open),
+                col(Notification.alert_id).in_(still_open),
                 col(Notification.event) == Event.OPENED,
                 col(Notification.state) == NotificationState.SENT,
                 col(Notification.sent_at) <= now - REPEAT_EVERY,
@@ -56,29 +57,29 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> Effect
 
 
 def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effects:
-    """Close the incidents of cases, clusters and nodes that are no more: no outcome would ever close them.
+    """Close the alerts of cases, clusters and nodes that are no more: no outcome would ever close them.
 
     Whoever was told of the opening hears that nobody watches any more, which is no recovery.
     """
     with store.writing() as session:
         cases = list(catalogs.current(session).cases)
-        unknown_cluster = ~exists().where(col(Cluster.name) == col(Incident.cluster))
+        unknown_cluster = ~exists().where(col(Cluster.name) == col(Alert.cluster))
         statement = (
-            select(Incident)
+            select(Alert)
             .where(
-                col(Incident.closed_at).is_(None),
-                or_(unknown_cluster, col(Incident.case).not_in(cases), _node_left(Incident, Incident.opened_at)),
+                col(Alert.closed_at).is_(None),
+                or_(unknown_cluster, col(Alert.case).not_in(cases), _node_left(Alert, Alert.opened_at)),
             )
             .with_for_update()
         )
         withdrawn = session.exec(statement).all()
-        for incident in withdrawn:
-            incident.closed_at = now
-        told = told_of_opening(session, [incident.id for incident in withdrawn])
+        for alert in withdrawn:
+            alert.closed_at = now
+        told = told_of_opening(session, [alert.id for alert in withdrawn])
         notifications = [
-            write(incident, Event.CLOSED, address_of(opened), _withdrawal(incident, opened, now), now)
-            for incident in withdrawn
-            for opened in told.get(incident.id, ())
+            write(alert, Event.CLOSED, address_of(opened), _withdrawal(alert, opened, now), now)
+            for alert in withdrawn
+            for opened in told.get(alert.id, ())
         ]
         session.add_all(notifications)
         _drop_standings(session, cases)
@@ -90,18 +91,18 @@ def overdue(store: Store, now: datetime) -> Effects:
     return Effects(responders=ceil(unanswered(store) / BATCH), deliver=due_notifications(store, now))
 
 
-def forget_incidents(store: Store, before: datetime) -> int:
-    """Remove the incidents that closed earlier, with what was told of them; gives their number."""
-    old = select(Incident.id).where(col(Incident.closed_at) < before)
+def forget_alerts(store: Store, before: datetime) -> int:
+    """Remove the alerts that closed earlier, with what was told of them; gives their number."""
+    old = select(Alert.id).where(col(Alert.closed_at) < before)
     with store.writing() as session:
-        session.execute(delete(Notification).where(col(Notification.incident_id).in_(old)))
-        gone = session.scalars(delete(Incident).where(col(Incident.closed_at) < before).returning(col(Incident.id)))
+        session.execute(delete(Notification).where(col(Notification.alert_id).in_(old)))
+        gone = session.scalars(delete(Alert).where(col(Alert.closed_at) < before).returning(col(Alert.id)))
         return len(gone.all())
 
 
-def _withdrawal(incident: Incident, opened: Notification, now: datetime) -> Message:
-    why = "the case or the cluster was removed" + (", or the node has left" if incident.node else "")
-    message = Message.from_json(opened.payload)
+def _withdrawal(alert: Alert, opened: Notification, now: datetime) -> Message:
+    why = "the case or the cluster was removed" + (", or the node has left" if alert.node else "")
+    message = from_json(Message, opened.payload)
     return replace(message, kind=MessageKind.WITHDRAWN, reason="Withdrawn", why=why, errors=(), until=now)
 
 
@@ -111,7 +112,7 @@ def _drop_standings(session: Session, cases: list[str]) -> None:
     session.execute(delete(Standing).where(gone))
 
 
-def _node_left(row: type[Incident | Standing], since: datetime) -> ColumnElement[bool]:
+def _node_left(row: type[Alert | Standing], since: datetime) -> ColumnElement[bool]:
     """Of rows about a node that is no longer in its cluster, as far as the cluster's nodes are known.
 
     Another machine under its name, which the cluster has got later, is not that node. And of those about the nodes as a

@@ -1,15 +1,17 @@
-"""What people are told: one message when an incident opens, one when it closes. Next: `notices` addresses it."""
+"""What people are told: one message when an alert opens, one when it closes. Next: `notices` addresses it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+
+from pydantic import computed_field
 
 from kubeprobe.catalog.model import format_duration
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.response.fold import Event
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.vocabulary import IncidentKind, Verdict, place_name
+from kubeprobe.vocabulary import AlertKind, Verdict, place_name
 
 MAX_ERRORS = 10
 MAX_ERROR_LENGTH = 400
@@ -22,35 +24,35 @@ class MessageKind(StrEnum):
     FAILED = "failed"
     RECOVERED = "recovered"
     UNKNOWN = "unknown"
-    KNOWN_AGAIN = "known-again"
+    RESTORED = "verdict-restored"
     WITHDRAWN = "withdrawn"
     """The case or the cluster is gone: nobody watches any more, which is no recovery."""
 
 
 _KINDS = {
-    (IncidentKind.FAIL, Event.OPENED): MessageKind.FAILED,
-    (IncidentKind.FAIL, Event.CLOSED): MessageKind.RECOVERED,
-    (IncidentKind.UNKNOWN, Event.OPENED): MessageKind.UNKNOWN,
-    (IncidentKind.UNKNOWN, Event.CLOSED): MessageKind.KNOWN_AGAIN,
+    (AlertKind.FAIL, Event.OPENED): MessageKind.FAILED,
+    (AlertKind.FAIL, Event.CLOSED): MessageKind.RECOVERED,
+    (AlertKind.UNKNOWN, Event.OPENED): MessageKind.UNKNOWN,
+    (AlertKind.UNKNOWN, Event.CLOSED): MessageKind.RESTORED,
 }
 
 
-def message_kind(incident: IncidentKind, event: Event) -> MessageKind:
-    """The message that tells of an incident's opening or closing."""
-    return _KINDS[incident, event]
+def message_kind(alert: AlertKind, event: Event) -> MessageKind:
+    """The message that tells of an alert's opening or closing."""
+    return _KINDS[alert, event]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message about one incident, the same to every target.
+@dataclass(frozen=True)
+class Message(JsonModel):
+    """One message about one alert, the same to every target.
 
-    `run` is the run to look at: the one that opened or closed the incident. `since` is when the trouble began,
+    `run` is the run to look at: the one that opened or closed the alert. `since` is when the trouble began,
     `until` when it ended. `why` and `errors` are the outcome's own words.
     """
 
     kind: MessageKind
-    incident: str
-    incident_kind: IncidentKind
+    alert: str
+    alert_kind: AlertKind
     run: str
     case: str
     cluster: str
@@ -71,6 +73,7 @@ class Message:
         """Whether something is wrong; else something is over."""
         return self.kind in {MessageKind.FAILED, MessageKind.UNKNOWN}
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def title(self) -> str:
         """One line."""
@@ -82,12 +85,13 @@ class Message:
             case MessageKind.RECOVERED:
                 return f"[recovered] {self.case} passes again on {where}"
             case MessageKind.UNKNOWN:
-                return f"[unknown] {what}: cannot find out"
-            case MessageKind.KNOWN_AGAIN:
-                return f"[known again] {what}: {self.verdict}"
+                return f"[unknown] {what}: no verdict"
+            case MessageKind.RESTORED:
+                return f"[verdict restored] {what}: {self.verdict}"
             case MessageKind.WITHDRAWN:
                 return f"[withdrawn] {what}: no longer watched"
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def text(self) -> str:
         """All there is to say, in plain lines."""
@@ -100,46 +104,11 @@ class Message:
         return "\n".join(lines)
 
     def _time(self) -> str:
-        trouble = "Unknown" if self.incident_kind is IncidentKind.UNKNOWN else "Failing"
+        trouble = "Unknown" if self.alert_kind is AlertKind.UNKNOWN else "Failing"
         if self.until is None:
             return f"{trouble} since {_clock(self.since)}"
         lasted = format_duration(max(self.until - self.since, timedelta()))
         return f"{trouble} from {_clock(self.since)} until {_clock(self.until)} ({lasted})"
-
-    def to_json(self) -> dict[str, Any]:
-        """The form that is stored and that webhooks receive. Times are ISO 8601, UTC."""
-        return {
-            "kind": self.kind.value,
-            "title": self.title,
-            "text": self.text,
-            "incident": self.incident,
-            "incident_kind": self.incident_kind.value,
-            "run": self.run,
-            "case": self.case,
-            "cluster": self.cluster,
-            "node": self.node,
-            "severity": self.severity,
-            "owner": self.owner,
-            "runbook": self.runbook,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "why": self.why,
-            "errors": list(self.errors),
-            "since": self.since.isoformat(),
-            "until": self.until.isoformat() if self.until else None,
-        }
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Self:
-        """The message that was stored."""
-        fields = {name: stored[name] for name in cls.__slots__ if name != "node"}
-        fields["node"] = stored.get("node", "")  # a message of before there were any
-        fields["kind"] = MessageKind(stored["kind"])
-        fields["incident_kind"] = IncidentKind(stored["incident_kind"])
-        fields["errors"] = tuple(stored["errors"])
-        fields["since"] = datetime.fromisoformat(stored["since"])
-        fields["until"] = datetime.fromisoformat(stored["until"]) if stored["until"] else None
-        return cls(**fields)
 
 
 def reported_errors(outcome: ClaimedOutcome) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from kubeprobe.store import Outcome, Run, Store
 from kubeprobe.vocabulary import SOME_NODE, Reason, Trigger, Verdict
 
 Place = tuple[str, str, str]
-"""Cluster, case and node (empty: none): what a standing and an incident belong to."""
+"""Cluster, case and node (empty: none): what a standing and an alert belong to."""
 
 _CLOCK_SKEW = timedelta(minutes=5)
 """An outcome is stored after it was due; clocks of different machines may tell it otherwise by so much."""

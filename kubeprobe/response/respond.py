@@ -1,4 +1,4 @@
-"""From outcomes to incidents and notifications, in one transaction. Next: `deliver` sends what lies in the outbox.
+"""From outcomes to alerts and notifications, in one transaction. Next: `deliver` sends what lies in the outbox.
 
 Where every case passes as before, a batch costs two statements: claim the outcomes, read the standings.
 Killed anywhere, the transaction is undone and the outcomes wait for the next responder.
@@ -14,8 +14,8 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.effects import Effects
+from kubeprobe.response.alerts import OpenAlerts
 from kubeprobe.response.fold import Policy, Standing, fold
-from kubeprobe.response.incidents import IncidentBook
 from kubeprobe.response.notices import Notices, notify
 from kubeprobe.response.outcomes import (
     ClaimedOutcome,
@@ -46,7 +46,7 @@ def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BA
         # Another responder was first with the standing of a case that is new on its cluster. It is there to read now.
         notices = _respond(store, catalogs, now, limit)
     for message in notices.unrouted:
-        log.warning("no alert route for this incident", incident=message.incident, title=message.title, run=message.run)
+        log.warning("no alert route for this alert", alert=message.alert, title=message.title, run=message.run)
     return Effects(deliver=[notification.id for notification in notices.notifications])
 
 
@@ -95,7 +95,7 @@ class _Batch:
     moving: Mapping[Place, Sequence[ClaimedOutcome]]
     clusters: Mapping[str, Cluster]
     newest: Mapping[Place, datetime]
-    book: IncidentBook
+    book: OpenAlerts
 
     @classmethod
     def read(
@@ -120,7 +120,7 @@ class _Batch:
             moving={place: [o for o in group if o.run_id not in otherwise] for place, group in moving.items()},
             clusters={cluster.name: cluster for cluster in clusters},
             newest=newest_answered(session, resting) if resting else {},
-            book=IncidentBook.read(session, now, moving),
+            book=OpenAlerts.read(session, now, moving),
         )
 
     def answer(self) -> Notices:

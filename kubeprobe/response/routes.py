@@ -1,4 +1,4 @@
-"""Which targets are told of an incident: every route that matches tells all of its targets."""
+"""Which targets are told of an alert: every route that matches tells all of its targets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a route may ask about an incident."""
+    """What a route may ask about an alert."""
 
     case: str
     kind: str
@@ -27,7 +27,7 @@ class Facts:
 
 
 def addresses_for(catalog: Catalog, facts: Facts) -> tuple[Address, ...]:
-    """Where to tell of an incident, in the order of the routes' names; none when no route matches."""
+    """Where to tell of an alert, in the order of the routes' names; none when no route matches."""
     return tuple(
         Address(name, target.name)
         for name, route in sorted(catalog.routes.items())

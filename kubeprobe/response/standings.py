@@ -13,7 +13,7 @@ from kubeprobe.store import Standing as StandingRow
 
 
 def read_standings(session: Session, places: AbstractSet[Place]) -> dict[Place, Standing]:
-    """The standings of these places, locked until the transaction ends. Open incidents are not filled in."""
+    """The standings of these places, locked until the transaction ends. Open alerts are not filled in."""
     row = StandingRow
     statement = (
         select(row.cluster, row.case, row.node, row.verdict, row.since, row.fails, row.unknowns, row.due_at, row.run_id)  # type: ignore[call-overload]

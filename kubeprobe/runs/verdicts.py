@@ -20,7 +20,7 @@ NO_ANSWER = frozenset(
     }
 )
 """Reasons of runs that by decision never took place, or whose node has left. They say nothing about how the case
-stands; the run before or after them does. They stay in the history as unknown and change no standing or incident.
+stands; the run before or after them does. They stay in the history as unknown and change no standing or alert.
 """
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS)
 

@@ -9,8 +9,8 @@ commits but nothing of Git. Next stage: `trigger` opens runs, each with the comm
 from kubeprobe.sources.address import Address, check_branch, check_path, parse_address
 from kubeprobe.sources.drift import Drift, find_drift
 from kubeprobe.sources.git import GitError
-from kubeprobe.sources.manage import Added, add_source, get_source, hasten, remove_source, set_paused
-from kubeprobe.sources.reading import Means
+from kubeprobe.sources.manage import Added, add_source, get_source, remove_source, request_sync, set_paused
+from kubeprobe.sources.reading import SyncContext
 from kubeprobe.sources.secret import Secret, check_secret
 from kubeprobe.sources.spec import SourceSpec
 from kubeprobe.sources.sync import Synced, plan_source, sync_due, sync_now
@@ -20,9 +20,9 @@ __all__ = [
     "Address",
     "Drift",
     "GitError",
-    "Means",
     "Secret",
     "SourceSpec",
+    "SyncContext",
     "Synced",
     "add_source",
     "check_branch",
@@ -30,10 +30,10 @@ __all__ = [
     "check_secret",
     "find_drift",
     "get_source",
-    "hasten",
     "parse_address",
     "plan_source",
     "remove_source",
+    "request_sync",
     "set_paused",
     "sync_due",
     "sync_now",

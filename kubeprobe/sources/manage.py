@@ -12,7 +12,7 @@ from kubeprobe.catalog.version import grow_version
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.sources.mirror import Mirror
-from kubeprobe.sources.reading import Means, reading
+from kubeprobe.sources.reading import SyncContext, reading
 from kubeprobe.sources.spec import SAID, SourceSpec, Wanted, wanted
 from kubeprobe.sources.sync import apply_reading
 from kubeprobe.store import Cluster, Source, insert_ignoring_conflicts
@@ -32,36 +32,36 @@ class Added:
     """What replacing changed of the source itself, in words; None where it is new."""
 
 
-def add_source(means: Means, spec: SourceSpec, *, replace: bool = False, dry_run: bool = False) -> Added:
+def add_source(context: SyncContext, spec: SourceSpec, *, replace: bool = False, dry_run: bool = False) -> Added:
     """Fetch a new source, apply what it declares, and keep it: all or nothing.
 
     With `replace`, one that exists is changed as said; with `dry_run`, nothing is kept. Raises InvalidInputError,
     GitError and CatalogError, nothing changed.
     """
-    with means.store.reading() as session:
+    with context.store.reading() as session:
         before = session.get(Source, spec.name)
     if before is not None and not replace:  # before it is fetched; and again in `_keep`
         raise _exists(spec.name)
-    to_be, is_kept = wanted(spec, before, means.cipher, means.clock()), before is not None
+    to_be, is_kept = wanted(spec, before, context.cipher, context.clock()), before is not None
     try:
-        added = _add(means, to_be, before, replace=replace, dry_run=dry_run)
+        added = _add(context, to_be, before, replace=replace, dry_run=dry_run)
         is_kept = is_kept or added.applied is not None
     finally:
         if not is_kept:
-            Mirror(means.folder, spec.name).forget_unheld()
+            Mirror(context.folder, spec.name).forget_unheld()
     return added
 
 
-def _add(means: Means, to_be: Wanted, before: Source | None, *, replace: bool, dry_run: bool) -> Added:
+def _add(context: SyncContext, to_be: Wanted, before: Source | None, *, replace: bool, dry_run: bool) -> Added:
     row = to_be.row
-    with reading(means, row) as found:
+    with reading(context, row) as found:
         declaration = found.declaration()
-        with means.store.reading() as session:
-            now, author = means.clock(), found.author
-            planned = make_plan(session, declaration, means.connector, now, prune=row.prune, author=author)
+        with context.store.reading() as session:
+            now, author = context.clock(), found.author
+            planned = make_plan(session, declaration, context.connector, now, prune=row.prune, author=author)
         applied = None
         if not dry_run:
-            with means.store.writing() as session:
+            with context.store.writing() as session:
                 row = _keep(session, row, before, replace=replace)
                 applied = apply_reading(session, row, found, declaration)
         new_hosts = "" if to_be.secret.known_hosts else found.fetched.known_hosts
@@ -85,13 +85,15 @@ def set_paused(session: Session, name: str, paused_at: datetime | None, now: dat
     session.add(row)
 
 
-def hasten(session: Session, name: str, now: datetime) -> bool:
+def request_sync(session: Session, name: str, now: datetime) -> bool:
     """Have a source looked at as soon as can be; False where there is none that is looked at."""
     due = update(Source).where(col(Source.name) == name, col(Source.paused_at).is_(None)).values(next_sync=now)
     return bool(session.scalars(due.returning(col(Source.name))).all())
 
 
-def remove_source(session: Session, means: Means, name: str, connector: Connector, *, prune: bool) -> Applied | None:
+def remove_source(
+    session: Session, context: SyncContext, name: str, connector: Connector, *, prune: bool
+) -> Applied | None:
     """Forget a source. What it declared stays and belongs to nobody, or (`prune`) is removed, too.
 
     Raises CatalogError, nothing changed, where something that stays refers to what would be removed.
@@ -101,7 +103,7 @@ def remove_source(session: Session, means: Means, name: str, connector: Connecto
     row, applied = get_source(session, name, is_held=True), None
     if prune:
         nothing = Declaration({})
-        applied = apply(session, nothing, connector, means.clock(), prune=True, author=Author(name))
+        applied = apply(session, nothing, connector, context.clock(), prune=True, author=Author(name))
     else:
         for table in TABLES.values():
             owned = update(table).where(col(table.source) == name)
@@ -109,7 +111,7 @@ def remove_source(session: Session, means: Means, name: str, connector: Connecto
         session.execute(update(Cluster).where(col(Cluster.source) == name).values(source=None))
         grow_version(session)
     session.delete(row)
-    Mirror(means.folder, name).forget_unheld()  # who looks at it just now leaves it to the next look at others
+    Mirror(context.folder, name).forget_unheld()  # who looks at it just now leaves it to the next look at others
     return applied
 
 

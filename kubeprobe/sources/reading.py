@@ -64,7 +64,7 @@ def _check_self_contained(named: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Means:
+class SyncContext:
     """What a process needs to work with sources."""
 
     store: Store
@@ -73,7 +73,7 @@ class Means:
     clock: Clock = utc_now
 
     @classmethod
-    def of(cls, store: Store, settings: Settings) -> "Means":
+    def of(cls, store: Store, settings: Settings) -> "SyncContext":
         """The means of an installation."""
         return cls(store, settings, Cipher.from_settings(settings))
 
@@ -96,7 +96,7 @@ class Reading:
     tree: Tree
     tree_id: str
     source: Source
-    means: Means
+    context: SyncContext
     folder: Path
 
     @property
@@ -107,7 +107,7 @@ class Reading:
     def declaration(self) -> Declaration:
         """What the files declare. Raises CatalogError with everything that is wrong with them."""
         self.tree.export(self.folder)
-        with self.means.store.reading() as session:
+        with self.context.store.reading() as session:
             known = known_names(session, prune=self.source.prune, source=self.source.name)
         found = parse([self.folder / self.tree.path], known, self._shown)
         self.tree.take_kubeconfigs(found, self.folder)
@@ -118,12 +118,12 @@ class Reading:
 
 
 @contextmanager
-def reading(means: Means, source: Source) -> Iterator[Reading]:
+def reading(context: SyncContext, source: Source) -> Iterator[Reading]:
     """Fetch a source. Raises GitError, and SecretKeyError where its secret cannot be opened."""
-    remote = Remote(parse_address(source.url), Secret.open(means.cipher, source.secret))
-    mirror = Mirror(means.folder, source.name)
+    remote = Remote(parse_address(source.url), Secret.open(context.cipher, source.secret))
+    mirror = Mirror(context.folder, source.name)
     with mirror.held() as lock:
         fetched = mirror.fetch(remote, source.branch, lock)
-        with calling(means.folder) as call:
+        with calling(context.folder) as call:
             tree = Tree(mirror, call, source.name, fetched.commit, source.path)
-            yield Reading(fetched, tree, tree.id(), source, means, call.home / "tree")
+            yield Reading(fetched, tree, tree.id(), source, context, call.home / "tree")

@@ -19,7 +19,7 @@ from kubeprobe.catalog.changes import digest_of
 from kubeprobe.catalog.snapshot import catalog_version
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.sources.mirror import mirrors
-from kubeprobe.sources.reading import Means, Reading, reading
+from kubeprobe.sources.reading import Reading, SyncContext, reading
 from kubeprobe.sources.secret import Secret
 from kubeprobe.store import Source
 
@@ -48,7 +48,7 @@ class Synced:
     """Somebody else has claimed the source meanwhile, or removed it: nothing was written here."""
 
 
-def sync_due(means: Means) -> list[Synced]:
+def sync_due(context: SyncContext) -> list[Synced]:
     """Look at every source that is due.
 
     One call at a time in a process, so that slow repositories keep no more than one of its threads busy.
@@ -57,38 +57,38 @@ def sync_due(means: Means) -> list[Synced]:
         return []
     try:
         found: list[Synced] = []
-        while claimed := _claim_due(means):
+        while claimed := _claim_due(context):
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="source") as pool:
-                found += pool.map(lambda source: _sync(means, source), claimed)
-        _forget_strays(means)
+                found += pool.map(lambda source: _sync(context, source), claimed)
+        _forget_strays(context)
         return found
     finally:
         _busy.release()
 
 
-def sync_now(means: Means, name: str) -> Synced:
+def sync_now(context: SyncContext, name: str) -> Synced:
     """Look at one source now, and apply it even where nothing is new: that puts right what was changed by hand."""
-    with means.store.writing() as session:
+    with context.store.writing() as session:
         row = session.get(Source, name, with_for_update=True)
         assert row is not None, "the caller has looked it up"
-        _claim(row, means.clock())  # whoever was looking at it meanwhile writes nothing any more
-    return _sync(means, row, is_forced=True)
+        _claim(row, context.clock())  # whoever was looking at it meanwhile writes nothing any more
+    return _sync(context, row, is_forced=True)
 
 
-def plan_source(means: Means, source: Source) -> Plan:
+def plan_source(context: SyncContext, source: Source) -> Plan:
     """What applying the source's branch as it is now would do. Raises GitError and CatalogError."""
-    with reading(means, source) as found:
+    with reading(context, source) as found:
         declaration = found.declaration()
-        with means.store.reading() as session:
+        with context.store.reading() as session:
             return make_plan(
-                session, declaration, means.connector, means.clock(), prune=source.prune, author=found.author
+                session, declaration, context.connector, context.clock(), prune=source.prune, author=found.author
             )
 
 
 def apply_reading(session: Session, row: Source, found: Reading, declaration: Declaration) -> Applied:
     """Apply what was read, and note it on the source's row. Raises CatalogError."""
-    means, now = found.means, found.means.clock()
-    applied = apply(session, declaration, means.connector, now, prune=row.prune, author=found.author)
+    context, now = found.context, found.context.clock()
+    applied = apply(session, declaration, context.connector, now, prune=row.prune, author=found.author)
     row.applied_commit, row.applied_tree, row.applied_at = found.fetched.commit, found.tree_id, now
     row.declared = {
         f"{kind}/{name}": digest_of(entry.spec.as_json()) for (kind, name), entry in declaration.entries.items()
@@ -99,26 +99,26 @@ def apply_reading(session: Session, row: Source, found: Reading, declaration: De
 
 def note_seen(row: Source, found: Reading) -> None:
     """The branch was fetched, and all is well. A host that was taken on trust is kept: from now on it has to fit."""
-    row.seen_commit, row.seen_at = found.fetched.commit, found.means.clock()
+    row.seen_commit, row.seen_at = found.fetched.commit, found.context.clock()
     row.error, row.error_since, row.refused_tree, row.refused_version = "", None, None, None
-    secret = Secret.open(found.means.cipher, row.secret)
+    secret = Secret.open(found.context.cipher, row.secret)
     if found.fetched.known_hosts and not secret.known_hosts:
-        row.secret = secret.with_known_hosts(found.fetched.known_hosts).seal(found.means.cipher)
+        row.secret = secret.with_known_hosts(found.fetched.known_hosts).seal(found.context.cipher)
 
 
-def _forget_strays(means: Means) -> None:
+def _forget_strays(context: SyncContext) -> None:
     """Copies without a source: it was removed from another machine, or the process that added it was killed."""
-    if not (copies := list(mirrors(means.folder))):
+    if not (copies := list(mirrors(context.folder))):
         return
-    with means.store.reading() as session:
+    with context.store.reading() as session:
         kept = set(session.exec(select(Source.name)))
     for copy in copies:
         if copy.name not in kept:
             copy.forget_unheld()  # one that is just being added is held; one that was, is fetched again
 
 
-def _claim_due(means: Means) -> Sequence[Source]:
-    now = means.clock()
+def _claim_due(context: SyncContext) -> Sequence[Source]:
+    now = context.clock()
     due = (
         select(Source)
         .where(
@@ -130,7 +130,7 @@ def _claim_due(means: Means) -> Sequence[Source]:
         .limit(AT_ONCE)
         .with_for_update(skip_locked=True)
     )
-    with means.store.writing() as session:
+    with context.store.writing() as session:
         rows = session.exec(due).all()
         for row in rows:
             _claim(row, now)
@@ -144,72 +144,72 @@ def _claim(row: Source, now: datetime) -> None:
     row.next_sync = now + timedelta(seconds=row.every_s)
 
 
-def _sync(means: Means, source: Source, *, is_forced: bool = False) -> Synced:
+def _sync(context: SyncContext, source: Source, *, is_forced: bool = False) -> Synced:
     """Look at a claimed source. Whatever goes wrong is noted on it, and stops no other."""
     try:
-        with reading(means, source) as found:
-            return _take(means, source, found, is_forced=is_forced)
+        with reading(context, source) as found:
+            return _take(context, source, found, is_forced=is_forced)
     except KubeProbeError as error:
         told = str(error)
     except Exception as error:
         log.exception("a source cannot be looked at", source=source.name)
         told = f"{type(error).__name__}: {error}"
-    return _note_error(means, source, told)
+    return _note_error(context, source, told)
 
 
-def _take(means: Means, source: Source, found: Reading, *, is_forced: bool) -> Synced:
+def _take(context: SyncContext, source: Source, found: Reading, *, is_forced: bool) -> Synced:
     """Apply what was read, unless it is known."""
     commit = found.fetched.commit
-    with means.store.reading() as session:
+    with context.store.reading() as session:
         version = catalog_version(session)
     is_refused = (source.refused_tree, source.refused_version) == (found.tree_id, version)
     if not is_forced and (found.tree_id == source.applied_tree or is_refused):
-        return _note_known(means, source, found, is_refused=is_refused)
+        return _note_known(context, source, found, is_refused=is_refused)
     try:
         declaration = found.declaration()
-        with means.store.writing() as session:
+        with context.store.writing() as session:
             row = _held(session, source)
             if row is None:
                 return Synced(source.name, commit, is_lost=True)
             applied = apply_reading(session, row, found, declaration)
             row.claimed_until = None
     except CatalogError as error:
-        return _note_error(means, source, str(error), found, version)
+        return _note_error(context, source, str(error), found, version)
     log.info("source applied", source=source.name, commit=commit, **_counts(applied))
     return Synced(source.name, commit, applied)
 
 
-def _note_known(means: Means, source: Source, found: Reading, *, is_refused: bool) -> Synced:
+def _note_known(context: SyncContext, source: Source, found: Reading, *, is_refused: bool) -> Synced:
     """Nothing new: what is in force stays in force, and what was refused stays refused."""
-    with means.store.writing() as session:
+    with context.store.writing() as session:
         row = _held(session, source)
         if row is None:
             return Synced(source.name, found.fetched.commit, is_lost=True)
         row.claimed_until = None
         if is_refused:
-            row.seen_commit, row.seen_at = found.fetched.commit, means.clock()
+            row.seen_commit, row.seen_at = found.fetched.commit, context.clock()
         else:
             note_seen(row, found)
         return Synced(source.name, found.fetched.commit, error=row.error)
 
 
 def _note_error(
-    means: Means, source: Source, told: str, found: Reading | None = None, version: int | None = None
+    context: SyncContext, source: Source, told: str, found: Reading | None = None, version: int | None = None
 ) -> Synced:
     """Keep the reason on the source; log it once, not at every look."""
     told = told if len(told) <= ERROR_LENGTH else f"{told[:ERROR_LENGTH]} ..."
     commit = found.fetched.commit if found else None
-    with means.store.writing() as session:
+    with context.store.writing() as session:
         row = _held(session, source)
         if row is None:
             return Synced(source.name, commit, error=told, is_lost=True)
         is_new = row.error != told
         row.claimed_until = None
         if is_new:
-            row.error, row.error_since = told, means.clock()
+            row.error, row.error_since = told, context.clock()
         row.refused_tree, row.refused_version = (found.tree_id, version) if found else (None, None)
         if found:
-            row.seen_commit, row.seen_at = found.fetched.commit, means.clock()
+            row.seen_commit, row.seen_at = found.fetched.commit, context.clock()
     if is_new:
         log.warning("source not applied; the catalog stays as it was", source=source.name, commit=commit, told=told)
     return Synced(source.name, commit, error=told)

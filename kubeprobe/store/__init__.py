@@ -4,6 +4,7 @@ Next stage: `fleet` and `catalog` fill it, `trigger` opens runs in it. PostgreSQ
 default; every statement here runs on both. Tables: one file per aggregate.
 """
 
+from kubeprobe.store.alert import Alert, Notification, Standing
 from kubeprobe.store.catalog import (
     AlertRoute,
     Binding,
@@ -15,7 +16,6 @@ from kubeprobe.store.catalog import (
 from kubeprobe.store.change import Change
 from kubeprobe.store.cluster import Cluster, Collector
 from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each, upsert
-from kubeprobe.store.incident import Incident, Notification, Standing
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.leftover import Leftover
 from kubeprobe.store.node import Node
@@ -24,13 +24,13 @@ from kubeprobe.store.schedule import Schedule
 from kubeprobe.store.source import Source
 
 __all__ = [
+    "Alert",
     "AlertRoute",
     "Binding",
     "CatalogVersion",
     "Change",
     "Cluster",
     "Collector",
-    "Incident",
     "Installation",
     "Leftover",
     "Node",

@@ -20,7 +20,7 @@ from kubeprobe.store.installation import Installation
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision of migrations/versions; a test keeps it so."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 

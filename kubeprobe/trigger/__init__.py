@@ -3,8 +3,8 @@
 Before it: `catalog` says what is bound to which clusters. Next stage: `execution` launches the runs.
 """
 
-from kubeprobe.trigger.change import tell_change
+from kubeprobe.trigger.change import record_change
 from kubeprobe.trigger.manual import Request, request_runs
 from kubeprobe.trigger.periodic import Tick, issue_due
 
-__all__ = ["Request", "Tick", "issue_due", "request_runs", "tell_change"]
+__all__ = ["Request", "Tick", "issue_due", "record_change", "request_runs"]

@@ -30,7 +30,7 @@ class Told:
     opened: list[OpenedRun]
 
 
-def tell_change(session: Session, catalog: Catalog, change: Change, now: datetime, settings: Settings) -> Told:
+def record_change(session: Session, catalog: Catalog, change: Change, now: datetime, settings: Settings) -> Told:
     """Store the change and open a run for every case bound to its component, on the clusters that it touched.
 
     Told twice with the same id, it runs once. Cordoned clusters are left out. A binding with `nodes` runs on the node

@@ -4,8 +4,8 @@ Plain functions over a session, few statements each, the same on both databases.
 `as_json` turns it into what machines read. Nothing here writes.
 """
 
+from kubeprobe.views.alerts import AlertView, list_alerts
 from kubeprobe.views.clusters import ClusterView, list_clusters
-from kubeprobe.views.incidents import IncidentView, list_incidents
 from kubeprobe.views.leftovers import LeftoverView
 from kubeprobe.views.plain import as_json
 from kubeprobe.views.run import LogTail, RunDetails, Stage, get_run, kept_log, resolve_run_id
@@ -14,10 +14,10 @@ from kubeprobe.views.standing import Cell, Fleet, NodeCell, Shown, fleet, node_c
 from kubeprobe.views.waiting import wait_for_outcomes
 
 __all__ = [
+    "AlertView",
     "Cell",
     "ClusterView",
     "Fleet",
-    "IncidentView",
     "LeftoverView",
     "LogTail",
     "NodeCell",
@@ -30,8 +30,8 @@ __all__ = [
     "fleet",
     "get_run",
     "kept_log",
+    "list_alerts",
     "list_clusters",
-    "list_incidents",
     "list_runs",
     "node_cells",
     "outcomes_since",

@@ -19,8 +19,8 @@ from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.store import Node, Outcome, Run, Schedule, Standing
 from kubeprobe.store.types import UTCDateTime
+from kubeprobe.views.alerts import AlertView, list_alerts
 from kubeprobe.views.clusters import ClusterView, list_clusters
-from kubeprobe.views.incidents import IncidentView, list_incidents
 from kubeprobe.vocabulary import SOME_NODE, RunState, Verdict
 
 GRACE = timedelta(minutes=1)
@@ -77,12 +77,12 @@ class NodeCell:
 
 @dataclass(frozen=True)
 class Fleet:
-    """All cells, the clusters they are on, the incidents that are open there."""
+    """All cells, the clusters they are on, the alerts that are open there."""
 
     clusters: tuple[ClusterView, ...]
     cells: tuple[Cell, ...]
     """By case, then cluster; only where a case is due or has run."""
-    incidents: tuple[IncidentView, ...]
+    alerts: tuple[AlertView, ...]
     unanswered: int
     """Outcomes that no responder has folded into this yet, though they have waited for long."""
 
@@ -112,7 +112,7 @@ def fleet(session: Session, now: datetime, selector: Selector | None = None) -> 
     return Fleet(
         clusters=tuple(found),
         cells=tuple(cells),
-        incidents=tuple(list_incidents(session, chosen)),
+        alerts=tuple(list_alerts(session, chosen)),
         unanswered=session.execute(waiting).scalar_one(),
     )
 

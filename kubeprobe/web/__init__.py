@@ -5,6 +5,6 @@ at this source soon" into the store and wakes a worker; all else is done there.
 """
 
 from kubeprobe.web.app import make_app
-from kubeprobe.web.parts import WebParts
+from kubeprobe.web.context import WebContext
 
-__all__ = ["WebParts", "make_app"]
+__all__ = ["WebContext", "make_app"]

@@ -1,4 +1,4 @@
-"""The web's application: its routes over the parts of one process."""
+"""The web's application: its routes over the context of one process."""
 
 from fastapi import FastAPI, HTTPException
 from sqlalchemy import text
@@ -6,22 +6,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe import __version__
 from kubeprobe.web import webhooks
-from kubeprobe.web.parts import WebParts
+from kubeprobe.web.context import WebContext
 
 
-def make_app(parts: WebParts) -> FastAPI:
+def make_app(context: WebContext) -> FastAPI:
     """The application. Its description (OpenAPI) is at /api/v1/openapi.json."""
     app = FastAPI(
         title="KubeProbe", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
     )
-    app.state.parts = parts
+    app.state.context = context
     app.include_router(webhooks.router)
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
         """Whether this process answers and reaches the store; 503 if not."""
         try:
-            with parts.store.reading() as session:
+            with context.store.reading() as session:
                 session.execute(text("SELECT 1"))
         except SQLAlchemyError:
             raise HTTPException(503, "The store does not answer.") from None

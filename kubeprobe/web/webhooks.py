@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 
 from kubeprobe.effects import Effects, dispatch
 from kubeprobe.fleet.credentials import SecretKeyError
-from kubeprobe.sources import Secret, hasten
+from kubeprobe.sources import Secret, request_sync
 from kubeprobe.store import Source
-from kubeprobe.web.parts import WebParts
+from kubeprobe.web.context import WebContext
 from kubeprobe.web.signatures import is_signed
 
 log = structlog.get_logger(__name__)
@@ -47,13 +47,13 @@ async def take_push(name: str, request: Request) -> Taken:
     401 where the signature is wrong, and just so where there is no such source or it has no secret; 413 for a body
     that is too large; 400 for one that is no JSON.
     """
-    parts: WebParts = request.app.state.parts
+    context: WebContext = request.app.state.context
     body = await _body(request)
-    branch = await run_in_threadpool(_check, parts, name, dict(request.headers), body)
+    branch = await run_in_threadpool(_check, context, name, dict(request.headers), body)
     ref = _payload(request.headers.get("content-type", ""), body).get("ref")
     if ref != f"refs/heads/{branch}":
         return Taken(source=name, woken=False, why=f"this is no push to {branch}")
-    if not await run_in_threadpool(_wake, parts, name):
+    if not await run_in_threadpool(_wake, context, name):
         return Taken(source=name, woken=False, why="the source is paused")
     log.info("a push hastens a source", source=name)
     return Taken(source=name, woken=True)
@@ -72,14 +72,14 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _check(parts: WebParts, name: str, headers: dict[str, str], body: bytes) -> str:
+def _check(context: WebContext, name: str, headers: dict[str, str], body: bytes) -> str:
     """The branch of a source, once the push has proved to be from its Git server."""
-    with parts.store.reading() as session:
+    with context.store.reading() as session:
         row = session.get(Source, name)
     try:
-        secret = Secret.open(parts.cipher, row.secret if row else None)
+        secret = Secret.open(context.cipher, row.secret if row else None)
     except SecretKeyError as error:
-        log.error("a push cannot be checked", source=name, told=str(error))
+        log.error("a push cannot be checked", source=name, error=str(error))
         raise HTTPException(503, "The source's secret cannot be opened here.") from None
     if not is_signed(headers, body, secret.webhook) or row is None:
         raise HTTPException(401, "The signature does not fit.")
@@ -98,10 +98,10 @@ def _payload(content_type: str, body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _wake(parts: WebParts, name: str) -> bool:
+def _wake(context: WebContext, name: str) -> bool:
     """Into the store first: should the broker be away, beat wakes a worker seconds later."""
-    with parts.store.writing() as session:
-        is_due = hasten(session, name, parts.clock())
+    with context.store.writing() as session:
+        is_due = request_sync(session, name, context.clock())
     if is_due:
-        dispatch(parts.queue, Effects(sync_sources=True), batch_size=1)  # no runs
+        dispatch(context.queue, Effects(sync_sources=True), batch_size=1)  # no runs
     return is_due

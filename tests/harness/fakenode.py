@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
@@ -37,12 +37,12 @@ def report_of(run_id: str, code: int) -> dict[str, Any]:
     return {"ok": True, "errors": [], "steps": [{"name": "only", "ms": 1, "ok": True}]}
 
 
-def api_of(kubeconfig: Path, context: str | None = None) -> tuple[Door, Cluster]:
-    """A door, and a cluster row that no store holds, for tests that talk to a cluster themselves."""
+def api_of(kubeconfig: Path, context: str | None = None) -> tuple[ClusterClients, Cluster]:
+    """A clients, and a cluster row that no store holds, for tests that talk to a cluster themselves."""
     cipher = Cipher(Fernet.generate_key().decode())
     sealed = cipher.seal(from_kubeconfig(kubeconfig, context))
     row = Cluster(name="real", connection_kind="kubeconfig", connection=sealed, created_at=datetime.now(UTC))
-    return Door(cipher), row
+    return ClusterClients(cipher), row
 
 
 @dataclass
@@ -164,8 +164,8 @@ def _ended_status(run_id: str, code: int, image: str) -> dict[str, Any]:
 
 
 async def _main(kubeconfig: Path, after_s: float) -> None:
-    door, cluster = api_of(kubeconfig)
-    await FakeNode(await door.to(cluster), after_s=after_s).run()
+    clients, cluster = api_of(kubeconfig)
+    await FakeNode(await clients.get(cluster), after_s=after_s).run()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from benchmarks.detection.seen import HEALTHY, SeenRuns
 from kubeprobe.catalog import Place
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers import Recalled, Swept, sweep
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.store import Cluster
@@ -154,8 +154,8 @@ async def with_inventory(bed: Bed, what: Callable[[Inventory], Awaitable[T]]) ->
         connection=cipher.seal(connection),
         created_at=datetime.now(UTC),
     )
-    door = Door(cipher)
+    clients = ClusterClients(cipher)
     try:
-        return await what(Inventory(await door.to(row)))
+        return await what(Inventory(await clients.get(row)))
     finally:
-        await door.close()
+        await clients.close()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.detection.seen import Seen, SeenRuns, statements_of
+from benchmarks.detection.seen import RecordedRun, RecordedRuns, statements_of
 from tests.probes.scenario import SCENARIOS
 from tests.probes.telling import TELLING, chosen_faults, is_unseen
 
@@ -23,9 +23,9 @@ def test_every_telling_fault_is_chosen() -> None:
 def test_a_fault_is_unseen_until_the_probe_as_it_is_now_was_run_with_it(tmp_path: Path) -> None:
     scenario = SCENARIOS[0]
     fault, other = scenario.faults[:2]
-    seen = SeenRuns(tmp_path / "seen.jsonl")
+    seen = RecordedRuns(tmp_path / "seen.jsonl")
     assert is_unseen(seen, scenario, fault)
-    run = Seen.of(f"{scenario.folder}/{fault.name}", scenario.folder, None, named=True)
+    run = RecordedRun.of(f"{scenario.folder}/{fault.name}", scenario.folder, None, named=True)
     seen.add(replace(run, version="of other code"))
     assert is_unseen(seen, scenario, fault)
     seen.add(run)

@@ -20,9 +20,9 @@ from kubeprobe.store import Outcome, Run, Store
 from kubeprobe.trigger import Request, request_runs
 from kubeprobe.vocabulary import RunState, Verdict
 from tests.harness.fakenode import NODE, exit_code_of
-from tests.harness.house import House
+from tests.harness.installation import Installation
 from tests.harness.wait import until
-from tests.real.test_whole_house import kubectl
+from tests.real.test_whole_installation import kubectl
 
 RUNS = 200
 CATALOG = """
@@ -58,18 +58,18 @@ def fake_node(kubeconfig: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
     """Processes that give up a lost claim, or a dead collector's clusters, soon."""
     quick = {"KUBEPROBE_CLAIM_TIMEOUT": "PT8S", "KUBEPROBE_LEASE": "PT4S", "KUBEPROBE_RESEND_AFTER": "PT2S"}
-    with House(tmp_path, database_url, quick) as house:
-        yield house
+    with Installation(tmp_path, database_url, quick) as installation:
+        yield installation
 
 
 @pytest.fixture
-def prepared(house: House, store: Store, kubeconfig: Path, tmp_path: Path) -> Settings:
+def prepared(installation: Installation, store: Store, kubeconfig: Path, tmp_path: Path) -> Settings:
     """A store with the real cluster and one case; the cluster with the namespace."""
     (tmp_path / "catalog.yaml").write_text(CATALOG)
-    settings = Settings(data_dir=tmp_path, database_url=house.database_url, broker_url=house.broker_url)
+    settings = Settings(data_dir=tmp_path, database_url=installation.database_url, broker_url=installation.broker_url)
     cipher, now = Cipher.from_settings(settings), datetime.now(UTC)
     with store.writing() as session:
         spec = clusters.ClusterSpec("real", max_in_flight=60)
@@ -79,7 +79,7 @@ def prepared(house: House, store: Store, kubeconfig: Path, tmp_path: Path) -> Se
     return settings
 
 
-def ask_for_runs(store: Store, house: House, settings: Settings, count: int) -> None:
+def ask_for_runs(store: Store, installation: Installation, settings: Settings, count: int) -> None:
     now = datetime.now(UTC)
     with store.writing() as session:
         catalog = load_catalog(session)
@@ -88,7 +88,7 @@ def ask_for_runs(store: Store, house: House, settings: Settings, count: int) -> 
             for number in range(count)
             for run in request_runs(session, catalog, Request("scripted", ("real",), id=f"r{number}"), now, settings)
         ]
-    Queue.connect(house.broker_url).wake_launchers(wakes_for(opened, settings.batch_size))
+    Queue.connect(installation.broker_url).wake_launchers(wakes_for(opened, settings.batch_size))
 
 
 def outcomes(store: Store) -> int:
@@ -129,16 +129,16 @@ def _more_outcomes(store: Store, before: int) -> bool:
 
 
 def test_each_process_killed_and_the_broker_flushed_while_200_runs_are_under_way(
-    house: House, store: Store, prepared: Settings, fake_node: None
+    installation: Installation, store: Store, prepared: Settings, fake_node: None
 ) -> None:
-    house.start_all()
-    ask_for_runs(store, house, prepared, RUNS)
+    installation.start_all()
+    ask_for_runs(store, installation, prepared, RUNS)
     for victim in ("launcher", "collector", "responder", "beat", "valkey", "collector", "launcher"):
         before = outcomes(store)
         until("some runs under way", lambda: in_flight(store) > 0 or outcomes(store) == RUNS, within_s=60)
-        house.kill_and_restart(victim)
+        installation.kill_and_restart(victim)
         if victim == "valkey":
-            house.flush_broker()
+            installation.flush_broker()
         more = partial(_more_outcomes, store, before)
         until(f"outcomes after the {victim} was killed", more, within_s=60)
     until("all outcomes", lambda: outcomes(store) == RUNS, within_s=120, instead=lambda: open_runs(store))
@@ -147,9 +147,11 @@ def test_each_process_killed_and_the_broker_flushed_while_200_runs_are_under_way
     until("all outcomes answered", lambda: unanswered(store) == 0, within_s=30)
 
 
-def test_two_of_every_process_do_what_one_does(house: House, store: Store, prepared: Settings, fake_node: None) -> None:
-    house.start_all(copies=2)
-    ask_for_runs(store, house, prepared, RUNS)
+def test_two_of_every_process_do_what_one_does(
+    installation: Installation, store: Store, prepared: Settings, fake_node: None
+) -> None:
+    installation.start_all(copies=2)
+    ask_for_runs(store, installation, prepared, RUNS)
     until("all outcomes", lambda: outcomes(store) == RUNS, within_s=180, instead=lambda: open_runs(store))
     assert_every_run_has_the_outcome_of_its_pod(store)
     until("no pod left", lambda: not pods_left(), within_s=30)

@@ -10,9 +10,9 @@ from kubeprobe.catalog.builtin import built_in_files
 from kubeprobe.catalog.model import BindingSpec
 from kubeprobe.catalog.parse import parse
 from testbed import Instance
-from tests.harness.house import House
+from tests.harness.installation import Installation
 from tests.harness.wait import until
-from tests.real.test_whole_house import User, kubectl
+from tests.real.test_whole_installation import User, kubectl
 
 NAMESPACE = "kubeprobe-new"
 NODES_NAMESPACE = "kubeprobe-new-nodes"
@@ -44,9 +44,9 @@ for case in json.loads(sys.argv[1]):
 
 
 @pytest.fixture
-def house(tmp_path: Path, database_url: str) -> Iterator[House]:
-    with House(tmp_path, database_url) as house:
-        yield house
+def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
+    with Installation(tmp_path, database_url) as installation:
+        yield installation
     kubectl("delete", "namespace", NAMESPACE, NODES_NAMESPACE, "--ignore-not-found")
 
 
@@ -67,14 +67,14 @@ def bound() -> set[str]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(house: House, kubeconfig: Path) -> None:
-    user = User(house)
+def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(installation: Installation, kubeconfig: Path) -> None:
+    user = User(installation)
     user.types("cluster", "add", "new", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE)
     user.types("apply", "--built-in")
     user.types("cluster", "setup", "new", "--apply")
     user.types("cluster", "check", "new")
 
-    house.start_all()
+    installation.start_all()
     user.runs_in_python(RUN_ALL, json.dumps(sorted(bound())), _socket())
 
     until("every case to have its verdict", lambda: _verdicts(user).keys() >= bound(), 300, 3, lambda: _verdicts(user))
@@ -83,9 +83,9 @@ def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(house: House, kube
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_probes_of_nodes_can_have_a_namespace_apart_so_that_the_others_stays_restricted(
-    house: House, kubeconfig: Path, tmp_path: Path
+    installation: Installation, kubeconfig: Path, tmp_path: Path
 ) -> None:
-    user = User(house)
+    user = User(installation)
     for name, namespace in (("new", NAMESPACE), ("new-nodes", NODES_NAMESPACE)):
         user.types("cluster", "add", name, "--kubeconfig", str(kubeconfig), "--namespace", namespace)
     (tmp_path / "bindings.yaml").write_text(APART)
@@ -97,7 +97,7 @@ def test_probes_of_nodes_can_have_a_namespace_apart_so_that_the_others_stays_res
     assert kubectl("get", "namespace", NAMESPACE, enforced) == "restricted"
     assert kubectl("get", "namespace", NODES_NAMESPACE, enforced) == "privileged"
 
-    house.start_all()
+    installation.start_all()
     user.types("run", "pod-lifecycle", "--cluster", "new")
     user.types("run", "node-netns-leak", "--cluster", "new-nodes", "--param", _socket())
     until("both verdicts", lambda: len(_verdicts(user)) == 2, 180, 1, lambda: _verdicts(user))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from testbed.instance import NODE_NAME
-from tests.harness.house import House
+from tests.harness.installation import Installation
 from tests.harness.wait import until
 from tests.real.fleet.given import kubeconfig_with
-from tests.real.test_whole_house import User, kubectl
+from tests.real.test_whole_installation import User, kubectl
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 FAKE = ("fake-1", "fake-2")
@@ -51,9 +51,9 @@ spec:
 
 
 @pytest.fixture
-def house(tmp_path: Path, database_url: str) -> Iterator[House]:
-    with House(tmp_path, database_url) as house:
-        yield house
+def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
+    with Installation(tmp_path, database_url) as installation:
+        yield installation
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def node(kubeconfig: Path) -> Iterator[str]:
     kubectl("uncordon", NODE_NAME)
     kubectl("taint", "node", NODE_NAME, "kubeprobe-test-", check=False)
     kubectl("delete", "node", *FAKE, "--ignore-not-found")
-    # Of nodes without a kubelet, whose house is no more: nobody else would tell that they are gone.
+    # Of nodes without a kubelet, whose installation is no more: nobody else would tell that they are gone.
     mine = ("-l", "kubeprobe.io/case=which-node")
     kubectl("-n", "kubeprobe", "delete", "pods", *mine, "--force", "--grace-period=0", check=False)
 
@@ -74,13 +74,13 @@ def join(*names: str) -> None:
     kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
 
 
-def start(house: House, kubeconfig: Path, folder: Path) -> User:
-    user = User(house)
+def start(installation: Installation, kubeconfig: Path, folder: Path) -> User:
+    user = User(installation)
     (folder / "catalog").mkdir()
     (folder / "catalog" / "catalog.yaml").write_text(CATALOG)
     user.types("cluster", "add", "prod-1", "--kubeconfig", str(kubeconfig))
     user.types("apply", "-f", "catalog")
-    house.start_all()
+    installation.start_all()
     return user
 
 
@@ -94,11 +94,11 @@ def nodes_of(found: list[dict[str, Any]]) -> set[str]:
 
 
 def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
-    house: House, node: str, kubeconfig: Path, tmp_path: Path
+    installation: Installation, node: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     join(*FAKE)
     kubectl("taint", "node", node, "kubeprobe-test=yes:NoSchedule")
-    user = start(house, kubeconfig, tmp_path)
+    user = start(installation, kubeconfig, tmp_path)
     until("every node to have its run", lambda: nodes_of(runs(user)) == {node, *FAKE}, 90, 1, lambda: runs(user))
 
     # On the real node it runs, tainted as it is, and says so itself; elsewhere nothing is there to run it.
@@ -128,10 +128,10 @@ def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
 
 
 def test_what_was_to_run_on_a_node_that_leaves_ends_at_once_and_nothing_is_left(
-    house: House, node: str, kubeconfig: Path, tmp_path: Path
+    installation: Installation, node: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     join("fake-1")
-    user = start(house, kubeconfig, tmp_path)
+    user = start(installation, kubeconfig, tmp_path)
     until("runs on the node", lambda: pods_on("fake-1"), within_s=90, every_s=1)
     kubectl("delete", "node", "fake-1")
     until("the end of its runs", lambda: runs(user, "--node", "fake-1", "--verdict", "unknown"), within_s=20, every_s=1)
@@ -148,7 +148,7 @@ def test_what_was_to_run_on_a_node_that_leaves_ends_at_once_and_nothing_is_left(
 
 
 def test_where_nodes_may_not_be_listed_that_is_what_check_and_outcomes_say(
-    house: House, node: str, kubeconfig: Path, tmp_path: Path
+    installation: Installation, node: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     kubectl("-n", "kubeprobe", "delete", "serviceaccount,role,rolebinding", "no-nodes", "--ignore-not-found")
     kubectl("-n", "kubeprobe", "create", "serviceaccount", "no-nodes")
@@ -159,7 +159,7 @@ def test_where_nodes_may_not_be_listed_that_is_what_check_and_outcomes_say(
     )
     token = kubectl("-n", "kubeprobe", "create", "token", "no-nodes").strip()
     limited = kubeconfig_with(tmp_path / "limited", kubeconfig, {"token": token})
-    user = start(house, limited, tmp_path)
+    user = start(installation, limited, tmp_path)
     found = {finding["check"]: finding for finding in user.reads("cluster", "check", "prod-1", code=1)}
     assert found["nodes"]["found"] == "missing: list, watch nodes, and a binding has `nodes`"
     [unknown, *_] = until(

@@ -1,4 +1,4 @@
-"""AlertRoute: who is told of which incidents."""
+"""AlertRoute: who is told of which alerts."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kubeprobe.catalog.model.base import Document, LabelSelector, Name, Spec
 from kubeprobe.catalog.problems import wrong
-from kubeprobe.vocabulary import IncidentKind, Severity
+from kubeprobe.vocabulary import AlertKind, Severity
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://\S+$", description="http:// or https:// address")]
 
@@ -72,19 +72,19 @@ class RouteTarget(Spec):
 
 
 class RouteMatch(Spec):
-    """Which incidents a route is for: all conditions that are given must hold; none given: all incidents."""
+    """Which alerts a route is for: all conditions that are given must hold; none given: all alerts."""
 
     severities: tuple[Severity, ...] | None = Field(default=None, min_length=1)
     cases: tuple[Name, ...] | None = Field(default=None, min_length=1)
     owners: tuple[str, ...] | None = Field(default=None, min_length=1)
     cluster_selector: LabelSelector | None = None
-    kinds: tuple[IncidentKind, ...] = Field(
-        default=(IncidentKind.FAIL, IncidentKind.UNKNOWN), min_length=1, description="fail, unknown or both"
+    kinds: tuple[AlertKind, ...] = Field(
+        default=(AlertKind.FAIL, AlertKind.UNKNOWN), min_length=1, description="fail, unknown or both"
     )
 
 
 class AlertRouteSpec(Spec):
-    """Who is told of which incidents. Every route that matches is told."""
+    """Who is told of which alerts. Every route that matches is told."""
 
     match: RouteMatch = RouteMatch()
     targets: tuple[RouteTarget, ...] = Field(min_length=1)
@@ -100,7 +100,7 @@ class AlertRouteSpec(Spec):
 
 
 class AlertRouteDocument(Document):
-    """Tells people of incidents."""
+    """Tells people of alerts."""
 
     kind: Literal["AlertRoute"]
     spec: AlertRouteSpec

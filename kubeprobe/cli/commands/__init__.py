@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kubeprobe import __version__
-from kubeprobe.cli.commands import catalog, clusters, looking, probes, processes, running, sources
+from kubeprobe.cli.commands import catalog, clusters, probes, processes, running, runs, sources
 from kubeprobe.cli.frame import Frame
 
 app = typer.Typer(
@@ -38,5 +38,5 @@ def root(
     """Take what is said before the command."""
 
 
-for family in (running, looking, probes, catalog, clusters, sources, processes):
+for family in (running, runs, probes, catalog, clusters, sources, processes):
     family.register(app)

@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect import leases
 from kubeprobe.execution.collect.committer import Committer
-from kubeprobe.execution.collect.parts import WatchParts, cancelled
+from kubeprobe.execution.collect.context import WatchContext, cancelled
 from kubeprobe.execution.collect.sweeper import Sweeper
 from kubeprobe.execution.collect.watch import ClusterWatch
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
@@ -30,7 +30,7 @@ class CollectorParts:
     """What a collector needs, opened by its process."""
 
     store: Store
-    door: Door
+    clients: ClusterClients
     queue: Queue
     settings: Settings
     installation: str
@@ -40,12 +40,12 @@ class CollectorParts:
 class Collector:
     """Watches the clusters of its share until cancelled; gives them back in the end."""
 
-    def __init__(self, name: str, parts: CollectorParts) -> None:
+    def __init__(self, name: str, context: CollectorParts) -> None:
         self.name = name
-        self._parts = parts
-        self._committer = Committer(parts.store, parts.queue, parts.settings, parts.clock)
-        self._shared = WatchParts(
-            parts.store, parts.door, self._committer, parts.settings, parts.installation, parts.clock
+        self._context = context
+        self._committer = Committer(context.store, context.queue, context.settings, context.clock)
+        self._shared = WatchContext(
+            context.store, context.clients, self._committer, context.settings, context.installation, context.clock
         )
         self._sweeper = Sweeper(self._shared)
         self._watches: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
@@ -65,12 +65,12 @@ class Collector:
         while True:
             try:
                 mine = await asyncio.to_thread(
-                    leases.renew, self._parts.store, self.name, self._parts.settings, self._parts.clock()
+                    leases.renew, self._context.store, self.name, self._context.settings, self._context.clock()
                 )
                 await self._follow({cluster.name: cluster for cluster in mine})
             except SQLAlchemyError as error:
-                log.error("store away; leases not renewed", told=str(error))
-            await asyncio.sleep(self._parts.settings.lease.total_seconds() / 4)
+                log.error("store away; leases not renewed", error=str(error))
+            await asyncio.sleep(self._context.settings.lease.total_seconds() / 4)
 
     async def _follow(self, mine: dict[str, Cluster]) -> None:
         """Watch exactly these clusters; one whose connection changed is watched anew."""
@@ -97,14 +97,14 @@ class Collector:
     async def _watch_deadlines(self) -> None:
         while True:
             await asyncio.sleep(DEADLINES_EVERY_S)
-            now = self._parts.clock()
+            now = self._context.clock()
             for watch, _ in self._watches.values():
                 watch.check_deadlines(now)
 
     async def _keep_swept(self) -> None:
         while True:
             await asyncio.sleep(SWEEPS_EVERY_S)
-            now = self._parts.clock()
+            now = self._context.clock()
             for watch, _ in self._watches.values():
                 self._sweeper.consider(watch, now)
 
@@ -113,8 +113,8 @@ class Collector:
         for watch, task in self._watches.values():
             await watch.nodes.want(wanted=False)
             await cancelled(task)
-        await self._parts.door.close()
-        await asyncio.to_thread(leases.release, self._parts.store, self.name)
+        await self._context.clients.close()
+        await asyncio.to_thread(leases.release, self._context.store, self.name)
 
 
 def _same_way(one: Cluster, other: Cluster) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects, dispatch
-from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.queue import Queue
 from kubeprobe.runs import Ending, Judgement, close, held_runs
 from kubeprobe.settings import Settings
@@ -46,7 +46,7 @@ class Finished:
 
     watch: Watch
     ending: Ending
-    seen: Seen | None = None
+    seen: PodObservation | None = None
     deleted: bool = False
 
 
@@ -101,7 +101,7 @@ class Committer:
             except Exception as error:  # noqa: BLE001 - whatever it is, the other outcomes must not wait for it
                 if _is_contents_fault(error):
                     break
-                log.error("store away; outcomes wait", outcomes=len(endings), told=str(error))
+                log.error("store away; outcomes wait", outcomes=len(endings), error=str(error))
                 await asyncio.sleep(PAUSE_S)
             else:
                 return []
@@ -114,7 +114,7 @@ class Committer:
             try:
                 await asyncio.to_thread(self._commit, [replace(ending, judgement=judgement)], full)
             except Exception as error:  # noqa: BLE001 - as above
-                log.error("outcome cannot be stored", run=ending.run_id, reason=judgement.reason, told=str(error))
+                log.error("outcome cannot be stored", run=ending.run_id, reason=judgement.reason, error=str(error))
             else:
                 return True
         return False

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.execution.collect import node_rows
-from kubeprobe.execution.collect.parts import FIRST_PAUSE_S, LAST_PAUSE_S, WatchParts, cancelled
+from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext, cancelled
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
@@ -58,11 +58,11 @@ class NodeWatch:
     """Keeps the rows of one cluster's nodes true while they are wanted."""
 
     def __init__(
-        self, cluster: Cluster, parts: WatchParts, on_change: Callable[[Collection[str]], Awaitable[None]]
+        self, cluster: Cluster, context: WatchContext, on_change: Callable[[Collection[str]], Awaitable[None]]
     ) -> None:
         """`on_change` is told after the nodes were listed, and when some have left (their names)."""
         self._cluster = cluster
-        self._parts = parts
+        self._context = context
         self._on_change = on_change
         self._known: dict[str, NodeFacts] | None = None
         self._unwritten: set[str] = set()
@@ -94,7 +94,7 @@ class NodeWatch:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                api = await self._parts.door.to(self._cluster)
+                api = await self._context.clients.get(self._cluster)
                 version = await self._list(api)
                 pause = FIRST_PAUSE_S
                 while True:
@@ -104,11 +104,11 @@ class NodeWatch:
                         await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
             except ClusterError as error:
                 if error.cause is not Cause.GONE:
-                    log.warning("nodes not followed", cluster=self._cluster.name, told=error.message)
+                    log.warning("nodes not followed", cluster=self._cluster.name, error=error.message)
                 if error.cause in REFUSED:
                     await self._give_up(error)
             except (SQLAlchemyError, OSError) as error:
-                log.warning("nodes not followed: store away", cluster=self._cluster.name, told=str(error))
+                log.warning("nodes not followed: store away", cluster=self._cluster.name, error=str(error))
             self._known = None  # until they are listed again, who joined meanwhile is not known
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
@@ -118,7 +118,7 @@ class NodeWatch:
         known = {facts.name: facts for facts in map(NodeFacts.read, nodes)}
         async with self._writing:
             left = await asyncio.to_thread(
-                node_rows.replace_all, self._parts.store, self._cluster.name, known.values(), self._parts.clock()
+                node_rows.replace_all, self._context.store, self._cluster.name, known.values(), self._context.clock()
             )
         self._known = known
         await self._on_change(left)
@@ -155,7 +155,7 @@ class NodeWatch:
                 try:
                     await self._write(sorted(names))
                 except (SQLAlchemyError, OSError) as error:
-                    log.warning("nodes not written: store away", cluster=self._cluster.name, told=str(error))
+                    log.warning("nodes not written: store away", cluster=self._cluster.name, error=str(error))
                     self._unwritten |= names
             if self._unwritten:
                 await asyncio.sleep(FIRST_PAUSE_S)
@@ -168,7 +168,7 @@ class NodeWatch:
         kept = [self._known[name] for name in names if name in self._known]
         left = [name for name in names if name not in self._known]
         await asyncio.to_thread(
-            node_rows.change, self._parts.store, self._cluster.name, kept, left, self._parts.clock()
+            node_rows.change, self._context.store, self._cluster.name, kept, left, self._context.clock()
         )
         if left:
             await self._on_change(left)
@@ -176,6 +176,6 @@ class NodeWatch:
     async def _give_up(self, error: ClusterError) -> None:
         told = "permission missing: list and watch nodes" if error.cause is Cause.FORBIDDEN else error.message
         try:
-            await asyncio.to_thread(node_rows.forget, self._parts.store, self._cluster.name, told)
+            await asyncio.to_thread(node_rows.forget, self._context.store, self._cluster.name, told)
         except (SQLAlchemyError, OSError) as away:
-            log.warning("nodes not forgotten: store away", cluster=self._cluster.name, told=str(away))
+            log.warning("nodes not forgotten: store away", cluster=self._cluster.name, error=str(away))

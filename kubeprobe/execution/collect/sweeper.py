@@ -11,9 +11,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.execution.collect.parts import WatchParts, cancelled
+from kubeprobe.execution.collect.context import WatchContext, cancelled
 from kubeprobe.execution.collect.watch import ClusterWatch
-from kubeprobe.execution.leftovers import GRACE, Book, sweep
+from kubeprobe.execution.leftovers import GRACE, LeftoverRepository, sweep
 from kubeprobe.fleet.errors import ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.store import Cluster
@@ -29,9 +29,9 @@ SOON = GRACE + timedelta(seconds=15)
 class Sweeper:
     """Sweeps the clusters of one collector."""
 
-    def __init__(self, parts: WatchParts) -> None:
-        self._parts = parts
-        self._book = Book(parts.store, CatalogCache())
+    def __init__(self, context: WatchContext) -> None:
+        self._context = context
+        self._book = LeftoverRepository(context.store, CatalogCache())
         self._inventories: dict[str, Inventory] = {}
         self._since: dict[str, datetime] = {}
         """When each cluster was last swept, or else when this collector first heard of it."""
@@ -45,7 +45,7 @@ class Sweeper:
             return
         known = self._since.setdefault(cluster.name, cluster.swept_at or now)
         since = max(known, cluster.swept_at or known)  # another collector may have been here in between
-        if is_due(cluster.name, since, now, self._parts.settings.sweep_every) or is_soon(
+        if is_due(cluster.name, since, now, self._context.settings.sweep_every) or is_soon(
             watch.probe_killed_at, since, now
         ):
             task = asyncio.create_task(self._sweep(cluster, now), name=f"sweep {cluster.name}")
@@ -63,20 +63,20 @@ class Sweeper:
             async with self._slots:
                 await self._sweep_now(cluster, now)
         except (ClusterError, SQLAlchemyError, OSError) as error:
-            log.info("not swept", cluster=cluster.name, told=str(error))  # whoever else needs it says so louder
+            log.info("not swept", cluster=cluster.name, error=str(error))  # whoever else needs it says so louder
         except Exception:
             log.exception("not swept", cluster=cluster.name)
 
     async def _sweep_now(self, cluster: Cluster, now: datetime) -> None:
         targets = await asyncio.to_thread(self._book.targets, cluster, now)
-        api = await self._parts.door.to(cluster)
+        api = await self._context.clients.get(cluster)
         inventory = self._inventories.get(cluster.name)
         if inventory is None or inventory.api is not api:
             inventory = self._inventories[cluster.name] = Inventory(api)
         swept = await sweep(
             inventory,
             targets,
-            self._parts.installation,
+            self._context.installation,
             lambda run_ids: asyncio.to_thread(self._book.recall, run_ids),
             now,
         )

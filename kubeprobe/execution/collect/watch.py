@@ -14,9 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from kubeprobe.execution.collect.committer import Finished
+from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext
 from kubeprobe.execution.collect.nodes import NodeWatch
-from kubeprobe.execution.collect.parts import FIRST_PAUSE_S, LAST_PAUSE_S, WatchParts
-from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge
 from kubeprobe.execution.logs import keep_tail
 from kubeprobe.fleet import breaker
@@ -54,19 +54,19 @@ KILLED = frozenset(
 class ClusterWatch:
     """Sees every pod of this installation in one cluster until its probe has ended and its outcome is stored."""
 
-    def __init__(self, cluster: Cluster, parts: WatchParts) -> None:
+    def __init__(self, cluster: Cluster, context: WatchContext) -> None:
         self.cluster = cluster
-        self._parts = parts
+        self._context = context
         self.probe_killed_at: datetime | None = None
         """When a probe last ended without having cleaned up, as far as can be told: see `sweeper`."""
-        self._live: dict[str, Seen] = {}
+        self._live: dict[str, PodObservation] = {}
         self._finishing: set[str] = set()
         self._unreached = False
         self._list_again = False
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
-        self.nodes = NodeWatch(cluster, parts, self._nodes_changed)
-        self._selector = f"{LABEL_INSTALLATION}={parts.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
+        self.nodes = NodeWatch(cluster, context, self._nodes_changed)
+        self._selector = f"{LABEL_INSTALLATION}={context.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
 
     @property
     def live(self) -> int:
@@ -78,7 +78,7 @@ class ClusterWatch:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                api = await self._parts.door.to(self.cluster)
+                api = await self._context.clients.get(self.cluster)
                 self._list_again = False
                 version = await self._reach(api)
                 pause = FIRST_PAUSE_S
@@ -90,9 +90,9 @@ class ClusterWatch:
                 continue
             except ClusterError as error:
                 if error.cause is not Cause.GONE:
-                    log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, told=error.message)
+                    log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, error=error.message)
             except (SQLAlchemyError, OSError) as error:
-                log.warning("watch cannot reach the store", cluster=self.cluster.name, told=str(error))
+                log.warning("watch cannot reach the store", cluster=self.cluster.name, error=str(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
 
@@ -112,7 +112,7 @@ class ClusterWatch:
             try:
                 await self._remove(seen, with_log=with_log)
             except ClusterError as error:
-                log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, told=error.message)
+                log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, error=error.message)
             else:
                 return
             if pause is not None:
@@ -120,11 +120,11 @@ class ClusterWatch:
         self._finishing.discard(seen.uid)
         self._list_again = True  # once this watch has ended: done in the store, still in the cluster
 
-    async def _remove(self, seen: Seen, *, with_log: bool) -> None:
-        api = await self._parts.door.to(self.cluster)
+    async def _remove(self, seen: PodObservation, *, with_log: bool) -> None:
+        api = await self._context.clients.get(self.cluster)
         if with_log:
             async with self._reading:
-                await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._parts)
+                await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._context)
         async with self._deleting:
             # Of a node that has left, no kubelet would ever say that the pod has ended.
             grace_s = 0 if self.nodes.lacks(seen.node) else None
@@ -145,12 +145,12 @@ class ClusterWatch:
         return version
 
     def _tell_breaker(self, *, reached: bool) -> None:
-        with self._parts.store.writing() as session:
+        with self._context.store.writing() as session:
             if reached:
                 if breaker.reset(session, self.cluster.name):
-                    release_postponed(session, self.cluster.name, self._parts.clock())
+                    release_postponed(session, self.cluster.name, self._context.clock())
             else:
-                breaker.trip(session, self.cluster.name, self._parts.clock())
+                breaker.trip(session, self.cluster.name, self._context.clock())
 
     async def _follow(self, api: ClusterApi, version: str) -> str:
         """One watch until the server ends it; gives the version to go on from."""
@@ -183,12 +183,12 @@ class ClusterWatch:
         for run_id, attempt, uid in expected:
             if uid not in accounted:
                 ending = Ending(run_id, Judgement(Verdict.UNKNOWN, Reason.POD_DELETED, told), attempt)
-                self._parts.committer.submit(Finished(self, ending))
+                self._context.committer.submit(Finished(self, ending))
         return str(version)
 
     def _see(self, pod: dict[str, Any], ended: Iterable[tuple[str, int]] = ()) -> None:
         """A pod as it is now."""
-        seen = Seen.read(pod)
+        seen = PodObservation.read(pod)
         if seen is None or seen.uid in self._finishing:
             return
         judgement = self._judge(seen)
@@ -205,30 +205,30 @@ class ClusterWatch:
         if uid in self._finishing:
             self._finishing.discard(uid)
             return
-        seen = Seen.read(pod)
+        seen = PodObservation.read(pod)
         if seen is None:
             return
         self._live.pop(uid, None)
         if judgement := self._judge(seen, deleted=True):
             self._submit(seen, judgement, deleted=True)
 
-    def _judge(self, seen: Seen, *, deleted: bool = False) -> Judgement | None:
+    def _judge(self, seen: PodObservation, *, deleted: bool = False) -> Judgement | None:
         """None, too, where nobody can make sense of the pod: it must not cost its cluster the watch."""
         try:
-            found = judge(seen.pod, seen.policy, self._parts.clock(), deleted=deleted)
+            found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
             gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
             return _node_gone(seen.node) if gone else found
         except (LookupError, TypeError, ValueError, AttributeError):
             log.exception("pod makes no sense", cluster=self.cluster.name, pod=seen.name)
             return None
 
-    def _submit(self, seen: Seen, judgement: Judgement, *, deleted: bool) -> None:
+    def _submit(self, seen: PodObservation, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)
         if judgement.reason in KILLED:
-            self.probe_killed_at = self._parts.clock()
+            self.probe_killed_at = self._context.clock()
         if not deleted:
             self._finishing.add(seen.uid)
-        self._parts.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))
+        self._context.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))
 
     async def _nodes_changed(self, left: Collection[str]) -> None:
         """Nodes are listed, or these have left: end the runs that were to run where there is nothing any more."""
@@ -236,18 +236,18 @@ class ClusterWatch:
             if self.nodes.lacks(seen.node):
                 self._see(seen.pod)
         for run_id, attempt, node in await asyncio.to_thread(self._waiting_for, left) if left else ():
-            self._parts.committer.submit(Finished(self, Ending(run_id, _node_gone(node), attempt)))
+            self._context.committer.submit(Finished(self, Ending(run_id, _node_gone(node), attempt)))
 
     def _waiting_for(self, nodes: Collection[str]) -> list[tuple[str, int, str | None]]:
         """The runs for these nodes that have no pod yet."""
-        with self._parts.store.reading() as session:
+        with self._context.store.reading() as session:
             waiting = select(Run.id, Run.attempt, Run.node).where(
                 Run.cluster == self.cluster.name, awaits_pod(), is_open(), col(Run.node).in_(nodes)
             )
             return [(row[0], row[1], row[2]) for row in session.exec(waiting)]
 
     def _runs_with_pods(self) -> list[tuple[str, int, str | None]]:
-        with self._parts.store.reading() as session:
+        with self._context.store.reading() as session:
             running = select(Run.id, Run.attempt, Run.pod_uid).where(
                 Run.cluster == self.cluster.name, is_open(), Run.state == RunState.RUNNING
             )
@@ -255,10 +255,10 @@ class ClusterWatch:
 
     def _ended_among(self, pods: list[dict[str, Any]]) -> set[tuple[str, int]]:
         """(run, attempt) of those pods that no open run answers for any more: leftovers."""
-        found = {(s.run_id, s.attempt) for s in map(Seen.read, pods) if s is not None}
+        found = {(s.run_id, s.attempt) for s in map(PodObservation.read, pods) if s is not None}
         ids = sorted({run_id for run_id, _ in found})
         still_open: set[tuple[str, int]] = set()
-        with self._parts.store.reading() as session:
+        with self._context.store.reading() as session:
             for part in (ids[i : i + LOOKUP] for i in range(0, len(ids), LOOKUP)):
                 runs = select(Run.id, Run.attempt).where(col(Run.id).in_(part), is_open())
                 still_open |= {(row[0], row[1]) for row in session.exec(runs)}

@@ -5,8 +5,8 @@ run's label: `decide` tells what of it is nobody's any more, `sweep` removes tha
 Next: `collect.sweeper` says when.
 """
 
-from kubeprobe.execution.leftovers.book import Book
 from kubeprobe.execution.leftovers.decide import GRACE, Found, Recalled
+from kubeprobe.execution.leftovers.repository import LeftoverRepository
 from kubeprobe.execution.leftovers.sweep import Swept, sweep
 
-__all__ = ["GRACE", "Book", "Found", "Recalled", "Swept", "sweep"]
+__all__ = ["GRACE", "Found", "LeftoverRepository", "Recalled", "Swept", "sweep"]

@@ -25,5 +25,5 @@ def send(target: RouteTarget, message: Message, delivery: Delivery) -> None:
 
 
 def wants_repeats(target: RouteTarget) -> bool:
-    """Whether the target must hear of an open incident again and again, because it forgets."""
+    """Whether the target must hear of an open alert again and again, because it forgets."""
     return target.alertmanager is not None

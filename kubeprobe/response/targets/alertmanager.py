@@ -13,12 +13,12 @@ from kubeprobe.catalog.model.route import AlertmanagerTarget
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.posting import post_json
-from kubeprobe.vocabulary import IncidentKind
+from kubeprobe.vocabulary import AlertKind
 
 HOLD = timedelta(minutes=5)
 """How long a firing alert lasts unrepeated: Alertmanager's own default (`resolve_timeout`)."""
 
-_NAMES = {IncidentKind.FAIL: "KubeProbeFailing", IncidentKind.UNKNOWN: "KubeProbeUnknown"}
+_NAMES = {AlertKind.FAIL: "KubeProbeFailing", AlertKind.UNKNOWN: "KubeProbeUnknown"}
 
 
 def send(target: AlertmanagerTarget, message: Message, delivery: Delivery) -> None:
@@ -29,7 +29,7 @@ def send(target: AlertmanagerTarget, message: Message, delivery: Delivery) -> No
 def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
     """The alert. Its labels are its identity: the same at opening, at every repeat and at closing."""
     labels = {
-        "alertname": _NAMES[message.incident_kind],
+        "alertname": _NAMES[message.alert_kind],
         "case": message.case,
         "cluster": message.cluster,
         "node": message.node,
@@ -40,7 +40,7 @@ def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
         "summary": message.title,
         "description": message.text,
         "runbook_url": message.runbook,
-        "incident": message.incident,
+        "alert": message.alert,
         "run": message.run,
     }
     ends_at = message.until or delivery.now + HOLD
@@ -51,5 +51,5 @@ def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
         "startsAt": message.since.isoformat(),
         "endsAt": ends_at.isoformat(),
         # Where the alert comes from. It must be a URI; KubeProbe has no page for it yet.
-        "generatorURL": f"urn:kubeprobe:incident:{message.incident}",
+        "generatorURL": f"urn:kubeprobe:alert:{message.alert}",
     }

@@ -23,7 +23,7 @@ _TYPES = {
     MessageKind.FAILED: NotifyType.FAILURE,
     MessageKind.UNKNOWN: NotifyType.WARNING,
     MessageKind.RECOVERED: NotifyType.SUCCESS,
-    MessageKind.KNOWN_AGAIN: NotifyType.SUCCESS,
+    MessageKind.RESTORED: NotifyType.SUCCESS,
     MessageKind.WITHDRAWN: NotifyType.INFO,
 }
 

@@ -12,4 +12,4 @@ _log = structlog.get_logger(__name__)
 def send(target: LogTarget, message: Message, delivery: Delivery) -> None:  # noqa: ARG001
     """Log the message: what is wrong at warning, what is over at info."""
     told = _log.warning if message.alarming else _log.info
-    told(message.title, incident=message.incident, run=message.run, reason=message.reason, errors=list(message.errors))
+    told(message.title, alert=message.alert, run=message.run, reason=message.reason, errors=list(message.errors))

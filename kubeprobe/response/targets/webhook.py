@@ -6,6 +6,7 @@ import hmac
 import orjson
 
 from kubeprobe.catalog.model.route import WebhookTarget
+from kubeprobe.jsonmodel import to_json
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.posting import post_json
@@ -18,7 +19,7 @@ EVENT_HEADER = "X-KubeProbe-Event"
 
 def send(target: WebhookTarget, message: Message, delivery: Delivery) -> None:
     """Post the message."""
-    body = orjson.dumps({"delivery": delivery.id, **message.to_json()})
+    body = orjson.dumps({"delivery": delivery.id, **to_json(message)})
     headers = {DELIVERY_HEADER: delivery.id, EVENT_HEADER: message.kind.value}
     if target.secret_from is not None:
         secret = read_secret(target.secret_from)

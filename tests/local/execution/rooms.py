@@ -20,7 +20,7 @@ from kubeprobe.effects import Effects
 from kubeprobe.execution.collect import Collector, CollectorParts
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.localcluster import LocalCluster
 from kubeprobe.localcluster import Settings as ClusterSettings
@@ -114,8 +114,8 @@ class RunningCollector:
     """A collector with a thread, a loop and connections of its own."""
 
     def __init__(self, name: str, rooms: "Rooms") -> None:
-        self._parts = CollectorParts(
-            rooms.store, Door(rooms.cipher), rooms.queue, rooms.settings, rooms.installation, utc_now
+        self._context = CollectorParts(
+            rooms.store, ClusterClients(rooms.cipher), rooms.queue, rooms.settings, rooms.installation, utc_now
         )
         self._name = name
         self._error: BaseException | None = None
@@ -133,7 +133,7 @@ class RunningCollector:
             raise self._error
 
     def _run(self) -> None:
-        self._task = self._loop.create_task(Collector(self._name, self._parts).run())
+        self._task = self._loop.create_task(Collector(self._name, self._context).run())
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:
@@ -158,7 +158,7 @@ class Rooms:
         self._row = self._cluster()
         self.installation = installation_id(store)
         self.launcher = Launcher(
-            store, CatalogCache(), Door(self.cipher), LoopThread(), self.settings, self.installation, utc_now
+            store, CatalogCache(), ClusterClients(self.cipher), LoopThread(), self.settings, self.installation, utc_now
         )
         self.queue = Launching(self.launcher.launch)
 
@@ -284,7 +284,7 @@ class Rooms:
         """Ask the cluster something, as an administrator would."""
 
         async def asked() -> Any:
-            return await what(await self.launcher.door.to(self._row))
+            return await what(await self.launcher.clients.get(self._row))
 
         return self.launcher.loop.run(asked())
 
@@ -306,7 +306,7 @@ class Rooms:
             self.stop_collecting(name)
         self.queue.close()
         self._gate.unlink(missing_ok=True)
-        self.launcher.loop.run(self.launcher.door.close())
+        self.launcher.loop.run(self.launcher.clients.close())
         self.launcher.loop.close()
 
     def _cluster(self) -> Cluster:

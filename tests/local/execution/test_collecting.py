@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from kubeprobe import vocabulary
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import watch
-from kubeprobe.execution.collect.seen import Seen
+from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -156,15 +156,15 @@ def test_a_cluster_that_answers_again_is_launched_on_at_once(rooms: Rooms) -> No
 
 
 def test_a_watch_that_dies_is_started_anew(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, died = Seen.read, list[dict[str, Any]]()
+    read, died = PodObservation.read, list[dict[str, Any]]()
 
-    def die_once(pod: dict[str, Any]) -> Seen | None:
+    def die_once(pod: dict[str, Any]) -> PodObservation | None:
         if not died:
             died.append(pod)
             raise RuntimeError("nobody has thought of this")
         return read(pod)
 
-    monkeypatch.setattr(Seen, "read", die_once)
+    monkeypatch.setattr(PodObservation, "read", die_once)
     rooms.collect()
     assert rooms.outcome(rooms.start(PASS)).verdict == Verdict.PASS
     assert died

@@ -12,7 +12,7 @@ from kubeprobe import vocabulary
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.clock import utc_now
-from kubeprobe.execution.leftovers import GRACE, Book, Swept, sweep
+from kubeprobe.execution.leftovers import GRACE, LeftoverRepository, Swept, sweep
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.store import Cluster, Leftover, Outcome, ProbeCase, ProbeTemplate, Store
@@ -35,7 +35,7 @@ class Sweeping:
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
-        self.book = Book(rooms.store, CatalogCache())
+        self.book = LeftoverRepository(rooms.store, CatalogCache())
         common: dict[str, Any] = {"digest": "", "applied_at": utc_now()}
         with rooms.store.writing() as session:
             session.add(ProbeTemplate(name="maker", spec=SPEC, **common))

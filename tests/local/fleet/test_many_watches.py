@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
 from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
 from tests.unit.fleet.rows import cluster_row
@@ -37,7 +37,7 @@ async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path
     """Every watch is open and has given an event; this process has not become much larger."""
     before = _memory()
     cipher = Cipher(Fernet.generate_key().decode())
-    door, config = Door(cipher), read_kubeconfig(kubeconfig)
+    clients, config = ClusterClients(cipher), read_kubeconfig(kubeconfig)
     seen: set[str] = set()
     everything = asyncio.Event()
 
@@ -54,7 +54,7 @@ async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path
     for number in range(1, CLUSTERS + 1):
         name = f"c{number:04}"
         connection = Connection(ConnectionKind.KUBECONFIG, flatten(config, kubeconfig.parent, name))
-        api = await door.to(cluster_row(cipher, connection, name))
+        api = await clients.get(cluster_row(cipher, connection, name))
         watches.append(asyncio.create_task(follow(api)))
     try:
         await asyncio.wait_for(everything.wait(), 180)
@@ -63,7 +63,7 @@ async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
-        await door.close()
+        await clients.close()
     print(f"{used / 1e6:.0f} MB more with {CLUSTERS} watches")  # noqa: T201
     assert used < MOST_BYTES, f"{used / 1e6:.0f} MB"
 

@@ -30,7 +30,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Lo
 
 
 @pytest.fixture
-def house(kubeprobe: CommandLine, local: LocalThread) -> CommandLine:
+def command_line(kubeprobe: CommandLine, local: LocalThread) -> CommandLine:
     """The built-in probes, bound to a cluster `prod-1` whose probes run in a namespace that it does not have yet."""
     kubeprobe("apply", "--built-in")
     namespace = f"probing-{kubeprobe.folder.name[-12:].strip('-_').replace('_', '-').lower()}"

@@ -33,101 +33,107 @@ def api(kubeconfig: Path) -> Any:
         yield api
 
 
-def namespace_of(house: CommandLine) -> str:
-    [cluster] = house.json("cluster", "list")
+def namespace_of(command_line: CommandLine) -> str:
+    [cluster] = command_line.json("cluster", "list")
     return str(cluster["namespace"])
 
 
-def done(house: CommandLine, *more: str) -> dict[str, str]:
-    applied = house.json("cluster", "setup", "prod-1", "--apply", *more)
+def done(command_line: CommandLine, *more: str) -> dict[str, str]:
+    applied = command_line.json("cluster", "setup", "prod-1", "--apply", *more)
     return {f"{one['kind']}/{one['name']}": one["done"] for one in applied}
 
 
-def problems(house: CommandLine) -> dict[str, str]:
-    found = house.json("cluster", "check", "prod-1", code=1)
+def problems(command_line: CommandLine) -> dict[str, str]:
+    found = command_line.json("cluster", "check", "prod-1", code=1)
     return {one["check"]: f"{one['found']} -> {one['remedy']}" for one in found if not one["ok"]}
 
 
-def test_what_is_printed_is_for_kubectl_and_changes_nothing(house: CommandLine, api: Api) -> None:
-    result = house("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
+def test_what_is_printed_is_for_kubectl_and_changes_nothing(command_line: CommandLine, api: Api) -> None:
+    result = command_line("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
     kinds = [body["kind"] for body in yaml.safe_load_all(result.stdout)]
     assert kinds == ["Namespace", "ServiceAccount", "Role", "RoleBinding"]
     assert "What prod-1 needs for pod-lifecycle" in result.stderr
     assert "kubectl apply -f -" in result.stderr
-    assert namespace_of(house) not in [body["metadata"]["name"] for body in api.get("/api/v1/namespaces")["items"]]
+    assert namespace_of(command_line) not in [
+        body["metadata"]["name"] for body in api.get("/api/v1/namespaces")["items"]
+    ]
 
 
-def test_json_is_a_list_that_kubectl_takes_too(house: CommandLine) -> None:
-    found = house.json("cluster", "setup", "prod-1", "--all")
+def test_json_is_a_list_that_kubectl_takes_too(command_line: CommandLine) -> None:
+    found = command_line.json("cluster", "setup", "prod-1", "--all")
     assert (found["apiVersion"], found["kind"]) == ("v1", "List")
     accounts = {body["metadata"]["name"] for body in found["items"] if body["kind"] == "ServiceAccount"}
     assert {"kubeprobe-pod-lifecycle", "kubeprobe-certificate-expiry"} <= accounts
 
 
 def test_applied_twice_it_changes_nothing_the_second_time_and_then_only_what_differs(
-    house: CommandLine, api: Api
+    command_line: CommandLine, api: Api
 ) -> None:
-    assert set(done(house).values()) <= {"created", "unchanged"}  # cluster roles may be there of the test before
-    assert set(done(house).values()) == {"unchanged"}
+    assert set(done(command_line).values()) <= {"created", "unchanged"}  # cluster roles may be there of the test before
+    assert set(done(command_line).values()) == {"unchanged"}
 
-    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace_of(house)}/roles"
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace_of(command_line)}/roles"
     api.patch(f"{roles}/kubeprobe-pod-lifecycle", {"rules": []})
-    changed = [name for name, what in done(house).items() if what != "unchanged"]
+    changed = [name for name, what in done(command_line).items() if what != "unchanged"]
     assert changed == ["Role/kubeprobe-pod-lifecycle"]
     assert api.get(f"{roles}/kubeprobe-pod-lifecycle")["rules"]
 
 
 def test_a_check_names_the_cases_that_lack_their_account_and_the_command_that_mends_it(
-    house: CommandLine, api: Api
+    command_line: CommandLine, api: Api
 ) -> None:
-    assert "kubeprobe cluster setup prod-1 --apply" in problems(house)["namespace"]
-    done(house)
-    assert house("cluster", "check", "prod-1")
-    accounts = f"/api/v1/namespaces/{namespace_of(house)}/serviceaccounts"
+    assert "kubeprobe cluster setup prod-1 --apply" in problems(command_line)["namespace"]
+    done(command_line)
+    assert command_line("cluster", "check", "prod-1")
+    accounts = f"/api/v1/namespaces/{namespace_of(command_line)}/serviceaccounts"
     api.delete(f"{accounts}/kubeprobe-pod-lifecycle")
-    found = problems(house)
+    found = problems(command_line)
     assert list(found) == ["case pod-lifecycle"]
     assert (
         "kubeprobe-pod-lifecycle does not exist -> kubeprobe cluster setup prod-1 --apply"
         in found["case pod-lifecycle"]
     )
-    done(house)
-    assert house("cluster", "check", "prod-1")
+    done(command_line)
+    assert command_line("cluster", "check", "prod-1")
 
 
 def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_reason_is_told(
-    house: CommandLine, api: Api
+    command_line: CommandLine, api: Api
 ) -> None:
-    house("apply", "--built-in", "--without-bindings", "--prune")
-    done(house, "--cases", "pod-lifecycle")
-    path = f"/api/v1/namespaces/{namespace_of(house)}"
+    command_line("apply", "--built-in", "--without-bindings", "--prune")
+    done(command_line, "--cases", "pod-lifecycle")
+    path = f"/api/v1/namespaces/{namespace_of(command_line)}"
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "restricted"
 
-    house.apply(ON_THE_NODE)
-    printed = house("cluster", "setup", "prod-1", "--cases", "on-the-node")
+    command_line.apply(ON_THE_NODE)
+    printed = command_line("cluster", "setup", "prod-1", "--cases", "on-the-node")
     assert (
         "enforces the Pod Security level restricted, which refuses the pods of on-the-node (hostPID)" in printed.stderr
     )
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "restricted"
 
-    applied = house("cluster", "setup", "prod-1", "--cases", "on-the-node", "--apply")
+    applied = command_line("cluster", "setup", "prod-1", "--cases", "on-the-node", "--apply")
     assert "on-the-node (hostPID)" in applied.stderr
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "privileged"
-    told = house("cluster", "setup", "prod-1", "--cases", "pod-lifecycle", "--apply").stdout
+    told = command_line("cluster", "setup", "prod-1", "--cases", "pod-lifecycle", "--apply").stdout
     assert "its Pod Security level is left privileged" in told, "nobody's choice is made stricter"
 
 
-def test_what_some_cases_need_takes_nothing_from_others_that_run_there(house: CommandLine, api: Api) -> None:
-    done(house, "--own")
-    changed = [name for name, what in done(house, "--own", "--cases", "pod-lifecycle").items() if what != "unchanged"]
+def test_what_some_cases_need_takes_nothing_from_others_that_run_there(command_line: CommandLine, api: Api) -> None:
+    done(command_line, "--own")
+    changed = [
+        name for name, what in done(command_line, "--own", "--cases", "pod-lifecycle").items() if what != "unchanged"
+    ]
     assert changed == []
-    printed = house.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
+    printed = command_line.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
     assert printed["items"][0]["metadata"]["labels"][ENFORCE] == "privileged", "probes of nodes are bound there too"
 
 
-def test_kubeprobe_s_own_account_may_do_what_it_needs_and_sweep_up_what_the_cases_create(house: CommandLine) -> None:
-    house("apply", "--built-in", "--without-bindings", "--prune")
-    found = house.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle,namespace-lifecycle", "--own")
+def test_the_account_of_kubeprobe_may_do_what_it_needs_and_sweep_what_cases_create(
+    command_line: CommandLine,
+) -> None:
+    command_line("apply", "--built-in", "--without-bindings", "--prune")
+    found = command_line.json("cluster", "setup", "prod-1", "--cases", "pod-lifecycle,namespace-lifecycle", "--own")
     mine = [body for body in found["items"] if body["metadata"]["name"].endswith("kubeprobe") and "rules" in body]
     granted = {(body["kind"], *rule["resources"], *rule["verbs"]) for body in mine for rule in body["rules"]}
     assert {

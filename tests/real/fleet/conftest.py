@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.fleet.transport import Request
 from kubeprobe.store import Cluster
@@ -22,11 +22,11 @@ Enter = Callable[[Path], Awaitable[ClusterApi]]
 async def enter() -> AsyncIterator[Enter]:
     """The API of the cluster that a kubeconfig file names."""
     cipher = Cipher(Fernet.generate_key().decode())
-    door = Door(cipher)
+    clients = ClusterClients(cipher)
 
     async def to(path: Path) -> ClusterApi:
         connection = from_kubeconfig(path)
-        return await door.to(
+        return await clients.get(
             Cluster(
                 name=secrets.token_hex(4),
                 connection_kind=connection.kind,
@@ -36,7 +36,7 @@ async def enter() -> AsyncIterator[Enter]:
         )
 
     yield to
-    await door.close()
+    await clients.close()
 
 
 @pytest_asyncio.fixture

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
@@ -53,7 +53,7 @@ def api() -> Iterator[OddApi]:
 @pytest.fixture
 def launcher(store: Store, cipher: Cipher, settings: Settings, clock: Clock) -> Iterator[Launcher]:
     """A launcher of installation INSTALLATION."""
-    made = Launcher(store, CatalogCache(), Door(cipher), LoopThread(), settings, INSTALLATION, clock)
+    made = Launcher(store, CatalogCache(), ClusterClients(cipher), LoopThread(), settings, INSTALLATION, clock)
     yield made
-    made.loop.run(made.door.close())
+    made.loop.run(made.clients.close())
     made.loop.close()

@@ -16,7 +16,7 @@ from tests.services.execution.test_committer import Wakes
 from tests.services.trigger.given import CASE
 from workers import housekeeping, launching
 from workers.app import app
-from workers.parts import Parts
+from workers.context import WorkerContext
 
 
 class Told(Wakes):
@@ -35,9 +35,9 @@ class Told(Wakes):
 def told(world: ExecutionWorld, launcher: Launcher) -> Iterator[Told]:
     """What the tasks of a worker tell others."""
     queue = Told()
-    app.parts = Parts(launcher.settings, world.store, queue, launcher.catalogs, launcher)
+    app.context = WorkerContext(launcher.settings, world.store, queue, launcher.catalogs, launcher)
     yield queue
-    del app.parts
+    del app.context
 
 
 def test_launching_wakes_a_responder_only_where_runs_ended(

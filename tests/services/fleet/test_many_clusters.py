@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from tests.unit.fleet.rows import cluster_row, connection_to
 
@@ -57,17 +57,17 @@ def test_100_clusters_in_50_threads_never_answer_for_one_another(echo: str) -> N
     names = [f"c{number:03}" for number in range(100)]
 
     async def ask_all() -> list[str]:
-        door, few = Door(cipher), asyncio.Semaphore(4)
+        clients, few = ClusterClients(cipher), asyncio.Semaphore(4)
 
         async def ask(name: str) -> str:
             connection = connection_to(f"{echo}/clusters/{name}", user={"token": f"token-of-{name}"})
             async with few:
-                return await (await door.to(cluster_row(cipher, connection, name))).version()
+                return await (await clients.get(cluster_row(cipher, connection, name))).version()
 
         try:
             return await asyncio.gather(*map(ask, names))
         finally:
-            await door.close()
+            await clients.close()
 
     with ThreadPoolExecutor(50) as pool:
         found = list(pool.map(lambda _: asyncio.run(ask_all()), range(50)))
@@ -77,19 +77,19 @@ def test_100_clusters_in_50_threads_never_answer_for_one_another(echo: str) -> N
 async def test_thousands_of_requests_and_renewals_leave_no_memory_threads_or_files(echo: str) -> None:
     """Failure mode 20, small: flat after a warm-up."""
     cipher = Cipher(Fernet.generate_key().decode())
-    door = Door(cipher)
+    clients = ClusterClients(cipher)
     connection = connection_to(f"{echo}/clusters/c", user={"token": "t"})
 
     async def work(versions: range) -> None:
         for version in versions:
-            api = await door.to(cluster_row(cipher, connection, version=version))
+            api = await clients.get(cluster_row(cipher, connection, version=version))
             await asyncio.gather(*(api.version() for _ in range(10)))
 
     await work(range(50))
     before = _used()
     await work(range(50, 350))
     after = _used()
-    await door.close()
+    await clients.close()
     assert after[0] - before[0] < 8_000_000, "bytes of memory"
     assert after[1] <= before[1], "threads"
     assert after[2] <= before[2], "open files"

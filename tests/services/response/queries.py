@@ -1,4 +1,4 @@
-"""Reading incidents and messages, for people's eyes."""
+"""Reading alerts and messages, for people's eyes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,42 +8,42 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 from kubeprobe.response.deliver import UNSETTLED
-from kubeprobe.store import Incident, Notification, Standing, Store
-from kubeprobe.vocabulary import IncidentKind, NotificationState
+from kubeprobe.store import Alert, Notification, Standing, Store
+from kubeprobe.vocabulary import AlertKind, NotificationState
 
 OFTEN_TRIED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which incidents: every condition that is given must hold."""
+    """Which alerts: every condition that is given must hold."""
 
     cluster: str | None = None
     case: str | None = None
-    kind: IncidentKind | None = None
+    kind: AlertKind | None = None
     open_only: bool = True
 
 
-def incidents(store: Store, wanted: Wanted | None = None, limit: int = 100) -> Sequence[Incident]:
-    """Incidents, newest first."""
+def alerts(store: Store, wanted: Wanted | None = None, limit: int = 100) -> Sequence[Alert]:
+    """Alerts, newest first."""
     wanted = wanted or Wanted()
-    statement = select(Incident)
+    statement = select(Alert)
     if wanted.open_only:
-        statement = statement.where(col(Incident.closed_at).is_(None))
+        statement = statement.where(col(Alert.closed_at).is_(None))
     for column, value in (
-        (Incident.cluster, wanted.cluster),
-        (Incident.case, wanted.case),
-        (Incident.kind, wanted.kind),
+        (Alert.cluster, wanted.cluster),
+        (Alert.case, wanted.case),
+        (Alert.kind, wanted.kind),
     ):
         if value is not None:
             statement = statement.where(col(column) == value)
     with store.reading() as session:
-        return session.exec(statement.order_by(col(Incident.opened_at).desc(), col(Incident.id)).limit(limit)).all()
+        return session.exec(statement.order_by(col(Alert.opened_at).desc(), col(Alert.id)).limit(limit)).all()
 
 
-def told_of(store: Store, incident_id: str) -> Sequence[Notification]:
-    """Who was told of an incident, or is yet to be, in the order of the messages."""
-    statement = select(Notification).where(col(Notification.incident_id) == incident_id)
+def told_of(store: Store, alert_id: str) -> Sequence[Notification]:
+    """Who was told of an alert, or is yet to be, in the order of the messages."""
+    statement = select(Notification).where(col(Notification.alert_id) == alert_id)
     with store.reading() as session:
         return session.exec(statement.order_by(col(Notification.id))).all()
 

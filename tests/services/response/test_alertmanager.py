@@ -84,7 +84,7 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     assert fired["annotations"]["runbook_url"] == "https://runbooks.example/pods"
     assert "- not ready" in fired["annotations"]["description"]
     assert fired["annotations"]["run"] == run
-    assert fired["generatorURL"].startswith("urn:kubeprobe:incident:")
+    assert fired["generatorURL"].startswith("urn:kubeprobe:alert:")
     assert datetime.fromisoformat(fired["startsAt"]) == world.at(0)
 
     assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [opening]

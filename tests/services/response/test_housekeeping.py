@@ -4,12 +4,12 @@ import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
-from kubeprobe.response import close_withdrawn, deliver, due_notifications, forget_incidents, repeat_alerts, respond
+from kubeprobe.response import close_withdrawn, deliver, due_notifications, forget_alerts, repeat_alerts, respond
 from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
-from kubeprobe.store import Cluster, Incident, Notification, ProbeCase, Standing
+from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World
-from tests.services.response.queries import Wanted, incidents, standings, told_of
+from tests.services.response.queries import Wanted, alerts, standings, told_of
 from tests.services.response.receiver import Receiver
 
 P, F = Verdict.PASS, Verdict.FAIL
@@ -30,7 +30,7 @@ def fire(world: World, catalogs: CatalogCache, minute: float = 1) -> str:
     return notification
 
 
-def test_an_open_incident_is_repeated_to_alertmanager_only(
+def test_an_open_alert_is_repeated_to_alertmanager_only(
     world: World, catalogs: CatalogCache, alertmanager: Receiver
 ) -> None:
     world.route("team", {"name": "log", "log": {}})
@@ -45,7 +45,7 @@ def test_an_open_incident_is_repeated_to_alertmanager_only(
     assert len(alertmanager.received) == 3
 
 
-def test_a_closed_incident_is_not_repeated(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
+def test_a_closed_alert_is_not_repeated(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
     fire(world, catalogs)
     world.outcome(P, 2)
     (closing,) = respond(world.store, catalogs, world.at(2)).deliver
@@ -68,7 +68,7 @@ def test_a_repeat_that_the_recovery_overtook_fires_nothing(
     assert len(alertmanager.received) == 2
 
 
-def test_an_open_incident_waits_for_alertmanager_however_long_it_is_away(
+def test_an_open_alert_waits_for_alertmanager_however_long_it_is_away(
     world: World, catalogs: CatalogCache, alertmanager: Receiver
 ) -> None:
     alertmanager.answers = [(503, "")]
@@ -85,7 +85,7 @@ def test_without_an_alertmanager_repeating_costs_one_statement(world: World, cat
 
 
 @pytest.mark.parametrize("gone", ["case", "cluster"])
-def test_an_incident_that_nobody_watches_any_more_is_closed_but_not_called_recovered(
+def test_an_alert_that_nobody_watches_any_more_is_closed_but_not_called_recovered(
     world: World, catalogs: CatalogCache, gone: str
 ) -> None:
     world.route("team", {"name": "log", "log": {}})
@@ -103,12 +103,12 @@ def test_an_incident_that_nobody_watches_any_more_is_closed_but_not_called_recov
     assert close_withdrawn(world.store, catalogs, world.at(4)).deliver == []
     row = next(row for row in world.all(Notification) if row.id == closing)
     assert (row.payload["kind"], row.payload["title"]) == ("withdrawn", "[withdrawn] dns on prod-2: no longer watched")
-    assert [found.case for found in incidents(world.store)] == ["pod-lifecycle"]
+    assert [found.case for found in alerts(world.store)] == ["pod-lifecycle"]
     assert [found.case for found in world.all(Standing)] == ["pod-lifecycle"]
-    assert row.incident_id == next(n.incident_id for n in world.all(Notification) if n.id == fire_other[0])
+    assert row.alert_id == next(n.alert_id for n in world.all(Notification) if n.id == fire_other[0])
 
 
-def test_a_withdrawn_incident_is_closed_once_though_an_outcome_comes_late(world: World, catalogs: CatalogCache) -> None:
+def test_a_withdrawn_alert_is_closed_once_though_an_outcome_comes_late(world: World, catalogs: CatalogCache) -> None:
     fire_at = 1
     world.outcome(F, fire_at)
     respond(world.store, catalogs, world.at(fire_at))
@@ -116,33 +116,33 @@ def test_a_withdrawn_incident_is_closed_once_though_an_outcome_comes_late(world:
     close_withdrawn(world.store, catalogs, world.at(2))
     world.outcome(P, 3)
     respond(world.store, catalogs, world.at(3))
-    (incident,) = world.all(Incident)
-    assert incident.closed_at == world.at(2)
+    (alert,) = world.all(Alert)
+    assert alert.closed_at == world.at(2)
 
 
-def test_old_incidents_are_forgotten_with_their_messages(world: World, catalogs: CatalogCache) -> None:
+def test_old_alerts_are_forgotten_with_their_messages(world: World, catalogs: CatalogCache) -> None:
     world.route("team", {"name": "log", "log": {}})
     fire(world, catalogs, 1)
     world.outcome(P, 2)
     respond(world.store, catalogs, world.at(2))
     fire(world, catalogs, 3)
-    assert forget_incidents(world.store, before=world.at(2)) == 0
-    assert forget_incidents(world.store, before=world.at(30)) == 1
-    (left,) = world.all(Incident)
+    assert forget_alerts(world.store, before=world.at(2)) == 0
+    assert forget_alerts(world.store, before=world.at(30)) == 1
+    (left,) = world.all(Alert)
     assert left.closed_at is None
-    assert {row.incident_id for row in world.all(Notification)} == {left.id}
+    assert {row.alert_id for row in world.all(Notification)} == {left.id}
 
 
-def test_incidents_are_listed_newest_first_and_by_what_is_asked(world: World, catalogs: CatalogCache) -> None:
+def test_alerts_are_listed_newest_first_and_by_what_is_asked(world: World, catalogs: CatalogCache) -> None:
     world.route("team", {"name": "log", "log": {}})
     world.cluster("prod-2")
     for minute, verdict, cluster in ((1, F, "prod-1"), (2, P, "prod-1"), (3, F, "prod-2"), (4, F, "prod-1")):
         world.outcome(verdict, minute, cluster=cluster)
     respond(world.store, catalogs, world.at(5))
-    shown = incidents(world.store)
+    shown = alerts(world.store)
     assert [(found.cluster, found.opened_at) for found in shown] == [("prod-1", world.at(4)), ("prod-2", world.at(3))]
-    assert len(incidents(world.store, Wanted(open_only=False))) == 3
-    assert [found.cluster for found in incidents(world.store, Wanted(cluster="prod-2"))] == ["prod-2"]
-    assert incidents(world.store, Wanted(case="dns")) == []
+    assert len(alerts(world.store, Wanted(open_only=False))) == 3
+    assert [found.cluster for found in alerts(world.store, Wanted(cluster="prod-2"))] == ["prod-2"]
+    assert alerts(world.store, Wanted(case="dns")) == []
     assert [row.target for row in told_of(world.store, shown[0].id)] == ["log"]
     assert [found.verdict for found in standings(world.store, "prod-2")] == ["fail"]

@@ -1,10 +1,10 @@
-"""Every node has its own standing, incidents and messages; what is gone is withdrawn."""
+"""Every node has its own standing, alerts and messages; what is gone is withdrawn."""
 
 import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import close_withdrawn, respond
-from kubeprobe.store import Incident, Notification, Standing
+from kubeprobe.store import Alert, Notification, Standing
 from kubeprobe.vocabulary import SOME_NODE, Reason, Verdict
 from tests.services.response.given import World, statements
 
@@ -25,8 +25,8 @@ def standings(world: World) -> dict[str, str]:
     return {row.node: row.verdict for row in world.all(Standing)}
 
 
-def open_incidents(world: World) -> list[tuple[str, str]]:
-    return [(row.node, row.kind) for row in world.all(Incident, Incident.node) if row.closed_at is None]
+def open_alerts(world: World) -> list[tuple[str, str]]:
+    return [(row.node, row.kind) for row in world.all(Alert, Alert.node) if row.closed_at is None]
 
 
 def titles(world: World) -> list[str]:
@@ -39,7 +39,7 @@ def test_nodes_of_one_case_and_cluster_stand_each_for_itself(world: World, catal
     world.outcome(P, 3)
     answer(world, catalogs)
     assert standings(world) == {"": P, "node-1": F, "node-2": P}
-    assert open_incidents(world) == [("node-1", "fail")]
+    assert open_alerts(world) == [("node-1", "fail")]
     assert titles(world) == ["[warning] pod-lifecycle fails on prod-1/node-1"]
 
 
@@ -49,7 +49,7 @@ def test_a_pass_of_one_node_is_no_recovery_of_another(world: World, catalogs: Ca
     answer(world, catalogs)
     world.on_node(P, 2, "node-2")
     answer(world, catalogs)
-    assert open_incidents(world) == [("node-1", "fail")]
+    assert open_alerts(world) == [("node-1", "fail")]
     assert titles(world)[-1] == "[recovered] pod-lifecycle passes again on prod-1/node-2"
 
 
@@ -65,7 +65,7 @@ def test_a_run_whose_node_has_left_says_nothing(world: World, catalogs: CatalogC
     for minute in range(5):
         world.on_node(U, minute, "node-1", reason=Reason.NODE_GONE)
     answer(world, catalogs)
-    assert (standings(world), open_incidents(world)) == ({}, [])
+    assert (standings(world), open_alerts(world)) == ({}, [])
 
 
 def test_that_no_nodes_are_known_is_told_once_and_over_with_the_first_nodes_outcome(
@@ -74,13 +74,13 @@ def test_that_no_nodes_are_known_is_told_once_and_over_with_the_first_nodes_outc
     for minute in range(4):
         world.on_node(U, minute, None, **NONE_KNOWN)
     answer(world, catalogs)
-    assert open_incidents(world) == [(SOME_NODE, "unknown")]
+    assert open_alerts(world) == [(SOME_NODE, "unknown")]
     world.on_node(F, 5, "node-1")
     answer(world, catalogs)
-    assert open_incidents(world) == [("node-1", "fail")]
+    assert open_alerts(world) == [("node-1", "fail")]
     assert set(titles(world)) == {
-        "[unknown] pod-lifecycle on the nodes of prod-1: cannot find out",
-        "[known again] pod-lifecycle on the nodes of prod-1: pass",
+        "[unknown] pod-lifecycle on the nodes of prod-1: no verdict",
+        "[verdict restored] pod-lifecycle on the nodes of prod-1: pass",
         "[warning] pod-lifecycle fails on prod-1/node-1",
     }
 
@@ -93,7 +93,7 @@ def test_in_one_batch_too_what_came_later_decides_whether_nodes_are_known(world:
     world.on_node(P, 3, "node-1")
     world.on_node(U, 4, None, **NONE_KNOWN)
     answer(world, catalogs)
-    assert open_incidents(world) == [(SOME_NODE, "unknown")]
+    assert open_alerts(world) == [(SOME_NODE, "unknown")]
 
 
 def test_nodes_that_pass_as_before_cost_two_statements(world: World, catalogs: CatalogCache) -> None:
@@ -107,14 +107,14 @@ def test_nodes_that_pass_as_before_cost_two_statements(world: World, catalogs: C
     assert len(seen) == 2
 
 
-def test_the_incidents_of_a_node_that_left_are_withdrawn(world: World, catalogs: CatalogCache) -> None:
+def test_the_alerts_of_a_node_that_left_are_withdrawn(world: World, catalogs: CatalogCache) -> None:
     for name in ("node-1", "node-2"):
         world.node(name)
         world.on_node(F, 1, name)
     answer(world, catalogs)
     world.node_leaves("node-1")
     assert len(close_withdrawn(world.store, catalogs, world.at(31)).deliver) == 1
-    assert open_incidents(world) == [("node-2", "fail")]
+    assert open_alerts(world) == [("node-2", "fail")]
     assert standings(world) == {"node-2": F}
     assert titles(world)[-1] == "[withdrawn] pod-lifecycle on prod-1/node-1: no longer watched"
 
@@ -126,14 +126,14 @@ def test_another_machine_under_the_name_of_a_node_begins_anew(world: World, cata
     world.node_leaves("node-1")
     world.node("node-1", since=20)
     close_withdrawn(world.store, catalogs, world.at(31))
-    assert (open_incidents(world), standings(world)) == ([], {})
+    assert (open_alerts(world), standings(world)) == ([], {})
 
 
 def test_where_nobody_keeps_a_list_of_nodes_nothing_is_withdrawn(world: World, catalogs: CatalogCache) -> None:
     world.on_node(F, 1, "asked-for-by-hand")
     answer(world, catalogs)
     close_withdrawn(world.store, catalogs, world.at(31))
-    assert open_incidents(world) == [("asked-for-by-hand", "fail")]
+    assert open_alerts(world) == [("asked-for-by-hand", "fail")]
 
 
 def test_that_no_nodes_are_known_is_withdrawn_with_the_last_binding_of_nodes(
@@ -143,4 +143,4 @@ def test_that_no_nodes_are_known_is_withdrawn_with_the_last_binding_of_nodes(
     world.on_node(U, 1, None, **NONE_KNOWN)
     answer(world, catalogs)
     close_withdrawn(world.store, catalogs, world.at(31))
-    assert open_incidents(world) == []
+    assert open_alerts(world) == []

@@ -1,4 +1,4 @@
-"""Outcomes become standings, incidents and notifications, in one transaction."""
+"""Outcomes become standings, alerts and notifications, in one transaction."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from structlog.testing import capture_logs
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import respond
-from kubeprobe.store import Incident, Notification, Outcome, ProbeCase, Standing
-from kubeprobe.vocabulary import IncidentKind, Reason, Trigger, Verdict
+from kubeprobe.store import Alert, Notification, Outcome, ProbeCase, Standing
+from kubeprobe.vocabulary import AlertKind, Reason, Trigger, Verdict
 from tests.services.response.given import World, statements
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
@@ -21,8 +21,8 @@ def answer(world: World, catalogs: CatalogCache, minute: float = 30, limit: int 
     return respond(world.store, catalogs, world.at(minute), limit).deliver
 
 
-def incidents(world: World) -> list[Incident]:
-    return world.all(Incident, Incident.opened_at, Incident.kind)
+def alerts(world: World) -> list[Alert]:
+    return world.all(Alert, Alert.opened_at, Alert.kind)
 
 
 def told(world: World) -> list[tuple[str, str, str]]:
@@ -30,15 +30,15 @@ def told(world: World) -> list[tuple[str, str, str]]:
     return sorted((row.payload["since"], row.event, row.payload["kind"]) for row in rows)
 
 
-def test_a_fail_opens_an_incident_and_tells_every_target_once(world: World, catalogs: CatalogCache) -> None:
+def test_a_fail_opens_an_alert_and_tells_every_target_once(world: World, catalogs: CatalogCache) -> None:
     world.case(severity="critical", owner="platform", runbook="https://runbooks.example/pods")
     world.route("team", LOG, {"name": "second", "log": {}})
     run = world.outcome(F, 1, message="2 errors", report={"ok": False, "errors": ["not ready", "not gone"]})
     ids = answer(world, catalogs)
-    (incident,) = incidents(world)
-    assert (incident.kind, incident.severity, incident.reason) == ("fail", "critical", "ReportedFailure")
-    assert (incident.first_run_id, incident.last_run_id, incident.closed_at) == (run, run, None)
-    assert incident.opened_at == world.at(1)
+    (alert,) = alerts(world)
+    assert (alert.kind, alert.severity, alert.reason) == ("fail", "critical", "ReportedFailure")
+    assert (alert.first_run_id, alert.last_run_id, alert.closed_at) == (run, run, None)
+    assert alert.opened_at == world.at(1)
     rows = world.all(Notification, Notification.id)
     assert [row.id for row in rows] == ids
     assert [(row.route, row.target, row.state) for row in rows] == [
@@ -49,7 +49,7 @@ def test_a_fail_opens_an_incident_and_tells_every_target_once(world: World, cata
     assert rows[0].payload["errors"] == ["not ready", "not gone"]
 
 
-def test_a_pass_closes_the_incident_and_tells_those_who_were_told(world: World, catalogs: CatalogCache) -> None:
+def test_a_pass_closes_the_alert_and_tells_those_who_were_told(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG)
     world.outcome(F, 1)
     answer(world, catalogs)
@@ -57,8 +57,8 @@ def test_a_pass_closes_the_incident_and_tells_those_who_were_told(world: World, 
     world.outcome(F, 2)
     run = world.outcome(P, 3)
     ids = answer(world, catalogs)
-    (incident,) = incidents(world)
-    assert (incident.closed_at, incident.last_run_id) == (world.at(3.1), run)
+    (alert,) = alerts(world)
+    assert (alert.closed_at, alert.last_run_id) == (world.at(3.1), run)
     closing = [row for row in world.all(Notification) if row.event == "closed"]
     assert [(row.id, row.route, row.payload["kind"]) for row in closing] == [(ids[0], "team", "recovered")]
 
@@ -68,10 +68,10 @@ def test_answering_again_finds_nothing_to_do(world: World, catalogs: CatalogCach
     world.outcome(F, 1)
     assert len(answer(world, catalogs)) == 1
     assert answer(world, catalogs) == []
-    assert len(incidents(world)) == 1
+    assert len(alerts(world)) == 1
 
 
-def test_unknowns_open_an_incident_of_their_own_kind(world: World, catalogs: CatalogCache) -> None:
+def test_unknowns_open_an_alert_of_their_own_kind(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG)
     world.case(unknownAfter=2)
     for minute in range(2):
@@ -79,8 +79,8 @@ def test_unknowns_open_an_incident_of_their_own_kind(world: World, catalogs: Cat
     answer(world, catalogs)
     world.outcome(F, 3)
     answer(world, catalogs)
-    assert [(found.kind, found.closed_at is None) for found in incidents(world)] == [("unknown", False), ("fail", True)]
-    assert [kind for _, _, kind in told(world)] == ["known-again", "unknown", "failed"]
+    assert [(found.kind, found.closed_at is None) for found in alerts(world)] == [("unknown", False), ("fail", True)]
+    assert [kind for _, _, kind in told(world)] == ["verdict-restored", "unknown", "failed"]
 
 
 def test_passing_as_before_costs_two_statements_and_writes_no_standing(world: World, catalogs: CatalogCache) -> None:
@@ -108,7 +108,7 @@ def test_a_batch_of_fails_costs_a_fixed_number_of_statements(world: World, catal
             answer(world, catalogs)
         counts.append(len(seen))
     assert max(counts) <= 20, counts
-    assert len(incidents(world)) == 200
+    assert len(alerts(world)) == 200
 
 
 def test_lateness_is_known_though_a_steady_pass_is_not_written(world: World, catalogs: CatalogCache) -> None:
@@ -117,11 +117,11 @@ def test_lateness_is_known_though_a_steady_pass_is_not_written(world: World, cat
         answer(world, catalogs)
     world.outcome(F, 2.5, stored=4)
     answer(world, catalogs)
-    assert incidents(world) == []
+    assert alerts(world) == []
     assert world.all(Standing)[0].verdict == P
     world.outcome(F, 5)
     answer(world, catalogs)
-    assert len(incidents(world)) == 1
+    assert len(alerts(world)) == 1
 
 
 def test_a_skipped_slot_does_not_make_the_long_run_before_it_late(world: World, catalogs: CatalogCache) -> None:
@@ -131,7 +131,7 @@ def test_a_skipped_slot_does_not_make_the_long_run_before_it_late(world: World, 
     answer(world, catalogs)
     world.outcome(F, 2, stored=5)
     answer(world, catalogs)
-    assert len(incidents(world)) == 1
+    assert len(alerts(world)) == 1
 
 
 STORY = [P, F, F, P, U, U, U, F, P, F, U, P, P, F]
@@ -144,7 +144,7 @@ def test_the_size_of_batches_does_not_matter(world: World, catalogs: CatalogCach
         world.outcome(verdict, minute)
     for _ in STORY:
         answer(world, catalogs, limit=limit)
-    assert [(found.kind, found.opened_at, found.closed_at) for found in incidents(world)] == [
+    assert [(found.kind, found.opened_at, found.closed_at) for found in alerts(world)] == [
         ("fail", world.at(1), world.at(3.1)),
         ("unknown", world.at(4), world.at(7.1)),
         ("fail", world.at(7), world.at(8.1)),
@@ -160,8 +160,8 @@ def test_outcomes_are_folded_in_the_order_in_which_they_were_due(world: World, c
     world.outcome(P, 2, stored=3)
     world.outcome(F, 1, stored=4)
     answer(world, catalogs)
-    (incident,) = incidents(world)
-    assert incident.closed_at is not None
+    (alert,) = alerts(world)
+    assert alert.closed_at is not None
 
 
 def test_a_cordoned_cluster_raises_no_alarm_until_it_is_uncordoned(world: World, catalogs: CatalogCache) -> None:
@@ -170,7 +170,7 @@ def test_a_cordoned_cluster_raises_no_alarm_until_it_is_uncordoned(world: World,
     world.outcome(F, 1)
     assert answer(world, catalogs) == []
     assert world.all(Standing)[0].fails == 1
-    assert incidents(world) == []
+    assert alerts(world) == []
     world.cordon("prod-1", at=None)
     world.outcome(F, 2)
     assert len(answer(world, catalogs)) == 1
@@ -180,10 +180,10 @@ def test_a_removed_case_and_a_removed_cluster_raise_no_alarm(world: World, catal
     world.outcome(F, 1, cluster="gone")
     world.outcome(F, 1, case="gone")
     answer(world, catalogs)
-    assert incidents(world) == []
+    assert alerts(world) == []
 
 
-def test_an_incident_without_a_route_is_logged(world: World, catalogs: CatalogCache) -> None:
+def test_an_alert_without_a_route_is_logged(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG, cases=["dns"])
     world.outcome(F, 1)
     with capture_logs() as logs:
@@ -191,7 +191,7 @@ def test_an_incident_without_a_route_is_logged(world: World, catalogs: CatalogCa
     assert [(entry["log_level"], entry["title"]) for entry in logs] == [
         ("warning", "[warning] pod-lifecycle fails on prod-1")
     ]
-    assert len(incidents(world)) == 1
+    assert len(alerts(world)) == 1
 
 
 def test_a_route_asks_for_the_cluster_s_labels(world: World, catalogs: CatalogCache) -> None:
@@ -207,13 +207,13 @@ def test_a_manual_run_counts_unless_it_was_given_parameters_of_its_own(world: Wo
     answer(world, catalogs)
     world.outcome(F, 2, parameters={"TARGET": "elsewhere"})
     answer(world, catalogs)
-    assert incidents(world) == []
+    assert alerts(world) == []
     world.outcome(F, 1.5, stored=3)
     answer(world, catalogs)
-    assert len(incidents(world)) == 1, "a run that asked something else must not make others late"
+    assert len(alerts(world)) == 1, "a run that asked something else must not make others late"
     world.outcome(P, 4, trigger=Trigger.MANUAL)
     answer(world, catalogs)
-    assert incidents(world)[0].closed_at is not None
+    assert alerts(world)[0].closed_at is not None
 
 
 def test_what_fails_half_way_leaves_everything_to_the_next_responder(
@@ -229,7 +229,7 @@ def test_what_fails_half_way_leaves_everything_to_the_next_responder(
         patched.setitem(PARTS, "notify", die)
         with pytest.raises(KeyboardInterrupt):
             answer(world, catalogs)
-    assert [world.all(kind) for kind in (Standing, Incident, Notification)] == [[], [], []]
+    assert [world.all(kind) for kind in (Standing, Alert, Notification)] == [[], [], []]
     assert len(answer(world, catalogs)) == 1
 
 
@@ -248,7 +248,7 @@ def test_who_is_second_with_a_new_standing_reads_the_first_one_s(
     answer(world, catalogs)
     (standing,) = world.all(Standing)
     assert standing.fails == 2
-    assert len(incidents(world)) == 1
+    assert len(alerts(world)) == 1
 
 
 def test_a_changed_case_takes_effect_with_the_next_outcome(world: World, catalogs: CatalogCache) -> None:
@@ -256,12 +256,12 @@ def test_a_changed_case_takes_effect_with_the_next_outcome(world: World, catalog
     for minute in (1, 2):
         world.outcome(F, minute)
     answer(world, catalogs)
-    assert incidents(world) == []
+    assert alerts(world) == []
     world.case(alertAfter=3)
     world.outcome(F, 3)
     answer(world, catalogs)
-    assert [found.kind for found in incidents(world)] == [IncidentKind.FAIL]
+    assert [found.kind for found in alerts(world)] == [AlertKind.FAIL]
     world.remove(ProbeCase, "pod-lifecycle")
     world.outcome(P, 4)
     answer(world, catalogs)
-    assert incidents(world)[0].closed_at is not None
+    assert alerts(world)[0].closed_at is not None

@@ -9,7 +9,7 @@ import pytest
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.response import respond
-from kubeprobe.store import Incident, Notification, Outcome, Standing
+from kubeprobe.store import Alert, Notification, Outcome, Standing
 from kubeprobe.vocabulary import Verdict
 from tests.services.response.given import World
 
@@ -42,15 +42,15 @@ def clusters(world: World) -> list[str]:
 
 
 def result(world: World) -> tuple[Any, ...]:
-    incidents = [(row.cluster, row.kind, row.opened_at, row.closed_at) for row in world.all(Incident)]
+    alerts = [(row.cluster, row.kind, row.opened_at, row.closed_at) for row in world.all(Alert)]
     standings = [(row.cluster, row.verdict, row.fails, row.unknowns, row.since) for row in world.all(Standing)]
     told = [(row.payload["cluster"], row.payload["kind"], row.payload["since"]) for row in world.all(Notification)]
-    return sorted(incidents, key=str), sorted(standings), sorted(told)
+    return sorted(alerts, key=str), sorted(standings), sorted(told)
 
 
 def expected(world: World, clusters: list[str]) -> tuple[Any, ...]:
     at = world.at
-    incidents = [
+    alerts = [
         one
         for name in clusters
         for one in (
@@ -62,19 +62,19 @@ def expected(world: World, clusters: list[str]) -> tuple[Any, ...]:
     ]
     standings = [(name, "fail", 1, 0, at(9)) for name in clusters]
     told = [
-        (name, kind, at(since).isoformat())
+        (name, kind, at(since).isoformat().replace("+00:00", "Z"))
         for name in clusters
         for kind, since in (
             ("failed", 1),
             ("recovered", 1),
             ("unknown", 4),
-            ("known-again", 4),
+            ("verdict-restored", 4),
             ("failed", 7),
             ("recovered", 7),
             ("failed", 9),
         )
     ]
-    return sorted(incidents, key=str), sorted(standings), sorted(told)
+    return sorted(alerts, key=str), sorted(standings), sorted(told)
 
 
 def test_four_at_once_give_what_one_gives(world: World, clusters: list[str]) -> None:

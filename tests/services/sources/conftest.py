@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kubeprobe.settings import Settings
-from kubeprobe.sources import Means
+from kubeprobe.sources import SyncContext
 from kubeprobe.store import Store
 from tests.harness.repository import Repository
 from tests.services.sources.given import BINDING, CASE, CLUSTER, TEMPLATE, World
@@ -33,4 +33,4 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def world(store: Store, settings: Settings, repository: Repository, now: datetime) -> World:
-    return World(Means.of(store, settings), repository, now)
+    return World(SyncContext.of(store, settings), repository, now)

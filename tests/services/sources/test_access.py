@@ -27,7 +27,7 @@ def test_a_token_opens_a_repository_over_http_and_stays_off_the_command_line(wor
         assert any("fetch" in command for command in server.commands)
         assert not any(TOKEN in command for command in server.commands)
     assert world.cases() == {"dns", "other"}
-    assert not list(world.means.folder.glob(".call-*"))
+    assert not list(world.context.folder.glob(".call-*"))
 
 
 def test_a_token_that_is_refused_is_told_without_it(world: World) -> None:
@@ -56,7 +56,7 @@ def test_a_deploy_key_opens_a_repository_over_ssh_whose_host_is_kept_to(world: W
         world.repository.push(catalog__o_yaml=OTHER_CASE)
         assert world.poll()[0].error == ""
         assert world.cases() == {"dns", "other"}
-        assert Secret.open(world.means.cipher, world.source().secret).known_hosts == server.known_hosts()
+        assert Secret.open(world.context.cipher, world.source().secret).known_hosts == server.known_hosts()
 
         make_key(tmp_path / "other")
         other = Secret(deploy_key=server.deploy_key, known_hosts=_line(server.port, tmp_path / "other.pub"))
@@ -65,7 +65,7 @@ def test_a_deploy_key_opens_a_repository_over_ssh_whose_host_is_kept_to(world: W
         stranger = Secret(deploy_key=(tmp_path / "other").read_text(), known_hosts=server.known_hosts())
         with pytest.raises(GitError, match="Permission denied"):
             world.add("other", url=server.url(world.repository.bare), secret=stranger)
-    assert not list(world.means.folder.glob(".call-*")), "the key was there for the time of a call"
+    assert not list(world.context.folder.glob(".call-*")), "the key was there for the time of a call"
 
 
 @pytest.mark.parametrize("kind", ["passphrase", "public", "garbage"])
@@ -86,15 +86,16 @@ def test_the_bytes_of_the_database_tell_no_secret(world: World, store: Store, tm
     assert server.url.encode() in written, "this looks into the right place"
     assert TOKEN.encode() not in written
     assert webhook.encode() not in written
-    assert Secret.open(world.means.cipher, world.source().secret).token == TOKEN
+    assert Secret.open(world.context.cipher, world.source().secret).token == TOKEN
 
 
 def test_a_secret_sealed_with_another_key_is_told_with_what_to_do(world: World, tmp_path: Path) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server:
         world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
-        (world.means.settings.data_dir / "secret.key").unlink()
-        world.means = world.means.of(world.means.store, world.means.settings)
-        world.means = type(world.means)(world.means.store, world.means.settings, world.means.cipher, lambda: world.now)
+        (world.context.settings.data_dir / "secret.key").unlink()
+        world.context = world.context.of(world.context.store, world.context.settings)
+        old = world.context
+        world.context = type(old)(old.store, old.settings, old.cipher, lambda: world.now)
         assert "was encrypted with another key" in world.poll()[0].error
 
 
@@ -118,8 +119,8 @@ def test_secrets_that_are_not_given_again_stay_and_are_shown_to_no_other_server(
 
 def test_a_source_whose_secrets_are_sealed_with_another_key_can_be_replaced(world: World) -> None:
     world.add(secret=Secret(webhook="correct-horse-battery-staple"))
-    (world.means.settings.data_dir / "secret.key").unlink()
-    world.means = replace(world.means, cipher=Cipher.from_settings(world.means.settings))
+    (world.context.settings.data_dir / "secret.key").unlink()
+    world.context = replace(world.context, cipher=Cipher.from_settings(world.context.settings))
     added = world.add(replace=True)
     assert added.changes == ("secrets: what was stored was encrypted with another key, and is gone",)
     assert _secret(world) == Secret()
@@ -132,7 +133,7 @@ def test_nothing_but_the_addresss_own_protocol_is_spoken(world: World) -> None:
 
 
 def _secret(world: World) -> Secret:
-    return Secret.open(world.means.cipher, world.source().secret)
+    return Secret.open(world.context.cipher, world.source().secret)
 
 
 def _line(port: int, public_key: Path) -> str:

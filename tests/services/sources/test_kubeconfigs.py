@@ -64,4 +64,4 @@ def test_a_kubeconfig_that_is_none_is_named_by_its_place_in_the_repository(
     commit = declare(world, kubeconfig, "keys/../keys/prod.conf")
     said = world.poll()[0].error
     assert f"Cluster/prod-1: spec.connection: team@{commit[:12]}:catalog/keys/prod.conf: {told}" in said
-    assert str(world.means.folder) not in said
+    assert str(world.context.folder) not in said

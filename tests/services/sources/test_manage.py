@@ -24,7 +24,7 @@ TOKEN = "kp-t0ken-nobody-may-see"
 @pytest.mark.parametrize("prune", [False, True])
 def test_a_source_that_is_removed_while_it_is_applied_leaves_no_entry_of_its_own(world: World, *, prune: bool) -> None:
     world.add()
-    store, means = world.means.store, world.means
+    store, context = world.context.store, world.context
     with ThreadPoolExecutor(1) as other:
         with store.writing() as session:
             session.get(Source, "team", with_for_update=True)  # as a look at it does, before it applies
@@ -34,7 +34,7 @@ def test_a_source_that_is_removed_while_it_is_applied_leaves_no_entry_of_its_own
             folder = [world.repository.tree / "catalog"]
             declaration = parse(folder, known_names(session, prune=True, source="team"))
             author = Author("team", "c0ffee")
-            apply(session, declaration, means.connector, world.now, prune=True, author=author)
+            apply(session, declaration, context.connector, world.now, prune=True, author=author)
         removed.result(60)
     with store.reading() as session:
         assert session.exec(select(Source)).all() == []
@@ -61,7 +61,7 @@ def test_a_source_that_somebody_else_changes_meanwhile_is_not_replaced(world: Wo
 
 
 def test_what_was_fetched_is_nobody_elses_to_read(world: World) -> None:
-    folder = world.means.folder
+    folder = world.context.folder
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     world.add()
@@ -77,7 +77,7 @@ def test_what_is_not_kept_leaves_nothing_of_what_was_fetched(world: World) -> No
         world.add("other", path="absent")
     with pytest.raises(GitError):
         world.add("third", url="/absent")
-    assert list(world.means.folder.iterdir()) == []
+    assert list(world.context.folder.iterdir()) == []
 
 
 def test_a_replacement_that_is_not_kept_leaves_what_was_fetched_before(world: World) -> None:
@@ -91,22 +91,22 @@ def test_a_replacement_that_is_not_kept_leaves_what_was_fetched_before(world: Wo
 
 def test_what_was_fetched_for_a_source_that_is_gone_is_removed_at_a_look(world: World) -> None:
     world.add()
-    with world.means.store.writing() as session:
+    with world.context.store.writing() as session:
         session.delete(session.get(Source, "team"))  # as from another machine
-    with Mirror(world.means.folder, "team").held():  # somebody adds it again
+    with Mirror(world.context.folder, "team").held():  # somebody adds it again
         world.poll()
         assert _copies(world) == {"team.git"}
     world.poll()
-    assert list(world.means.folder.iterdir()) == []
+    assert list(world.context.folder.iterdir()) == []
     world.add()
     world.poll()
     assert _copies(world) == {"team.git"}
     _remove(world, prune=False)
-    assert list(world.means.folder.iterdir()) == []
+    assert list(world.context.folder.iterdir()) == []
 
 
 def test_who_waits_for_a_copy_that_is_forgotten_holds_the_next_one_alone(world: World) -> None:
-    mirror = Mirror(world.means.folder, "team")
+    mirror = Mirror(world.context.folder, "team")
     with ThreadPoolExecutor(1) as other:
         with mirror.held():
             waiting = other.submit(_hold, mirror)
@@ -123,12 +123,12 @@ def _hold(mirror: Mirror) -> bool:
 
 
 def _copies(world: World) -> set[str]:
-    return {path.name for path in world.means.folder.glob("*.git")}
+    return {path.name for path in world.context.folder.glob("*.git")}
 
 
 def _remove(world: World, *, prune: bool) -> None:
-    with world.means.store.writing() as session:
-        remove_source(session, world.means, "team", world.means.connector, prune=prune)
+    with world.context.store.writing() as session:
+        remove_source(session, world.context, "team", world.context.connector, prune=prune)
 
 
 def _is_waiting(store: Store) -> bool:
@@ -137,12 +137,12 @@ def _is_waiting(store: Store) -> bool:
 
 
 def _pull_every(world: World, seconds: int) -> None:
-    with world.means.store.writing() as session:
+    with world.context.store.writing() as session:
         session.get(Source, "team").every_s = seconds
 
 
 def _insert(world: World) -> None:
-    with world.means.store.writing() as session:
+    with world.context.store.writing() as session:
         row = Source(name="team", url="/somebody/elses", branch="main", every_s=60, next_sync=world.now)
         row.created_at = world.now
         session.add(row)

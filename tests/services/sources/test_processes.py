@@ -9,9 +9,9 @@ from pathlib import Path
 
 from kubeprobe.clock import utc_now
 from kubeprobe.settings import Settings
-from kubeprobe.sources import Means, Secret
+from kubeprobe.sources import Secret, SyncContext
 from kubeprobe.store import Store
-from tests.harness.house import House
+from tests.harness.installation import Installation
 from tests.harness.ports import free_port
 from tests.harness.repository import Repository
 from tests.harness.wait import until
@@ -24,34 +24,34 @@ THIRD_CASE = CASE.replace("{name: dns}", "{name: third}")
 def test_what_is_pushed_is_in_force_within_seconds(
     store: Store, database_url: str, repository: Repository, tmp_path: Path
 ) -> None:
-    world = World(Means.of(store, Settings(data_dir=tmp_path / "house")), repository, utc_now())
+    world = World(SyncContext.of(store, Settings(data_dir=tmp_path / "installation")), repository, utc_now())
     world.add(secret=Secret(webhook=SECRET), every=timedelta(seconds=10))
     port = free_port()
-    with House(tmp_path / "house", database_url, {"KUBEPROBE_WEB_PORT": str(port)}) as house:
+    with Installation(tmp_path / "installation", database_url, {"KUBEPROBE_WEB_PORT": str(port)}) as installation:
         for name in ("valkey", "beat", "responder", "web"):
-            house.start(name)
+            installation.start(name)
         repository.push(catalog__o_yaml=OTHER_CASE)
         until(
             "the poll to apply it",
             lambda: "other" in world.cases(),
             within_s=180,
-            instead=lambda: house.log("responder"),
+            instead=lambda: installation.log("responder"),
         )
 
         world.add(secret=Secret(webhook=SECRET), every=timedelta(days=1), replace=True)
         commit = repository.push(catalog__third_yaml=THIRD_CASE)
         until(
             "the web to listen",
-            lambda: "running on" in house.log("web"),
+            lambda: "running on" in installation.log("web"),
             within_s=120,
-            instead=lambda: house.log("web"),
+            instead=lambda: installation.log("web"),
         )
         assert push(port) == {"source": "team", "woken": True, "why": ""}
         until(
             "the push to apply it",
             lambda: "third" in world.cases(),
             within_s=120,
-            instead=lambda: house.log("responder"),
+            instead=lambda: installation.log("responder"),
         )
         assert world.source().applied_commit == commit
 

@@ -71,14 +71,14 @@ def test_a_folder_that_is_given_without_a_dot_is_offered_with_one(
 def test_a_branch_that_is_too_large_is_fetched_once_at_a_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.add()
     monkeypatch.setattr(mirror, "FETCH_WITHIN_S", 1)
-    left = world.means.folder / "team.git" / "objects" / "pack" / "tmp_pack_x"
+    left = world.context.folder / "team.git" / "objects" / "pack" / "tmp_pack_x"
     left.write_text("as a git that was ended leaves it")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)  # nobody takes a connection, or answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/team.git"
-        with world.means.store.writing() as session:
+        with world.context.store.writing() as session:
             session.get(Source, "team").url = url
-        (world.means.folder / "team.git" / "x.lock").touch()
+        (world.context.folder / "team.git" / "x.lock").touch()
         told = f"branch 'main' of {url} is too large to fetch within 1 s, or its server too slow; "
         assert world.poll()[0].error == f"{told}expected a branch of small files"
         assert _connections(silent) <= 1

@@ -19,7 +19,7 @@ from sqlmodel import select
 
 from kubeprobe.catalog import CatalogError, load_catalog
 from kubeprobe.settings import Settings
-from kubeprobe.sources import GitError, Means, hasten, sync, sync_due
+from kubeprobe.sources import GitError, SyncContext, request_sync, sync, sync_due
 from kubeprobe.store import Cluster, Schedule, open_store
 from kubeprobe.trigger import Request, issue_due, request_runs
 from tests.harness.wait import until
@@ -33,7 +33,7 @@ def test_adding_a_source_applies_what_its_branch_declares(world: World) -> None:
     assert (case.source, case.commit_id) == ("team", added.commit)
     assert case.origin == f"team@{added.commit[:12]}:catalog/dns.yaml:2"
     assert (source.applied_commit, source.seen_commit, source.error) == (added.commit, added.commit, "")
-    with world.means.store.reading() as session:
+    with world.context.store.reading() as session:
         assert session.exec(select(Cluster.source)).all() == ["team"]
         assert [s.cluster for s in session.exec(select(Schedule))] == ["prod-1"]
 
@@ -77,7 +77,7 @@ def test_a_commit_that_touches_nothing_in_the_folder_is_seen_and_changes_nothing
     source = world.source()
     assert (source.seen_commit, source.applied_commit) == (commit, first.commit)
     assert world.case().commit_id == first.commit
-    with world.means.store.reading() as session:
+    with world.context.store.reading() as session:
         assert load_catalog(session).version == version
 
 
@@ -194,7 +194,7 @@ def test_a_source_whose_first_commit_cannot_be_applied_is_not_added(world: World
         world.add(branch="absent")
     with pytest.raises(GitError, match="there is no folder 'absent'"):
         world.add(path="absent")
-    assert sync_due(world.means) == []
+    assert sync_due(world.context) == []
 
 
 def test_a_huge_file_is_refused(world: World) -> None:
@@ -244,7 +244,7 @@ def test_two_workers_at_once_apply_a_commit_once(world: World) -> None:
     for worker in workers:
         worker.join(180)
         assert worker.exitcode == 0
-    with world.means.store.reading() as session:
+    with world.context.store.reading() as session:
         assert load_catalog(session).version == first.applied.version + 1
     assert world.source().claim == 1
     assert world.cases() == {"dns", "other"}
@@ -255,7 +255,7 @@ def test_who_has_lost_the_claim_writes_nothing(world: World) -> None:
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     stale = world.source()
     stale.claim -= 1
-    sync._sync(world.means, stale)
+    sync._sync(world.context, stale)
     assert world.cases() == {"dns"}
 
 
@@ -277,7 +277,7 @@ def test_a_worker_that_is_killed_as_it_commits_leaves_the_old_state_or_the_new(w
 
 def test_a_copy_that_a_killed_git_left_locked_is_made_anew(world: World) -> None:
     world.add()
-    mirror = world.means.folder / "team.git"
+    mirror = world.context.folder / "team.git"
     (mirror / "shallow.lock").touch()
     (mirror / "HEAD").write_text("garbage")
     world.repository.push(catalog__o_yaml=OTHER_CASE)
@@ -307,16 +307,16 @@ def test_many_sources_are_looked_at_side_by_side(world: World) -> None:
 def test_a_source_that_is_asked_for_while_it_is_looked_at_is_looked_at_again(world: World) -> None:
     world.add()
     world.poll()
-    with world.means.store.writing() as session:
-        assert hasten(session, "team", world.now)
-        assert not hasten(session, "absent", world.now)
+    with world.context.store.writing() as session:
+        assert request_sync(session, "team", world.now)
+        assert not request_sync(session, "absent", world.now)
     assert len(world.poll(timedelta(0))) == 1
     assert world.poll(timedelta(0)) == []
 
 
 def test_runs_record_the_commit_that_their_case_came_from(world: World, settings: Settings) -> None:
     first = world.add().commit
-    store = world.means.store
+    store = world.context.store
     issue_due(store, world.now + timedelta(minutes=5), settings)
     with store.writing() as session:
         request_runs(session, load_catalog(session), Request("dns", ("prod-1",)), world.now, settings)
@@ -332,7 +332,7 @@ def test_a_new_commit_that_leaves_a_case_as_it_was_is_the_one_it_comes_from(worl
     world.add()
     commit = world.repository.push(catalog__o_yaml=OTHER_CASE)
     world.poll()
-    with world.means.store.reading() as session:
+    with world.context.store.reading() as session:
         assert load_catalog(session).commits == {"dns": f"team@{commit}", "other": f"team@{commit}"}
 
 
@@ -362,21 +362,21 @@ def _is_old_or_new_and_then_new(world: World) -> None:
 
 
 def _settings(world: World) -> Settings:
-    return world.means.settings.model_copy(
-        update={"database_url": world.means.store.engine.url.render_as_string(hide_password=False)}
+    return world.context.settings.model_copy(
+        update={"database_url": world.context.store.engine.url.render_as_string(hide_password=False)}
     )
 
 
 def _look(settings: Settings, now: datetime, ready: Any = None, killed_at: int = 0) -> None:
     """A worker of its own process, killed (1 or more) right before that commit of its own."""
-    means = replace(Means.of(open_store(settings.database()), settings), clock=lambda: now)
+    context = replace(SyncContext.of(open_store(settings.database()), settings), clock=lambda: now)
     commits = count(1)
 
     def die(_: object) -> None:
         if next(commits) == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    event.listen(means.store.engine, "commit", die)
+    event.listen(context.store.engine, "commit", die)
     if ready is not None:
         ready.set()
-    sync_due(means)
+    sync_due(context)

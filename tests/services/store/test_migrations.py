@@ -11,10 +11,10 @@ from sqlalchemy import inspect
 from sqlmodel import Session, SQLModel, select
 
 from kubeprobe.store import (
+    Alert,
     Binding,
     Change,
     Cluster,
-    Incident,
     Installation,
     Notification,
     Outcome,
@@ -49,12 +49,10 @@ def fill(session: Session, now: datetime) -> None:
     standing = {"cluster": "k", "case": "c", "due_at": now, "since": now, "run_id": "r"}
     session.add(Standing(verdict=Verdict.FAIL, fails=1, **standing))
     told = {"kind": "fail", "reason": "ReportedFailure", "first_run_id": "r", "last_run_id": "r", "opened_at": now}
-    session.add(Incident(id="i", cluster="k", case="c", **told))
+    session.add(Alert(id="i", cluster="k", case="c", **told))
     session.flush()
     session.add(
-        Notification(
-            id="n", incident_id="i", event="opened", route="r", target="t", payload={"a": 1}, next_attempt_at=now
-        )
+        Notification(id="n", alert_id="i", event="opened", route="r", target="t", payload={"a": 1}, next_attempt_at=now)
     )
 
 

@@ -9,7 +9,7 @@ from sqlmodel import select
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change
-from kubeprobe.trigger import tell_change
+from kubeprobe.trigger import record_change
 from kubeprobe.trigger.change import Told
 from kubeprobe.vocabulary import Trigger
 from tests.services.trigger.given import CASE, World, at_once, catalog
@@ -27,7 +27,7 @@ def tell(
     """Tell of a change, of CoreDNS unless said otherwise, on these clusters."""
     change = Change(id=change_id, component=component, version="1.12", clusters=list(clusters), happened_at=world.noon)
     with world.store.writing() as session:
-        return tell_change(session, catalog(**bindings or {"dns": bound(CASE)}), change, world.noon, settings)
+        return record_change(session, catalog(**bindings or {"dns": bound(CASE)}), change, world.noon, settings)
 
 
 def test_a_change_runs_what_is_bound_to_its_component_where_it_happened(

@@ -9,7 +9,7 @@ from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.runs import OpenedRun
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change
-from kubeprobe.trigger import Request, issue_due, request_runs, tell_change
+from kubeprobe.trigger import Request, issue_due, record_change, request_runs
 from kubeprobe.trigger.periodic import MOST_RUNS
 from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 from tests.services.trigger.given import CASE, World, at_once, catalog, statements
@@ -190,7 +190,7 @@ def tell(world: World, settings: Settings, change_id: str = "c1", node: str | No
     """The nodes that a change on prod-1 has probed."""
     change = Change(id=change_id, component="kernel", clusters=["prod-1"], node=node, happened_at=world.noon)
     with world.store.writing() as session:
-        told = tell_change(session, catalog(kernel=bound(**nodes)), change, world.noon, settings)
+        told = record_change(session, catalog(kernel=bound(**nodes)), change, world.noon, settings)
     ids = {run.id for run in told.opened}
     return sorted(run.node for run in world.runs if run.id in ids and run.node)
 
@@ -224,7 +224,7 @@ def test_a_change_names_its_node_on_one_cluster_only(world: World, settings: Set
     world.cluster("prod-2")
     change = Change(id="c", component="kernel", clusters=["prod-1", "prod-2"], node="n", happened_at=world.noon)
     with world.store.writing() as session, pytest.raises(InvalidInputError, match="one cluster"):
-        tell_change(session, catalog(), change, world.noon, settings)
+        record_change(session, catalog(), change, world.noon, settings)
 
 
 def test_a_request_names_nodes_or_selects_them(world: World, settings: Settings) -> None:

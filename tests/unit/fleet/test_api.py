@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from kubeprobe.fleet import transport
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
 
@@ -165,14 +165,14 @@ async def test_a_log_read_that_hangs_ends_in_time(
 
 
 async def test_a_cluster_that_takes_no_more_requests_does_not_make_others_wait(
-    door: Door, row: Callable[..., Cluster], kmock: Mock, monkeypatch: pytest.MonkeyPatch
+    clients: ClusterClients, row: Callable[..., Cluster], kmock: Mock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 5.0)
     hanging = asyncio.Event()
     kmock["get /bad/version"] << (hanging.wait, {"gitVersion": "v0"})
     kmock["get /good/version"] << {"gitVersion": "v1"}
-    bad = await door.to(row(f"{kmock.url}/bad", name="bad"))
-    good = await door.to(row(f"{kmock.url}/good", name="good"))
+    bad = await clients.get(row(f"{kmock.url}/bad", name="bad"))
+    good = await clients.get(row(f"{kmock.url}/good", name="good"))
     stuck = [asyncio.create_task(bad.version()) for _ in range(3 * transport.PARALLEL_REQUESTS)]
     assert await asyncio.wait_for(good.version(), 5) == "v1"
     for task in stuck:
@@ -192,9 +192,9 @@ async def test_a_redirect_does_not_take_the_credentials_elsewhere(api: ClusterAp
     assert len(kmock["get /elsewhere"]) == 0
 
 
-async def test_a_server_with_a_path_keeps_it(door: Door, row: Callable[..., Cluster], kmock: Mock) -> None:
+async def test_a_server_with_a_path_keeps_it(clients: ClusterClients, row: Callable[..., Cluster], kmock: Mock) -> None:
     kmock["get /clusters/c0001/version"] << {"gitVersion": "v1"}
-    api = await door.to(row(f"{kmock.url}/clusters/c0001/"))
+    api = await clients.get(row(f"{kmock.url}/clusters/c0001/"))
     assert await api.version() == "v1"
 
 

@@ -9,7 +9,7 @@ import kmock as km
 import orjson
 import pytest
 
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.check import Finding, check_cluster
 from kubeprobe.fleet.check_pod import ImageTrial
 from kubeprobe.store import Cluster
@@ -72,8 +72,10 @@ async def test_whether_it_may_know_the_nodes_is_asked_where_a_binding_has_nodes(
         assert '{apiGroups: [""], resources: [nodes], verbs: [list, watch]}' in found.remedy
 
 
-async def test_a_cluster_that_does_not_answer_ends_the_check_at_once(door: Door, row: Callable[..., Cluster]) -> None:
-    found = await check(await door.to(row("http://127.0.0.1:9")))
+async def test_a_cluster_that_does_not_answer_ends_the_check_at_once(
+    clients: ClusterClients, row: Callable[..., Cluster]
+) -> None:
+    found = await check(await clients.get(row("http://127.0.0.1:9")))
     assert list(found) == ["reachable"]
     assert not found["reachable"].ok
     assert "cluster add NAME" in found["reachable"].remedy

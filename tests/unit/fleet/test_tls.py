@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from kubeprobe.fleet import transport
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
 from tests.unit.fleet.certificates import DAY, Authority, server_context
@@ -57,13 +57,13 @@ def authority() -> Authority:
     return Authority()
 
 
-async def ask(door: Door, cluster: Cluster) -> str:
-    return await (await door.to(cluster)).version()
+async def ask(clients: ClusterClients, cluster: Cluster) -> str:
+    return await (await clients.get(cluster)).version()
 
 
-async def refused(door: Door, cluster: Cluster) -> str:
+async def refused(clients: ClusterClients, cluster: Cluster) -> str:
     with pytest.raises(ClusterError) as caught:
-        await ask(door, cluster)
+        await ask(clients, cluster)
     assert caught.value.cause is Cause.CLUSTER_UNREACHABLE
     return caught.value.message
 
@@ -73,110 +73,110 @@ def trusting(authority: Authority, **more: Any) -> dict[str, Any]:
 
 
 async def test_a_client_certificate_is_shown(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="127.0.0.1"), tmp_path, authority))
     client = authority.issue("kubeprobe")
     user = {"client-certificate-data": client.certificate_data, "client-key-data": client.key_data}
-    assert await ask(door, row(f"https://127.0.0.1:{port}", cluster=trusting(authority), **user)) == "kubeprobe"
+    assert await ask(clients, row(f"https://127.0.0.1:{port}", cluster=trusting(authority), **user)) == "kubeprobe"
     nobody = row(f"https://127.0.0.1:{port}", name="nobody", cluster=trusting(authority))
-    assert await refused(door, nobody)
+    assert await refused(clients, nobody)
 
 
 async def test_the_server_name_may_differ_from_the_address(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="api.example.com"), tmp_path))
     named = trusting(authority, **{"tls-server-name": "api.example.com"})
-    assert await ask(door, row(f"https://127.0.0.1:{port}", cluster=named)) == "nobody"
+    assert await ask(clients, row(f"https://127.0.0.1:{port}", cluster=named)) == "nobody"
 
 
 async def test_verification_can_be_switched_off(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="elsewhere", ends=-DAY), tmp_path))
     loose = {"insecure-skip-tls-verify": True}
-    assert await ask(door, row(f"https://127.0.0.1:{port}", cluster=loose)) == "nobody"
+    assert await ask(clients, row(f"https://127.0.0.1:{port}", cluster=loose)) == "nobody"
 
 
 async def test_an_expired_certificate_is_named(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="127.0.0.1", ends=-DAY), tmp_path))
-    message = await refused(door, row(f"https://127.0.0.1:{port}", cluster=trusting(authority)))
+    message = await refused(clients, row(f"https://127.0.0.1:{port}", cluster=trusting(authority)))
     assert "its certificate has expired; renew" in message
 
 
 async def test_an_unknown_authority_is_named(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="127.0.0.1"), tmp_path))
     for cluster in (trusting(Authority("another")), {}):
-        message = await refused(door, row(f"https://127.0.0.1:{port}", name=f"c{len(cluster)}", cluster=cluster))
+        message = await refused(clients, row(f"https://127.0.0.1:{port}", name=f"c{len(cluster)}", cluster=cluster))
         assert "signed by an unknown authority; check certificate-authority-data" in message
 
 
 async def test_a_certificate_for_another_address_is_named(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="10.0.0.9"), tmp_path))
     cluster = row(f"https://127.0.0.1:{port}", cluster=trusting(authority))
-    assert "its certificate is for another address" in await refused(door, cluster)
+    assert "its certificate is for another address" in await refused(clients, cluster)
 
 
 async def test_a_certificate_for_another_host_name_is_named(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="a.example.com"), tmp_path))
     named = trusting(authority, **{"tls-server-name": "b.example.com"})
-    message = await refused(door, row(f"https://127.0.0.1:{port}", cluster=named))
+    message = await refused(clients, row(f"https://127.0.0.1:{port}", cluster=named))
     assert "its certificate is for another host name" in message
 
 
-async def test_an_address_that_does_not_speak_tls_is_named(door: Door, row: Row, serve: Serve) -> None:
+async def test_an_address_that_does_not_speak_tls_is_named(clients: ClusterClients, row: Row, serve: Serve) -> None:
     port = await serve(None)
-    message = await refused(door, row(f"https://127.0.0.1:{port}"))
+    message = await refused(clients, row(f"https://127.0.0.1:{port}"))
     assert "does not speak it; is the address http instead of https?" in message
 
 
-async def test_an_address_where_nobody_listens_is_named(door: Door, row: Row) -> None:
+async def test_an_address_where_nobody_listens_is_named(clients: ClusterClients, row: Row) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port meanwhile
         port = held.getsockname()[1]
-        message = await refused(door, row(f"https://127.0.0.1:{port}"))
+        message = await refused(clients, row(f"https://127.0.0.1:{port}"))
     assert message == f"cannot connect to 127.0.0.1:{port}: Connection refused"
 
 
-async def test_a_host_without_an_address_is_named(door: Door, row: Row) -> None:
-    message = await refused(door, row("https://nowhere.invalid:6443"))
+async def test_a_host_without_an_address_is_named(clients: ClusterClients, row: Row) -> None:
+    message = await refused(clients, row("https://nowhere.invalid:6443"))
     assert "the host name nowhere.invalid cannot be resolved" in message
 
 
-async def test_a_black_hole_is_left_in_time(door: Door, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_black_hole_is_left_in_time(clients: ClusterClients, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that takes the connection and never says anything: neither TLS nor HTTP."""
     monkeypatch.setattr(transport, "CONNECT_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as hole:
         port = hole.getsockname()[1]
         async with asyncio.timeout(10):
-            assert "no connection in time" in await refused(door, row(f"https://127.0.0.1:{port}"))
+            assert "no connection in time" in await refused(clients, row(f"https://127.0.0.1:{port}"))
             monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 0.2)
-            assert "no answer in time" in await refused(door, row(f"http://127.0.0.1:{port}", name="plain"))
+            assert "no answer in time" in await refused(clients, row(f"http://127.0.0.1:{port}", name="plain"))
 
 
 async def test_many_requests_share_few_connections(
-    door: Door, row: Row, serve: Serve, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     """A connection survives a request, so that not every one of them pays for TLS."""
     context = server_context(authority.issue("server", host="127.0.0.1"), tmp_path)
     port = await serve(context)
     cluster = row(f"https://127.0.0.1:{port}", cluster=trusting(authority))
     for _ in range(20):
-        await ask(door, cluster)
+        await ask(clients, cluster)
     assert context.session_stats()["accept"] == 1
 
 
 async def test_a_watch_over_tls_takes_long_events_with_a_small_buffer(
-    door: Door, row: Row, authority: Authority, tmp_path: Path
+    clients: ClusterClients, row: Row, authority: Authority, tmp_path: Path
 ) -> None:
     """asyncio's own 256 KiB for each connection would be most of a collector's memory."""
     name = "x" * 1_000_000
@@ -195,7 +195,7 @@ async def test_a_watch_over_tls_takes_long_events_with_a_small_buffer(
     await runner.setup()
     context = server_context(authority.issue("server", host="127.0.0.1"), tmp_path)
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    api = await door.to(row(f"https://127.0.0.1:{runner.addresses[0][1]}", cluster=trusting(authority)))
+    api = await clients.get(row(f"https://127.0.0.1:{runner.addresses[0][1]}", cluster=trusting(authority)))
     async with aclosing(api.watch_pods("ns", "", "1")) as events:
         kind, pod = await anext(events)
         sizes = {found.max_size for found in gc.get_objects() if isinstance(found, SSLProtocol)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.vocabulary import IncidentKind, Reason, Verdict
+from kubeprobe.vocabulary import AlertKind, Reason, Verdict
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -39,8 +39,8 @@ def message(kind: MessageKind = MessageKind.FAILED, **other: Any) -> Message:
     """A message about a failing pod-lifecycle."""
     fields: dict[str, Any] = {
         "kind": kind,
-        "incident": "01incident",
-        "incident_kind": IncidentKind.FAIL,
+        "alert": "01alert",
+        "alert_kind": AlertKind.FAIL,
         "run": "01run",
         "case": "pod-lifecycle",
         "cluster": "prod-1",

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from kubeprobe.response.fold import Event, Policy, Standing, Transition, fold
 from kubeprobe.response.outcomes import NO_ANSWER, ClaimedOutcome
-from kubeprobe.vocabulary import IncidentKind, Reason, Verdict
+from kubeprobe.vocabulary import AlertKind, Reason, Verdict
 from tests.unit.response.given import NOON, outcome
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
-FAIL_OPENS = Transition(IncidentKind.FAIL, Event.OPENED)
-FAIL_CLOSES = Transition(IncidentKind.FAIL, Event.CLOSED)
-UNKNOWN_OPENS = Transition(IncidentKind.UNKNOWN, Event.OPENED)
-UNKNOWN_CLOSES = Transition(IncidentKind.UNKNOWN, Event.CLOSED)
+FAIL_OPENS = Transition(AlertKind.FAIL, Event.OPENED)
+FAIL_CLOSES = Transition(AlertKind.FAIL, Event.CLOSED)
+UNKNOWN_OPENS = Transition(AlertKind.UNKNOWN, Event.OPENED)
+UNKNOWN_CLOSES = Transition(AlertKind.UNKNOWN, Event.CLOSED)
 DEFAULT = Policy()
 
 
@@ -63,7 +63,7 @@ def fold_all(
         pytest.param([U, U, U, U], Policy(muted=True), [(), (), (), ()], id="nor an unknown"),
     ],
 )
-def test_incidents_open_and_close_as_verdicts_come(
+def test_alerts_open_and_close_as_verdicts_come(
     verdicts: list[Verdict], policy: Policy, expected: list[tuple[Transition, ...]]
 ) -> None:
     _, history = fold_all([outcome(verdict, minute) for minute, verdict in enumerate(verdicts)], policy)
@@ -79,7 +79,7 @@ def test_a_standing_tells_since_when_and_how_often() -> None:
         unknowns=0,
         due_at=outcome(F, 4).due_at,
         run_id="run-4",
-        open=frozenset({IncidentKind.FAIL}),
+        open=frozenset({AlertKind.FAIL}),
     )
 
 
@@ -140,11 +140,11 @@ policies = st.builds(Policy, alert_after=st.integers(1, 4), unknown_after=st.int
 
 
 @given(outcomes, st.data())
-def test_at_most_one_incident_of_a_kind_is_open_and_only_a_definite_verdict_closes(
+def test_at_most_one_alert_of_a_kind_is_open_and_only_a_definite_verdict_closes(
     given_outcomes: list[ClaimedOutcome], data: st.DataObject
 ) -> None:
     standing: Standing | None = None
-    opened: set[IncidentKind] = set()
+    opened: set[AlertKind] = set()
     for one in given_outcomes:
         standing, transitions = fold(standing, one, data.draw(policies))
         for transition in transitions:
@@ -153,7 +153,7 @@ def test_at_most_one_incident_of_a_kind_is_open_and_only_a_definite_verdict_clos
                 assert one.verdict == transition.kind
                 opened.add(transition.kind)
             else:
-                assert one.verdict == P or (one.verdict == F and transition.kind is IncidentKind.UNKNOWN)
+                assert one.verdict == P or (one.verdict == F and transition.kind is AlertKind.UNKNOWN)
                 opened.remove(transition.kind)
         assert (standing.open if standing else frozenset()) == opened
         if transitions and one.verdict == P:

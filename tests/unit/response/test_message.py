@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from kubeprobe.jsonmodel import from_json, to_json
 from kubeprobe.response.fold import Event
 from kubeprobe.response.message import MAX_ERRORS, Message, MessageKind, message_kind, reported_errors
-from kubeprobe.vocabulary import IncidentKind, Verdict
+from kubeprobe.vocabulary import AlertKind, Verdict
 from tests.unit.response.given import NOON, message, outcome
 
 
@@ -36,31 +37,31 @@ def test_a_recovery_says_how_long_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("incident", "event", "kind"),
+    ("alert", "event", "kind"),
     [
-        (IncidentKind.FAIL, Event.OPENED, MessageKind.FAILED),
-        (IncidentKind.FAIL, Event.CLOSED, MessageKind.RECOVERED),
-        (IncidentKind.UNKNOWN, Event.OPENED, MessageKind.UNKNOWN),
-        (IncidentKind.UNKNOWN, Event.CLOSED, MessageKind.KNOWN_AGAIN),
+        (AlertKind.FAIL, Event.OPENED, MessageKind.FAILED),
+        (AlertKind.FAIL, Event.CLOSED, MessageKind.RECOVERED),
+        (AlertKind.UNKNOWN, Event.OPENED, MessageKind.UNKNOWN),
+        (AlertKind.UNKNOWN, Event.CLOSED, MessageKind.RESTORED),
     ],
 )
-def test_each_event_has_a_message_of_its_own(incident: IncidentKind, event: Event, kind: MessageKind) -> None:
-    assert message_kind(incident, event) is kind
+def test_each_event_has_a_message_of_its_own(alert: AlertKind, event: Event, kind: MessageKind) -> None:
+    assert message_kind(alert, event) is kind
 
 
 def test_an_unknown_is_never_called_a_failure() -> None:
-    told = message(MessageKind.UNKNOWN, incident_kind=IncidentKind.UNKNOWN, verdict="unknown", reason="Evicted", why="")
+    told = message(MessageKind.UNKNOWN, alert_kind=AlertKind.UNKNOWN, verdict="unknown", reason="Evicted", why="")
     assert "fail" not in (told.title + told.text).lower()
 
 
 def test_known_again_tells_the_verdict() -> None:
-    assert message(MessageKind.KNOWN_AGAIN, verdict="fail").title == "[known again] pod-lifecycle on prod-1: fail"
+    assert message(MessageKind.RESTORED, verdict="fail").title == "[verdict restored] pod-lifecycle on prod-1: fail"
 
 
 @pytest.mark.parametrize("kind", list(MessageKind))
 def test_a_message_survives_the_store(kind: MessageKind) -> None:
     told = message(kind, until=NOON + timedelta(minutes=3))
-    assert Message.from_json(told.to_json()) == told
+    assert from_json(Message, to_json(told)) == told
 
 
 def test_many_and_long_errors_are_cut_and_say_so() -> None:

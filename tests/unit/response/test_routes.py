@@ -1,4 +1,4 @@
-"""Which targets are told of an incident."""
+"""Which targets are told of an alert."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from kubeprobe.clock import utc_now
 from kubeprobe.effects import Effects, dispatch
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
@@ -18,8 +18,8 @@ from kubeprobe.store.migrate import check_schema, installation_id
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The open parts of a worker process."""
+class WorkerContext:
+    """The open context of a worker process."""
 
     settings: Settings
     store: Store
@@ -28,7 +28,7 @@ class Parts:
     launcher: Launcher
 
     @classmethod
-    def open(cls, app: Celery, settings: Settings) -> "Parts":
+    def open(cls, app: Celery, settings: Settings) -> "WorkerContext":
         """Open everything; refuses a store of another version."""
         store = open_store(settings.database())
         check_schema(store)
@@ -36,7 +36,7 @@ class Parts:
         launcher = Launcher(
             store=store,
             catalogs=catalogs,
-            door=Door(Cipher.from_settings(settings)),
+            clients=ClusterClients(Cipher.from_settings(settings)),
             loop=LoopThread(),
             settings=settings,
             installation=installation_id(store),
@@ -50,6 +50,6 @@ class Parts:
 
     def close(self) -> None:
         """Close connections to clusters and store."""
-        self.launcher.loop.run(self.launcher.door.close())
+        self.launcher.loop.run(self.launcher.clients.close())
         self.launcher.loop.close()
         self.store.close()

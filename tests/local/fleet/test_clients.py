@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, Door
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.check import check_cluster
 from kubeprobe.fleet.check_pod import ImageTrial
 from kubeprobe.fleet.credentials import Cipher, local
@@ -26,16 +26,16 @@ def cipher() -> Cipher:
 
 
 @pytest_asyncio.fixture
-async def door(cipher: Cipher) -> AsyncIterator[Door]:
-    opened = Door(cipher)
+async def clients(cipher: Cipher) -> AsyncIterator[ClusterClients]:
+    opened = ClusterClients(cipher)
     yield opened
     await opened.close()
 
 
 @pytest_asyncio.fixture
-async def api(door: Door, cipher: Cipher, start: Callable[..., Any]) -> ClusterApi:
+async def api(clients: ClusterClients, cipher: Cipher, start: Callable[..., Any]) -> ClusterApi:
     cluster, _ = await start()
-    return await door.to(cluster_row(cipher, local(cluster.kubeconfig)))
+    return await clients.get(cluster_row(cipher, local(cluster.kubeconfig)))
 
 
 def pod(name: str, script: str) -> Json:

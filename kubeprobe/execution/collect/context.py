@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect.committer import Committer
-from kubeprobe.fleet.api import Door
+from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
 
@@ -15,11 +15,11 @@ LAST_PAUSE_S = 15.0
 
 
 @dataclass(frozen=True)
-class WatchParts:
+class WatchContext:
     """What a watch shares with those of other clusters."""
 
     store: Store
-    door: Door
+    clients: ClusterClients
     committer: Committer
     settings: Settings
     installation: str

@@ -38,7 +38,7 @@ def status(
 ) -> None:
     """Show the fleet: how every case stands where.
 
-    Below, the incidents that are open.
+    Below, the alerts that are open.
     """
     from kubeprobe.cli.fleet_text import print_fleet, print_nodes
     from kubeprobe.cli.output import print_json, working

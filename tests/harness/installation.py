@@ -21,7 +21,7 @@ PROCESSES = ("beat", "launcher", "collector", "responder")
 
 
 @dataclass
-class House:
+class Installation:
     """One installation's processes over a store that exists. Ends all that it started."""
 
     folder: Path

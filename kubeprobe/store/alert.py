@@ -1,4 +1,4 @@
-"""What outcomes add up to: the standing of a case on a cluster, its incidents, and who was told of them."""
+"""What outcomes add up to: the standing of a case on a cluster, its alerts, and who was told of them."""
 
 from datetime import datetime
 from typing import Any
@@ -31,13 +31,13 @@ class Standing(SQLModel, table=True):
     """That outcome's run."""
 
 
-class Incident(SQLModel, table=True):
+class Alert(SQLModel, table=True):
     """Failing (or unknown) outcomes that belong together, from first failure to proven recovery."""
 
     __table_args__ = (
-        # One open incident of a kind for a case on a cluster or node, whoever is first.
+        # One open alert of a kind for a case on a cluster or node, whoever is first.
         Index(
-            "ux_incident_open",
+            "ux_alert_open",
             "cluster",
             "case",
             "node",
@@ -63,10 +63,10 @@ class Incident(SQLModel, table=True):
 
 
 class Notification(SQLModel, table=True):
-    """One message about one incident to one target: told once, however often it is tried."""
+    """One message about one alert to one target: told once, however often it is tried."""
 
     __table_args__ = (
-        UniqueConstraint("incident_id", "event", "route", "target"),
+        UniqueConstraint("alert_id", "event", "route", "target"),
         Index(
             "ix_notification_next",
             "next_attempt_at",
@@ -76,7 +76,7 @@ class Notification(SQLModel, table=True):
     )
 
     id: str = Field(primary_key=True, max_length=26)
-    incident_id: str = Field(max_length=26, foreign_key="incident.id")
+    alert_id: str = Field(max_length=26, foreign_key="alert.id")
     event: str = Field(max_length=10)
     """`opened` or `closed`."""
     route: str = Field(max_length=63)

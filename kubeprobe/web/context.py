@@ -9,8 +9,8 @@ from kubeprobe.store import Store
 
 
 @dataclass(frozen=True)
-class WebParts:
-    """The open parts of a web process."""
+class WebContext:
+    """The open context of a web process."""
 
     store: Store
     queue: Queue

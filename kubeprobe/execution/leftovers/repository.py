@@ -27,7 +27,7 @@ LOOKED_BACK = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Book:
+class LeftoverRepository:
     """Leftovers of all clusters."""
 
     store: Store

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.house import House
+from tests.harness.installation import Installation
 from tests.harness.receiver import Received, receiver
 from tests.harness.wait import until
 from tests.probes.catalog import rights_of
@@ -41,8 +41,8 @@ spec:
 class User:
     """Types commands, reads their output."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     def types(self, *command: str, code: int = 0) -> str:
         return self._runs([str(Path(sys.executable).parent / "kubeprobe"), *command], code)
@@ -53,7 +53,12 @@ class User:
 
     def _runs(self, command: list[str], code: int) -> str:
         done = subprocess.run(
-            command, env=self._house.env(), cwd=self._house.folder, capture_output=True, text=True, check=False
+            command,
+            env=self._installation.env(),
+            cwd=self._installation.folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -83,9 +88,9 @@ def namespace(kubeconfig: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, database_url: str) -> Iterator[House]:
-    with House(tmp_path, database_url, {"HOOK_SECRET": "of the tests"}) as house:
-        yield house
+def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
+    with Installation(tmp_path, database_url, {"HOOK_SECRET": "of the tests"}) as installation:
+        yield installation
 
 
 def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
@@ -101,10 +106,15 @@ def break_a_certificate() -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
-    house: House, namespace: str, kubeconfig: Path, told: Received, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installation: Installation,
+    namespace: str,
+    kubeconfig: Path,
+    told: Received,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    user = User(house)
+    user = User(installation)
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "bindings.yaml").write_text(CATALOG % told.url)
     for folder in FOLDERS:
@@ -114,7 +124,7 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
     user.types("cluster", "check", "prod-1", "--image", "docker.io/kubeprobe/busybox:dev")
     user.types("plan", "-f", "catalog")
     user.types("apply", "-f", "catalog")
-    house.start_all()
+    installation.start_all()
 
     # Healthy: both cases pass, and nobody is told anything.
     for case in ("pod-lifecycle", "certificate-expiry"):

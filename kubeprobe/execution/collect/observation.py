@@ -12,7 +12,7 @@ from kubeprobe.vocabulary import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEM
 
 
 @dataclass(frozen=True)
-class Seen:
+class PodObservation:
     """One pod; everything needed to judge it comes from the pod, so that no look-up is needed."""
 
     pod: dict[str, Any]
@@ -22,7 +22,7 @@ class Seen:
     deadline: datetime
 
     @classmethod
-    def read(cls, pod: dict[str, Any]) -> "Seen | None":
+    def read(cls, pod: dict[str, Any]) -> "PodObservation | None":
         """None where the pod carries no run (made by hand with our labels)."""
         metadata = pod["metadata"]
         labels = metadata.get("labels") or {}

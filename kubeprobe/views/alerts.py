@@ -1,4 +1,4 @@
-"""Incidents, the newest first."""
+"""Alerts, the newest first."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from kubeprobe.store import Incident
+from kubeprobe.store import Alert
 
 
 @dataclass(frozen=True)
-class IncidentView:
-    """One incident; `kind` is `fail` or `unknown`, `closed_at` is None while it goes on."""
+class AlertView:
+    """One alert; `kind` is `fail` or `unknown`, `closed_at` is None while it goes on."""
 
     id: str
     kind: str
@@ -28,15 +28,15 @@ class IncidentView:
     last_run_id: str
 
 
-def list_incidents(
+def list_alerts(
     session: Session, clusters: Collection[str] | None = None, *, open_only: bool = True, limit: int = 1000
-) -> list[IncidentView]:
-    """Incidents, of some clusters (default: all)."""
-    chosen = select(Incident).order_by(col(Incident.opened_at).desc(), col(Incident.id)).limit(limit)
+) -> list[AlertView]:
+    """Alerts, of some clusters (default: all)."""
+    chosen = select(Alert).order_by(col(Alert.opened_at).desc(), col(Alert.id)).limit(limit)
     if open_only:
-        chosen = chosen.where(col(Incident.closed_at).is_(None))
+        chosen = chosen.where(col(Alert.closed_at).is_(None))
     return [
-        IncidentView(
+        AlertView(
             id=row.id,
             kind=row.kind,
             severity=row.severity,

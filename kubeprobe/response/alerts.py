@@ -1,0 +1,79 @@
+"""The alerts of one batch: those that were open, and what the folded outcomes make of them. Next: `notices`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from sqlmodel import Session, col, select
+from ulid import ULID
+
+from kubeprobe.response.fold import Event, Standing, Transition
+from kubeprobe.response.outcomes import ClaimedOutcome, Place, in_places
+from kubeprobe.store import Alert
+from kubeprobe.vocabulary import AlertKind
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An alert opened or closed by an outcome: what people are told of."""
+
+    event: Event
+    alert: Alert
+    outcome: ClaimedOutcome
+
+
+class OpenAlerts:
+    """Follows alerts through a batch. What changes is written when the session is."""
+
+    def __init__(self, session: Session, now: datetime, alerts: Iterable[Alert]) -> None:
+        self._session = session
+        self._now = now
+        self._open = {(found.cluster, found.case, found.node, found.kind): found for found in alerts}
+        self.happenings: list[Happening] = []
+
+    @classmethod
+    def read(cls, session: Session, now: datetime, places: Iterable[Place]) -> Self:
+        """The open alerts of these places."""
+        statement = select(Alert).where(
+            col(Alert.closed_at).is_(None), in_places(places, Alert.cluster, Alert.case, col(Alert.node))
+        )
+        return cls(session, now, session.exec(statement).all())
+
+    def open_kinds(self, place: Place) -> frozenset[AlertKind]:
+        """The kinds of the alerts that are open there."""
+        return frozenset(kind for kind in AlertKind if (*place, kind) in self._open)
+
+    def follow(
+        self, outcome: ClaimedOutcome, standing: Standing, transitions: Iterable[Transition], severity: str
+    ) -> None:
+        """Open, close and go on with alerts, as folding the outcome has decided."""
+        for transition in transitions:
+            if transition.event is Event.CLOSED:
+                alert = self._open.pop((*outcome.place, transition.kind))
+                alert.closed_at = outcome.stored_at
+                alert.last_run_id = outcome.run_id
+            else:
+                alert = self._new(outcome, standing, transition.kind, severity)
+            self.happenings.append(Happening(transition.event, alert, outcome))
+        for kind in standing.open:
+            if kind == outcome.verdict:
+                self._open[(*outcome.place, kind)].last_run_id = outcome.run_id
+
+    def _new(self, outcome: ClaimedOutcome, standing: Standing, kind: AlertKind, severity: str) -> Alert:
+        alert = Alert(
+            id=str(ULID.from_datetime(self._now)).lower(),
+            cluster=outcome.cluster,
+            case=outcome.case,
+            node=outcome.place[2],
+            kind=kind,
+            severity=severity,
+            reason=outcome.reason,
+            message=outcome.message,
+            first_run_id=outcome.run_id,
+            last_run_id=outcome.run_id,
+            opened_at=standing.since,
+        )
+        self._open[(*outcome.place, kind)] = alert
+        self._session.add(alert)
+        return alert

@@ -1,0 +1,65 @@
+"""The door: one client for each cluster, replaced when its connection is, and none mistaken for another."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
+
+import kmock as km
+import pytest
+
+from kubeprobe.fleet.api import ClusterClients
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Cluster
+
+pytestmark = pytest.mark.kmock(cls=km.RawHandler)
+
+Row = Callable[..., Cluster]
+
+
+async def test_a_cluster_has_one_client_until_its_connection_changes(clients: ClusterClients, row: Row) -> None:
+    first = await clients.get(row("http://h", version=1))
+    assert await clients.get(row("http://h", version=1)) is first
+    second = await clients.get(row("http://h", version=2))
+    assert second is not first
+    assert await clients.get(row("http://h", version=1)) is second, "a row read earlier must not bring the old one back"
+
+
+async def test_a_cluster_removed_and_added_again_gets_a_new_client(clients: ClusterClients, row: Row) -> None:
+    first = await clients.get(row("http://h"))
+    again = row("http://h")
+    again.created_at += timedelta(seconds=1)
+    assert await clients.get(again) is not first
+
+
+async def test_a_new_connection_ends_the_watches_of_the_old_one(
+    clients: ClusterClients, row: Row, kmock: km.RawHandler
+) -> None:
+    kmock["get /api/v1/namespaces/ns/pods"] << (b'{"type":"ADDED","object":{}}\n', lambda: asyncio.sleep(30))
+    api = await clients.get(row(str(kmock.url)))
+    async with aclosing(api.watch_pods("ns", "", "1")) as events:
+        await anext(events)
+        await clients.get(row(str(kmock.url), version=2))
+        with pytest.raises(ClusterError) as caught:
+            await asyncio.wait_for(anext(events), 10)
+    assert caught.value.cause is Cause.CLUSTER_UNREACHABLE
+
+
+async def test_a_connection_sealed_with_another_key_fails_its_requests_only(row: Row) -> None:
+    clients = ClusterClients(Cipher("A" * 43 + "="))
+    api = await clients.get(row("http://h"))
+    with pytest.raises(ClusterError, match="encrypted with another key") as caught:
+        await api.version()
+    assert caught.value.cause is Cause.UNAUTHORIZED
+    await clients.close()
+
+
+def test_clients_belong_to_the_loop_of_their_first_use(cipher: Cipher, row: Row) -> None:
+    clients = ClusterClients(cipher)
+    cluster = row("http://h")
+    with asyncio.Runner() as first:
+        first.run(clients.get(cluster))
+        with asyncio.Runner() as second, pytest.raises(RuntimeError, match="belong to the event loop"):
+            second.run(clients.get(cluster))
+        first.run(clients.close())
