@@ -20,12 +20,12 @@ from sqlalchemy.engine import make_url
 from sqlmodel import col, delete, func, insert, select
 
 from benchmarks.meters import cpu_s
+from kubeprobe import app
 from kubeprobe.catalog import Connector, apply, parse
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.credentials import Cipher, Connection
 from kubeprobe.queue import REQUEST_QUEUE, Task, celery_config
 from kubeprobe.settings import Settings
-from kubeprobe.shell import OpenInstallation
 from kubeprobe.store import Outcome, Run, Schedule, Store, open_store
 from kubeprobe.store.migrate import migrate
 from tests.harness.installation import PROCESSES, Installation
@@ -94,9 +94,9 @@ class MeasuredInstallation:
             session.execute(delete(Schedule))
             session.execute(insert(Schedule), rows)
 
-    def asker(self) -> OpenInstallation:
+    def asker(self) -> app.Installation:
         """What a Python shell asks for runs with; its statements count."""
-        return OpenInstallation.open(self.settings)
+        return app.Installation.open(self.settings)
 
     def delay(self) -> Callable[[str], object]:
         """Plain Celery: `run_probe.delay(CASE, cluster)`, from a process that has no store."""

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from benchmarks.installation import CASE, MeasuredInstallation, fake_node, in_a_moment, installed
 from benchmarks.meters import Broker, StatementMeter, without_frames
 from benchmarks.report import Table
+from kubeprobe.app import request_runs
 from kubeprobe.fleet.credentials import from_kubeconfig
 from kubeprobe.trigger import Request
 
@@ -39,7 +40,7 @@ def run(kubeconfig: Path) -> list[Table]:
         idle = counters.during(lambda: time.sleep(IDLE_S))
         shell, delay = installation.asker(), installation.delay()
         request = Request(CASE, ("real",))
-        from_shell = counters.during(lambda: _one_by_one(lambda: shell.run(request))).without(idle)
+        from_shell = counters.during(lambda: _one_by_one(lambda: request_runs(shell, request))).without(idle)
         by_celery = counters.during(lambda: _one_by_one(lambda: delay("real"))).without(idle)
         many = counters.during(lambda: _all_at_once(installation)).without(idle)
     table = Table(

@@ -13,6 +13,7 @@ from kubeprobe.catalog.model import BindingSpec, Periodic
 from kubeprobe.catalog.snapshot import load_catalog
 from kubeprobe.catalog.times import next_due, spread_offset
 from kubeprobe.catalog.version import lock_catalog
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Cluster, Node, Schedule
 
 _CHUNK = 5000
@@ -55,7 +56,7 @@ class _Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ScheduleChanges:
+class ScheduleChanges(JsonModel):
     """How many rows were added, changed and removed."""
 
     added: int = 0

@@ -1,6 +1,7 @@
-"""The command line: asks `trigger` for runs, `catalog` and `fleet` for changes, and shows what the store holds.
+"""The command line: parses, calls a use case of `app` or a view, and prints. No transaction, no SQL, no decision.
 
-One file per family of commands; `frame` turns errors into one line and an exit code, `output` prints.
+`commands` holds one file per family of commands, `*_text` prints results, `frame` turns errors into a line and an exit
+code.
 """
 
 from kubeprobe.cli.commands import app

@@ -2,8 +2,7 @@
 
 # ruff: noqa: PLC0415 - this is imported at every start; what is heavy is imported when it is used
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from kubeprobe.app import Installation
     from kubeprobe.settings import Settings
-    from kubeprobe.shell import OpenInstallation
-    from kubeprobe.store import Store
 
 
 class Output(StrEnum):
@@ -37,7 +35,7 @@ def pairs(given: Sequence[str], what: str) -> dict[str, str]:
     for text in given:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise typer.BadParameter(f"{text!r} is no {what}; expected KEY=VALUE")
+            raise typer.BadParameter(f"{text!r} is not a {what}; expected KEY=VALUE")
         if key in found:
             raise typer.BadParameter(f"{key!r} is given twice")
         found[key] = value
@@ -63,28 +61,13 @@ def settings() -> "Settings":
     return Settings()
 
 
-@contextmanager
-def open_store() -> "Iterator[Store]":
-    """The store that the settings name, migrated to this version."""
-    from kubeprobe.shell import open_ready_store
+def open_installation() -> "Installation":
+    """The installation that the settings name; a context manager."""
+    from kubeprobe.app import Installation
+    from kubeprobe.cli.output import remark
 
-    store = open_ready_store(settings())
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def open_installation() -> "Iterator[OpenInstallation]":
-    """Settings, store and queue."""
-    from kubeprobe.shell import OpenInstallation
-
-    opened = OpenInstallation.open(settings())
-    try:
-        yield opened
-    finally:
-        opened.store.close()
+    unsent = "The broker is unreachable: beat sends these runs once it is back. See `kubeprobe doctor`."
+    return Installation.open(settings(), on_broker_unreachable=lambda: remark(unsent, "yellow"))
 
 
 def now() -> datetime:

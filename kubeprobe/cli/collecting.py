@@ -13,15 +13,14 @@ from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.logs import configure_logs
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
-from kubeprobe.shell import open_ready_store
-from kubeprobe.store.migrate import installation_id
+from kubeprobe.store.migrate import installation_id, open_migrated_store
 
 
 def collect(name: str = "") -> None:
     """Collect until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logs(settings.log_format)
-    store = open_ready_store(settings)
+    store = open_migrated_store(settings.database())
     context = CollectorParts(
         store=store,
         clients=ClusterClients(Cipher.from_settings(settings)),

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from kubeprobe.views import as_json
+from kubeprobe.jsonmodel import to_json
 
 GAP = "  "
 
@@ -56,8 +56,14 @@ def _console(is_terminal: bool, *, stderr: bool) -> Console:
 
 
 def remark(text: str, style: str = "dim") -> None:
-    """Say something beside the result, on standard error."""
+    """Print something beside the result, on standard error."""
     error_console().print(text, style=style)
+
+
+def write(text: str) -> None:
+    """Write to standard output at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:
@@ -72,7 +78,7 @@ def print_json_line(value: Any) -> None:
 
 
 def _dump(value: Any, option: int) -> str:
-    return orjson.dumps(as_json(value), option=option | orjson.OPT_APPEND_NEWLINE).decode()
+    return orjson.dumps(to_json(value), option=option | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 class Columns:
@@ -105,7 +111,7 @@ class Columns:
 
 
 def working(text: str) -> AbstractContextManager[Any]:
-    """Show on a terminal that something takes its time."""
+    """A spinner on a terminal while something takes long."""
     console = error_console()
     return console.status(text) if console.is_terminal else nullcontext()
 

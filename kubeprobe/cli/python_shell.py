@@ -9,7 +9,7 @@ from kubeprobe import shell
 from kubeprobe.errors import extra
 from kubeprobe.queue import Task, celery_config
 from kubeprobe.settings import Settings
-from kubeprobe.shell import open_ready_store
+from kubeprobe.store.migrate import open_migrated_store
 
 BANNER = """KubeProbe {version}, store {store}
 
@@ -28,7 +28,7 @@ def open_shell(settings: Settings) -> None:
         from IPython import start_ipython  # noqa: PLC0415 - half a second, needed here only
         from traitlets.config import Config  # noqa: PLC0415
 
-    open_ready_store(settings).close()
+    open_migrated_store(settings.database()).close()
     config = Config()
     config.TerminalInteractiveShell.banner1 = BANNER.format(version=kubeprobe.__version__, store=settings.database())
     config.TerminalInteractiveShell.enable_tip = False

@@ -1,4 +1,4 @@
-"""Runs as text: a line each in lists, the whole story of one."""
+"""Runs as text: a line each in lists, every detail of one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -7,8 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from kubeprobe.cli.output import Cell, Columns, brief, clock_time, console, one_line, styled
-from kubeprobe.views import RunDetails, RunView
-from kubeprobe.views.leftovers import full_name
+from kubeprobe.views import LeftoverView, RunDetails, RunView
 from kubeprobe.vocabulary import Verdict
 
 TITLES = ("TIME (UTC)", "VERDICT", "CASE", "CLUSTER", "TRIGGER", "TOOK", "RUN", "REASON")
@@ -17,7 +16,9 @@ TITLES = ("TIME (UTC)", "VERDICT", "CASE", "CLUSTER", "TRIGGER", "TOOK", "RUN", 
 def run_row(run: RunView) -> Sequence[Cell]:
     """A run in a list; below TITLES."""
     moment = run.stored_at or run.opened_at
-    told = "" if run.verdict == Verdict.PASS else one_line(f"{run.reason or _waiting(run)}: {run.said}").rstrip(": ")
+    reason = (
+        "" if run.verdict == Verdict.PASS else one_line(f"{run.reason or _waiting(run)}: {run.summary}").rstrip(": ")
+    )
     return (
         clock_time(moment),
         styled(run.verdict or run.state),
@@ -26,19 +27,19 @@ def run_row(run: RunView) -> Sequence[Cell]:
         run.trigger,
         took(run),
         run.id,
-        told,
+        "" if run.verdict == Verdict.PASS else reason,
     )
 
 
 def took(run: RunView) -> str:
-    """How long the probe ran; Kubernetes tells whole seconds, so what the probe itself measured goes first."""
+    """How long the probe ran; Kubernetes reports whole seconds, so what the probe itself measured is preferred."""
     steps = (run.report or {}).get("steps") or ()
     measured = sum(float(step.get("ms") or 0) for step in steps if isinstance(step, Mapping))
     return brief(timedelta(milliseconds=measured)) if measured else brief(run.ran_for)
 
 
-def said_lines(run: RunView | RunDetails) -> Iterator[Text]:
-    """The errors that the probe told, else the message that explains the reason."""
+def message_lines(run: RunView | RunDetails) -> Iterator[Text]:
+    """The errors that the probe reported, else the message that explains the reason."""
     errors = [str(error) for error in (run.report or {}).get("errors") or ()]
     for error in errors or ([run.message] if run.message else []):
         yield Text(f"  {error}", "" if run.verdict == Verdict.PASS else "red" if errors else "yellow")
@@ -62,7 +63,7 @@ def print_run(run: RunDetails, now: datetime) -> None:
     """Everything about one run."""
     out = console()
     out.print(Text.assemble(styled(run.verdict or run.state), f"  {run.case} on {run.place}  ", (run.id, "dim")))
-    for line in said_lines(run):
+    for line in message_lines(run):
         out.print(line)
     facts = [(name, value) for name, value in _facts(run) if value]
     out.print()
@@ -120,7 +121,7 @@ def _print_leftovers(run: RunDetails) -> None:
     rows = [
         (
             Text("  stuck", "bold red") if one.stuck and one.gone_at is None else Text("  removed", "yellow"),
-            f"{one.resource} {full_name(one)}",
+            f"{one.resource} {_full_name(one)}",
             one.stuck if one.gone_at is None else "",
         )
         for one in run.leftovers
@@ -129,11 +130,15 @@ def _print_leftovers(run: RunDetails) -> None:
         console().print(line)
 
 
+def _full_name(leftover: LeftoverView) -> str:
+    return f"{leftover.namespace}/{leftover.name}" if leftover.namespace else leftover.name
+
+
 def _after(seconds: float | None) -> str:
     return "" if seconds is None else f"+{brief(timedelta(seconds=seconds))}"
 
 
 def _waiting(run: RunView) -> str:
     if run.setback:
-        return f"tried again after {run.setback}"
-    return "waits for room on the cluster" if run.held else ""
+        return f"retried after {run.setback}"
+    return "the cluster has reached its cap on pods" if run.held else ""

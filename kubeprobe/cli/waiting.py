@@ -1,4 +1,4 @@
-"""Reporting on runs that were just asked for, and waiting for them: live on a terminal, line by line elsewhere."""
+"""Reporting on runs that were just requested, and waiting for them: live on a terminal, line by line elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,12 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from kubeprobe.app import NotEndedError, RequestedRuns
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import BAD_NEWS, INCONCLUSIVE, print_error
 from kubeprobe.cli.output import Columns, brief, console, error_console, print_json, remark, styled
-from kubeprobe.cli.run_text import said_lines, step_lines, took
+from kubeprobe.cli.run_text import message_lines, step_lines, took
 from kubeprobe.runs import worst
-from kubeprobe.shell import NotEndedError, Requested
 from kubeprobe.views import RunView
 from kubeprobe.vocabulary import RunState, Verdict
 
@@ -26,10 +26,8 @@ PATIENCE_S = 15.0
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: INCONCLUSIVE}
 
 
-def report(requested: Requested, timeout_s: float | None, output: Output, none: str = "Nothing to run.") -> int:
+def report(requested: RequestedRuns, timeout_s: float | None, output: Output, none: str = "Nothing to run.") -> int:
     """Show what was opened, or with a `timeout_s` wait for it and show what came of it; gives the exit code."""
-    if not requested.is_woken:
-        remark("The broker is away: beat sends these runs once it is back. See `kubeprobe doctor`.", "yellow")
     late: NotEndedError | None = None
     if timeout_s is not None and requested.run_ids:
         with Progress() as progress:
@@ -41,7 +39,7 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
     if output is Output.JSON:
         print_json(found)
     elif found:
-        show_results(found)
+        print_results(found)
     else:
         remark(none)
     if late is None:
@@ -50,8 +48,8 @@ def report(requested: Requested, timeout_s: float | None, output: Output, none: 
     return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else INCONCLUSIVE
 
 
-def show_results(found: Sequence[RunView]) -> None:
-    """A line for each run; below, what was said about those that did not pass, or the steps of a single one."""
+def print_results(found: Sequence[RunView]) -> None:
+    """A line for each run; below, the messages of those that did not pass, or the steps of a single one."""
     Columns("VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN").print(
         (styled(run.verdict or run.state), run.case, run.place, took(run), run.reason or "-", run.id) for run in found
     )
@@ -62,19 +60,19 @@ def show_results(found: Sequence[RunView]) -> None:
 
 def _explanations(found: Sequence[RunView]) -> Iterator[Text]:
     if len(found) == 1:
-        yield from said_lines(found[0])
+        yield from message_lines(found[0])
         yield from step_lines(found[0].report)
         return
     failing = [run for run in found if run.verdict not in {None, Verdict.PASS}]
     for run in failing[:EXPLAINED]:
         yield Text.assemble("\n", (f"{run.case} on {run.place}", "bold"), ": ", styled(run.verdict))
-        yield from said_lines(run)
+        yield from message_lines(run)
     if len(failing) > EXPLAINED:
         yield Text(f"\n{len(failing) - EXPLAINED} more did not pass; see `kubeprobe runs`", "dim")
 
 
 class Progress:
-    """How runs move on, on standard error."""
+    """The progress of runs, on standard error."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -96,11 +94,11 @@ class Progress:
             self._live.stop()
 
     def show(self, runs: Sequence[RunView]) -> None:
-        """Show where the runs are now; once, say where to look when nobody takes them."""
-        if not self._is_hinted and self._clock() - self._started > PATIENCE_S and any(map(_is_left, runs)):
+        """Show where the runs are now; once, hint at the cause when no launcher takes them."""
+        if not self._is_hinted and self._clock() - self._started > PATIENCE_S and any(map(_waits_for_launcher, runs)):
             self._is_hinted = True
             self._console.print(
-                "Still waiting for a launcher. `kubeprobe doctor` tells whether one lives.", style="yellow"
+                "Still waiting for a launcher. `kubeprobe doctor` shows whether one is running.", style="yellow"
             )
         if self._console.is_terminal:
             self._live.update(self._picture(runs), refresh=True)
@@ -112,20 +110,20 @@ class Progress:
                 self._console.print(f"{run.case} on {run.place}: {state}")
 
     def _picture(self, runs: Sequence[RunView]) -> Group:
-        """Those that are under way, and how many are done."""
+        """Those that have not ended, and how many have."""
         done = sum(run.verdict is not None for run in runs)
-        under_way = [run for run in runs if run.verdict is None]
-        rows = [(styled(run.state), run.case, run.place, run.id) for run in under_way[:SHOWN_LIVE]]
+        unfinished = [run for run in runs if run.verdict is None]
+        rows = [(styled(run.state), run.case, run.place, run.id) for run in unfinished[:SHOWN_LIVE]]
         lines = Columns("", "", "", "").lines(rows, title=False)
-        if len(under_way) > SHOWN_LIVE:
-            lines.append(Text(f"... and {len(under_way) - SHOWN_LIVE} more", "dim"))
+        if len(unfinished) > SHOWN_LIVE:
+            lines.append(Text(f"... and {len(unfinished) - SHOWN_LIVE} more", "dim"))
         failed = sum(run.verdict == Verdict.FAIL for run in runs)
         waited = brief(timedelta(seconds=int(self._clock() - self._started)))
         summary = Text.assemble((f"{done} of {len(runs)} done", "bold"), (f" after {waited}", "dim"))
         return Group(*lines, summary.append(f", {failed} failed", "bold red") if failed else summary)
 
 
-def _is_left(run: RunView) -> bool:
+def _waits_for_launcher(run: RunView) -> bool:
     return run.state == RunState.PENDING and not run.held and run.setback is None
 
 
@@ -133,5 +131,5 @@ def _state(run: RunView) -> str:
     if run.verdict is not None:
         return f"{run.verdict} ({run.reason})"
     if run.held:
-        return "pending: waits for room below the cluster's cap"
-    return f"{run.state}: tried again after {run.setback}" if run.setback else run.state
+        return "pending: the cluster has reached its cap on pods"
+    return f"{run.state}: retried after {run.setback}" if run.setback else run.state

@@ -15,6 +15,7 @@ from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.check_pod import ImageTrial, try_image
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.transport import Request
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.vocabulary import PROBE_CONTAINER
 
 ALLOWED_SKEW = timedelta(seconds=5)
@@ -35,7 +36,7 @@ _TRIAL_VERBS = frozenset({"create", "watch", "list", "delete"})
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(JsonModel):
     """The answer to one question about a cluster."""
 
     check: str

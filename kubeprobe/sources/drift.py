@@ -7,11 +7,12 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.changes import Stored, digest_of, stored_items
 from kubeprobe.catalog.snapshot import paused_by_hand
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Schedule, Source
 
 
 @dataclass(frozen=True)
-class Drift:
+class Drift(JsonModel):
     """One entry that is not as its source says."""
 
     kind: str

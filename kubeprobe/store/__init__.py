@@ -4,7 +4,7 @@ Next stage: `fleet` and `catalog` fill it, `trigger` opens runs in it. PostgreSQ
 default; every statement here runs on both. Tables: one file per aggregate.
 """
 
-from kubeprobe.store.alert import Alert, Notification, Standing
+from kubeprobe.store.alert import Alert, Notification, Standing, has_failed, is_unsettled
 from kubeprobe.store.catalog import (
     AlertRoute,
     Binding,
@@ -46,9 +46,11 @@ __all__ = [
     "Standing",
     "Store",
     "awaits_pod",
+    "has_failed",
     "insert_all",
     "insert_ignoring_conflicts",
     "is_open",
+    "is_unsettled",
     "open_store",
     "update_each",
     "upsert",

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint, text
-from sqlmodel import Field, SQLModel
+from sqlalchemy import ColumnElement, Index, UniqueConstraint, bindparam, literal, text
+from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
@@ -73,6 +73,12 @@ class Notification(SQLModel, table=True):
             postgresql_where=text("state IN ('pending', 'sending')"),
             sqlite_where=text("state IN ('pending', 'sending')"),
         ),
+        Index(
+            "ix_notification_failed",
+            "next_attempt_at",
+            postgresql_where=text("state = 'failed'"),
+            sqlite_where=text("state = 'failed'"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=26)
@@ -88,3 +94,14 @@ class Notification(SQLModel, table=True):
     next_attempt_at: datetime = Field(sa_type=UTCDateTime)
     last_error: str = ""
     sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+def is_unsettled() -> ColumnElement[bool]:
+    """Of notifications that are still to be sent. Written out, for SQLite uses a partial index only then."""
+    states = [NotificationState.PENDING.value, NotificationState.SENDING.value]
+    return col(Notification.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
+
+
+def has_failed() -> ColumnElement[bool]:
+    """Of notifications that were given up; written out like `is_unsettled`."""
+    return col(Notification.state) == literal(NotificationState.FAILED.value, literal_execute=True)

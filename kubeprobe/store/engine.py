@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import CTE, Connection, Engine, Insert, bindparam, column, create_engine, event, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel
 
 BUSY_TIMEOUT_S = 30
@@ -57,6 +58,15 @@ def open_store(address: str) -> Store:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Store(engine)
+
+
+def describe_database_error(error: Exception, address: str) -> str | None:
+    """What is wrong with the database, in one line without its password; None for any other error."""
+    if not isinstance(error, DBAPIError):
+        return None
+    where = make_url(address).render_as_string(hide_password=True)
+    reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return f"The store at {where} cannot be used: {reason}. Check KUBEPROBE_DATABASE_URL, and that the database runs."
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

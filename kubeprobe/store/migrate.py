@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
+from sqlalchemy.engine import make_url
 from sqlmodel import select
 from ulid import ULID
 
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.store.catalog import CatalogVersion
-from kubeprobe.store.engine import Store, insert_ignoring_conflicts
+from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store
 from kubeprobe.store.installation import Installation
 
 if TYPE_CHECKING:
@@ -27,6 +28,27 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 class SchemaOutdatedError(KubeProbeError):
     """The store has another shape than this version expects; run `kubeprobe migrate`."""
+
+
+class NoStoreError(KubeProbeError):
+    """There is no store where the settings say. Run `kubeprobe migrate`, or `kubeprobe up` to start everything."""
+
+
+def open_migrated_store(address: str) -> Store:
+    """Open a store that exists and has this version's shape. Raises NoStoreError or SchemaOutdatedError."""
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise NoStoreError(
+            f"There is no store at {url.database}. Change to the folder that has it, or create one: "
+            "`kubeprobe up` starts everything here, `kubeprobe migrate` creates an empty store."
+        )
+    store = open_store(address)
+    try:
+        check_schema(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def migrate(store: Store, now: datetime, revision: str = "head") -> None:

@@ -3,15 +3,29 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import tuple_
+from sqlmodel import Session, col, func, select
 
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.jsonmodel import JsonModel, Page
 from kubeprobe.store import Alert
 
 
 @dataclass(frozen=True)
-class AlertView:
-    """One alert; `kind` is `fail` or `unknown`, `closed_at` is None while it goes on."""
+class AlertFilter:
+    """Which alerts: every condition that is given must hold."""
+
+    clusters: Collection[str] | None = None
+    case: str | None = None
+    kind: str | None = None
+    open_only: bool = True
+
+
+@dataclass(frozen=True)
+class AlertView(JsonModel):
+    """One alert; `kind` is `fail` or `unknown`, `closed_at` is None while it is firing."""
 
     id: str
     kind: str
@@ -29,27 +43,41 @@ class AlertView:
 
 
 def list_alerts(
-    session: Session, clusters: Collection[str] | None = None, *, open_only: bool = True, limit: int = 1000
-) -> list[AlertView]:
-    """Alerts, of some clusters (default: all)."""
-    chosen = select(Alert).order_by(col(Alert.opened_at).desc(), col(Alert.id)).limit(limit)
-    if open_only:
-        chosen = chosen.where(col(Alert.closed_at).is_(None))
-    return [
-        AlertView(
-            id=row.id,
-            kind=row.kind,
-            severity=row.severity,
-            case=row.case,
-            cluster=row.cluster,
-            node=row.node,
-            reason=row.reason,
-            message=row.message,
-            opened_at=row.opened_at,
-            closed_at=row.closed_at,
-            first_run_id=row.first_run_id,
-            last_run_id=row.last_run_id,
-        )
-        for row in session.exec(chosen)
-        if clusters is None or row.cluster in clusters
-    ]
+    session: Session, wanted: AlertFilter | None = None, limit: int = 1000, after: str | None = None
+) -> Page[AlertView]:
+    """Alerts, the newest first; `after`: the `next` of the page before, or InvalidInputError is raised."""
+    order = tuple_(col(Alert.opened_at), col(Alert.id))
+    chosen = select(Alert).where(*_conditions(wanted or AlertFilter()))
+    if after is not None:
+        chosen = chosen.where(order < tuple_(*_position(after)))
+    rows = session.exec(chosen.order_by(col(Alert.opened_at).desc(), col(Alert.id).desc()).limit(limit + 1)).all()
+    following = f"{rows[limit - 1].opened_at.isoformat()}/{rows[limit - 1].id}" if len(rows) > limit else None
+    return Page(tuple(_view(row) for row in rows[:limit]), following)
+
+
+def count_alerts(session: Session, wanted: AlertFilter | None = None) -> int:
+    """How many there are."""
+    counted = select(func.count()).select_from(Alert).where(*_conditions(wanted or AlertFilter()))
+    return int(session.exec(counted).one())
+
+
+def _conditions(wanted: AlertFilter) -> list[Any]:
+    given = {col(Alert.case): wanted.case, col(Alert.kind): wanted.kind}
+    conditions: list[Any] = [column == value for column, value in given.items() if value is not None]
+    if wanted.clusters is not None:
+        conditions.append(col(Alert.cluster).in_(wanted.clusters))
+    if wanted.open_only:
+        conditions.append(col(Alert.closed_at).is_(None))
+    return conditions
+
+
+def _position(cursor: str) -> tuple[datetime, str]:
+    moment, _, alert_id = cursor.partition("/")
+    try:
+        return datetime.fromisoformat(moment), alert_id
+    except ValueError:
+        raise InvalidInputError(f"{cursor!r} is not a cursor of alerts: pass on `next` of the page before") from None
+
+
+def _view(row: Alert) -> AlertView:
+    return AlertView(**{name: getattr(row, name) for name in AlertView.__dataclass_fields__})

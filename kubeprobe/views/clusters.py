@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import computed_field
 from sqlmodel import Session, col, func, select
 
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
-from kubeprobe.store import Cluster, Run
+from kubeprobe.jsonmodel import JsonModel, Page
+from kubeprobe.store import Cluster, Run, is_open
 from kubeprobe.vocabulary import RunState
 
 
 @dataclass(frozen=True)
-class ClusterView:
+class ClusterView(JsonModel):
     """One cluster."""
 
     name: str
@@ -34,6 +36,7 @@ class ClusterView:
     collector: str | None
     """Who watches it; None: nobody does."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def state(self) -> str:
         """`ready`, `cordoned`, `unreachable` or `unwatched`."""
@@ -44,15 +47,25 @@ class ClusterView:
         return "ready" if self.collector else "unwatched"
 
 
-def list_clusters(session: Session, now: datetime, selector: Selector | None = None) -> list[ClusterView]:
-    """The clusters whose labels match (default: all), by name. Two statements."""
+def list_clusters(
+    session: Session, now: datetime, selector: Selector | None = None, limit: int | None = None, after: str = ""
+) -> Page[ClusterView]:
+    """The clusters whose labels match (default: all), by name; `after`: the `next` of the page before.
+
+    Two statements.
+    """
     counted = (
         select(Run.cluster, func.count())
-        .where(col(Run.state).in_((RunState.LAUNCHING, RunState.RUNNING)))
+        .where(is_open(), col(Run.state).in_((RunState.LAUNCHING, RunState.RUNNING)))
         .group_by(col(Run.cluster))
     )
     in_flight = {name: int(count) for name, count in session.exec(counted)}
-    return [_view(cluster, in_flight.get(cluster.name, 0), now) for cluster in clusters.find(session, selector)]
+    matching = [cluster for cluster in clusters.find(session, selector) if cluster.name > after]
+    shown = matching[:limit]
+    return Page(
+        tuple(_view(cluster, in_flight.get(cluster.name, 0), now) for cluster in shown),
+        shown[-1].name if len(matching) > len(shown) else None,
+    )
 
 
 def _view(cluster: Cluster, in_flight: int, now: datetime) -> ClusterView:

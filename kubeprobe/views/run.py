@@ -1,4 +1,4 @@
-"""One run, with everything that is known of it: times from due to stored, what came of it, where it came from."""
+"""One run in every detail: its cause, its times from due to stored, its outcome."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.model import ProbeCaseSpec
 from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Change, Outcome, ProbeCase, Run, RunLog
 from kubeprobe.views.leftovers import LeftoverView, leftovers_of
 from kubeprobe.views.runs import ID_LENGTH
@@ -18,8 +19,8 @@ SHOWN_MATCHES = 5
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A step on a run's way; `after_s` is the time since the step before it, None for the first."""
+class Stage(JsonModel):
+    """A step of a run; `after_s` is the time since the step before it, None for the first."""
 
     name: str
     at: datetime
@@ -27,7 +28,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class RunDetails:
+class RunDetails(JsonModel):
     """All that the store knows of one run."""
 
     id: str
@@ -42,7 +43,7 @@ class RunDetails:
     """What its case came from, as SOURCE@COMMIT; None where the case was applied by hand."""
     slot: str
     why: str
-    """In words: what made it run, and what keeps it where it is not done."""
+    """In words: why it runs, and what it waits for where it has not ended."""
     state: str
     attempt: int
     pool: str
@@ -69,7 +70,7 @@ class RunDetails:
 
 
 @dataclass(frozen=True)
-class LogTail:
+class LogTail(JsonModel):
     """The kept end of a run's log."""
 
     run_id: str
@@ -80,18 +81,20 @@ class LogTail:
 def resolve_run_id(session: Session, given: str) -> str:
     """The id of the one run that `given` names: its id, or the beginning of it.
 
-    Raises NotFoundError, and InvalidInputError where it is no id or fits several.
+    Raises NotFoundError, and InvalidInputError where it is not an id or matches several.
     """
     prefix = given.lower()
     if not prefix.isalnum() or len(prefix) > ID_LENGTH:
-        raise InvalidInputError(f"{given!r} is no run id: up to {ID_LENGTH} letters and digits. See `kubeprobe runs`.")
-    fitting = (col(Run.id) >= prefix) & (col(Run.id) <= prefix.ljust(ID_LENGTH, "z"))
-    found = session.exec(select(Run.id).where(fitting).order_by(col(Run.id)).limit(SHOWN_MATCHES + 1)).all()
+        raise InvalidInputError(
+            f"{given!r} is not a run id: up to {ID_LENGTH} letters and digits. See `kubeprobe runs`."
+        )
+    matching = (col(Run.id) >= prefix) & (col(Run.id) <= prefix.ljust(ID_LENGTH, "z"))
+    found = session.exec(select(Run.id).where(matching).order_by(col(Run.id)).limit(SHOWN_MATCHES + 1)).all()
     if not found:
         raise NotFoundError(f"There is no run {given!r}. `kubeprobe runs` lists the newest.")
     if len(found) > 1:
         listed = ", ".join(found[:SHOWN_MATCHES]) + (", ..." if len(found) > SHOWN_MATCHES else "")
-        raise InvalidInputError(f"{given!r} fits several runs: {listed}. Give more of the id.")
+        raise InvalidInputError(f"{given!r} matches several runs: {listed}. Give more of the id.")
     return found[0]
 
 
@@ -174,23 +177,23 @@ def _stages(run: Run, outcome: Outcome | None) -> Iterator[Stage]:
 
 def _why(run: Run, change: Change | None) -> str:
     if run.binding is None:
-        asked = "asked for by hand"
+        cause = "requested by hand"
     elif run.change_id is None:
-        asked = f"due by binding {run.binding}"
+        cause = f"due by binding {run.binding}"
     else:
         what = f"{change.component} {change.version}".strip() if change else run.change_id
-        asked = f"binding {run.binding} runs it when {what} changes"
-    return f"{asked}; {waiting}" if (waiting := _what_keeps(run)) else asked
+        cause = f"binding {run.binding} runs it when {what} changes"
+    return f"{cause}; {waiting}" if (waiting := _waits_for(run)) else cause
 
 
-def _what_keeps(run: Run) -> str:
+def _waits_for(run: Run) -> str:
     """What a run that is not done waits for."""
     if run.state == RunState.RUNNING:
-        return "its pod is there"
+        return "its pod exists"
     if run.state == RunState.LAUNCHING:
         return "a launcher is creating its pod"
     if run.state == RunState.DONE:
         return ""
     if run.setback:
-        return f"tried again after {run.setback}: {run.setback_message or 'no message'}"
-    return "waits for room below the cluster's cap on pods" if run.held else "waits for a launcher"
+        return f"retried after {run.setback}: {run.setback_message or 'no message'}"
+    return "its cluster has reached its cap on pods" if run.held else "waits for a launcher"

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import computed_field
 from sqlalchemy import Select, func, select
 from sqlmodel import Session, col
 from ulid import ULID
 
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.jsonmodel import JsonModel, Page
 from kubeprobe.store import Outcome, Run
 from kubeprobe.vocabulary import SOME_NODE, place_name
 
@@ -34,7 +37,7 @@ class RunFilter:
 
 
 @dataclass(frozen=True, repr=False)
-class RunView:
+class RunView(JsonModel):
     """A run in one line. Without an outcome yet, `verdict` and `reason` are None."""
 
     id: str
@@ -67,24 +70,27 @@ class RunView:
     def __repr__(self) -> str:
         return f"<{self.verdict or self.state}: {self.case} on {self.place}, run {self.id}>"
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def place(self) -> str:
-        """What it tells of: a cluster, or a node of it."""
+        """What it is about, in words: a cluster, or a node of it."""
         return place_name(self.cluster, (self.node or SOME_NODE) if self.node_level else None)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ran_for(self) -> timedelta | None:
-        """From the start to the end of the probe's container, in whole seconds as Kubernetes tells them."""
+        """From the start to the end of the probe's container; Kubernetes reports whole seconds."""
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def errors(self) -> list[str]:
-        """What the probe itself said was wrong."""
+        """What the probe reported as wrong."""
         return [str(error) for error in (self.report or {}).get("errors") or ()]
 
     @property
-    def said(self) -> str:
-        """The first thing to read about how it ended."""
+    def summary(self) -> str:
+        """The first thing to read about its end."""
         return self.errors[0] if self.errors else self.message or ""
 
 
@@ -116,9 +122,23 @@ _COLUMNS = (
 )
 
 
-def list_runs(session: Session, wanted: RunFilter, limit: int = 20) -> list[RunView]:
-    """Runs, the newest first. Run ids begin with their time, so the primary key gives the order."""
-    return _read(session, _matching(wanted).order_by(col(Run.id).desc()).limit(limit))
+def list_runs(session: Session, wanted: RunFilter, limit: int = 20, after: str | None = None) -> Page[RunView]:
+    """Runs, the newest first. Run ids begin with their time, so the primary key gives the order.
+
+    `after`: the `next` of the page before; InvalidInputError where it is not one.
+    """
+    chosen = _matching(wanted)
+    if after is not None:
+        if len(after) != ID_LENGTH or not after.isalnum():
+            raise InvalidInputError(f"{after!r} is not a cursor of runs: pass on `next` of the page before")
+        chosen = chosen.where(col(Run.id) < after)
+    found = _read(session, chosen.order_by(col(Run.id).desc()).limit(limit + 1))
+    return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+
+def run_ids_of_change(session: Session, change_id: str) -> tuple[str, ...]:
+    """The runs that a change opened, in the order of their ids."""
+    return tuple(session.scalars(select(col(Run.id)).where(col(Run.change_id) == change_id).order_by(col(Run.id))))
 
 
 def outcomes_since(session: Session, wanted: RunFilter, stored_since: datetime, limit: int = 1000) -> list[RunView]:

@@ -5,12 +5,13 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.sources import Drift, find_drift, get_source
 from kubeprobe.store import Source
 
 
 @dataclass(frozen=True)
-class SourceView:
+class SourceView(JsonModel):
     """A source, without its secrets."""
 
     name: str

@@ -11,17 +11,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, not_, select, type_coerce
+from pydantic import computed_field
+from sqlalchemy import ColumnElement, Select, func, not_, select, tuple_, type_coerce
 from sqlalchemy import case as sql_case
 from sqlmodel import Session, col
 
+from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
-from kubeprobe.store import Node, Outcome, Run, Schedule, Standing
+from kubeprobe.jsonmodel import JsonModel, Page
+from kubeprobe.store import Node, Outcome, Run, Schedule, Standing, is_open
 from kubeprobe.store.types import UTCDateTime
-from kubeprobe.views.alerts import AlertView, list_alerts
+from kubeprobe.views.alerts import AlertFilter, AlertView, count_alerts, list_alerts
 from kubeprobe.views.clusters import ClusterView, list_clusters
-from kubeprobe.vocabulary import SOME_NODE, RunState, Verdict
+from kubeprobe.vocabulary import SOME_NODE, Verdict
 
 GRACE = timedelta(minutes=1)
 """How long a slot or a run may be overdue before what it would have told counts as not known."""
@@ -45,7 +48,7 @@ class Shown(StrEnum):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(JsonModel):
     """How a case stands on a cluster. `verdict` is the last one known, `since` when it began."""
 
     case: str
@@ -61,7 +64,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class NodeCell:
+class NodeCell(JsonModel):
     """How a case stands on one node. `verdict` is the last one known, `since` when it began."""
 
     case: str
@@ -76,16 +79,19 @@ class NodeCell:
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """All cells, the clusters they are on, the alerts that are open there."""
+class Fleet(JsonModel):
+    """All cells, the clusters they are on, and the newest alerts that are open there."""
 
     clusters: tuple[ClusterView, ...]
     cells: tuple[Cell, ...]
     """By case, then cluster; only where a case is due or has run."""
     alerts: tuple[AlertView, ...]
-    unanswered: int
-    """Outcomes that no responder has folded into this yet, though they have waited for long."""
+    open_alerts: int
+    """How many there are, with those that are not among `alerts`."""
+    unprocessed: int
+    """Outcomes that no responder has folded into this yet, for more than GRACE."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def counts(self) -> dict[Shown, int]:
         """How many cells say what."""
@@ -94,10 +100,12 @@ class Fleet:
 
 
 def fleet(session: Session, now: datetime, selector: Selector | None = None) -> Fleet:
-    """How every case stands on the clusters whose labels match (default: all). Seven statements."""
-    found = list_clusters(session, now, selector)
+    """How every case stands on the clusters whose labels match (default: all). Eight statements."""
+    found = list_clusters(session, now, selector).items
     cordoned = {cluster.name for cluster in found if cluster.cordoned_at is not None}
     chosen = {cluster.name for cluster in found}
+    firing = AlertFilter(clusters=None if selector is None else chosen)
+    alerts = list_alerts(session, firing)
     standings: dict[Place, list[Any]] = defaultdict(list)
     for row in session.execute(_standings()):
         standings[row.case, row.cluster].append(row)
@@ -110,27 +118,50 @@ def fleet(session: Session, now: datetime, selector: Selector | None = None) -> 
     ]
     waiting = select(func.count()).where(col(Outcome.responded_at).is_(None), col(Outcome.stored_at) < now - GRACE)
     return Fleet(
-        clusters=tuple(found),
+        clusters=found,
         cells=tuple(cells),
-        alerts=tuple(list_alerts(session, chosen)),
-        unanswered=session.execute(waiting).scalar_one(),
+        alerts=alerts.items,
+        open_alerts=len(alerts.items) if alerts.next is None else count_alerts(session, firing),
+        unprocessed=session.execute(waiting).scalar_one(),
     )
 
 
-def node_cells(session: Session, selector: Selector | None = None, case: str | None = None) -> list[NodeCell]:
-    """How cases stand on the nodes of clusters whose labels match (default: all), by case, cluster and node."""
-    chosen = {cluster.name for cluster in clusters.find(session, selector)}
-    row = Standing
+def list_node_cells(
+    session: Session,
+    selector: Selector | None = None,
+    case: str | None = None,
+    limit: int | None = None,
+    after: str | None = None,
+) -> Page[NodeCell]:
+    """How cases stand on the nodes of clusters whose labels match (default: all), by case, cluster and node.
+
+    `after`: the `next` of the page before; InvalidInputError where it is not one.
+    """
+    row, order = Standing, (col(Standing.case), col(Standing.cluster), col(Standing.node))
     columns: list[Any] = [row.case, row.cluster, row.node, _shown(), row.verdict, row.since, row.fails, row.unknowns]
     found = (
         select(*columns, col(row.run_id))
         .join(Node, _its_node(), isouter=True)
         .where(col(Standing.node).not_in(("", SOME_NODE)))
-        .order_by(col(Standing.case), col(Standing.cluster), col(Standing.node))
+        .order_by(*order)
     )
+    if selector is not None:
+        found = found.where(col(Standing.cluster).in_([one.name for one in clusters.find(session, selector)]))
+    if after is not None:
+        found = found.where(tuple_(*order) > tuple_(*_position(after)))
     if case is not None:
         found = found.where(col(Standing.case) == case)
-    return [_node_cell(*cell) for cell in session.execute(found) if cell[1] in chosen]
+    cells = [_node_cell(*cell) for cell in session.execute(found.limit(None if limit is None else limit + 1))]
+    shown = cells[:limit]
+    last = f"{shown[-1].case}/{shown[-1].cluster}/{shown[-1].node}" if len(cells) > len(shown) else None
+    return Page(tuple(shown), last)
+
+
+def _position(cursor: str) -> list[str]:
+    position = cursor.split("/")
+    if len(position) != len(("case", "cluster", "node")):
+        raise InvalidInputError(f"{cursor!r} is not a cursor of nodes: pass on `next` of the page before")
+    return position
 
 
 def _node_cell(case: str, cluster: str, node: str, shown: str, *known: Any) -> NodeCell:
@@ -181,9 +212,7 @@ def _schedules() -> Select[Any]:
 
 def _late(due: Mapping[Place, datetime | None], session: Session, now: datetime) -> set[Place]:
     """Where a slot was not issued in time, or a run has no outcome long after its time was up."""
-    runs = select(col(Run.case), col(Run.cluster)).where(
-        col(Run.state) != RunState.DONE, col(Run.expires_at) < now - GRACE
-    )
+    runs = select(col(Run.case), col(Run.cluster)).where(is_open(), col(Run.expires_at) < now - GRACE)
     overdue = {(case, cluster) for case, cluster in session.execute(runs)}
     return overdue | {place for place, next_due in due.items() if next_due is not None and next_due < now - GRACE}
 

@@ -1,27 +1,27 @@
-"""The web's application: its routes over the context of one process."""
+"""The web application: its routes over one installation."""
 
 from fastapi import FastAPI, HTTPException
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe import __version__
+from kubeprobe.app import Installation
 from kubeprobe.web import webhooks
-from kubeprobe.web.context import WebContext
 
 
-def make_app(context: WebContext) -> FastAPI:
+def make_app(installation: Installation) -> FastAPI:
     """The application. Its description (OpenAPI) is at /api/v1/openapi.json."""
     app = FastAPI(
         title="KubeProbe", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
     )
-    app.state.context = context
+    app.state.installation = installation
     app.include_router(webhooks.router)
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
         """Whether this process answers and reaches the store; 503 if not."""
         try:
-            with context.store.reading() as session:
+            with installation.store.reading() as session:
                 session.execute(text("SELECT 1"))
         except SQLAlchemyError:
             raise HTTPException(503, "The store does not answer.") from None

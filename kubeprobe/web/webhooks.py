@@ -14,11 +14,10 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from kubeprobe.effects import Effects, dispatch
+from kubeprobe.app import Installation, request_sync
 from kubeprobe.fleet.credentials import SecretKeyError
-from kubeprobe.sources import Secret, request_sync
+from kubeprobe.sources import Secret
 from kubeprobe.store import Source
-from kubeprobe.web.context import WebContext
 from kubeprobe.web.signatures import is_signed
 
 log = structlog.get_logger(__name__)
@@ -47,13 +46,13 @@ async def take_push(name: str, request: Request) -> Taken:
     401 where the signature is wrong, and just so where there is no such source or it has no secret; 413 for a body
     that is too large; 400 for one that is no JSON.
     """
-    context: WebContext = request.app.state.context
+    installation: Installation = request.app.state.installation
     body = await _body(request)
-    branch = await run_in_threadpool(_check, context, name, dict(request.headers), body)
+    branch = await run_in_threadpool(_check, installation, name, dict(request.headers), body)
     ref = _payload(request.headers.get("content-type", ""), body).get("ref")
     if ref != f"refs/heads/{branch}":
         return Taken(source=name, woken=False, why=f"this is no push to {branch}")
-    if not await run_in_threadpool(_wake, context, name):
+    if not await run_in_threadpool(request_sync, installation, name):
         return Taken(source=name, woken=False, why="the source is paused")
     log.info("a push hastens a source", source=name)
     return Taken(source=name, woken=True)
@@ -72,12 +71,12 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _check(context: WebContext, name: str, headers: dict[str, str], body: bytes) -> str:
+def _check(installation: Installation, name: str, headers: dict[str, str], body: bytes) -> str:
     """The branch of a source, once the push has proved to be from its Git server."""
-    with context.store.reading() as session:
+    with installation.store.reading() as session:
         row = session.get(Source, name)
     try:
-        secret = Secret.open(context.cipher, row.secret if row else None)
+        secret = Secret.open(installation.cipher, row.secret if row else None)
     except SecretKeyError as error:
         log.error("a push cannot be checked", source=name, error=str(error))
         raise HTTPException(503, "The source's secret cannot be opened here.") from None
@@ -96,12 +95,3 @@ def _payload(content_type: str, body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         raise HTTPException(400, "The body is no JSON.") from None
     return found if isinstance(found, dict) else {}
-
-
-def _wake(context: WebContext, name: str) -> bool:
-    """Into the store first: should the broker be away, beat wakes a worker seconds later."""
-    with context.store.writing() as session:
-        is_due = request_sync(session, name, context.clock())
-    if is_due:
-        dispatch(context.queue, Effects(sync_sources=True), batch_size=1)  # no runs
-    return is_due

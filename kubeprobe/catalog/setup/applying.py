@@ -15,6 +15,7 @@ from kubeprobe.catalog.setup.security import ENFORCE, LEVELS, departures
 from kubeprobe.catalog.snapshot import Catalog
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.jsonmodel import JsonModel
 
 _COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
@@ -38,7 +39,7 @@ class Doing(StrEnum):
 
 
 @dataclass(frozen=True)
-class Applied:
+class Applied(JsonModel):
     """One object, and what was done about it."""
 
     kind: str

@@ -1,4 +1,4 @@
-"""The commands as they are typed: names, options, help. Their work is done by the modules beside this folder.
+"""The commands: names, options, help. Each parses, calls a use case of `app` or a view, and prints the result.
 
 Everything here is imported at every start, so it imports what is heavy inside the commands.
 """
@@ -15,7 +15,7 @@ app = typer.Typer(
     name="kubeprobe",
     cls=Frame,
     help="Probe every Kubernetes cluster as a user would: on a schedule, around every change, and by hand.",
-    epilog="Exit codes: 0 all well; 1 bad news (a fail, a problem); 2 not done (wrong usage); 3 unknown.",
+    epilog="Exit codes: 0 success; 1 a fail or a problem; 2 not done (wrong usage, no store); 3 unknown.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 
-def _tell_version(is_asked: bool) -> None:
+def _print_version(is_asked: bool) -> None:
     if is_asked:
         typer.echo(__version__)
         raise typer.Exit
@@ -32,10 +32,10 @@ def _tell_version(is_asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take what is said before the command."""
+    """Options before the command."""
 
 
 for family in (running, runs, probes, catalog, clusters, sources, processes):

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubeprobe.cli.arguments import Output, OutputOption, now, open_store, settings
+from kubeprobe.cli.arguments import Output, OutputOption, open_installation
 
 if TYPE_CHECKING:
-    from kubeprobe.cli.catalog_work import Given
+    from kubeprobe.app import CatalogFiles
 
 Paths = Annotated[
     list[Path] | None, typer.Option("--file", "-f", metavar="PATH", help="A YAML file or a folder of them; repeatable.")
@@ -23,7 +23,7 @@ Image = Annotated[
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove what the catalog holds and these files don't declare.")]
 Override = Annotated[
-    bool, typer.Option("--override", help="Change what belongs to a source, too, until that is applied again.")
+    bool, typer.Option("--override", help="Change entries of sources, too, until these are applied again.")
 ]
 BindingName = Annotated[str, typer.Argument(metavar="BINDING", help="The binding.")]
 OneCluster = Annotated[str | None, typer.Option("--cluster", "-c", help="On this cluster only.")]
@@ -51,11 +51,17 @@ def plan(
 
     What is added, changed and removed, what it costs each cluster, and the next times of each schedule.
     """
-    from kubeprobe.cli.catalog_work import show_plan
+    from kubeprobe.app import plan_catalog
+    from kubeprobe.cli.catalog_text import catalog_problems, print_plan
+    from kubeprobe.cli.output import print_json, working
 
-    given = _given(file, built_in, without_bindings, image, override)
-    with open_store() as store:
-        show_plan(store, given, settings(), output, prune=prune)
+    files = _files(file, built_in, without_bindings, image, override)
+    with open_installation() as installation, catalog_problems(output), working("Planning ..."):
+        planned = plan_catalog(installation, files, prune=prune)
+    if output is Output.JSON:
+        print_json(planned.as_json())
+    else:
+        print_plan(planned, "Nothing was changed.")
 
 
 def apply(
@@ -67,39 +73,45 @@ def apply(
     override: Override = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make the catalog what YAML files say.
+    """Apply YAML files to the catalog.
 
-    All of it, or nothing where something is wrong.
+    All of it, or nothing where there is a problem.
     """
-    from kubeprobe.cli.catalog_work import show_applied
+    from kubeprobe.app import apply_catalog
+    from kubeprobe.cli.catalog_text import applied_json, catalog_problems, print_applied
+    from kubeprobe.cli.output import print_json, working
 
-    given = _given(file, built_in, without_bindings, image, override)
-    with open_store() as store:
-        show_applied(store, given, settings(), output, prune=prune)
+    files = _files(file, built_in, without_bindings, image, override)
+    with open_installation() as installation, catalog_problems(output), working("Applying ..."):
+        applied = apply_catalog(installation, files, prune=prune)
+    if output is Output.JSON:
+        print_json(applied_json(applied))
+    else:
+        print_applied(applied)
 
 
 def pause(binding: BindingName, cluster: OneCluster = None) -> None:
-    """Open no more periodic runs for a binding.
+    """Open no more periodic runs of a binding.
 
-    Runs under way go on.
+    Runs that have started continue.
     """
-    from kubeprobe.catalog import pause as pause_binding
+    from kubeprobe.app import pause_binding
 
-    with open_store() as store, store.writing() as session:
-        count = pause_binding(session, binding, cluster, now=now())
-    typer.echo(f"{binding} is paused: {_schedules(count)} stopped. `kubeprobe resume {binding}` goes on.")
+    with open_installation() as installation:
+        count = pause_binding(installation, binding, cluster)
+    typer.echo(f"{binding} is paused: {_schedules(count)} stopped. `kubeprobe resume {binding}` resumes.")
 
 
 def resume(binding: BindingName, cluster: OneCluster = None) -> None:
-    """Go on with a binding that was paused.
+    """Resume a paused binding.
 
-    At its next regular time; nothing is caught up.
+    Resuming starts with the next slot; slots missed while paused are not caught up.
     """
-    from kubeprobe.catalog import resume as resume_binding
+    from kubeprobe.app import resume_binding
 
-    with open_store() as store, store.writing() as session:
-        count = resume_binding(session, binding, cluster, now=now())
-    typer.echo(f"{binding} goes on: {_schedules(count)}.")
+    with open_installation() as installation:
+        count = resume_binding(installation, binding, cluster)
+    typer.echo(f"{binding} is resumed: {_schedules(count)}.")
 
 
 def schema() -> None:
@@ -110,14 +122,16 @@ def schema() -> None:
     print_json(json_schema())
 
 
-def _given(file: list[Path] | None, built_in: bool, without_bindings: bool, image: str, override: bool) -> "Given":
-    from kubeprobe.cli.catalog_work import Given
+def _files(
+    file: list[Path] | None, built_in: bool, without_bindings: bool, image: str, override: bool
+) -> "CatalogFiles":
+    from kubeprobe.app import CatalogFiles
 
     if not file and not built_in:
         raise typer.BadParameter("Give --file PATH, --built-in or both.")
     if (image or without_bindings) and not built_in:
         raise typer.BadParameter("--image and --without-bindings go with --built-in.")
-    return Given(
+    return CatalogFiles(
         tuple(file or ()), built_in=built_in, with_bindings=not without_bindings, image=image, override=override
     )
 

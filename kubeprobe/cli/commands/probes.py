@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kubeprobe.cli.arguments import Output, OutputOption, open_store, pairs, settings
+from kubeprobe.cli.arguments import Output, OutputOption, open_installation, pairs, settings
 
 probe_app = typer.Typer(help="Write a probe: new, try, build, register.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -48,16 +48,32 @@ def try_once(
 
     Exit code 0 pass, 1 fail, 3 unknown. The local cluster is started for the occasion where none runs.
     """
+    from kubeprobe.app.probes import try_locally, try_on_cluster, unknown_parameters
+    from kubeprobe.authoring import read_folder
+    from kubeprobe.authoring.local import LOCAL
     from kubeprobe.authoring.trial import ByHand
-    from kubeprobe.cli.probe_work import try_locally, try_on_cluster
+    from kubeprobe.cli.output import remark, working
+    from kubeprobe.cli.probe_text import print_trial, progress_of
 
+    if cluster is None and image is not None:
+        raise typer.BadParameter("--image goes with --cluster: on the local cluster the folder is the image.")
     given = ByHand.checked(pairs(param or (), "parameter"), node)
+    probe, where = read_folder(folder), cluster or LOCAL
+    for warning in unknown_parameters(given, probe):
+        remark(warning, "yellow")
+    progress = progress_of(probe, where)
     if cluster is None:
-        if image is not None:
-            raise typer.BadParameter("--image goes with --cluster: on the local cluster the folder is the image.")
-        raise typer.Exit(try_locally(folder, settings(), given, output))
-    with open_store() as store:
-        raise typer.Exit(try_on_cluster(folder, store, settings(), (cluster, image), given, output))
+        with working(f"Trying {probe.case} ..."):
+            trial = try_locally(settings(), probe, given, progress)
+        raise typer.Exit(print_trial(probe, where, trial, output))
+    with open_installation() as installation, working(f"Trying {probe.case} on {cluster} ..."):
+        result = try_on_cluster(installation, cluster, probe, given, progress, image)
+    code = print_trial(probe, where, result.trial, output)
+    if result.lacks:
+        first = "" if result.is_registered else f"`kubeprobe probe register {folder}`, then "
+        setup = f"`kubeprobe cluster setup {cluster} --cases {probe.case} --apply`"
+        remark(f"{result.lacks}: {first}{setup}", "yellow")
+    raise typer.Exit(code)
 
 
 @probe_app.command("build")
@@ -93,7 +109,22 @@ def register_folder(
 
     Without an image, the folder itself is the image of the local cluster.
     """
-    from kubeprobe.cli.probe_work import register_probe
+    from kubeprobe.app.probes import register_probe
+    from kubeprobe.cli.catalog_text import print_items
+    from kubeprobe.cli.output import console, remark
 
-    with open_store() as store:
-        register_probe(folder, store, settings(), image, dry_run=dry_run)
+    with open_installation() as installation:
+        done = register_probe(installation, folder, image, dry_run=dry_run)
+    if done.plan is not None:
+        print_items(done.plan.items)
+        console().print("\nNothing was changed.", style="bold")
+        return
+    assert done.applied is not None
+    print_items([item for item in done.applied.items if (item.kind, item.name) in done.declaration.entries])
+    if done.is_local_only:
+        remark(f"{done.folder.image} is the folder {folder}, on the local cluster only: no image was pushed.", "yellow")
+    console().print(
+        f"Registered {done.folder.case}: catalog version {done.applied.version}."
+        if done.applied.changed_anything
+        else f"{done.folder.case} is registered already; nothing to change."
+    )

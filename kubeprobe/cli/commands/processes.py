@@ -1,4 +1,4 @@
-"""Commands that run something or mend it: up, collector, web, shell, migrate, doctor."""
+"""Commands that run processes or maintain the installation: up, collector, web, shell, migrate, doctor."""
 
 # ruff: noqa: PLC0415 - imports inside commands keep every start fast; options are declared as parameters
 from typing import Annotated
@@ -35,20 +35,15 @@ def up(
 
 
 def migrate() -> None:
-    """Make the store, or bring it up to date.
+    """Create the store, or upgrade it to this version.
 
-    Changes nothing where it is already.
+    Changes nothing where it is up to date.
     """
-    from kubeprobe.clock import utc_now
-    from kubeprobe.store import open_store as open_any
-    from kubeprobe.store.migrate import installation_id
-    from kubeprobe.store.migrate import migrate as upgrade
+    from kubeprobe.app import migrate_store
 
-    store = open_any(settings().database())
-    upgrade(store, utc_now())
-    typer.echo(f"The store is ready: {store.engine.url.render_as_string(hide_password=True)}")
-    typer.echo(f"Installation {installation_id(store)}")
-    store.close()
+    address, installation = migrate_store(settings())
+    typer.echo(f"The store is ready: {address}")
+    typer.echo(f"Installation {installation}")
 
 
 def collector(
@@ -77,17 +72,26 @@ def web(
 
 
 def shell() -> None:
-    """Open a Python shell with KubeProbe's verbs at hand."""
+    """Open a Python shell with KubeProbe's functions imported."""
     from kubeprobe.cli.python_shell import open_shell
 
     open_shell(settings())
 
 
 def doctor(output: OutputOption = Output.TABLE) -> None:
-    """Tell what is wrong here, and how to mend it.
+    """Diagnose this installation and suggest fixes.
 
     Exit code 1 if there is a problem.
     """
-    from kubeprobe.cli.doctor import examine
+    from kubeprobe.cli.cluster_text import print_findings
+    from kubeprobe.cli.frame import BAD_NEWS
+    from kubeprobe.cli.output import print_json, working
+    from kubeprobe.health import diagnose
 
-    raise typer.Exit(examine(settings(), output))
+    with working("Checking ..."):
+        findings = list(diagnose(settings()))
+    if output is Output.JSON:
+        print_json(findings)
+    else:
+        print_findings(findings)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else BAD_NEWS)

@@ -45,6 +45,7 @@ def run(
 
     Or on nodes of them.
     """
+    from kubeprobe.app import RequestedRuns, request_runs
     from kubeprobe.cli.waiting import report
     from kubeprobe.trigger import Request
 
@@ -58,7 +59,8 @@ def run(
     )
     timeout_s = duration(timeout).total_seconds() if wait else None
     with open_installation() as installation:
-        raise typer.Exit(report(installation.run(request), timeout_s, output))
+        requested = RequestedRuns(installation, request_runs(installation, request))
+        raise typer.Exit(report(requested, timeout_s, output))
 
 
 def change(
@@ -71,20 +73,21 @@ def change(
     ] = None,
     version: Annotated[str, typer.Option(metavar="VERSION", help="What it was changed to.")] = "",
     change_id: Annotated[
-        str, typer.Option("--id", metavar="ID", help="Your name for this change: told again, it runs nothing again.")
+        str, typer.Option("--id", metavar="ID", help="Idempotency key: a repeated id opens no new runs.")
     ] = "",
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Tell that a component changed on clusters.
+    """Record a component change.
 
-    What is bound to its changes runs there at once.
+    Cases that are bound to changes of the component run at once on the clusters that are named.
     """
+    from kubeprobe.app import RequestedRuns, record_change
     from kubeprobe.cli.waiting import report
-    from kubeprobe.shell import new_change
 
     timeout_s = duration(timeout).total_seconds() if wait else None
     with open_installation() as installation:
-        told = installation.change(new_change(component, version, cluster, change_id, node))
-        raise typer.Exit(report(told, timeout_s, output, none=f"Nothing is bound to {component} there; noted."))
+        opened = record_change(installation, component, version, clusters=cluster, change_id=change_id, node=node)
+        none = f"Recorded. No binding runs anything when {component} changes there."
+        raise typer.Exit(report(RequestedRuns(installation, opened), timeout_s, output, none=none))

@@ -1,4 +1,4 @@
-"""Commands that look: status, runs, show, logs."""
+"""Commands that query: status, runs, show, logs."""
 
 # ruff: noqa: PLC0415, PLR0917 - imports inside commands keep every start fast; options are declared as parameters
 from typing import Annotated
@@ -13,8 +13,7 @@ from kubeprobe.cli.arguments import (
     Selector,
     duration,
     now,
-    open_store,
-    settings,
+    open_installation,
 )
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")]
@@ -36,22 +35,22 @@ def status(
     case: Case = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show the fleet: how every case stands where.
+    """Show the fleet: the standing of every case on every cluster.
 
-    Below, the alerts that are open.
+    Below, the open alerts.
     """
-    from kubeprobe.cli.fleet_text import print_fleet, print_nodes
     from kubeprobe.cli.output import print_json, working
+    from kubeprobe.cli.status_text import print_fleet, print_nodes
     from kubeprobe.fleet.selectors import parse_selector
-    from kubeprobe.views import fleet, node_cells
+    from kubeprobe.views import fleet, list_node_cells
 
     if case is not None and not nodes:
         raise typer.BadParameter("--case goes with --nodes")
-    with working("Reading ..."), open_store() as store, store.reading() as session:
+    with open_installation() as installation, working("Reading ..."):
         if nodes:
-            cells = node_cells(session, parse_selector(selector), case)
+            cells = installation.read(list_node_cells, parse_selector(selector), case).items
         else:
-            found = fleet(session, now(), parse_selector(selector))
+            found = installation.read(fleet, now(), parse_selector(selector))
     if output is Output.JSON:
         print_json(cells if nodes else found)
     elif nodes:
@@ -72,13 +71,13 @@ def runs(
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="How many at most.")] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on: print outcomes as they are stored (JSON: one a line).")
+        bool, typer.Option("--follow", "-f", help="Continue: print outcomes as they are stored (JSON: one per line).")
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List runs, newest first."""
-    from kubeprobe.cli.run_lists import follow_runs, show_runs
-    from kubeprobe.views import RunFilter
+    from kubeprobe.cli.run_list import follow_runs, print_runs
+    from kubeprobe.views import RunFilter, list_runs
 
     wanted = RunFilter(
         case=case,
@@ -89,24 +88,24 @@ def runs(
         binding=binding,
         since=now() - duration(since) if since else None,
     )
-    with open_store() as store:
+    with open_installation() as installation:
         if follow:
-            follow_runs(store, wanted, limit, output)
+            follow_runs(installation, wanted, limit, output)
         else:
-            show_runs(store, wanted, limit, output)
+            print_runs(installation.read(list_runs, wanted, limit).items, output)
 
 
 def show(run: RunId, output: OutputOption = Output.TABLE) -> None:
-    """Tell everything about one run.
+    """Show everything about one run.
 
-    Why it ran, what came of it, its times from due to stored.
+    Its cause, its outcome, its times from due to stored.
     """
     from kubeprobe.cli.output import print_json
     from kubeprobe.cli.run_text import print_run
     from kubeprobe.views import get_run
 
-    with open_store() as store, store.reading() as session:
-        found = get_run(session, run)
+    with open_installation() as installation:
+        found = installation.read(get_run, run)
     if output is Output.JSON:
         print_json(found)
     else:
@@ -115,19 +114,21 @@ def show(run: RunId, output: OutputOption = Output.TABLE) -> None:
 
 def logs(
     run: RunId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the probe ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the probe ends.")] = False,
 ) -> None:
     """Print a run's log.
 
-    From the cluster while its pod is there; afterwards the end of it, which is kept of runs that did not pass.
+    From the cluster while its pod exists; afterwards its last lines, which are kept of runs that did not pass.
     """
-    from kubeprobe.cli.log_reading import print_log
+    from kubeprobe.app import read_log
+    from kubeprobe.cli.output import remark, write
 
-    with open_store() as store:
-        print_log(store, settings(), run, follow=follow)
+    with open_installation() as installation:
+        if read_log(installation, run, write, follow=follow):
+            remark("The probe has ended.")
 
 
 def _one_of(given: str | None, known: tuple[str, ...], what: str) -> str | None:
     if given is not None and given not in known:
-        raise typer.BadParameter(f"{given!r} is no {what}; expected {', '.join(known[:-1])} or {known[-1]}")
+        raise typer.BadParameter(f"{given!r} is not a {what}; expected {', '.join(known[:-1])} or {known[-1]}")
     return given

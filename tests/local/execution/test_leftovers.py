@@ -15,8 +15,9 @@ from kubeprobe.clock import utc_now
 from kubeprobe.execution.leftovers import GRACE, LeftoverRepository, Swept, sweep
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
+from kubeprobe.health.facts import leftover_health
 from kubeprobe.store import Cluster, Leftover, Outcome, ProbeCase, ProbeTemplate, Store
-from kubeprobe.views.leftovers import leftover_health, leftovers_of
+from kubeprobe.views.leftovers import leftovers_of
 from kubeprobe.vocabulary import Reason
 from tests.harness.wait import until
 from tests.local.execution.conftest import MakeRooms

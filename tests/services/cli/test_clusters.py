@@ -36,6 +36,7 @@ def test_the_list_is_stable_for_machines(ready: CommandLine) -> None:
         "failures": 0,
         "openUntil": None,
         "collector": None,
+        "state": "unwatched",
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import kubeprobe as package
 from kubeprobe import shell
-from kubeprobe.shell import NotEndedError
+from kubeprobe.app import NotEndedError
 from kubeprobe.store import Store
 from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine

@@ -2,14 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from kubeprobe.cli import app, log_reading
-from kubeprobe.cli.run_lists import new_outcomes
+from kubeprobe import shell
+from kubeprobe.app import logs
+from kubeprobe.cli import app
+from kubeprobe.cli.run_list import new_outcomes
 from kubeprobe.clock import utc_now
 from kubeprobe.store import Run, RunLog, Store
 from kubeprobe.views import RunFilter
@@ -55,7 +58,7 @@ def test_json_of_runs_is_stable(ready: CommandLine, world: World) -> None:
     assert list(run) == [
         "id", "case", "cluster", "node", "nodeLevel", "trigger", "binding", "changeId", "caseCommit", "state",
         "attempt", "held", "setback", "dueAt", "openedAt", "verdict", "reason", "message", "missed", "report",
-        "startedAt", "finishedAt", "storedAt",
+        "startedAt", "finishedAt", "storedAt", "place", "ranFor", "errors",
     ]  # fmt: skip
     assert ready.json("runs", "--case", "none-such") == []
 
@@ -110,12 +113,12 @@ def test_an_empty_installation_tells_what_to_do(kubeprobe: CommandLine) -> None:
     assert kubeprobe.json("runs") == kubeprobe.json("cluster", "list") == []
 
 
-def test_following_tells_each_outcome_once(store: Store, world: World) -> None:
+def test_following_prints_each_outcome_once(ready: CommandLine, world: World) -> None:
     early = world.run()
     late = world.opened()
+    installation = replace(shell.installation(), clock=lambda: world.now)
     found: Iterator[list[str]] = (
-        [run.id for run in group]
-        for group in new_outcomes(store, RunFilter(), {early}, clock=lambda: world.now, sleep=lambda _: None)
+        [run.id for run in group] for group in new_outcomes(installation, RunFilter(), {early}, sleep=lambda _: None)
     )
     assert next(found) == []
     world.ended(late)
@@ -137,7 +140,7 @@ def test_logs_wait_for_what_the_collector_still_reads(
         with world.store.writing() as session:
             session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
 
-    monkeypatch.setattr(log_reading, "time", SimpleNamespace(sleep=keep))
+    monkeypatch.setattr(logs, "time", SimpleNamespace(sleep=keep))
     assert ready("logs", run_id).stdout == "last words\n"
 
 

@@ -98,7 +98,7 @@ def test_a_fail_is_bad_news_even_while_others_are_under_way(ready: CommandLine, 
 
 
 def test_a_broker_that_is_away_delays_and_loses_nothing(ready: CommandLine, store: Store) -> None:
-    assert "broker is away" in ready("run", "dns", "-c", "prod-1").stderr
+    assert "broker is unreachable" in ready("run", "dns", "-c", "prod-1").stderr
     with store.reading() as session:
         assert len(session.exec(select(Run.id)).all()) == 1
 
@@ -140,7 +140,7 @@ def test_a_change_runs_what_is_bound_to_it_once(ready: CommandLine) -> None:
 
 def test_a_change_that_nothing_is_bound_to_is_noted(ready: CommandLine) -> None:
     result = ready("change", "--component", "etcd", "-c", "prod-1", "--wait")
-    assert "Nothing is bound to etcd" in result.stderr
+    assert "No binding runs anything when etcd changes" in result.stderr
 
 
 def test_launchers_are_woken(
@@ -148,7 +148,7 @@ def test_launchers_are_woken(
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)
     before = queued(launch_queue("default"))
-    assert "away" not in ready("run", "dns", "-c", "prod-1").stderr
+    assert "unreachable" not in ready("run", "dns", "-c", "prod-1").stderr
     assert queued(launch_queue("default")) == before + 1
 
 

@@ -24,7 +24,7 @@ def added(kubeprobe: CommandLine, repository: Repository) -> CommandLine:
     kubeprobe.add_cluster("prod-1", "region=eu")
     told = kubeprobe("source", "add", str(repository.bare), "--path", "catalog/").stdout
     assert "+ ProbeCase/dns" in told
-    assert f"Added source team, applied at {repository.head()[:12]}; looked at every 1m00s." in told
+    assert f"Added source team, applied at {repository.head()[:12]}; synced every 1m00s." in told
     return kubeprobe
 
 
@@ -67,7 +67,7 @@ def test_a_sync_that_somebody_else_has_overtaken_says_so(
         kubeprobe("source", "add", f"{server.url}/team.git", "--token-file", token)
         server.meanwhile = overtake
         told = kubeprobe("source", "sync", "team", code=3).stderr
-        assert "Somebody else is applying team, or has removed it; nothing was changed here." in told
+        assert "Another process is syncing team, or has removed it; nothing was changed here." in told
         server.meanwhile = overtake
         found = kubeprobe.json("source", "sync", "team", code=3)
         assert (found["lost"], found["applied"], found["error"]) == (True, None, "")
@@ -140,11 +140,11 @@ def test_replacing_a_source_keeps_what_is_not_said_and_tells_what_is_another(
 
     told = added("source", "add", bare, "--replace", "--every", "5m").stdout
     assert "  looked at every: 60 s -> 300 s\nChanged source team" in told
-    assert "still paused: `kubeprobe source resume team` goes on" in told
+    assert "still paused: `kubeprobe source resume team` continues" in told
     found = added.json("source", "show", "team")
     assert (found["state"], found["path"], found["everyS"], found["prune"]) == ("paused", "catalog", 300, False)
 
-    assert "Source team itself is as it was." in added("source", "add", bare, "--replace").stdout
+    assert "Source team itself is unchanged." in added("source", "add", bare, "--replace").stdout
     found = added.json("source", "add", bare, "--replace", "--path", ".", "--dry-run")
     assert (found["changes"], found["paused"]) == (["path: catalog -> all of it"], True)
     assert added.json("source", "show", "team")["path"] == "catalog"

@@ -5,10 +5,10 @@ from datetime import timedelta
 from sqlalchemy import event
 
 from kubeprobe.fleet.selectors import parse_selector
+from kubeprobe.health.facts import database_clock, fleet_health, run_health
 from kubeprobe.settings import Settings
 from kubeprobe.store import Alert, Collector, Run
-from kubeprobe.views import Shown, fleet, list_alerts, list_clusters
-from kubeprobe.views.health import database_clock, fleet_health, run_health
+from kubeprobe.views import AlertFilter, Shown, count_alerts, fleet, list_alerts, list_clusters
 from kubeprobe.vocabulary import Verdict
 from tests.services.views.given import World
 
@@ -76,7 +76,7 @@ def test_outcomes_that_wait_for_a_responder_are_counted(world: World) -> None:
     world.run(at=world.now - 5 * MINUTE)
     world.run(at=world.now)
     with world.store.reading() as session:
-        assert fleet(session, world.now).unanswered == 1
+        assert fleet(session, world.now).unprocessed == 1
 
 
 def test_open_alerts_of_chosen_clusters_are_listed(world: World) -> None:
@@ -96,9 +96,9 @@ def test_open_alerts_of_chosen_clusters_are_listed(world: World) -> None:
                 )
             )
     with world.store.reading() as session:
-        assert [alert.id for alert in list_alerts(session)] == ["2", "0"]
-        assert [alert.id for alert in list_alerts(session, {"a"})] == ["0"]
-        assert len(list_alerts(session, open_only=False)) == 3
+        assert [alert.id for alert in list_alerts(session).items] == ["2", "0"]
+        assert [alert.id for alert in list_alerts(session, AlertFilter(clusters={"a"})).items] == ["0"]
+        assert count_alerts(session, AlertFilter(open_only=False)) == 3
 
 
 def test_clusters_show_their_load_and_who_watches_them(world: World) -> None:
@@ -111,7 +111,7 @@ def test_clusters_show_their_load_and_who_watches_them(world: World) -> None:
     with world.store.writing() as session:
         session.get_one(Run, run_id).state = "running"
     with world.store.reading() as session:
-        first, second = list_clusters(session, world.now)
+        first, second = list_clusters(session, world.now).items
     assert (first.in_flight, first.collector, first.state) == (1, "c1", "ready")
     assert (second.in_flight, second.collector, second.state) == (0, None, "unreachable")
 
@@ -124,7 +124,7 @@ def test_health_counts_what_should_have_happened(world: World) -> None:
     world.run(at=long_ago)
     with world.store.reading() as session:
         found = run_health(session, world.now)
-    assert (found.schedules, found.overdue_schedules, found.unsent, found.unanswered) == (2, 1, 1, 1)
+    assert (found.schedules, found.overdue_schedules, found.unsent, found.unprocessed) == (2, 1, 1, 1)
     assert found.waiting == {"default": 1}
     assert found.overdue == 0
     assert found.undelivered == ()

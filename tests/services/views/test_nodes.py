@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import event
 
-from kubeprobe.cli.fleet_text import said_by_nodes
+from kubeprobe.cli.status_text import nodes_text
 from kubeprobe.fleet.selectors import parse_selector
-from kubeprobe.views import Cell, RunFilter, Shown, fleet, get_run, list_runs, node_cells
+from kubeprobe.views import Cell, RunFilter, Shown, fleet, get_run, list_node_cells, list_runs
 from kubeprobe.vocabulary import SOME_NODE, Verdict
 from tests.services.views.given import World
 
@@ -32,7 +32,7 @@ def test_a_case_of_nodes_is_one_cell_that_says_the_worst_of_them_and_of_how_many
     forty_nodes(world)
     found = cell(world)
     assert (found.shown, found.verdict, found.nodes) == (Shown.FAIL, F, {"fail": 2, "pass": 38})
-    assert said_by_nodes(found) == "2/40"
+    assert nodes_text(found) == "2/40"
 
 
 def test_a_cordoned_node_alarms_nobody_at_a_glance(world: World) -> None:
@@ -83,12 +83,12 @@ def test_node_by_node_each_has_its_own_verdict(world: World) -> None:
     world.cluster("prod-2", region="us")
     world.standing("dns", "prod-2", U, "other")
     with world.store.reading() as session:
-        found = node_cells(session)
+        found = list_node_cells(session).items
         assert len(found) == 41
-        assert [(c.cluster, c.node, c.shown) for c in node_cells(session, parse_selector("region=us"))] == [
+        assert [(c.cluster, c.node, c.shown) for c in list_node_cells(session, parse_selector("region=us")).items] == [
             ("prod-2", "other", Shown.UNKNOWN)
         ]
-        failing = [c.node for c in node_cells(session, case="node-health") if c.shown is Shown.FAIL]
+        failing = [c.node for c in list_node_cells(session, case="node-health").items if c.shown is Shown.FAIL]
     assert failing == ["node-00", "node-01"]
 
 
@@ -98,15 +98,19 @@ def test_runs_are_found_by_the_node_that_they_are_about(world: World) -> None:
     world.run(node="node-2")
     world.run()
     with world.store.reading() as session:
-        [found] = list_runs(session, RunFilter(node="node-1"))
+        [found] = list_runs(session, RunFilter(node="node-1")).items
         assert (found.id, found.node, found.node_level, found.place) == (wanted, "node-1", True, "prod-1/node-1")
         shown = get_run(session, wanted)
         assert (shown.node, shown.node_level, shown.place) == ("node-1", True, "prod-1/node-1")
-        assert {run.place for run in list_runs(session, RunFilter())} == {"prod-1", "prod-1/node-1", "prod-1/node-2"}
+        assert {run.place for run in list_runs(session, RunFilter()).items} == {
+            "prod-1",
+            "prod-1/node-1",
+            "prod-1/node-2",
+        }
 
 
 def test_a_run_without_an_outcome_names_its_node(world: World) -> None:
     world.cluster("prod-1")
     world.opened(node="node-1")
     with world.store.reading() as session:
-        assert [run.place for run in list_runs(session, RunFilter())] == ["prod-1/node-1"]
+        assert [run.place for run in list_runs(session, RunFilter()).items] == ["prod-1/node-1"]

@@ -25,7 +25,7 @@ SECOND = timedelta(seconds=1)
 
 def listed(world: World, limit: int = 20, **wanted: object) -> list[str]:
     with world.store.reading() as session:
-        return [run.id for run in list_runs(session, RunFilter(**wanted), limit)]
+        return [run.id for run in list_runs(session, RunFilter(**wanted), limit).items]
 
 
 def test_the_newest_run_comes_first(world: World) -> None:
@@ -54,7 +54,7 @@ def test_since_counts_from_when_a_run_was_opened(world: World) -> None:
 def test_a_run_without_outcome_has_no_verdict(world: World) -> None:
     world.opened()
     with world.store.reading() as session:
-        (run,) = list_runs(session, RunFilter())
+        (run,) = list_runs(session, RunFilter()).items
     assert (run.state, run.verdict, run.stored_at) == ("pending", None, None)
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_is_not_there_is_told(world: World, given: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "../x", "%", "a" * 27])
 def test_what_is_no_id_is_refused(world: World, given: str) -> None:
-    with world.store.reading() as session, pytest.raises(InvalidInputError, match="no run id"):
+    with world.store.reading() as session, pytest.raises(InvalidInputError, match="not a run id"):
         resolve_run_id(session, given)
 
 
@@ -128,7 +128,7 @@ def test_why_a_run_waits_is_told(world: World) -> None:
     assert why() == "due by binding core; waits for a launcher"
     assert "cap on pods" in why(held=True)
     assert "ClusterUnreachable: no route" in why(setback=Reason.CLUSTER_UNREACHABLE, setback_message="no route")
-    assert why(state="running").endswith("its pod is there")
+    assert why(state="running").endswith("its pod exists")
 
 
 def test_a_run_from_a_change_names_the_change(world: World) -> None:

@@ -15,11 +15,12 @@ import pytest
 import redis
 import uvicorn
 
+from kubeprobe.app import Installation
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue
 from kubeprobe.settings import Settings
 from kubeprobe.sources import Secret, SyncContext
 from kubeprobe.store import Store
-from kubeprobe.web import WebContext, make_app
+from kubeprobe.web import make_app
 from tests.harness.ports import free_port
 from tests.harness.repository import Repository
 from tests.harness.wait import until
@@ -68,9 +69,11 @@ def world(store: Store, tmp_path: Path, now: datetime) -> World:
 def server(world: World, valkey: str) -> Iterator[Server]:
     broker = redis.Redis.from_url(valkey)
     broker.delete(HOUSEKEEPING_QUEUE)
-    context = WebContext(world.context.store, Queue.connect(valkey), world.context.cipher, lambda: world.now)
+    installation = Installation(
+        world.context.settings, world.context.store, Queue.connect(valkey), clock=lambda: world.now
+    )
     port = free_port()
-    running = uvicorn.Server(uvicorn.Config(make_app(context), port=port, log_config=None, lifespan="off"))
+    running = uvicorn.Server(uvicorn.Config(make_app(installation), port=port, log_config=None, lifespan="off"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     until("the server to listen", lambda: running.started)

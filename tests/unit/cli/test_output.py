@@ -9,7 +9,7 @@ import typer
 
 from kubeprobe.cli.arguments import duration, pairs
 from kubeprobe.cli.output import Columns, ago, brief, clock_time, one_line, styled
-from kubeprobe.views import as_json
+from kubeprobe.jsonmodel import JsonModel, to_json
 
 
 class Colour(StrEnum):
@@ -19,7 +19,7 @@ class Colour(StrEnum):
 
 
 @dataclass(frozen=True)
-class Thing:
+class Thing(JsonModel):
     """An example."""
 
     due_at: datetime
@@ -84,7 +84,7 @@ def test_views_become_plain_json() -> None:
     thing = Thing(
         datetime(2026, 1, 1, 12, 30, 0, 5000, tzinfo=UTC), timedelta(milliseconds=1500), (Colour.RED,), {"my_key": "v"}
     )
-    assert as_json([thing]) == [
+    assert to_json([thing]) == [
         {
             "dueAt": "2026-01-01T12:30:00.005000Z",
             "took": 1.5,
@@ -93,7 +93,7 @@ def test_views_become_plain_json() -> None:
             "nothing": None,
         }
     ]
-    assert type(as_json(thing)["colours"][0]) is str
+    assert type(to_json(thing)["colours"][0]) is str
 
 
 def test_pairs_are_split_at_the_first_sign() -> None:

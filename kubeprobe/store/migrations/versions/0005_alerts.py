@@ -1,4 +1,4 @@
-"""What was called an incident is an alert; `incident` is free for alerts that belong together."""
+"""What was called an incident is an alert; an index of failed notifications."""
 
 from typing import Any
 
@@ -18,9 +18,14 @@ _KINDS = {"known-again": "verdict-restored"}
 def upgrade() -> None:
     _rename("incident", "alert")
     _rewrite_payloads(_KEYS, _KINDS)
+    failed = sa.text("state = 'failed'")
+    op.create_index(
+        "ix_notification_failed", "notification", ["next_attempt_at"], postgresql_where=failed, sqlite_where=failed
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_notification_failed", table_name="notification")
     _rewrite_payloads({new: old for old, new in _KEYS.items()}, {new: old for old, new in _KINDS.items()})
     _rename("alert", "incident")
 

@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 def print_fleet(fleet: Fleet, now: datetime) -> None:
-    """The table, what it adds up to, and what is wrong."""
+    """The table, its totals, and what is wrong."""
     out = console()
     if not fleet.cells:
         out.print("No case is due anywhere, and none has run." if fleet.clusters else "No clusters match.")
@@ -43,9 +43,9 @@ def print_fleet(fleet: Fleet, now: datetime) -> None:
         _print_table(fleet)
     out.print(_summary(fleet))
     if fleet.counts[Shown.STALE]:
-        out.print("Runs are overdue: `kubeprobe doctor` tells why.", style="yellow")
-    if fleet.unanswered:
-        out.print(f"{fleet.unanswered} newer outcomes wait for a responder: `kubeprobe doctor`.", style="yellow")
+        out.print("Runs are overdue: `kubeprobe doctor` shows why.", style="yellow")
+    if fleet.unprocessed:
+        out.print(f"{fleet.unprocessed} newer outcomes wait for a responder: `kubeprobe doctor`.", style="yellow")
     _print_alerts(fleet, now)
 
 
@@ -60,12 +60,12 @@ def _print_table(fleet: Fleet) -> None:
 
 def _symbol(cell: Cell | None, width: int) -> Text:
     symbol, style = SYMBOLS[cell.shown] if cell else (" ", "")
-    text = f"{symbol} {said_by_nodes(cell)}".rstrip() if cell else symbol
+    text = f"{symbol} {nodes_text(cell)}".rstrip() if cell else symbol
     return Text(" " * (max(0, width - len(text)) // 2) + text, style)
 
 
-def said_by_nodes(cell: Cell) -> str:
-    """`2/40` where two of forty nodes say what the cell says; empty where the case has no verdicts of nodes."""
+def nodes_text(cell: Cell) -> str:
+    """`2/40`: two of forty nodes have the verdict that the cell shows. Empty where there are no verdicts of nodes."""
     if cell.nodes is None:
         return ""
     return f"{cell.nodes.get(cell.shown, 0)}/{sum(cell.nodes.values())}"
@@ -88,7 +88,7 @@ def _counts(cells: Sequence[Cell], shown: Sequence[Shown]) -> list[Text]:
 
 def _where(cells: Sequence[Cell]) -> str:
     failing = [
-        f"{cell.cluster} ({said} nodes)" if (said := said_by_nodes(cell)) else cell.cluster
+        f"{cell.cluster} ({nodes} nodes)" if (nodes := nodes_text(cell)) else cell.cluster
         for cell in cells
         if cell.shown is Shown.FAIL
     ]
@@ -113,7 +113,9 @@ def _count(number: int, what: str) -> str:
 def _print_alerts(fleet: Fleet, now: datetime) -> None:
     if not fleet.alerts:
         return
-    console().print("\nOpen alerts", style="bold")
+    shown = len(fleet.alerts)
+    part = f" (the newest {shown} of {fleet.open_alerts})" if shown < fleet.open_alerts else ""
+    console().print(f"\nOpen alerts{part}", style="bold")
     Columns("KIND", "SEVERITY", "CASE", "CLUSTER", "SINCE", "LAST RUN", "REASON").print(
         (
             styled(alert.kind),
@@ -129,7 +131,7 @@ def _print_alerts(fleet: Fleet, now: datetime) -> None:
 
 
 def _gathered(alerts: Sequence[AlertView]) -> Iterator[tuple[AlertView, int]]:
-    """Alerts, and how many like the last one shown are left out: a case that fails on many nodes fills no screen."""
+    """Alerts, and how many like the last one are left out: a case that fails on many nodes must not fill the screen."""
     alike: dict[tuple[str, ...], list[AlertView]] = defaultdict(list)
     for alert in alerts:
         alike[alert.kind, alert.case, alert.cluster].append(alert)
@@ -142,7 +144,7 @@ def _gathered(alerts: Sequence[AlertView]) -> Iterator[tuple[AlertView, int]]:
 def print_nodes(cells: Sequence[NodeCell], now: datetime) -> None:
     """A line for each case and node, those that do not pass first."""
     if not cells:
-        remark("No case has a verdict of a node there. Bindings with `nodes` make them.")
+        remark("No case has verdicts of nodes there. Bindings with `nodes` produce them.")
         return
     Columns("VERDICT", "CASE", "NODE", "SINCE", "LAST CHANGE").print(
         (

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from kubeprobe.cli.diagnosis import judge_beat, judge_clock, judge_fleet, judge_outcomes, judge_workers
-from kubeprobe.views.health import FleetHealth, RunHealth
+from kubeprobe.health.facts import FleetHealth, RunHealth
+from kubeprobe.health.judgements import judge_beat, judge_clock, judge_fleet, judge_outcomes, judge_workers
 
 WELL = RunHealth(
     schedules=10,
@@ -12,8 +12,8 @@ WELL = RunHealth(
     unsent=0,
     waiting={},
     overdue=0,
-    troubled={},
-    unanswered=0,
+    own_faults={},
+    unprocessed=0,
     undelivered=(),
 )
 FLEET = FleetHealth(pools={"eu": 2}, collectors={"eu": 1}, unwatched={}, unreachable=(), unbound=(), cordoned=())
@@ -41,7 +41,7 @@ def test_runs_that_nobody_sends_again_mean_that_beat_is_away() -> None:
 
 
 def test_without_schedules_nothing_is_claimed_of_beat() -> None:
-    assert "does not show" in judge_beat(replace(WELL, schedules=0)).found
+    assert "nothing to do" in judge_beat(replace(WELL, schedules=0)).found
 
 
 def test_a_queue_that_nobody_serves_is_named_with_a_command() -> None:
@@ -65,19 +65,19 @@ def test_clusters_that_nobody_watches_are_named() -> None:
 
 def test_clusters_out_of_reach_and_without_bindings_are_problems_but_cordoned_ones_are_not() -> None:
     found = problems(judge_fleet(replace(FLEET, unreachable=("a",), unbound=("b",), cordoned=("c",))))
-    assert set(found) == {"reach", "bindings"}
-    assert found["reach"][1] == "kubeprobe cluster check a"
+    assert set(found) == {"reachability", "bindings"}
+    assert found["reachability"][1] == "kubeprobe cluster check a"
 
 
 def test_what_went_wrong_lately_points_to_who_did_not_do_it() -> None:
-    found = problems(judge_outcomes(replace(WELL, troubled={"Lost": 1, "Missed": 4})))["last hour"]
+    found = problems(judge_outcomes(replace(WELL, own_faults={"Lost": 1, "Missed": 4})))["last hour"]
     assert "1 Lost, 4 Missed" in found[0]
     assert "beat" in found[1]
 
 
 def test_waiting_runs_overdue_runs_and_messages_are_problems() -> None:
-    bad = replace(WELL, waiting={"eu": 2}, overdue=1, unanswered=5, undelivered=("ops/mail: refused",))
-    assert set(problems(judge_outcomes(bad))) == {"launching", "endings", "answers", "messages"}
+    bad = replace(WELL, waiting={"eu": 2}, overdue=1, unprocessed=5, undelivered=("ops/mail: refused",))
+    assert set(problems(judge_outcomes(bad))) == {"launching", "deadlines", "alerting", "notifications"}
 
 
 def test_clocks_that_differ_are_a_problem(now: datetime) -> None:

@@ -1,36 +1,17 @@
-"""Plan and apply: from YAML files to the store, with what it means for people to read."""
+"""Plans and applied catalogs as text."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.text import Text
 
-from kubeprobe.catalog import (
-    Action,
-    Applied,
-    Author,
-    CatalogError,
-    Connector,
-    Declaration,
-    ItemChange,
-    Plan,
-    known_names,
-    make_plan,
-    parse,
-)
-from kubeprobe.catalog import apply as apply_declaration
-from kubeprobe.catalog.builtin import built_in_files, with_image
+from kubeprobe.catalog import Action, Applied, CatalogError, ItemChange, Plan
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import NOT_DONE
-from kubeprobe.cli.output import Columns, brief, console, print_json, styled, working
-from kubeprobe.clock import utc_now
-from kubeprobe.fleet.credentials import Cipher
-from kubeprobe.settings import Settings
-from kubeprobe.store import Store
+from kubeprobe.cli.output import Columns, brief, console, print_json, styled
 
 SIGNS = {Action.ADDED: "+", Action.CHANGED: "~", Action.REMOVED: "-"}
 SHOWN_LOADS = 15
@@ -38,37 +19,8 @@ SHOWN_KEPT = 6
 VALUE_LENGTH = 60
 
 
-@dataclass(frozen=True)
-class Given:
-    """Where a declaration comes from: files, the built-in probes, or both."""
-
-    files: tuple[Path, ...]
-    built_in: bool = False
-    with_bindings: bool = True
-    image: str = ""
-    """Of the built-in probes; empty: as their templates say."""
-    override: bool = False
-    """Whether what belongs to a source may be changed."""
-
-    @property
-    def author(self) -> Author:
-        """A person, who applies it."""
-        return Author(overrides=self.override)
-
-
-def show_plan(store: Store, given: Given, settings: Settings, output: Output, *, prune: bool) -> None:
-    """Show what an apply would do."""
-    with working("Planning ..."), store.reading() as session:
-        declaration = _parse(given, known_names(session, prune=prune), output)
-        planned = make_plan(session, declaration, connector(settings), utc_now(), prune=prune, author=given.author)
-    if output is Output.JSON:
-        print_json(planned.as_json())
-    else:
-        print_plan(planned, "Nothing was changed.")
-
-
 def print_plan(planned: Plan, ending: str = "") -> None:
-    """What a plan means, for people."""
+    """A plan, for people."""
     print_items(planned.items)
     _print_loads(planned)
     _print_times(planned)
@@ -79,52 +31,39 @@ def print_plan(planned: Plan, ending: str = "") -> None:
     out.print(f"\nPlan: {counts or 'the files declare nothing'}. {ending}".rstrip(), style="bold")
 
 
-def show_applied(store: Store, given: Given, settings: Settings, output: Output, *, prune: bool) -> None:
-    """Apply, and show what was done."""
-    with working("Applying ..."), store.writing() as session:
-        declaration = _parse(given, known_names(session, prune=prune), output)
-        applied = apply_declaration(
-            session, declaration, connector(settings), utc_now(), prune=prune, author=given.author
-        )
-    if output is Output.JSON:
-        print_json(applied_json(applied))
-        return
+def print_applied(applied: Applied) -> None:
+    """What an apply changed, for people."""
     print_items(applied.items)
     out, schedules = console(), applied.schedules
     if not applied.changed_anything:
         out.print("Nothing to change.")
-    else:
-        out.print(
-            f"Applied: catalog version {applied.version}; schedules: {schedules.added} added, "
-            f"{schedules.changed} changed, {schedules.removed} removed."
-        )
-
-
-def _parse(given: Given, known: Any, output: Output) -> Declaration:
-    built_in = built_in_files(bindings=given.with_bindings) if given.built_in else []
-    try:
-        declared = parse([*built_in, *given.files], known)
-    except CatalogError as error:
-        if output is not Output.JSON:
-            raise
-        print_json({"problems": [problem.as_json() for problem in error.problems]})
-        raise typer.Exit(NOT_DONE) from None
-    return with_image(declared, given.image) if given.image else declared
-
-
-def connector(settings: Settings) -> Connector:
-    """What opens the connections that a catalog declares."""
-    return Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
+        return
+    out.print(
+        f"Applied: catalog version {applied.version}; schedules: {schedules.added} added, "
+        f"{schedules.changed} changed, {schedules.removed} removed."
+    )
 
 
 def applied_json(applied: Applied) -> dict[str, Any]:
-    """What an apply did, for machines."""
+    """What an apply changed, for programs."""
     return {
         "version": applied.version,
         "changed": applied.changed_anything,
         "items": [{"kind": item.kind, "name": item.name, "action": item.action} for item in applied.items],
         "schedules": applied.schedules,
     }
+
+
+@contextmanager
+def catalog_problems(output: Output) -> Iterator[None]:
+    """Print the problems of a refused catalog as JSON where JSON was asked for."""
+    try:
+        yield
+    except CatalogError as error:
+        if output is not Output.JSON:
+            raise
+        print_json({"problems": [problem.as_json() for problem in error.problems]})
+        raise typer.Exit(NOT_DONE) from None
 
 
 def print_items(items: Sequence[ItemChange]) -> None:
@@ -183,7 +122,7 @@ def _print_times(planned: Plan) -> None:
 
 
 def _times(times: Sequence[datetime]) -> str:
-    """Times of one day without saying it again and again."""
+    """The date is shown only where it changes."""
     shown, day = [], None
     for moment in times:
         utc = moment.astimezone(UTC)

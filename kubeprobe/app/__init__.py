@@ -1,0 +1,64 @@
+"""Use cases: what people and programs do with an installation. Command line, web, shell and tasks call them.
+
+Each is one function with one permission (`usecase.PERMISSIONS`). One that writes is one transaction, and what it asks
+for (its `Effects`) is sent after the commit. `Installation` is what every use case takes first; views are read through
+`Installation.read`. Nothing here prints or parses arguments.
+"""
+
+from kubeprobe.app.catalog import CatalogFiles, apply_catalog, pause_binding, plan_catalog, resume_binding
+from kubeprobe.app.clusters import (
+    Relabelled,
+    add_cluster,
+    check_cluster,
+    cordon_cluster,
+    relabel_cluster,
+    remove_cluster,
+    uncordon_cluster,
+)
+from kubeprobe.app.installation import Installation, migrate_store
+from kubeprobe.app.logs import NoLogError, read_log
+from kubeprobe.app.permission import OPERATOR, Caller, NotPermittedError, Permission
+from kubeprobe.app.runs import NotEndedError, RequestedRuns, record_change, request_runs
+from kubeprobe.app.sources import (
+    add_source,
+    pause_source,
+    plan_source,
+    remove_source,
+    request_sync,
+    resume_source,
+    sync_source,
+)
+
+__all__ = [
+    "OPERATOR",
+    "Caller",
+    "CatalogFiles",
+    "Installation",
+    "NoLogError",
+    "NotEndedError",
+    "NotPermittedError",
+    "Permission",
+    "Relabelled",
+    "RequestedRuns",
+    "add_cluster",
+    "add_source",
+    "apply_catalog",
+    "check_cluster",
+    "cordon_cluster",
+    "migrate_store",
+    "pause_binding",
+    "pause_source",
+    "plan_catalog",
+    "plan_source",
+    "read_log",
+    "record_change",
+    "relabel_cluster",
+    "remove_cluster",
+    "remove_source",
+    "request_runs",
+    "request_sync",
+    "resume_binding",
+    "resume_source",
+    "sync_source",
+    "uncordon_cluster",
+]

@@ -1,0 +1,75 @@
+"""Plan and apply YAML, pause and resume bindings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlmodel import Session
+
+from kubeprobe.app.installation import Installation
+from kubeprobe.app.permission import Permission
+from kubeprobe.app.usecase import Transaction, transaction, use_case
+from kubeprobe.catalog import Applied, Author, Declaration, Plan, known_names, make_plan, parse
+from kubeprobe.catalog import apply as apply_declaration
+from kubeprobe.catalog import pause as pause_schedules
+from kubeprobe.catalog import resume as resume_schedules
+from kubeprobe.catalog.builtin import built_in_files, with_image
+
+
+@dataclass(frozen=True)
+class CatalogFiles:
+    """Where a declaration comes from: files, the built-in probes, or both."""
+
+    files: tuple[Path, ...]
+    built_in: bool = False
+    with_bindings: bool = True
+    """With `built_in`: whether its bindings are included."""
+    image: str = ""
+    """Of the built-in probes; empty: as their templates say."""
+    override: bool = False
+    """Whether entries that a source owns may be changed."""
+
+    @property
+    def author(self) -> Author:
+        """The person who applies it."""
+        return Author(overrides=self.override)
+
+    def parse(self, known: Mapping[str, frozenset[str]]) -> Declaration:
+        """The declaration. Raises CatalogError with all problems."""
+        built_in = built_in_files(bindings=self.with_bindings) if self.built_in else []
+        declared = parse([*built_in, *self.files], known)
+        return with_image(declared, self.image) if self.image else declared
+
+
+@use_case(Permission.READ)
+def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool = False) -> Plan:
+    """What `apply_catalog` would do. Raises CatalogError."""
+
+    def plan(session: Session) -> Plan:
+        declaration = files.parse(known_names(session, prune=prune))
+        return make_plan(
+            session, declaration, installation.connector, installation.clock(), prune=prune, author=files.author
+        )
+
+    return installation.read(plan)
+
+
+@transaction(Permission.CATALOG)
+def apply_catalog(tx: Transaction, files: CatalogFiles, *, prune: bool = False) -> Applied:
+    """Make the catalog what the files declare; with `prune`, remove the rest. Raises CatalogError, nothing changed."""
+    declaration = files.parse(known_names(tx.session, prune=prune))
+    return apply_declaration(
+        tx.session, declaration, tx.installation.connector, tx.now, prune=prune, author=files.author
+    )
+
+
+@transaction(Permission.OPERATE)
+def pause_binding(tx: Transaction, binding: str, cluster: str | None = None) -> int:
+    """Open no more periodic runs of a binding, everywhere or on one cluster; gives how many schedules stopped."""
+    return pause_schedules(tx.session, binding, cluster, now=tx.now)
+
+
+@transaction(Permission.OPERATE)
+def resume_binding(tx: Transaction, binding: str, cluster: str | None = None) -> int:
+    """Resume with the next slot; gives how many schedules resumed."""
+    return resume_schedules(tx.session, binding, cluster, now=tx.now)

@@ -1,0 +1,113 @@
+"""Add, change and remove clusters; check whether probes can run there. Schedules follow in the same transaction."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kubeprobe.app.installation import Installation
+from kubeprobe.app.permission import Permission
+from kubeprobe.app.usecase import Transaction, transaction, use_case
+from kubeprobe.catalog import Catalog, Place, ScheduleChanges, cases_bound_to, load_catalog, sync_schedules
+from kubeprobe.catalog.setup import check_cases, check_sweeping, creatable
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet import clusters
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.check import Finding
+from kubeprobe.fleet.check import check_cluster as check_access
+from kubeprobe.fleet.check_pod import ImageTrial
+from kubeprobe.fleet.credentials import Cipher, Connection
+from kubeprobe.store import Cluster
+from kubeprobe.store.migrate import installation_id
+
+NEEDED_FOR_CASES = frozenset({"reachable", "namespace", "permissions"})
+"""Checks of a cluster without which its cases cannot be checked."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """A cluster's labels after a change."""
+
+    labels: Mapping[str, str]
+    schedules: ScheduleChanges
+    is_declared: bool
+    """Whether the catalog declares the cluster: the next apply sets the labels again."""
+
+
+@transaction(Permission.CLUSTERS)
+def add_cluster(
+    tx: Transaction, spec: clusters.ClusterSpec, connection: Connection, *, replace: bool = False
+) -> ScheduleChanges:
+    """Add a cluster, or with `replace` change one and its connection. Raises InvalidInputError."""
+    clusters.add(tx.session, spec, connection, tx.installation.cipher, tx.now, replace=replace)
+    return sync_schedules(tx.session, tx.now)
+
+
+@transaction(Permission.CLUSTERS)
+def relabel_cluster(tx: Transaction, name: str, labels: Mapping[str, str], removed: Sequence[str] = ()) -> Relabelled:
+    """Set and remove labels. Raises NotFoundError, and InvalidInputError for a label that the cluster lacks."""
+    cluster = clusters.get(tx.session, name)
+    if absent := [key for key in removed if key not in cluster.labels]:
+        raise InvalidInputError(f"Cluster {name!r} has no label {absent[0]!r}; nothing was changed.")
+    kept = {key: value for key, value in cluster.labels.items() if key not in removed}
+    cluster = clusters.set_labels(tx.session, name, {**kept, **labels})
+    return Relabelled(cluster.labels, sync_schedules(tx.session, tx.now), is_declared=cluster.spec is not None)
+
+
+@transaction(Permission.OPERATE)
+def cordon_cluster(tx: Transaction, name: str, reason: str = "") -> None:
+    """Put a cluster into maintenance: no runs, no alerts."""
+    clusters.cordon(tx.session, name, reason, tx.now)
+
+
+@transaction(Permission.OPERATE)
+def uncordon_cluster(tx: Transaction, name: str) -> None:
+    """End a cluster's maintenance."""
+    clusters.uncordon(tx.session, name)
+
+
+@transaction(Permission.CLUSTERS)
+def remove_cluster(tx: Transaction, name: str) -> None:
+    """Remove a cluster and its schedules. Its history stays."""
+    clusters.remove(tx.session, name)
+    sync_schedules(tx.session, tx.now)
+
+
+@use_case(Permission.OPERATE)
+def check_cluster(installation: Installation, name: str, image: str = "") -> list[Finding]:
+    """Check whether probes can run in a cluster; with an image, also whether a pod of it starts there."""
+    with installation.store.reading() as session:
+        cluster = clusters.get(session, name)
+        catalog = load_catalog(session)
+    trial = ImageTrial(image, installation_id(installation.store)) if image else None
+    return call_cluster(installation.cipher, cluster, lambda api: _check(api, cluster, catalog, trial))
+
+
+def place_of(cluster: Cluster) -> Place:
+    """A cluster as far as its roles depend on it."""
+    return Place(cluster.name, cluster.namespace, cluster.labels)
+
+
+def call_cluster(cipher: Cipher, cluster: Cluster, call: Callable[[ClusterApi], Awaitable[T]]) -> T:
+    """The result of an async call with one cluster's API, in an event loop of its own."""
+
+    async def called() -> T:
+        clients = ClusterClients(cipher)
+        try:
+            return await call(await clients.get(cluster))
+        finally:
+            await clients.close()
+
+    return asyncio.run(called())
+
+
+async def _check(api: ClusterApi, cluster: Cluster, catalog: Catalog, trial: ImageTrial | None) -> list[Finding]:
+    found = await check_access(api, cluster.namespace, trial, watches_nodes=cluster.watches_nodes)
+    place = place_of(cluster)
+    cases = cases_bound_to(catalog, place)
+    if cases and all(one.ok for one in found if one.check in NEEDED_FOR_CASES):
+        found += await check_cases(api, catalog, cases, place)
+        if swept := creatable(catalog, cases, place):
+            found.append(await check_sweeping(api, swept, place))
+    return found

@@ -1,0 +1,95 @@
+"""The installation that a process works with: its settings, store and queue, and who is calling."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from sqlmodel import Session
+
+from kubeprobe.app.permission import OPERATOR, Caller, Permission
+from kubeprobe.catalog import CatalogCache, Connector
+from kubeprobe.clock import Clock, utc_now
+from kubeprobe.effects import Effects, dispatch
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.queue import Queue
+from kubeprobe.settings import Settings
+from kubeprobe.sources import SyncContext
+from kubeprobe.store import Store, open_store
+from kubeprobe.store.migrate import installation_id, migrate, open_migrated_store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What every use case takes first. Close it, or use it as a context manager."""
+
+    settings: Settings
+    store: Store
+    queue: Queue
+    caller: Caller = OPERATOR
+    clock: Clock = utc_now
+    catalogs: CatalogCache = field(default_factory=CatalogCache)
+    on_broker_unreachable: Callable[[], None] = lambda: None
+    """Called when effects of a committed transaction were not sent: beat sends them again from the store."""
+
+    @classmethod
+    def open(cls, settings: Settings, on_broker_unreachable: Callable[[], None] = lambda: None) -> Self:
+        """Open the store, which must be migrated. The broker is not contacted before something is sent.
+
+        Raises NoStoreError and SchemaOutdatedError.
+        """
+        store = open_migrated_store(settings.database())
+        queue = Queue.connect(settings.broker())
+        return cls(settings, store, queue, on_broker_unreachable=on_broker_unreachable)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    @cached_property
+    def cipher(self) -> Cipher:
+        """What seals and opens credentials."""
+        return Cipher.from_settings(self.settings)
+
+    @property
+    def connector(self) -> Connector:
+        """What opens the connections that a catalog declares."""
+        return Connector(self.cipher, self.settings.local_kubeconfig().resolve())
+
+    @property
+    def sync_context(self) -> SyncContext:
+        """What fetching and applying sources takes."""
+        return SyncContext.of(self.store, self.settings)
+
+    def read(self, view: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Evaluate a view in one read-only transaction: ``installation.read(list_runs, RunFilter(case="dns"))``."""
+        self.caller.require(Permission.READ, "read")
+        with self.store.reading() as session:
+            return view(session, *args, **kwargs)
+
+    def dispatch(self, effects: Effects) -> None:
+        """Send what a committed transaction asks for."""
+        if not dispatch(self.queue, effects, self.settings.batch_size):
+            self.on_broker_unreachable()
+
+
+def migrate_store(settings: Settings, clock: Clock = utc_now) -> tuple[str, str]:
+    """Create the store or upgrade it; gives its address without password, and the installation's id."""
+    store = open_store(settings.database())
+    try:
+        migrate(store, clock())
+        return store.engine.url.render_as_string(hide_password=True), installation_id(store)
+    finally:
+        store.close()

@@ -1,0 +1,228 @@
+"""The health of an installation as the store shows it: what is overdue, unwatched, lost, undelivered or left behind."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, union
+from sqlmodel import Session, col
+
+from kubeprobe.catalog import load_catalog
+from kubeprobe.settings import Settings
+from kubeprobe.sources import find_drift
+from kubeprobe.store import (
+    Cluster,
+    Collector,
+    Leftover,
+    Notification,
+    Outcome,
+    Run,
+    Schedule,
+    Source,
+    awaits_pod,
+    has_failed,
+    is_open,
+    is_unsettled,
+)
+from kubeprobe.vocabulary import Reason
+
+LATE = timedelta(seconds=30)
+"""A running process does its work within seconds: what waits longer is late."""
+LAST_HOUR = timedelta(hours=1)
+LAST_DAY = timedelta(days=1)
+OWN_FAULTS = (Reason.LOST, Reason.NOT_LAUNCHED, Reason.MISSED)
+"""Reasons that point at KubeProbe rather than at a cluster."""
+MANY_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class FleetHealth:
+    """Clusters, and the collectors that watch them."""
+
+    pools: Mapping[str, int]
+    """How many clusters each pool has."""
+    collectors: Mapping[str, int]
+    """Running collectors of each pool."""
+    unwatched: Mapping[str, tuple[str, ...]]
+    """Clusters that no collector watches, by pool."""
+    unreachable: tuple[str, ...]
+    """Clusters whose breaker is open: they did not answer, and are retried later."""
+    unbound: tuple[str, ...]
+    """Clusters that no binding matches."""
+    cordoned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunHealth:
+    """Work on runs that is late."""
+
+    schedules: int
+    """Those that are not paused."""
+    overdue_schedules: int
+    """Due and not issued: beat's work."""
+    unsent: int
+    """Runs whose launch message should have been sent again: beat's work too."""
+    waiting: Mapping[str, int]
+    """Runs of each pool that wait for a launcher, though their cluster's cap would let them start."""
+    overdue: int
+    """Runs without an outcome after all deadlines: housekeeping's work."""
+    own_faults: Mapping[str, int]
+    """Outcomes of the last hour by reason, for OWN_FAULTS."""
+    unprocessed: int
+    """Outcomes that wait for a responder."""
+    undelivered: tuple[str, ...]
+    """Notifications that failed in the last hour, or are retried: route, target and last error."""
+
+
+@dataclass(frozen=True)
+class LeftoverHealth:
+    """Objects that killed probes left in clusters."""
+
+    removed: Mapping[str, int]
+    """How many were removed in the last day, by `case on cluster`."""
+    stuck: tuple[str, ...]
+    """Those that remain: `namespaces x on prod-1: why`."""
+    not_allowed: Mapping[str, str]
+    """The rights that KubeProbe's user lacks, by cluster."""
+
+
+@dataclass(frozen=True)
+class SourceHealth:
+    """A source of the catalog."""
+
+    name: str
+    is_paused: bool
+    error: str
+    """Why its newest commit is not applied; empty: it is."""
+    next_sync: datetime
+    applied_commit: str | None
+    drifted: int
+    """How many entries differ from what it declares."""
+
+
+def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHealth:
+    """Which clusters are watched, bound and reachable."""
+    columns = (
+        col(Cluster.name),
+        col(Cluster.pool),
+        col(Cluster.labels),
+        col(Cluster.leased_until),
+        col(Cluster.open_until),
+        col(Cluster.cordoned_at),
+    )
+    rows: list[Any] = list(session.execute(select(*columns).order_by(col(Cluster.name))))
+    bindings = load_catalog(session).bindings.values()
+    unwatched: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.leased_until is None or row.leased_until <= now:
+            unwatched[row.pool].append(row.name)
+    return FleetHealth(
+        pools=dict(Counter(row.pool for row in rows)),
+        collectors=_counts(
+            session.execute(
+                select(col(Collector.pool), func.count())
+                .where(col(Collector.seen_at) > now - settings.lease)
+                .group_by(col(Collector.pool))
+            )
+        ),
+        unwatched={pool: tuple(names) for pool, names in unwatched.items()},
+        unreachable=tuple(row.name for row in rows if row.open_until is not None and row.open_until > now),
+        unbound=tuple(row.name for row in rows if not any(b.clusters.matches(row.name, row.labels) for b in bindings)),
+        cordoned=tuple(row.name for row in rows if row.cordoned_at is not None),
+    )
+
+
+def run_health(session: Session, now: datetime) -> RunHealth:
+    """Work that is late. Nine statements, each over an index of open work."""
+    late, running = now - LATE, col(Schedule.paused_at).is_(None)
+    return RunHealth(
+        schedules=_count(session, Schedule, running),
+        overdue_schedules=_count(session, Schedule, running, col(Schedule.next_due) <= late),
+        unsent=_count(session, Run, awaits_pod(), col(Run.wake_at) <= late),
+        waiting=_counts(
+            session.execute(
+                select(col(Run.pool), func.count())
+                .where(awaits_pod(), col(Run.held).is_(other=False), col(Run.launch_at) <= late)
+                .group_by(col(Run.pool))
+            )
+        ),
+        overdue=_count(session, Run, is_open(), col(Run.expires_at) <= late),
+        own_faults=_counts(
+            session.execute(
+                select(col(Outcome.reason), func.count())
+                .where(col(Outcome.stored_at) >= now - LAST_HOUR, col(Outcome.reason).in_(OWN_FAULTS))
+                .group_by(col(Outcome.reason))
+            )
+        ),
+        unprocessed=_count(session, Outcome, col(Outcome.responded_at).is_(None), col(Outcome.stored_at) <= late),
+        undelivered=_undelivered(session, now),
+    )
+
+
+def leftover_health(session: Session, now: datetime) -> LeftoverHealth:
+    """What was left behind in the last day, and what keeps it from being removed."""
+    counted = session.execute(
+        select(col(Leftover.case), col(Leftover.cluster), func.count())
+        .where(col(Leftover.found_at) > now - LAST_DAY, col(Leftover.stuck) == "")
+        .group_by(col(Leftover.case), col(Leftover.cluster))
+    )
+    stuck = session.scalars(
+        select(Leftover)
+        .join(Cluster, col(Cluster.name) == col(Leftover.cluster))
+        .where(col(Leftover.gone_at).is_(None), col(Leftover.stuck) != "")
+        .order_by(col(Leftover.found_at))
+        .limit(20)
+    )
+    lacking = session.execute(
+        select(col(Cluster.name), col(Cluster.sweep_trouble)).where(col(Cluster.sweep_trouble) != "")
+    )
+    return LeftoverHealth(
+        removed={f"{case or 'a removed run'} on {cluster}": int(count) for case, cluster, count in counted},
+        stuck=tuple(f"{row.resource} {_full_name(row)} on {row.cluster}: {row.stuck}" for row in stuck),
+        not_allowed={str(cluster): str(rights) for cluster, rights in lacking},
+    )
+
+
+def source_health(session: Session) -> list[SourceHealth]:
+    """All sources, by name."""
+    return [
+        SourceHealth(
+            row.name,
+            row.paused_at is not None,
+            row.error,
+            row.next_sync,
+            row.applied_commit,
+            len(find_drift(session, row)),
+        )
+        for row in session.scalars(select(Source).order_by(col(Source.name)))
+    ]
+
+
+def database_clock(session: Session) -> datetime | None:
+    """The database server's time; None for SQLite, which has no server."""
+    if session.get_bind().dialect.name == "sqlite":
+        return None
+    found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return found
+
+
+def _undelivered(session: Session, now: datetime) -> tuple[str, ...]:
+    retried = (is_unsettled(), col(Notification.attempts) >= MANY_ATTEMPTS)
+    failed = (has_failed(), col(Notification.next_attempt_at) >= now - LAST_HOUR)
+    columns = (col(Notification.route), col(Notification.target), col(Notification.last_error))
+    found = union(*(select(*columns).where(*conditions) for conditions in (retried, failed))).limit(20)
+    return tuple(f"{route}/{target}: {error}" for route, target, error in session.execute(found))
+
+
+def _count(session: Session, table: Any, *conditions: Any) -> int:
+    return int(session.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one())
+
+
+def _counts(rows: Iterable[Any]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in rows}
+
+
+def _full_name(leftover: Leftover) -> str:
+    return f"{leftover.namespace}/{leftover.name}" if leftover.namespace else leftover.name

@@ -1,0 +1,169 @@
+"""What the facts about an installation mean, and what to do about them: pure functions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from kubeprobe.fleet.check import Finding
+from kubeprobe.health.facts import LATE, FleetHealth, LeftoverHealth, RunHealth, SourceHealth
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
+from kubeprobe.vocabulary import Reason
+
+ALLOWED_SKEW = timedelta(seconds=5)
+NAMED = 5
+BEAT = "celery -A beat_schedule beat -S beat_schedule.SlotScheduler"
+LAUNCHER = "celery -A workers.app worker -P threads -Q {queues}"
+
+
+def judge_beat(runs: RunHealth) -> Finding:
+    """Whether due runs are issued."""
+    remedy = f"start beat: {BEAT}"
+    if runs.overdue_schedules:
+        found = f"{_count(runs.overdue_schedules, 'schedule')} due for more than 30 s and not issued"
+        return Finding("beat", ok=False, found=found, remedy=remedy)
+    if runs.unsent:
+        found = f"{_count(runs.unsent, 'run')} not sent to a launcher in time"
+        return Finding("beat", ok=False, found=found, remedy=remedy)
+    if not runs.schedules:
+        return Finding("beat", ok=True, found="no schedules, so beat has nothing to do")
+    return Finding("beat", ok=True, found=f"nothing overdue of {_count(runs.schedules, 'schedule')}")
+
+
+def judge_workers(queues: Mapping[str, int], fleet: FleetHealth) -> Iterator[Finding]:
+    """Whether every queue has a worker."""
+    for pool in sorted(fleet.pools):
+        yield _served(queues, f"launchers {pool}", (launch_queue(pool),))
+    yield _served(queues, "requests", (REQUEST_QUEUE,))
+    yield _served(queues, "responders", (RESPONSE_QUEUE, HOUSEKEEPING_QUEUE))
+
+
+def judge_fleet(fleet: FleetHealth) -> Iterator[Finding]:
+    """Whether every cluster is watched, bound and reachable."""
+    if not fleet.pools:
+        remedy = "kubeprobe cluster add NAME --kubeconfig FILE"
+        yield Finding("clusters", ok=False, found="none", remedy=remedy)
+        return
+    for pool, clusters in sorted(fleet.pools.items()):
+        yield _collectors(pool, clusters, fleet)
+    if fleet.unreachable:
+        remedy = f"kubeprobe cluster check {fleet.unreachable[0]}"
+        yield Finding("reachability", ok=False, found=f"unreachable: {_names(fleet.unreachable)}", remedy=remedy)
+    else:
+        yield Finding("reachability", ok=True, found="all clusters reachable")
+    if fleet.unbound:
+        remedy = "apply a binding that matches their labels"
+        yield Finding("bindings", ok=False, found=f"no binding matches {_names(fleet.unbound)}", remedy=remedy)
+    else:
+        yield Finding("bindings", ok=True, found="every cluster has at least one")
+    if fleet.cordoned:
+        yield Finding("maintenance", ok=True, found=f"cordoned, nothing runs there: {_names(fleet.cordoned)}")
+
+
+def judge_outcomes(runs: RunHealth) -> Iterator[Finding]:
+    """Whether runs end in time, and people are notified."""
+    waiting = ", ".join(f"{count} in pool {pool}" for pool, count in sorted(runs.waiting.items()))
+    if waiting:
+        remedy = "see launchers; `kubeprobe show RUN` says what a run waits for"
+        yield Finding("launching", ok=False, found=f"runs waiting for more than 30 s: {waiting}", remedy=remedy)
+    if runs.overdue:
+        remedy = "see responders: they serve the housekeeping queue"
+        yield Finding("deadlines", ok=False, found=f"{_count(runs.overdue, 'run')} past all deadlines", remedy=remedy)
+    if runs.own_faults:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(runs.own_faults.items()))
+        remedy = _REMEDIES[max(runs.own_faults, key=lambda reason: runs.own_faults[reason])]
+        yield Finding("last hour", ok=False, found=f"unknown because of KubeProbe itself: {counts}", remedy=remedy)
+    else:
+        yield Finding("last hour", ok=True, found="no run was lost or missed")
+    if runs.unprocessed:
+        remedy = "see responders"
+        found = f"{_count(runs.unprocessed, 'outcome')} not processed for more than 30 s"
+        yield Finding("alerting", ok=False, found=found, remedy=remedy)
+    if runs.undelivered:
+        remedy = "correct the target in its AlertRoute, or the connection to it"
+        yield Finding("notifications", ok=False, found=f"not delivered: {_names(runs.undelivered)}", remedy=remedy)
+    else:
+        yield Finding("notifications", ok=True, found="all delivered")
+
+
+def judge_sources(sources: Sequence[SourceHealth], now: datetime) -> Iterator[Finding]:
+    """Whether every source is synced, and its newest commit is applied."""
+    for source in sources:
+        check = f"source {source.name}"
+        drift = f"; {_count(source.drifted, 'entry differs', 'entries differ')} from it" if source.drifted else ""
+        if source.is_paused:
+            yield Finding(check, ok=True, found=f"paused: pushes are not applied{drift}")
+        elif source.error:
+            remedy = f"fix it in the repository; see `kubeprobe source show {source.name}`"
+            yield Finding(check, ok=False, found=source.error.partition("\n")[0], remedy=remedy)
+        elif now - source.next_sync > LATE:
+            found = f"sync is {(now - source.next_sync).total_seconds():.0f} s late"
+            yield Finding(
+                check, ok=False, found=found, remedy="see beat, and responders: they serve the housekeeping queue"
+            )
+        else:
+            yield Finding(check, ok=True, found=f"applied at {(source.applied_commit or '')[:12]}{drift}")
+
+
+def judge_leftovers(found: LeftoverHealth) -> Finding:
+    """Whether objects that killed probes leave behind are removed."""
+    check = "leftovers"
+    if found.not_allowed:
+        cluster, rights = min(found.not_allowed.items())
+        more = f" (and {_count(len(found.not_allowed) - 1, 'other cluster')})" if len(found.not_allowed) > 1 else ""
+        remedy = f"kubeprobe cluster setup {cluster} --own --apply, or grant these rights to KubeProbe's user"
+        missing = f"orphaned objects on {cluster}{more} are not removed: may not {rights}"
+        return Finding(check, ok=False, found=missing, remedy=remedy)
+    if found.stuck:
+        remedy = "see what its finalizers wait for; KubeProbe has deleted it and removes no finalizers"
+        return Finding(check, ok=False, found=f"stuck: {_names(found.stuck)}", remedy=remedy)
+    if found.removed:
+        counts = ", ".join(f"{count} of {what}" for what, count in sorted(found.removed.items()))
+        return Finding(check, ok=True, found=f"removed in the last day: {counts}")
+    return Finding(check, ok=True, found="none in the last day")
+
+
+def judge_clock(theirs: datetime | None, ours: datetime) -> Finding:
+    """Whether the database server's clock agrees with ours."""
+    if theirs is None:
+        return Finding("clock", ok=True, found="SQLite: one clock")
+    skew = theirs - ours
+    if abs(skew) <= ALLOWED_SKEW:
+        return Finding("clock", ok=True, found="agrees with the database server's")
+    order = "ahead of" if skew > timedelta(0) else "behind"
+    found = f"the database server's is {abs(skew.total_seconds()):.0f} s {order} ours"
+    return Finding("clock", ok=False, found=found, remedy="synchronise the clocks of all machines (NTP)")
+
+
+def _served(queues: Mapping[str, int], check: str, needed: Sequence[str]) -> Finding:
+    missing = [name for name in needed if not queues.get(name)]
+    if missing:
+        remedy = f"start one: {LAUNCHER.format(queues=','.join(needed))}"
+        return Finding(check, ok=False, found=f"no worker serves queue {', '.join(missing)}", remedy=remedy)
+    return Finding(check, ok=True, found=f"{min(queues[name] for name in needed)} running")
+
+
+def _collectors(pool: str, clusters: int, fleet: FleetHealth) -> Finding:
+    alive, unwatched = fleet.collectors.get(pool, 0), fleet.unwatched.get(pool, ())
+    check = f"collectors {pool}"
+    if not alive:
+        found = f"none running: {_count(clusters, 'cluster')} not watched"
+        return Finding(check, ok=False, found=found, remedy=f"start one: KUBEPROBE_POOL={pool} kubeprobe collector")
+    if unwatched:
+        remedy = "wait a few seconds, as collectors share clusters out; then see their logs"
+        return Finding(check, ok=False, found=f"{alive} running, but {_names(unwatched)} not watched", remedy=remedy)
+    return Finding(check, ok=True, found=f"{alive} running, watching {_count(clusters, 'cluster')}")
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _count(number: int, what: str, many: str = "") -> str:
+    return f"{number} {what if number == 1 else many or f'{what}s'}"
+
+
+_REMEDIES: Mapping[str, str] = {
+    Reason.LOST: "see collectors: the pod's end was not observed",
+    Reason.NOT_LAUNCHED: "see launchers: more of them, or a higher cap on pods (--max-in-flight)",
+    Reason.MISSED: "see beat: it was not running when slots were due",
+}

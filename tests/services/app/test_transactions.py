@@ -1,0 +1,121 @@
+"""A use case that writes is one transaction; its effects are sent after the commit, and only then."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlmodel import select
+
+from kubeprobe import app
+from kubeprobe.app import Installation
+from kubeprobe.errors import InvalidInputError, NotFoundError
+from kubeprobe.queue import Queue, Wake
+from kubeprobe.settings import Settings
+from kubeprobe.store import Change, Cluster, Run, Store
+from kubeprobe.trigger import Request
+from tests.services.views.given import World
+
+
+class RecordedQueue(Queue):
+    """A queue that records what is sent, and what had been committed by then."""
+
+    def __init__(self, store: Store, *, is_reachable: bool = True) -> None:
+        self.store = store
+        self.is_reachable = is_reachable
+        self.sent: list[tuple[str, ...]] = []
+
+    def wake_launchers(self, wakes: list[Wake]) -> bool:  # type: ignore[override]
+        if not wakes:
+            return True
+        with self.store.reading() as session:  # another transaction: sees only what is committed
+            committed = set(session.exec(select(Run.id)))
+        self.sent += [wake.run_ids for wake in wakes]
+        assert all(run_id in committed for wake in wakes for run_id in wake.run_ids)
+        return self.is_reachable
+
+
+@pytest.fixture
+def world(store: Store, now: object) -> World:
+    made = World(store, now)  # type: ignore[arg-type]
+    made.cluster("prod-1")
+    return made
+
+
+@pytest.fixture
+def installation(store: Store, tmp_path: Path) -> Installation:
+    found = Installation(Settings(data_dir=tmp_path), store, RecordedQueue(store))
+    (tmp_path / "dns.yaml").write_text(CATALOG)
+    app.apply_catalog(found, app.CatalogFiles((tmp_path / "dns.yaml",)))
+    return found
+
+
+CATALOG = """\
+apiVersion: kubeprobe.io/v1
+kind: ProbeTemplate
+metadata: {name: dns}
+spec: {image: docker.io/kubeprobe/probes:dev}
+---
+apiVersion: kubeprobe.io/v1
+kind: ProbeCase
+metadata: {name: dns}
+spec: {template: dns, kind: blackbox}
+---
+apiVersion: kubeprobe.io/v1
+kind: Binding
+metadata: {name: core}
+spec: {cases: [dns], clusters: {selector: {}}, on: {change: {component: coredns}}}
+"""
+
+
+def test_launchers_are_woken_after_the_commit(world: World, installation: Installation) -> None:
+    run_ids = app.request_runs(installation, Request("dns", ("prod-1",)))
+    assert installation.queue.sent == [run_ids]  # type: ignore[attr-defined]
+
+
+def test_what_raises_leaves_nothing_behind_and_sends_nothing(world: World, installation: Installation) -> None:
+    with pytest.raises(NotFoundError):
+        app.request_runs(installation, Request("dns", ("prod-1", "prod-2")))
+    with pytest.raises(InvalidInputError):
+        app.relabel_cluster(installation, "prod-1", {"new": "1"}, removed=["absent"])
+    assert installation.queue.sent == []  # type: ignore[attr-defined]
+    with installation.store.reading() as session:
+        assert session.exec(select(Run.id)).all() == []
+        assert session.get_one(Cluster, "prod-1").labels.get("new") is None
+
+
+def test_a_commit_that_fails_sends_nothing(world: World, installation: Installation) -> None:
+    def fail(_: object) -> None:
+        raise OSError("the disk is full")
+
+    event.listen(installation.store.engine, "commit", fail)
+    try:
+        with pytest.raises(OSError, match="disk is full"):
+            app.request_runs(installation, Request("dns", ("prod-1",)))
+    finally:
+        event.remove(installation.store.engine, "commit", fail)
+    assert installation.queue.sent == []  # type: ignore[attr-defined]
+
+
+def test_an_unreachable_broker_is_reported_and_the_runs_stay(
+    world: World, installation: Installation, store: Store
+) -> None:
+    reports: list[str] = []
+    offline = replace(
+        installation,
+        queue=RecordedQueue(store, is_reachable=False),
+        on_broker_unreachable=lambda: reports.append("unreachable"),
+    )
+    run_ids = app.request_runs(offline, Request("dns", ("prod-1",)))
+    assert (len(run_ids), reports) == (1, ["unreachable"])
+
+
+def test_a_repeated_change_opens_no_new_runs_and_gives_those_of_the_first_time(
+    world: World, installation: Installation
+) -> None:
+    first = app.record_change(installation, "coredns", "1.12", clusters=["prod-1"], change_id="upgrade-7")
+    again = app.record_change(installation, "coredns", "1.12", clusters=["prod-1"], change_id="upgrade-7")
+    assert first == again
+    assert len(first) == 1
+    with installation.store.reading() as session:
+        assert len(session.exec(select(Change)).all()) == 1
