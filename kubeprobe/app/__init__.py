@@ -1,7 +1,7 @@
 """Use cases: what people and programs do with an installation. Command line, web, shell and tasks call them.
 
-Each is one function with one permission (`usecase.PERMISSIONS`). One that writes is one transaction, and what it asks
-for (its `Effects`) is sent after the commit. `Installation` is what every use case takes first; views are read through
+Each is one function with one permission (`usecase.PERMISSIONS`). One that writes is one transaction, and its
+`Effects` are sent after the commit. `Installation` is what every use case takes first; views are read through
 `Installation.read`. Nothing here prints or parses arguments.
 """
 

@@ -25,7 +25,7 @@ class CatalogFiles:
     with_bindings: bool = True
     """With `built_in`: whether its bindings are included."""
     image: str = ""
-    """Of the built-in probes; empty: as their templates say."""
+    """Of the built-in probes; empty: the one in their templates."""
     override: bool = False
     """Whether entries that a source owns may be changed."""
 

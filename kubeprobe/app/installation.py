@@ -80,7 +80,7 @@ class Installation:
             return view(session, *args, **kwargs)
 
     def dispatch(self, effects: Effects) -> None:
-        """Send what a committed transaction asks for."""
+        """Send the effects of a committed transaction."""
         if not dispatch(self.queue, effects, self.settings.batch_size):
             self.on_broker_unreachable()
 

@@ -56,7 +56,7 @@ def applied_json(applied: Applied) -> dict[str, Any]:
 
 @contextmanager
 def catalog_problems(output: Output) -> Iterator[None]:
-    """Print the problems of a refused catalog as JSON where JSON was asked for."""
+    """Print the problems of a refused catalog as JSON, if the output is JSON."""
     try:
         yield
     except CatalogError as error:

@@ -42,7 +42,7 @@ STYLES = {
 
 
 def console() -> Console:
-    """Standard output. Where it is no terminal, lines are as long as they need to be."""
+    """Standard output. If it is not a terminal, lines are as long as they need to be."""
     return _console(sys.stdout.isatty(), stderr=False)
 
 

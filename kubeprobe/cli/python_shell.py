@@ -1,4 +1,4 @@
-"""`kubeprobe shell`: IPython with KubeProbe's verbs at hand."""
+"""`kubeprobe shell`: IPython with KubeProbe's functions imported."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from kubeprobe.store.migrate import open_migrated_store
 BANNER = """KubeProbe {version}, store {store}
 
   run("pod-lifecycle", cluster="prod-1").wait()    run a case now and wait; also clusters=[...], selector="region=eu"
-  change("coredns", "1.12", clusters=["prod-1"])   tell of a change: what is bound to it runs
+  change("coredns", "1.12", clusters=["prod-1"])   record a change: what is bound to it runs
   runs(), outcomes(case=..., cluster=...)          the newest runs; those that have ended
   cluster("prod-1"), api("prod-1")                 a cluster; its official client, for kubernetes.client.CoreV1Api(...)
   run_probe.delay("pod-lifecycle", "prod-1")       the same run as a plain Celery task
-  settings, kubeprobe                              what this shell works with
+  settings, kubeprobe                              the settings in use, and the package
 """
 
 
 def open_shell(settings: Settings) -> None:
-    """Open it; returns when it is left."""
+    """Open it; returns at its exit."""
     with extra("shell", "kubeprobe shell"):
         from IPython import start_ipython  # noqa: PLC0415 - half a second, needed here only
         from traitlets.config import Config  # noqa: PLC0415
@@ -37,7 +37,7 @@ def open_shell(settings: Settings) -> None:
 
 
 def names(settings: Settings) -> dict[str, Any]:
-    """What the shell knows by name."""
+    """The names in the shell."""
     return {
         "kubeprobe": kubeprobe,
         "run": shell.run,

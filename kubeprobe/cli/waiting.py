@@ -27,7 +27,7 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: INCONCLU
 
 
 def report(requested: RequestedRuns, timeout_s: float | None, output: Output, none: str = "Nothing to run.") -> int:
-    """Show what was opened, or with a `timeout_s` wait for it and show what came of it; gives the exit code."""
+    """Print the runs that were opened, or with a `timeout_s` wait for their outcomes; gives the exit code."""
     late: NotEndedError | None = None
     if timeout_s is not None and requested.run_ids:
         with Progress() as progress:

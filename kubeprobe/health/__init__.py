@@ -1,6 +1,6 @@
 """What is wrong with this installation, and what to do about it.
 
-`facts` are read from the store, `judgements` say what they mean (pure functions), `doctor` checks everything that a
+`facts` are read from the store, `judgements` decide what they mean (pure functions), `doctor` checks everything that a
 person should know, also where the store or the broker cannot be reached.
 """
 

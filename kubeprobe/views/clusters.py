@@ -1,4 +1,4 @@
-"""Clusters as people see them: no credentials, but who watches them and what keeps them from being probed."""
+"""Clusters without their credentials: who watches them, and why they are not probed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,14 +27,14 @@ class ClusterView(JsonModel):
     connection: str
     """Where its credentials come from: kubeconfig, in-cluster or local."""
     declared: bool
-    """By the catalog; else a person added it."""
+    """By the catalog; else it was added by hand."""
     cordoned_at: datetime | None
     cordon_reason: str
     failures: int
     open_until: datetime | None
-    """Left alone until then, for it did not answer (the breaker); None: it is not."""
+    """Retried then: it did not answer, so its breaker is open. None: it is closed."""
     collector: str | None
-    """Who watches it; None: nobody does."""
+    """The collector that watches it; None: it is not watched."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -70,7 +70,7 @@ def list_clusters(
 
 def _view(cluster: Cluster, in_flight: int, now: datetime) -> ClusterView:
     watched = cluster.leased_until is not None and cluster.leased_until > now
-    left_alone = cluster.open_until is not None and cluster.open_until > now
+    breaker_open = cluster.open_until is not None and cluster.open_until > now
     return ClusterView(
         name=cluster.name,
         labels=cluster.labels,
@@ -83,6 +83,6 @@ def _view(cluster: Cluster, in_flight: int, now: datetime) -> ClusterView:
         cordoned_at=cluster.cordoned_at,
         cordon_reason=cluster.cordon_reason,
         failures=cluster.failures,
-        open_until=cluster.open_until if left_alone else None,
+        open_until=cluster.open_until if breaker_open else None,
         collector=cluster.collector if watched else None,
     )

@@ -62,11 +62,11 @@ class RunDetails(JsonModel):
     stages: tuple[Stage, ...]
     has_log: bool
     leftovers: tuple[LeftoverView, ...]
-    """What its probe left behind, and the sweeper found."""
+    """Objects that its probe left in the cluster."""
     owner: str | None
     runbook: str | None
     severity: str | None
-    """The case's, as the catalog has it now; None where it is no longer there."""
+    """The case's, as the catalog has it now; None where the case was removed."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def kept_log(session: Session, run_id: str) -> LogTail | None:
 
 
 def _stages(run: Run, outcome: Outcome | None) -> Iterator[Stage]:
-    """Every step that has a time. Kubernetes tells whole seconds, so a step may seem to come before the last one: 0."""
+    """Every step that has a time. Kubernetes reports whole seconds, so a step may seem to precede the last one: 0."""
     times = [
         ("due", run.due_at),
         ("opened", run.opened_at),

@@ -1,4 +1,4 @@
-"""Runs with their outcomes, one line each: lists, what is new since, and the state of some runs by id."""
+"""Runs with their outcomes: lists, outcomes stored since a time, and some runs by id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,7 +157,7 @@ def runs_by_id(session: Session, run_ids: Sequence[str]) -> list[RunView]:
 
 
 def by_place(run: RunView) -> tuple[str, str, str, str]:
-    """The order in which people look for a run among others that were asked for together."""
+    """The order in which runs that were requested together are listed."""
     return run.cluster, run.node or "", run.case, run.id
 
 

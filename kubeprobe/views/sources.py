@@ -1,4 +1,4 @@
-"""Sources as people look at them: where each stands, why it is not applied, and what was changed by hand since."""
+"""Sources: the commit that each is at, why it is not applied, and what was changed by hand since."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,7 @@
-"""The fleet at a glance: how every case stands on every cluster.
+"""The fleet at a glance: the standing of every case on every cluster.
 
-A verdict is shown for as long as it is news. Where a run is overdue nobody knows how the case stands by now, and the
-cell says so (promise 6): a dead scheduler must not look like a healthy fleet.
+A verdict is shown until a newer run is overdue: then the present standing is not known, and the cell shows that
+(promise 6). A dead scheduler must not resemble a healthy fleet.
 """
 
 from collections import Counter, defaultdict
@@ -27,7 +27,7 @@ from kubeprobe.views.clusters import ClusterView, list_clusters
 from kubeprobe.vocabulary import SOME_NODE, Verdict
 
 GRACE = timedelta(minutes=1)
-"""How long a slot or a run may be overdue before what it would have told counts as not known."""
+"""How long a slot or a run may be overdue before the standing counts as not known."""
 
 Place = tuple[str, str]
 """A case and a cluster."""
@@ -35,13 +35,13 @@ _OF_NODE = "node"
 
 
 class Shown(StrEnum):
-    """What a cell of the fleet table says."""
+    """What a cell of the fleet table shows."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
     UNKNOWN = "unknown"
     STALE = "stale"
-    """A newer run is overdue: the last verdict is old news."""
+    """A newer run is overdue: the last verdict is outdated."""
     NEVER = "never"
     """No run has ended yet."""
     CORDONED = "cordoned"
@@ -60,7 +60,7 @@ class Cell(JsonModel):
     unknowns: int
     run_id: str | None
     nodes: Mapping[str, int] | None = None
-    """Where the case has verdicts of nodes: how many nodes say what. The cell itself says the worst of it."""
+    """Where the case has verdicts of nodes: how many nodes have which. The cell itself shows the worst."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Fleet(JsonModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def counts(self) -> dict[Shown, int]:
-        """How many cells say what."""
+        """How many cells show which."""
         found = Counter(cell.shown for cell in self.cells)
         return {shown: found[shown] for shown in Shown}
 
@@ -169,7 +169,7 @@ def _node_cell(case: str, cluster: str, node: str, shown: str, *known: Any) -> N
 
 
 def _standings() -> Select[Any]:
-    """For each place, how many of its nodes say what; the cluster's own standing is counted apart.
+    """For each place, how many of its nodes have which standing; the cluster's own is counted apart.
 
     Summed up by the database: there may be as many as cases times nodes of the whole fleet.
     """
@@ -189,7 +189,7 @@ def _standings() -> Select[Any]:
             func.max(col(Standing.run_id)).label("run_id"),
         )
         .join(Node, _its_node(), isouter=True)
-        # That nodes are known says nothing of how the case stands on them.
+        # A pass of the nodes as a whole only means that nodes are known.
         .where(not_((col(Standing.node) == SOME_NODE) & (col(Standing.verdict) == Verdict.PASS)))
         .group_by(*place, level, shown)
     )
@@ -221,7 +221,7 @@ _WORST_FIRST = (Shown.FAIL, Shown.UNKNOWN, Shown.PASS, Shown.CORDONED)
 
 
 def _cell(place: Place, standings: Sequence[Any], *, is_late: bool, is_cordoned: bool) -> Cell:
-    """What a place says: the worst of its own standing and those of its nodes."""
+    """The worst of a cluster's own standing and those of its nodes."""
     ordered = sorted(standings, key=lambda row: _WORST_FIRST.index(Shown(row.shown)))
     if not ordered:
         shown = Shown.CORDONED if is_cordoned else Shown.STALE if is_late else Shown.NEVER

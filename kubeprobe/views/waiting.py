@@ -1,4 +1,4 @@
-"""Waiting for outcomes, by reading the store: it is the reader who waits, never a task (promise 4)."""
+"""Waiting for outcomes by reading the store: the caller waits, never a task (promise 4)."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +15,13 @@ def wait_for_outcomes(
     store: Store,
     run_ids: Sequence[str],
     timeout_s: float | None = None,
-    on_look: Callable[[list[RunView]], None] | None = None,
+    on_progress: Callable[[list[RunView]], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[RunView]:
-    """The runs, once all have their outcome or `timeout_s` is over; `on_look` sees them at every look.
+    """The runs, once all have their outcome or `timeout_s` is over.
 
-    Asks for those that are not done, in one statement, at first five times a second and later once.
+    `on_progress` is called with them after every query. Queries those that have not ended, in one statement, at first
+    five times a second and later once.
     """
     started, pause = time.monotonic(), FIRST_PAUSE_S
     known: dict[str, RunView] = {}
@@ -30,8 +31,8 @@ def wait_for_outcomes(
             found = {run.id: run for run in runs_by_id(session, waiting)}
         known |= found
         runs = sorted(known.values(), key=by_place)
-        if on_look is not None:
-            on_look(runs)
+        if on_progress is not None:
+            on_progress(runs)
         left_s = None if timeout_s is None else started + timeout_s - time.monotonic()
         if all(run.stored_at for run in runs) or (left_s is not None and left_s <= 0):
             return runs

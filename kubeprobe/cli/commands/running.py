@@ -11,7 +11,8 @@ Wait = Annotated[
     bool, typer.Option("--wait", "-w", help="Wait for the outcomes: exit code 0 all pass, 1 a fail, 3 an unknown.")
 ]
 Timeout = Annotated[
-    str, typer.Option(metavar="DURATION", help="With --wait: give up after so long (exit code 3); the runs go on.")
+    str,
+    typer.Option(metavar="DURATION", help="With --wait: stop waiting then (exit code 3); the runs continue."),
 ]
 DEFAULT_TIMEOUT = "30m"
 
