@@ -3,6 +3,7 @@
 Plain values without any library, so that pure modules (judging, folding, the catalog's model) need no tables for them.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 API_VERSION = "kubeprobe.io/v1"
@@ -186,12 +187,42 @@ ENV_NODE = "KUBEPROBE_NODE"
 """The node that the pod runs on, pinned or not."""
 
 SOME_NODE = "*"
-"""In the place of a node: the nodes of a cluster as a whole, where a case should have run and none could be chosen.
-No node is called so."""
+"""Stands for the nodes of a cluster as a whole where a column or JSON names a node. A node cannot have this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a verdict is about: a cluster, one of its nodes, or its nodes as a whole.
+
+    The nodes as a whole are meant where a case should have run on nodes and none could be chosen.
+    `str()` is what people read: `prod-1`, `prod-1/node-7`, `the nodes of prod-1`.
+    """
+
+    cluster: str
+    node_key: str = ""
+    """As standings, alerts and messages hold it: empty for the cluster, a node's name, or `SOME_NODE`."""
+
+    @classmethod
+    def of_nodes(cls, cluster: str) -> "Subject":
+        """The nodes of a cluster as a whole."""
+        return cls(cluster, SOME_NODE)
+
+    @property
+    def node(self) -> str | None:
+        """The name of the node; None for a cluster and for its nodes as a whole."""
+        return self.node_key if self.node_key not in {"", SOME_NODE} else None
+
+    @property
+    def is_node_level(self) -> bool:
+        """Whether it is a node, or the nodes as a whole."""
+        return bool(self.node_key)
+
+    def __str__(self) -> str:
+        if self.node_key == SOME_NODE:
+            return f"the nodes of {self.cluster}"
+        return f"{self.cluster}/{self.node_key}" if self.node_key else self.cluster
 
 
 def place_name(cluster: str, node: str | None) -> str:
-    """What people read: `prod-1`, `prod-1/node-7`, or the nodes of prod-1 as a whole."""
-    if node == SOME_NODE:
-        return f"the nodes of {cluster}"
-    return f"{cluster}/{node}" if node else cluster
+    """The text for people of a subject that is given by its columns."""
+    return str(Subject(cluster, node or ""))

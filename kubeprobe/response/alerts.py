@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from ulid import ULID
 
 from kubeprobe.response.fold import Event, Standing, Transition
-from kubeprobe.response.outcomes import ClaimedOutcome, Place, in_places
+from kubeprobe.response.outcomes import ClaimedOutcome, StandingKey, has_key
 from kubeprobe.store import Alert
 from kubeprobe.vocabulary import AlertKind
 
@@ -29,20 +29,20 @@ class OpenAlerts:
     def __init__(self, session: Session, now: datetime, alerts: Iterable[Alert]) -> None:
         self._session = session
         self._now = now
-        self._open = {(found.cluster, found.case, found.node, found.kind): found for found in alerts}
+        self._open = {(key_of(found), AlertKind(found.kind)): found for found in alerts}
         self.happenings: list[Happening] = []
 
     @classmethod
-    def read(cls, session: Session, now: datetime, places: Iterable[Place]) -> Self:
-        """The open alerts of these places."""
+    def read(cls, session: Session, now: datetime, keys: Iterable[StandingKey]) -> Self:
+        """The open alerts with these keys."""
         statement = select(Alert).where(
-            col(Alert.closed_at).is_(None), in_places(places, Alert.cluster, Alert.case, col(Alert.node))
+            col(Alert.closed_at).is_(None), has_key(keys, Alert.cluster, Alert.case, Alert.node)
         )
         return cls(session, now, session.exec(statement).all())
 
-    def open_kinds(self, place: Place) -> frozenset[AlertKind]:
-        """The kinds of the alerts that are open there."""
-        return frozenset(kind for kind in AlertKind if (*place, kind) in self._open)
+    def open_kinds(self, key: StandingKey) -> frozenset[AlertKind]:
+        """The kinds of the open alerts with this key."""
+        return frozenset(kind for kind in AlertKind if (key, kind) in self._open)
 
     def follow(
         self, outcome: ClaimedOutcome, standing: Standing, transitions: Iterable[Transition], severity: str
@@ -50,7 +50,7 @@ class OpenAlerts:
         """Open, close and go on with alerts, as folding the outcome has decided."""
         for transition in transitions:
             if transition.event is Event.CLOSED:
-                alert = self._open.pop((*outcome.place, transition.kind))
+                alert = self._open.pop((outcome.key, transition.kind))
                 alert.closed_at = outcome.stored_at
                 alert.last_run_id = outcome.run_id
             else:
@@ -58,14 +58,14 @@ class OpenAlerts:
             self.happenings.append(Happening(transition.event, alert, outcome))
         for kind in standing.open:
             if kind == outcome.verdict:
-                self._open[(*outcome.place, kind)].last_run_id = outcome.run_id
+                self._open[outcome.key, kind].last_run_id = outcome.run_id
 
     def _new(self, outcome: ClaimedOutcome, standing: Standing, kind: AlertKind, severity: str) -> Alert:
         alert = Alert(
             id=str(ULID.from_datetime(self._now)).lower(),
-            cluster=outcome.cluster,
-            case=outcome.case,
-            node=outcome.place[2],
+            cluster=outcome.key.subject.cluster,
+            case=outcome.key.case,
+            node=outcome.key.subject.node_key,
             kind=kind,
             severity=severity,
             reason=outcome.reason,
@@ -74,6 +74,11 @@ class OpenAlerts:
             last_run_id=outcome.run_id,
             opened_at=standing.since,
         )
-        self._open[(*outcome.place, kind)] = alert
+        self._open[outcome.key, kind] = alert
         self._session.add(alert)
         return alert
+
+
+def key_of(alert: Alert) -> StandingKey:
+    """What an alert is about."""
+    return StandingKey(alert.case, alert.subject)

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import computed_field
+from pydantic import Field, computed_field, model_validator
 
 from kubeprobe.catalog.model import format_duration
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.response.fold import Event
 from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.vocabulary import AlertKind, Verdict, place_name
+from kubeprobe.vocabulary import AlertKind, Subject, Verdict
 
 MAX_ERRORS = 10
 MAX_ERROR_LENGTH = 400
@@ -55,9 +56,8 @@ class Message(JsonModel):
     alert_kind: AlertKind
     run: str
     case: str
-    cluster: str
-    node: str
-    """Where on the cluster; empty: the cluster as a whole."""
+    subject: Annotated[Subject, Field(exclude=True)]
+    """In JSON: `cluster` and `node`."""
     severity: str
     owner: str
     runbook: str
@@ -68,6 +68,25 @@ class Message(JsonModel):
     since: datetime
     until: datetime | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_subject(cls, value: Any) -> Any:
+        if isinstance(value, dict) and {"cluster", "node"} <= value.keys():
+            return {**value, "subject": Subject(value["cluster"], value["node"])}
+        return value
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def cluster(self) -> str:
+        """Of the subject."""
+        return self.subject.cluster
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def node(self) -> str:
+        """Of the subject: a node's name, empty for the cluster, `*` for its nodes as a whole."""
+        return self.subject.node_key
+
     @property
     def alarming(self) -> bool:
         """Whether something is wrong; else something is over."""
@@ -77,13 +96,12 @@ class Message(JsonModel):
     @property
     def title(self) -> str:
         """One line."""
-        where = place_name(self.cluster, self.node)
-        what = f"{self.case} on {where}"
+        what = f"{self.case} on {self.subject}"
         match self.kind:
             case MessageKind.FAILED:
-                return f"[{self.severity}] {self.case} fails on {where}"
+                return f"[{self.severity}] {self.case} fails on {self.subject}"
             case MessageKind.RECOVERED:
-                return f"[recovered] {self.case} passes again on {where}"
+                return f"[recovered] {self.case} passes again on {self.subject}"
             case MessageKind.UNKNOWN:
                 return f"[unknown] {what}: no verdict"
             case MessageKind.RESTORED:

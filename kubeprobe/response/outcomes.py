@@ -1,19 +1,30 @@
 """Taking unanswered outcomes out of the store. Next: `fold`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import ColumnElement, case, func, select, tuple_, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlmodel import Session, col
 
 from kubeprobe.runs.verdicts import NO_ANSWER, is_answer
-from kubeprobe.store import Outcome, Run, Store
-from kubeprobe.vocabulary import SOME_NODE, Reason, Trigger, Verdict
+from kubeprobe.store import Outcome, Run, Store, outcome_node_key, subject_of_outcome
+from kubeprobe.vocabulary import Reason, Subject, Trigger, Verdict
 
-Place = tuple[str, str, str]
-"""Cluster, case and node (empty: none): what a standing and an alert belong to."""
+
+@dataclass(frozen=True, slots=True)
+class StandingKey:
+    """A case on a subject: what one standing is about, and at most one open alert of each kind."""
+
+    case: str
+    subject: Subject
+
+    @classmethod
+    def from_columns(cls, cluster: str, case: str, node: str) -> Self:
+        """From the columns of a standing or an alert."""
+        return cls(case, Subject(cluster, node))
+
 
 _CLOCK_SKEW = timedelta(minutes=5)
 """An outcome is stored after it was due; clocks of different machines may tell it otherwise by so much."""
@@ -24,10 +35,7 @@ class ClaimedOutcome:
     """An outcome as the response sees it."""
 
     run_id: str
-    cluster: str
-    case: str
-    node: str | None
-    node_level: bool
+    key: StandingKey
     trigger: str
     verdict: str
     reason: str
@@ -37,11 +45,6 @@ class ClaimedOutcome:
     stored_at: datetime
 
     @property
-    def place(self) -> Place:
-        """What it is about."""
-        return self.cluster, self.case, (self.node or SOME_NODE) if self.node_level else ""
-
-    @property
     def answers(self) -> bool:
         """Whether it says anything about how the case stands."""
         return is_answer(self.reason)
@@ -49,14 +52,17 @@ class ClaimedOutcome:
 
 def nodes_known(outcome: ClaimedOutcome) -> ClaimedOutcome | None:
     """What the outcome of a node says of the nodes of its cluster as a whole: that some can be chosen (again)."""
-    if not outcome.node_level or outcome.node is None:
+    subject = outcome.key.subject
+    if subject.node is None:
         return None
+    key = replace(outcome.key, subject=Subject.of_nodes(subject.cluster))
     told = "Its nodes are known."
-    return replace(outcome, node=None, verdict=Verdict.PASS, reason=Reason.PASSED, message=told, report=None)
+    return replace(outcome, key=key, verdict=Verdict.PASS, reason=Reason.PASSED, message=told, report=None)
 
 
-_NODE = case((col(Outcome.node_level).is_(other=True), func.coalesce(col(Outcome.node), SOME_NODE)), else_="")
-_COLUMNS = [getattr(Outcome, name) for name in ClaimedOutcome.__slots__]
+_SUBJECT = ("cluster", "node", "node_level")
+_OTHERS = [column.name for column in fields(ClaimedOutcome) if column.name != "key"]
+_COLUMNS = [getattr(Outcome, name) for name in ("case", *_SUBJECT, *_OTHERS)]
 
 
 def unanswered(store: Store) -> int:
@@ -87,8 +93,13 @@ def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
         .returning(*_COLUMNS)
         .execution_options(synchronize_session=False)
     )
-    claimed = [ClaimedOutcome(*row) for row in session.execute(statement)]
+    claimed = [_claimed(row) for row in session.execute(statement)]
     return sorted(claimed, key=in_order)
+
+
+def _claimed(row: Any) -> ClaimedOutcome:
+    subject = subject_of_outcome(row.cluster, row.node, node_level=row.node_level)
+    return ClaimedOutcome(key=StandingKey(row.case, subject), **{name: getattr(row, name) for name in _OTHERS})
 
 
 def in_order(outcome: ClaimedOutcome) -> tuple[datetime, datetime, str]:
@@ -96,26 +107,27 @@ def in_order(outcome: ClaimedOutcome) -> tuple[datetime, datetime, str]:
     return outcome.due_at, outcome.stored_at, outcome.run_id
 
 
-def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict[Place, datetime]:
-    """The newest due time that was answered before these outcomes, for each of their places.
+def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict[StandingKey, datetime]:
+    """The newest due time that was answered before these outcomes, for each of their keys.
 
     Asked only where it matters: a standing that stays at pass is not written, so its own due time may be old.
     """
+    node = outcome_node_key()
     earliest = min(outcome.due_at for outcome in claimed)
     statement = (
-        select(col(Outcome.cluster), col(Outcome.case), _NODE, func.max(col(Outcome.due_at)))
+        select(col(Outcome.cluster), col(Outcome.case), node, func.max(col(Outcome.due_at)))
         .join(Run, col(Run.id) == col(Outcome.run_id))
         .where(
-            in_places((outcome.place for outcome in claimed), Outcome.cluster, Outcome.case, _NODE),
+            has_key({outcome.key for outcome in claimed}, Outcome.cluster, Outcome.case, node),
             col(Outcome.stored_at) >= earliest - _CLOCK_SKEW,
             col(Outcome.responded_at).is_not(None),
             col(Outcome.run_id).not_in([outcome.run_id for outcome in claimed]),
             col(Outcome.reason).not_in(NO_ANSWER),
             col(Run.parameters).is_(None),
         )
-        .group_by(col(Outcome.cluster), col(Outcome.case), _NODE)
+        .group_by(col(Outcome.cluster), col(Outcome.case), node)
     )
-    return {(cluster, case, node): due_at for cluster, case, node, due_at in session.execute(statement)}
+    return {StandingKey.from_columns(*columns): due_at for *columns, due_at in session.execute(statement)}
 
 
 def asked_otherwise(session: Session, claimed: Iterable[ClaimedOutcome]) -> frozenset[str]:
@@ -127,6 +139,8 @@ def asked_otherwise(session: Session, claimed: Iterable[ClaimedOutcome]) -> froz
     return frozenset(session.scalars(statement))
 
 
-def in_places(places: Iterable[Place], cluster: str, case: str, node: Any) -> ColumnElement[bool]:
-    """Columns of cluster, case and node that are one of these places."""
-    return tuple_(col(cluster), col(case), node).in_(sorted(set(places)))
+def has_key(keys: Iterable[StandingKey], cluster: Any, case: Any, node_key: Any) -> ColumnElement[bool]:
+    """Whether these columns hold one of the keys."""
+    return tuple_(cluster, case, node_key).in_(
+        sorted((key.subject.cluster, key.case, key.subject.node_key) for key in keys)
+    )

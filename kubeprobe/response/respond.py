@@ -19,7 +19,7 @@ from kubeprobe.response.fold import Policy, Standing, fold
 from kubeprobe.response.notices import Notices, notify
 from kubeprobe.response.outcomes import (
     ClaimedOutcome,
-    Place,
+    StandingKey,
     asked_otherwise,
     claim,
     in_order,
@@ -56,7 +56,7 @@ def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) ->
         if not answers:
             return Notices((), ())
         known = [found for outcome in answers if (found := nodes_known(outcome))]
-        standings = read_standings(session, {outcome.place for outcome in (*answers, *known)})
+        standings = read_standings(session, {outcome.key for outcome in (*answers, *known)})
         answers += _needed(standings, known)
         moving = _moving(standings, answers)
         if not moving:
@@ -64,23 +64,23 @@ def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) ->
         return _Batch.read(session, catalogs, standings, moving, now).answer()
 
 
-def _needed(standings: Mapping[Place, Standing], known: Iterable[ClaimedOutcome]) -> list[ClaimedOutcome]:
+def _needed(standings: Mapping[StandingKey, Standing], known: Iterable[ClaimedOutcome]) -> list[ClaimedOutcome]:
     """That nodes are known counts only where they were not, and once."""
-    latest = {outcome.place: outcome for outcome in known}
-    return [found for place, found in latest.items() if place in standings and not standings[place].at_rest]
+    latest = {outcome.key: outcome for outcome in known}
+    return [found for key, found in latest.items() if key in standings and not standings[key].at_rest]
 
 
 def _moving(
-    standings: Mapping[Place, Standing], answers: Iterable[ClaimedOutcome]
-) -> dict[Place, list[ClaimedOutcome]]:
-    """The outcomes by place, without the places that pass as they did before."""
-    by_place: dict[Place, list[ClaimedOutcome]] = {}
+    standings: Mapping[StandingKey, Standing], answers: Iterable[ClaimedOutcome]
+) -> dict[StandingKey, list[ClaimedOutcome]]:
+    """The outcomes by key, without the keys that pass as they did before."""
+    by_key: dict[StandingKey, list[ClaimedOutcome]] = {}
     for outcome in sorted(answers, key=in_order):
-        by_place.setdefault(outcome.place, []).append(outcome)
+        by_key.setdefault(outcome.key, []).append(outcome)
     return {
-        place: outcomes
-        for place, outcomes in by_place.items()
-        if not (place in standings and standings[place].at_rest and all(o.verdict == Verdict.PASS for o in outcomes))
+        key: outcomes
+        for key, outcomes in by_key.items()
+        if not (key in standings and standings[key].at_rest and all(o.verdict == Verdict.PASS for o in outcomes))
     }
 
 
@@ -91,10 +91,10 @@ class _Batch:
     session: Session
     now: datetime
     catalog: Catalog
-    standings: Mapping[Place, Standing]
-    moving: Mapping[Place, Sequence[ClaimedOutcome]]
+    standings: Mapping[StandingKey, Standing]
+    moving: Mapping[StandingKey, Sequence[ClaimedOutcome]]
     clusters: Mapping[str, Cluster]
-    newest: Mapping[Place, datetime]
+    newest: Mapping[StandingKey, datetime]
     book: OpenAlerts
 
     @classmethod
@@ -102,22 +102,22 @@ class _Batch:
         cls,
         session: Session,
         catalogs: CatalogCache,
-        standings: Mapping[Place, Standing],
-        moving: Mapping[Place, Sequence[ClaimedOutcome]],
+        standings: Mapping[StandingKey, Standing],
+        moving: Mapping[StandingKey, Sequence[ClaimedOutcome]],
         now: datetime,
     ) -> "_Batch":
-        """Read what the store knows of these places."""
+        """Read what the store knows of these keys."""
         outcomes = [outcome for group in moving.values() for outcome in group]
         otherwise = asked_otherwise(session, outcomes)
-        resting = [o for o in outcomes if o.place in standings and standings[o.place].at_rest]
-        names = {outcome.cluster for outcome in outcomes}
+        resting = [o for o in outcomes if o.key in standings and standings[o.key].at_rest]
+        names = {outcome.key.subject.cluster for outcome in outcomes}
         clusters = session.exec(select(Cluster).where(col(Cluster.name).in_(names))).all()
         return cls(
             session=session,
             now=now,
             catalog=catalogs.current(session),
             standings=standings,
-            moving={place: [o for o in group if o.run_id not in otherwise] for place, group in moving.items()},
+            moving={key: [o for o in group if o.run_id not in otherwise] for key, group in moving.items()},
             clusters={cluster.name: cluster for cluster in clusters},
             newest=newest_answered(session, resting) if resting else {},
             book=OpenAlerts.read(session, now, moving),
@@ -125,30 +125,30 @@ class _Batch:
 
     def answer(self) -> Notices:
         """Fold, and write what came of it."""
-        after = {place: self._fold(place) for place in self.moving}
-        write_standings(self.session, self.standings, {place: found for place, found in after.items() if found})
+        after = {key: self._fold(key) for key in self.moving}
+        write_standings(self.session, self.standings, {key: found for key, found in after.items() if found})
         return notify(self.session, self.catalog, self.clusters, self.book.happenings, self.now)
 
-    def _fold(self, place: Place) -> Standing | None:
-        standing, policy = self._standing(place), self._policy(place)
-        case = self.catalog.cases.get(place[1])
+    def _fold(self, key: StandingKey) -> Standing | None:
+        standing, policy = self._standing(key), self._policy(key)
+        case = self.catalog.cases.get(key.case)
         severity = str(case.severity) if case else DEFAULT_SEVERITY
-        for outcome in self.moving[place]:
+        for outcome in self.moving[key]:
             folded, transitions = fold(standing, outcome, policy)
             if folded is not None and folded is not standing:
                 self.book.follow(outcome, folded, transitions, severity)
             standing = folded
         return standing
 
-    def _standing(self, place: Place) -> Standing | None:
-        standing = self.standings.get(place)
+    def _standing(self, key: StandingKey) -> Standing | None:
+        standing = self.standings.get(key)
         if standing is None:
             return None
-        due_at = max(standing.due_at, self.newest.get(place, standing.due_at))
-        return replace(standing, due_at=due_at, open=self.book.open_kinds(place))
+        due_at = max(standing.due_at, self.newest.get(key, standing.due_at))
+        return replace(standing, due_at=due_at, open=self.book.open_kinds(key))
 
-    def _policy(self, place: Place) -> Policy:
-        cluster, case = self.clusters.get(place[0]), self.catalog.cases.get(place[1])
+    def _policy(self, key: StandingKey) -> Policy:
+        cluster, case = self.clusters.get(key.subject.cluster), self.catalog.cases.get(key.case)
         muted = cluster is None or cluster.cordoned_at is not None
         if case is None:
             return Policy(muted=True)

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from kubeprobe.runs.open import OpenedRun
 from kubeprobe.runs.rows import ClosedRun, in_id_order, insert_outcomes, lock_runs
 from kubeprobe.runs.verdicts import RETRIED, Judgement
-from kubeprobe.store import Run, is_open, update_each
+from kubeprobe.store import Run, is_open, subject_of_run, update_each
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 log = structlog.get_logger(__name__)
@@ -85,14 +85,14 @@ def replace_runs(session: Session, run_ids: Sequence[str], now: datetime) -> lis
     ).all()
     found = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "A newer slot took its place (concurrency: replace).")
     insert_outcomes(session, [(_closed(run), found) for run in replaced], now)
-    return [OpenedRun(run.id, run.slot, run.cluster, run.pool, run.case) for run in replaced]
+    return [OpenedRun(run.id, run.slot, subject_of_run(run.cluster, run.node), run.pool, run.case) for run in replaced]
 
 
 _CLOSED = (col(Run.id), col(Run.case), col(Run.cluster), col(Run.node), col(Run.trigger), col(Run.due_at))
 
 
 def _closed(row: Any) -> ClosedRun:
-    return ClosedRun(row.id, row.case, row.cluster, row.node, row.trigger, row.due_at, node_level=row.node is not None)
+    return ClosedRun(row.id, row.case, subject_of_run(row.cluster, row.node), row.trigger, row.due_at)
 
 
 def _close(endings: Sequence[Ending]) -> Any:

@@ -17,20 +17,29 @@ from kubeprobe.runs.rows import ClosedRun, insert_outcomes
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run, insert_ignoring_conflicts
-from kubeprobe.vocabulary import Reason, RunState, Trigger, Verdict
+from kubeprobe.vocabulary import Reason, RunState, Subject, Trigger, Verdict
 
 MAX_SLOT = 300
 MAX_ID = 100
 """Characters: with the names that a slot holds besides, it fits its column."""
 
 
-def slot_of(*parts: str) -> str:
-    """The identity of an intended run. One that its column could not hold (of long names) ends in its own digest."""
-    slot = "/".join(parts)
+def slot_of(*parts: str | Subject) -> str:
+    """The identity of an intended run. One that is too long for its column (long names) ends in its own digest.
+
+    A subject counts as the name of its cluster and, if it is one node, of that.
+    """
+    slot = "/".join(name for part in parts for name in _names(part))
     if len(slot) <= MAX_SLOT:
         return slot
     digest = sha256(slot.encode()).hexdigest()
     return f"{slot[: MAX_SLOT - len(digest) - 1]}~{digest}"
+
+
+def _names(part: str | Subject) -> tuple[str, ...]:
+    if isinstance(part, str):
+        return (part,)
+    return (part.cluster,) if part.node is None else (part.cluster, part.node)
 
 
 def check_id(given: str, whose: str) -> None:
@@ -51,13 +60,10 @@ class Opening:
     slot: str
     trigger: Trigger
     case: str
-    cluster: str
+    subject: Subject
+    """One node: it is pinned to that node. Its nodes as a whole: `reason` says why none could be chosen."""
     pool: str
     due_at: datetime
-    node: str | None = None
-    """The node that it is pinned to; None: any will do."""
-    node_level: bool = False
-    """It tells of a node, or, without one, that none could be chosen."""
     binding: str | None = None
     schedule_id: int | None = None
     change_id: str | None = None
@@ -74,9 +80,14 @@ class OpenedRun:
 
     id: str
     slot: str
-    cluster: str
+    subject: Subject
     pool: str
     case: str
+
+    @property
+    def cluster(self) -> str:
+        """Where it is launched."""
+        return self.subject.cluster
 
 
 def open_runs(session: Session, openings: Sequence[Opening], now: datetime, settings: Settings) -> list[OpenedRun]:
@@ -90,7 +101,7 @@ def open_runs(session: Session, openings: Sequence[Opening], now: datetime, sett
     opened = {o.slot: o for o in openings if o.slot in born}.values()
     if ended := [o for o in opened if o.reason is not None]:
         insert_outcomes(session, [(_closed(o, rows[o.slot]["id"]), _judgement(o)) for o in ended], now)
-    return [OpenedRun(rows[o.slot]["id"], o.slot, o.cluster, o.pool, o.case) for o in opened if o.reason is None]
+    return [OpenedRun(rows[o.slot]["id"], o.slot, o.subject, o.pool, o.case) for o in opened if o.reason is None]
 
 
 def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
@@ -100,8 +111,8 @@ def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
         "trigger": opening.trigger,
         "case": opening.case,
         "case_commit": opening.case_commit,
-        "cluster": opening.cluster,
-        "node": opening.node,
+        "cluster": opening.subject.cluster,
+        "node": opening.subject.node,
         "binding": opening.binding,
         "schedule_id": opening.schedule_id,
         "change_id": opening.change_id,
@@ -123,11 +134,9 @@ def _closed(opening: Opening, run_id: str) -> ClosedRun:
     return ClosedRun(
         run_id,
         opening.case,
-        opening.cluster,
-        opening.node,
+        opening.subject,
         opening.trigger,
         opening.due_at,
-        node_level=opening.node_level,
         missed=opening.missed,
     )
 

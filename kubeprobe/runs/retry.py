@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from kubeprobe.runs.open import OpenedRun
 from kubeprobe.runs.rows import in_id_order, still_claimed
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run, Store, awaits_pod, update_each
+from kubeprobe.store import Run, Store, awaits_pod, subject_of_run, update_each
 from kubeprobe.vocabulary import Reason, RunState
 
 BATCH = 1000
@@ -117,11 +117,11 @@ def due_wakes(store: Store, now: datetime, settings: Settings) -> list[OpenedRun
             wakes=col(Run.wakes) + 1,
             wake_at=case(waits, value=col(Run.wakes), else_=waits[DOUBLINGS]),
         )
-        .returning(col(Run.id), col(Run.slot), col(Run.cluster), col(Run.pool), col(Run.case))
+        .returning(col(Run.id), col(Run.slot), col(Run.cluster), col(Run.node), col(Run.pool), col(Run.case))
     )
     with store.writing() as session:
         rows = session.execute(sent_again, execution_options={"synchronize_session": False}).all()
-    return [OpenedRun(*row) for row in rows]
+    return [OpenedRun(run.id, run.slot, subject_of_run(run.cluster, run.node), run.pool, run.case) for run in rows]
 
 
 def _patience(until: datetime) -> Any:

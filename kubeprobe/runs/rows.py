@@ -10,7 +10,7 @@ from sqlmodel import Session, col
 
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.store import Outcome, Run, insert_all
-from kubeprobe.vocabulary import RunState
+from kubeprobe.vocabulary import RunState, Subject
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,9 @@ class ClosedRun:
 
     id: str
     case: str
-    cluster: str
-    node: str | None
-    """The node that it was pinned to."""
+    subject: Subject
     trigger: str
     due_at: datetime
-    node_level: bool = False
-    """It is about a node, or, without one, about the fact that none could be chosen."""
     missed: int = 0
     """Slots that were never run and that its outcome stands for."""
 
@@ -68,7 +64,7 @@ def _outcome(run: ClosedRun, found: Judgement, now: datetime) -> dict[str, Any]:
     return {
         "run_id": run.id,
         "case": run.case,
-        "cluster": run.cluster,
+        "cluster": run.subject.cluster,
         "trigger": run.trigger,
         "due_at": run.due_at,
         "verdict": found.verdict,
@@ -76,8 +72,8 @@ def _outcome(run: ClosedRun, found: Judgement, now: datetime) -> dict[str, Any]:
         "message": found.message,
         "exit_code": found.exit_code,
         "report": found.report,
-        "node": run.node or found.node,
-        "node_level": run.node_level,
+        "node": run.subject.node or found.node,
+        "node_level": run.subject.is_node_level,
         "scheduled_at": found.scheduled_at,
         "started_at": found.started_at,
         "finished_at": found.finished_at,

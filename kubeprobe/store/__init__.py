@@ -19,7 +19,16 @@ from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts,
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.leftover import Leftover
 from kubeprobe.store.node import Node
-from kubeprobe.store.run import Outcome, Run, RunLog, awaits_pod, is_open
+from kubeprobe.store.run import (
+    Outcome,
+    Run,
+    RunLog,
+    awaits_pod,
+    is_open,
+    outcome_node_key,
+    subject_of_outcome,
+    subject_of_run,
+)
 from kubeprobe.store.schedule import Schedule
 from kubeprobe.store.source import Source
 
@@ -52,6 +61,9 @@ __all__ = [
     "is_open",
     "is_unsettled",
     "open_store",
+    "outcome_node_key",
+    "subject_of_outcome",
+    "subject_of_run",
     "update_each",
     "upsert",
 ]

@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
-from kubeprobe.vocabulary import NotificationState
+from kubeprobe.vocabulary import NotificationState, Subject
 
 
 class Standing(SQLModel, table=True):
@@ -17,7 +17,7 @@ class Standing(SQLModel, table=True):
     cluster: str = Field(primary_key=True, max_length=63)
     case: str = Field(primary_key=True, max_length=63)
     node: str = Field(default="", primary_key=True, max_length=NODE_NAME_LENGTH)
-    """Empty: the cluster as a whole. `SOME_NODE`: that no node could be chosen."""
+    """`Subject.node_key`."""
     verdict: str = Field(max_length=10)
     since: datetime = Field(sa_type=UTCDateTime)
     """When the present verdict began."""
@@ -52,6 +52,7 @@ class Alert(SQLModel, table=True):
     cluster: str = Field(max_length=63)
     case: str = Field(max_length=63)
     node: str = Field(default="", max_length=NODE_NAME_LENGTH)
+    """`Subject.node_key`."""
     kind: str = Field(max_length=10)
     severity: str = Field(default="warning", max_length=10)
     reason: str = Field(max_length=40)
@@ -60,6 +61,11 @@ class Alert(SQLModel, table=True):
     last_run_id: str = Field(max_length=26)
     opened_at: datetime = Field(sa_type=UTCDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
+
+    @property
+    def subject(self) -> Subject:
+        """What it is about."""
+        return Subject(self.cluster, self.node)
 
 
 class Notification(SQLModel, table=True):

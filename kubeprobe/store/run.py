@@ -9,12 +9,12 @@ State moves only forward, each step a compare-and-set::
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Index, bindparam, literal, text
+from sqlalchemy import ColumnElement, Index, bindparam, case, func, literal, text
 from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.node import NODE_NAME_LENGTH
 from kubeprobe.store.types import JSONColumn, UTCDateTime
-from kubeprobe.vocabulary import RunState
+from kubeprobe.vocabulary import SOME_NODE, RunState, Subject
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
@@ -84,6 +84,11 @@ def awaits_pod() -> ColumnElement[bool]:
     return col(Run.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
 
 
+def subject_of_run(cluster: str, node: str | None) -> Subject:
+    """From the columns of a run that was opened to be launched: such a run is never about the nodes as a whole."""
+    return Subject(cluster, node or "")
+
+
 class Outcome(SQLModel, table=True):
     """A run's single, final record. Durations follow from the times; `report` is what the probe itself said."""
 
@@ -114,6 +119,17 @@ class Outcome(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     stored_at: datetime = Field(sa_type=UTCDateTime)
     responded_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+def subject_of_outcome(cluster: str, node: str | None, *, node_level: bool) -> Subject:
+    """From the columns of an outcome."""
+    return Subject(cluster, (node or SOME_NODE) if node_level else "")
+
+
+def outcome_node_key() -> ColumnElement[str]:
+    """`Subject.node_key` from the columns of an outcome, in SQL."""
+    about_nodes = col(Outcome.node_level).is_(other=True)
+    return case((about_nodes, func.coalesce(col(Outcome.node), SOME_NODE)), else_="")
 
 
 class RunLog(SQLModel, table=True):

@@ -17,7 +17,7 @@ from kubeprobe.fleet.labels import name_problem, node_problem
 from kubeprobe.runs import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, insert_ignoring_conflicts
-from kubeprobe.trigger.nodes import KnownNodes, places_of
+from kubeprobe.trigger.nodes import KnownNodes, run_subjects
 from kubeprobe.vocabulary import Trigger
 
 
@@ -58,25 +58,23 @@ def _openings(
 ) -> list[Opening]:
     return [
         Opening(
-            slot=slot_of("change", change.id, name, case, cluster.name, *([place.node] if place.node else [])),
+            slot=slot_of("change", change.id, name, case, found.subject),
             trigger=Trigger.CHANGE,
             case=case,
-            cluster=cluster.name,
-            node=place.node,
-            node_level=place.node_level,
+            subject=found.subject,
             pool=cluster.pool,
             due_at=now,
             binding=name,
             change_id=change.id,
             case_commit=catalog.commits.get(case),
-            reason=place.reason,
-            message=place.message,
+            reason=found.reason,
+            message=found.message,
         )
         for name, binding in catalog.bindings_on_change(change.component)
         for case in binding.cases
         for cluster in touched
         if binding.clusters.matches(cluster.name, cluster.labels)
-        for place in places_of(nodes, binding, cluster.name, case, start=change.id, only=change.node)
+        for found in run_subjects(nodes, binding, cluster.name, case, start=change.id, only=change.node)
     ]
 
 

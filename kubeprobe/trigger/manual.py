@@ -19,8 +19,8 @@ from kubeprobe.names import nearest
 from kubeprobe.runs import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
-from kubeprobe.trigger.nodes import KnownNodes, Place, places_of
-from kubeprobe.vocabulary import Trigger
+from kubeprobe.trigger.nodes import KnownNodes, RunSubject, run_subjects
+from kubeprobe.vocabulary import Subject, Trigger
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,22 @@ def request_runs(
     parameters = check_parameters(request.parameters) if request.parameters else None
     asks_for_nodes = bool(request.nodes or request.nodes_selector)
     nodes = KnownNodes.read(session, [c.name for c in chosen if c.watches_nodes or asks_for_nodes])
-    places = _Places(catalog, request, nodes, start=identity)
+    subjects = _Subjects(catalog, request, nodes, start=identity)
     openings = [
         Opening(
-            slot=slot_of("manual", identity, request.case, cluster.name, *([place.node] if place.node else [])),
+            slot=slot_of("manual", identity, request.case, found.subject),
             trigger=Trigger.MANUAL,
             case=request.case,
-            cluster=cluster.name,
-            node=place.node,
-            node_level=place.node_level,
+            subject=found.subject,
             pool=cluster.pool,
             due_at=now,
             case_commit=catalog.commits.get(request.case),
             parameters=parameters,
-            reason=place.reason,
-            message=place.message,
+            reason=found.reason,
+            message=found.message,
         )
         for cluster in chosen
-        for place in places.on(cluster)
+        for found in subjects.on(cluster)
     ]
     if not any(opening.reason is None for opening in openings):
         told = next((o.message for o in openings), f"No node of {', '.join(c.name for c in chosen)} is to be probed.")
@@ -83,20 +81,20 @@ def request_runs(
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where on each cluster a request runs."""
+class _Subjects:
+    """On what a request runs."""
 
     catalog: Catalog
     request: Request
     nodes: KnownNodes
     start: str
 
-    def on(self, cluster: Cluster) -> list[Place]:
-        """Once, or on nodes."""
+    def on(self, cluster: Cluster) -> list[RunSubject]:
+        """The cluster itself, or nodes of it."""
         if self.request.nodes:
-            return [Place(node, node_level=True) for node in self._named(cluster.name)]
+            return [RunSubject(Subject(cluster.name, node)) for node in self._named(cluster.name)]
         if self.request.nodes_selector:
-            return [Place(node, node_level=True) for node in self._selected(cluster.name)]
+            return [RunSubject(Subject(cluster.name, node)) for node in self._selected(cluster.name)]
         return self._bound(cluster)
 
     def _named(self, cluster: str) -> Sequence[str]:
@@ -118,7 +116,7 @@ class _Places:
             raise NotFoundError(f"No node of {cluster} matches {self.request.nodes_selector!r}.")
         return found
 
-    def _bound(self, cluster: Cluster) -> list[Place]:
+    def _bound(self, cluster: Cluster) -> list[RunSubject]:
         case = self.request.case
         bindings = [
             binding
@@ -126,9 +124,9 @@ class _Places:
             if case in binding.cases and binding.clusters.matches(cluster.name, cluster.labels)
         ]
         if not bindings or any(binding.nodes is None for binding in bindings):
-            return [Place()]
-        found = [p for b in bindings for p in places_of(self.nodes, b, cluster.name, case, start=self.start)]
-        return list({place.node: place for place in found}.values())
+            return [RunSubject(Subject(cluster.name))]
+        found = [s for b in bindings for s in run_subjects(self.nodes, b, cluster.name, case, start=self.start)]
+        return list({one.subject: one for one in found}.values())
 
 
 def _clusters(session: Session, request: Request) -> Sequence[Cluster]:

@@ -16,7 +16,7 @@ from kubeprobe.catalog.model import BindingSpec, NodeChoice
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.store import Cluster, Node
 from kubeprobe.trigger.rotation import next_sample, place_of
-from kubeprobe.vocabulary import Reason
+from kubeprobe.vocabulary import Reason, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +92,30 @@ class KnownNodes:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run of a binding is to be opened on a cluster; with a `reason`, why it cannot be."""
+class RunSubject:
+    """What a run is to be about; with a `reason`, why it cannot run."""
 
-    node: str | None = None
-    node_level: bool = False
+    subject: Subject
     reason: Reason | None = None
     message: str = ""
 
 
-def places_of(
+def run_subjects(
     nodes: KnownNodes, binding: BindingSpec, cluster: str, case: str, *, start: str, only: str | None = None
-) -> list[Place]:
-    """Where a change or a request has a binding's case run on a cluster: once, or on nodes.
+) -> list[RunSubject]:
+    """On what a change or a request has a binding's case run on a cluster: on the cluster itself, or on nodes.
 
     `start` says where on the ring a sample begins, so that each has others; `only` leaves no node but this one.
     """
     if binding.nodes is None:
-        return [Place()]
+        return [RunSubject(Subject(cluster))]
     sample = nodes.sample(cluster, binding.nodes, case, place_of(case, start))
     if sample.unknown and only is None:
-        return [Place(node_level=True, reason=Reason.NO_NODES, message=sample.unknown)]
+        return [RunSubject(Subject.of_nodes(cluster), Reason.NO_NODES, sample.unknown)]
     if only is not None:
         chosen = [only] if sample.unknown or nodes.may_be(cluster, binding.nodes, only) else []
-        return [Place(node, node_level=True) for node in chosen]
-    return [Place(node, node_level=True) for node in sample.nodes]
+        return [RunSubject(Subject(cluster, node)) for node in chosen]
+    return [RunSubject(Subject(cluster, node)) for node in sample.nodes]
 
 
 @lru_cache(maxsize=1024)

@@ -18,9 +18,9 @@ from kubeprobe.catalog.times import due_between, next_due
 from kubeprobe.effects import Effects
 from kubeprobe.runs import OpenedRun, Opening, open_runs, replace_runs, slot_of
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, ProbeCase, Run, Schedule, Store, is_open, update_each
+from kubeprobe.store import Cluster, ProbeCase, Run, Schedule, Store, is_open, subject_of_run, update_each
 from kubeprobe.trigger.nodes import KnownNodes, read_choice
-from kubeprobe.vocabulary import Concurrency, Reason, Trigger
+from kubeprobe.vocabulary import Concurrency, Reason, Subject, Trigger
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +29,8 @@ BATCH = 1000
 """Schedules that one transaction issues; more is due: the next tick follows at once."""
 MOST_RUNS = 5000
 """A schedule of many nodes opens many runs: no transaction begins with another one after so many."""
-_Lane = tuple[int, str | None]
-"""Where one run at a time is open, but for `concurrency: allow`: a schedule, and its node where it is for nodes."""
+_ConcurrencyKey = tuple[int, Subject]
+"""Of a schedule and a subject one run is open at a time, unless `concurrency` is `allow`."""
 
 
 @dataclass(frozen=True)
@@ -123,48 +123,46 @@ def _issue(session: Session, due: Sequence[Any], now: datetime) -> _Issue:
 
 
 def _add_slots(
-    issue: _Issue, schedule: Schedule, nodes: KnownNodes, still_open: Mapping[_Lane, list[str]], now: datetime
+    issue: _Issue, schedule: Schedule, nodes: KnownNodes, still_open: Mapping[_ConcurrencyKey, list[str]], now: datetime
 ) -> None:
     """The slots of one schedule: one for its cluster, or one for each node whose turn it is."""
     missed, later = _passed(schedule, now)
     latest = later or schedule.next_due
+    whole = Subject(schedule.cluster) if schedule.nodes is None else Subject.of_nodes(schedule.cluster)
     if missed:
         told = f"{missed} slots passed while nobody could open them."
-        issue.openings.append(_opening(schedule, schedule.next_due, Reason.MISSED, told, missed=missed))
-    places: Sequence[str | None] = (None,)
+        issue.openings.append(_opening(schedule, whole, schedule.next_due, Reason.MISSED, told, missed=missed))
+    subjects = [whole]
     if schedule.nodes is not None:
         sample = nodes.sample(schedule.cluster, read_choice(schedule.nodes), schedule.case, schedule.node_cursor)
         issue.cursors[schedule.id or 0] = sample.cursor
         if sample.unknown:
-            issue.openings.append(_opening(schedule, latest, Reason.NO_NODES, sample.unknown))
-        places = sample.nodes
-    for node in places:
-        earlier = still_open.get((schedule.id or 0, node), [])
+            issue.openings.append(_opening(schedule, whole, latest, Reason.NO_NODES, sample.unknown))
+        subjects = [Subject(schedule.cluster, node) for node in sample.nodes]
+    for subject in subjects:
+        earlier = still_open.get((schedule.id or 0, subject), [])
         if earlier and schedule.concurrency == Concurrency.FORBID:
             told = f"Run {earlier[0]} of the slot before had not ended (concurrency: forbid)."
-            issue.openings.append(_opening(schedule, latest, Reason.STILL_RUNNING, told, node=node))
+            issue.openings.append(_opening(schedule, subject, latest, Reason.STILL_RUNNING, told))
             continue
         issue.replaced.extend(earlier)
-        issue.openings.append(_opening(schedule, latest, node=node))
+        issue.openings.append(_opening(schedule, subject, latest))
 
 
 def _opening(
     schedule: Schedule,
+    subject: Subject,
     due_at: datetime,
     reason: Reason | None = None,
     message: str = "",
     *,
     missed: int = 0,
-    node: str | None = None,
 ) -> Opening:
-    place = (schedule.cluster,) if node is None else (schedule.cluster, node)
     return Opening(
-        slot=slot_of("periodic", schedule.binding, schedule.case, *place, due_at.isoformat()),
+        slot=slot_of("periodic", schedule.binding, schedule.case, subject, due_at.isoformat()),
         trigger=Trigger.PERIODIC,
         case=schedule.case,
-        cluster=schedule.cluster,
-        node=node,
-        node_level=schedule.nodes is not None,
+        subject=subject,
         pool=schedule.pool,
         due_at=due_at,
         binding=schedule.binding,
@@ -175,13 +173,13 @@ def _opening(
     )
 
 
-def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[_Lane, list[str]]:
-    found: dict[_Lane, list[str]] = {}
+def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[_ConcurrencyKey, list[str]]:
+    found: dict[_ConcurrencyKey, list[str]] = {}
     if schedule_ids:
-        columns = (col(Run.schedule_id), col(Run.node), col(Run.id))
+        columns = (col(Run.schedule_id), col(Run.cluster), col(Run.node), col(Run.id))
         still_open = select(*columns).where(col(Run.schedule_id).in_(schedule_ids), is_open())
-        for schedule_id, node, run_id in session.exec(still_open):
-            found.setdefault((schedule_id or 0, node), []).append(run_id)
+        for schedule_id, cluster, node, run_id in session.exec(still_open):
+            found.setdefault((schedule_id or 0, subject_of_run(cluster, node)), []).append(run_id)
     return found
 
 

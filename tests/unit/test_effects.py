@@ -7,6 +7,7 @@ from celery import Celery
 from kubeprobe.effects import Effects, dispatch
 from kubeprobe.queue import Queue, Task
 from kubeprobe.runs import OpenedRun
+from kubeprobe.vocabulary import Subject
 
 
 class Sent(Queue):
@@ -23,7 +24,7 @@ class Sent(Queue):
 
 
 def run(number: int, cluster: str = "prod-1") -> OpenedRun:
-    return OpenedRun(f"r{number}", f"slot-{number}", cluster, "eu", "pod-lifecycle")
+    return OpenedRun(f"r{number}", f"slot-{number}", Subject(cluster), "eu", "pod-lifecycle")
 
 
 def test_everything_that_is_asked_for_is_sent_once() -> None:

@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 from kubeprobe.runs import Ending, Judgement, Opening, close, open_runs
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Node, Run, Schedule, Standing, Store
-from kubeprobe.vocabulary import Reason, Trigger, Verdict
+from kubeprobe.vocabulary import Reason, Subject, Trigger, Verdict
 
 REASONS = {
     Verdict.PASS: Reason.PASSED,
@@ -75,9 +75,7 @@ class World:
             slot=f"slot-{self.slots}",
             trigger=Trigger.PERIODIC if binding else Trigger.MANUAL,
             case=case,
-            cluster=cluster,
-            node=node,
-            node_level=node is not None,
+            subject=Subject(cluster, node or ""),
             pool="default",
             due_at=at or self.now,
             binding=binding,

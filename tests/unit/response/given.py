@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubeprobe.response.message import Message, MessageKind
-from kubeprobe.response.outcomes import ClaimedOutcome
-from kubeprobe.vocabulary import AlertKind, Reason, Verdict
+from kubeprobe.response.outcomes import ClaimedOutcome, StandingKey
+from kubeprobe.vocabulary import AlertKind, Reason, Subject, Verdict
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -20,10 +20,7 @@ def outcome(verdict: Verdict, minute: int = 0, run: str | None = None, **other: 
     """An outcome due so many minutes after noon; its run is named after the minute unless it is given."""
     fields = {
         "run_id": run or f"run-{minute}",
-        "cluster": "prod-1",
-        "case": "pod-lifecycle",
-        "node": None,
-        "node_level": False,
+        "key": StandingKey("pod-lifecycle", Subject("prod-1")),
         "trigger": "periodic",
         "verdict": verdict,
         "reason": _REASONS[verdict],
@@ -43,8 +40,7 @@ def message(kind: MessageKind = MessageKind.FAILED, **other: Any) -> Message:
         "alert_kind": AlertKind.FAIL,
         "run": "01run",
         "case": "pod-lifecycle",
-        "cluster": "prod-1",
-        "node": "",
+        "subject": Subject("prod-1"),
         "severity": "critical",
         "owner": "platform",
         "runbook": "https://runbooks.example/pods",

@@ -2,10 +2,11 @@
 
 from kubeprobe.queue import Wake, launch_queue, wakes_for
 from kubeprobe.runs import OpenedRun
+from kubeprobe.vocabulary import Subject
 
 
 def opened(run_id: str, cluster: str = "prod-1", pool: str = "default", case: str = "a") -> OpenedRun:
-    return OpenedRun(run_id, f"slot-{run_id}", cluster, pool, case)
+    return OpenedRun(run_id, f"slot-{run_id}", Subject(cluster), pool, case)
 
 
 def test_runs_of_one_cluster_go_together_and_those_of_others_do_not() -> None:
