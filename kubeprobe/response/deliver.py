@@ -139,7 +139,7 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
         attempt=found.attempts,
         lease=lease,
         target=target,
-        persists=opening and still_open and target is not None and targets.wants_repeats(target),
+        persists=opening and still_open and target is not None and targets.needs_repeats(target),
         overtaken=opening and found.sent_at is not None and not still_open,
         untold=untold,
     )

@@ -19,7 +19,7 @@ from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.notices import address_of, told_of_opening, write
 from kubeprobe.response.outcomes import unanswered
 from kubeprobe.response.respond import BATCH
-from kubeprobe.response.targets import wants_repeats
+from kubeprobe.response.targets import needs_repeats
 from kubeprobe.store import Alert, Cluster, Node, Notification, Standing, Store
 from kubeprobe.vocabulary import SOME_NODE, NotificationState
 
@@ -35,7 +35,7 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> Effect
             (name, target.name)
             for name, route in catalog.routes.items()
             for target in route.targets
-            if wants_repeats(target)
+            if needs_repeats(target)
         ]
         if not forgetful:
             return Effects()

@@ -1,29 +1,40 @@
-"""Where messages go: one module for each kind of target, each with `send(target, message, delivery)`.
+"""Where messages are sent: one module for each kind of target, and the registry of kinds.
 
-A target raises TemporaryTargetError or PermanentTargetError and nothing else; it neither logs nor tells an address.
+A new kind is a field of `RouteTarget` with its spec, a module here with a `KIND`, and a line in `KINDS`.
+A target raises TemporaryTargetError or PermanentTargetError and nothing else; it neither logs nor shows an address.
 """
+
+from typing import Any
 
 from kubeprobe.catalog.model import RouteTarget
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets import alertmanager, apprise, log, webhook
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.errors import PermanentTargetError, TargetError, TemporaryTargetError
+from kubeprobe.response.targets.kind import TargetKind
 
-__all__ = ["Delivery", "PermanentTargetError", "TargetError", "TemporaryTargetError", "send", "wants_repeats"]
+__all__ = ["KINDS", "Delivery", "PermanentTargetError", "TargetError", "TemporaryTargetError", "needs_repeats", "send"]
+
+KINDS: dict[str, TargetKind[Any]] = {
+    "alertmanager": alertmanager.KIND,
+    "apprise": apprise.KIND,
+    "log": log.KIND,
+    "webhook": webhook.KIND,
+}
+"""By their field of `RouteTarget`."""
 
 
 def send(target: RouteTarget, message: Message, delivery: Delivery) -> None:
-    """Send a message to a target of whichever kind."""
-    if target.apprise is not None:
-        apprise.send(target.apprise, message, delivery)
-    elif target.webhook is not None:
-        webhook.send(target.webhook, message, delivery)
-    elif target.alertmanager is not None:
-        alertmanager.send(target.alertmanager, message, delivery)
-    elif target.log is not None:
-        log.send(target.log, message, delivery)
+    """Send a message to a target of any kind. Raises TargetError."""
+    name = _kind_of(target)
+    KINDS[name].send(getattr(target, name), message, delivery)
 
 
-def wants_repeats(target: RouteTarget) -> bool:
-    """Whether the target must hear of an open alert again and again, because it forgets."""
-    return target.alertmanager is not None
+def needs_repeats(target: RouteTarget) -> bool:
+    """Whether the openings of open alerts must be repeated to the target, because it forgets."""
+    return KINDS[_kind_of(target)].needs_repeats
+
+
+def _kind_of(target: RouteTarget) -> str:
+    """The one kind that is set: the catalog's model sees to it."""
+    return next(name for name in KINDS if getattr(target, name) is not None)

@@ -12,6 +12,7 @@ import orjson
 from kubeprobe.catalog.model.route import AlertmanagerTarget
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets.delivery import Delivery
+from kubeprobe.response.targets.kind import TargetKind
 from kubeprobe.response.targets.posting import post_json
 from kubeprobe.vocabulary import AlertKind
 
@@ -53,3 +54,6 @@ def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
         # Where the alert comes from. It must be a URI; KubeProbe has no page for it yet.
         "generatorURL": f"urn:kubeprobe:alert:{message.alert}",
     }
+
+
+KIND = TargetKind(AlertmanagerTarget, send, needs_repeats=True)

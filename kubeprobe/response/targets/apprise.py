@@ -8,6 +8,7 @@ from kubeprobe.catalog.model.route import AppriseTarget
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.errors import PermanentTargetError, TemporaryTargetError
+from kubeprobe.response.targets.kind import TargetKind
 from kubeprobe.response.targets.secret import read_secret, redact
 
 TIMEOUT_S = 20.0
@@ -50,3 +51,6 @@ def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  
     if not result:
         said = "; ".join(entry.message for entry in result.logs()) or "no reason given"
         raise TemporaryTargetError(redact(f"Apprise could not deliver: {said}", address))
+
+
+KIND = TargetKind(AppriseTarget, send)

@@ -5,6 +5,7 @@ import structlog
 from kubeprobe.catalog.model.route import LogTarget
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets.delivery import Delivery
+from kubeprobe.response.targets.kind import TargetKind
 
 _log = structlog.get_logger(__name__)
 
@@ -13,3 +14,6 @@ def send(target: LogTarget, message: Message, delivery: Delivery) -> None:  # no
     """Log the message: what is wrong at warning, what is over at info."""
     told = _log.warning if message.alarming else _log.info
     told(message.title, alert=message.alert, run=message.run, reason=message.reason, errors=list(message.errors))
+
+
+KIND = TargetKind(LogTarget, send)

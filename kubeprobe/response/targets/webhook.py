@@ -9,6 +9,7 @@ from kubeprobe.catalog.model.route import WebhookTarget
 from kubeprobe.jsonmodel import to_json
 from kubeprobe.response.message import Message
 from kubeprobe.response.targets.delivery import Delivery
+from kubeprobe.response.targets.kind import TargetKind
 from kubeprobe.response.targets.posting import post_json
 from kubeprobe.response.targets.secret import read_secret
 
@@ -31,3 +32,6 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
     """`t=<unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`: the time is signed too, so that a replay can be refused."""
     signed = b"%d." % timestamp + body
     return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
+
+
+KIND = TargetKind(WebhookTarget, send)

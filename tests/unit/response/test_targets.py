@@ -9,16 +9,35 @@ from typing import Any
 
 import pytest
 
-from kubeprobe.catalog.model.route import AppriseTarget, SecretSource
+from kubeprobe.catalog.model.route import AppriseTarget, RouteTarget, SecretSource
 from kubeprobe.response.housekeeping import REPEAT_EVERY
 from kubeprobe.response.message import MessageKind
-from kubeprobe.response.targets import Delivery, PermanentTargetError, TemporaryTargetError, apprise
+from kubeprobe.response.targets import (
+    KINDS,
+    Delivery,
+    PermanentTargetError,
+    TemporaryTargetError,
+    apprise,
+    needs_repeats,
+)
 from kubeprobe.response.targets.alertmanager import HOLD, alert
 from kubeprobe.response.targets.secret import read_secret, redact
 from kubeprobe.response.targets.webhook import sign
 from tests.unit.response.given import NOON, message
 
 DELIVERY = Delivery("01delivery", 1, NOON)
+
+
+def test_every_kind_that_a_route_may_name_is_registered_with_its_spec() -> None:
+    declared = {name: field.annotation for name, field in RouteTarget.model_fields.items() if name != "name"}
+    assert {name: kind.spec | None for name, kind in KINDS.items()} == declared
+
+
+def test_only_alertmanager_needs_repeats() -> None:
+    url = {"url": "http://receiver"}
+    given = {"alertmanager": url, "apprise": {"url": "json://receiver"}, "log": {}, "webhook": url}
+    targets = {kind: RouteTarget.model_validate({"name": "t", kind: spec}) for kind, spec in given.items()}
+    assert [kind for kind, target in targets.items() if needs_repeats(target)] == ["alertmanager"]
 
 
 def test_a_signature_covers_the_time_and_the_body() -> None:
