@@ -17,7 +17,7 @@ from kubeprobe.clock import utc_now
 from kubeprobe.effects import Effects, dispatch
 from kubeprobe.logs import configure_logs
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue, Task, celery_config
-from kubeprobe.runs import due_wakes
+from kubeprobe.runs import resend_overdue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import check_schema
@@ -80,7 +80,7 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
     def _issue(self) -> float:
         now = utc_now()
         tick = issue_due(self.store, now, self.settings)
-        waiting = Effects(launch=due_wakes(self.store, now, self.settings))
+        waiting = Effects(launch=resend_overdue(self.store, now, self.settings))
         dispatch(self.queue, tick.effects + waiting, self.settings.batch_size)
         if tick.next_due is None:
             return LONGEST_WAIT_S

@@ -109,7 +109,7 @@ class MeasuredInstallation:
         with self.store.reading() as session:
             return session.exec(select(func.count()).select_from(Outcome)).one()
 
-    def unanswered(self) -> int:
+    def count_pending_outcomes(self) -> int:
         """How many outcomes no responder has seen to."""
         with self.store.reading() as session:
             waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
@@ -118,7 +118,7 @@ class MeasuredInstallation:
     def wait_for(self, count: int, within_s: float = 300.0) -> None:
         """Wait until so many outcomes are stored and answered."""
         until(f"{count} outcomes", lambda: self.outcomes() >= count, within_s, every_s=0.2)
-        until("all outcomes answered", lambda: self.unanswered() == 0, within_s=60, every_s=0.2)
+        until("all outcomes answered", lambda: self.count_pending_outcomes() == 0, within_s=60, every_s=0.2)
 
     def runs_due(self, due_at: datetime) -> list[tuple[Run, Outcome]]:
         """The runs of one instant, with their outcomes."""

@@ -1,6 +1,6 @@
 """What 100,000 schedule rows cost beside 100: an idle tick, and issuing 10,000 that are due. No process is started.
 
-An idle tick is what beat asks of the store when nothing is due (`issue_due`, `due_wakes`); ticks over few and many
+An idle tick is what beat asks of the store when nothing is due (`issue_due`, `resend_overdue`); ticks over few and many
 rows alternate. Issuing counts from the first statement until all due runs are open, in as many ticks as it takes.
 """
 
@@ -17,7 +17,7 @@ from sqlmodel import col, insert, update
 from benchmarks.installation import CASE, MeasuredInstallation, installed
 from benchmarks.report import Table
 from kubeprobe.fleet.credentials import Connection, ConnectionKind
-from kubeprobe.runs import due_wakes
+from kubeprobe.runs import resend_overdue
 from kubeprobe.store import Schedule, Store
 from kubeprobe.trigger import issue_due
 
@@ -63,7 +63,7 @@ class Counted:
         """One idle tick; its milliseconds."""
         now, began = datetime.now(UTC), time.perf_counter()
         tick = issue_due(self.store, now, self.installation.settings)
-        wakes = due_wakes(self.store, now, self.installation.settings)
+        wakes = resend_overdue(self.store, now, self.installation.settings)
         if tick.opened or wakes:
             raise RuntimeError("A tick that was to be idle found something due.")
         return (time.perf_counter() - began) * 1000

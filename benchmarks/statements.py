@@ -18,7 +18,7 @@ from benchmarks.meters import Broker, StatementMeter, without_frames
 from benchmarks.report import Table
 from kubeprobe.app import request_runs
 from kubeprobe.fleet.credentials import from_kubeconfig
-from kubeprobe.trigger import Request
+from kubeprobe.trigger import RunRequest
 
 NEEDS_REAL_CLUSTER = True
 RUNS = 1000
@@ -39,7 +39,7 @@ def run(kubeconfig: Path) -> list[Table]:
         counters = Counters(installation)
         idle = counters.during(lambda: time.sleep(IDLE_S))
         shell, delay = installation.asker(), installation.delay()
-        request = Request(CASE, ("real",))
+        request = RunRequest(CASE, ("real",))
         from_shell = counters.during(lambda: _one_by_one(lambda: request_runs(shell, request))).without(idle)
         by_celery = counters.during(lambda: _one_by_one(lambda: delay("real"))).without(idle)
         many = counters.during(lambda: _all_at_once(installation)).without(idle)

@@ -62,7 +62,7 @@ class Round:
         before = installation.cpu_s()
         installation.schedule(count, ["real"], self.due_at)
         runs = until(f"{count} outcomes", lambda: self._ended(installation, count), WITHIN_S, every_s=0.2)
-        until("all outcomes answered", lambda: installation.unanswered() == 0, WITHIN_S, every_s=0.2)
+        until("all outcomes answered", lambda: installation.count_pending_outcomes() == 0, WITHIN_S, every_s=0.2)
         until("all pods gone", lambda: node_times().keys() >= {run.id for run, _ in runs}, WITHIN_S, every_s=0.2)
         self.cpu_s = {name: after - before[name] for name, after in installation.cpu_s().items()}
         self.stored = {run.id: outcome.stored_at.timestamp() for run, outcome in runs}

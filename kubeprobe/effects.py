@@ -1,34 +1,34 @@
-"""What a transaction asks for besides its rows, and the one place that sends it, after the commit.
+"""The messages that a transaction requires, and the one function that sends them, after the commit.
 
-Beneath all stages. The caller of a function that writes dispatches its `Effects` once the transaction is committed, so
-that nothing is published inside of one or before it (promise 4). What is lost on the way is sent again from the store
-(promise 2), so a broker that cannot be reached is no error.
+Below all stages. The caller of a function that writes dispatches its `Effects` once the transaction is committed, so
+that nothing is published inside of a transaction or before its commit (promise 4). Lost messages are sent again from
+the store (promise 2), so an unavailable broker is not an error.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from kubeprobe.queue import Queue, Wakeable, wakes_for
+from kubeprobe.queue import Queue, RunRef, run_batches
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Who is to be woken for what; nobody by default."""
+    """The messages to send; by default none."""
 
-    launch: Sequence[Wakeable] = ()
-    """Runs that wait for a launcher."""
-    remove: Sequence[Wakeable] = ()
-    """Runs that ended before their pods; a launcher is to remove those."""
+    launch: Sequence[RunRef] = ()
+    """Pending runs for launchers."""
+    remove: Sequence[RunRef] = ()
+    """Runs that were closed before their pods ended; a launcher removes the pods."""
     responders: int = 0
-    """How many responders are to fold outcomes, each a batch of them."""
+    """How many responders to wake, each for a batch of pending outcomes."""
     deliver: Sequence[str] = ()
-    """Ids of notifications that are to be sent."""
+    """Ids of notifications to send."""
     sync_sources: bool = False
     """Whether sources are due."""
 
     def __add__(self, other: Self) -> "Effects":
-        """Of two transactions together. One responder is enough for both, if each asks for no more."""
+        """The effects of two transactions. One responder is enough for both, if neither needs more."""
         return Effects(
             launch=(*self.launch, *other.launch),
             remove=(*self.remove, *other.remove),
@@ -39,14 +39,14 @@ class Effects:
 
 
 def dispatch(queue: Queue, effects: Effects, batch_size: int) -> bool:
-    """Send what committed transactions ask for; `batch_size`: runs of one cluster that one message carries.
+    """Send the effects of committed transactions; `batch_size`: runs of one cluster in one message.
 
-    False if the broker could not be reached: then beat and housekeeping send it from the store, seconds later.
+    False if the broker is unavailable: beat and housekeeping then send them from the store, within seconds.
     """
     sent = [queue.wake_responder() for _ in range(effects.responders)]
-    sent.append(queue.wake_launchers(wakes_for(effects.launch, batch_size)))
-    sent += [queue.remove_pods(one.pool, one.cluster, one.run_ids) for one in wakes_for(effects.remove, batch_size)]
+    sent.append(queue.wake_launchers(run_batches(effects.launch, batch_size)))
+    sent += [queue.remove_pods(one.pool, one.cluster, one.run_ids) for one in run_batches(effects.remove, batch_size)]
     sent.append(queue.deliver(effects.deliver))
     if effects.sync_sources:
-        sent.append(queue.wake_sources())
+        sent.append(queue.sync_sources())
     return all(sent)

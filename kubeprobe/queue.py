@@ -1,7 +1,7 @@
-"""The queue: names of queues and tasks, and waking workers by name with ids.
+"""The queue: names of queues and tasks, and messages that wake workers, with ids only.
 
-Beneath all stages. The store is the truth and the broker only wakes (promise 2): a wake that is lost is sent
-again from the store, so publishing here never fails a caller. It never imports workers.
+Below all stages. The store is the truth and the broker only wakes (promise 2): a lost message is sent again from the
+store, so publishing never raises for an unavailable broker. It never imports workers.
 """
 
 from collections import defaultdict
@@ -46,7 +46,7 @@ ROUTES = {
     Task.RUN_PROBE: REQUEST_QUEUE,
     Task.SYNC_SOURCES: HOUSEKEEPING_QUEUE,
 }
-"""Launchers' tasks are missing: their queue is that of the cluster's pool."""
+"""Without the tasks of launchers: their queue is that of the cluster's pool."""
 
 
 def launch_queue(pool: str) -> str:
@@ -54,8 +54,8 @@ def launch_queue(pool: str) -> str:
     return f"launch.{pool}"
 
 
-class Wakeable(Protocol):
-    """What of a run a wake needs."""
+class RunRef(Protocol):
+    """What a message about a run needs."""
 
     @property
     def id(self) -> str: ...
@@ -68,8 +68,8 @@ class Wakeable(Protocol):
 
 
 @dataclass(frozen=True)
-class Wake:
-    """Runs of one cluster that a launcher is to take together; the message carries only their ids."""
+class RunBatch:
+    """Runs of one cluster that one launcher handles; the message carries only their ids."""
 
     pool: str
     cluster: str
@@ -77,15 +77,15 @@ class Wake:
     cases: tuple[str, ...] = ()
 
 
-def wakes_for(runs: Iterable[Wakeable], batch_size: int) -> list[Wake]:
-    """Runs grouped by cluster into wakes of at most `batch_size`."""
-    by_cluster: dict[tuple[str, str], list[Wakeable]] = defaultdict(list)
+def run_batches(runs: Iterable[RunRef], batch_size: int) -> list[RunBatch]:
+    """Runs grouped by cluster, at most `batch_size` in each."""
+    by_cluster: dict[tuple[str, str], list[RunRef]] = defaultdict(list)
     for run in runs:
         by_cluster[run.pool, run.cluster].append(run)
     return [
-        Wake(pool, cluster, tuple(r.id for r in part), tuple(sorted({r.case for r in part})))
+        RunBatch(pool, cluster, tuple(run.id for run in batch), tuple(sorted({run.case for run in batch})))
         for (pool, cluster), members in by_cluster.items()
-        for part in (members[i : i + batch_size] for i in range(0, len(members), batch_size))
+        for batch in (members[i : i + batch_size] for i in range(0, len(members), batch_size))
     ]
 
 
@@ -101,7 +101,7 @@ def celery_config(broker_url: str) -> dict[str, Any]:
             "priority_steps": [0],  # one Redis list per queue: nothing here has a priority
             "socket_connect_timeout": 5,
             "health_check_interval": 10,
-            # Who publishes while the broker is away learns so at once, and not after 6 s: the store wakes again.
+            # Publishing to an unavailable broker fails at once, not after 6 s: the store sends again.
             "max_retries": 1,
             "interval_start": 0,
             "interval_step": 0.2,
@@ -110,7 +110,7 @@ def celery_config(broker_url: str) -> dict[str, Any]:
         "broker_heartbeat": 0,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_ignore_result": True,  # the store keeps outcomes; Celery results would be a second truth
+        "task_ignore_result": True,  # outcomes are in the store
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_publish_retry": False,
@@ -129,55 +129,55 @@ def celery_config(broker_url: str) -> dict[str, Any]:
 
 
 class Queue:
-    """Publishes wakes. `app` is a Celery app: a worker's own, or `Queue.connect(...)` elsewhere."""
+    """Publishes messages. `app` is a Celery app: a worker's own, or `Queue.connect(...)` elsewhere."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     @classmethod
     def connect(cls, broker_url: str) -> "Queue":
-        """A queue for a process that is no Celery worker (the command line, a collector)."""
+        """A queue for a process other than a Celery worker (the command line, a collector)."""
         app = Celery("kubeprobe", set_as_current=False)
         app.conf.update(celery_config(broker_url))
         return cls(app)
 
-    def wake_launchers(self, wakes: Sequence[Wake]) -> bool:
-        """Tell launchers of runs that wait. False where the broker is away: beat sends them again."""
+    def wake_launchers(self, batches: Sequence[RunBatch]) -> bool:
+        """Send pending runs to launchers. False if the broker is unavailable: beat sends them again."""
         return self._send(
-            [(Task.LAUNCH, [wake.cluster, list(wake.run_ids)], launch_queue(wake.pool), _told(wake)) for wake in wakes]
+            [(Task.LAUNCH, [one.cluster, list(one.run_ids)], launch_queue(one.pool), _shown(one)) for one in batches]
         )
 
     def remove_pods(self, pool: str, cluster: str, run_ids: Sequence[str]) -> bool:
-        """Have the pods of runs that ended early (replaced, expired) removed."""
-        told = f"('{cluster}', {len(run_ids)} runs)"
-        return self._send([(Task.REMOVE_PODS, [cluster, list(run_ids)], launch_queue(pool), told)])
+        """Have a launcher remove the pods of runs that were closed before their pods ended (replaced, expired)."""
+        shown = f"('{cluster}', {len(run_ids)} runs)"
+        return self._send([(Task.REMOVE_PODS, [cluster, list(run_ids)], launch_queue(pool), shown)])
 
     def wake_responder(self) -> bool:
-        """Tell a responder that outcomes wait."""
+        """Have a responder process pending outcomes."""
         return self._send([(Task.RESPOND, [], RESPONSE_QUEUE, "()")])
 
-    def wake_sources(self) -> bool:
-        """Have the sources looked at that are due."""
+    def sync_sources(self) -> bool:
+        """Have the sources that are due synchronized."""
         return self._send([(Task.SYNC_SOURCES, [], HOUSEKEEPING_QUEUE, "()")])
 
     def deliver(self, notification_ids: Sequence[str]) -> bool:
-        """Have notifications sent, one task each: a slow target holds up nobody else."""
+        """Have notifications sent, one task each: a slow target does not delay the others."""
         return self._send([(Task.DELIVER, [i], RESPONSE_QUEUE, f"('{i}',)") for i in notification_ids])
 
     def _send(self, messages: Sequence[tuple[Task, list[Any], str, str]]) -> bool:
-        """Publish in one batch; `told` is what Flower shows as arguments."""
+        """Publish (task, arguments, queue, arguments as Flower shows them) in one batch."""
         if not messages:
             return True
         try:
             with self._app.producer_or_acquire() as producer, producer.batch():
-                for name, args, queue, told in messages:
-                    self._app.send_task(name, args=args, queue=queue, producer=producer, argsrepr=told)
-        except (OperationalError, BatchPublishError, OSError) as error:  # away; away since the last message
-            log.warning("broker away; the store will wake again", broker_error=str(error), messages=len(messages))
+                for name, args, queue, shown in messages:
+                    self._app.send_task(name, args=args, queue=queue, producer=producer, argsrepr=shown)
+        except (OperationalError, BatchPublishError, OSError) as error:  # unavailable, or since the last message
+            log.warning("broker unavailable; messages will be sent again", error=str(error), messages=len(messages))
             return False
         return True
 
 
-def _told(wake: Wake) -> str:
-    runs = wake.run_ids[0] if len(wake.run_ids) == 1 else f"{len(wake.run_ids)} runs"
-    return f"({', '.join(wake.cases)} on {wake.cluster}: {runs})"
+def _shown(batch: RunBatch) -> str:
+    runs = batch.run_ids[0] if len(batch.run_ids) == 1 else f"{len(batch.run_ids)} runs"
+    return f"({', '.join(batch.cases)} on {batch.cluster}: {runs})"

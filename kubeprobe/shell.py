@@ -16,7 +16,7 @@ from kubeprobe.fleet import clusters as fleet_clusters
 from kubeprobe.fleet.official import official_client
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
-from kubeprobe.trigger import Request
+from kubeprobe.trigger import RunRequest
 from kubeprobe.views import RunFilter, RunView, list_runs
 
 MOST_OUTCOMES = 10_000
@@ -33,7 +33,7 @@ def run(
 ) -> RequestedRuns:
     """Run a case now, on one cluster or some of its nodes, on several, or on those whose labels match a selector."""
     named = (*((cluster,) if cluster else ()), *clusters)
-    request = Request(case, named, selector, parameters, nodes=tuple(nodes))
+    request = RunRequest(case, named, selector, parameters, nodes=tuple(nodes))
     return RequestedRuns(installation(), app.request_runs(installation(), request))
 
 

@@ -1,17 +1,17 @@
 """The words that KubeProbe shares with its users, its probes and Kubernetes: one meaning each, everywhere.
 
-Plain values without any library, so that pure modules (judging, folding, the catalog's model) need no tables for them.
+Plain values without any library, for pure modules (judging, folding, the catalog's model) that import no tables.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 API_VERSION = "kubeprobe.io/v1"
-"""Of the catalog's documents."""
+"""Of catalog documents."""
 
 
 class Verdict(StrEnum):
-    """What a run found. `unknown`: we could not find out; never counted as pass, never alerted as fail."""
+    """The result of a run. `unknown`: neither pass nor fail could be established; it never counts as either."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
@@ -27,10 +27,10 @@ class Trigger(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run is on its way."""
+    """The state of a run; its order is that of the members."""
 
     PENDING = "pending"
-    """Opened; a launcher is to take it."""
+    """Opened; no launcher has claimed it."""
     LAUNCHING = "launching"
     """A launcher has claimed it and is creating its pod."""
     RUNNING = "running"
@@ -40,7 +40,7 @@ class RunState(StrEnum):
 
 
 class Concurrency(StrEnum):
-    """What happens when a slot is due while an earlier run of its schedule is still open (as CronJob's policy)."""
+    """For a slot that is due while an earlier run of its schedule is still open; as CronJob's `concurrencyPolicy`."""
 
     FORBID = "forbid"
     ALLOW = "allow"
@@ -48,18 +48,18 @@ class Concurrency(StrEnum):
 
 
 DEFAULT_MAX_IN_FLIGHT = 30
-"""Probe pods at a time on a cluster that says nothing else."""
+"""Probe pods at a time on a cluster without a limit of its own."""
 
 
 class CaseKind(StrEnum):
-    """What a user would do, or a look at a known risk."""
+    """A probe that does what a user does, or an inspection of a known risk."""
 
     BLACKBOX = "blackbox"
     INSPECTION = "inspection"
 
 
 class Severity(StrEnum):
-    """How bad a fail is."""
+    """The severity of a fail."""
 
     INFO = "info"
     WARNING = "warning"
@@ -67,14 +67,14 @@ class Severity(StrEnum):
 
 
 class AlertKind(StrEnum):
-    """A failing case and a case of which nothing is known are kept apart (promise 6)."""
+    """Alerts for fails and for unknowns are separate (promise 6)."""
 
     FAIL = "fail"
     UNKNOWN = "unknown"
 
 
 class NotificationState(StrEnum):
-    """Where a message to one target is on its way."""
+    """The delivery state of a message to one target."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -83,7 +83,7 @@ class NotificationState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a verdict is what it is: a closed list, grouped by who knows it first. Nothing else can be stored."""
+    """The reason of a verdict: a closed list, grouped by where the reason is observed. No other can be stored."""
 
     # The probe itself
     PASSED = "Passed"
@@ -91,7 +91,7 @@ class Reason(StrEnum):
     EXITED_NONZERO = "ExitedNonzero"
     """Template says `verdictFrom: exitCode`."""
     PROBE_GAVE_UP = "ProbeGaveUp"
-    """The probe says that it could not find out, e.g. for lack of a permission."""
+    """The probe reports that it could not reach a verdict, e.g. for lack of a permission."""
     REPORT_MISSING = "ReportMissing"
     REPORT_DISAGREES = "ReportDisagrees"
     REPORT_GARBLED = "ReportGarbled"
@@ -103,7 +103,7 @@ class Reason(StrEnum):
     PREEMPTED = "Preempted"
     NODE_LOST = "NodeLost"
     NODE_GONE = "NodeGone"
-    """The node that it was to run on has left the cluster."""
+    """The node that it is pinned to has left the cluster."""
     IMAGE_NOT_PULLED = "ImageNotPulled"
     CONFIG_INVALID = "ConfigInvalid"
     CONTAINER_NOT_STARTED = "ContainerNotStarted"
@@ -113,7 +113,7 @@ class Reason(StrEnum):
     RUN_DEADLINE = "RunDeadline"
     POD_DELETED = "PodDeleted"
 
-    # The cluster, when asked to create the pod
+    # The API server, on creating the pod
     ADMISSION_DENIED = "AdmissionDenied"
     QUOTA_EXCEEDED = "QuotaExceeded"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
@@ -122,18 +122,18 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "CredentialsRefused"
     POD_REFUSED = "PodRefused"
     NAME_TAKEN = "NameTaken"
-    """A pod of that name exists and is not ours."""
+    """A pod of that name exists and is not KubeProbe's."""
     CLUSTER_THROTTLED = "ClusterThrottled"
     CLUSTER_ERROR = "ClusterError"
     CLUSTER_UNREACHABLE = "ClusterUnreachable"
 
     # KubeProbe
     MISSED = "Missed"
-    """Slots that passed while nobody could open them."""
+    """Slots that passed while no beat could open them."""
     STILL_RUNNING = "StillRunning"
-    """Concurrency policy `forbid`: the run before it had not ended."""
+    """Concurrency policy `forbid`: an earlier run was still open."""
     REPLACED = "Replaced"
-    """Concurrency policy `replace`: a newer slot took its place."""
+    """Concurrency policy `replace`: a newer slot replaced it."""
     CORDONED = "Cordoned"
     NO_NODES = "NoNodes"
     """No node that it could run on is known."""
@@ -150,22 +150,22 @@ LABEL_ATTEMPT = "kubeprobe.io/attempt"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kubeprobe"
 OWN_LABELS = (LABEL_INSTALLATION, LABEL_RUN, LABEL_CASE, LABEL_ATTEMPT, LABEL_MANAGED_BY)
-"""By these KubeProbe knows a pod of its own; a template may not set them, nor any other key of its domain."""
+"""These identify a pod of KubeProbe; templates may not set them, nor any other key of its domain."""
 OWN_DOMAIN = "kubeprobe.io"
 
 ANNOTATION_POLICY = "kubeprobe.io/policy"
-"""JSON `{"verdictFrom": "report", "startS": 60, "runS": 90, "retries": 1}`: all that judging a pod needs."""
+"""JSON `{"verdictFrom": "report", "startS": 60, "runS": 90, "retries": 1}`: all that is needed to judge a pod."""
 ANNOTATION_CLUSTER = "kubeprobe.io/cluster"
 ANNOTATION_TRIGGER = "kubeprobe.io/trigger"
 ANNOTATION_BINDING = "kubeprobe.io/binding"
 ANNOTATION_NODE = "kubeprobe.io/node"
-"""The node that the pod is pinned to; a label could not hold every node's name."""
+"""The node that the pod is pinned to. Not a label: names of nodes may be longer than a label's value."""
 
 PROBE_CONTAINER = "probe"
 REPORT_FILE = "/dev/termination-log"
 
 ENV_PREFIX = "KUBEPROBE_"
-"""Environment variables that begin so are set by KubeProbe; nobody else may."""
+"""Environment variables with this prefix are set by KubeProbe only."""
 ENV_RUN_ID = "KUBEPROBE_RUN_ID"
 ENV_INSTALLATION = "KUBEPROBE_INSTALLATION"
 ENV_CASE = "KUBEPROBE_CASE"
@@ -174,11 +174,11 @@ ENV_TRIGGER = "KUBEPROBE_TRIGGER"
 ENV_RUN_TIMEOUT = "KUBEPROBE_RUN_TIMEOUT"
 ENV_REPORT_FILE = "KUBEPROBE_REPORT_FILE"
 ENV_RULES = "KUBEPROBE_RULES"
-"""A case's rules as JSON; not set where it has none."""
+"""A case's rules as JSON; not set for a case without rules."""
 ENV_PARAMETERS = "KUBEPROBE_PARAMETERS"
-"""Names of the variables that people set (template, case, render config, by hand), with commas between them.
+"""Names of the variables that people set (template, case, render config, by hand), separated by commas.
 
-Only the names: a value may hold `$(OTHER)`, which the kubelet resolves, and may be too long to be told twice.
+Only the names: a value may contain `$(OTHER)`, which the kubelet resolves, and may be too long to be sent twice.
 """
 ENV_POD_NAME = "KUBEPROBE_POD_NAME"
 ENV_POD_UID = "KUBEPROBE_POD_UID"

@@ -16,7 +16,7 @@ def expire() -> None:
 @app.task(name=Task.RESEND_NOTIFICATIONS)
 def resend_notifications() -> None:
     """Wake responders for outcomes and messages whose wake was lost or whose time has come again."""
-    app.context.dispatch(response.overdue(app.context.store, utc_now()))
+    app.context.dispatch(response.due_again(app.context.store, utc_now()))
 
 
 @app.task(name=Task.REPEAT_ALERTS)
@@ -37,6 +37,6 @@ def sync_sources() -> None:
 def forget() -> None:
     """Remove what is older than `keep_outcomes`."""
     context, now = app.context, utc_now()
-    while runs.forget(context.store, now, context.settings):
+    while runs.delete_old_runs(context.store, now, context.settings):
         pass
-    response.forget_alerts(context.store, now - context.settings.keep_outcomes)
+    response.delete_old_alerts(context.store, now - context.settings.keep_outcomes)

@@ -6,7 +6,7 @@ from kubeprobe.clock import utc_now
 from kubeprobe.effects import Effects
 from kubeprobe.execution.remove import remove_pods as remove
 from kubeprobe.queue import Task
-from kubeprobe.trigger import Request, request_runs
+from kubeprobe.trigger import RunRequest, request_runs
 from workers.app import app
 
 
@@ -29,7 +29,7 @@ def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, st
     The task's own id is the request's: a message that the broker delivers twice runs once.
     """
     context = app.context
-    request = Request(case, (cluster,), parameters=parameters, id=self.request.id)  # type: ignore[attr-defined]
+    request = RunRequest(case, (cluster,), parameters=parameters, id=self.request.id)  # type: ignore[attr-defined]
     with context.store.writing() as session:
         catalog = context.catalogs.current(session)
         opened = request_runs(session, catalog, request, utc_now(), context.settings)

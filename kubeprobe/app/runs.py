@@ -12,7 +12,7 @@ from kubeprobe.effects import Effects
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.runs import worst
 from kubeprobe.store import Change
-from kubeprobe.trigger import Request
+from kubeprobe.trigger import RunRequest
 from kubeprobe.trigger import record_change as open_runs_of_change
 from kubeprobe.trigger import request_runs as open_requested_runs
 from kubeprobe.views import RunView, run_ids_of_change, runs_by_id, wait_for_outcomes
@@ -25,7 +25,7 @@ class NotEndedError(KubeProbeError):
 
 
 @transaction(Permission.RUN)
-def request_runs(tx: Transaction, request: Request) -> tuple[str, ...]:
+def request_runs(tx: Transaction, request: RunRequest) -> tuple[str, ...]:
     """Open the requested runs; gives their ids. Raises as `trigger.request_runs`, with nothing opened."""
     opened = open_requested_runs(tx.session, tx.catalog, request, tx.now, tx.installation.settings)
     tx.effects += Effects(launch=opened)

@@ -27,7 +27,7 @@ from kubeprobe.runs import (
     CreatedPod,
     Ending,
     Judgement,
-    PutOff,
+    Setback,
     claim,
     close,
     close_waiting,
@@ -214,10 +214,10 @@ def _created(attempt: Attempt, pod: dict[str, Any]) -> CreatedPod:
     )
 
 
-def _put_off(run: Run, error: ClusterError, now: datetime) -> PutOff:
+def _put_off(run: Run, error: ClusterError, now: datetime) -> Setback:
     """Until a back-off has passed, or as long as the cluster asks for."""
     wait = min(FIRST_BACKOFF * 2 ** min(run.wakes, DOUBLINGS), LAST_BACKOFF)
     if error.retry_after_s is not None:
         wait = max(wait, timedelta(seconds=error.retry_after_s))
     refusal = judge_refusal(error)
-    return PutOff(run.id, run.attempt, now + wait, refusal.reason, refusal.message)
+    return Setback(run.id, run.attempt, now + wait, refusal.reason, refusal.message)

@@ -1,22 +1,22 @@
-"""Response: outcomes become standings, alerts and messages to people. The last stage of a run's way.
+"""Response: outcomes become standings, alerts and notifications. The last stage of a run.
 
-`respond` folds unanswered outcomes and fills the outbox, in one transaction; `deliver` sends a message from there.
-Of `execution` it knows nothing: they meet in the store. `views` read what it writes.
+`respond` folds pending outcomes and fills the outbox, in one transaction; `deliver` sends a notification from there.
+It doesn't import `execution`: they meet in the store. `views` read what it writes.
 """
 
 from kubeprobe.response.deliver import deliver, due_notifications
-from kubeprobe.response.housekeeping import close_withdrawn, forget_alerts, overdue, repeat_alerts
-from kubeprobe.response.outcomes import unanswered
+from kubeprobe.response.housekeeping import close_withdrawn, delete_old_alerts, due_again, repeat_alerts
+from kubeprobe.response.outcomes import count_pending_outcomes
 from kubeprobe.response.respond import BATCH, respond
 
 __all__ = [
     "BATCH",
     "close_withdrawn",
+    "count_pending_outcomes",
+    "delete_old_alerts",
     "deliver",
+    "due_again",
     "due_notifications",
-    "forget_alerts",
-    "overdue",
     "repeat_alerts",
     "respond",
-    "unanswered",
 ]

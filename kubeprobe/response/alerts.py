@@ -1,4 +1,4 @@
-"""The alerts of one batch: those that were open, and what the folded outcomes make of them. Next: `notices`."""
+"""The open alerts of one batch, and what the folded outcomes change in them. Next: `outbox`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ from typing import Self
 from sqlmodel import Session, col, select
 from ulid import ULID
 
-from kubeprobe.response.fold import Event, Standing, Transition
+from kubeprobe.response.fold import AlertEvent, StandingState, Transition
 from kubeprobe.response.outcomes import ClaimedOutcome, StandingKey, has_key
 from kubeprobe.store import Alert
 from kubeprobe.vocabulary import AlertKind
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """An alert opened or closed by an outcome: what people are told of."""
+class AlertUpdate:
+    """An alert that an outcome opened or closed: people are notified of it."""
 
-    event: Event
+    event: AlertEvent
     alert: Alert
     outcome: ClaimedOutcome
 
 
 class OpenAlerts:
-    """Follows alerts through a batch. What changes is written when the session is."""
+    """Updates alerts outcome by outcome. Changes are written when the session is flushed."""
 
     def __init__(self, session: Session, now: datetime, alerts: Iterable[Alert]) -> None:
         self._session = session
         self._now = now
         self._open = {(key_of(found), AlertKind(found.kind)): found for found in alerts}
-        self.happenings: list[Happening] = []
+        self.updates: list[AlertUpdate] = []
 
     @classmethod
     def read(cls, session: Session, now: datetime, keys: Iterable[StandingKey]) -> Self:
@@ -44,23 +44,23 @@ class OpenAlerts:
         """The kinds of the open alerts with this key."""
         return frozenset(kind for kind in AlertKind if (key, kind) in self._open)
 
-    def follow(
-        self, outcome: ClaimedOutcome, standing: Standing, transitions: Iterable[Transition], severity: str
+    def apply(
+        self, outcome: ClaimedOutcome, standing: StandingState, transitions: Iterable[Transition], severity: str
     ) -> None:
-        """Open, close and go on with alerts, as folding the outcome has decided."""
+        """Open, close and continue alerts, as folding the outcome has decided."""
         for transition in transitions:
-            if transition.event is Event.CLOSED:
+            if transition.event is AlertEvent.CLOSED:
                 alert = self._open.pop((outcome.key, transition.kind))
                 alert.closed_at = outcome.stored_at
                 alert.last_run_id = outcome.run_id
             else:
                 alert = self._new(outcome, standing, transition.kind, severity)
-            self.happenings.append(Happening(transition.event, alert, outcome))
+            self.updates.append(AlertUpdate(transition.event, alert, outcome))
         for kind in standing.open:
             if kind == outcome.verdict:
                 self._open[outcome.key, kind].last_run_id = outcome.run_id
 
-    def _new(self, outcome: ClaimedOutcome, standing: Standing, kind: AlertKind, severity: str) -> Alert:
+    def _new(self, outcome: ClaimedOutcome, standing: StandingState, kind: AlertKind, severity: str) -> Alert:
         alert = Alert(
             id=str(ULID.from_datetime(self._now)).lower(),
             cluster=outcome.key.subject.cluster,
@@ -80,5 +80,5 @@ class OpenAlerts:
 
 
 def key_of(alert: Alert) -> StandingKey:
-    """What an alert is about."""
+    """The case and subject of an alert."""
     return StandingKey(alert.case, alert.subject)

@@ -1,11 +1,11 @@
-"""Sending what lies in the outbox, each message until its target has taken it. Next: people.
+"""Sends the notifications of the outbox, each until its target accepts it.
 
-A message is claimed (compare-and-set), sent outside of any transaction, and then settled. A deliverer that is
-killed in between leaves it claimed until its lease ends; then it is sent again. So a target may hear a message
-twice, but never not at all: webhooks carry an id to drop repeats by.
+A notification is claimed (compare-and-set), sent outside of any transaction, and then updated with the result. If the
+worker is killed in between, the claim lasts until its lease ends; then the notification is sent again. Delivery is at
+least once: webhooks carry an id by which receivers drop duplicates.
 
-Alertmanager must hear of an open alert again and again, because it forgets: while the alert is open,
-`housekeeping.repeat_alerts` puts the opening's notification back into the outbox.
+Alertmanager forgets alerts that are not repeated: while the alert is open, `housekeeping.repeat_alerts` puts the
+opening's notification back into the outbox.
 """
 
 from dataclasses import dataclass
@@ -21,47 +21,47 @@ from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.model import RouteTarget
 from kubeprobe.jsonmodel import from_json
 from kubeprobe.response import targets
-from kubeprobe.response.fold import Event
+from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import Message
-from kubeprobe.response.routes import Address, target_at
+from kubeprobe.response.routes import TargetRef, find_target
 from kubeprobe.store import Alert, Notification, Store
 from kubeprobe.vocabulary import NotificationState
 
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=1)
-"""How long a deliverer may be silent; longer than any target's time limit."""
+"""After which another worker may send a claimed notification; longer than any target's time limit."""
 FIRST_BACK_OFF = timedelta(seconds=10)
 LONGEST_BACK_OFF = timedelta(minutes=10)
 MAX_ATTEMPTS = 12
-"""With the pauses between them, a bit more than an hour."""
+"""With the back-off between them, a bit more than an hour."""
 
-# A literal, not parameters: SQLite uses a partial index only where it sees the index's own condition.
-UNSETTLED = text("notification.state IN ('pending', 'sending')")
+# A literal, not parameters: SQLite uses a partial index only for a statement with the index's own condition.
+UNDELIVERED = text("notification.state IN ('pending', 'sending')")
 
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
-    """A notification that is this deliverer's until `lease`, by which it is known again."""
+    """A notification that this worker has claimed until `lease`; the lease also identifies the claim."""
 
     id: str
-    address: Address
+    to: TargetRef
     message: Message
     attempt: int
     lease: datetime
     target: RouteTarget | None
-    persists: bool
-    """Tells of an open alert to a target that must be told: no number of attempts is enough."""
-    overtaken: bool
-    """A repeat, but the alert has closed meanwhile."""
-    untold: bool
-    """Tells of an end to a target that the beginning never reached."""
+    has_unlimited_attempts: bool
+    """The alert is open and the target needs repeats."""
+    is_obsolete: bool
+    """A repeat of an alert that has closed in the meantime."""
+    is_opening_lost: bool
+    """A closing whose opening never reached the target."""
 
 
 def due_notifications(store: Store, now: datetime, limit: int = 500) -> list[str]:
-    """The ids of messages that wait to be sent, longest waiting first.
+    """The ids of notifications that are due, longest waiting first.
 
-    They were not tried yet, are to be tried again, or were left behind by a deliverer that was killed.
+    They are new, due for another attempt, or were claimed by a worker that was killed.
     """
     statement = select(col(Notification.id)).where(_deliverable(now))
     with store.reading() as session:
@@ -69,49 +69,49 @@ def due_notifications(store: Store, now: datetime, limit: int = 500) -> list[str
 
 
 def deliver(store: Store, catalogs: CatalogCache, notification_id: str, now: datetime) -> NotificationState | None:
-    """Send one message. Gives the state it is left in; None when it isn't due or somebody else has it."""
+    """Send one notification. Returns its new state; None if it isn't due or another worker has claimed it."""
     claimed = _claim(store, catalogs, notification_id, now)
     if claimed is None:
         return None
     try:
         _send(claimed, now)
     except targets.TargetError as error:
-        return _settle_unsent(store, claimed, now, error)
-    return _settle(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
+        return _record_failure(store, claimed, now, error)
+    return _record(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
 
 
 def back_off(attempts: int) -> timedelta:
-    """The pause after so many attempts: doubled each time, up to LONGEST_BACK_OFF."""
+    """The pause after this many attempts: doubled each time, up to LONGEST_BACK_OFF."""
     return min(FIRST_BACK_OFF * float(2 ** min(attempts - 1, 16)), LONGEST_BACK_OFF)
 
 
 def _send(claimed: _Claimed, now: datetime) -> None:
-    if claimed.overtaken:
+    if claimed.is_obsolete:
         return
-    if claimed.untold:
-        raise targets.PermanentTargetError("the opening never reached this target, so its end is not told either")
-    if claimed.attempt > MAX_ATTEMPTS and not claimed.persists:
-        raise targets.PermanentTargetError(f"no deliverer lived through {MAX_ATTEMPTS} attempts; see the log for why")
+    if claimed.is_opening_lost:
+        raise targets.PermanentTargetError("the target never received the opening, so the closing is not sent")
+    if claimed.attempt > MAX_ATTEMPTS and not claimed.has_unlimited_attempts:
+        raise targets.PermanentTargetError(f"responders were killed in each of {MAX_ATTEMPTS} attempts")
     if claimed.target is None:
-        route, target = claimed.address
-        raise targets.PermanentTargetError(f"the catalog has no target {target!r} in a route {route!r} any more")
+        route, target = claimed.to
+        raise targets.PermanentTargetError(f"the catalog no longer has a target {target!r} in a route {route!r}")
     targets.send(claimed.target, claimed.message, targets.Delivery(claimed.id, claimed.attempt, now))
 
 
 def _deliverable(now: datetime) -> ColumnElement[bool]:
-    """Due, and not a closing whose opening is still on its way: people hear of the trouble before its end."""
+    """Due, and not a closing whose opening is still undelivered: the order is kept."""
     opening = aliased(Notification)
-    opening_on_its_way = exists().where(
+    opening_undelivered = exists().where(
         col(opening.alert_id) == col(Notification.alert_id),
         col(opening.route) == col(Notification.route),
         col(opening.target) == col(Notification.target),
-        col(opening.event) == Event.OPENED,
+        col(opening.event) == AlertEvent.OPENED,
         col(opening.state).in_([NotificationState.PENDING, NotificationState.SENDING]),
     )
     return and_(
-        UNSETTLED,
+        UNDELIVERED,
         col(Notification.next_attempt_at) <= now,
-        (col(Notification.event) == Event.OPENED) | ~opening_on_its_way,
+        (col(Notification.event) == AlertEvent.OPENED) | ~opening_undelivered,
     )
 
 
@@ -128,60 +128,60 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
             return None
         found = session.get_one(Notification, notification_id)
         still_open = session.get_one(Alert, found.alert_id).closed_at is None
-        address = Address(found.route, found.target)
-        target = target_at(catalogs.current(session), address)
-        opening = found.event == Event.OPENED
-        untold = not opening and _opening_lost(session, found)
+        to = TargetRef(found.route, found.target)
+        target = find_target(catalogs.current(session), to)
+        opening = found.event == AlertEvent.OPENED
+        is_opening_lost = not opening and _is_opening_lost(session, found)
     return _Claimed(
         id=notification_id,
-        address=address,
+        to=to,
         message=from_json(Message, found.payload),
         attempt=found.attempts,
         lease=lease,
         target=target,
-        persists=opening and still_open and target is not None and targets.needs_repeats(target),
-        overtaken=opening and found.sent_at is not None and not still_open,
-        untold=untold,
+        has_unlimited_attempts=opening and still_open and target is not None and targets.needs_repeats(target),
+        is_obsolete=opening and found.sent_at is not None and not still_open,
+        is_opening_lost=is_opening_lost,
     )
 
 
-def _opening_lost(session: Session, closing: Notification) -> bool:
+def _is_opening_lost(session: Session, closing: Notification) -> bool:
     statement = select(col(Notification.id)).where(
         col(Notification.alert_id) == closing.alert_id,
         col(Notification.route) == closing.route,
         col(Notification.target) == closing.target,
-        col(Notification.event) == Event.OPENED,
+        col(Notification.event) == AlertEvent.OPENED,
         col(Notification.state) == NotificationState.FAILED,
         col(Notification.sent_at).is_(None),
     )
     return session.execute(statement).first() is not None
 
 
-def _settle_unsent(
+def _record_failure(
     store: Store, claimed: _Claimed, now: datetime, error: targets.TargetError
 ) -> NotificationState | None:
-    """Put it back for later, or give it up: kept as failed, for `kubeprobe doctor` to show."""
+    """Schedule the next attempt, or keep it as failed, which `kubeprobe doctor` shows."""
     temporary = isinstance(error, targets.TemporaryTargetError)
-    again = claimed.persists or (temporary and claimed.attempt < MAX_ATTEMPTS)
+    will_retry = claimed.has_unlimited_attempts or (temporary and claimed.attempt < MAX_ATTEMPTS)
     log.warning(
-        "alert not delivered",
+        "notification not delivered",
         notification=claimed.id,
-        route=claimed.address.route,
-        target=claimed.address.target,
+        route=claimed.to.route,
+        target=claimed.to.target,
         attempt=claimed.attempt,
-        again=again,
+        will_retry=will_retry,
         error=str(error),
     )
-    if not again:
-        return _settle(store, claimed, state=NotificationState.FAILED, last_error=str(error))
+    if not will_retry:
+        return _record(store, claimed, state=NotificationState.FAILED, last_error=str(error))
     next_attempt_at = now + back_off(claimed.attempt)
-    return _settle(
+    return _record(
         store, claimed, state=NotificationState.PENDING, last_error=str(error), next_attempt_at=next_attempt_at
     )
 
 
-def _settle(store: Store, claimed: _Claimed, **values: Any) -> NotificationState | None:
-    """Write how it went, unless the lease ended and somebody else has taken over."""
+def _record(store: Store, claimed: _Claimed, **values: Any) -> NotificationState | None:
+    """Write the result, unless the lease ended and another worker has claimed the notification."""
     statement = (
         update(Notification)
         .where(

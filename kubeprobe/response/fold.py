@@ -1,16 +1,16 @@
-"""Folding an outcome into the standing of its case on its cluster: pure, and the only place where alarms are decided.
+"""Folds an outcome into the standing of its case on its subject. Pure; the only module that decides about alerts.
 
 A fail counts towards `alert_after`, an unknown towards `unknown_after`; each opens an alert of its own kind.
 
 - A pass is proven recovery: it closes both kinds. A fail is a definite verdict: it closes the unknown kind.
-- An unknown is neither: it adds nothing to the consecutive fails and takes nothing away.
-- An outcome that was due before the newest one folded comes too late to change anything; so does the same again.
-- `Missed` counts as one unknown however many slots it stands for: KubeProbe was away once, and the catch-up run
-  that follows tells more. Runs that by decision never took place (`runs.NO_ANSWER`) count as nothing.
-- Whether to open is asked of the counters each time, not only when they cross the line: a lowered `alertAfter`
+- An unknown neither adds to the consecutive fails nor resets them.
+- An outcome that was due before the newest folded one changes nothing; neither does the same outcome a second time.
+- `Missed` counts as one unknown for any number of slots: it is one interruption of KubeProbe, and the catch-up run
+  that follows gives a verdict. Runs that by decision never took place (`runs.UNCOUNTED`) are not counted.
+- Counters are compared with the policy at every outcome, not only when they reach a threshold: a lowered `alertAfter`
   or the end of a maintenance takes effect with the next outcome.
 
-Next: `respond` writes what came of it.
+Next: `respond` writes the result.
 """
 
 from dataclasses import dataclass, replace
@@ -21,16 +21,16 @@ from kubeprobe.response.outcomes import ClaimedOutcome
 from kubeprobe.vocabulary import AlertKind, Verdict
 
 
-class Event(StrEnum):
-    """What happens to an alert, and is told once each."""
+class AlertEvent(StrEnum):
+    """What happens to an alert; people are notified of each once."""
 
     OPENED = "opened"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """When a case raises an alarm. `muted`: its cluster is cordoned or gone; nothing opens, recovery still closes."""
+class AlertPolicy:
+    """When alerts of a case open. `muted`: its cluster is cordoned or removed; none opens, recovery still closes."""
 
     alert_after: int = 1
     unknown_after: int = 3
@@ -38,8 +38,8 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a case stands on a cluster. `open` are the kinds of its open alerts."""
+class StandingState:
+    """A standing while outcomes are folded into it. `open`: the kinds of its open alerts."""
 
     verdict: str
     since: datetime
@@ -50,8 +50,8 @@ class Standing:
     open: frozenset[AlertKind] = frozenset()
 
     @property
-    def at_rest(self) -> bool:
-        """Passing, with nothing counted: another pass changes nothing worth writing."""
+    def is_steady_pass(self) -> bool:
+        """Passing, with all counters at zero: another pass need not be written."""
         return self.verdict == Verdict.PASS and not (self.fails or self.unknowns or self.open)
 
 
@@ -60,29 +60,29 @@ class Transition:
     """An alert of a kind opens or closes."""
 
     kind: AlertKind
-    event: Event
+    event: AlertEvent
 
 
 def fold(
-    standing: Standing | None, outcome: ClaimedOutcome, policy: Policy
-) -> tuple[Standing | None, tuple[Transition, ...]]:
-    """The standing after an outcome, and which alerts open and close by it."""
-    if not outcome.answers or (standing and _comes_too_late(standing, outcome)):
+    standing: StandingState | None, outcome: ClaimedOutcome, policy: AlertPolicy
+) -> tuple[StandingState | None, tuple[Transition, ...]]:
+    """The standing after an outcome, and the alerts that it opens and closes."""
+    if not outcome.is_counted or (standing and _is_too_late(standing, outcome)):
         return standing, ()
     counted = _count(standing, outcome)
     closing, opening = _closing(counted), _opening(counted, policy)
     transitions = (
-        *(Transition(kind, Event.CLOSED) for kind in sorted(closing)),
-        *(Transition(kind, Event.OPENED) for kind in sorted(opening)),
+        *(Transition(kind, AlertEvent.CLOSED) for kind in sorted(closing)),
+        *(Transition(kind, AlertEvent.OPENED) for kind in sorted(opening)),
     )
     return replace(counted, open=counted.open - closing | opening), transitions
 
 
-def _comes_too_late(standing: Standing, outcome: ClaimedOutcome) -> bool:
+def _is_too_late(standing: StandingState, outcome: ClaimedOutcome) -> bool:
     return outcome.run_id == standing.run_id or outcome.due_at < standing.due_at
 
 
-def _count(standing: Standing | None, outcome: ClaimedOutcome) -> Standing:
+def _count(standing: StandingState | None, outcome: ClaimedOutcome) -> StandingState:
     fails, unknowns = (standing.fails, standing.unknowns) if standing else (0, 0)
     same = standing is not None and standing.verdict == outcome.verdict
     match outcome.verdict:
@@ -92,7 +92,7 @@ def _count(standing: Standing | None, outcome: ClaimedOutcome) -> Standing:
             fails, unknowns = fails + 1, 0
         case _:
             unknowns += 1
-    return Standing(
+    return StandingState(
         verdict=outcome.verdict,
         since=standing.since if standing and same else outcome.due_at,
         fails=fails,
@@ -103,7 +103,7 @@ def _count(standing: Standing | None, outcome: ClaimedOutcome) -> Standing:
     )
 
 
-def _closing(standing: Standing) -> frozenset[AlertKind]:
+def _closing(standing: StandingState) -> frozenset[AlertKind]:
     match standing.verdict:
         case Verdict.PASS:
             return standing.open
@@ -113,7 +113,7 @@ def _closing(standing: Standing) -> frozenset[AlertKind]:
             return frozenset()
 
 
-def _opening(standing: Standing, policy: Policy) -> frozenset[AlertKind]:
+def _opening(standing: StandingState, policy: AlertPolicy) -> frozenset[AlertKind]:
     if policy.muted:
         return frozenset()
     match standing.verdict:

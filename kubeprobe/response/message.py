@@ -1,4 +1,4 @@
-"""What people are told: one message when an alert opens, one when it closes. Next: `notices` addresses it."""
+"""The text for people: one message when an alert opens, one when it closes. Next: `outbox` addresses it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,45 +10,45 @@ from pydantic import Field, computed_field, model_validator
 
 from kubeprobe.catalog.model import format_duration
 from kubeprobe.jsonmodel import JsonModel
-from kubeprobe.response.fold import Event
+from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.outcomes import ClaimedOutcome
 from kubeprobe.vocabulary import AlertKind, Subject, Verdict
 
 MAX_ERRORS = 10
 MAX_ERROR_LENGTH = 400
-"""Characters of one error of a probe that a message carries; the report in the store keeps all of it."""
+"""Characters of one error of a probe that a message carries; the report in the store is complete."""
 
 
 class MessageKind(StrEnum):
-    """What a message says."""
+    """What a message is about."""
 
     FAILED = "failed"
     RECOVERED = "recovered"
     UNKNOWN = "unknown"
     RESTORED = "verdict-restored"
     WITHDRAWN = "withdrawn"
-    """The case or the cluster is gone: nobody watches any more, which is no recovery."""
+    """The case, the cluster or the node was removed: no longer probed, which is not a recovery."""
 
 
 _KINDS = {
-    (AlertKind.FAIL, Event.OPENED): MessageKind.FAILED,
-    (AlertKind.FAIL, Event.CLOSED): MessageKind.RECOVERED,
-    (AlertKind.UNKNOWN, Event.OPENED): MessageKind.UNKNOWN,
-    (AlertKind.UNKNOWN, Event.CLOSED): MessageKind.RESTORED,
+    (AlertKind.FAIL, AlertEvent.OPENED): MessageKind.FAILED,
+    (AlertKind.FAIL, AlertEvent.CLOSED): MessageKind.RECOVERED,
+    (AlertKind.UNKNOWN, AlertEvent.OPENED): MessageKind.UNKNOWN,
+    (AlertKind.UNKNOWN, AlertEvent.CLOSED): MessageKind.RESTORED,
 }
 
 
-def message_kind(alert: AlertKind, event: Event) -> MessageKind:
-    """The message that tells of an alert's opening or closing."""
+def message_kind(alert: AlertKind, event: AlertEvent) -> MessageKind:
+    """The kind of message for an alert's opening or closing."""
     return _KINDS[alert, event]
 
 
 @dataclass(frozen=True)
 class Message(JsonModel):
-    """One message about one alert, the same to every target.
+    """One message about one alert, the same for every target.
 
-    `run` is the run to look at: the one that opened or closed the alert. `since` is when the trouble began,
-    `until` when it ended. `why` and `errors` are the outcome's own words.
+    `run` opened or closed the alert. The case has failed (or been unknown) from `since` until `until`. `why` is the
+    outcome's message, `errors` are the probe's.
     """
 
     kind: MessageKind
@@ -88,8 +88,8 @@ class Message(JsonModel):
         return self.subject.node_key
 
     @property
-    def alarming(self) -> bool:
-        """Whether something is wrong; else something is over."""
+    def is_problem(self) -> bool:
+        """Whether it reports a problem; otherwise the end of one."""
         return self.kind in {MessageKind.FAILED, MessageKind.UNKNOWN}
 
     @computed_field  # type: ignore[prop-decorator]
@@ -107,36 +107,36 @@ class Message(JsonModel):
             case MessageKind.RESTORED:
                 return f"[verdict restored] {what}: {self.verdict}"
             case MessageKind.WITHDRAWN:
-                return f"[withdrawn] {what}: no longer watched"
+                return f"[withdrawn] {what}: no longer probed"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def text(self) -> str:
-        """All there is to say, in plain lines."""
+        """The message in plain lines."""
         lines = [f"{self.reason}: {self.why}" if self.why else self.reason]
         lines += [f"- {error}" for error in self.errors]
         lines.append(self._time())
         lines += [f"Owner: {self.owner}"] if self.owner else []
         lines += [f"Runbook: {self.runbook}"] if self.runbook else []
-        lines.append(f"Look closer: kubeprobe show {self.run}")
+        lines.append(f"Details: kubeprobe show {self.run}")
         return "\n".join(lines)
 
     def _time(self) -> str:
-        trouble = "Unknown" if self.alert_kind is AlertKind.UNKNOWN else "Failing"
+        state = "Unknown" if self.alert_kind is AlertKind.UNKNOWN else "Failing"
         if self.until is None:
-            return f"{trouble} since {_clock(self.since)}"
+            return f"{state} since {_clock(self.since)}"
         lasted = format_duration(max(self.until - self.since, timedelta()))
-        return f"{trouble} from {_clock(self.since)} until {_clock(self.until)} ({lasted})"
+        return f"{state} from {_clock(self.since)} until {_clock(self.until)} ({lasted})"
 
 
 def reported_errors(outcome: ClaimedOutcome) -> tuple[str, ...]:
-    """What the probe itself said was wrong, cut to what a message can carry."""
-    said = (outcome.report or {}).get("errors")
-    if outcome.verdict == Verdict.PASS or not isinstance(said, Sequence) or isinstance(said, str):
+    """The errors that the probe reported, cut to what a message can carry."""
+    errors = (outcome.report or {}).get("errors")
+    if outcome.verdict == Verdict.PASS or not isinstance(errors, Sequence) or isinstance(errors, str):
         return ()
-    shown = [_cut(str(error)) for error in said[:MAX_ERRORS]]
-    if len(said) > MAX_ERRORS:
-        shown.append(f"and {len(said) - MAX_ERRORS} more")
+    shown = [_cut(str(error)) for error in errors[:MAX_ERRORS]]
+    if len(errors) > MAX_ERRORS:
+        shown.append(f"and {len(errors) - MAX_ERRORS} more")
     return tuple(shown)
 
 

@@ -1,4 +1,4 @@
-"""Taking unanswered outcomes out of the store. Next: `fold`."""
+"""Takes pending outcomes, those that no responder has processed, out of the store. Next: `fold`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -8,14 +8,14 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlmodel import Session, col
 
-from kubeprobe.runs.verdicts import NO_ANSWER, is_answer
+from kubeprobe.runs.verdicts import UNCOUNTED, is_counted
 from kubeprobe.store import Outcome, Run, Store, outcome_node_key, subject_of_outcome
 from kubeprobe.vocabulary import Reason, Subject, Trigger, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class StandingKey:
-    """A case on a subject: what one standing is about, and at most one open alert of each kind."""
+    """A case on a subject. It has one standing, and at most one open alert of each kind."""
 
     case: str
     subject: Subject
@@ -27,12 +27,12 @@ class StandingKey:
 
 
 _CLOCK_SKEW = timedelta(minutes=5)
-"""An outcome is stored after it was due; clocks of different machines may tell it otherwise by so much."""
+"""By how much the clocks of two machines may differ: an outcome could seem to be stored before it was due."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedOutcome:
-    """An outcome as the response sees it."""
+    """The columns of an outcome that responders need."""
 
     run_id: str
     key: StandingKey
@@ -45,19 +45,19 @@ class ClaimedOutcome:
     stored_at: datetime
 
     @property
-    def answers(self) -> bool:
-        """Whether it says anything about how the case stands."""
-        return is_answer(self.reason)
+    def is_counted(self) -> bool:
+        """Whether it changes the standing."""
+        return is_counted(self.reason)
 
 
-def nodes_known(outcome: ClaimedOutcome) -> ClaimedOutcome | None:
-    """What the outcome of a node says of the nodes of its cluster as a whole: that some can be chosen (again)."""
+def pass_for_nodes(outcome: ClaimedOutcome) -> ClaimedOutcome | None:
+    """For the outcome of a node, a pass for the nodes of its cluster as a whole: nodes can be chosen (again)."""
     subject = outcome.key.subject
     if subject.node is None:
         return None
     key = replace(outcome.key, subject=Subject.of_nodes(subject.cluster))
-    told = "Its nodes are known."
-    return replace(outcome, key=key, verdict=Verdict.PASS, reason=Reason.PASSED, message=told, report=None)
+    message = "The cluster's nodes are known."
+    return replace(outcome, key=key, verdict=Verdict.PASS, reason=Reason.PASSED, message=message, report=None)
 
 
 _SUBJECT = ("cluster", "node", "node_level")
@@ -65,18 +65,18 @@ _OTHERS = [column.name for column in fields(ClaimedOutcome) if column.name != "k
 _COLUMNS = [getattr(Outcome, name) for name in ("case", *_SUBJECT, *_OTHERS)]
 
 
-def unanswered(store: Store) -> int:
-    """How many outcomes wait for an answer."""
+def count_pending_outcomes(store: Store) -> int:
+    """How many outcomes no responder has processed yet."""
     with store.reading() as session:
         waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
         return int(session.scalar(waiting) or 0)
 
 
 def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
-    """Mark the longest waiting outcomes as answered, in one statement; gives them in the order of their due times.
+    """Mark the longest waiting outcomes as processed, in one statement; returns them in the order of their due times.
 
-    Rows are locked in one order and none is skipped, so a second responder waits for the first and then sees
-    what it did: two give the same standings as one. A roll-back gives everything back.
+    Rows are locked in one order and none is skipped, so a second responder waits for the first and then reads its
+    result: two responders give the same standings as one. A rollback makes the outcomes pending again.
     """
     waiting = (
         select(col(Outcome.run_id))
@@ -94,7 +94,7 @@ def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
         .execution_options(synchronize_session=False)
     )
     claimed = [_claimed(row) for row in session.execute(statement)]
-    return sorted(claimed, key=in_order)
+    return sorted(claimed, key=processing_order)
 
 
 def _claimed(row: Any) -> ClaimedOutcome:
@@ -102,15 +102,15 @@ def _claimed(row: Any) -> ClaimedOutcome:
     return ClaimedOutcome(key=StandingKey(row.case, subject), **{name: getattr(row, name) for name in _OTHERS})
 
 
-def in_order(outcome: ClaimedOutcome) -> tuple[datetime, datetime, str]:
-    """By their due times."""
+def processing_order(outcome: ClaimedOutcome) -> tuple[datetime, datetime, str]:
+    """A sort key: the due time, then the time of storing."""
     return outcome.due_at, outcome.stored_at, outcome.run_id
 
 
-def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict[StandingKey, datetime]:
-    """The newest due time that was answered before these outcomes, for each of their keys.
+def newest_processed(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict[StandingKey, datetime]:
+    """For each key of these outcomes, the newest due time among the outcomes processed before them.
 
-    Asked only where it matters: a standing that stays at pass is not written, so its own due time may be old.
+    Needed only for a standing that is a steady pass: another pass does not write it, so its own due time may be old.
     """
     node = outcome_node_key()
     earliest = min(outcome.due_at for outcome in claimed)
@@ -122,7 +122,7 @@ def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict
             col(Outcome.stored_at) >= earliest - _CLOCK_SKEW,
             col(Outcome.responded_at).is_not(None),
             col(Outcome.run_id).not_in([outcome.run_id for outcome in claimed]),
-            col(Outcome.reason).not_in(NO_ANSWER),
+            col(Outcome.reason).not_in(UNCOUNTED),
             col(Run.parameters).is_(None),
         )
         .group_by(col(Outcome.cluster), col(Outcome.case), node)
@@ -130,8 +130,8 @@ def newest_answered(session: Session, claimed: Sequence[ClaimedOutcome]) -> dict
     return {StandingKey.from_columns(*columns): due_at for *columns, due_at in session.execute(statement)}
 
 
-def asked_otherwise(session: Session, claimed: Iterable[ClaimedOutcome]) -> frozenset[str]:
-    """The runs among these that were given parameters by hand: they asked another question than the case does."""
+def with_own_parameters(session: Session, claimed: Iterable[ClaimedOutcome]) -> frozenset[str]:
+    """Ids of the runs that were given parameters by hand: they don't show how the case itself stands."""
     manual = [outcome.run_id for outcome in claimed if outcome.trigger == Trigger.MANUAL]
     if not manual:
         return frozenset()

@@ -1,7 +1,7 @@
-"""From outcomes to alerts and notifications, in one transaction. Next: `deliver` sends what lies in the outbox.
+"""From outcomes to alerts and notifications, in one transaction. Next: `deliver` sends the notifications.
 
 Where every case passes as before, a batch costs two statements: claim the outcomes, read the standings.
-Killed anywhere, the transaction is undone and the outcomes wait for the next responder.
+If the process is killed, the transaction is rolled back and the next responder processes the outcomes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,16 +15,16 @@ from sqlmodel import Session, col, select
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.effects import Effects
 from kubeprobe.response.alerts import OpenAlerts
-from kubeprobe.response.fold import Policy, Standing, fold
-from kubeprobe.response.notices import Notices, notify
+from kubeprobe.response.fold import AlertPolicy, StandingState, fold
+from kubeprobe.response.outbox import OutboxEntries, write_notifications
 from kubeprobe.response.outcomes import (
     ClaimedOutcome,
     StandingKey,
-    asked_otherwise,
     claim,
-    in_order,
-    newest_answered,
-    nodes_known,
+    newest_processed,
+    pass_for_nodes,
+    processing_order,
+    with_own_parameters,
 )
 from kubeprobe.response.standings import read_standings, write_standings
 from kubeprobe.store import Cluster, Store
@@ -35,121 +35,123 @@ log = structlog.get_logger(__name__)
 DEFAULT_SEVERITY = "warning"
 
 BATCH = 500
-"""Outcomes that one transaction answers."""
+"""Outcomes that one transaction processes."""
 
 
 def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BATCH) -> Effects:
-    """Answer up to `limit` outcomes; returns the notifications that are to be delivered."""
+    """Process up to `limit` outcomes; the effects are the notifications to deliver."""
     try:
-        notices = _respond(store, catalogs, now, limit)
+        written = _respond(store, catalogs, now, limit)
     except IntegrityError:
-        # Another responder was first with the standing of a case that is new on its cluster. It is there to read now.
-        notices = _respond(store, catalogs, now, limit)
-    for message in notices.unrouted:
+        # Another responder was first to insert the standing of a new key. It can be read now.
+        written = _respond(store, catalogs, now, limit)
+    for message in written.unrouted:
         log.warning("no alert route for this alert", alert=message.alert, title=message.title, run=message.run)
-    return Effects(deliver=[notification.id for notification in notices.notifications])
+    return Effects(deliver=[notification.id for notification in written.notifications])
 
 
-def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) -> Notices:
+def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) -> OutboxEntries:
     with store.writing() as session:
-        answers = [outcome for outcome in claim(session, now, limit) if outcome.answers]
-        if not answers:
-            return Notices((), ())
-        known = [found for outcome in answers if (found := nodes_known(outcome))]
-        standings = read_standings(session, {outcome.key for outcome in (*answers, *known)})
-        answers += _needed(standings, known)
-        moving = _moving(standings, answers)
-        if not moving:
-            return Notices((), ())
-        return _Batch.read(session, catalogs, standings, moving, now).answer()
+        outcomes = [outcome for outcome in claim(session, now, limit) if outcome.is_counted]
+        if not outcomes:
+            return OutboxEntries((), ())
+        for_nodes = [found for outcome in outcomes if (found := pass_for_nodes(outcome))]
+        standings = read_standings(session, {outcome.key for outcome in (*outcomes, *for_nodes)})
+        outcomes += _needed(standings, for_nodes)
+        changing = _changing(standings, outcomes)
+        if not changing:
+            return OutboxEntries((), ())
+        return _Batch.read(session, catalogs, standings, changing, now).process()
 
 
-def _needed(standings: Mapping[StandingKey, Standing], known: Iterable[ClaimedOutcome]) -> list[ClaimedOutcome]:
-    """That nodes are known counts only where they were not, and once."""
-    latest = {outcome.key: outcome for outcome in known}
-    return [found for key, found in latest.items() if key in standings and not standings[key].at_rest]
+def _needed(
+    standings: Mapping[StandingKey, StandingState], for_nodes: Iterable[ClaimedOutcome]
+) -> list[ClaimedOutcome]:
+    """Of the passes for nodes as a whole the latest, where that standing is not a pass already."""
+    latest = {outcome.key: outcome for outcome in for_nodes}
+    return [found for key, found in latest.items() if key in standings and not standings[key].is_steady_pass]
 
 
-def _moving(
-    standings: Mapping[StandingKey, Standing], answers: Iterable[ClaimedOutcome]
+def _changing(
+    standings: Mapping[StandingKey, StandingState], claimed: Iterable[ClaimedOutcome]
 ) -> dict[StandingKey, list[ClaimedOutcome]]:
-    """The outcomes by key, without the keys that pass as they did before."""
+    """The outcomes by key, without the keys that pass as before."""
     by_key: dict[StandingKey, list[ClaimedOutcome]] = {}
-    for outcome in sorted(answers, key=in_order):
+    for outcome in sorted(claimed, key=processing_order):
         by_key.setdefault(outcome.key, []).append(outcome)
     return {
         key: outcomes
         for key, outcomes in by_key.items()
-        if not (key in standings and standings[key].at_rest and all(o.verdict == Verdict.PASS for o in outcomes))
+        if not (key in standings and standings[key].is_steady_pass and all(o.verdict == Verdict.PASS for o in outcomes))
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The outcomes that may change something, and all that is needed to tell what."""
+    """The outcomes that may change a standing, and what is needed to fold them."""
 
     session: Session
     now: datetime
     catalog: Catalog
-    standings: Mapping[StandingKey, Standing]
-    moving: Mapping[StandingKey, Sequence[ClaimedOutcome]]
+    standings: Mapping[StandingKey, StandingState]
+    outcomes: Mapping[StandingKey, Sequence[ClaimedOutcome]]
     clusters: Mapping[str, Cluster]
     newest: Mapping[StandingKey, datetime]
-    book: OpenAlerts
+    alerts: OpenAlerts
 
     @classmethod
     def read(
         cls,
         session: Session,
         catalogs: CatalogCache,
-        standings: Mapping[StandingKey, Standing],
-        moving: Mapping[StandingKey, Sequence[ClaimedOutcome]],
+        standings: Mapping[StandingKey, StandingState],
+        outcomes: Mapping[StandingKey, Sequence[ClaimedOutcome]],
         now: datetime,
     ) -> "_Batch":
-        """Read what the store knows of these keys."""
-        outcomes = [outcome for group in moving.values() for outcome in group]
-        otherwise = asked_otherwise(session, outcomes)
-        resting = [o for o in outcomes if o.key in standings and standings[o.key].at_rest]
-        names = {outcome.key.subject.cluster for outcome in outcomes}
+        """Read clusters, open alerts and earlier outcomes of these keys."""
+        claimed = [outcome for group in outcomes.values() for outcome in group]
+        left_out = with_own_parameters(session, claimed)
+        steady = [o for o in claimed if o.key in standings and standings[o.key].is_steady_pass]
+        names = {outcome.key.subject.cluster for outcome in claimed}
         clusters = session.exec(select(Cluster).where(col(Cluster.name).in_(names))).all()
         return cls(
             session=session,
             now=now,
             catalog=catalogs.current(session),
             standings=standings,
-            moving={key: [o for o in group if o.run_id not in otherwise] for key, group in moving.items()},
+            outcomes={key: [o for o in group if o.run_id not in left_out] for key, group in outcomes.items()},
             clusters={cluster.name: cluster for cluster in clusters},
-            newest=newest_answered(session, resting) if resting else {},
-            book=OpenAlerts.read(session, now, moving),
+            newest=newest_processed(session, steady) if steady else {},
+            alerts=OpenAlerts.read(session, now, outcomes),
         )
 
-    def answer(self) -> Notices:
-        """Fold, and write what came of it."""
-        after = {key: self._fold(key) for key in self.moving}
+    def process(self) -> OutboxEntries:
+        """Fold the outcomes and write the result."""
+        after = {key: self._fold(key) for key in self.outcomes}
         write_standings(self.session, self.standings, {key: found for key, found in after.items() if found})
-        return notify(self.session, self.catalog, self.clusters, self.book.happenings, self.now)
+        return write_notifications(self.session, self.catalog, self.clusters, self.alerts.updates, self.now)
 
-    def _fold(self, key: StandingKey) -> Standing | None:
+    def _fold(self, key: StandingKey) -> StandingState | None:
         standing, policy = self._standing(key), self._policy(key)
         case = self.catalog.cases.get(key.case)
         severity = str(case.severity) if case else DEFAULT_SEVERITY
-        for outcome in self.moving[key]:
+        for outcome in self.outcomes[key]:
             folded, transitions = fold(standing, outcome, policy)
             if folded is not None and folded is not standing:
-                self.book.follow(outcome, folded, transitions, severity)
+                self.alerts.apply(outcome, folded, transitions, severity)
             standing = folded
         return standing
 
-    def _standing(self, key: StandingKey) -> Standing | None:
+    def _standing(self, key: StandingKey) -> StandingState | None:
         standing = self.standings.get(key)
         if standing is None:
             return None
         due_at = max(standing.due_at, self.newest.get(key, standing.due_at))
-        return replace(standing, due_at=due_at, open=self.book.open_kinds(key))
+        return replace(standing, due_at=due_at, open=self.alerts.open_kinds(key))
 
-    def _policy(self, key: StandingKey) -> Policy:
+    def _policy(self, key: StandingKey) -> AlertPolicy:
         cluster, case = self.clusters.get(key.subject.cluster), self.catalog.cases.get(key.case)
         muted = cluster is None or cluster.cordoned_at is not None
         if case is None:
-            return Policy(muted=True)
-        return Policy(alert_after=case.alert_after, unknown_after=case.unknown_after, muted=muted)
+            return AlertPolicy(muted=True)
+        return AlertPolicy(alert_after=case.alert_after, unknown_after=case.unknown_after, muted=muted)

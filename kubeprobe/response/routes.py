@@ -1,4 +1,4 @@
-"""Which targets are told of an alert: every route that matches tells all of its targets."""
+"""Which targets are notified of an alert: all targets of every route that matches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import AlertRouteSpec, RouteTarget
 
 
-class Address(NamedTuple):
-    """A target by its names; what it is and where stays in the catalog."""
+class TargetRef(NamedTuple):
+    """A target by name; its kind and address are in the catalog."""
 
     route: str
     target: str
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a route may ask about an alert."""
+class AlertAttributes:
+    """The attributes of an alert that routes match."""
 
     case: str
     kind: str
@@ -26,30 +26,30 @@ class Facts:
     cluster_labels: Mapping[str, str]
 
 
-def addresses_for(catalog: Catalog, facts: Facts) -> tuple[Address, ...]:
-    """Where to tell of an alert, in the order of the routes' names; none when no route matches."""
+def targets_for(catalog: Catalog, attributes: AlertAttributes) -> tuple[TargetRef, ...]:
+    """The targets of an alert, in the order of the routes' names; none when no route matches."""
     return tuple(
-        Address(name, target.name)
+        TargetRef(name, target.name)
         for name, route in sorted(catalog.routes.items())
-        if _matches(route, facts)
+        if _matches(route, attributes)
         for target in route.targets
     )
 
 
-def target_at(catalog: Catalog, address: Address) -> RouteTarget | None:
-    """The target that an address names, if the catalog still has it."""
-    route = catalog.routes.get(address.route)
+def find_target(catalog: Catalog, ref: TargetRef) -> RouteTarget | None:
+    """The target with these names, if the catalog still has it."""
+    route = catalog.routes.get(ref.route)
     if route is None:
         return None
-    return next((target for target in route.targets if target.name == address.target), None)
+    return next((target for target in route.targets if target.name == ref.target), None)
 
 
-def _matches(route: AlertRouteSpec, facts: Facts) -> bool:
+def _matches(route: AlertRouteSpec, attributes: AlertAttributes) -> bool:
     match = route.match
     return (
-        facts.kind in match.kinds
-        and (match.severities is None or facts.severity in match.severities)
-        and (match.cases is None or facts.case in match.cases)
-        and (match.owners is None or facts.owner in match.owners)
-        and (match.cluster_selector is None or match.cluster_selector.matches(facts.cluster_labels))
+        attributes.kind in match.kinds
+        and (match.severities is None or attributes.severity in match.severities)
+        and (match.cases is None or attributes.case in match.cases)
+        and (match.owners is None or attributes.owner in match.owners)
+        and (match.cluster_selector is None or match.cluster_selector.matches(attributes.cluster_labels))
     )

@@ -1,4 +1,4 @@
-"""Reading and writing standings, a batch at a time."""
+"""Reads and writes standings, a batch at a time."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
-from kubeprobe.response.fold import Standing
+from kubeprobe.response.fold import StandingState
 from kubeprobe.response.outcomes import StandingKey, has_key
-from kubeprobe.store import Standing as StandingRow
+from kubeprobe.store import Standing
 
 
-def read_standings(session: Session, keys: AbstractSet[StandingKey]) -> dict[StandingKey, Standing]:
-    """The standings with these keys, locked until the transaction ends. Open alerts are not filled in."""
-    row = StandingRow
+def read_standings(session: Session, keys: AbstractSet[StandingKey]) -> dict[StandingKey, StandingState]:
+    """The standings with these keys, locked until the transaction ends. Without their open alerts."""
+    row = Standing
     statement = (
         select(row.cluster, row.case, row.node, row.verdict, row.since, row.fails, row.unknowns, row.due_at, row.run_id)  # type: ignore[call-overload]
         .where(has_key(keys, row.cluster, row.case, row.node))
@@ -22,17 +22,17 @@ def read_standings(session: Session, keys: AbstractSet[StandingKey]) -> dict[Sta
         .with_for_update()
     )
     return {
-        StandingKey.from_columns(cluster, case, node): Standing(*values)
+        StandingKey.from_columns(cluster, case, node): StandingState(*values)
         for cluster, case, node, *values in session.execute(statement)
     }
 
 
 def write_standings(
-    session: Session, before: Mapping[StandingKey, Standing], after: Mapping[StandingKey, Standing]
+    session: Session, before: Mapping[StandingKey, StandingState], after: Mapping[StandingKey, StandingState]
 ) -> None:
-    """Write those that changed in anything but the newest run and its due time; one statement for each kind of write.
+    """Write the standings that changed in more than their newest run and its due time: one INSERT and one UPDATE.
 
-    Raises IntegrityError when another responder was first with a standing that is new here.
+    Raises IntegrityError when another responder was first to insert a standing.
     """
     new = [_row(key, standing) for key, standing in after.items() if key not in before]
     changed = [
@@ -41,16 +41,16 @@ def write_standings(
         if key in before and _counted(standing) != _counted(before[key])
     ]
     if new:
-        session.execute(insert(StandingRow), new)
+        session.execute(insert(Standing), new)
     if changed:
-        session.execute(update(StandingRow), changed)
+        session.execute(update(Standing), changed)
 
 
-def _counted(standing: Standing) -> tuple[Any, ...]:
+def _counted(standing: StandingState) -> tuple[Any, ...]:
     return standing.verdict, standing.since, standing.fails, standing.unknowns
 
 
-def _row(key: StandingKey, standing: Standing) -> dict[str, Any]:
+def _row(key: StandingKey, standing: StandingState) -> dict[str, Any]:
     return {
         "cluster": key.subject.cluster,
         "case": key.case,

@@ -1,21 +1,21 @@
 """Runs: the only writer of run and outcome rows, and so the owner of a run's states (promise 1).
 
-`open` inserts runs under the key of their slot, `claim` gives them to a launcher, `retry` puts them off or back,
-`close` ends them with their outcome, `retention` ends what nobody else will and forgets what is old. `verdicts` has
-the arithmetic of verdicts. Above it: `trigger` opens runs, `execution` claims and closes them, `response` reads
-their outcomes and marks them as answered (`Outcome.responded_at`, the one column that is not written here).
+`open` inserts runs under the key of their slot, `claim` assigns them to a launcher, `retry` postpones and resends them,
+`close` stores their outcomes, `retention` closes expired runs and deletes old ones. `verdicts` has the arithmetic of
+verdicts. Above it: `trigger` opens runs, `execution` claims and closes them, `response` reads their outcomes and marks
+them as processed (`Outcome.responded_at`, the one column that is not written here).
 """
 
 from kubeprobe.runs.claim import Claim, CreatedPod, claim, held_runs, lock_cluster, mark_running
 from kubeprobe.runs.close import Ending, close, close_waiting, replace_runs
 from kubeprobe.runs.open import OpenedRun, Opening, check_id, open_runs, slot_of
-from kubeprobe.runs.retention import Expired, expire, forget
-from kubeprobe.runs.retry import PutOff, due_wakes, postpone, put_off, release_postponed
+from kubeprobe.runs.retention import Expired, delete_old_runs, expire
+from kubeprobe.runs.retry import Setback, postpone, put_off, release_postponed, resend_overdue
 from kubeprobe.runs.rows import lock_runs
-from kubeprobe.runs.verdicts import NO_ANSWER, Judgement, is_answer, worst
+from kubeprobe.runs.verdicts import UNCOUNTED, Judgement, is_counted, worst
 
 __all__ = [
-    "NO_ANSWER",
+    "UNCOUNTED",
     "Claim",
     "CreatedPod",
     "Ending",
@@ -23,16 +23,15 @@ __all__ = [
     "Judgement",
     "OpenedRun",
     "Opening",
-    "PutOff",
+    "Setback",
     "check_id",
     "claim",
     "close",
     "close_waiting",
-    "due_wakes",
+    "delete_old_runs",
     "expire",
-    "forget",
     "held_runs",
-    "is_answer",
+    "is_counted",
     "lock_cluster",
     "lock_runs",
     "mark_running",
@@ -41,6 +40,7 @@ __all__ = [
     "put_off",
     "release_postponed",
     "replace_runs",
+    "resend_overdue",
     "slot_of",
     "worst",
 ]

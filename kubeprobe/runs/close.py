@@ -1,6 +1,6 @@
-"""Closing runs: any observation of a run's end becomes its outcome, in groups, each exactly once.
+"""Closes runs: any observation of a run's end becomes its outcome, in groups, each exactly once.
 
-Before it: a collector has judged a pod, a launcher was refused one, a deadline has passed, a newer slot replaces the
+Before it: a collector has judged a pod, the API server rejected one, a deadline has passed, a newer slot replaces the
 run. Next: the caller commits, deletes pods and wakes a responder. A compare-and-set on the run's state and attempt
 decides (promise 1): a late observation of an old run or attempt changes nothing (failure mode 7).
 """
@@ -25,43 +25,43 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Ending:
-    """What was observed of one attempt of a run. `pod` and its times are None where there never was one."""
+    """What was observed of one attempt of a run. `pod` and its times are None if no pod was created."""
 
     run_id: str
     judgement: Judgement
     attempt: int | None = None
-    """None: whichever attempt it is at (a deadline passed, the cluster was removed)."""
+    """None: the current attempt, whatever its number (a deadline passed, the cluster was removed)."""
     retries: int = 0
     pod: str | None = None
     pod_uid: str | None = None
     created_at: datetime | None = None
 
-    def is_tried_again(self) -> bool:
-        """The cluster took the pod away and attempts are left."""
+    def is_retried(self) -> bool:
+        """The cluster removed the pod and attempts are left."""
         return self.attempt is not None and self.attempt <= self.retries and self.judgement.reason in RETRIED
 
 
 def close(session: Session, endings: Sequence[Ending], now: datetime) -> list[str]:
-    """Store the outcomes of the runs that are still open, and return the ids of those.
+    """Store the outcomes of the runs that are still open, and return their ids.
 
-    Runs that are tried again go back to pending, and are not among them.
+    Runs that are retried go back to pending; their ids are not returned.
     """
-    final = {e.run_id: e for e in reversed(endings) if not e.is_tried_again()}  # the first observation counts
-    retried = {e.run_id: e for e in reversed(endings) if e.is_tried_again()}
+    final = {e.run_id: e for e in reversed(endings) if not e.is_retried()}  # the first observation counts
+    retried = {e.run_id: e for e in reversed(endings) if e.is_retried()}
     if final and retried:
         lock_runs(session, [*final, *retried])
-    _try_again(session, retried.values(), now)
+    _retry(session, retried.values(), now)
     if not final:
         return []
     closed = session.execute(_close(list(final.values())), execution_options={"synchronize_session": False}).all()
     insert_outcomes(session, [(_closed(row), final[row.id].judgement) for row in closed], now)
     if late := final.keys() - {row.id for row in closed}:
-        log.info("too late: these runs have an outcome already", runs=sorted(late))
+        log.info("late observations ignored; runs closed already", runs=sorted(late))
     return [row.id for row in closed]
 
 
 def close_waiting(session: Session, run_ids: Sequence[str], reason: Reason, message: str, now: datetime) -> None:
-    """Close those of the runs that no launcher has claimed, as unknown; others may be under way by now."""
+    """Close those of the runs that are still pending, as unknown."""
     waiting = (
         select(Run.id, Run.attempt)
         .where(col(Run.id).in_(run_ids), Run.state == RunState.PENDING)
@@ -83,7 +83,7 @@ def replace_runs(session: Session, run_ids: Sequence[str], now: datetime) -> lis
         .returning(*_CLOSED, col(Run.slot), col(Run.pool)),
         execution_options={"synchronize_session": False},
     ).all()
-    found = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "A newer slot took its place (concurrency: replace).")
+    found = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "A newer slot replaced it (concurrency: replace).")
     insert_outcomes(session, [(_closed(run), found) for run in replaced], now)
     return [OpenedRun(run.id, run.slot, subject_of_run(run.cluster, run.node), run.pool, run.case) for run in replaced]
 
@@ -96,7 +96,7 @@ def _closed(row: Any) -> ClosedRun:
 
 
 def _close(endings: Sequence[Ending]) -> Any:
-    """One statement that closes every run that is still open, and returns which these were."""
+    """One statement that closes the runs that are still open, and returns them."""
     given = update_each(
         Run,
         [
@@ -121,8 +121,8 @@ def _close(endings: Sequence[Ending]) -> Any:
     )
 
 
-def _try_again(session: Session, endings: Collection[Ending], now: datetime) -> None:
-    """Back to pending with a new attempt, whose pod has a new name."""
+def _retry(session: Session, endings: Collection[Ending], now: datetime) -> None:
+    """Back to pending with a new attempt; its pod has a new name."""
     if not endings:
         return
     given = update_each(

@@ -1,4 +1,4 @@
-"""Opening runs: the one place where Run rows are born, under the unique key of their slot (promise 1).
+"""Opens runs: the only module that inserts Run rows, under the unique key of their slot (promise 1).
 
 Next: the caller commits, then wakes launchers, which `claim` the runs.
 """
@@ -21,13 +21,13 @@ from kubeprobe.vocabulary import Reason, RunState, Subject, Trigger, Verdict
 
 MAX_SLOT = 300
 MAX_ID = 100
-"""Characters: with the names that a slot holds besides, it fits its column."""
+"""Characters of the id of a change or a request."""
 
 
 def slot_of(*parts: str | Subject) -> str:
-    """The identity of an intended run. One that is too long for its column (long names) ends in its own digest.
+    """The identity of an intended run. If it is too long for its column (long names), its end is replaced by a digest.
 
-    A subject counts as the name of its cluster and, if it is one node, of that.
+    A subject stands for the name of its cluster and, if it is one node, the name of that.
     """
     slot = "/".join(name for part in parts for name in _names(part))
     if len(slot) <= MAX_SLOT:
@@ -43,18 +43,18 @@ def _names(part: str | Subject) -> tuple[str, ...]:
 
 
 def check_id(given: str, whose: str) -> None:
-    """Refuse the id of a change or a request that cannot be stored; raises InvalidInputError."""
+    """Raises InvalidInputError for an id of a change or a request that cannot be stored."""
     if len(given) > MAX_ID:
-        raise InvalidInputError(f"The id of {whose} has {len(given)} characters; at most {MAX_ID} are possible.")
+        raise InvalidInputError(f"The id of {whose} has {len(given)} characters; at most {MAX_ID} are allowed.")
     if not given.isprintable():
-        raise InvalidInputError(f"The id of {whose}, {given!r}, holds what cannot be printed; use letters and digits.")
+        raise InvalidInputError(f"The id of {whose}, {given!r}, is not printable; use letters and digits.")
 
 
 @dataclass(frozen=True)
 class Opening:
     """One intended run. `slot` is its identity: opened twice, it is one run.
 
-    `reason` is set for a slot that will never run and gets its outcome, `unknown`, at once.
+    `reason` is set for a slot that does not run: its outcome, `unknown`, is stored at once.
     """
 
     slot: str
@@ -76,7 +76,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run that this call opened and that a launcher is to take."""
+    """A run that was opened, or resent, for a launcher to claim."""
 
     id: str
     slot: str
@@ -91,14 +91,14 @@ class OpenedRun:
 
 
 def open_runs(session: Session, openings: Sequence[Opening], now: datetime, settings: Settings) -> list[OpenedRun]:
-    """Insert the runs whose slot is new; gives those that are to be launched. Two statements, if not very many."""
+    """Insert the runs whose slot is new; returns those to launch. Two statements, more for thousands of runs."""
     rows = {o.slot: _row(o, now, settings) for o in openings}
     if not rows:
         return []
     opening = insert_ignoring_conflicts(session, Run).returning(col(Run.slot))
-    born = set(session.connection().execute(opening, list(rows.values())).scalars())
-    # Looked up by slot: what was asked for twice at once is opened once.
-    opened = {o.slot: o for o in openings if o.slot in born}.values()
+    inserted = set(session.connection().execute(opening, list(rows.values())).scalars())
+    # By slot: duplicates among the openings are opened once.
+    opened = {o.slot: o for o in openings if o.slot in inserted}.values()
     if ended := [o for o in opened if o.reason is not None]:
         insert_outcomes(session, [(_closed(o, rows[o.slot]["id"]), _judgement(o)) for o in ended], now)
     return [OpenedRun(rows[o.slot]["id"], o.slot, o.subject, o.pool, o.case) for o in opened if o.reason is None]

@@ -1,7 +1,7 @@
-"""Closing runs that nobody else will, and forgetting what is old. Beat issues these as housekeeping.
+"""Closes expired runs and deletes old ones. Beat issues both as housekeeping.
 
 A run without an outcome long after its deadlines is `unknown`, with the best reason that is known (promise 6);
-its pod, if one turns up later, is a leftover that the cluster's watch deletes.
+if its pod appears later, the collector deletes it as a leftover.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Expired:
-    """What one sweep ended: how many runs, and those whose pods are to be removed."""
+    """The result of `expire`: the number of closed runs, and those whose pods are to be removed."""
 
     count: int
     with_pods: list[Run]
@@ -35,7 +35,7 @@ class Expired:
 
 
 def expire(store: Store, now: datetime) -> Expired:
-    """Give their outcome to runs whose time is up."""
+    """Close runs whose `expires_at` has passed."""
     with store.writing() as session:
         due = session.exec(
             select(Run, Cluster.failures, Cluster.name)
@@ -59,16 +59,16 @@ def _why(run: Run, failures: int | None, cluster: str | None) -> tuple[Reason, s
         return Reason.CLUSTER_REMOVED, f"Cluster {run.cluster} was removed."
     if run.state == RunState.RUNNING:
         if failures:
-            return Reason.CLUSTER_UNREACHABLE, "The cluster did not answer until the run's time was up."
+            return Reason.CLUSTER_UNREACHABLE, "The cluster was unreachable until the run expired."
         return Reason.LOST, "The pod's completion was never observed. Is a collector running? See `kubeprobe doctor`."
     if run.setback is not None:
-        return Reason(run.setback), f"Tried until the run's time was up: {run.setback_message or ''}".strip()
-    waited = "for room below the cluster's cap on pods" if run.held else "for a launcher"
-    return Reason.NOT_LAUNCHED, f"It waited {waited} until its time was up. See `kubeprobe doctor`."
+        return Reason(run.setback), f"Retried until the run expired: {run.setback_message or ''}".strip()
+    waited = "for the cluster's cap on pods (maxInFlight)" if run.held else "for a launcher"
+    return Reason.NOT_LAUNCHED, f"It waited {waited} until it expired. See `kubeprobe doctor`."
 
 
-def forget(store: Store, now: datetime, settings: Settings) -> int:
-    """Remove runs, outcomes, logs and changes older than `keep_outcomes`, some runs at a time; gives how many runs."""
+def delete_old_runs(store: Store, now: datetime, settings: Settings) -> int:
+    """Delete a batch of the runs, outcomes, logs and changes older than `keep_outcomes`; returns the number of runs."""
     with store.writing() as session:
         old = session.exec(
             select(Outcome.run_id).where(Outcome.stored_at < now - settings.keep_outcomes).limit(BATCH)

@@ -1,6 +1,6 @@
-"""Putting runs off, and sending them again: temporary errors, open breakers, lost wakes, dead launchers (promise 2).
+"""Postpones runs and resends them: temporary errors, open breakers, lost messages, dead launchers (promise 2).
 
-Next: the caller commits and wakes launchers with what is to be sent.
+Next: the caller commits and wakes launchers for the runs that are resent.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from kubeprobe.vocabulary import Reason, RunState
 
 BATCH = 1000
 DOUBLINGS = 4
-"""The wait for the next wake grows from `resend_after` to 16 times of it."""
+"""The wait before the next message grows from `resend_after` to 16 times of it."""
 
 
 @dataclass(frozen=True)
-class PutOff:
-    """A claimed run whose pod could not be created for now, and why: kept for the outcome, should time run out."""
+class Setback:
+    """A temporary error that postpones a claimed run until `until`. Kept for the outcome, in case the run expires."""
 
     run_id: str
     attempt: int
@@ -33,21 +33,21 @@ class PutOff:
     message: str
 
 
-def put_off(session: Session, runs: Sequence[PutOff], now: datetime, settings: Settings) -> None:
+def put_off(session: Session, setbacks: Sequence[Setback], now: datetime, settings: Settings) -> None:
     """Claimed runs go back to pending until their back-off is over."""
-    if not runs:
+    if not setbacks:
         return
     given = update_each(
         Run,
         [
             {
-                "id": run.run_id,
-                "attempt": run.attempt,
-                "launch_at": run.until,
-                "setback": run.reason,
-                "setback_message": run.message,
+                "id": setback.run_id,
+                "attempt": setback.attempt,
+                "launch_at": setback.until,
+                "setback": setback.reason,
+                "setback_message": setback.message,
             }
-            for run in runs
+            for setback in setbacks
         ],
     )
     session.execute(
@@ -57,7 +57,7 @@ def put_off(session: Session, runs: Sequence[PutOff], now: datetime, settings: S
             state=RunState.PENDING,
             launch_at=given.c.launch_at,
             wake_at=given.c.launch_at,
-            expires_at=_patience(now + settings.patience),
+            expires_at=_expires_at(now + settings.patience),
             setback=given.c.setback,
             setback_message=given.c.setback_message,
         ),
@@ -66,14 +66,14 @@ def put_off(session: Session, runs: Sequence[PutOff], now: datetime, settings: S
 
 
 def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: datetime, settings: Settings) -> None:
-    """The cluster's breaker is open: nobody tries to launch these runs before it closes."""
+    """The cluster's breaker is open: pending runs of it are not launched before `until`."""
     session.execute(
         update(Run)
         .where(in_id_order(run_ids, col(Run.state) == RunState.PENDING))
         .values(
             launch_at=until,
             wake_at=until,
-            expires_at=_patience(now + settings.patience),
+            expires_at=_expires_at(now + settings.patience),
             setback=Reason.CLUSTER_UNREACHABLE,
             setback_message="The cluster is unreachable.",
         ),
@@ -82,7 +82,7 @@ def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: dat
 
 
 def release_postponed(session: Session, cluster_name: str, now: datetime) -> None:
-    """The cluster answers again: what waited for its breaker is sent at once."""
+    """The cluster is reachable again: runs that were postponed by its breaker are due at once."""
     postponed = (
         col(Run.state) == RunState.PENDING,
         col(Run.setback) == Reason.CLUSTER_UNREACHABLE,
@@ -95,11 +95,11 @@ def release_postponed(session: Session, cluster_name: str, now: datetime) -> Non
     )
 
 
-def due_wakes(store: Store, now: datetime, settings: Settings) -> list[OpenedRun]:
-    """Runs that no launcher has taken in time, back to pending; each is returned to one caller only. One statement.
+def resend_overdue(store: Store, now: datetime, settings: Settings) -> list[OpenedRun]:
+    """Runs that no launcher has claimed in time, back to pending; each is returned to one caller only. One statement.
 
-    Beat asks once a tick. Each time a run is sent again it waits twice as long for the next, so that a slow pool is not
-    flooded; a wake too many finds nothing to claim and costs one statement.
+    Beat calls it once a tick and sends the runs to launchers again. The wait doubles each time, so that a slow pool is
+    not flooded; a superfluous message finds no run to claim and costs one statement.
     """
     overdue = (
         select(col(Run.id))
@@ -124,6 +124,6 @@ def due_wakes(store: Store, now: datetime, settings: Settings) -> list[OpenedRun
     return [OpenedRun(run.id, run.slot, subject_of_run(run.cluster, run.node), run.pool, run.case) for run in rows]
 
 
-def _patience(until: datetime) -> Any:
-    """The first setback starts the clock: a run does not wait for ever for a cluster that does not take it."""
+def _expires_at(until: datetime) -> Any:
+    """The first setback sets it: a run does not wait forever for a cluster that rejects it."""
     return case((col(Run.setback).is_(None), until), else_=col(Run.expires_at))

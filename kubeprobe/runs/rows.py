@@ -1,4 +1,4 @@
-"""How run and outcome rows are written, for the modules of this package."""
+"""Writing run and outcome rows, for the modules of this package."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from kubeprobe.vocabulary import RunState, Subject
 
 @dataclass(frozen=True)
 class ClosedRun:
-    """What an outcome repeats of its run."""
+    """The values of a run that its outcome repeats."""
 
     id: str
     case: str
@@ -23,11 +23,11 @@ class ClosedRun:
     trigger: str
     due_at: datetime
     missed: int = 0
-    """Slots that were never run and that its outcome stands for."""
+    """Slots that did not run and that its outcome counts."""
 
 
 def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> None:
-    """Store the outcomes of runs that this transaction has closed. The one place where they are made."""
+    """Store the outcomes of runs that this transaction has closed. Outcomes are inserted only here."""
     if closed:
         insert_all(session, Outcome, [_outcome(run, judgement, now) for run, judgement in closed])
 
@@ -35,8 +35,8 @@ def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgemen
 def in_id_order(ids: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     """A condition on the runs that an UPDATE writes: those with these ids (a list, or a SELECT), locked in id order.
 
-    Rows that do not meet the further conditions are not locked. So two such statements wait for one another, and never
-    each for the other. A transaction of several locks all of their runs first (`lock_runs`).
+    Rows that do not meet the further conditions are not locked. The common order prevents deadlocks. A transaction with
+    several such statements locks all of their runs first (`lock_runs`).
     """
     locked = _in_id_order(ids, conditions).cte("locked")
     return and_(col(Run.id).in_(select(locked.c.id)), *conditions)
@@ -52,7 +52,7 @@ def _in_id_order(ids: Any, conditions: Sequence[ColumnElement[bool]]) -> Select[
 
 
 def still_claimed(given: CTE) -> tuple[ColumnElement[bool], ...]:
-    """Of given runs, those whose claim has not lapsed: the run may be at another attempt by now."""
+    """Of given runs, those whose claim has not expired: the run may be at another attempt by now."""
     return (
         in_id_order(select(given.c.id), col(Run.state) == RunState.LAUNCHING),
         col(Run.id) == given.c.id,

@@ -1,4 +1,4 @@
-"""What an observation of a run's end says, and the arithmetic of verdicts. Pure."""
+"""The judgement of a run's end, and the arithmetic of verdicts. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 from kubeprobe.vocabulary import Reason, Verdict
 
 RETRIED = frozenset({Reason.EVICTED, Reason.PREEMPTED, Reason.NODE_LOST})
-"""The cluster took the pod, the probe is not to blame, and another node may do: tried again (failure mode 12)."""
-NO_ANSWER = frozenset(
+"""The cluster removed the pod, not because of the probe; another node may run it: retried (failure mode 12)."""
+UNCOUNTED = frozenset(
     {
         Reason.STILL_RUNNING,
         Reason.REPLACED,
@@ -19,15 +19,15 @@ NO_ANSWER = frozenset(
         Reason.NODE_GONE,
     }
 )
-"""Reasons of runs that by decision never took place, or whose node has left. They say nothing about how the case
-stands; the run before or after them does. They stay in the history as unknown and change no standing or alert.
+"""Reasons of runs that by decision never took place, or whose node has left. They are not evidence about the case: they
+stay in the history as unknown and change no standing or alert.
 """
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with its reason, and what was observed: exit code, report, node and times, as far as they are known."""
+    """A verdict with its reason, and what was observed: exit code, report, node and times, if known."""
 
     verdict: Verdict
     reason: Reason
@@ -40,9 +40,9 @@ class Judgement:
     finished_at: datetime | None = None
 
 
-def is_answer(reason: str) -> bool:
-    """Whether an outcome with this reason says anything about how the case stands."""
-    return reason not in NO_ANSWER
+def is_counted(reason: str) -> bool:
+    """Whether an outcome with this reason changes a standing."""
+    return reason not in UNCOUNTED
 
 
 def worst(verdicts: Iterable[str | None]) -> Verdict | None:

@@ -39,6 +39,6 @@ class Schedule(SQLModel, table=True):
     nodes: str | None = None
     """JSON of the binding's `nodes`, where its cases run on nodes one by one."""
     node_cursor: str = Field(default="", max_length=16)
-    """Where on the ring of nodes the last sample ended (`trigger.rotation`)."""
+    """Where on the ring of nodes the last sample ended (`trigger.sampling`)."""
     next_due: datetime = Field(sa_type=UTCDateTime)
     paused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

@@ -1,10 +1,10 @@
-"""Triggers: a slot is due, a change arrived, a person asked. Each opens runs and wakes a launcher.
+"""Triggers: a slot is due, a change was recorded, a person requests runs. Each opens runs, for launchers to take.
 
-Before it: `catalog` says what is bound to which clusters. Next stage: `execution` launches the runs.
+Before it: `catalog` has the bindings of cases to clusters. Next stage: `execution` launches the runs.
 """
 
-from kubeprobe.trigger.change import record_change
-from kubeprobe.trigger.manual import Request, request_runs
+from kubeprobe.trigger.change import RecordedChange, record_change
+from kubeprobe.trigger.manual import RunRequest, request_runs
 from kubeprobe.trigger.periodic import Tick, issue_due
 
-__all__ = ["Request", "Tick", "issue_due", "record_change", "request_runs"]
+__all__ = ["RecordedChange", "RunRequest", "Tick", "issue_due", "record_change", "request_runs"]

@@ -1,6 +1,6 @@
-"""Runs from changes: something happened to a component, so what is bound to it runs at once where it happened.
+"""Runs from changes: when a component changed on clusters, the cases bound to it run there at once.
 
-Next: the caller wakes launchers with what was opened.
+Next: the caller commits and wakes launchers for the opened runs.
 """
 
 from collections.abc import Sequence
@@ -22,39 +22,42 @@ from kubeprobe.vocabulary import Trigger
 
 
 @dataclass(frozen=True)
-class Told:
-    """What came of telling a change. `new` is False where it had been told before with the same id."""
+class RecordedChange:
+    """The result of recording a change. `new` is False if a change with this id had been recorded before."""
 
     change_id: str
     new: bool
     opened: list[OpenedRun]
 
 
-def record_change(session: Session, catalog: Catalog, change: Change, now: datetime, settings: Settings) -> Told:
-    """Store the change and open a run for every case bound to its component, on the clusters that it touched.
+def record_change(
+    session: Session, catalog: Catalog, change: Change, now: datetime, settings: Settings
+) -> RecordedChange:
+    """Store the change and open a run for every case bound to its component, on the clusters of the change.
 
-    Told twice with the same id, it runs once. Cordoned clusters are left out. A binding with `nodes` runs on the node
-    that changed, if it is among them; where no node is named, on a sample that begins at a node by the change's id.
-    Raises NotFoundError for an unknown cluster, InvalidInputError for an id, a component or a node that cannot be.
+    Its id is an idempotency key: a repeated id opens no new runs. Cordoned clusters are left out. A binding with
+    `nodes` runs on the node that changed, if it matches; if the change names no node, on a sample that starts at a hash
+    of the change's id.
+    Raises NotFoundError for an unknown cluster, InvalidInputError for an invalid id, component or node.
     """
     check_id(change.id, "a change")
     if problem := name_problem(change.component):
         raise InvalidInputError(f"component: {problem}")
-    touched = [clusters.get(session, name) for name in change.clusters]
+    affected = [clusters.get(session, name) for name in change.clusters]
     if change.node is not None:
-        _check_node(change.node, touched)
+        _check_node(change.node, affected)
     row = insert_ignoring_conflicts(session, Change, [_row(change)]).returning(col(Change.id))
     new = bool(session.scalars(row).all())
     if not new:
-        return Told(change.id, new=False, opened=[])
-    served = [c for c in touched if c.cordoned_at is None]
+        return RecordedChange(change.id, new=False, opened=[])
+    served = [c for c in affected if c.cordoned_at is None]
     nodes = KnownNodes.read(session, [c.name for c in served if c.watches_nodes])
     openings = _openings(catalog, change, served, nodes, now)
-    return Told(change.id, new=True, opened=open_runs(session, openings, now, settings))
+    return RecordedChange(change.id, new=True, opened=open_runs(session, openings, now, settings))
 
 
 def _openings(
-    catalog: Catalog, change: Change, touched: Sequence[Cluster], nodes: KnownNodes, now: datetime
+    catalog: Catalog, change: Change, affected: Sequence[Cluster], nodes: KnownNodes, now: datetime
 ) -> list[Opening]:
     return [
         Opening(
@@ -72,15 +75,17 @@ def _openings(
         )
         for name, binding in catalog.bindings_on_change(change.component)
         for case in binding.cases
-        for cluster in touched
+        for cluster in affected
         if binding.clusters.matches(cluster.name, cluster.labels)
         for found in run_subjects(nodes, binding, cluster.name, case, start=change.id, only=change.node)
     ]
 
 
-def _check_node(node: str, touched: Sequence[Cluster]) -> None:
-    if len(touched) != 1:
-        raise InvalidInputError(f"Node {node!r} is of one cluster, and {len(touched)} are named; tell each by itself.")
+def _check_node(node: str, affected: Sequence[Cluster]) -> None:
+    if len(affected) != 1:
+        raise InvalidInputError(
+            f"A change of node {node!r} concerns one cluster, but {len(affected)} are named; record one for each."
+        )
     if problem := node_problem(node):
         raise InvalidInputError(f"node: {problem}")
 

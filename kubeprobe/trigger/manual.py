@@ -1,6 +1,6 @@
-"""Manual runs: a person, a script or another system asks for a case on clusters, now.
+"""Manual runs: a person, a script or another system requests a case on clusters, now.
 
-Next: the caller wakes launchers with what was opened, and may wait for the outcomes by reading the store.
+Next: the caller commits and wakes launchers for the opened runs; it may wait for the outcomes by reading the store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from kubeprobe.vocabulary import Subject, Trigger
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked for: a case, on clusters by name or by label selector (both: their union).
+class RunRequest:
+    """A case, on clusters by name or by label selector (both: their union).
 
-    `nodes` (of one cluster) or `nodes_selector` have it run on these nodes, one run each. Without them it runs as its
-    bindings have it run on the cluster: on nodes, a sample or all, where all of them say `nodes`, else once.
-    `id` is the request's identity: asked twice with the same, it runs once.
+    With `nodes` (of one cluster) or `nodes_selector` it runs once on each of these nodes. Otherwise its bindings
+    decide: if all of them have `nodes`, it runs on these nodes or a sample of them, else once on the cluster.
+    `id` is an idempotency key: a repeated id opens no new runs.
     """
 
     case: str
@@ -42,12 +42,12 @@ class Request:
 
 
 def request_runs(
-    session: Session, catalog: Catalog, request: Request, now: datetime, settings: Settings
+    session: Session, catalog: Catalog, request: RunRequest, now: datetime, settings: Settings
 ) -> list[OpenedRun]:
-    """Open one run for each cluster, or node, asked for.
+    """Open one run for each requested cluster or node.
 
-    Raises NotFoundError for an unknown case, cluster or node, InvalidInputError for a cordoned cluster, an impossible
-    id, nodes that are not known, or when nothing is asked.
+    Raises NotFoundError for an unknown case, cluster or node, InvalidInputError for a cordoned cluster, an invalid id,
+    nodes that are not known, or when no run is requested.
     """
     if request.case not in catalog.cases:
         raise NotFoundError(f"There is no case {request.case!r}.{nearest(request.case, catalog.cases)}")
@@ -55,8 +55,8 @@ def request_runs(
     chosen = _clusters(session, request)
     identity = request.id or str(ULID.from_datetime(now)).lower()
     parameters = check_parameters(request.parameters) if request.parameters else None
-    asks_for_nodes = bool(request.nodes or request.nodes_selector)
-    nodes = KnownNodes.read(session, [c.name for c in chosen if c.watches_nodes or asks_for_nodes])
+    has_nodes = bool(request.nodes or request.nodes_selector)
+    nodes = KnownNodes.read(session, [c.name for c in chosen if c.watches_nodes or has_nodes])
     subjects = _Subjects(catalog, request, nodes, start=identity)
     openings = [
         Opening(
@@ -75,17 +75,17 @@ def request_runs(
         for found in subjects.on(cluster)
     ]
     if not any(opening.reason is None for opening in openings):
-        told = next((o.message for o in openings), f"No node of {', '.join(c.name for c in chosen)} is to be probed.")
-        raise InvalidInputError(told)
+        names = ", ".join(cluster.name for cluster in chosen)
+        raise InvalidInputError(next((o.message for o in openings), f"No node of {names} matches the case's bindings."))
     return open_runs(session, openings, now, settings)
 
 
 @dataclass(frozen=True)
 class _Subjects:
-    """On what a request runs."""
+    """The subjects of a request."""
 
     catalog: Catalog
-    request: Request
+    request: RunRequest
     nodes: KnownNodes
     start: str
 
@@ -99,7 +99,7 @@ class _Subjects:
 
     def _named(self, cluster: str) -> Sequence[str]:
         if (self.request.clusters, self.request.selector) != ((cluster,), ""):
-            raise InvalidInputError("Nodes are those of one cluster: name it (--cluster), and no other.")
+            raise InvalidInputError("Nodes belong to one cluster: name exactly one (--cluster).")
         known = None if cluster in self.nodes.unknown else self.nodes.names(cluster)
         for name in self.request.nodes:
             if problem := node_problem(name):
@@ -129,19 +129,19 @@ class _Subjects:
         return list({one.subject: one for one in found}.values())
 
 
-def _clusters(session: Session, request: Request) -> Sequence[Cluster]:
+def _clusters(session: Session, request: RunRequest) -> Sequence[Cluster]:
     named = [clusters.get(session, name) for name in request.clusters]
     if cordoned := [c.name for c in named if c.cordoned_at is not None]:
         raise InvalidInputError(
-            f"Cordoned, so nothing runs there: {', '.join(cordoned)}. `kubeprobe cluster uncordon` ends it."
+            f"Cordoned, so no case runs there: {', '.join(cordoned)}. End it with `kubeprobe cluster uncordon`."
         )
     if not request.selector:
         if not named:
-            raise InvalidInputError("On which clusters? Give names (--cluster) or a label selector (--selector).")
+            raise InvalidInputError("No cluster is given. Give names (--cluster) or a label selector (--selector).")
         return named
     selector = parse_selector(request.selector)
     matching = [c for c in clusters.find(session, selector) if c.cordoned_at is None]
     if not matching and not named:
-        raise NotFoundError(f"No cluster that is not cordoned matches {request.selector!r}.")
+        raise NotFoundError(f"No uncordoned cluster matches {request.selector!r}.")
     by_name = {c.name: c for c in [*named, *matching]}
     return list(by_name.values())

@@ -1,7 +1,7 @@
-"""Periodic runs: what is due is issued, in batches, whoever asks first.
+"""Periodic runs: opens the runs of schedules that are due, in batches.
 
-Beat asks once a tick; any number of beats may, for due rows are claimed with SKIP LOCKED and a slot's key is unique
-(failure mode 26). The cost of a tick follows what is due, not how many schedules there are.
+Beat calls it once a tick. Any number of beats may run: due rows are locked with SKIP LOCKED and a slot's key is unique
+(failure mode 26). The cost of a tick depends on the due schedules, not on the number of schedules.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,31 +19,31 @@ from kubeprobe.effects import Effects
 from kubeprobe.runs import OpenedRun, Opening, open_runs, replace_runs, slot_of
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, ProbeCase, Run, Schedule, Store, is_open, subject_of_run, update_each
-from kubeprobe.trigger.nodes import KnownNodes, read_choice
+from kubeprobe.trigger.nodes import KnownNodes, parse_choice
 from kubeprobe.vocabulary import Concurrency, Reason, Subject, Trigger
 
 log = structlog.get_logger(__name__)
 
-PUT_OFF = timedelta(hours=1)
+RETRY_BROKEN_SCHEDULE_AFTER = timedelta(hours=1)
 BATCH = 1000
-"""Schedules that one transaction issues; more is due: the next tick follows at once."""
-MOST_RUNS = 5000
-"""A schedule of many nodes opens many runs: no transaction begins with another one after so many."""
+"""Schedules per transaction; if more are due, the next tick follows at once."""
+MAX_RUNS = 5000
+"""Runs after which a transaction takes no further schedule: one with many nodes opens many runs."""
 _ConcurrencyKey = tuple[int, Subject]
 """Of a schedule and a subject one run is open at a time, unless `concurrency` is `allow`."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What one tick issued, and when the next has something to do."""
+    """The result of one tick, and when the next one is needed."""
 
     opened: list[OpenedRun] = field(default_factory=list)
     replaced: list[OpenedRun] = field(default_factory=list)
-    """Earlier runs that ended here; their pods are to be removed."""
+    """Earlier runs that this tick closed; their pods are to be removed."""
     ended: bool = False
-    """Outcomes were stored, so a responder is to be woken."""
+    """Whether outcomes were stored, which a responder is to process."""
     next_due: datetime | None = None
-    """When the next slot is due: not later than now where not all that is due was issued. None: no schedules."""
+    """When the next slot is due; not later than now if more may be due. None: no schedules."""
 
     @property
     def effects(self) -> Effects:
@@ -52,12 +52,12 @@ class Tick:
 
 
 def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
-    """Open a run for every schedule that is due, and set each to its next time.
+    """Open a run for every schedule that is due, and advance each to its next slot.
 
     After an outage a schedule gets one run, for its latest slot; the slots before it are one `Missed` outcome that
-    counts them (failure mode 27). The slots of a cluster that is cordoned or gone pass without a trace: that is what
-    maintenance means. A binding with `nodes` gets a run for each node whose turn it is; one without, where nothing is
-    known of the nodes (NoNodes).
+    counts them (failure mode 27). Slots of a cluster that is cordoned or removed leave no record: that is the meaning
+    of maintenance. A binding with `nodes` gets a run for each node of the sample, or one outcome (`NoNodes`) if its
+    nodes are not known.
     """
     with store.writing() as session:
         due = session.exec(
@@ -66,7 +66,7 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
                 (col(Cluster.name).is_not(None) & col(Cluster.cordoned_at).is_(None)).label("served"),
                 case_commit().label("commit"),
             )
-            # Outer joins: were clusters and cases read first, a tick would cost as much as there are.
+            # Outer joins: with inner joins the database may read clusters and cases first, all of them.
             .join(Cluster, col(Cluster.name) == col(Schedule.cluster), isouter=True)
             .join(ProbeCase, col(ProbeCase.name) == col(Schedule.case), isouter=True)
             .where(col(Schedule.paused_at).is_(None), col(Schedule.next_due) <= now)
@@ -97,24 +97,24 @@ def _next() -> Select[Any]:
 
 @dataclass(frozen=True)
 class _Issue:
-    """What one transaction does: the slots that it opens, and the schedules that these are of."""
+    """What one transaction writes: openings, and the schedules that they belong to."""
 
     openings: list[Opening] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
-    """Ids of earlier runs that these take the place of."""
+    """Ids of earlier runs that the openings replace."""
     done: list[Schedule] = field(default_factory=list)
     cursors: dict[int, str] = field(default_factory=dict)
-    """Where the samples of nodes ended, by schedule."""
+    """The cursors of the next samples of nodes, by schedule."""
 
 
 def _issue(session: Session, due: Sequence[Any], now: datetime) -> _Issue:
-    """The slots of schedules that are due; those of a cluster that is not served pass without a trace."""
+    """The slots of due schedules; those of a cluster that is not served leave no record."""
     served = [schedule for schedule, is_served in due if is_served]
     still_open = _open_runs_of(session, [s.id for s in served if s.id and s.concurrency != Concurrency.ALLOW])
     nodes = KnownNodes.read(session, {s.cluster for s in served if s.nodes is not None})
     issue = _Issue()
     for schedule, is_served in due:
-        if len(issue.openings) >= MOST_RUNS:
+        if len(issue.openings) >= MAX_RUNS:
             break  # the others remain due
         issue.done.append(schedule)
         if is_served:
@@ -125,25 +125,25 @@ def _issue(session: Session, due: Sequence[Any], now: datetime) -> _Issue:
 def _add_slots(
     issue: _Issue, schedule: Schedule, nodes: KnownNodes, still_open: Mapping[_ConcurrencyKey, list[str]], now: datetime
 ) -> None:
-    """The slots of one schedule: one for its cluster, or one for each node whose turn it is."""
-    missed, later = _passed(schedule, now)
+    """The slots of one schedule: one for its cluster, or one for each node of the sample."""
+    missed, later = _missed(schedule, now)
     latest = later or schedule.next_due
     whole = Subject(schedule.cluster) if schedule.nodes is None else Subject.of_nodes(schedule.cluster)
     if missed:
-        told = f"{missed} slots passed while nobody could open them."
-        issue.openings.append(_opening(schedule, whole, schedule.next_due, Reason.MISSED, told, missed=missed))
+        message = f"{missed} slots passed while no beat could open them."
+        issue.openings.append(_opening(schedule, whole, schedule.next_due, Reason.MISSED, message, missed=missed))
     subjects = [whole]
     if schedule.nodes is not None:
-        sample = nodes.sample(schedule.cluster, read_choice(schedule.nodes), schedule.case, schedule.node_cursor)
+        sample = nodes.sample(schedule.cluster, parse_choice(schedule.nodes), schedule.case, schedule.node_cursor)
         issue.cursors[schedule.id or 0] = sample.cursor
-        if sample.unknown:
-            issue.openings.append(_opening(schedule, whole, latest, Reason.NO_NODES, sample.unknown))
+        if sample.problem:
+            issue.openings.append(_opening(schedule, whole, latest, Reason.NO_NODES, sample.problem))
         subjects = [Subject(schedule.cluster, node) for node in sample.nodes]
     for subject in subjects:
         earlier = still_open.get((schedule.id or 0, subject), [])
         if earlier and schedule.concurrency == Concurrency.FORBID:
-            told = f"Run {earlier[0]} of the slot before had not ended (concurrency: forbid)."
-            issue.openings.append(_opening(schedule, subject, latest, Reason.STILL_RUNNING, told))
+            message = f"Run {earlier[0]} of an earlier slot was still open (concurrency: forbid)."
+            issue.openings.append(_opening(schedule, subject, latest, Reason.STILL_RUNNING, message))
             continue
         issue.replaced.extend(earlier)
         issue.openings.append(_opening(schedule, subject, latest))
@@ -183,21 +183,21 @@ def _open_runs_of(session: Session, schedule_ids: list[int]) -> dict[_Concurrenc
     return found
 
 
-def _passed(schedule: Schedule, now: datetime) -> tuple[int, datetime | None]:
+def _missed(schedule: Schedule, now: datetime) -> tuple[int, datetime | None]:
     try:
         return due_between(schedule, schedule.next_due, now)
     except Exception:
-        log.exception("slots that passed cannot be counted", binding=schedule.binding, cluster=schedule.cluster)
+        log.exception("missed slots not countable", binding=schedule.binding, cluster=schedule.cluster)
         return 0, None
 
 
 def _next_due(schedule: Schedule, now: datetime) -> datetime:
-    """One schedule that cannot be computed (a time zone that this machine lacks) must not stop all others."""
+    """A schedule whose next time cannot be computed (an unknown time zone) must not stop the others."""
     try:
         return next_due(schedule, now)
     except Exception:
-        log.exception("next time cannot be told; put off", binding=schedule.binding, cluster=schedule.cluster)
-        return now + PUT_OFF
+        log.exception("next slot not computable", binding=schedule.binding, cluster=schedule.cluster)
+        return now + RETRY_BROKEN_SCHEDULE_AFTER
 
 
 def _advance(session: Session, schedules: Sequence[Schedule], cursors: Mapping[int, str], now: datetime) -> None:

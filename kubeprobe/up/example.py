@@ -11,7 +11,7 @@ from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
-from kubeprobe.trigger import Request, request_runs
+from kubeprobe.trigger import RunRequest, request_runs
 
 
 def load_example(store: Store, settings: Settings, now: datetime) -> bool:
@@ -25,7 +25,7 @@ def load_example(store: Store, settings: Settings, now: datetime) -> bool:
         catalog = load_catalog(session)
         bound = {case for binding in catalog.bindings.values() for case in binding.cases}
         for case in sorted(bound):  # nobody should have to wait for the first slot
-            request_runs(session, catalog, Request(case, ("local",)), now, settings)
+            request_runs(session, catalog, RunRequest(case, ("local",)), now, settings)
     return True
 
 

@@ -14,10 +14,10 @@ from sqlmodel import col, func, select
 from kubeprobe.catalog import Connector, apply, load_catalog, parse
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
-from kubeprobe.queue import Queue, wakes_for
+from kubeprobe.queue import Queue, run_batches
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Run, Store
-from kubeprobe.trigger import Request, request_runs
+from kubeprobe.trigger import RunRequest, request_runs
 from kubeprobe.vocabulary import RunState, Verdict
 from tests.harness.fakenode import NODE, exit_code_of
 from tests.harness.installation import Installation
@@ -86,9 +86,9 @@ def ask_for_runs(store: Store, installation: Installation, settings: Settings, c
         opened = [
             run
             for number in range(count)
-            for run in request_runs(session, catalog, Request("scripted", ("real",), id=f"r{number}"), now, settings)
+            for run in request_runs(session, catalog, RunRequest("scripted", ("real",), id=f"r{number}"), now, settings)
         ]
-    Queue.connect(installation.broker_url).wake_launchers(wakes_for(opened, settings.batch_size))
+    Queue.connect(installation.broker_url).wake_launchers(run_batches(opened, settings.batch_size))
 
 
 def outcomes(store: Store) -> int:

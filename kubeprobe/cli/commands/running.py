@@ -48,9 +48,9 @@ def run(
     """
     from kubeprobe.app import RequestedRuns, request_runs
     from kubeprobe.cli.waiting import report
-    from kubeprobe.trigger import Request
+    from kubeprobe.trigger import RunRequest
 
-    request = Request(
+    request = RunRequest(
         case,
         tuple(cluster or ()),
         selector,

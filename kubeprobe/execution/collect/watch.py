@@ -107,7 +107,7 @@ class ClusterWatch:
         if seen is None or finished.deleted:
             return
         # Of a run only one log is kept: that of the attempt that its outcome is of.
-        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_tried_again()
+        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_retried()
         for pause in (*DELETE_PAUSES_S, None):
             try:
                 await self._remove(seen, with_log=with_log)

@@ -1,7 +1,7 @@
 """Prometheus Alertmanager, API version 2 (`POST /api/v2/alerts`).
 
 Alertmanager takes states, not messages: an alert fires until its `endsAt` and must be sent again before that
-(`housekeeping.repeat_alerts`). If KubeProbe falls silent, the alert resolves by itself after HOLD.
+(`housekeeping.repeat_alerts`). If KubeProbe stops, the alert resolves by itself after HOLD.
 """
 
 from datetime import timedelta
@@ -17,7 +17,7 @@ from kubeprobe.response.targets.posting import post_json
 from kubeprobe.vocabulary import AlertKind
 
 HOLD = timedelta(minutes=5)
-"""How long a firing alert lasts unrepeated: Alertmanager's own default (`resolve_timeout`)."""
+"""How long a firing alert lasts without a repeat: Alertmanager's default `resolve_timeout`."""
 
 _NAMES = {AlertKind.FAIL: "KubeProbeFailing", AlertKind.UNKNOWN: "KubeProbeUnknown"}
 
@@ -28,7 +28,7 @@ def send(target: AlertmanagerTarget, message: Message, delivery: Delivery) -> No
 
 
 def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
-    """The alert. Its labels are its identity: the same at opening, at every repeat and at closing."""
+    """The alert as JSON. Its labels identify it: they are the same at opening, at every repeat and at closing."""
     labels = {
         "alertname": _NAMES[message.alert_kind],
         "case": message.case,
@@ -46,12 +46,12 @@ def alert(message: Message, delivery: Delivery) -> dict[str, Any]:
     }
     ends_at = message.until or delivery.now + HOLD
     return {
-        # Alertmanager refuses empty labels.
+        # Alertmanager rejects empty labels.
         "labels": {name: value for name, value in labels.items() if value},
         "annotations": {name: value for name, value in annotations.items() if value},
         "startsAt": message.since.isoformat(),
         "endsAt": ends_at.isoformat(),
-        # Where the alert comes from. It must be a URI; KubeProbe has no page for it yet.
+        # Must be a URI; KubeProbe has no page for alerts yet.
         "generatorURL": f"urn:kubeprobe:alert:{message.alert}",
     }
 

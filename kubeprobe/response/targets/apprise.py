@@ -13,12 +13,11 @@ from kubeprobe.response.targets.secret import read_secret, redact
 
 TIMEOUT_S = 20.0
 
-# Apprise and its HTTP client log addresses, at debug in full. What Apprise has to say goes redacted into our errors,
-# and nowhere else.
+# Apprise and its HTTP client log addresses, at debug level in full. Our errors hold Apprise's messages, redacted.
 logging.getLogger("apprise").addHandler(logging.NullHandler())
 logging.getLogger("apprise").propagate = False
-for _chatty in ("apprise", "urllib3.connectionpool"):
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
+for _name in ("apprise", "urllib3.connectionpool"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 _TYPES = {
     MessageKind.FAILED: NotifyType.FAILURE,
@@ -30,16 +29,16 @@ _TYPES = {
 
 
 def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  # noqa: ARG001
-    """Hand the message to the service behind the address.
+    """Send the message to the service of the address.
 
-    Apprise does not tell whether a refusal is for good, so every refusal is temporary; only an address that it
-    cannot read is permanent.
+    Apprise does not report whether an error is permanent, so every one is temporary, except for an address that it
+    cannot parse.
     """
     address = target.url if target.url_from is None else read_secret(target.url_from)
     assert address is not None
     services = Apprise(asset=AppriseAsset(app_id="KubeProbe", app_desc="KubeProbe", app_url=""))
     if not services.add(address):
-        raise PermanentTargetError("Apprise cannot read the target's address; see its wiki for the service's form")
+        raise PermanentTargetError("Apprise cannot parse the target's address; see its wiki for the format")
     result = services.notify(
         body=message.text,
         title=message.title,
@@ -49,8 +48,8 @@ def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  
         log_level=logging.WARNING,
     )
     if not result:
-        said = "; ".join(entry.message for entry in result.logs()) or "no reason given"
-        raise TemporaryTargetError(redact(f"Apprise could not deliver: {said}", address))
+        reason = "; ".join(entry.message for entry in result.logs()) or "no reason given"
+        raise TemporaryTargetError(redact(f"Apprise could not deliver: {reason}", address))
 
 
 KIND = TargetKind(AppriseTarget, send)

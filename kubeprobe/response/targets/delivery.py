@@ -1,4 +1,4 @@
-"""What a target is handed beside the message."""
+"""What a target gets with the message."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt. `id` is the notification's and the same at every attempt: by it receivers drop repeats."""
+    """One attempt. `id` is the notification's, the same at every attempt: receivers drop duplicates by it."""
 
     id: str
     attempt: int

@@ -1,15 +1,15 @@
-"""How a target can fail, as two types: try again, or somebody must act."""
+"""The two errors of a target: temporary and permanent."""
 
 from kubeprobe.errors import KubeProbeError
 
 
 class TargetError(KubeProbeError):
-    """A target did not take a message. The text holds no address and no secret."""
+    """A target did not accept a message. The text contains no address and no secret."""
 
 
 class TemporaryTargetError(TargetError):
-    """The same message may get through later."""
+    """Another attempt may succeed."""
 
 
 class PermanentTargetError(TargetError):
-    """The same message will be refused again until somebody changes the route or the receiver."""
+    """Another attempt fails too, until the route or the receiver is changed."""

@@ -1,4 +1,4 @@
-"""The responder's own log: a target that needs nothing set up."""
+"""The responder's own log: a target that needs no setup."""
 
 import structlog
 
@@ -11,9 +11,9 @@ _log = structlog.get_logger(__name__)
 
 
 def send(target: LogTarget, message: Message, delivery: Delivery) -> None:  # noqa: ARG001
-    """Log the message: what is wrong at warning, what is over at info."""
-    told = _log.warning if message.alarming else _log.info
-    told(message.title, alert=message.alert, run=message.run, reason=message.reason, errors=list(message.errors))
+    """Log the message: a problem at warning, the end of one at info."""
+    write = _log.warning if message.is_problem else _log.info
+    write(message.title, alert=message.alert, run=message.run, reason=message.reason, errors=list(message.errors))
 
 
 KIND = TargetKind(LogTarget, send)

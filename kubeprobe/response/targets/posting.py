@@ -1,4 +1,4 @@
-"""One POST of JSON with a time limit over all of it, and what its answer means."""
+"""One POST of JSON with a time limit for the whole request, and the error for its response."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,27 +11,27 @@ from kubeprobe.response.targets.secret import redact
 
 TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5.0
-_ANSWER_SHOWN = 200
+_MAX_SHOWN = 200
 _TEMPORARY = frozenset({408, 425, 429})
 
 
 def post_json(address: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-    """Post a body. Redirects are not followed: what is signed for one address goes to no other.
+    """Post a body. Redirects are not followed: a signed body is sent only to the address it was signed for.
 
-    Raises TemporaryTargetError when there was no answer or the answer says "later" (408, 425, 429, 5xx),
-    PermanentTargetError for every other answer that is not 2xx.
+    Raises TemporaryTargetError without a response and for 408, 425, 429 and 5xx, PermanentTargetError for every other
+    status that is not 2xx.
     """
     try:
-        status, answer = asyncio.run(_post(address, body, dict(headers or {})))
+        status, shown = asyncio.run(_post(address, body, dict(headers or {})))
     except aiohttp.InvalidURL as error:
-        raise PermanentTargetError("the target's address is no valid URL; correct the route") from error
+        raise PermanentTargetError("the target's address is an invalid URL; correct the route") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        what = str(error) or type(error).__name__
-        raise TemporaryTargetError(redact(f"{_host(address)} gave no answer: {what}", address)) from None
+        detail = str(error) or type(error).__name__
+        raise TemporaryTargetError(redact(f"no response from {_host(address)}: {detail}", address)) from None
     if 200 <= status < 300:
         return
     kind = TemporaryTargetError if status in _TEMPORARY or status >= 500 else PermanentTargetError
-    raise kind(redact(f"{_host(address)} answered {status}: {answer or 'nothing more'}", address))
+    raise kind(redact(f"{_host(address)} responded {status}: {shown or 'empty body'}", address))
 
 
 async def _post(address: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
@@ -41,8 +41,8 @@ async def _post(address: str, body: bytes, headers: dict[str, str]) -> tuple[int
         aiohttp.ClientSession(timeout=timeout) as client,
         client.post(address, data=body, headers=headers, allow_redirects=False) as response,
     ):
-        said = await response.content.read(_ANSWER_SHOWN)
-        return response.status, " ".join(said.decode(errors="replace").split())
+        start = await response.content.read(_MAX_SHOWN)
+        return response.status, " ".join(start.decode(errors="replace").split())
 
 
 def _host(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading secrets where the catalog says they are, and keeping them out of what is logged and stored."""
+"""Reads secrets from where the catalog says, and redacts them in what is logged and stored."""
 
 import os
 import re
@@ -9,13 +9,13 @@ from kubeprobe.catalog.model.route import SecretSource
 from kubeprobe.response.targets.errors import TemporaryTargetError
 
 _SHORTEST = 4
-"""A shorter piece of an address is no secret, and would blot out ordinary words."""
+"""Characters: a shorter part of an address is not a secret, and redacting it would hide ordinary words."""
 
 
 def read_secret(source: SecretSource) -> str:
-    """The secret, without white space around it.
+    """The secret, without surrounding white space.
 
-    Raises TemporaryTargetError when it is missing: it may be put there while the message waits.
+    Raises TemporaryTargetError when it is missing: it may be added while the notification is retried.
     """
     if source.env is not None:
         found, where = os.environ.get(source.env, ""), f"environment variable {source.env}"
@@ -29,28 +29,28 @@ def read_secret(source: SecretSource) -> str:
                 f"the secret in {where} cannot be read: {type(error).__name__}; make it readable for the responder"
             ) from error
     if not found.strip():
-        raise TemporaryTargetError(f"{where} holds no secret; set it where the responder runs")
+        raise TemporaryTargetError(f"{where} is empty or not set; set it for the responder")
     return found.strip()
 
 
 def redact(text: str, *secrets: str) -> str:
-    """The text without these addresses and secrets, nor any piece of them that could be one."""
-    pieces = {piece for secret in secrets for piece in _pieces(secret)}
-    for piece in sorted(pieces, key=len, reverse=True):
-        text = text.replace(piece, "***")
+    """The text with `***` for these addresses and secrets, and for every part of them that could be a secret."""
+    parts = {part for secret in secrets for part in _parts(secret)}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
     return text
 
 
-def _pieces(secret: str) -> set[str]:
-    """A secret, and for an address every piece of it but the scheme.
+def _parts(secret: str) -> set[str]:
+    """A secret, and for an address every part of it except the scheme.
 
-    The host of an http address is no secret; elsewhere a token may stand in its place (Apprise: `tgram://token`).
+    The host of an http address is not a secret; in other schemes it may be a token (Apprise: `tgram://token`).
     """
     if "://" not in secret:
         return {secret} if secret else set()
     rest = secret.split("://", 1)[1]
-    pieces = set(re.split(r"[/?&=@:#,+]", rest))
+    parts = set(re.split(r"[/?&=@:#,+]", rest))
     if secret.startswith(("http://", "https://")):
-        pieces -= set((urlsplit(secret).netloc.rpartition("@")[2]).split(":"))
-    pieces |= {unquote(piece) for piece in pieces}
-    return {secret, rest, *(piece for piece in pieces if len(piece) >= _SHORTEST)}
+        parts -= set((urlsplit(secret).netloc.rpartition("@")[2]).split(":"))
+    parts |= {unquote(part) for part in parts}
+    return {secret, rest, *(part for part in parts if len(part) >= _SHORTEST)}

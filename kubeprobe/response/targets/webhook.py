@@ -1,4 +1,4 @@
-"""A webhook of anybody's: the message as JSON, signed, with an id by which repeats can be dropped."""
+"""A webhook: the message as JSON, signed, with an id by which the receiver drops duplicates."""
 
 import hashlib
 import hmac
@@ -29,7 +29,7 @@ def send(target: WebhookTarget, message: Message, delivery: Delivery) -> None:
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """`t=<unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`: the time is signed too, so that a replay can be refused."""
+    """`t=<unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`: the time is signed too, so that replays can be rejected."""
     signed = b"%d." % timestamp + body
     return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 

@@ -24,12 +24,12 @@ from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.localcluster import LocalCluster
 from kubeprobe.localcluster import Settings as ClusterSettings
-from kubeprobe.queue import Queue, Wake, wakes_for
-from kubeprobe.runs import Ending, Judgement, close, due_wakes
+from kubeprobe.queue import Queue, RunBatch, run_batches
+from kubeprobe.runs import Ending, Judgement, close, resend_overdue
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, Installation, Outcome, ProbeCase, ProbeTemplate, Run, RunLog, Store
 from kubeprobe.store.migrate import installation_id
-from kubeprobe.trigger import Request, request_runs
+from kubeprobe.trigger import RunRequest, request_runs
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 
@@ -95,7 +95,7 @@ class Launching(Queue):
         self._launches: list[Future[Effects]] = []
         self.responders_woken = 0
 
-    def wake_launchers(self, wakes: Sequence[Wake]) -> bool:
+    def wake_launchers(self, wakes: Sequence[RunBatch]) -> bool:
         self._launches += [self._threads.submit(self._launch, wake.cluster, wake.run_ids) for wake in wakes]
         return True
 
@@ -173,7 +173,7 @@ class Rooms:
 
     def open(self, script: str = PASS, case: str = "shell", cluster: str = "local", node: str | None = None) -> str:
         """Ask for a run of a case whose probe is this script, on any node or on this one."""
-        request = Request(case, (cluster,), parameters={"SCRIPT": script}, nodes=(node,) if node else ())
+        request = RunRequest(case, (cluster,), parameters={"SCRIPT": script}, nodes=(node,) if node else ())
         with self.store.writing() as session:
             catalog = self.launcher.catalogs.current(session)
             [opened] = request_runs(session, catalog, request, utc_now(), self.settings)
@@ -189,7 +189,7 @@ class Rooms:
         """Have launchers woken for these runs, in batches."""
         with self.store.reading() as session:
             runs = session.exec(select(Run).where(col(Run.id).in_(run_ids))).all()
-        self.queue.wake_launchers(wakes_for(runs, self.settings.batch_size))
+        self.queue.wake_launchers(run_batches(runs, self.settings.batch_size))
 
     def end(self, run_id: str, reason: Reason) -> None:
         """Give a run its outcome while its pod runs."""
@@ -219,8 +219,8 @@ class Rooms:
 
     def resend(self) -> None:
         """What beat does once a second."""
-        waiting = due_wakes(self.store, utc_now(), self.settings)
-        self.queue.wake_launchers(wakes_for(waiting, self.settings.batch_size))
+        waiting = resend_overdue(self.store, utc_now(), self.settings)
+        self.queue.wake_launchers(run_batches(waiting, self.settings.batch_size))
 
     def outcome(self, run_id: str, within_s: float = 30) -> Outcome:
         """A run's outcome, waited for."""

@@ -14,7 +14,7 @@ from kubeprobe.app.usecase import PERMISSIONS
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
-from kubeprobe.trigger import Request
+from kubeprobe.trigger import RunRequest
 from kubeprobe.views import RunFilter, list_runs
 
 NO_USE_CASES = {
@@ -53,7 +53,7 @@ def test_a_caller_without_the_permission_is_refused_and_nothing_is_written(insta
     reader = replace(installation, caller=Caller("a dashboard", frozenset({Permission.READ})))
     assert reader.read(list_runs, RunFilter()).items == ()
     with pytest.raises(NotPermittedError, match="a dashboard may not request runs: this needs the permission 'run'"):
-        app.request_runs(reader, Request("dns", ("prod-1",)))
+        app.request_runs(reader, RunRequest("dns", ("prod-1",)))
     with pytest.raises(NotPermittedError, match="'clusters'"):
         app.remove_cluster(reader, "prod-1")
     blind = replace(installation, caller=Caller("nobody", frozenset()))

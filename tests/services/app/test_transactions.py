@@ -13,7 +13,7 @@ from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.queue import Queue, Wake
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Run, Store
-from kubeprobe.trigger import Request
+from kubeprobe.trigger import RunRequest
 from tests.services.views.given import World
 
 
@@ -69,13 +69,13 @@ spec: {cases: [dns], clusters: {selector: {}}, on: {change: {component: coredns}
 
 
 def test_launchers_are_woken_after_the_commit(world: World, installation: Installation) -> None:
-    run_ids = app.request_runs(installation, Request("dns", ("prod-1",)))
+    run_ids = app.request_runs(installation, RunRequest("dns", ("prod-1",)))
     assert installation.queue.sent == [run_ids]  # type: ignore[attr-defined]
 
 
 def test_what_raises_leaves_nothing_behind_and_sends_nothing(world: World, installation: Installation) -> None:
     with pytest.raises(NotFoundError):
-        app.request_runs(installation, Request("dns", ("prod-1", "prod-2")))
+        app.request_runs(installation, RunRequest("dns", ("prod-1", "prod-2")))
     with pytest.raises(InvalidInputError):
         app.relabel_cluster(installation, "prod-1", {"new": "1"}, removed=["absent"])
     assert installation.queue.sent == []  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ def test_a_commit_that_fails_sends_nothing(world: World, installation: Installat
     event.listen(installation.store.engine, "commit", fail)
     try:
         with pytest.raises(OSError, match="disk is full"):
-            app.request_runs(installation, Request("dns", ("prod-1",)))
+            app.request_runs(installation, RunRequest("dns", ("prod-1",)))
     finally:
         event.remove(installation.store.engine, "commit", fail)
     assert installation.queue.sent == []  # type: ignore[attr-defined]
@@ -106,7 +106,7 @@ def test_an_unreachable_broker_is_reported_and_the_runs_stay(
         queue=RecordedQueue(store, is_reachable=False),
         on_broker_unreachable=lambda: reports.append("unreachable"),
     )
-    run_ids = app.request_runs(offline, Request("dns", ("prod-1",)))
+    run_ids = app.request_runs(offline, RunRequest("dns", ("prod-1",)))
     assert (len(run_ids), reports) == (1, ["unreachable"])
 
 

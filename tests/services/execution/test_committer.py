@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from kubeprobe.execution.collect.committer import Committer, Finished
-from kubeprobe.queue import Queue, Wake
+from kubeprobe.queue import Queue, RunBatch
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -21,10 +21,10 @@ class Wakes(Queue):
 
     def __init__(self) -> None:
         super().__init__(Celery(set_as_current=False))
-        self.launchers: list[Wake] = []
+        self.launchers: list[RunBatch] = []
         self.responders = 0
 
-    def wake_launchers(self, wakes: Sequence[Wake]) -> bool:
+    def wake_launchers(self, wakes: Sequence[RunBatch]) -> bool:
         self.launchers += wakes
         return True
 

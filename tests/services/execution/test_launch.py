@@ -11,7 +11,7 @@ from kubeprobe.catalog.render import pod_name
 from kubeprobe.catalog.version import grow_version
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
-from kubeprobe.runs import due_wakes, lock_cluster
+from kubeprobe.runs import lock_cluster, resend_overdue
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -113,7 +113,7 @@ def test_a_launcher_that_died_after_creating_leaves_its_pod_to_the_next(
     died = {"state": RunState.LAUNCHING, "pod": None, "pod_uid": None, "wake_at": clock() + settings.claim_timeout}
     world.change(Run, **died)
     clock.move(settings.claim_timeout.total_seconds())
-    assert [run.id for run in due_wakes(world.store, clock(), settings)] == [RUN]
+    assert [run.id for run in resend_overdue(world.store, clock(), settings)] == [RUN]
     launch(launcher, world)
     [pod] = api.pods.values()
     assert world.find(RUN).pod_uid == pod["metadata"]["uid"]
@@ -210,7 +210,7 @@ def test_a_run_that_is_refused_again_and_again_waits_longer_but_not_beyond_its_p
         waits.append((run.launch_at - clock()).total_seconds())
         assert run.expires_at == now + settings.patience
         clock.now = run.launch_at
-        due_wakes(world.store, clock(), settings)
+        resend_overdue(world.store, clock(), settings)
     assert waits == [2, 4, 8, 16, 30]
 
 

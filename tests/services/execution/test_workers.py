@@ -7,7 +7,7 @@ import pytest
 
 from kubeprobe.errors import NotFoundError
 from kubeprobe.execution.launch import Launcher
-from kubeprobe.queue import Wake
+from kubeprobe.queue import RunBatch
 from kubeprobe.store import Cluster
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.apiserver import OddApi
@@ -56,7 +56,7 @@ def test_a_request_that_the_broker_delivers_twice_runs_once(world: ExecutionWorl
     first = launching.run_probe.apply(args=[CASE, "prod-1"], task_id="t1").get()
     again = launching.run_probe.apply(args=[CASE, "prod-1"], task_id="t1").get()
     assert (len(first), again, len(world.runs)) == (1, [], 1)
-    assert told.launchers == [Wake("default", "prod-1", tuple(first), (CASE,))]
+    assert told.launchers == [RunBatch("default", "prod-1", tuple(first), (CASE,))]
 
 
 def test_a_request_for_a_case_that_is_not_there_says_so_to_who_asked(world: ExecutionWorld, told: Told) -> None:

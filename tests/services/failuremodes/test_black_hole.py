@@ -10,7 +10,7 @@ import pytest
 from kubeprobe.effects import Effects
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import transport
-from kubeprobe.runs import due_wakes
+from kubeprobe.runs import resend_overdue
 from kubeprobe.vocabulary import Reason, RunState
 from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
@@ -86,4 +86,4 @@ def test_a_cluster_that_did_not_answer_costs_the_next_launcher_no_request(
     assert not black_hole.takes_another()
     run, opens = world.find(HELD_UP[-1]), world.find_cluster("hole").open_until
     assert (run.state, run.launch_at, run.setback) == (RunState.PENDING, opens, Reason.CLUSTER_UNREACHABLE)
-    assert not any(r.cluster == "hole" for r in due_wakes(world.store, clock(), launcher.settings))
+    assert not any(r.cluster == "hole" for r in resend_overdue(world.store, clock(), launcher.settings))

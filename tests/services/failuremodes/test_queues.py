@@ -15,7 +15,7 @@ from kombu import Queue as BrokerQueue
 from redis import Redis
 
 from kubeprobe.execution.launch import Launcher
-from kubeprobe.queue import Queue, Wake, celery_config, launch_queue
+from kubeprobe.queue import Queue, RunBatch, celery_config, launch_queue
 from kubeprobe.vocabulary import RunState
 from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
@@ -42,7 +42,7 @@ def test_a_message_that_the_broker_delivers_again_while_its_run_lasts_creates_no
 
     options = celery_config(valkey)["broker_transport_options"] | {"visibility_timeout": 1}
     with Connection(valkey, transport_options=options) as connection:
-        assert Queue.connect(valkey).wake_launchers([Wake(pool, "there", (RUN,))])
+        assert Queue.connect(valkey).wake_launchers([RunBatch(pool, "there", (RUN,))])
         queue = BrokerQueue(launch_queue(pool), routing_key=launch_queue(pool))
         with Consumer(connection, [queue], callbacks=[launch], accept=["json"], prefetch_count=0):
             until("the message to come twice", lambda: _drained(connection) and len(deliveries) >= 2)
@@ -59,7 +59,7 @@ def _drained(connection: Connection) -> bool:
 
 def test_thousands_of_clusters_share_the_queues_of_their_pools(valkey: str) -> None:
     """Failure mode 25: with a queue for each cluster, a worker would block on thousands of keys."""
-    wakes = [Wake(POOLS[i % 2], f"c{i:04}", (f"run-{i}",)) for i in range(3000)]
+    wakes = [RunBatch(POOLS[i % 2], f"c{i:04}", (f"run-{i}",)) for i in range(3000)]
     with Redis.from_url(valkey) as broker:
         broker.flushall()
         assert Queue.connect(valkey).wake_launchers(wakes)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_
 from sqlmodel import col, select
 
-from kubeprobe.response.deliver import UNSETTLED
+from kubeprobe.response.deliver import UNDELIVERED
 from kubeprobe.store import Alert, Notification, Standing, Store
 from kubeprobe.vocabulary import AlertKind, NotificationState
 
@@ -51,7 +51,7 @@ def told_of(store: Store, alert_id: str) -> Sequence[Notification]:
 def undelivered(store: Store, since: datetime, limit: int = 100) -> Sequence[Notification]:
     """Messages that were given up since then, and those that were tried often and still wait."""
     given_up = (col(Notification.state) == NotificationState.FAILED) & (col(Notification.next_attempt_at) >= since)
-    waiting = UNSETTLED & (col(Notification.attempts) >= OFTEN_TRIED)
+    waiting = UNDELIVERED & (col(Notification.attempts) >= OFTEN_TRIED)
     statement = select(Notification).where(or_(given_up, waiting))
     with store.reading() as session:
         return session.exec(statement.order_by(col(Notification.next_attempt_at)).limit(limit)).all()

@@ -148,7 +148,7 @@ def test_after_many_attempts_a_message_is_given_up_and_kept(
     assert (shown.id, shown.attempts, shown.last_error) == (
         notification,
         MAX_ATTEMPTS,
-        "127.0.0.1 answered 500: broken",
+        "127.0.0.1 responded 500: broken",
     )
 
 
@@ -181,7 +181,7 @@ def test_neither_log_nor_store_gives_the_address_or_the_secret_away(
     with capture_logs() as logs:
         deliver(world.store, catalogs, notification, world.at(1))
     said = str(logs) + stored(world, notification).last_error
-    assert "answered 400" in said
+    assert "responded 400" in said
     assert not [secret for secret in ("T0KEN", "k3yk3y", "hush-hush") if secret in said]
 
 
@@ -193,7 +193,7 @@ def test_a_silent_target_is_given_up_in_time(
     notification = fail(world, catalogs)
     assert deliver(world.store, catalogs, notification, world.at(1)) is PENDING
     # Where connecting takes all of the time, aiohttp's error has a name of its own.
-    assert re.fullmatch("127.0.0.1 gave no answer: (Connection)?TimeoutError", stored(world, notification).last_error)
+    assert re.fullmatch("no response from 127.0.0.1: (Connection)?TimeoutError", stored(world, notification).last_error)
 
 
 def test_a_secret_that_is_missing_is_waited_for(
@@ -237,7 +237,7 @@ def test_nor_when_the_opening_is_given_up_after_the_end(world: World, catalogs: 
     closing = recover(world, catalogs, 2)
     assert deliver(world.store, catalogs, opening, world.at(3)) is FAILED
     assert deliver(world.store, catalogs, closing, world.at(3)) is FAILED
-    assert "never reached" in stored(world, closing).last_error
+    assert "never received the opening" in stored(world, closing).last_error
     assert len(hook.received) == 2
 
 
@@ -245,7 +245,7 @@ def test_a_target_that_left_the_catalog_gets_nothing(world: World, catalogs: Cat
     notification = fail(world, catalogs)
     world.remove(AlertRoute, "team")
     assert deliver(world.store, catalogs, notification, world.at(1)) is FAILED
-    assert "no target 'hook' in a route 'team'" in stored(world, notification).last_error
+    assert "no longer has a target 'hook' in a route 'team'" in stored(world, notification).last_error
     assert hook.received == []
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
-from kubeprobe.response import close_withdrawn, deliver, due_notifications, forget_alerts, repeat_alerts, respond
+from kubeprobe.response import close_withdrawn, delete_old_alerts, deliver, due_notifications, repeat_alerts, respond
 from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
 from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
 from kubeprobe.vocabulary import NotificationState, Verdict
@@ -102,7 +102,7 @@ def test_an_alert_that_nobody_watches_any_more_is_closed_but_not_called_recovere
     (closing,) = close_withdrawn(world.store, catalogs, world.at(3)).deliver
     assert close_withdrawn(world.store, catalogs, world.at(4)).deliver == []
     row = next(row for row in world.all(Notification) if row.id == closing)
-    assert (row.payload["kind"], row.payload["title"]) == ("withdrawn", "[withdrawn] dns on prod-2: no longer watched")
+    assert (row.payload["kind"], row.payload["title"]) == ("withdrawn", "[withdrawn] dns on prod-2: no longer probed")
     assert [found.case for found in alerts(world.store)] == ["pod-lifecycle"]
     assert [found.case for found in world.all(Standing)] == ["pod-lifecycle"]
     assert row.alert_id == next(n.alert_id for n in world.all(Notification) if n.id == fire_other[0])
@@ -126,8 +126,8 @@ def test_old_alerts_are_forgotten_with_their_messages(world: World, catalogs: Ca
     world.outcome(P, 2)
     respond(world.store, catalogs, world.at(2))
     fire(world, catalogs, 3)
-    assert forget_alerts(world.store, before=world.at(2)) == 0
-    assert forget_alerts(world.store, before=world.at(30)) == 1
+    assert delete_old_alerts(world.store, before=world.at(2)) == 0
+    assert delete_old_alerts(world.store, before=world.at(30)) == 1
     (left,) = world.all(Alert)
     assert left.closed_at is None
     assert {row.alert_id for row in world.all(Notification)} == {left.id}

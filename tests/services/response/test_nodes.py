@@ -116,7 +116,7 @@ def test_the_alerts_of_a_node_that_left_are_withdrawn(world: World, catalogs: Ca
     assert len(close_withdrawn(world.store, catalogs, world.at(31)).deliver) == 1
     assert open_alerts(world) == [("node-2", "fail")]
     assert standings(world) == {"node-2": F}
-    assert titles(world)[-1] == "[withdrawn] pod-lifecycle on prod-1/node-1: no longer watched"
+    assert titles(world)[-1] == "[withdrawn] pod-lifecycle on prod-1/node-1: no longer probed"
 
 
 def test_another_machine_under_the_name_of_a_node_begins_anew(world: World, catalogs: CatalogCache) -> None:

@@ -226,7 +226,7 @@ def test_what_fails_half_way_leaves_everything_to_the_next_responder(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setitem(PARTS, "notify", die)
+        patched.setitem(PARTS, "write_notifications", die)
         with pytest.raises(KeyboardInterrupt):
             answer(world, catalogs)
     assert [world.all(kind) for kind in (Standing, Alert, Notification)] == [[], [], []]

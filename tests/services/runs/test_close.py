@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import col, delete, update
 
-from kubeprobe.runs import Ending, Judgement, PutOff, claim, close, lock_cluster, put_off, replace_runs
+from kubeprobe.runs import Ending, Judgement, Setback, claim, close, lock_cluster, put_off, replace_runs
 from kubeprobe.runs.rows import in_id_order
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Run
@@ -121,7 +121,7 @@ def test_attempts_are_bounded(world: ExecutionWorld, retries: int) -> None:
 
 
 @pytest.mark.parametrize("reason", [Reason.EVICTED, Reason.PREEMPTED, Reason.NODE_LOST])
-def test_what_the_cluster_is_to_blame_for_is_tried_again(world: ExecutionWorld, reason: Reason) -> None:
+def test_what_the_cluster_is_to_blame_for_is_retried(world: ExecutionWorld, reason: Reason) -> None:
     world.run("r1", state=RunState.RUNNING)
     assert tell(world, ending("r1", replace(EVICTED, reason=reason), retries=1)) == []
 
@@ -171,7 +171,7 @@ def test_transactions_that_write_the_same_runs_in_any_order_never_wait_for_each_
                     evicted = [ending(run_id, EVICTED, attempt=None, retries=9) for run_id in ids[:half]]
                     close(session, [replace(e, attempt=1) for e in evicted] + [ending(i) for i in ids[half:]], now)
                 case 1:
-                    put_off(session, [PutOff(i, 1, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
+                    put_off(session, [Setback(i, 1, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
                 case 2:
                     replace_runs(session, ids, now)
                 case _:

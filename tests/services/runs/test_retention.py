@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import select
 
 from kubeprobe.runs import close
-from kubeprobe.runs.retention import BATCH, expire, forget
+from kubeprobe.runs.retention import BATCH, delete_old_runs, expire
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Collector, RunLog
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -28,7 +28,7 @@ SECOND = timedelta(seconds=1)
             Reason.QUOTA_EXCEEDED,
             "exceeded quota: q",
         ),
-        ({"state": RunState.PENDING, "setback": Reason.EVICTED}, Reason.EVICTED, "Tried until"),
+        ({"state": RunState.PENDING, "setback": Reason.EVICTED}, Reason.EVICTED, "Retried until"),
         ({"state": RunState.RUNNING, "pod": "kp"}, Reason.LOST, "Is a collector running?"),
         ({"state": RunState.RUNNING, "setback": Reason.EVICTED}, Reason.LOST, "completion was never observed"),
         ({"state": RunState.RUNNING, "cluster": "removed"}, Reason.CLUSTER_REMOVED, "Cluster removed was removed"),
@@ -81,8 +81,8 @@ def test_old_runs_are_forgotten_with_all_that_belongs_to_them(
         with world.store.writing() as session:
             close(session, [ending(name)], now - age)
             session.add(RunLog(run_id=name, tail="...", stored_at=now - age))
-    assert forget(world.store, now, settings) == 1
-    assert forget(world.store, now, settings) == 0
+    assert delete_old_runs(world.store, now, settings) == 1
+    assert delete_old_runs(world.store, now, settings) == 0
     assert sorted(world.states()) == ["new", "open"]
     assert [outcome.run_id for outcome in world.outcomes] == ["new"]
     with world.store.reading() as session:
@@ -95,14 +95,14 @@ def test_much_that_is_old_is_forgotten_some_at_a_time(world: ExecutionWorld, now
     with world.store.writing() as session:
         close(session, [ending(name) for name in names], now)
     later = now + settings.keep_outcomes + SECOND
-    assert [forget(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
+    assert [delete_old_runs(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
 
 
 def test_collectors_that_are_long_dead_are_forgotten(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     with world.store.writing() as session:
         session.add(Collector(name="dead", pool="default", seen_at=now - 200 * settings.lease))
         session.add(Collector(name="alive", pool="default", seen_at=now))
-    forget(world.store, now, settings)
+    delete_old_runs(world.store, now, settings)
     with world.store.reading() as session:
         assert session.exec(select(Collector.name)).all() == ["alive"]
 
@@ -113,6 +113,6 @@ def test_changes_are_forgotten_like_the_runs_that_they_opened(
     with world.store.writing() as session:
         for name, age in (("old", settings.keep_outcomes + SECOND), ("new", SECOND)):
             session.add(Change(id=name, component="coredns", happened_at=now - age))
-    forget(world.store, now, settings)
+    delete_old_runs(world.store, now, settings)
     with world.store.reading() as session:
         assert session.exec(select(Change.id)).all() == ["new"]

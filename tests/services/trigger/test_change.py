@@ -10,7 +10,7 @@ from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change
 from kubeprobe.trigger import record_change
-from kubeprobe.trigger.change import Told
+from kubeprobe.trigger.change import RecordedChange
 from kubeprobe.vocabulary import Trigger
 from tests.services.trigger.given import CASE, World, at_once, catalog
 
@@ -23,7 +23,7 @@ def bound(*cases: str, **binding: Any) -> dict[str, Any]:
 
 def tell(
     world: World, settings: Settings, *clusters: str, change_id: str = "c1", component: str = "coredns", **bindings: Any
-) -> Told:
+) -> RecordedChange:
     """Tell of a change, of CoreDNS unless said otherwise, on these clusters."""
     change = Change(id=change_id, component=component, version="1.12", clusters=list(clusters), happened_at=world.noon)
     with world.store.writing() as session:
@@ -91,7 +91,7 @@ def test_a_change_on_an_unknown_cluster_is_refused_and_not_kept(world: World, se
     ("told", "why"),
     [
         ({"change_id": "x" * 101}, "at most 100"),
-        ({"change_id": "rollout\0"}, "cannot be printed"),
+        ({"change_id": "rollout\0"}, "is not printable"),
         ({"component": "Core DNS"}, "component: "),
         ({"component": "x" * 64}, "component: "),
     ],

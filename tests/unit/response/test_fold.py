@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubeprobe.response.fold import Event, Policy, Standing, Transition, fold
-from kubeprobe.response.outcomes import NO_ANSWER, ClaimedOutcome
+from kubeprobe.response.fold import AlertEvent, AlertPolicy, StandingState, Transition, fold
+from kubeprobe.response.outcomes import UNCOUNTED, ClaimedOutcome
 from kubeprobe.vocabulary import AlertKind, Reason, Verdict
 from tests.unit.response.given import NOON, outcome
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
-FAIL_OPENS = Transition(AlertKind.FAIL, Event.OPENED)
-FAIL_CLOSES = Transition(AlertKind.FAIL, Event.CLOSED)
-UNKNOWN_OPENS = Transition(AlertKind.UNKNOWN, Event.OPENED)
-UNKNOWN_CLOSES = Transition(AlertKind.UNKNOWN, Event.CLOSED)
-DEFAULT = Policy()
+FAIL_OPENS = Transition(AlertKind.FAIL, AlertEvent.OPENED)
+FAIL_CLOSES = Transition(AlertKind.FAIL, AlertEvent.CLOSED)
+UNKNOWN_OPENS = Transition(AlertKind.UNKNOWN, AlertEvent.OPENED)
+UNKNOWN_CLOSES = Transition(AlertKind.UNKNOWN, AlertEvent.CLOSED)
+DEFAULT = AlertPolicy()
 
 
 def fold_all(
-    outcomes: list[ClaimedOutcome], policy: Policy = DEFAULT
-) -> tuple[Standing | None, list[tuple[Transition, ...]]]:
-    standing: Standing | None = None
+    outcomes: list[ClaimedOutcome], policy: AlertPolicy = DEFAULT
+) -> tuple[StandingState | None, list[tuple[Transition, ...]]]:
+    standing: StandingState | None = None
     history = []
     for one in outcomes:
         standing, transitions = fold(standing, one, policy)
@@ -33,38 +33,40 @@ def fold_all(
 @pytest.mark.parametrize(
     ("verdicts", "policy", "expected"),
     [
-        pytest.param([P, P], Policy(), [(), ()], id="passing raises nothing"),
-        pytest.param([F], Policy(), [(FAIL_OPENS,)], id="the first outcome of all may be a fail"),
-        pytest.param([P, F, F], Policy(), [(), (FAIL_OPENS,), ()], id="a fail opens once"),
-        pytest.param([F, P, F], Policy(), [(FAIL_OPENS,), (FAIL_CLOSES,), (FAIL_OPENS,)], id="a pass closes"),
-        pytest.param([F, F, F], Policy(alert_after=3), [(), (), (FAIL_OPENS,)], id="alertAfter fails open"),
-        pytest.param([F, F, P, F], Policy(alert_after=3), [(), (), (), ()], id="a pass starts the count anew"),
-        pytest.param([F, U, F], Policy(alert_after=2), [(), (), (FAIL_OPENS,)], id="an unknown does not reset fails"),
-        pytest.param([F, U, U], Policy(alert_after=2), [(), (), ()], id="an unknown does not count as a fail"),
-        pytest.param([F, U, P], Policy(), [(FAIL_OPENS,), (), (FAIL_CLOSES,)], id="an unknown is no recovery"),
-        pytest.param([U, U, U], Policy(), [(), (), (UNKNOWN_OPENS,)], id="unknownAfter unknowns open"),
-        pytest.param([U, F, U, U], Policy(alert_after=9), [(), (), (), ()], id="a fail starts the unknowns anew"),
+        pytest.param([P, P], AlertPolicy(), [(), ()], id="passing raises nothing"),
+        pytest.param([F], AlertPolicy(), [(FAIL_OPENS,)], id="the first outcome of all may be a fail"),
+        pytest.param([P, F, F], AlertPolicy(), [(), (FAIL_OPENS,), ()], id="a fail opens once"),
+        pytest.param([F, P, F], AlertPolicy(), [(FAIL_OPENS,), (FAIL_CLOSES,), (FAIL_OPENS,)], id="a pass closes"),
+        pytest.param([F, F, F], AlertPolicy(alert_after=3), [(), (), (FAIL_OPENS,)], id="alertAfter fails open"),
+        pytest.param([F, F, P, F], AlertPolicy(alert_after=3), [(), (), (), ()], id="a pass starts the count anew"),
         pytest.param(
-            [U, P], Policy(unknown_after=1), [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES,)], id="a pass makes known again"
+            [F, U, F], AlertPolicy(alert_after=2), [(), (), (FAIL_OPENS,)], id="an unknown does not reset fails"
+        ),
+        pytest.param([F, U, U], AlertPolicy(alert_after=2), [(), (), ()], id="an unknown does not count as a fail"),
+        pytest.param([F, U, P], AlertPolicy(), [(FAIL_OPENS,), (), (FAIL_CLOSES,)], id="an unknown is no recovery"),
+        pytest.param([U, U, U], AlertPolicy(), [(), (), (UNKNOWN_OPENS,)], id="unknownAfter unknowns open"),
+        pytest.param([U, F, U, U], AlertPolicy(alert_after=9), [(), (), (), ()], id="a fail starts the unknowns anew"),
+        pytest.param(
+            [U, P], AlertPolicy(unknown_after=1), [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES,)], id="a pass makes known again"
         ),
         pytest.param(
             [U, F],
-            Policy(unknown_after=1),
+            AlertPolicy(unknown_after=1),
             [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES, FAIL_OPENS)],
             id="a fail makes known again, and is a fail",
         ),
         pytest.param(
             [F, U, P],
-            Policy(unknown_after=1),
+            AlertPolicy(unknown_after=1),
             [(FAIL_OPENS,), (UNKNOWN_OPENS,), (FAIL_CLOSES, UNKNOWN_CLOSES)],
             id="a pass closes both kinds",
         ),
-        pytest.param([F, F], Policy(muted=True), [(), ()], id="nothing opens while muted"),
-        pytest.param([U, U, U, U], Policy(muted=True), [(), (), (), ()], id="nor an unknown"),
+        pytest.param([F, F], AlertPolicy(muted=True), [(), ()], id="nothing opens while muted"),
+        pytest.param([U, U, U, U], AlertPolicy(muted=True), [(), (), (), ()], id="nor an unknown"),
     ],
 )
 def test_alerts_open_and_close_as_verdicts_come(
-    verdicts: list[Verdict], policy: Policy, expected: list[tuple[Transition, ...]]
+    verdicts: list[Verdict], policy: AlertPolicy, expected: list[tuple[Transition, ...]]
 ) -> None:
     _, history = fold_all([outcome(verdict, minute) for minute, verdict in enumerate(verdicts)], policy)
     assert history == expected
@@ -72,7 +74,7 @@ def test_alerts_open_and_close_as_verdicts_come(
 
 def test_a_standing_tells_since_when_and_how_often() -> None:
     standing, _ = fold_all([outcome(P, 0), outcome(F, 1), outcome(F, 2), outcome(U, 3), outcome(F, 4)])
-    assert standing == Standing(
+    assert standing == StandingState(
         verdict=F,
         since=outcome(F, 4).due_at,
         fails=3,
@@ -85,12 +87,12 @@ def test_a_standing_tells_since_when_and_how_often() -> None:
 
 def test_an_outcome_that_was_due_before_the_newest_folded_changes_nothing() -> None:
     standing, _ = fold_all([outcome(P, 5)])
-    assert fold(standing, outcome(F, 4), Policy()) == (standing, ())
+    assert fold(standing, outcome(F, 4), AlertPolicy()) == (standing, ())
 
 
 def test_two_runs_due_at_the_same_instant_both_count() -> None:
     standing, _ = fold_all([outcome(P, 5, run="a")])
-    assert fold(standing, outcome(F, 5, run="b"), Policy())[1] == (FAIL_OPENS,)
+    assert fold(standing, outcome(F, 5, run="b"), AlertPolicy())[1] == (FAIL_OPENS,)
 
 
 def test_missed_slots_count_as_one_unknown_however_many_they_are() -> None:
@@ -99,31 +101,31 @@ def test_missed_slots_count_as_one_unknown_however_many_they_are() -> None:
     assert (standing.unknowns, history[1]) == (1, ())
 
 
-@pytest.mark.parametrize("reason", sorted(NO_ANSWER))
+@pytest.mark.parametrize("reason", sorted(UNCOUNTED))
 def test_a_run_that_by_decision_never_took_place_says_nothing(reason: Reason) -> None:
     standing, _ = fold_all([outcome(F, 0)])
-    assert fold(standing, outcome(U, 1, reason=reason), Policy(unknown_after=1)) == (standing, ())
-    assert fold(None, outcome(U, 1, reason=reason), Policy()) == (None, ())
+    assert fold(standing, outcome(U, 1, reason=reason), AlertPolicy(unknown_after=1)) == (standing, ())
+    assert fold(None, outcome(U, 1, reason=reason), AlertPolicy()) == (None, ())
 
 
 def test_a_slot_skipped_for_a_long_run_does_not_make_that_run_late() -> None:
     standing, _ = fold_all([outcome(P, 0), outcome(U, 2, reason=Reason.STILL_RUNNING)])
-    assert fold(standing, outcome(F, 1), Policy())[1] == (FAIL_OPENS,)
+    assert fold(standing, outcome(F, 1), AlertPolicy())[1] == (FAIL_OPENS,)
 
 
 def test_a_lowered_alert_after_takes_effect_with_the_next_fail() -> None:
-    standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], Policy(alert_after=5))
-    assert fold(standing, outcome(F, 2), Policy(alert_after=2))[1] == (FAIL_OPENS,)
+    standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], AlertPolicy(alert_after=5))
+    assert fold(standing, outcome(F, 2), AlertPolicy(alert_after=2))[1] == (FAIL_OPENS,)
 
 
 def test_the_first_fail_after_a_maintenance_raises_the_alarm() -> None:
-    standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], Policy(muted=True))
-    assert fold(standing, outcome(F, 2), Policy())[1] == (FAIL_OPENS,)
+    standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], AlertPolicy(muted=True))
+    assert fold(standing, outcome(F, 2), AlertPolicy())[1] == (FAIL_OPENS,)
 
 
 def test_recovery_is_told_during_a_maintenance_too() -> None:
     standing, _ = fold_all([outcome(F, 0)])
-    assert fold(standing, outcome(P, 1), Policy(muted=True))[1] == (FAIL_CLOSES,)
+    assert fold(standing, outcome(P, 1), AlertPolicy(muted=True))[1] == (FAIL_CLOSES,)
 
 
 outcomes = st.lists(
@@ -136,19 +138,19 @@ outcomes = st.lists(
     ),
     max_size=40,
 )
-policies = st.builds(Policy, alert_after=st.integers(1, 4), unknown_after=st.integers(1, 4), muted=st.booleans())
+policies = st.builds(AlertPolicy, alert_after=st.integers(1, 4), unknown_after=st.integers(1, 4), muted=st.booleans())
 
 
 @given(outcomes, st.data())
 def test_at_most_one_alert_of_a_kind_is_open_and_only_a_definite_verdict_closes(
     given_outcomes: list[ClaimedOutcome], data: st.DataObject
 ) -> None:
-    standing: Standing | None = None
+    standing: StandingState | None = None
     opened: set[AlertKind] = set()
     for one in given_outcomes:
         standing, transitions = fold(standing, one, data.draw(policies))
         for transition in transitions:
-            if transition.event is Event.OPENED:
+            if transition.event is AlertEvent.OPENED:
                 assert transition.kind not in opened
                 assert one.verdict == transition.kind
                 opened.add(transition.kind)
@@ -161,16 +163,16 @@ def test_at_most_one_alert_of_a_kind_is_open_and_only_a_definite_verdict_closes(
 
 
 @given(outcomes, policies)
-def test_a_pass_after_everything_leaves_nothing_open(given_outcomes: list[ClaimedOutcome], policy: Policy) -> None:
+def test_a_pass_after_everything_leaves_nothing_open(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
     standing, _ = fold_all([*given_outcomes, outcome(P, 99)], policy)
     assert standing is not None
-    assert standing.at_rest
+    assert standing.is_steady_pass
 
 
 @given(outcomes, policies)
-def test_the_same_outcome_again_changes_nothing(given_outcomes: list[ClaimedOutcome], policy: Policy) -> None:
+def test_the_same_outcome_again_changes_nothing(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
     once, first = fold_all(given_outcomes, policy)
-    standing: Standing | None = None
+    standing: StandingState | None = None
     for one, transitions in zip(given_outcomes, first, strict=True):
         standing, again = fold(standing, one, policy)
         assert again == transitions
@@ -180,8 +182,8 @@ def test_the_same_outcome_again_changes_nothing(given_outcomes: list[ClaimedOutc
 
 @given(outcomes, policies)
 @settings(max_examples=50)
-def test_time_never_goes_back(given_outcomes: list[ClaimedOutcome], policy: Policy) -> None:
-    standing: Standing | None = None
+def test_time_never_goes_back(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
+    standing: StandingState | None = None
     newest = NOON
     for one in given_outcomes:
         standing, _ = fold(standing, one, policy)
@@ -194,6 +196,6 @@ def test_time_never_goes_back(given_outcomes: list[ClaimedOutcome], policy: Poli
 def test_a_standing_at_rest_stays_so_by_a_pass() -> None:
     standing, _ = fold_all([outcome(F, 0), outcome(P, 1)])
     assert standing is not None
-    after, transitions = fold(standing, outcome(P, 2), Policy())
+    after, transitions = fold(standing, outcome(P, 2), AlertPolicy())
     assert after == replace(standing, due_at=outcome(P, 2).due_at, run_id="run-2")
-    assert (standing.at_rest, transitions) == (True, ())
+    assert (standing.is_steady_pass, transitions) == (True, ())

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from kubeprobe.jsonmodel import from_json, to_json
-from kubeprobe.response.fold import Event
+from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import MAX_ERRORS, Message, MessageKind, message_kind, reported_errors
 from kubeprobe.vocabulary import AlertKind, Verdict
 from tests.unit.response.given import NOON, message, outcome
@@ -20,7 +20,7 @@ def test_a_failure_says_what_where_since_when_why_whose_and_how_to_look() -> Non
         "Failing since 2026-11-23 12:00:00 UTC",
         "Owner: platform",
         "Runbook: https://runbooks.example/pods",
-        "Look closer: kubeprobe show 01run",
+        "Details: kubeprobe show 01run",
     ]
 
 
@@ -32,20 +32,20 @@ def test_a_recovery_says_how_long_it_was() -> None:
     assert told.text.splitlines() == [
         "Passed",
         "Failing from 2026-11-23 12:00:00 UTC until 2026-11-23 14:00:00 UTC (2h)",
-        "Look closer: kubeprobe show 01run",
+        "Details: kubeprobe show 01run",
     ]
 
 
 @pytest.mark.parametrize(
     ("alert", "event", "kind"),
     [
-        (AlertKind.FAIL, Event.OPENED, MessageKind.FAILED),
-        (AlertKind.FAIL, Event.CLOSED, MessageKind.RECOVERED),
-        (AlertKind.UNKNOWN, Event.OPENED, MessageKind.UNKNOWN),
-        (AlertKind.UNKNOWN, Event.CLOSED, MessageKind.RESTORED),
+        (AlertKind.FAIL, AlertEvent.OPENED, MessageKind.FAILED),
+        (AlertKind.FAIL, AlertEvent.CLOSED, MessageKind.RECOVERED),
+        (AlertKind.UNKNOWN, AlertEvent.OPENED, MessageKind.UNKNOWN),
+        (AlertKind.UNKNOWN, AlertEvent.CLOSED, MessageKind.RESTORED),
     ],
 )
-def test_each_event_has_a_message_of_its_own(alert: AlertKind, event: Event, kind: MessageKind) -> None:
+def test_each_event_has_a_message_of_its_own(alert: AlertKind, event: AlertEvent, kind: MessageKind) -> None:
     assert message_kind(alert, event) is kind
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import AlertRouteSpec
-from kubeprobe.response.routes import Address, Facts, addresses_for, target_at
+from kubeprobe.response.routes import AlertAttributes, TargetRef, find_target, targets_for
 
-FACTS = Facts("pod-lifecycle", "fail", "critical", "platform", {"region": "eu"})
+FACTS = AlertAttributes("pod-lifecycle", "fail", "critical", "platform", {"region": "eu"})
 
 
 def catalog(**matches: dict[str, Any]) -> Catalog:
@@ -38,22 +38,22 @@ def catalog(**matches: dict[str, Any]) -> Catalog:
     ],
 )
 def test_a_route_matches_when_all_that_it_asks_holds(match: dict[str, Any], told: bool) -> None:  # noqa: FBT001
-    assert addresses_for(catalog(only=match), FACTS) == ((Address("only", "log"),) if told else ())
+    assert targets_for(catalog(only=match), FACTS) == ((TargetRef("only", "log"),) if told else ())
 
 
 def test_every_route_that_matches_is_told() -> None:
-    found = addresses_for(catalog(b={}, a={}, c={"cases": ["dns"]}), FACTS)
-    assert found == (Address("a", "log"), Address("b", "log"))
+    found = targets_for(catalog(b={}, a={}, c={"cases": ["dns"]}), FACTS)
+    assert found == (TargetRef("a", "log"), TargetRef("b", "log"))
 
 
 def test_without_a_route_nobody_is_told() -> None:
-    assert addresses_for(Catalog(), FACTS) == ()
+    assert targets_for(Catalog(), FACTS) == ()
 
 
 def test_a_target_is_found_by_its_names() -> None:
     held = catalog(only={})
-    found = target_at(held, Address("only", "log"))
+    found = find_target(held, TargetRef("only", "log"))
     assert found is not None
     assert found.log is not None
-    assert target_at(held, Address("only", "gone")) is None
-    assert target_at(held, Address("gone", "log")) is None
+    assert find_target(held, TargetRef("only", "gone")) is None
+    assert find_target(held, TargetRef("gone", "log")) is None

@@ -93,7 +93,7 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
 
 def test_a_missing_secret_is_named_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALERT_SECRET", raising=False)
-    with pytest.raises(TemporaryTargetError, match="ALERT_SECRET holds no secret"):
+    with pytest.raises(TemporaryTargetError, match="ALERT_SECRET is empty or not set"):
         read_secret(SecretSource(env="ALERT_SECRET"))
     with pytest.raises(TemporaryTargetError, match="cannot be read: FileNotFoundError"):
         read_secret(SecretSource(file=str(tmp_path / "nothing")))

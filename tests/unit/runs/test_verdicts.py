@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubeprobe.runs import is_answer, worst
+from kubeprobe.runs import is_counted, worst
 from kubeprobe.vocabulary import Reason, Verdict
 
 
@@ -25,4 +25,4 @@ def test_the_worst_verdict_is_fail_before_unknown_before_pass_once_all_are_there
 @pytest.mark.parametrize("reason", Reason)
 def test_only_runs_that_never_took_place_are_no_answer(reason: Reason) -> None:
     never = {"StillRunning", "Replaced", "Cordoned", "CaseRemoved", "ClusterRemoved", "NodeGone"}
-    assert is_answer(reason) == (reason not in never)
+    assert is_counted(reason) == (reason not in never)

@@ -5,7 +5,7 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeprobe.trigger.rotation import next_sample
+from kubeprobe.trigger.sampling import next_sample
 
 NAMES = st.sets(st.integers(0, 200).map("node-{}".format), min_size=1, max_size=40)
 CURSORS = st.integers(0, 2**64 - 1).map("{:016x}".format) | st.just("")
