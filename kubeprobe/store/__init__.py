@@ -1,7 +1,7 @@
-"""The store: the one truth about what should run, what ran and what came of it.
+"""The store: the source of truth about what should run, what ran and with which result.
 
 Next stage: `fleet` and `catalog` fill it, `trigger` opens runs in it. PostgreSQL in production, SQLite by
-default; every statement here runs on both. Tables: one file per aggregate.
+default; every statement runs on both. Tables: one file per aggregate.
 """
 
 from kubeprobe.store.alert import Alert, Notification, Standing, has_failed, is_unsettled

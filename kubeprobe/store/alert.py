@@ -1,4 +1,4 @@
-"""What outcomes add up to: the standing of a case on a cluster, its alerts, and who was told of them."""
+"""Folded outcomes: the standing of a case on a subject, its alerts, and their notifications."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from kubeprobe.vocabulary import NotificationState, Subject
 
 
 class Standing(SQLModel, table=True):
-    """How a case stands on a cluster or on a node, folded from its outcomes in the order of their due times."""
+    """How a case stands on a subject, folded from its outcomes in the order of their due times."""
 
     cluster: str = Field(primary_key=True, max_length=63)
     case: str = Field(primary_key=True, max_length=63)
@@ -20,22 +20,22 @@ class Standing(SQLModel, table=True):
     """`Subject.node_key`."""
     verdict: str = Field(max_length=10)
     since: datetime = Field(sa_type=UTCDateTime)
-    """When the present verdict began."""
+    """When the current verdict began."""
     fails: int = 0
     """Consecutive fails; an unknown neither adds nor resets."""
     unknowns: int = 0
     """Consecutive unknowns."""
     due_at: datetime = Field(sa_type=UTCDateTime)
-    """The due time of the outcome that changed the standing last: a pass after a pass writes nothing."""
+    """The due time of the last outcome that changed the standing: a pass after a pass changes nothing."""
     run_id: str = Field(max_length=26)
     """That outcome's run."""
 
 
 class Alert(SQLModel, table=True):
-    """Failing (or unknown) outcomes that belong together, from first failure to proven recovery."""
+    """Failing (or unknown) outcomes of one case on one subject, from first failure to proven recovery."""
 
     __table_args__ = (
-        # One open alert of a kind for a case on a cluster or node, whoever is first.
+        # At most one open alert of a kind for a case on a subject.
         Index(
             "ux_alert_open",
             "cluster",
@@ -69,7 +69,7 @@ class Alert(SQLModel, table=True):
 
 
 class Notification(SQLModel, table=True):
-    """One message about one alert to one target: told once, however often it is tried."""
+    """One message about one alert to one target, with the state of its delivery."""
 
     __table_args__ = (
         UniqueConstraint("alert_id", "event", "route", "target"),
@@ -93,7 +93,7 @@ class Notification(SQLModel, table=True):
     """`opened` or `closed`."""
     route: str = Field(max_length=63)
     target: str = Field(max_length=63)
-    """The target's name within its route; addresses stay in the catalog."""
+    """The target's name within its route; its address is in the catalog only."""
     payload: dict[str, Any] = Field(sa_type=JSONColumn)
     state: str = Field(default=NotificationState.PENDING, max_length=10)
     attempts: int = 0

@@ -1,6 +1,6 @@
-"""The catalog as it was last applied: one table per kind, the YAML's `spec` as it was validated.
+"""The catalog as it was last applied: one table per kind, with the validated `spec` of the YAML.
 
-`kubeprobe.catalog` reads and writes these rows; nobody else looks into a `spec`.
+`kubeprobe.catalog` reads and writes these rows; no other package reads a `spec`.
 """
 
 from datetime import datetime
@@ -12,22 +12,22 @@ from kubeprobe.store.types import JSONColumn, UTCDateTime
 
 
 class _Entry(SQLModel):
-    """What the rows of every kind have in common. `digest` is SHA-256 over the canonical spec."""
+    """The columns of every kind. `digest` is SHA-256 over the canonical spec."""
 
     name: str = Field(primary_key=True, max_length=63)
     spec: dict[str, Any] = Field(sa_type=JSONColumn)
     digest: str = Field(max_length=64)
     origin: str = ""
-    """File and line that it came from."""
+    """File and line of its document."""
     source: str | None = Field(default=None, max_length=63)
-    """The source that owns it; None where it was applied by hand."""
+    """The source that owns it; None if it was applied by hand."""
     commit_id: str | None = Field(default=None, max_length=64)
-    """The source's commit that says so; None where it was applied by hand, over a source or without one."""
+    """The source's commit that declares it; None if it was applied by hand, over a source or without one."""
     applied_at: datetime = Field(sa_type=UTCDateTime)
 
 
 class ProbeTemplate(_Entry, table=True):
-    """How a probe's pod looks."""
+    """How a probe's pod is built."""
 
     __tablename__ = "probe_template"
 
@@ -51,13 +51,13 @@ class Binding(_Entry, table=True):
 
 
 class AlertRoute(_Entry, table=True):
-    """Who is told of which outcomes."""
+    """Which targets are notified of which alerts."""
 
     __tablename__ = "alert_route"
 
 
 class CatalogVersion(SQLModel, table=True):
-    """One row (id 1): grows with every apply, so that processes know when their copy is old."""
+    """One row (id 1). The version grows with every apply: processes compare it to refresh their copy."""
 
     __tablename__ = "catalog_version"
 

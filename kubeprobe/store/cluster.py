@@ -1,4 +1,4 @@
-"""Clusters: where probes run, and what is known of the way there."""
+"""Clusters: where probes run, and how they are reached."""
 
 from datetime import datetime
 from typing import Any
@@ -13,10 +13,10 @@ class Cluster(SQLModel, table=True):
     """A Kubernetes cluster.
 
     `connection` is encrypted JSON (`fleet.credentials`); `connection_version` grows when it changes, so that
-    cached clients are dropped. `failures` and `open_until` are the breaker, `collector` and `leased_until`
-    say who watches the cluster.
-    `watches_nodes`: a binding with `nodes` matches it, so its nodes are to be known (`Node`). `nodes_listed_at` is when
-    they were first known since then, `nodes_error` why they are not.
+    cached clients are dropped. `failures` and `open_until` are the breaker; `collector` watches the cluster
+    until `leased_until`.
+    `watches_nodes`: a binding with `nodes` matches it, so its nodes are kept (`Node`). `nodes_listed_at` is when they
+    were first listed since then, `nodes_error` why they could not be listed.
     """
 
     name: str = Field(primary_key=True, max_length=63)
@@ -28,9 +28,9 @@ class Cluster(SQLModel, table=True):
     connection: bytes
     connection_version: int = 1
     spec: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
-    """The YAML spec, where the catalog declared the cluster; empty where a person added it."""
+    """The YAML spec, if the catalog declared the cluster; None if a person added it."""
     source: str | None = Field(default=None, max_length=63)
-    """The source that declared it; None where nobody did, or a person applied it."""
+    """The source that declared it; None if a person added or applied it."""
     cordoned_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     cordon_reason: str = ""
     failures: int = 0
@@ -41,14 +41,14 @@ class Cluster(SQLModel, table=True):
     nodes_listed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     nodes_error: str = ""
     swept_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When it was last looked for what probes left behind."""
+    """When it was last swept for leftovers."""
     sweep_trouble: str = ""
-    """What KubeProbe's user may not do to remove it: `delete namespaces`."""
+    """The permissions that KubeProbe's user lacks to remove leftovers: `delete namespaces`."""
     created_at: datetime = Field(sa_type=UTCDateTime)
 
 
 class Collector(SQLModel, table=True):
-    """A living collector process: clusters are shared out among those seen lately."""
+    """A collector process: clusters are distributed among those with a recent `seen_at`."""
 
     name: str = Field(primary_key=True, max_length=100)
     pool: str = Field(max_length=63, index=True)

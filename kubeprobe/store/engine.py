@@ -1,4 +1,4 @@
-"""Opening the store, and the few things that differ between SQLite and PostgreSQL."""
+"""Opens the store, and handles the differences between SQLite and PostgreSQL."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ BUSY_TIMEOUT_S = 30
 
 
 class Store:
-    """The door to the database. Hands out sessions that are one transaction each."""
+    """The database. Each session is one transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -25,14 +25,14 @@ class Store:
     def writing(self) -> Iterator[Session]:
         """One read-write transaction: committed when the block ends, rolled back when it raises.
 
-        On SQLite it takes the write lock at once, so that a compare-and-set never fails half-way.
+        On SQLite it takes the write lock at once, so that a compare-and-set never fails with a lock error.
         """
         with Session(self._writes, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One read-only transaction; nothing written in it is kept."""
+        """One read-only transaction; writes in it are rolled back."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
@@ -44,7 +44,7 @@ class Store:
 def open_store(address: str) -> Store:
     """Open the store at a SQLAlchemy address (`sqlite:///file`, `postgresql+psycopg://...`).
 
-    Its errors tell the statement without the values: among them are reports and sealed credentials.
+    Its errors show statements without values: these include reports and encrypted credentials.
     """
     url = make_url(address)
     if url.get_backend_name() == "postgresql":
@@ -71,7 +71,7 @@ def describe_database_error(error: Exception, address: str) -> str | None:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Write-ahead log: readers and one writer at a time do not block each other."""
-    connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+    connection.isolation_level = None  # the listener below begins transactions, not the driver
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
@@ -89,9 +89,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]] = ()) -> Insert:
     """An INSERT of rows that leaves out those whose unique key exists already (add `.returning(...)`).
 
-    The unique key decides who was first (promise 1), so a conflict is not an error. Many rows are handed to
-    `execute` instead, beside a statement without any: that is ten times cheaper, and split where a database's limit
-    on parameters demands it.
+    The unique key decides which transaction was first (promise 1), so a conflict is not an error. For many rows, build
+    the statement without rows and pass them to `execute`: that is ten times cheaper, and split as a database's limit on
+    parameters requires.
     """
     dialect = session.get_bind().dialect.name
     build = sqlite.insert if dialect == "sqlite" else postgresql.insert
@@ -100,7 +100,7 @@ def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Seq
 
 
 def upsert(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows, or give those whose primary key is there already the new values. Every row has the same keys."""
+    """Insert rows, or update those whose primary key exists already. Every row has the same keys."""
     plain = table.__table__  # type: ignore[attr-defined]
     keys = [column.name for column in plain.primary_key]
     build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
@@ -124,12 +124,12 @@ def update_each(table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> CTE:
     """
     columns = table.__table__.c  # type: ignore[attr-defined]
     names = list(rows[0])
-    # As text, whose compilation is kept for the next statement of the same size; that of values() never is, and takes
-    # longer than everything else here. Both databases call the columns of VALUES so.
+    # As text: its compilation is cached for the next statement of the same size. That of values() is never cached, and
+    # takes longer than the rest of this function. Both databases name the columns of VALUES `column1`, `column2` ...
     listed = ", ".join(f'column{number} AS "{name}"' for number, name in enumerate(names, 1))
     places = ", ".join(f"({', '.join(f':given_{name}_{row}' for name in names)})" for row in range(len(rows)))
-    # Bound with their column's type: PostgreSQL cannot guess the type of a NULL. SQLAlchemy names its own parameters
-    # COLUMN_1, so these are called otherwise.
+    # Bound with their column's type: PostgreSQL cannot infer the type of a NULL. The prefix avoids the names of
+    # SQLAlchemy's own parameters (COLUMN_1).
     data = [
         bindparam(f"given_{name}_{number}", row[name], columns[name].type)
         for number, row in enumerate(rows)

@@ -1,4 +1,4 @@
-"""Leftovers: what a probe created and did not remove, and what became of it."""
+"""Leftovers: objects that a probe created and did not remove, and whether they were deleted."""
 
 from datetime import datetime
 
@@ -9,9 +9,10 @@ from kubeprobe.store.types import UTCDateTime
 
 
 class Leftover(SQLModel, table=True):
-    """An object that the sweeper had to remove, because its run was over.
+    """An object that the sweeper removed after its run had ended.
 
-    By its UID: an object of the same name that is made later is another. Kept by name like outcomes, and as long.
+    Identified by UID: a later object of the same name is another one. Refers to cluster and run by name and is kept as
+    long as outcomes.
     """
 
     __table_args__ = (
@@ -27,16 +28,16 @@ class Leftover(SQLModel, table=True):
     cluster: str = Field(primary_key=True, max_length=63)
     uid: str = Field(primary_key=True, max_length=36)
     run_id: str = Field(max_length=63, index=True)
-    """As its label says; the run itself may be forgotten."""
+    """From its label; the run itself may have been deleted."""
     case: str | None = Field(default=None, max_length=63)
     resource: str
     """As kubectl names it: `deployments.apps`."""
     namespace: str = ""
-    """Empty for what belongs to the whole cluster."""
+    """Empty for cluster-scoped objects."""
     name: str
     found_at: datetime = Field(sa_type=UTCDateTime)
-    """When its deletion was asked for, or seen to be stuck."""
+    """When its deletion was requested, or found to be stuck."""
     gone_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When a sweep saw it no more."""
+    """When a sweep no longer found it."""
     stuck: str = ""
-    """Why it is still there long after its deletion."""
+    """Why it still exists long after its deletion was requested."""

@@ -1,7 +1,7 @@
-"""Bringing the store to the shape that this version of KubeProbe expects, and back.
+"""Migrates the store to the schema that this version of KubeProbe expects, and back.
 
-Every process checks the shape when it starts, few change it: Alembic is imported only where it is needed, for it
-takes as long as all tables together.
+Every process checks the schema when it starts, few migrate it: Alembic is imported only for that, as its import takes
+as long as that of all tables together.
 """
 
 from datetime import datetime
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD = "0005"
-"""The newest revision of migrations/versions; a test keeps it so."""
+"""The newest revision in migrations/versions; a test checks it."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class SchemaOutdatedError(KubeProbeError):
-    """The store has another shape than this version expects; run `kubeprobe migrate`."""
+    """The store has another schema than this version expects; run `kubeprobe migrate`."""
 
 
 class NoStoreError(KubeProbeError):
@@ -52,15 +52,15 @@ def open_migrated_store(address: str) -> Store:
 
 
 def migrate(store: Store, now: datetime, revision: str = "head") -> None:
-    """Upgrade (or, with an older revision or `base`, downgrade) the store; make the installation's row."""
+    """Upgrade (or, with an older revision or `base`, downgrade) the store; insert the installation's row."""
     from alembic import command  # noqa: PLC0415
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
 
     with store.writing() as session:
         config = _config()
         config.attributes["connection"] = session.connection()
-        here = MigrationContext.configure(session.connection()).get_current_revision()
-        if revision == "base" or (here and revision in _older_than(here)):
+        current = MigrationContext.configure(session.connection()).get_current_revision()
+        if revision == "base" or (current and revision in _older_than(current)):
             command.downgrade(config, revision)
             return
         command.upgrade(config, revision)
@@ -70,14 +70,14 @@ def migrate(store: Store, now: datetime, revision: str = "head") -> None:
 
 
 def check_schema(store: Store) -> None:
-    """Refuse a store that was not migrated to this version."""
-    here = None
+    """Raises SchemaOutdatedError for a store that was not migrated to this version."""
+    current = None
     with store.reading() as session:
         if inspect(session.connection()).has_table("alembic_version"):
-            here = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    if here != HEAD:
+            current = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if current != HEAD:
         raise SchemaOutdatedError(
-            f"The store is at revision {here or 'none'}, this version of KubeProbe needs {HEAD}. "
+            f"The store is at revision {current or 'none'}, this version of KubeProbe needs {HEAD}. "
             "Run `kubeprobe migrate`."
         )
 
@@ -87,7 +87,7 @@ def installation_id(store: Store) -> str:
     with store.reading() as session:
         found = session.exec(select(Installation)).first()
     if found is None:
-        raise NotFoundError("The store holds no installation. Run `kubeprobe migrate`.")
+        raise NotFoundError("The store has no installation. Run `kubeprobe migrate`.")
     return found.id
 
 

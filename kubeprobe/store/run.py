@@ -3,7 +3,7 @@
 State moves only forward, each step a compare-and-set::
 
     pending -> launching -> running -> done
-       ^___________|___________|          (a temporary error, a lost claim, an evicted pod: tried again)
+       ^___________|___________|          (a temporary error, an expired claim, an evicted pod: retried)
 """
 
 from datetime import datetime
@@ -22,10 +22,10 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
 
 class Run(SQLModel, table=True):
-    """One slot's execution. Cluster, case and binding are kept by name: history outlives what it tells of.
+    """One slot's execution. Refers to cluster, case and binding by name: history outlives them.
 
-    `launch_at`: no launcher takes it earlier (its due time, or the end of a back-off).
-    `wake_at`: when it has no pod by then, its wake is sent again (a claim moves it on; a dead launcher's lapses).
+    `launch_at`: no launcher claims it earlier (its due time, or the end of a back-off).
+    `wake_at`: without a pod by then, it is sent to launchers again. A claim moves it on, so a dead launcher's expires.
     `expires_at`: without an outcome by then, it is `unknown`.
     """
 
@@ -42,24 +42,24 @@ class Run(SQLModel, table=True):
     trigger: str = Field(max_length=10)
     case: str = Field(max_length=63)
     case_commit: str | None = Field(default=None, max_length=128)
-    """What its case came from when it was opened, as SOURCE@COMMIT; None where the case was applied by hand."""
+    """Of its case when it was opened, as SOURCE@COMMIT; None if the case was applied by hand."""
     cluster: str = Field(max_length=63)
     node: str | None = Field(default=None, max_length=NODE_NAME_LENGTH)
-    """The node that it is about and is pinned to; None: any node will do."""
+    """The node that it is about and pinned to; None: any node."""
     binding: str | None = Field(default=None, max_length=63)
     schedule_id: int | None = None
     change_id: str | None = Field(default=None, max_length=100, index=True)
     pool: str = Field(max_length=63)
     parameters: dict[str, str] | None = Field(default=None, sa_type=JSONColumn)
-    """Values given by hand for this run only."""
+    """Values given by hand, for this run only."""
     state: str = Field(default=RunState.PENDING, max_length=10)
     attempt: int = 1
-    """Grows when an evicted, preempted or lost pod is tried again; part of the pod's name from 2 on."""
+    """Grows when an evicted, preempted or lost pod is retried; part of the pod's name from 2 on."""
     wakes: int = 0
     held: bool = False
-    """Waits for room below the cluster's cap on in-flight pods."""
+    """Waits because the cluster's cap on pods in flight is reached."""
     setback: str | None = Field(default=None, max_length=40)
-    """The reason of the last temporary error, for the outcome if time runs out."""
+    """The reason of the last temporary error, for the outcome if the run expires."""
     setback_message: str | None = None
     due_at: datetime = Field(sa_type=UTCDateTime)
     opened_at: datetime = Field(sa_type=UTCDateTime)
@@ -68,18 +68,18 @@ class Run(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UTCDateTime)
     claimed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     created_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """When the API server had its pod."""
+    """When the API server created its pod."""
     pod: str | None = Field(default=None, max_length=63)
     pod_uid: str | None = Field(default=None, max_length=36)
 
 
 def is_open() -> ColumnElement[bool]:
-    """Of runs without an outcome. Written out, for SQLite uses a partial index only where it reads its condition."""
+    """A condition for runs without an outcome. A literal: SQLite uses a partial index only for its own condition."""
     return col(Run.state) != literal(RunState.DONE.value, literal_execute=True)
 
 
 def awaits_pod() -> ColumnElement[bool]:
-    """Of runs that have no pod yet, as far as is known; written out like `is_open`."""
+    """A condition for runs that have no pod yet; a literal like in `is_open`."""
     states = [RunState.PENDING.value, RunState.LAUNCHING.value]
     return col(Run.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
 
@@ -90,7 +90,7 @@ def subject_of_run(cluster: str, node: str | None) -> Subject:
 
 
 class Outcome(SQLModel, table=True):
-    """A run's single, final record. Durations follow from the times; `report` is what the probe itself said."""
+    """A run's single, final record. Durations follow from the times; `report` is the probe's own."""
 
     __table_args__ = (
         _partial("ix_outcome_unanswered", "stored_at", where="responded_at IS NULL"),
@@ -108,11 +108,11 @@ class Outcome(SQLModel, table=True):
     exit_code: int | None = None
     report: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
     node: str | None = None
-    """Where its probe ran, or was to run."""
+    """The node that its probe ran on, or was pinned to."""
     node_level: bool = False
-    """Whether it tells of that node (without one: that none could be chosen), and not of the cluster."""
+    """Whether it is about that node (without one: about the nodes as a whole), not about the cluster."""
     missed: int = 0
-    """Slots that this outcome stands for and that were never run (promise 6)."""
+    """Slots that did not run and that this outcome counts (promise 6)."""
     due_at: datetime = Field(sa_type=UTCDateTime)
     scheduled_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -133,7 +133,7 @@ def outcome_node_key() -> ColumnElement[str]:
 
 
 class RunLog(SQLModel, table=True):
-    """The kept tail of a run's log."""
+    """The end of a run's log."""
 
     __tablename__ = "run_log"
 

@@ -12,12 +12,12 @@ from kubeprobe.vocabulary import Concurrency
 class Schedule(SQLModel, table=True):
     """When a binding's case is due on a cluster. Either `every_s` or `cron` is set.
 
-    `offset_s` is the hashed spread: it moves `every` within its interval, `cron` within `spread`.
+    `offset_s` (hashed) spreads schedules: it shifts `every` within its interval, `cron` within `spread`.
     """
 
     __table_args__ = (
         UniqueConstraint("binding", "case", "cluster"),
-        # The only index a tick reads: its cost follows what is due, not how many rows there are.
+        # The only index a tick reads: its cost depends on the due rows, not on all rows.
         Index(
             "ix_schedule_due",
             "next_due",
@@ -37,8 +37,8 @@ class Schedule(SQLModel, table=True):
     offset_s: float = 0.0
     concurrency: str = Concurrency.FORBID
     nodes: str | None = None
-    """JSON of the binding's `nodes`, where its cases run on nodes one by one."""
+    """JSON of the binding's `nodes`, if its cases run on single nodes."""
     node_cursor: str = Field(default="", max_length=16)
-    """Where on the ring of nodes the last sample ended (`trigger.sampling`)."""
+    """The position on the ring of nodes where the last sample ended (`trigger.sampling`)."""
     next_due: datetime = Field(sa_type=UTCDateTime)
     paused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and PostgreSQL."""
+"""Column types with the same behaviour on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,22 +11,22 @@ JSONColumn = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "pos
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An aware instant, always UTC. SQLite keeps no time zone, so it is taken off and put back here."""
+    """An aware time, always UTC. SQLite stores no time zone, so it is removed and added here."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time: nobody could say which instant it is."""
+        """Raises ValueError for a naive time: its instant is ambiguous."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone; hand in an aware time, e.g. datetime.now(UTC)")
+            raise ValueError(f"{value!r} has no time zone; pass an aware time, e.g. datetime.now(UTC)")
         moved = value.astimezone(UTC)
         return moved.replace(tzinfo=None) if dialect.name == "sqlite" else moved
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give back an aware UTC time."""
+        """An aware UTC time."""
         if value is None:
             return None
         found: datetime = value
