@@ -1,19 +1,19 @@
-"""The root of KubeProbe's own errors. Beneath everything; each package derives its own from it."""
+"""The base classes of KubeProbe's own errors; each package derives its own from them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class KubeProbeError(Exception):
-    """Something went wrong that KubeProbe can name. The message says what, where, and what to do next."""
+    """Base of all errors that KubeProbe raises itself. The message says what is wrong, where, and what to do next."""
 
 
 class NotFoundError(KubeProbeError):
-    """A name that the store does not hold. The message offers the nearest one that it does."""
+    """The store has no row of this name. The message suggests the nearest name that exists."""
 
 
 class InvalidInputError(KubeProbeError):
-    """Input that is refused at the door; nothing was changed."""
+    """Input that fails validation; nothing was changed."""
 
 
 class MissingExtraError(KubeProbeError):
@@ -22,9 +22,9 @@ class MissingExtraError(KubeProbeError):
 
 @contextmanager
 def extra(name: str, command: str) -> Iterator[None]:
-    """Import what only the extra `name` installs; without it, say which `command` needs it and how to get it.
+    """Import packages of the extra `name`; if they are missing, say that `command` needs them and how to get them.
 
-    Raises MissingExtraError in place of ModuleNotFoundError, unless it is KubeProbe's own module that is missing.
+    Raises MissingExtraError instead of ModuleNotFoundError, except for KubeProbe's own modules.
     """
     try:
         yield

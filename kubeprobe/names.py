@@ -1,11 +1,11 @@
-"""Names that people type: what they probably meant."""
+"""Suggestions for misspelt names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest known name, to follow an error; with none near, the names there are."""
+    """A sentence to append to an error message: the nearest known name, or the known names if none is close."""
     names = sorted(known)
     if close := get_close_matches(name, names, n=1):
         return f" Did you mean {close[0]!r}?"

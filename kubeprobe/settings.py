@@ -1,4 +1,4 @@
-"""The settings of one KubeProbe process: built once at start-up from KUBEPROBE_*, handed down from there."""
+"""The settings of one KubeProbe process: read once at start-up from the environment variables KUBEPROBE_*."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -8,69 +8,74 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _default_data_dir() -> Path:
-    """`.kubeprobe` in the working folder: `make run` and a later shell in the same folder meet there."""
+    """`.kubeprobe` in the working folder, so that `make run` and a shell in the same folder share one installation."""
     return Path.cwd() / ".kubeprobe"
 
 
 class Settings(BaseSettings):
-    """What an installation can be told from outside. Durations are seconds or ISO 8601 (`PT30S`)."""
+    """All settings. Durations are seconds or ISO 8601 (`PT30S`)."""
 
     model_config = SettingsConfigDict(env_prefix="KUBEPROBE_", frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        default_factory=_default_data_dir, description="where SQLite, keys and the embedded parts live"
+        default_factory=_default_data_dir,
+        description="directory of the SQLite database, the secret key and the embedded services",
     )
-    database_url: str = Field(default="", description="SQLAlchemy address; empty: SQLite in data_dir")
-    broker_url: str = Field(default="", description="Redis or Valkey; empty: what `kubeprobe up` wrote into data_dir")
+    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in data_dir")
+    broker_url: str = Field(
+        default="", description="Redis or Valkey URL; empty: the embedded broker that `kubeprobe up` starts in data_dir"
+    )
     secret_key: SecretStr | None = Field(
         default=None,
-        description="Fernet key that encrypts credentials; empty: kept in data_dir/secret.key (mode 0600)",
+        description="Fernet key that encrypts credentials; empty: data_dir/secret.key (mode 0600)",
     )
-    pool: str = Field(default="default", description="the pool that this launcher or collector serves")
-    launch_concurrency: int = Field(default=16, ge=1, description="pods that one launch batch creates at a time")
-    batch_size: int = Field(default=50, ge=1, description="runs of one cluster that one message carries")
+    pool: str = Field(default="default", description="pool that this launcher or collector serves")
+    launch_concurrency: int = Field(default=16, ge=1, description="pods that one launch batch creates concurrently")
+    batch_size: int = Field(default=50, ge=1, description="maximum number of runs of one cluster in one message")
     resend_after: timedelta = Field(
-        default=timedelta(seconds=5), description="a pending run unheard of for so long is sent again"
+        default=timedelta(seconds=5), description="time after which a pending run that was not claimed is sent again"
     )
     claim_timeout: timedelta = Field(
-        default=timedelta(seconds=40), description="a launcher silent for so long has lost its claim"
+        default=timedelta(seconds=40), description="time after which a launcher's claim on a run expires"
     )
     lost_after: timedelta = Field(
         default=timedelta(minutes=5),
-        description="past its deadlines, how long a run may stay without an outcome",
+        description="time after its deadlines at which a run without an outcome is closed as lost",
     )
     launch_within: timedelta = Field(
-        default=timedelta(minutes=10), description="how long a run may wait for a launcher or for room"
+        default=timedelta(minutes=10),
+        description="maximum time that a run waits for a launcher, or for its cluster's limit of pods",
     )
     patience: timedelta = Field(
-        default=timedelta(seconds=60), description="how long a run waits for a cluster that does not take its pod"
+        default=timedelta(seconds=60),
+        description="maximum time to retry a run whose pod the cluster rejects",
     )
     lease: timedelta = Field(
-        default=timedelta(seconds=10), description="how long a collector holds a cluster unrenewed"
+        default=timedelta(seconds=10), description="lifetime of a collector's lease on a cluster, unless renewed"
     )
     sweep_every: timedelta = Field(
-        default=timedelta(minutes=5), gt=timedelta(0), description="how often what killed probes left is looked for"
+        default=timedelta(minutes=5), gt=timedelta(0), description="interval between sweeps for orphaned objects"
     )
     keep_outcomes: timedelta = Field(
-        default=timedelta(days=30), description="age at which runs and outcomes are removed"
+        default=timedelta(days=30), description="age at which runs and outcomes are deleted"
     )
-    log_tail: int = Field(default=200, ge=0, description="lines of log kept of a run that did not pass")
-    log_format: str = Field(default="console", pattern="^(console|json)$")
+    log_tail: int = Field(default=200, ge=0, description="log lines that are stored of a run that did not pass")
+    log_format: str = Field(default="console", pattern="^(console|json)$", description="console or json")
 
     def database(self) -> str:
-        """The address of the store."""
+        """The SQLAlchemy URL of the store."""
         return self.database_url or f"sqlite:///{self.data_dir / 'kubeprobe.db'}"
 
     def local_kubeconfig(self) -> Path:
-        """Where the local cluster of this data_dir writes how to reach it."""
+        """The kubeconfig that the local cluster of this data_dir writes."""
         return self.data_dir / "localcluster.kubeconfig"
 
     def local_images(self) -> Path:
-        """Where the local cluster of this data_dir reads which folders are images."""
+        """The file from which the local cluster of this data_dir reads which folders are images."""
         return self.data_dir / "localcluster.images"
 
     def broker(self) -> str:
-        """The address of the broker: set, else what the embedded one of this data_dir last listened on."""
+        """The URL of the broker: the setting, else that of this data_dir's embedded broker when it last started."""
         if self.broker_url:
             return self.broker_url
         note = self.data_dir / "broker.url"

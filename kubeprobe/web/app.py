@@ -1,4 +1,4 @@
-"""The web application: its routes over one installation."""
+"""The FastAPI application."""
 
 from fastapi import FastAPI, HTTPException
 from sqlalchemy import text
@@ -10,7 +10,7 @@ from kubeprobe.web import webhooks
 
 
 def make_app(installation: Installation) -> FastAPI:
-    """The application. Its description (OpenAPI) is at /api/v1/openapi.json."""
+    """The application over an open installation. Its OpenAPI document is at /api/v1/openapi.json."""
     app = FastAPI(
         title="KubeProbe", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
     )
@@ -19,12 +19,12 @@ def make_app(installation: Installation) -> FastAPI:
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
-        """Whether this process answers and reaches the store; 503 if not."""
+        """Whether this process can query the database; 503 if not."""
         try:
             with installation.store.reading() as session:
                 session.execute(text("SELECT 1"))
         except SQLAlchemyError:
-            raise HTTPException(503, "The store does not answer.") from None
+            raise HTTPException(503, "Database unavailable.") from None
         return {"status": "ok"}
 
     return app

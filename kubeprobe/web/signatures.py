@@ -1,4 +1,4 @@
-"""Whether a push comes from whoever knows the source's secret, as the Git servers sign: pure functions.
+"""Verifying that a push was signed with the source's webhook secret: pure functions.
 
 GitHub: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries. Gitea and Forgejo: the same
 HMAC without a prefix, https://docs.gitea.com/usage/webhooks. GitLab sends the secret itself,
@@ -10,14 +10,14 @@ import hmac
 from collections.abc import Mapping
 
 _HMACS = {"x-hub-signature-256": "sha256=", "x-gitea-signature": "", "x-forgejo-signature": "", "x-gogs-signature": ""}
-"""Header -> what stands before the HMAC-SHA256 of the body, in hex."""
+"""Header -> prefix of its value, which goes on with the HMAC-SHA256 of the body in hex."""
 _TOKEN = "x-gitlab-token"  # noqa: S105 - a header's name
 
 
 def is_signed(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
-    """Whether the first of the known headers proves that the sender knows the secret. Compares in constant time.
+    """Whether the first known signature header is valid for the secret. Compares in constant time.
 
-    `headers` by lower-case name. Without a secret nothing is taken for signed.
+    `headers` by lower-case name. An empty secret verifies nothing.
     """
     if not secret:
         return False

@@ -1,7 +1,7 @@
-"""Pushes to a source's repository, told by its Git server: the source is looked at now rather than at its next turn.
+"""Push webhooks of Git servers: a push makes its source due now instead of at its next interval.
 
-A push tells nothing but "look": what is applied is what the branch holds then. So it does no harm to repeat one, and
-one that is lost costs no more than the time until the source's next turn. Next: `sources.sync_due`, in a worker.
+Of a push only the branch is used: a sync applies the branch's head at that time. So a repeated push is harmless, and
+a lost one only delays the sync until the source's next interval. Next: `sources.sync_due`, in a worker.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 import orjson
 import structlog
 from fastapi import APIRouter, HTTPException, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 from starlette.concurrency import run_in_threadpool
 
 from kubeprobe.app import Installation, request_sync
@@ -23,75 +24,76 @@ from kubeprobe.web.signatures import is_signed
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 5_000_000
-"""A push of many commits is told in full; GitHub ends at 25 MB, which nobody needs here."""
-BODY_WITHIN_S = 10.0
+"""A push lists its commits. GitHub's own limit is 25 MB, more than is needed here."""
+BODY_TIMEOUT_S = 10.0
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
 
-class Taken(BaseModel):
-    """What came of a push."""
+class PushResult(BaseModel):
+    """The response to a push."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
     source: str
-    woken: bool
-    """Whether the source is looked at now."""
-    why: str = ""
-    """Why it is not."""
+    sync_requested: bool
+    reason: str = ""
+    """Why no sync was requested."""
 
 
 @router.post("/{name}/webhook", status_code=202)
-async def take_push(name: str, request: Request) -> Taken:
-    """Take a push from GitHub, GitLab, Gitea or Forgejo, signed with the source's webhook secret.
+async def receive_push(name: str, request: Request) -> PushResult:
+    """Receive a push from GitHub, GitLab, Gitea or Forgejo, signed with the source's webhook secret.
 
-    401 where the signature is wrong, and just so where there is no such source or it has no secret; 413 for a body
-    that is too large; 400 for one that is no JSON.
+    401 for an invalid signature, an unknown source, and a source without a webhook secret, so that a caller without
+    the secret learns nothing; 400 if the body is not JSON; 408 if it is slow; 413 if it is too large.
     """
     installation: Installation = request.app.state.installation
-    body = await _body(request)
-    branch = await run_in_threadpool(_check, installation, name, dict(request.headers), body)
-    ref = _payload(request.headers.get("content-type", ""), body).get("ref")
+    body = await _read_body(request)
+    branch = await run_in_threadpool(_verify, installation, name, dict(request.headers), body)
+    ref = _parse_payload(request.headers.get("content-type", ""), body).get("ref")
     if ref != f"refs/heads/{branch}":
-        return Taken(source=name, woken=False, why=f"this is no push to {branch}")
+        return PushResult(source=name, sync_requested=False, reason=f"not a push to branch {branch}")
     if not await run_in_threadpool(request_sync, installation, name):
-        return Taken(source=name, woken=False, why="the source is paused")
-    log.info("a push hastens a source", source=name)
-    return Taken(source=name, woken=True)
+        return PushResult(source=name, sync_requested=False, reason="the source is paused")
+    log.info("sync requested by a push", source=name)
+    return PushResult(source=name, sync_requested=True)
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            async for part in request.stream():
-                body += part
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
                 if len(body) > MAX_BODY_BYTES:
-                    raise HTTPException(413, f"The body is too large; at most {MAX_BODY_BYTES:,} bytes are taken.")
+                    raise HTTPException(413, f"The body is too large; the maximum is {MAX_BODY_BYTES:,} bytes.")
     except TimeoutError:
-        raise HTTPException(408, f"The body did not arrive within {BODY_WITHIN_S:g} s.") from None
+        raise HTTPException(408, f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from None
     return bytes(body)
 
 
-def _check(installation: Installation, name: str, headers: dict[str, str], body: bytes) -> str:
-    """The branch of a source, once the push has proved to be from its Git server."""
+def _verify(installation: Installation, name: str, headers: dict[str, str], body: bytes) -> str:
+    """The branch of the source, once the push's signature has been verified."""
     with installation.store.reading() as session:
         row = session.get(Source, name)
     try:
         secret = Secret.open(installation.cipher, row.secret if row else None)
     except SecretKeyError as error:
-        log.error("a push cannot be checked", source=name, error=str(error))
-        raise HTTPException(503, "The source's secret cannot be opened here.") from None
+        log.error("push not verified: secret unreadable", source=name, error=str(error))
+        raise HTTPException(503, "The source's webhook secret cannot be decrypted by this process.") from None
     if not is_signed(headers, body, secret.webhook) or row is None:
-        raise HTTPException(401, "The signature does not fit.")
+        raise HTTPException(401, "Invalid signature.")
     return row.branch
 
 
-def _payload(content_type: str, body: bytes) -> dict[str, Any]:
-    """The push; GitHub wraps it into a form unless it is told otherwise."""
+def _parse_payload(content_type: str, body: bytes) -> dict[str, Any]:
+    """The push event. GitHub sends it as a form field unless the webhook is configured for JSON."""
     text: bytes | str = body
     if content_type.startswith("application/x-www-form-urlencoded"):
         text = parse_qs(body.decode(errors="replace")).get("payload", [""])[0]
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise HTTPException(400, "The body is no JSON.") from None
+        raise HTTPException(400, "The body is not JSON.") from None
     return found if isinstance(found, dict) else {}

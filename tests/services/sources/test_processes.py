@@ -1,4 +1,4 @@
-"""The real processes: beat asks, a responder looks, and the web hears of a push."""
+"""Real processes: beat polls, a responder syncs, the web process receives a push."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ SECRET = "correct-horse-battery-staple"
 THIRD_CASE = CASE.replace("{name: dns}", "{name: third}")
 
 
-def test_what_is_pushed_is_in_force_within_seconds(
+def test_a_push_is_applied_within_seconds(
     store: Store, database_url: str, repository: Repository, tmp_path: Path
 ) -> None:
     world = World(SyncContext.of(store, Settings(data_dir=tmp_path / "installation")), repository, utc_now())
@@ -46,7 +46,7 @@ def test_what_is_pushed_is_in_force_within_seconds(
             within_s=120,
             instead=lambda: installation.log("web"),
         )
-        assert push(port) == {"source": "team", "woken": True, "why": ""}
+        assert push(port) == {"source": "team", "syncRequested": True, "reason": ""}
         until(
             "the push to apply it",
             lambda: "third" in world.cases(),

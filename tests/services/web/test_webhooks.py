@@ -1,4 +1,4 @@
-"""Pushes over real HTTP: who knows the secret hastens the source, and nobody else does anything."""
+"""Push webhooks over real HTTP: a push signed with the secret makes its source due, any other is rejected."""
 
 import hashlib
 import hmac
@@ -31,7 +31,7 @@ PUSH = {"ref": "refs/heads/main", "after": "0" * 40}
 
 
 class Server:
-    """The web's process, here in a thread."""
+    """The web process, here in a thread."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -46,7 +46,7 @@ class Server:
             return error.code, json.load(error)
 
     def push(self, name: str = "team", secret: str = SECRET, **said: object) -> tuple[int, dict[str, object]]:
-        """A push as GitHub tells it."""
+        """A push as GitHub sends it."""
         body = json.dumps(PUSH | said).encode()
         return self.post(name, body, Content_Type="application/json", X_Hub_Signature_256=signature(body, secret))
 
@@ -57,7 +57,7 @@ def signature(body: bytes, secret: str = SECRET) -> str:
 
 @pytest.fixture
 def world(store: Store, tmp_path: Path, now: datetime) -> World:
-    """The source `team`, whose next look is an hour away."""
+    """The source `team`, whose next sync is an hour away."""
     repository = Repository(tmp_path / "git")
     repository.push(catalog__all_yaml=f"{TEMPLATE}---\n{CASE}")
     made = World(SyncContext.of(store, Settings(data_dir=tmp_path / "data")), repository, now)
@@ -83,10 +83,10 @@ def server(world: World, valkey: str) -> Iterator[Server]:
     broker.close()
 
 
-def test_a_signed_push_has_the_source_looked_at_at_once(server: Server, world: World, valkey: str) -> None:
+def test_a_signed_push_makes_the_source_due_at_once(server: Server, world: World, valkey: str) -> None:
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     assert world.poll() == []
-    assert server.push() == (202, {"source": "team", "woken": True, "why": ""})
+    assert server.push() == (202, {"source": "team", "syncRequested": True, "reason": ""})
     broker = redis.Redis.from_url(valkey)
     assert b"kubeprobe.sync_sources" in broker.lindex(HOUSEKEEPING_QUEUE, 0)
     broker.close()
@@ -94,45 +94,47 @@ def test_a_signed_push_has_the_source_looked_at_at_once(server: Server, world: W
     assert world.cases() == {"dns", "other"}
 
 
-def test_a_push_that_is_told_again_does_no_harm(server: Server, world: World) -> None:
+def test_a_repeated_push_is_harmless(server: Server, world: World) -> None:
     for _ in range(3):
         assert server.push()[0] == 202
     assert [synced.applied for synced in world.poll(timedelta(0))] == [None]
     assert world.poll(timedelta(0)) == []
 
 
-def test_a_push_to_another_branch_is_heard_and_left(server: Server, world: World) -> None:
-    assert server.push(ref="refs/heads/feature")[1]["woken"] is False
-    assert server.push(ref="refs/tags/main")[1]["woken"] is False
-    assert server.push(ref=None)[1]["woken"] is False
+def test_a_push_to_another_branch_is_accepted_and_requests_no_sync(server: Server, world: World) -> None:
+    assert server.push(ref="refs/heads/feature")[1]["syncRequested"] is False
+    assert server.push(ref="refs/tags/main")[1]["syncRequested"] is False
+    assert server.push(ref=None)[1]["syncRequested"] is False
     assert world.poll(timedelta(0)) == []
 
 
 @pytest.mark.parametrize("name", ["team", "absent"])
-def test_a_wrong_signature_and_no_such_source_look_alike(server: Server, world: World, name: str) -> None:
-    refused = (401, {"detail": "The signature does not fit."})
+def test_an_invalid_signature_and_an_unknown_source_get_the_same_answer(
+    server: Server, world: World, name: str
+) -> None:
+    refused = (401, {"detail": "Invalid signature."})
     assert server.push(name, secret="guessed-guessed-guessed") == refused
     assert server.post(name, json.dumps(PUSH).encode()) == refused
     assert world.poll(timedelta(0)) == []
 
 
-def test_the_secret_is_checked_before_the_body_is_read(server: Server) -> None:
+def test_the_signature_is_verified_before_the_body_is_parsed(server: Server) -> None:
     assert server.post("team", b"{")[0] == 401
     assert server.post("team", b"{", X_Hub_Signature_256=signature(b"{"))[0] == 400
 
 
-def test_gitlab_and_a_form_of_githubs_are_understood(server: Server) -> None:
+def test_gitlab_tokens_and_github_forms_are_accepted(server: Server) -> None:
     body = json.dumps(PUSH).encode()
-    assert server.post("team", body, Content_Type="application/json", X_Gitlab_Token=SECRET)[1]["woken"]
+    assert server.post("team", body, Content_Type="application/json", X_Gitlab_Token=SECRET)[1]["syncRequested"]
     form = urllib.parse.urlencode({"payload": body.decode()}).encode()
     kind = "application/x-www-form-urlencoded"
-    assert server.post("team", form, Content_Type=kind, X_Hub_Signature_256=signature(form))[1]["woken"]
+    assert server.post("team", form, Content_Type=kind, X_Hub_Signature_256=signature(form))[1]["syncRequested"]
 
 
-def test_a_body_that_is_too_large_is_refused(server: Server) -> None:
+def test_a_body_that_is_too_large_is_rejected(server: Server) -> None:
     assert server.post("team", b"x" * 5_000_001)[0] == 413
 
 
-def test_health_is_told(server: Server) -> None:
+def test_healthz_reports_ok(server: Server) -> None:
     with urllib.request.urlopen(f"{server.url}/healthz", timeout=30) as answer:
         assert json.load(answer) == {"status": "ok"}

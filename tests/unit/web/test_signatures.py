@@ -1,4 +1,4 @@
-"""Signatures of pushes, as the Git servers make them."""
+"""Webhook signatures as the Git servers make them."""
 
 import hashlib
 import hmac
@@ -12,9 +12,9 @@ BODY = b"Hello, World!"
 HEX = hmac.new(SECRET.encode(), BODY, hashlib.sha256).hexdigest()
 
 
-def test_githubs_own_example_is_taken() -> None:
-    told = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-    assert is_signed({"x-hub-signature-256": told}, BODY, SECRET)
+def test_the_example_of_githubs_documentation_is_valid() -> None:
+    signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    assert is_signed({"x-hub-signature-256": signature}, BODY, SECRET)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_githubs_own_example_is_taken() -> None:
     [{"x-gitea-signature": HEX}, {"x-forgejo-signature": HEX}, {"x-gitlab-token": SECRET}],
     ids=["gitea", "forgejo", "gitlab"],
 )
-def test_the_other_servers_signatures_are_taken(headers: dict[str, str]) -> None:
+def test_signatures_of_the_other_servers_are_valid(headers: dict[str, str]) -> None:
     assert is_signed(headers, BODY, SECRET)
     assert not is_signed(headers, BODY, "another secret")
 
@@ -41,9 +41,9 @@ def test_the_other_servers_signatures_are_taken(headers: dict[str, str]) -> None
     ],
     ids=str,
 )
-def test_all_else_is_refused(headers: dict[str, str]) -> None:
+def test_anything_else_is_invalid(headers: dict[str, str]) -> None:
     assert not is_signed(headers, BODY, SECRET)
 
 
-def test_without_a_secret_nothing_is_signed() -> None:
+def test_an_empty_secret_verifies_nothing() -> None:
     assert not is_signed({"x-gitlab-token": ""}, BODY, "")
