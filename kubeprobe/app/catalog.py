@@ -9,7 +9,7 @@ from sqlmodel import Session
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
-from kubeprobe.catalog import Applied, Author, Declaration, Plan, known_names, make_plan, parse
+from kubeprobe.catalog import ApplyResult, Author, Declaration, Plan, known_names, make_plan, parse
 from kubeprobe.catalog import apply as apply_declaration
 from kubeprobe.catalog import pause as pause_schedules
 from kubeprobe.catalog import resume as resume_schedules
@@ -55,7 +55,7 @@ def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool
 
 
 @transaction(Permission.CATALOG)
-def apply_catalog(tx: Transaction, files: CatalogFiles, *, prune: bool = False) -> Applied:
+def apply_catalog(tx: Transaction, files: CatalogFiles, *, prune: bool = False) -> ApplyResult:
     """Make the catalog what the files declare; with `prune`, remove the rest. Raises CatalogError, nothing changed."""
     declaration = files.parse(known_names(tx.session, prune=prune))
     return apply_declaration(

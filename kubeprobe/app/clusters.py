@@ -8,8 +8,8 @@ from typing import TypeVar
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
-from kubeprobe.catalog import Catalog, Place, ScheduleChanges, cases_bound_to, load_catalog, sync_schedules
-from kubeprobe.catalog.setup import check_cases, check_sweeping, creatable
+from kubeprobe.catalog import Catalog, ScheduleChanges, TargetCluster, cases_bound_to, load_catalog, sync_schedules
+from kubeprobe.catalog.setup import check_cases, check_sweep_permissions, creatable
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
@@ -84,9 +84,9 @@ def check_cluster(installation: Installation, name: str, image: str = "") -> lis
     return call_cluster(installation.cipher, cluster, lambda api: _check(api, cluster, catalog, trial))
 
 
-def place_of(cluster: Cluster) -> Place:
+def target_of(cluster: Cluster) -> TargetCluster:
     """A cluster as far as its roles depend on it."""
-    return Place(cluster.name, cluster.namespace, cluster.labels)
+    return TargetCluster(cluster.name, cluster.namespace, cluster.labels)
 
 
 def call_cluster(cipher: Cipher, cluster: Cluster, call: Callable[[ClusterApi], Awaitable[T]]) -> T:
@@ -104,10 +104,10 @@ def call_cluster(cipher: Cipher, cluster: Cluster, call: Callable[[ClusterApi], 
 
 async def _check(api: ClusterApi, cluster: Cluster, catalog: Catalog, trial: ImageTrial | None) -> list[Finding]:
     found = await check_access(api, cluster.namespace, trial, watches_nodes=cluster.watches_nodes)
-    place = place_of(cluster)
-    cases = cases_bound_to(catalog, place)
+    target = target_of(cluster)
+    cases = cases_bound_to(catalog, target)
     if cases and all(one.ok for one in found if one.check in NEEDED_FOR_CASES):
-        found += await check_cases(api, catalog, cases, place)
-        if swept := creatable(catalog, cases, place):
-            found.append(await check_sweeping(api, swept, place))
+        found += await check_cases(api, catalog, cases, target)
+        if swept := creatable(catalog, cases, target):
+            found.append(await check_sweep_permissions(api, swept, target))
     return found

@@ -13,7 +13,7 @@ from kubeprobe.app.usecase import Transaction, transaction, use_case
 from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, read_folder
 from kubeprobe.authoring.local import LOCAL, local_cluster, make_accounts, prepare_folder
 from kubeprobe.authoring.trial import ByHand, Place, Trial, try_probe
-from kubeprobe.catalog import Applied, Declaration, Plan, apply, known_names, make_plan
+from kubeprobe.catalog import ApplyResult, Declaration, Plan, apply, known_names, make_plan
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
@@ -55,7 +55,7 @@ class Registered:
     folder: ProbeFolder
     declaration: Declaration
     plan: Plan | None
-    applied: Applied | None
+    applied: ApplyResult | None
     is_local_only: bool = False
     """Whether no image was pushed: only the local cluster can run the folder."""
 

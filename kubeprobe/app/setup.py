@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from sqlmodel import Session
 
-from kubeprobe.app.clusters import call_cluster, place_of
+from kubeprobe.app.clusters import call_cluster, target_of
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import use_case
-from kubeprobe.catalog import Catalog, Place, cases_bound_to, load_catalog, setup_objects
-from kubeprobe.catalog.setup import Applied, apply_objects, creatable, loosening, own_objects
+from kubeprobe.catalog import Catalog, TargetCluster, cases_bound_to, load_catalog, setup_objects
+from kubeprobe.catalog.setup import AppliedObject, apply_objects, creatable, namespace_relaxation, own_objects
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi
@@ -53,7 +53,7 @@ class SetupPlan:
 class SetupResult:
     """What was done about each object."""
 
-    applied: list[Applied]
+    applied: list[AppliedObject]
     loosened: str | None
     """Why the namespace has to enforce a lower Pod Security level than before; None where it stays."""
 
@@ -62,13 +62,13 @@ def plan_setup(session: Session, request: SetupRequest) -> SetupPlan:
     """The plan, as a view of the store. Raises NotFoundError, and InvalidInputError where no case is chosen."""
     cluster = clusters.get(session, request.cluster)
     catalog = load_catalog(session)
-    place = place_of(cluster)
-    cases = _chosen(catalog, request, place)
-    bound = cases_bound_to(catalog, place)
+    target = target_of(cluster)
+    cases = _chosen(catalog, request, target)
+    bound = cases_bound_to(catalog, target)
     running = sorted({*cases, *bound})
-    objects = setup_objects(catalog, cases, place, bound)
+    objects = setup_objects(catalog, cases, target, bound)
     if request.own:
-        objects += own_objects(creatable(catalog, running, place), place)
+        objects += own_objects(creatable(catalog, running, target), target)
     return SetupPlan(cluster, catalog, cases, running, objects)
 
 
@@ -92,12 +92,12 @@ def apply_setup(installation: Installation, plan: SetupPlan, admin: Connection |
     return _call(installation, plan, admin, make)
 
 
-def _chosen(catalog: Catalog, request: SetupRequest, place: Place) -> list[str]:
+def _chosen(catalog: Catalog, request: SetupRequest, target: TargetCluster) -> list[str]:
     if not catalog.cases:
         raise InvalidInputError("The catalog has no cases yet. `kubeprobe apply --built-in` adds KubeProbe's own.")
     if request.all_cases or request.cases:
         return sorted(catalog.cases) if request.all_cases else list(request.cases)
-    if bound := cases_bound_to(catalog, place):
+    if bound := cases_bound_to(catalog, target):
         return bound
     raise InvalidInputError(
         f"No binding runs anything on {request.cluster}: name cases (--cases "
@@ -111,7 +111,7 @@ async def _loosening(api: ClusterApi, plan: SetupPlan) -> str | None:
         found = await api.call("GET", f"/api/v1/namespaces/{namespace['metadata']['name']}")
     except ClusterError:
         return None
-    return loosening(found, namespace, plan.catalog, plan.running)
+    return namespace_relaxation(found, namespace, plan.catalog, plan.running)
 
 
 def _call(

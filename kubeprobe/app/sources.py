@@ -4,13 +4,15 @@ from kubeprobe import sources
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
-from kubeprobe.catalog import Applied, Plan
+from kubeprobe.catalog import ApplyResult, Plan
 from kubeprobe.effects import Effects
-from kubeprobe.sources import Added, SourceSpec, Synced
+from kubeprobe.sources import AddResult, SourceSpec, SyncResult
 
 
 @use_case(Permission.CATALOG)
-def add_source(installation: Installation, spec: SourceSpec, *, replace: bool = False, dry_run: bool = False) -> Added:
+def add_source(
+    installation: Installation, spec: SourceSpec, *, replace: bool = False, dry_run: bool = False
+) -> AddResult:
     """Fetch a source, apply what it declares, and keep it: all or nothing. Raises as `sources.add_source`."""
     return sources.add_source(installation.sync_context, spec, replace=replace, dry_run=dry_run)
 
@@ -22,7 +24,7 @@ def plan_source(installation: Installation, name: str) -> Plan:
 
 
 @use_case(Permission.CATALOG)
-def sync_source(installation: Installation, name: str) -> Synced:
+def sync_source(installation: Installation, name: str) -> SyncResult:
     """Fetch and apply a source now, over what was changed by hand. Raises NotFoundError."""
     installation.read(sources.get_source, name)
     return sources.sync_now(installation.sync_context, name)
@@ -49,7 +51,7 @@ def request_sync(tx: Transaction, name: str) -> bool:
 
 
 @transaction(Permission.CATALOG)
-def remove_source(tx: Transaction, name: str, *, prune: bool = False) -> Applied | None:
+def remove_source(tx: Transaction, name: str, *, prune: bool = False) -> ApplyResult | None:
     """Remove a source; with `prune`, also what it declares. Raises as `sources.remove_source`."""
     context = tx.installation.sync_context
     return sources.remove_source(tx.session, context, name, context.connector, prune=prune)

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 from kubeprobe.authoring.folder import ProbeFolder
-from kubeprobe.catalog import Place, setup_objects
+from kubeprobe.catalog import TargetCluster, setup_objects
 from kubeprobe.errors import InvalidInputError, KubeProbeError
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, local
@@ -77,7 +77,7 @@ async def local_cluster(
 
 async def make_accounts(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> None:
     """Make the ServiceAccounts that the pod names. The local cluster asks for no rights, so there are no roles."""
-    place = Place(cluster.name, cluster.namespace, cluster.labels)
+    place = TargetCluster(cluster.name, cluster.namespace, cluster.labels)
     for body in setup_objects(folder.catalog(), [folder.case], place):
         if body["kind"] != "ServiceAccount":
             continue

@@ -6,7 +6,7 @@ Kubernetes removes what the pod owned; the rest (other namespaces, what belongs 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from kubeprobe.catalog import Catalog, Place, RunIdentity
+from kubeprobe.catalog import Catalog, RunIdentity, TargetCluster
 from kubeprobe.catalog.render import values_for
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers import GRACE, Recalled, Swept, sweep
@@ -18,7 +18,7 @@ def creatable_by(catalog: Catalog, run: RunIdentity) -> list[Creatable]:
     """What the run's probe may create, by its `rbac`; in which namespaces may follow from values given by hand."""
     case = catalog.case(run.case).model_copy(update={"parameters": values_for(catalog, run)})
     as_run = Catalog(templates=catalog.templates, cases={run.case: case})
-    return creatable(as_run, [run.case], Place(run.cluster, run.namespace, run.cluster_labels))
+    return creatable(as_run, [run.case], TargetCluster(run.cluster, run.namespace, run.cluster_labels))
 
 
 async def sweep_up(api: ClusterApi, targets: Sequence[Creatable], run: RunIdentity, now: datetime) -> Swept:

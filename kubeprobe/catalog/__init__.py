@@ -1,29 +1,29 @@
-"""The catalog: what should be probed, where, and when.
+"""The catalog: what is probed, where, and when.
 
-`model` says what YAML may say, `parse` reads it, `plan` shows what it would change, `apply` writes it,
-`schedules` follow from it, `snapshot` is the copy that processes work with, `render` makes a run's pod.
-Next stage: `trigger` opens runs when `times` says that they are due.
+`model` defines the kinds, `parse` reads YAML, `plan` shows what it would change, `apply` writes it to the store,
+`schedules` derives schedule rows from it, `snapshot` is the copy that a process works with, `render` makes a run's pod,
+`setup` prepares a cluster. Next stage: `trigger` opens runs when `times` says that they are due.
 """
 
-from kubeprobe.catalog.apply import Applied, apply, known_names
+from kubeprobe.catalog.apply import ApplyResult, apply, known_names
 from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
-from kubeprobe.catalog.connecting import Connector
+from kubeprobe.catalog.connections import Connector
 from kubeprobe.catalog.ownership import BY_HAND, Author
 from kubeprobe.catalog.parameters import check_parameters
 from kubeprobe.catalog.parse import Declaration, parse
-from kubeprobe.catalog.pausing import pause, resume
+from kubeprobe.catalog.pause import pause, resume
 from kubeprobe.catalog.plan import Plan, make_plan
 from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.schema import json_schema
-from kubeprobe.catalog.setup import Place, cases_bound_to, setup_objects
+from kubeprobe.catalog.setup import TargetCluster, cases_bound_to, setup_objects
 from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
 
 __all__ = [
     "BY_HAND",
     "Action",
-    "Applied",
+    "ApplyResult",
     "Author",
     "Catalog",
     "CatalogCache",
@@ -35,10 +35,10 @@ __all__ = [
     "Declaration",
     "FieldChange",
     "ItemChange",
-    "Place",
     "Plan",
     "RunIdentity",
     "ScheduleChanges",
+    "TargetCluster",
     "apply",
     "cases_bound_to",
     "check_parameters",

@@ -1,6 +1,6 @@
-"""Writing a declaration into the store, in the caller's transaction: all of it or nothing.
+"""Writing a declaration to the store, in the caller's transaction: all of it or nothing.
 
-Next: `trigger` opens runs by the schedule rows that this leaves behind.
+Next: `trigger` opens runs from the schedule rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,16 @@ from typing import Any
 
 from sqlmodel import Session, col, delete
 
-from kubeprobe.catalog.changes import TABLES, Action, ItemChange, Stored, compare, digest_of, stored_items
-from kubeprobe.catalog.connecting import Connector, connect_all, mark_renewed, renewed_clusters, write_cluster
+from kubeprobe.catalog.changes import TABLES, Action, ItemChange, StoredItem, compare, digest_of, stored_items
+from kubeprobe.catalog.connections import Connector, connect_all, mark_renewed, renewed_clusters, write_cluster
 from kubeprobe.catalog.model import DOCUMENTS
-from kubeprobe.catalog.ownership import BY_HAND, Author, conflicts, orphans
+from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts
 from kubeprobe.catalog.parse import Declaration, Entry
-from kubeprobe.catalog.pausing import resume_rows
+from kubeprobe.catalog.pause import resume_rows
 from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.references import check_references
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
-from kubeprobe.catalog.version import grow_version, lock_catalog
+from kubeprobe.catalog.version import increment_version, lock_catalog
 from kubeprobe.fleet import clusters
 from kubeprobe.store import Binding
 
@@ -27,8 +27,8 @@ _WRITTEN = (Action.ADDED, Action.CHANGED)
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What an apply did."""
+class ApplyResult:
+    """What an apply changed."""
 
     items: tuple[ItemChange, ...]
     version: int
@@ -36,14 +36,14 @@ class Applied:
 
     @property
     def changed_anything(self) -> bool:
-        """Whether the catalog is another one than before."""
+        """Whether an entry was added, changed or removed."""
         return any(item.action in {*_WRITTEN, Action.REMOVED} for item in self.items)
 
 
 def known_names(session: Session, *, prune: bool = False, source: str | None = None) -> dict[str, frozenset[str]]:
-    """The names that a declaration of `source` may refer to beyond its own, for `parse`.
+    """The names in the store that a declaration of `source` may refer to, by kind; for `parse`.
 
-    With `prune`, what the same owner declared earlier is about to go and cannot be referred to.
+    With `prune`, entries of the same owner are left out: those that are no longer declared will be removed.
     """
     names: dict[str, set[str]] = {kind: set() for kind in DOCUMENTS}
     for (kind, name), item in stored_items(session).items():
@@ -60,13 +60,13 @@ def apply(
     *,
     prune: bool = False,
     author: Author = BY_HAND,
-) -> Applied:
-    """Make the catalog equal the author's declaration; with `prune`, remove what else the author declared earlier.
+) -> ApplyResult:
+    """Write the author's declaration; with `prune`, remove entries of this author that it no longer declares.
 
-    Concurrent applies wait for one another. One that changes nothing leaves the version as it is. Raises
-    CatalogError, nothing written, when a reference would break, a kubeconfig is not usable, or an entry is another's.
+    Concurrent applies wait for one another. One that changes nothing leaves the version as it is. Raises CatalogError,
+    nothing written, if a reference would break, a kubeconfig is unusable, or an entry belongs to another source.
     """
-    connections = connect_all(declaration, connector)  # reads files: before the lock is taken
+    connections = connect_all(declaration, connector)  # reads files, so not while the lock is held
     version = lock_catalog(session)
     known = known_names(session, prune=prune, source=author.source)
     names = {kind: declaration.names(kind) | known[kind] for kind in DOCUMENTS}
@@ -76,7 +76,7 @@ def apply(
     stored = stored_items(session)
     renewed = renewed_clusters(session, connections, connector.cipher)
     items = mark_renewed(compare(stored, declaration, author.source, prune=prune), renewed)
-    problems = [*conflicts(items, stored, declaration, author), *orphans(items, stored, declaration)]
+    problems = ownership_conflicts(items, stored, declaration, author) + broken_references(items, stored, declaration)
     if problems:
         raise CatalogError(problems)
     written = [declaration.entries[item.kind, item.name] for item in items if item.action in _WRITTEN]
@@ -87,15 +87,15 @@ def apply(
             row = write_cluster(session, entry, renewal, connector, now)
             row.source = author.owner_of(row.source)
     _remove(session, items)
-    moved_on = _note_origins(session, items, stored, author)
+    is_new_commit = _update_origins(session, items, stored, author)
     _resume_unpaused(session, items, stored, now)
-    if moved_on or any(item.action in {*_WRITTEN, Action.REMOVED} for item in items):
-        version = grow_version(session)
-    return Applied(tuple(items), version, sync_schedules(session, now))
+    if is_new_commit or any(item.action in {*_WRITTEN, Action.REMOVED} for item in items):
+        version = increment_version(session)
+    return ApplyResult(tuple(items), version, sync_schedules(session, now))
 
 
 def _write_specs(session: Session, entries: Sequence[Entry], author: Author, now: datetime) -> None:
-    """Insert or update what is kept as it was declared."""
+    """Insert or update the rows of all kinds but Cluster."""
     for entry in entries:
         if entry.kind not in TABLES:
             continue
@@ -125,31 +125,31 @@ def _remove(session: Session, items: Sequence[ItemChange]) -> None:
             session.execute(delete(table).where(col(table.name) == item.name))
 
 
-def _note_origins(
-    session: Session, items: Sequence[ItemChange], stored: Mapping[tuple[str, str], Stored], author: Author
+def _update_origins(
+    session: Session, items: Sequence[ItemChange], stored: Mapping[tuple[str, str], StoredItem], author: Author
 ) -> bool:
-    """An unchanged document that moved to another line: its place is noted, which is no change of the catalog.
+    """Update file and line of unchanged documents that moved; this is not a change of the catalog.
 
-    True where a source's entries are at another commit now: runs are to tell of it, so copies of the catalog are old.
+    Returns True if a source's entries come from a new commit: runs record it, so cached catalogs are outdated.
     """
-    moved_on = False
+    is_new_commit = False
     for item in items:
         if item.action is not Action.UNCHANGED or item.kind not in TABLES:
             continue
         found = stored[item.kind, item.name]
-        if found.source == author.source and found.origin != item.origin:  # a source's origin tells the commit
+        if found.source == author.source and found.origin != item.origin:  # a source's origin contains the commit
             row = session.get(TABLES[item.kind], item.name)
             assert row is not None
             row.origin, row.commit_id = item.origin, author.commit_id
             session.add(row)
-            moved_on = moved_on or author.source is not None
-    return moved_on
+            is_new_commit = is_new_commit or author.source is not None
+    return is_new_commit
 
 
 def _resume_unpaused(
-    session: Session, items: Sequence[ItemChange], stored: Mapping[tuple[str, str], Stored], now: datetime
+    session: Session, items: Sequence[ItemChange], stored: Mapping[tuple[str, str], StoredItem], now: datetime
 ) -> None:
-    """Where `paused: true` was taken out of a binding, its schedules go on, unless somebody paused it by hand."""
+    """Resume the schedules of bindings whose `paused: true` was removed, unless they are paused by hand."""
     for item in items:
         if item.kind != "Binding" or item.action is not Action.CHANGED:
             continue

@@ -1,4 +1,4 @@
-"""The built-in probes' own catalogs, which come with KubeProbe, and bindings to begin with.
+"""The catalog files of the built-in probes, and example bindings for them.
 
 Next: `kubeprobe apply --built-in` and `kubeprobe up` parse them like any other files.
 """
@@ -13,17 +13,17 @@ from kubeprobe.catalog.parse import Declaration
 _EXAMPLES = Path(str(resources.files("kubeprobe.catalog"))) / "examples"
 _PROBES = Path(str(resources.files("probes")))
 LOCAL_EXAMPLE = _EXAMPLES / "local"
-"""What `kubeprobe up` begins with."""
+"""What `kubeprobe up` applies at its first start."""
 BUILT_IN_BINDINGS = _EXAMPLES / "built-in"
 
 
 def built_in_files(*, bindings: bool) -> list[Path]:
-    """Templates and cases of every built-in probe, and what binds them to all clusters."""
+    """Files with the templates and cases of every built-in probe, and with `bindings` that run them on all clusters."""
     return [*sorted(_PROBES.glob("*/catalog.yaml")), *([BUILT_IN_BINDINGS] if bindings else [])]
 
 
 def with_image(declared: Declaration, image: str) -> Declaration:
-    """The same with this image in the built-in probes' templates, wherever one's clusters pull it from."""
+    """A copy of the declaration whose templates of built-in probes use this image."""
     entries = {
         key: replace(entry, spec=entry.spec.model_copy(update={"image": image}))
         if isinstance(entry.spec, ProbeTemplateSpec) and entry.folder.is_relative_to(_PROBES)

@@ -25,23 +25,23 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "AlertRoute": AlertRoute,
     }
 )
-"""Kinds that are kept as they were declared; clusters have columns of their own."""
+"""Kinds whose spec is stored as it was declared; a Cluster has columns of its own."""
 
 
 class Action(StrEnum):
-    """What becomes of an item."""
+    """What an apply does with an entry."""
 
     ADDED = "added"
     CHANGED = "changed"
     REMOVED = "removed"
     UNCHANGED = "unchanged"
     KEPT = "kept"
-    """In the store, no longer declared; `--prune` would remove it."""
+    """In the store but no longer declared; `--prune` would remove it."""
 
 
 @dataclass(frozen=True)
 class FieldChange:
-    """One field, such as `spec.on.periodic.every`; None where it was or becomes absent (at its default)."""
+    """One field, such as `spec.on.periodic.every`; None: absent, that is at its default."""
 
     path: str
     before: Any
@@ -50,7 +50,7 @@ class FieldChange:
 
 @dataclass(frozen=True)
 class ItemChange:
-    """What becomes of one item."""
+    """What an apply does with one entry."""
 
     kind: str
     name: str
@@ -61,50 +61,50 @@ class ItemChange:
 
 
 def digest_of(spec: Mapping[str, Any]) -> str:
-    """SHA-256 over the canonical form of a spec."""
+    """SHA-256 of a spec's canonical JSON."""
     return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-class Stored(NamedTuple):
-    """An item as the store has it."""
+class StoredItem(NamedTuple):
+    """An entry as the store has it."""
 
     spec: dict[str, Any]
     origin: str = ""
     source: str | None = None
-    """The source that owns it."""
+    """The source that owns it; None: no source."""
     by_hand: bool = False
-    """A cluster that a person added: whoever declares it takes it over, but it is never pruned."""
+    """A cluster added by `kubeprobe cluster add`: declaring it takes it over, but it is never pruned."""
 
 
-def stored_items(session: Session) -> dict[tuple[str, str], Stored]:
-    """All that the store holds of the catalog, by kind and name."""
-    found: dict[tuple[str, str], Stored] = {}
+def stored_items(session: Session) -> dict[tuple[str, str], StoredItem]:
+    """All entries in the store, by kind and name."""
+    found: dict[tuple[str, str], StoredItem] = {}
     for kind, table in TABLES.items():
         columns = table.__table__.c  # type: ignore[union-attr]  # SQLModel declares no type for it
         for name, spec, origin, source in session.execute(
             select(columns.name, columns.spec, columns.origin, columns.source)
         ):
-            found[kind, name] = Stored(spec, origin, source)
+            found[kind, name] = StoredItem(spec, origin, source)
     for cluster in session.execute(select(Cluster)).scalars():
-        spec = {} if cluster.spec is None else _as_it_is(cluster, cluster.spec)
-        found["Cluster", cluster.name] = Stored(spec, source=cluster.source, by_hand=cluster.spec is None)
+        spec = {} if cluster.spec is None else _effective_spec(cluster, cluster.spec)
+        found["Cluster", cluster.name] = StoredItem(spec, source=cluster.source, by_hand=cluster.spec is None)
     return found
 
 
-def _as_it_is(cluster: Cluster, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """A cluster's declaration with what is in force: labels and the like are changed by hand, too."""
+def _effective_spec(cluster: Cluster, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """A cluster's declared spec with the current labels, pool, namespace and limits, which people change too."""
     spec = ClusterSpec.model_validate(declared)
     limits = spec.limits.model_copy(update={"pods": cluster.max_in_flight})
-    in_force = {"labels": cluster.labels, "pool": cluster.pool, "namespace": cluster.namespace, "limits": limits}
-    return spec.model_copy(update=in_force).as_json()
+    current = {"labels": cluster.labels, "pool": cluster.pool, "namespace": cluster.namespace, "limits": limits}
+    return spec.model_copy(update=current).as_json()
 
 
 def compare(
-    stored: Mapping[tuple[str, str], Stored], declaration: Declaration, source: str | None, *, prune: bool
+    stored: Mapping[tuple[str, str], StoredItem], declaration: Declaration, source: str | None, *, prune: bool
 ) -> list[ItemChange]:
-    """What applying a declaration of `source` (None: a person's) would do, in the order of the kinds, then by name.
+    """What applying a declaration of `source` (None: a person) would do, ordered by kind, then by name.
 
-    What it leaves out is its business only where it has the same owner.
+    Entries that it does not declare are included only if they have the same owner.
     """
     changes = [_change_of(entry, stored.get(key), source) for key, entry in declaration.entries.items()]
     for (kind, name), item in stored.items():
@@ -114,7 +114,7 @@ def compare(
     return sorted(changes, key=lambda change: (order.index(change.kind), change.name))
 
 
-def _change_of(entry: Entry, stored: Stored | None, source: str | None) -> ItemChange:
+def _change_of(entry: Entry, stored: StoredItem | None, source: str | None) -> ItemChange:
     if stored is None:
         return ItemChange(entry.kind, entry.name, Action.ADDED, (), entry.origin)
     fields = tuple(_differences(stored.spec, entry.spec.as_json(), "spec"))

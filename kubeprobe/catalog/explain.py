@@ -1,4 +1,4 @@
-"""From pydantic's validation errors to catalog problems: the place, what was expected, the nearest valid name."""
+"""From pydantic's validation errors to catalog problems: line, path, expectation, nearest valid name."""
 
 import re
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ _SHAPES = {
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: RawDocument, document: str) -> list[CatalogProblem]:
-    """All that pydantic found wrong with a document."""
-    # pydantic calls a list too short, too, when its items are wrong.
+    """A problem for each error that pydantic found in a document."""
+    # pydantic also reports a list as too short if its items are invalid.
     real = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
     problems = [(found["type"], _explain_one(found, model, raw, document)) for found in real]
     misspelt = {
@@ -41,12 +41,12 @@ def explain(error: ValidationError, model: type[BaseModel], raw: RawDocument, do
 
 def _explain_one(found: ErrorDetails, model: type[BaseModel], raw: RawDocument, document: str) -> CatalogProblem:
     path: YamlPath = tuple(part for part in found["loc"] if part != "[key]")
-    message, expected, near = _words(found, model, path)
+    message, expected, near = _describe_error(found, model, path)
     return CatalogProblem(raw.file, raw.line_of(path), document, show_path(path), message, expected, near)
 
 
-def _words(found: ErrorDetails, model: type[BaseModel], path: YamlPath) -> tuple[str, str, str]:
-    """What is wrong, what was expected, and the nearest valid name."""
+def _describe_error(found: ErrorDetails, model: type[BaseModel], path: YamlPath) -> tuple[str, str, str]:
+    """Message, expectation and nearest valid name."""
     context, kind, value = found.get("ctx", {}), found["type"], found["input"]
     if kind == PROBLEM_TYPE:
         return context["message"], context["expected"], context["near"]
@@ -56,22 +56,22 @@ def _words(found: ErrorDetails, model: type[BaseModel], path: YamlPath) -> tuple
     if kind in {"literal_error", "enum"}:
         names = _QUOTED.findall(context["expected"])
         return f"{_show(value)} is not allowed", one_of(names), nearest_name(value, names)
-    described = _describe(model, path)
+    described = _field_description(model, path)
     messages = {
         "missing": ("this field is missing", described or "a value"),
-        "too_short": ("nothing is listed", "at least one"),
-        "string_pattern_mismatch": (f"{_show(value)} does not fit", described or context.get("pattern", "")),
+        "too_short": ("the list is empty", "at least one item"),
+        "string_pattern_mismatch": (f"{_show(value)} is invalid", described or context.get("pattern", "")),
     }
     if kind in _SHAPES:
         shape = _SHAPES[kind]
-        what = "there is no value" if value is None else f"{_show(value)} is not {shape}"
-        messages[kind] = (what, f"{shape}: {described}" if described else shape)
-    other = (f"{_show(value)} does not fit", re.sub(r"^Input should be ", "", found["msg"]))
+        message = "the value is missing" if value is None else f"{_show(value)} is not {shape}"
+        messages[kind] = (message, f"{shape}: {described}" if described else shape)
+    other = (f"{_show(value)} is invalid", re.sub(r"^Input should be ", "", found["msg"]))
     return (*messages.get(kind, other), "")
 
 
 def _show(value: Any) -> str:
-    """The value, short; a mapping or list by its shape."""
+    """The value, shortened; `a mapping` or `a list` for those."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -81,7 +81,7 @@ def _show(value: Any) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: YamlPath) -> Iterator[str]:
-    """The field names that are valid at a place, as YAML writes them."""
+    """The valid field names at a path, as YAML spells them."""
     found = _model_at(model, path)
     if found is not None:
         for name, field in found.model_fields.items():
@@ -89,7 +89,7 @@ def _fields_at(model: type[BaseModel], path: YamlPath) -> Iterator[str]:
 
 
 def _model_at(model: type[BaseModel], path: YamlPath) -> type[BaseModel] | None:
-    """The model at a place, where there is one."""
+    """The model at a path, if there is one."""
     here: type[BaseModel] | None = model
     for part in path:
         if isinstance(part, int) or here is None:
@@ -100,14 +100,13 @@ def _model_at(model: type[BaseModel], path: YamlPath) -> type[BaseModel] | None:
 
 
 def _model_within(annotation: Any) -> type[BaseModel] | None:
-    """The model in `X`, `X | None` or `tuple[X, ...]`; no field of ours holds two."""
+    """The model in `X`, `X | None` or `tuple[X, ...]`; no field has two."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := _model_within(part))), None)
 
 
-def _describe(model: type[BaseModel], path: YamlPath) -> str:
-    """A field's own description."""
+def _field_description(model: type[BaseModel], path: YamlPath) -> str:
     parent = _model_at(model, path[:-1])
     for name, field in (parent.model_fields if parent else {}).items():
         if path and path[-1] == (field.alias or name):

@@ -1,4 +1,4 @@
-"""Merging a template's raw partial PodSpec over what KubeProbe makes, much as a strategic merge patch does."""
+"""Merging a template's partial PodSpec over KubeProbe's own, similar to a strategic merge patch."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,11 +14,11 @@ _MERGE_KEYS: Mapping[str, str] = MappingProxyType(
         "volumeMounts": "mountPath",
     }
 )
-"""Lists that are merged item by item (the patch merge keys of core/v1); all others are replaced."""
+"""Lists that are merged item by item, with their merge keys (those of core/v1); all others are replaced."""
 
 
 def merge_pod(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, neither altered: mappings key by key, keyed lists by key, null removes."""
+    """`base` patched with `over`; neither is modified. Mappings merge by key, lists by merge key; null removes."""
     merged = dict(base)
     for field, value in over.items():
         if value is None:
@@ -33,7 +33,7 @@ def merge_pod(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 
 def _merge_list(base: list[dict[str, Any]], over: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Items of `over` laid over those of the same key; new ones follow in their order."""
+    """Items with the same key are merged; new ones are appended in their order."""
     merged = {item.get(key): dict(item) for item in base}
     for item in over:
         merged[item.get(key)] = merge_pod(merged.get(item.get(key), {}), item)
@@ -41,7 +41,7 @@ def _merge_list(base: list[dict[str, Any]], over: list[dict[str, Any]], key: str
 
 
 def unmergeable(over: Mapping[str, Any], path: str = "") -> str | None:
-    """The place of the first keyed list in a partial PodSpec that holds something without its key, if any."""
+    """Describes the first list in a partial PodSpec that has an item without its merge key; None if there is none."""
     for field, value in over.items():
         here = f"{path}.{field}" if path else field
         items: list[Any] = []

@@ -1,13 +1,14 @@
-"""Who owns what of the catalog: an entry belongs to the source that declares it, or to nobody.
+"""Owners of catalog entries: an entry belongs to the source that declares it, or to no source.
 
-What a person applied belongs to nobody, and a source that declares it takes it over. What a source owns is changed and
-removed by that source alone. A person may override it, which makes it drift until that source is applied again.
+An entry that a person applied belongs to no source, and a source that declares it takes it over. An entry of a source
+is changed and removed by that source only. A person may override it; it then differs from its source (drift) until
+that source is applied again.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kubeprobe.catalog.changes import Action, ItemChange, Stored
+from kubeprobe.catalog.changes import Action, ItemChange, StoredItem
 from kubeprobe.catalog.parse import Declaration
 from kubeprobe.catalog.problems import CatalogProblem
 from kubeprobe.catalog.references import references_to
@@ -15,25 +16,25 @@ from kubeprobe.catalog.references import references_to
 
 @dataclass(frozen=True)
 class Author:
-    """Whose declaration is applied: that of a source at a commit, or (neither) a person's."""
+    """Who applies a declaration: a source at a commit, or a person (both None)."""
 
     source: str | None = None
     commit_id: str | None = None
     overrides: bool = False
-    """A person may change what belongs to a source."""
+    """The person may change entries of a source (`--override`)."""
 
     def owner_of(self, stored: str | None) -> str | None:
-        """The owner of what this author writes over something of a stored owner: overriding takes nothing away."""
+        """The owner after this author wrote an entry whose stored owner is `stored`: an override does not change it."""
         return self.source or stored
 
 
 BY_HAND = Author()
 
 
-def conflicts(
-    items: Iterable[ItemChange], stored: Mapping[tuple[str, str], Stored], declaration: Declaration, author: Author
+def ownership_conflicts(
+    items: Iterable[ItemChange], stored: Mapping[tuple[str, str], StoredItem], declaration: Declaration, author: Author
 ) -> list[CatalogProblem]:
-    """A problem for each entry that belongs to a source, and that is not this author's to change."""
+    """A problem for each entry that belongs to a source and that this author may not change."""
     changed = {(item.kind, item.name) for item in items if item.action is Action.CHANGED}
     problems = []
     for (kind, name), entry in declaration.entries.items():
@@ -43,20 +44,20 @@ def conflicts(
         if author.source is None and (author.overrides or (kind, name) not in changed):
             continue
         where = f" ({found.origin})" if found.origin else ""
-        expected = f"the change in that source's repository; --override makes it here, until {found.source} is applied"
-        message = f"it belongs to source {found.source}{where}"
+        expected = f"a change in that source's repository, or --override, which lasts until {found.source} is applied"
+        message = f"this entry belongs to source {found.source}{where}"
         if author.source is not None:
             message += f", and source {author.source} declares it too"
-            expected = "one owner: take it out of one of the two"
+            expected = "one owner: remove it from one of the two sources"
         file, _, line = entry.origin.rpartition(":")
         problems.append(CatalogProblem(file, int(line), f"{kind}/{name}", "", message, expected=expected))
     return problems
 
 
-def orphans(
-    items: Iterable[ItemChange], stored: Mapping[tuple[str, str], Stored], declaration: Declaration
+def broken_references(
+    items: Iterable[ItemChange], stored: Mapping[tuple[str, str], StoredItem], declaration: Declaration
 ) -> list[CatalogProblem]:
-    """A problem for each entry that stays, of whatever owner, and refers to what is removed."""
+    """A problem for each remaining entry, of any owner, that refers to a removed one."""
     removed = {(item.kind, item.name): item for item in items if item.action is Action.REMOVED}
     problems = []
     for (kind, name), found in stored.items() if removed else ():
@@ -65,9 +66,9 @@ def orphans(
         for path, wanted in references_to(kind, {"spec": found.spec}):
             if wanted in removed:
                 file, _, line = (found.origin or "catalog:1").rpartition(":")
-                owner = f"source {found.source}" if found.source else "nobody's"
-                message = f"this entry ({owner}) stays, and {'/'.join(wanted)}, which it refers to, is removed"
-                expected = "to remove both, or none"
+                owner = f"source {found.source}" if found.source else "no source"
+                message = f"this entry ({owner}) remains, but refers to {'/'.join(wanted)}, which is removed"
+                expected = "both removed, or neither"
                 document = f"{kind}/{name}"
                 problems.append(CatalogProblem(file, int(line), document, path, message, expected=expected))
     return problems

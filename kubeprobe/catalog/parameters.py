@@ -1,4 +1,4 @@
-"""Values given by hand for one run: held to the same rules as those of a case."""
+"""Validating the parameters of a manual run by the same rules as those of a case."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,9 @@ _ENVIRONMENT: TypeAdapter[dict[str, str]] = TypeAdapter(Environment)
 
 
 def check_parameters(given: Mapping[str, object]) -> dict[str, str]:
-    """The values, if all are strings under names of environment variables.
+    """The parameters, if all names are environment variable names and all values strings.
 
-    Raises InvalidInputError with all that is wrong.
+    Raises InvalidInputError with every problem.
     """
     try:
         return _ENVIRONMENT.validate_python(dict(given))

@@ -1,4 +1,4 @@
-"""From YAML files to a declaration: every document validated, every reference resolved, all problems at once.
+"""From YAML files to a declaration: validates every document and reference, and reports all problems at once.
 
 Next: `plan` compares a declaration with the store, `apply` writes it.
 """
@@ -33,12 +33,12 @@ class Entry:
     origin: str
     """File and line."""
     folder: Path
-    """Where relative paths in it start."""
+    """Base of relative paths in it."""
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the YAML declares: valid in itself. `references` are checked again when it is applied."""
+    """Valid documents by kind and name. `references` are checked again when they are applied."""
 
     entries: Mapping[tuple[str, str], Entry]
     references: tuple[Reference, ...] = ()
@@ -57,16 +57,16 @@ class Declaration:
 
 
 @dataclass
-class _Reading:
+class _ParseState:
     """What has been read so far."""
 
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
     problems: list[CatalogProblem] = field(default_factory=list)
     seen: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Where each name was first declared, be it valid or not."""
+    """Origin of each name's first document, valid or not."""
     unreadable: set[str] = field(default_factory=set)
-    """Names in files that are no valid YAML: a reference to one of them is no second problem."""
+    """Names in files that are not valid YAML: a reference to one of them is not reported as well."""
 
 
 def parse(
@@ -76,29 +76,28 @@ def parse(
 ) -> Declaration:
     """Read files and folders (recursively, *.yaml and *.yml) into a declaration.
 
-    `known` are names by kind that exist already and may be referred to (`apply.known_names`). `shown` tells how a file
-    is called in origins and problems.
-    Raises CatalogError with everything that is wrong.
+    `known` are existing names by kind that may be referred to (`apply.known_names`). `shown` returns the name of a file
+    for origins and problems. Raises CatalogError with every problem.
     """
-    reading = _Reading()
-    for file in _files(paths, reading):
+    state = _ParseState()
+    for file in _files(paths, state):
         for found in read_documents(file, shown(file)):
             if isinstance(found, CatalogProblem):
-                reading.problems.append(found)
+                state.problems.append(found)
                 if file.is_file():
-                    reading.unreadable |= set(_NAME_LINE.findall(file.read_text(errors="replace")))
+                    state.unreadable |= set(_NAME_LINE.findall(file.read_text(errors="replace")))
             else:
-                _take(found, reading)
-    names = {kind: {name for found, name in reading.seen if found == kind} for kind in DOCUMENTS}
-    lenient = {kind: names[kind] | reading.unreadable | (known or {}).get(kind, frozenset()) for kind in DOCUMENTS}
-    reading.problems += check_references(reading.references, lenient)
-    if reading.problems:
-        raise CatalogError(reading.problems)
-    return Declaration(reading.entries, tuple(reading.references))
+                _add_document(found, state)
+    names = {kind: {name for found, name in state.seen if found == kind} for kind in DOCUMENTS}
+    valid = {kind: names[kind] | state.unreadable | (known or {}).get(kind, frozenset()) for kind in DOCUMENTS}
+    state.problems += check_references(state.references, valid)
+    if state.problems:
+        raise CatalogError(state.problems)
+    return Declaration(state.entries, tuple(state.references))
 
 
-def _files(paths: Iterable[Path], reading: _Reading) -> Iterator[Path]:
-    """Every file once, in a stable order. Hidden folders such as .git are left out."""
+def _files(paths: Iterable[Path], state: _ParseState) -> Iterator[Path]:
+    """Every file once, in a stable order, without hidden folders such as .git."""
     done: set[Path] = set()
     for path in paths:
         if path.is_dir():
@@ -112,18 +111,18 @@ def _files(paths: Iterable[Path], reading: _Reading) -> Iterator[Path]:
         else:
             found = [path] if path.exists() else []
         if not found:
-            what = "there is no *.yaml or *.yml file in this folder" if path.is_dir() else "no such file or folder"
-            expected = "a YAML file, or a folder with some"
-            reading.problems.append(CatalogProblem(str(path), 1, "", "", what, expected=expected))
+            message = "there is no *.yaml or *.yml file in this folder" if path.is_dir() else "no such file or folder"
+            expected = "a YAML file, or a folder of YAML files"
+            state.problems.append(CatalogProblem(str(path), 1, "", "", message, expected=expected))
         for file in found:
             if (real := file.resolve()) not in done:
                 done.add(real)
                 yield file
 
 
-def _take(raw: RawDocument, reading: _Reading) -> None:
-    """Validate one document and note it."""
-    identity = _identify(raw, reading)
+def _add_document(raw: RawDocument, state: _ParseState) -> None:
+    """Validate one document and add it, or its problems."""
+    identity = _identify(raw, state)
     if identity is None:
         return
     kind, name = identity
@@ -131,29 +130,29 @@ def _take(raw: RawDocument, reading: _Reading) -> None:
     problems = [_in_document(problem, document) for problem in raw.problems]
     if name:
         origin = f"{raw.file}:{raw.line}"
-        if identity in reading.seen:
+        if identity in state.seen:
             line = raw.line_of(("metadata", "name"))
-            message = f"declared twice, first at {reading.seen[identity]}"
+            message = f"declared twice, first at {state.seen[identity]}"
             expected = f"one {kind} of each name"
             problems.append(CatalogProblem(raw.file, line, document, "metadata.name", message, expected=expected))
-        reading.seen.setdefault(identity, origin)
-        reading.references += references_in(raw, kind, name)
+        state.seen.setdefault(identity, origin)
+        state.references += references_in(raw, kind, name)
     try:
         model = DOCUMENTS[kind].model_validate(raw.value)
     except ValidationError as error:
         problems += explain(error, DOCUMENTS[kind], raw, document)
     else:
         spec: Spec = model.spec  # type: ignore[attr-defined]  # each kind has its own
-        reading.entries.setdefault(identity, Entry(kind, name, spec, f"{raw.file}:{raw.line}", raw.folder))
-    reading.problems += problems
+        state.entries.setdefault(identity, Entry(kind, name, spec, f"{raw.file}:{raw.line}", raw.folder))
+    state.problems += problems
 
 
-def _identify(raw: RawDocument, reading: _Reading) -> tuple[str, str] | None:
-    """Kind and name of a document (name empty where it has none); None when it is nothing of ours."""
+def _identify(raw: RawDocument, state: _ParseState) -> tuple[str, str] | None:
+    """Kind and name of a document (name empty if it has none); None if it is not of a known kind."""
 
     def problem(path: str, message: str, expected: str, near: str = "") -> None:
         line = raw.line_of((path,)) if path else raw.line
-        reading.problems.append(CatalogProblem(raw.file, line, "", path, message, expected, near))
+        state.problems.append(CatalogProblem(raw.file, line, "", path, message, expected, near))
 
     if not isinstance(raw.value, dict):
         problem("", "this document is not a mapping", f"apiVersion: {API_VERSION}, kind, metadata and spec")
@@ -164,8 +163,8 @@ def _identify(raw: RawDocument, reading: _Reading) -> tuple[str, str] | None:
         problem("kind", shown, one_of(list(DOCUMENTS)), nearest_name(kind, DOCUMENTS) if kind else "")
         if raw.value.get("apiVersion") != API_VERSION:
             version = raw.value.get("apiVersion")
-            problem("apiVersion", f"{version!r} is not known" if version else "apiVersion is missing", API_VERSION)
-        reading.problems += raw.problems
+            problem("apiVersion", f"{version!r} is not supported" if version else "apiVersion is missing", API_VERSION)
+        state.problems += raw.problems
         return None
     return kind, _name_of(raw.value)
 

@@ -1,4 +1,4 @@
-"""What an apply would do: items, load, times, warnings. A value that is printed or dumped. Next: `apply` does it."""
+"""What an apply would change: items, load, next times, warnings. Next: `apply` writes it."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from kubeprobe.catalog.changes import Action, ItemChange, compare, stored_items
-from kubeprobe.catalog.connecting import Connector, connect_all, mark_renewed, renewed_clusters
-from kubeprobe.catalog.forecast import ClusterFacts, Timetable, World, runs_per_hour, timetables, warnings
+from kubeprobe.catalog.connections import Connector, connect_all, mark_renewed, renewed_clusters
+from kubeprobe.catalog.forecast import ClusterFacts, ForecastInput, Timetable, runs_per_hour, timetables, warnings
 from kubeprobe.catalog.model import BindingSpec, ClusterSpec, ProbeCaseSpec, RenderConfigSpec, Spec
-from kubeprobe.catalog.ownership import BY_HAND, Author, conflicts, orphans
+from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts
 from kubeprobe.catalog.parse import Declaration
 from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
@@ -25,7 +25,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 @dataclass(frozen=True)
 class ClusterLoad:
-    """Periodic runs per hour on a cluster, before and after; None: the cluster is not there."""
+    """Periodic runs per hour on a cluster, before and after; None: the cluster does not exist then."""
 
     cluster: str
     before: float | None
@@ -34,18 +34,18 @@ class ClusterLoad:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would become of the catalog."""
+    """What an apply would change."""
 
     items: tuple[ItemChange, ...]
     loads: tuple[ClusterLoad, ...]
     timetables: tuple[Timetable, ...]
     warnings: tuple[str, ...]
     version: int
-    """Of the catalog that it was compared with."""
+    """Version of the catalog that the declaration was compared with."""
 
     @property
     def changes_anything(self) -> bool:
-        """Whether an apply would write."""
+        """Whether an apply would add, change or remove an entry."""
         return any(item.action in {Action.ADDED, Action.CHANGED, Action.REMOVED} for item in self.items)
 
     def count(self, action: Action) -> int:
@@ -101,12 +101,12 @@ def make_plan(
     stored = stored_items(session)
     renewed = renewed_clusters(session, connections, connector.cipher)
     items = mark_renewed(compare(stored, declaration, author.source, prune=prune), renewed)
-    problems = [*conflicts(items, stored, declaration, author), *orphans(items, stored, declaration)]
+    problems = ownership_conflicts(items, stored, declaration, author) + broken_references(items, stored, declaration)
     if problems:
         raise CatalogError(problems)
-    before = World(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))
-    gone = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
-    after = _afterwards(before, declaration, gone, paused_by_hand(session))
+    before = ForecastInput(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))
+    removed = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
+    after = _after_apply(before, declaration, removed, paused_by_hand(session))
     return Plan(
         items=tuple(items),
         loads=_loads(runs_per_hour(before, now), runs_per_hour(after, now)),
@@ -116,22 +116,22 @@ def make_plan(
     )
 
 
-def _afterwards(
-    before: World, declaration: Declaration, gone: AbstractSet[tuple[str, str]], by_hand: AbstractSet[str]
-) -> World:
-    """What there is once the declaration is applied. A pause by hand outlives that."""
+def _after_apply(
+    before: ForecastInput, declaration: Declaration, removed: AbstractSet[tuple[str, str]], paused: AbstractSet[str]
+) -> ForecastInput:
+    """The catalog once the declaration is applied. Bindings that are `paused` by hand stay so."""
 
     def merged(kind: str, model: type[SpecT], old: Mapping[str, SpecT]) -> dict[str, SpecT]:
-        kept = {name: spec for name, spec in old.items() if (kind, name) not in gone}
+        kept = {name: spec for name, spec in old.items() if (kind, name) not in removed}
         return kept | declaration.specs(kind, model)
 
-    clusters = {facts.name: facts for facts in before.clusters if ("Cluster", facts.name) not in gone}
+    clusters = {facts.name: facts for facts in before.clusters if ("Cluster", facts.name) not in removed}
     for name, spec in declaration.specs("Cluster", ClusterSpec).items():
         nodes = clusters[name].nodes if name in clusters else None
         clusters[name] = ClusterFacts(name, spec.labels, spec.pool, spec.limits.pods, nodes)
-    return World(
+    return ForecastInput(
         bindings={
-            name: binding.model_copy(update={"paused": True}) if name in by_hand else binding
+            name: binding.model_copy(update={"paused": True}) if name in paused else binding
             for name, binding in merged("Binding", BindingSpec, before.bindings).items()
         },
         cases=merged("ProbeCase", ProbeCaseSpec, before.cases),

@@ -1,4 +1,4 @@
-"""What is wrong with a catalog: every problem at once, each with its place and what was expected (promise 7)."""
+"""The problems of a catalog: all at once, each with its location and the expectation (promise 7)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from pydantic_core import PydanticCustomError
 from kubeprobe.errors import InvalidInputError
 
 PROBLEM_TYPE = "kubeprobe"
-"""The type of the validation errors that `wrong` makes, by which they are known again."""
+"""The type of the validation errors that `invalid` makes, by which `explain` recognises them."""
 
 
 @dataclass(frozen=True, order=True)
 class CatalogProblem:
-    """One thing that is wrong: where (file, line, document, path within it), what, what was expected instead."""
+    """One problem: its location (file, line, document, path), what is wrong, and what was expected."""
 
     file: str
     line: int
     document: str
-    """Kind and name, such as `Binding/core`; empty where the document could not be read so far."""
+    """Kind and name, such as `Binding/core`; empty if they could not be read."""
     path: str
-    """Place within the document, such as `spec.on.periodic.every`; empty for the document as a whole."""
+    """Path within the document, such as `spec.on.periodic.every`; empty for the document as a whole."""
     message: str
     expected: str = ""
     nearest: str = ""
 
     def __str__(self) -> str:
-        """One line, `file:line` first so that editors and terminals can jump there."""
-        place = f"{self.file}:{self.line}" if self.file else "catalog"
-        parts = [place, *(part for part in (self.document, self.path) if part), self.message]
+        """One line; `file:line` comes first, so that editors and terminals can open it."""
+        location = f"{self.file}:{self.line}" if self.file else "catalog"
+        parts = [location, *(part for part in (self.document, self.path) if part), self.message]
         text = ": ".join(parts)
         if self.expected:
             text += f"; expected {self.expected}"
@@ -39,7 +39,7 @@ class CatalogProblem:
         return text
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """The problem as plain values."""
         return {
             "file": self.file,
             "line": self.line,
@@ -52,7 +52,7 @@ class CatalogProblem:
 
 
 class CatalogError(InvalidInputError):
-    """A catalog that is refused; nothing was changed. `problems` holds all that is wrong with it."""
+    """An invalid catalog; nothing was changed. `problems` has every problem."""
 
     def __init__(self, problems: Iterable[CatalogProblem]) -> None:
         self.problems: tuple[CatalogProblem, ...] = tuple(sorted(set(problems)))
@@ -60,21 +60,21 @@ class CatalogError(InvalidInputError):
 
 
 def nearest_name(name: object, valid: Iterable[str]) -> str:
-    """The valid name that looks most like `name`; empty when none does."""
+    """The valid name that is closest to `name`; empty if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in valid}
     found = get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[found[0]] if found else ""
 
 
-def wrong(message: str, *, expected: str = "", near: str = "") -> PydanticCustomError:
-    """The error that a validator raises; it becomes a CatalogProblem with its place filled in."""
+def invalid(message: str, *, expected: str = "", near: str = "") -> PydanticCustomError:
+    """The error that a validator raises; `explain` adds the location and makes a CatalogProblem of it."""
     return PydanticCustomError(
         PROBLEM_TYPE, "{message}; expected {expected}", {"message": message, "expected": expected, "near": near}
     )
 
 
 def one_of(names: Sequence[str], *, most: int = 12) -> str:
-    """`a, b or c` for a message; a long list is cut."""
+    """`a, b or c` for a message; a long list is shortened."""
     shown = list(names[:most])
     if len(names) > most:
         return ", ".join(shown) + f" or one of {len(names) - most} more"

@@ -1,4 +1,4 @@
-"""Which names a document refers to, and whether they exist."""
+"""The names that documents refer to, and whether they exist."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -10,8 +10,8 @@ from kubeprobe.catalog.problems import CatalogProblem, nearest_name, one_of
 from kubeprobe.catalog.yamlfile import RawDocument, YamlPath, show_path
 
 EACH = "*"
-"""In a place: every item of a list."""
-_PLACES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = MappingProxyType(
+"""In a path: every item of a list."""
+_REFERENCE_PATHS: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = MappingProxyType(
     {
         "ProbeCase": ((("spec", "template"), "ProbeTemplate"),),
         "RenderConfig": (
@@ -30,33 +30,33 @@ _PLACES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = MappingProxyTyp
 
 @dataclass(frozen=True)
 class Reference:
-    """A name that a document gives, and where."""
+    """A name that a document refers to, with its location."""
 
     file: str
     line: int
     document: str
     path: str
     kind: str
-    """Kind of what is referred to."""
+    """Kind of the entry that is referred to."""
     name: str
 
 
 def references_in(raw: RawDocument, kind: str, name: str) -> Iterator[Reference]:
-    """The references of a YAML document, be the rest of it valid or not."""
-    for place, wanted in _PLACES.get(kind, ()):
-        for path, found in _values(raw.value, place):
+    """The references of a YAML document, whether the rest of it is valid or not."""
+    for pattern, wanted in _REFERENCE_PATHS.get(kind, ()):
+        for path, found in _values(raw.value, pattern):
             yield Reference(raw.file, raw.line_of(path), f"{kind}/{name}", show_path(path), wanted, found)
 
 
 def references_to(kind: str, value: Any) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The path, and the kind and name, of each reference in a document of plain values."""
-    for place, wanted in _PLACES.get(kind, ()):
-        for path, found in _values(value, place):
+    """The path of each reference in a document of plain values, with the kind and name that it refers to."""
+    for pattern, wanted in _REFERENCE_PATHS.get(kind, ()):
+        for path, found in _values(value, pattern):
             yield show_path(path), (wanted, found)
 
 
 def check_references(references: Iterable[Reference], names: Mapping[str, AbstractSet[str]]) -> list[CatalogProblem]:
-    """A problem for each reference to a name that is not among the names of its kind."""
+    """A problem for each reference whose name is not in `names`."""
     problems = []
     for found in references:
         valid = names.get(found.kind, frozenset())
@@ -69,22 +69,22 @@ def check_references(references: Iterable[Reference], names: Mapping[str, Abstra
                 found.document,
                 found.path,
                 f"there is no {found.kind} {found.name!r}",
-                expected=one_of(sorted(valid)) if valid else f"a {found.kind}; there is none yet",
+                expected=one_of(sorted(valid)) if valid else f"a {found.kind}; none exists yet",
                 nearest=nearest_name(found.name, valid),
             )
         )
     return problems
 
 
-def _values(value: Any, place: tuple[str, ...], path: YamlPath = ()) -> Iterator[tuple[YamlPath, str]]:
-    """The strings at a place, with their paths."""
-    if not place:
+def _values(value: Any, pattern: tuple[str, ...], path: YamlPath = ()) -> Iterator[tuple[YamlPath, str]]:
+    """The strings at the paths that match a pattern, with their paths."""
+    if not pattern:
         if isinstance(value, str):
             yield path, value
         return
-    if place[0] == EACH:
+    if pattern[0] == EACH:
         items: Iterable[tuple[str | int, Any]] = enumerate(value) if isinstance(value, list | tuple) else ()
     else:
-        items = [(place[0], value[place[0]])] if isinstance(value, dict) and place[0] in value else []
+        items = [(pattern[0], value[pattern[0]])] if isinstance(value, dict) and pattern[0] in value else []
     for part, item in items:
-        yield from _values(item, place[1:], (*path, part))
+        yield from _values(item, pattern[1:], (*path, part))

@@ -1,6 +1,6 @@
-"""From a run's identity to its pod. What does not change from run to run is worked out once per catalog copy.
+"""From a run's identity to its pod. What is the same for all runs of a case is computed once per catalog copy.
 
-Next: `execution` creates the pod. Rendered pods share their unchanging parts: dump them, don't alter them.
+Next: `execution` creates the pod. Rendered pods share these parts: serialize them, never modify them.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from kubeprobe.catalog.model.rule import rules_variable
 from kubeprobe.catalog.snapshot import Catalog
 
 BACKSTOP_S = 30
-"""What the kubelet's own deadline grants beyond ours: it must only act when no collector does."""
+"""How much later than KubeProbe's own deadline the kubelet's is: it must only act if no collector does."""
 _CASE_IN_POD_NAME = 28
 """63 - len("kp-") - len("-") - 26 (ULID) - len("-" and up to four digits of the attempt)."""
 _PROBE_USER = 65_532
-"""`nobody` of distroless images: makes images that name no user fit for `runAsNonRoot`."""
+"""User of distroless images; lets images that set no user run under `runAsNonRoot`."""
 _TMP = "kubeprobe-tmp"
 _FROM_POD = (
     (vocabulary.ENV_POD_NAME, "metadata.name"),
@@ -32,7 +32,7 @@ _DOWNWARD = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for 
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 """With _POD_SECURITY: the `restricted` Pod Security Standard."""
 _LINUX = {"kubernetes.io/os": "linux"}
-"""Where probe images run unless their template says otherwise: a cluster may have nodes of Windows besides."""
+"""Default node selector: a cluster may have Windows nodes too."""
 _POD_SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": _PROBE_USER,
@@ -42,7 +42,7 @@ _POD_SECURITY = {
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """All of a run that its pod depends on."""
+    """Everything about a run that its pod depends on."""
 
     run_id: str
     installation: str
@@ -53,15 +53,15 @@ class RunIdentity:
     cluster_labels: Mapping[str, str] = field(default_factory=dict)
     binding: str | None = None
     node: str | None = None
-    """The node that it is pinned to; None: the scheduler chooses."""
+    """The node that its pod is pinned to; None: the scheduler chooses."""
     attempt: int = 1
     parameters: Mapping[str, str] | None = None
-    """Values given by hand for this run only; they win."""
+    """Parameters of a manual run; they override all others."""
 
 
 @dataclass(frozen=True)
 class _Blueprint:
-    """A pod of a case, but for what differs from run to run."""
+    """The part of a case's pods that is the same for all runs."""
 
     policy: str
     run_timeout: str
@@ -72,18 +72,18 @@ class _Blueprint:
     spec: Mapping[str, Any]
     probe: Mapping[str, Any]
     extra_env: tuple[Mapping[str, Any], ...]
-    """The rules, and variables with a `valueFrom` out of the template's `pod`."""
+    """The rules, and the variables of the template's `pod`."""
     others: tuple[Mapping[str, Any], ...]
 
 
 def pod_name(case: str, run_id: str, attempt: int = 1) -> str:
-    """The pod's name: follows from the run, so creating it twice is a conflict and not a second pod."""
+    """The pod's name. It depends on run and attempt only, so creating a pod twice is a conflict, not a second pod."""
     name = f"kp-{case[:_CASE_IN_POD_NAME].rstrip('-')}-{run_id}"
     return name if attempt == 1 else f"{name}-{attempt}"
 
 
 def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
-    """The pod of a run, ready for JSON. Raises CatalogNotFoundError if its case or template has gone."""
+    """The pod of a run, as JSON values. Raises CatalogNotFoundError if its case or template no longer exists."""
     plan = _blueprint(catalog, identity.case, identity.binding)
     probe = {**plan.probe, "env": _environment(plan, identity)}
     return {
@@ -114,23 +114,22 @@ def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
 
 
 def _pin(node: str | None) -> dict[str, Any]:
-    """What keeps a pod on its node.
+    """The fields that pin a pod to its node.
 
-    By `nodeName`, not by affinity as DaemonSets do: a node is to be probed whether or not the scheduler lives, and a
-    kubelet that has no room says so at once. That leaves out the scheduler's taints, but not those of NoExecute, which
-    would have the pod evicted: every taint is tolerated, for it is the node that is asked about. The template's
-    nodeSelector and affinity still hold: the kubelet refuses what does not fit.
+    `nodeName`, not affinity as DaemonSets use: the node is probed even if the scheduler is down, and a kubelet without
+    capacity rejects the pod at once. This bypasses NoSchedule taints, but a NoExecute taint would evict the pod, so
+    every taint is tolerated. The template's nodeSelector and affinity still apply: the kubelet checks them.
     """
     return {"nodeName": node, "tolerations": [{"operator": "Exists"}]} if node else {}
 
 
 def values_for(catalog: Catalog, identity: RunIdentity) -> dict[str, str]:
-    """The variables that people set, later ones winning: template, case, render config, by hand."""
+    """The variables that people set; later ones override earlier ones: template, case, render config, manual run."""
     return _values(_blueprint(catalog, identity.case, identity.binding), identity)
 
 
 def pod_spec_of(catalog: Catalog, case: str) -> dict[str, Any]:
-    """The PodSpec of a case's pods, but for the environment: what differs from run to run."""
+    """The PodSpec of a case's pods without the environment variables, which differ from run to run."""
     plan = _blueprint(catalog, case, None)
     return {**plan.spec, "containers": [plan.probe, *plan.others]}
 
@@ -139,13 +138,13 @@ def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
     values = dict(plan.values)
     if plan.render_config is not None:
         values.update(plan.render_config.values_for(identity.cluster, identity.cluster_labels))
-    by_hand = identity.parameters or {}
-    values.update((name, value) for name, value in by_hand.items() if not name.startswith(vocabulary.ENV_PREFIX))
+    manual = identity.parameters or {}
+    values.update((name, value) for name, value in manual.items() if not name.startswith(vocabulary.ENV_PREFIX))
     return values
 
 
 def _environment(plan: _Blueprint, identity: RunIdentity) -> list[Mapping[str, Any]]:
-    """KubeProbe's variables come first, so that people's values may use them as `$(KUBEPROBE_RUN_ID)`."""
+    """KubeProbe's variables come first, so that other values can use them, such as `$(KUBEPROBE_RUN_ID)`."""
     values = _values(plan, identity)
     ours = {
         vocabulary.ENV_RUN_ID: identity.run_id,
@@ -171,19 +170,21 @@ def _blueprint(catalog: Catalog, case: str, binding: str | None) -> _Blueprint:
     if found is None:
         spec = catalog.case(case)
         template = catalog.template(spec.template)
-        found = _draw(spec, template, catalog.render_config(case, binding))
+        found = _make_blueprint(spec, template, catalog.render_config(case, binding))
         catalog.blueprints[key] = found
     return found
 
 
-def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: RenderConfigSpec | None) -> _Blueprint:
+def _make_blueprint(
+    case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: RenderConfigSpec | None
+) -> _Blueprint:
     start_s = int(case.timeouts.start.total_seconds())
     run_s = int(case.timeouts.run.total_seconds())
     policy = {"verdictFrom": template.verdict_from, "startS": start_s, "runS": run_s, "retries": case.retries}
     spec = merge_pod(_pod_spec(template, start_s + run_s + BACKSTOP_S), template.pod)
     probe, *others = spec.pop("containers")
     if "initContainers" in spec:
-        spec["initContainers"] = [_secured(container) for container in spec["initContainers"]]
+        spec["initContainers"] = [_with_security(container) for container in spec["initContainers"]]
     return _Blueprint(
         policy=orjson.dumps(policy).decode(),
         run_timeout=str(run_s),
@@ -194,7 +195,7 @@ def _draw(case: ProbeCaseSpec, template: ProbeTemplateSpec, render_config: Rende
         spec=spec,
         extra_env=(*_rules(case), *probe.pop("env", ())),
         probe=probe,
-        others=tuple(_secured(container) for container in others),
+        others=tuple(_with_security(container) for container in others),
     )
 
 
@@ -202,8 +203,8 @@ def _rules(case: ProbeCaseSpec) -> list[Mapping[str, Any]]:
     return [{"name": vocabulary.ENV_RULES, "value": rules_variable(case.rules)}] if case.rules else []
 
 
-def _secured(container: Mapping[str, Any]) -> dict[str, Any]:
-    """A further container of the template's, restricted unless it says otherwise itself."""
+def _with_security(container: Mapping[str, Any]) -> dict[str, Any]:
+    """Another container of the template, `restricted` unless it sets otherwise."""
     return merge_pod({"securityContext": _CONTAINER_SECURITY}, container)
 
 
@@ -212,8 +213,8 @@ def _pod_spec(template: ProbeTemplateSpec, deadline_s: int) -> dict[str, Any]:
     account = template.service_account_name
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        # Counted from when the kubelet took the pod, so it includes pulling the image. A collector ends a run
-        # in time; this ends the pod where no collector lives to do it.
+        # Counted from when the kubelet accepts the pod, so it includes pulling the image. A collector ends a run
+        # before that; this deadline ends the pod if no collector is running.
         "activeDeadlineSeconds": deadline_s,
         "automountServiceAccountToken": account is not None,
         "enableServiceLinks": False,

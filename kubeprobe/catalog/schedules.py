@@ -1,4 +1,4 @@
-"""Schedule rows follow bindings x cases x matching clusters. Next: `trigger` opens a run when one is due."""
+"""Schedule rows, one for each binding, case and matching cluster. Next: `trigger` opens a run when one is due."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Cluster, Node, Schedule
 
 _CHUNK = 5000
-"""Rows of one statement: far below the limits on parameters, and a hundred thousand rows stay 20 statements."""
+"""Rows of one statement: far below the databases' limits on parameters; 100,000 rows take 20 statements."""
 ItemT = TypeVar("ItemT")
 
 
-class Key(NamedTuple):
-    """What a schedule row is for."""
+class ScheduleKey(NamedTuple):
+    """What identifies a schedule row."""
 
     binding: str
     case: str
     cluster: str
 
 
-class Terms(NamedTuple):
-    """What a schedule row says; a `times.Timing`."""
+class ScheduleValues(NamedTuple):
+    """The columns of a schedule row that follow from the catalog; a `times.Timing`."""
 
     every_s: int | None
     cron: str | None
@@ -43,21 +43,21 @@ class Terms(NamedTuple):
 
     @property
     def timing(self) -> tuple[Any, ...]:
-        """The part that decides when it is due."""
+        """The columns that determine when it is due."""
         return self[:4]
 
 
 class _Row(NamedTuple):
-    """A row as the store has it."""
+    """A stored row."""
 
     id: int
-    terms: Terms
+    values: ScheduleValues
     is_paused: bool
 
 
 @dataclass(frozen=True)
 class ScheduleChanges(JsonModel):
-    """How many rows were added, changed and removed."""
+    """Numbers of rows that were added, changed and removed."""
 
     added: int = 0
     changed: int = 0
@@ -67,28 +67,28 @@ class ScheduleChanges(JsonModel):
 def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     """Make the schedule rows equal bindings x cases x matching clusters.
 
-    Only a change of timing makes a row start anew from `now`: any other keeps a slot that is due but not yet
-    issued. A cordoned cluster keeps its rows (`trigger` skips them); so does what is paused. A row that was
-    paused for its cluster alone stays so.
+    Only a change of timing recomputes `next_due` from `now`; with any other change, a slot that is due but not yet
+    issued stays due. Rows of cordoned clusters (which `trigger` skips) and of paused bindings are kept. A row that was
+    paused for its cluster alone stays paused.
     """
     session.flush()
     lock_catalog(session)
     bindings = load_catalog(session).bindings
     paused = {name for name, binding in bindings.items() if binding.paused}
     clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool)))
-    wanted = dict(terms_for(bindings, clusters.all()))
+    wanted = dict(expected_schedules(bindings, clusters.all()))
     rows = _rows(session)
     added = [
         {
             **key._asdict(),
-            **terms._asdict(),
-            "next_due": next_due(terms, now),
+            **values._asdict(),
+            "next_due": next_due(values, now),
             "paused_at": now if key.binding in paused else None,
         }
-        for key, terms in wanted.items()
+        for key, values in wanted.items()
         if key not in rows
     ]
-    changed = [(rows[key], terms) for key, terms in wanted.items() if key in rows and rows[key].terms != terms]
+    changed = [(rows[key], values) for key, values in wanted.items() if key in rows and rows[key].values != values]
     to_pause = [row.id for key, row in rows.items() if key in wanted and key.binding in paused and not row.is_paused]
     removed = [row.id for key, row in rows.items() if key not in wanted]
     for chunk in _chunks(removed):
@@ -98,28 +98,28 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     _update(session, changed, now)
     for rows_of_chunk in _chunks(added):
         session.execute(insert(Schedule), rows_of_chunk)
-    _note_watched(session, bindings.values())
+    _update_node_watches(session, bindings.values())
     touched = {row.id for row, _ in changed} | set(to_pause)
     return ScheduleChanges(len(added), len(touched), len(removed))
 
 
-def terms_of(periodic: Periodic, key: Key, pool: str, concurrency: str) -> Terms:
-    """What a binding's periodic trigger means for one case on one cluster."""
+def schedule_values(periodic: Periodic, key: ScheduleKey, pool: str, concurrency: str) -> ScheduleValues:
+    """The schedule of a binding's periodic trigger for one case on one cluster."""
     if periodic.every is not None:
         offset = (
             periodic.offset.total_seconds()
             if periodic.offset is not None
             else spread_offset(key.binding, key.cluster, key.case, periodic.every)
         )
-        return Terms(int(periodic.every.total_seconds()), None, "UTC", offset, pool, concurrency)
+        return ScheduleValues(int(periodic.every.total_seconds()), None, "UTC", offset, pool, concurrency)
     offset = spread_offset(key.binding, key.cluster, key.case, periodic.spread) if periodic.spread else 0.0
-    return Terms(None, periodic.cron, periodic.time_zone, offset, pool, concurrency)
+    return ScheduleValues(None, periodic.cron, periodic.time_zone, offset, pool, concurrency)
 
 
-def terms_for(
+def expected_schedules(
     bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, Mapping[str, str], str]]
-) -> Iterator[tuple[Key, Terms]]:
-    """All that bindings make due on clusters (name, labels, pool)."""
+) -> Iterator[tuple[ScheduleKey, ScheduleValues]]:
+    """The schedules of all bindings on these clusters (name, labels, pool)."""
     for name, binding in bindings.items():
         periodic = binding.on.periodic
         if periodic is None:
@@ -128,28 +128,28 @@ def terms_for(
         for cluster, labels, pool in clusters:
             if binding.clusters.matches(cluster, labels):
                 for case in binding.cases:
-                    key = Key(name, case, cluster)
-                    terms = terms_of(periodic, key, pool, str(binding.concurrency))
-                    yield key, terms._replace(nodes=nodes)
+                    key = ScheduleKey(name, case, cluster)
+                    values = schedule_values(periodic, key, pool, str(binding.concurrency))
+                    yield key, values._replace(nodes=nodes)
 
 
-def _note_watched(session: Session, bindings: Iterable[BindingSpec]) -> None:
-    """Tell collectors of which clusters the nodes are to be known; what is known of others' nodes is dropped."""
-    of_nodes = [binding for binding in bindings if binding.nodes is not None]
+def _update_node_watches(session: Session, bindings: Iterable[BindingSpec]) -> None:
+    """Set for which clusters collectors watch nodes; where that changes, the cached nodes are deleted."""
+    with_nodes = [binding for binding in bindings if binding.nodes is not None]
     found = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.watches_nodes)))
     differing: dict[bool, list[str]] = {True: [], False: []}
     for name, labels, watched in found:
-        wanted = any(binding.clusters.matches(name, labels) for binding in of_nodes)
+        wanted = any(binding.clusters.matches(name, labels) for binding in with_nodes)
         if wanted != watched:
             differing[wanted].append(name)
     for wanted, names in differing.items():
         for chunk in _chunks(names):
-            note = update(Cluster).where(col(Cluster.name).in_(chunk))
-            session.execute(note.values(watches_nodes=wanted, nodes_listed_at=None, nodes_error=""))
+            changed = update(Cluster).where(col(Cluster.name).in_(chunk))
+            session.execute(changed.values(watches_nodes=wanted, nodes_listed_at=None, nodes_error=""))
             session.execute(delete(Node).where(col(Node.cluster).in_(chunk)))
 
 
-def _rows(session: Session) -> dict[Key, _Row]:
+def _rows(session: Session) -> dict[ScheduleKey, _Row]:
     columns = select(
         col(Schedule.id),
         col(Schedule.binding),
@@ -164,17 +164,20 @@ def _rows(session: Session) -> dict[Key, _Row]:
         col(Schedule.nodes),
         col(Schedule.paused_at).is_not(None),
     )
-    return {Key(*row[1:4]): _Row(row[0], Terms(*row[4:11]), bool(row[11])) for row in session.execute(columns)}
+    return {
+        ScheduleKey(*row[1:4]): _Row(row[0], ScheduleValues(*row[4:11]), bool(row[11]))
+        for row in session.execute(columns)
+    }
 
 
-def _update(session: Session, changed: Sequence[tuple[_Row, Terms]], now: datetime) -> None:
-    """New terms; where the timing is new, due anew from now."""
+def _update(session: Session, changed: Sequence[tuple[_Row, ScheduleValues]], now: datetime) -> None:
+    """Write the new values; if the timing changed, `next_due` is recomputed from now."""
     table = Schedule.__table__  # type: ignore[attr-defined]  # SQLModel declares no type for it
-    for anew in (False, True):
+    for is_retimed in (False, True):
         rows = [
-            {"row": row.id, **terms._asdict(), **({"next_due": next_due(terms, now)} if anew else {})}
-            for row, terms in changed
-            if (row.terms.timing != terms.timing) is anew
+            {"row": row.id, **values._asdict(), **({"next_due": next_due(values, now)} if is_retimed else {})}
+            for row, values in changed
+            if (row.values.timing != values.timing) is is_retimed
         ]
         for chunk in _chunks(rows):
             fields = [name for name in chunk[0] if name != "row"]

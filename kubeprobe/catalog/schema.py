@@ -1,4 +1,4 @@
-"""JSON Schema (draft 2020-12) of a catalog document, for editors. What only Python can check is left to `parse`."""
+"""JSON Schema (draft 2020-12) of a catalog document, for editors. `parse` checks more than a schema can express."""
 
 from functools import reduce
 from operator import or_
@@ -13,7 +13,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of one document of any kind; `kind` tells which."""
+    """The schema of one document of any kind, discriminated by `kind`."""
     any_kind: Any = Annotated[reduce(or_, DOCUMENTS.values()), Field(discriminator="kind")]
     schema = TypeAdapter(any_kind).json_schema(by_alias=True, mode="validation")
     return {"$schema": DRAFT, "title": f"KubeProbe catalog ({API_VERSION})", **schema}

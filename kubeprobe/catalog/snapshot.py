@@ -1,4 +1,4 @@
-"""The catalog as it stands: a frozen copy that a process works with, loaded again when its version grew."""
+"""The current catalog: a frozen copy that a process works with, reloaded when its version changes."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -40,16 +40,16 @@ _NOTHING: ColumnElement[Any] = cast(null(), String)
 
 
 class CatalogNotFoundError(NotFoundError):
-    """A name that the catalog does not hold, perhaps no longer: it can change while a run is under way."""
+    """A name that is not in the catalog, or no longer: entries can be removed while a run is open."""
 
 
 class CatalogUnreadableError(KubeProbeError):
-    """The store holds a spec that another version of KubeProbe wrote and this one does not understand."""
+    """A stored spec that another version of KubeProbe wrote and that is invalid in this one."""
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """What is probed, where and when; by name. A binding that was paused by hand says `paused` here."""
+    """All entries but clusters, by name. A binding that is paused by hand has `paused` set here."""
 
     version: int = 0
     templates: Mapping[str, ProbeTemplateSpec] = field(default_factory=dict)
@@ -58,9 +58,9 @@ class Catalog:
     bindings: Mapping[str, BindingSpec] = field(default_factory=dict)
     routes: Mapping[str, AlertRouteSpec] = field(default_factory=dict)
     commits: Mapping[str, str] = field(default_factory=dict)
-    """What the cases came from, as SOURCE@COMMIT, but for those that were applied by hand."""
+    """Origin of each case as SOURCE@COMMIT, except cases that were applied by hand."""
     blueprints: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What `render` has precomputed; it lives as long as this copy."""
+    """Cache of `render`, valid as long as this copy."""
 
     def case(self, name: str) -> ProbeCaseSpec:
         """The case of this name; raises CatalogNotFoundError."""
@@ -75,14 +75,14 @@ class Catalog:
         return _find(self.bindings, "Binding", name)
 
     def bindings_on_change(self, component: str) -> Iterator[tuple[str, BindingSpec]]:
-        """The bindings, paused ones left out, that run when this component changes."""
+        """The bindings that run when this component changes, without paused ones."""
         for name, binding in self.bindings.items():
             change = binding.on.change
             if change is not None and change.component == component and not binding.paused:
                 yield name, binding
 
     def render_config(self, case: str, binding: str | None) -> RenderConfigSpec | None:
-        """The values for a run: the binding's render config; else the case's only one, or the one of its name."""
+        """The render config of a run: the binding's; else the case's only one, or the one named like the case."""
         bound = self.bindings.get(binding) if binding else None
         named = bound.render_config if bound else None
         if named is not None and (found := self.render_configs.get(named)) is not None and found.for_ == case:
@@ -101,17 +101,17 @@ def _find(entries: Mapping[str, SpecT], kind: str, name: str) -> SpecT:
 
 
 def catalog_version(session: Session) -> int:
-    """How often the catalog has changed; 0 before the first apply."""
+    """The number of changes of the catalog so far; 0 before the first apply."""
     return session.execute(select(col(CatalogVersion.version)).where(col(CatalogVersion.id) == 1)).scalar() or 0
 
 
 def paused_by_hand(session: Session) -> frozenset[str]:
-    """The bindings that somebody paused, whatever their YAML says."""
+    """The bindings that were paused with `kubeprobe pause`."""
     return frozenset(session.execute(select(col(Binding.name)).where(col(Binding.paused_at).is_not(None))).scalars())
 
 
 def load_catalog(session: Session) -> Catalog:
-    """The catalog as the store holds it. One statement: a consistent copy, and cheap for a process that asks once."""
+    """Load the catalog in one statement, so that the copy is consistent."""
     version, specs, by_hand, commits = 0, defaultdict[str, dict[str, Any]](dict), set[str](), dict[str, str]()
     for kind, name, spec, number, commit in session.execute(_EVERYTHING):
         if kind == CatalogVersion.__name__:
@@ -138,7 +138,7 @@ def load_catalog(session: Session) -> Catalog:
 
 
 def case_commit() -> ColumnElement[str | None]:
-    """Of ProbeCase, what it came from: SOURCE@COMMIT, NULL where it was applied by hand."""
+    """The origin of a ProbeCase row as SOURCE@COMMIT; NULL if it was applied by hand."""
     return col(ProbeCase.source) + "@" + col(ProbeCase.commit_id)
 
 
@@ -161,9 +161,9 @@ _EVERYTHING: CompoundSelect[Any] = union_all(
         _NOTHING,
     ).where(col(CatalogVersion.id) == 1),
 )
-"""(kind, name, spec, number, commit) of every entry.
+"""(kind, name, spec, number, commit) of every entry, and of the catalog's version.
 
-The number is 1 for a binding that is paused by hand, and the version; the commit is told of cases.
+The number is 1 for a binding that is paused by hand, and the version itself; only cases have a commit.
 """
 
 
@@ -176,24 +176,24 @@ def _read(table: type[SQLModel], model: type[SpecT], name: str, spec: dict[str, 
         return model.model_validate(spec)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in ("spec", *first["loc"]))
+        path = ".".join(str(part) for part in ("spec", *first["loc"]))
         raise CatalogUnreadableError(
-            f"the store's {table.__name__} {name!r} does not fit this version of KubeProbe at {place}: "
-            f"{first['msg']}; mend its YAML and `kubeprobe apply` it again"
+            f"the stored {table.__name__} {name!r} is invalid in this version of KubeProbe at {path}: "
+            f"{first['msg']}; fix its YAML and `kubeprobe apply` it again"
         ) from error
 
 
 class CatalogCache:
-    """One process's copy, shared by its threads. Asking costs one statement while nothing has changed."""
+    """The catalog copy of a process, shared by its threads. While nothing changes, a look-up costs one statement."""
 
     def __init__(self) -> None:
         self._catalog: Catalog | None = None
         self._lock = Lock()
 
     def current(self, session: Session, version: int | None = None) -> Catalog:
-        """The catalog as it stands, loaded anew if its version is another (a restored database may be older).
+        """The current catalog, reloaded if its version differs (after a database restore it may be lower).
 
-        `version`: for those who have read it in this transaction already.
+        `version`: the stored version, if the caller has read it in this transaction already.
         """
         version, found = catalog_version(session) if version is None else version, self._catalog
         if found is not None and found.version == version:

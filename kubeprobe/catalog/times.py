@@ -1,11 +1,11 @@
-"""When runs are due: intervals aligned to the epoch, cron with an honest daylight saving, and the hashed spread.
+"""When runs are due: intervals aligned to the epoch, cron across daylight saving changes, and the hashed spread.
 
-Cron goes by the wall clock of its time zone, as Vixie cron does:
+Cron uses the wall clock of its time zone, as Vixie cron does:
 
-- an hour field that names hours (`30 2 * * *`): a time inside the skipped hour of spring is due once, right
-  after the gap; a time inside the doubled hour of autumn is due at its first occurrence only.
-- an hour field that means every hour (`*/15 * * * *`): due by elapsed time, so nothing is lost in spring and
-  both passes of the doubled hour count.
+- an hour field that names hours (`30 2 * * *`): a time inside the skipped hour of spring is due once, right after the
+  gap; a time inside the repeated hour of autumn is due at its first occurrence only.
+- an hour field that means every hour (`*/15 * * * *`): due by elapsed time, so nothing is lost in spring, and in autumn
+  both passes of the repeated hour count.
 """
 
 import re
@@ -18,19 +18,19 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import CroniterBadDateError, CroniterError, croniter
 
-from kubeprobe.catalog.problems import nearest_name, wrong
+from kubeprobe.catalog.problems import invalid, nearest_name
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _CRON_HELP = "five fields: minute hour day-of-month month day-of-week, such as '30 2 * * *', or @daily"
-# croniter would draw R and H at random, or by its own hash.
-_DRAWN = re.compile(r"(^|[\s,])[RH]($|[\s,(/])", re.IGNORECASE)
+# croniter's own extensions: R is a random value, H a hashed one.
+_RANDOM_OR_HASHED = re.compile(r"(^|[\s,])[RH]($|[\s,(/])", re.IGNORECASE)
 
 
 class Timing(Protocol):
-    """What says when runs are due; a store.Schedule does. Either `every_s` or `cron` is set."""
+    """When runs are due; a store.Schedule is one. Either `every_s` or `cron` is set."""
 
     @property
     def every_s(self) -> int | None:
@@ -46,7 +46,7 @@ class Timing(Protocol):
 
     @property
     def offset_s(self) -> float:
-        """How many seconds after the interval's start, or after cron's time."""
+        """Seconds after the interval's start, or after cron's time."""
 
 
 def next_due(timing: Timing, after: datetime) -> datetime:
@@ -58,7 +58,7 @@ def next_due(timing: Timing, after: datetime) -> datetime:
 
 
 def due_between(timing: Timing, after: datetime, until: datetime) -> tuple[int, datetime | None]:
-    """How many due times are later than `after` and not later than `until`, and the latest of them."""
+    """The number of due times in (after, until], and the latest of them."""
     if timing.every_s:
         last = _interval_number(timing, until)
         count = last - _interval_number(timing, after)
@@ -69,43 +69,43 @@ def due_between(timing: Timing, after: datetime, until: datetime) -> tuple[int, 
 
 
 def due_times(timing: Timing, after: datetime) -> Iterator[datetime]:
-    """All due times later than `after`, without end."""
+    """All due times later than `after`; endless."""
     while True:
         after = next_due(timing, after)
         yield after
 
 
 def spread_offset(binding: str, cluster: str, case: str, window: timedelta) -> float:
-    """Seconds in [0, window), in milliseconds: the same for the same names, evenly spread over different ones."""
-    key = f"{binding}/{cluster}/{case}".encode()  # no name holds a slash
+    """Seconds in [0, window), to the millisecond: the same for the same names, evenly spread over different ones."""
+    key = f"{binding}/{cluster}/{case}".encode()  # names contain no slash
     part = int.from_bytes(blake2b(key, digest_size=8).digest())
     steps = int(window.total_seconds() * 1000)
     return (part * steps >> 64) / 1000
 
 
 def check_cron(text: str) -> str:
-    """The cron expression, blanks tidied; the error of a validator when it can never be due."""
+    """The cron expression with single spaces. Raises the error of a validator if it is invalid or never due."""
     tidy = " ".join(text.split())
     if tidy.startswith("@"):
         if tidy not in _ALIASES:
-            raise wrong(f"{text!r} is not a cron expression", expected=_CRON_HELP, near=nearest_name(tidy, _ALIASES))
+            raise invalid(f"{text!r} is not a cron expression", expected=_CRON_HELP, near=nearest_name(tidy, _ALIASES))
         return tidy
-    if tidy.count(" ") != 4 or _DRAWN.search(tidy):
-        raise wrong(f"{text!r} is not a cron expression", expected=_CRON_HELP)
+    if tidy.count(" ") != 4 or _RANDOM_OR_HASHED.search(tidy):
+        raise invalid(f"{text!r} is not a cron expression", expected=_CRON_HELP)
     try:
         croniter(tidy, datetime(2024, 1, 1)).get_next(datetime)  # noqa: DTZ001 - a calendar question only
     except CroniterBadDateError:
-        raise wrong(f"{text!r} names a day that never comes", expected="a day that exists") from None
+        raise invalid(f"{text!r} is never due: there is no such day", expected="a day that exists") from None
     except (CroniterError, ValueError) as error:
-        raise wrong(f"{text!r} is not a cron expression ({error})", expected=_CRON_HELP) from None
+        raise invalid(f"{text!r} is not a cron expression ({error})", expected=_CRON_HELP) from None
     return tidy
 
 
 def check_time_zone(name: str) -> str:
-    """The time zone's name; the error of a validator, with the nearest name, when there is none."""
+    """The time zone's name. Raises the error of a validator, with the nearest name, if there is no such zone."""
     zones = _time_zones()
     if name not in zones:
-        raise wrong(
+        raise invalid(
             f"{name!r} is not a time zone",
             expected="an IANA name such as Europe/Berlin",
             near=nearest_name(name, zones)
@@ -116,18 +116,18 @@ def check_time_zone(name: str) -> str:
 
 @cache
 def _time_zones() -> frozenset[str]:
-    """All names; finding them reads a folder tree."""
+    """All names; cached, as listing them reads a directory tree."""
     return frozenset(available_timezones())
 
 
 def _cron_of(timing: Timing) -> str:
     if not timing.cron:
-        raise ValueError("a timing has neither every_s nor cron; set one of them")
+        raise ValueError("a timing has neither every_s nor cron; set one of the two")
     return timing.cron
 
 
 def _interval_number(timing: Timing, moment: datetime) -> int:
-    """Number of the interval whose start is the last one not later than the moment; exact in microseconds."""
+    """Number of the interval that contains the moment, which begins at its start; exact to the microsecond."""
     interval = timedelta(seconds=timing.every_s or 0)
     return (moment - _EPOCH - timedelta(seconds=timing.offset_s)) // interval
 
@@ -137,7 +137,7 @@ def _interval_start(timing: Timing, number: int) -> datetime:
 
 
 def _floor(moment: datetime) -> datetime:
-    """The whole minute at or before a moment: cron's times are whole minutes."""
+    """The moment rounded down to a whole minute, as cron's times are."""
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
 
 
@@ -151,7 +151,7 @@ def _next_cron(cron: str, timezone: str, after: datetime) -> datetime:
 
 @lru_cache(maxsize=4096)
 def _cron_between(cron: str, timezone: str, after: datetime, until: datetime) -> tuple[int, datetime | None]:
-    """How many of cron's times are later than one whole minute and not later than another, and the latest."""
+    """The number of cron's times in (after, until], both whole minutes, and the latest."""
     count, latest = 0, after
     while (due := _next_cron(cron, timezone, latest)) <= until:
         count, latest = count + 1, due
@@ -174,17 +174,17 @@ def _next_on_wall_clock(cron: str, zone: tzinfo, after: datetime) -> datetime:
 
 
 def _first_instant(wall: datetime, zone: tzinfo) -> datetime:
-    """A wall-clock time's first instant; of one that is skipped, the moment that the gap ends."""
+    """The first instant of a wall-clock time; if it is skipped, the end of the gap."""
     first = wall.replace(tzinfo=zone, fold=0)
     instant = first.astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None, fold=0) == wall:
         return instant
-    # In a gap, fold=0 reckons with the offset before it, so the instant lies after the transition.
+    # In a gap, fold=0 uses the offset before it, so the instant lies after the transition.
     return _transition(zone, instant - _DAY, instant) or instant
 
 
 def _next_elapsed(cron: str, zone: tzinfo, after: datetime) -> datetime:
-    """Every hour: take the wall clock as it runs on, from one change of the offset to the next."""
+    """Every hour: computes with a constant offset, from one change of the offset to the next."""
     start, since, offset = after, after, _offset(zone, after)
     while True:
         wall = (start + offset).replace(tzinfo=None)
@@ -192,7 +192,7 @@ def _next_elapsed(cron: str, zone: tzinfo, after: datetime) -> datetime:
         change = _transition(zone, since, due)
         if change is None:
             return due
-        # A time at the very change counts, under the new offset.
+        # A time exactly at the change counts, under the new offset.
         start, since, offset = change - _MINUTE, change, _offset(zone, change)
 
 
@@ -203,7 +203,7 @@ def _offset(zone: tzinfo, moment: datetime) -> timedelta:
 
 
 def _transition(zone: tzinfo, after: datetime, until: datetime) -> datetime | None:
-    """The first change of the zone's offset later than `after` and not later than `until`, to the second."""
+    """The first change of the zone's offset in (after, until], to the second."""
     before, low = _offset(zone, after), after
     while low < until:
         high = min(low + _DAY, until)

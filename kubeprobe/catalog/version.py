@@ -1,4 +1,4 @@
-"""The catalog's version and its lock: one row, so that writers queue up and readers see when to load anew."""
+"""The catalog's version and its lock: one row, which writers lock and readers compare with their copy."""
 
 from sqlalchemy import select, update
 from sqlmodel import Session, col
@@ -9,9 +9,9 @@ _ROW = 1
 
 
 def lock_catalog(session: Session) -> int:
-    """Hold the catalog until the transaction ends; others who want to write it wait. Returns its version.
+    """Lock the catalog until the transaction ends; other writers wait. Returns its version.
 
-    SQLite needs no more than the write lock that its transaction holds already.
+    On SQLite, the transaction's own write lock is enough.
     """
     session.execute(insert_ignoring_conflicts(session, CatalogVersion, [{"id": _ROW, "version": 0}]))
     held = select(col(CatalogVersion.version)).where(col(CatalogVersion.id) == _ROW).with_for_update()
@@ -19,8 +19,8 @@ def lock_catalog(session: Session) -> int:
     return version
 
 
-def grow_version(session: Session) -> int:
-    """Tell every process that its copy of the catalog is old. Returns the new version."""
+def increment_version(session: Session) -> int:
+    """Increment the version, so that every process reloads its copy of the catalog. Returns the new version."""
     version = lock_catalog(session) + 1
     session.execute(update(CatalogVersion).where(col(CatalogVersion.id) == _ROW).values(version=version))
     return version

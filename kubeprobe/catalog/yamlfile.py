@@ -1,4 +1,4 @@
-"""Reading YAML with the line of every value, so that problems can name it. Next: `parse` makes models of it."""
+"""Reading YAML with the line of every value, for error messages. Next: `parse` makes models of it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ from kubeprobe.catalog.problems import CatalogProblem
 YamlPath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _MAX_VALUES = 200_000
-"""In one document; aliases of aliases could otherwise fill the memory."""
+"""In one document; aliases of aliases could otherwise exhaust memory."""
 _MAX_DEPTH = 100
-"""Far more than Kubernetes' own types have, and less than what stores and compares the values can take."""
+"""Far more than Kubernetes' own types have, and less than JSON serializers and comparisons support."""
 
 
 def _whole_number(text: str) -> int:
@@ -40,7 +40,7 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "timestamp": str,
     }
 )
-"""What YAML's own tags mean; a time stays text, for nothing here takes one."""
+"""How YAML's own tags are read; a timestamp stays a string, as no field is one."""
 
 
 class _TooDeepError(Exception):
@@ -57,27 +57,27 @@ class RawDocument:
 
     file: str
     folder: Path
-    """Where relative paths within it start."""
+    """Base of relative paths in it."""
     line: int
     value: Any
     lines: dict[YamlPath, int] = field(repr=False)
     problems: tuple[CatalogProblem, ...] = ()
-    """Keys that are written twice, and the like."""
+    """Problems of the YAML itself, such as duplicate keys."""
 
     def line_of(self, path: YamlPath) -> int:
-        """The line of a value, or of what surrounds it where it is not written."""
+        """The line of a value; if it is absent, that of the closest mapping or list around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, self.line)
 
 
 def read_documents(file: Path, shown: str) -> Iterator[RawDocument | CatalogProblem]:
-    """The documents of a file, without the empty ones; a problem where YAML ends being readable."""
+    """The non-empty documents of a file; a problem in place of the first that is not valid YAML."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        yield CatalogProblem(shown, 1, "", "", f"the file cannot be read: {why}", expected="YAML in UTF-8")
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        yield CatalogProblem(shown, 1, "", "", f"the file cannot be read: {reason}", expected="YAML in UTF-8")
         return
     try:
         for node in YAML(typ="safe", pure=True).compose_all(text):
@@ -87,12 +87,12 @@ def read_documents(file: Path, shown: str) -> Iterator[RawDocument | CatalogProb
             yield RawDocument(shown, file.parent, _line(node), reader.value, reader.lines, tuple(reader.problems))
     except _TooDeepError as error:
         yield _too_deep(shown, error.line)
-    except RecursionError:  # before it was known where
+    except RecursionError:  # raised by the YAML parser, at an unknown line
         yield _too_deep(shown, 1)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        message = ", ".join(part for part in (error.problem, error.context) if part) or "it cannot be read"
+        message = ", ".join(part for part in (error.problem, error.context) if part) or "it cannot be parsed"
         yield CatalogProblem(shown, line, "", "", f"YAML: {message}", expected="valid YAML 1.2")
     except YAMLError as error:
         yield CatalogProblem(shown, 1, "", "", f"YAML: {' '.join(str(error).split())}", expected="valid YAML 1.2")
@@ -112,7 +112,7 @@ def _line(node: Node) -> int:
 
 
 class _Reader:
-    """Turns the nodes of one document into plain values and notes their lines."""
+    """Converts the nodes of one document to plain values, and records their lines."""
 
     def __init__(self, file: str, node: Node) -> None:
         self.file = file
@@ -128,7 +128,8 @@ class _Reader:
         self.lines.setdefault(path, _line(node))
         self._left -= 1
         if id(node) in self._within or self._left < 0:
-            self._problem(node, path, "an alias contains itself, or aliases multiply", "plain values")
+            message = f"an alias contains itself, or aliases expand to more than {_MAX_VALUES:,} values"
+            self._problem(node, path, message, "plain values")
             return None
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
@@ -151,12 +152,12 @@ class _Reader:
                     merged |= self._read(source, path) or {}
                 continue
             if not isinstance(key_node, ScalarNode):
-                self._problem(key_node, path, "a key is not a plain word", "a string as key")
+                self._problem(key_node, path, "a key is a mapping or a list", "a string as key")
                 continue
             key: str = key_node.value
             here = (*path, key)
             if key in first:
-                self._problem(key_node, here, f"{key!r} is written twice, first in line {first[key]}", "each key once")
+                self._problem(key_node, here, f"duplicate key {key!r}, first in line {first[key]}", "each key once")
                 continue
             first[key] = self.lines[here] = _line(key_node)
             found[key] = self._read(value_node, here)
@@ -165,7 +166,7 @@ class _Reader:
     def _scalar(self, node: ScalarNode, path: YamlPath) -> Any:
         kind = str(node.tag).removeprefix(_TAG)
         if kind not in _SCALARS:
-            self._problem(node, path, f"the tag {node.tag} is not known", "plain values")
+            self._problem(node, path, f"the tag {node.tag} is not supported", "plain values")
             return None
         try:
             return _SCALARS[kind](node.value)

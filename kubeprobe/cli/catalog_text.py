@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from kubeprobe.catalog import Action, Applied, CatalogError, ItemChange, Plan
+from kubeprobe.catalog import Action, ApplyResult, CatalogError, ItemChange, Plan
 from kubeprobe.cli.arguments import Output
 from kubeprobe.cli.frame import NOT_DONE
 from kubeprobe.cli.output import Columns, brief, console, print_json, styled
@@ -31,7 +31,7 @@ def print_plan(planned: Plan, ending: str = "") -> None:
     out.print(f"\nPlan: {counts or 'the files declare nothing'}. {ending}".rstrip(), style="bold")
 
 
-def print_applied(applied: Applied) -> None:
+def print_applied(applied: ApplyResult) -> None:
     """What an apply changed, for people."""
     print_items(applied.items)
     out, schedules = console(), applied.schedules
@@ -39,12 +39,12 @@ def print_applied(applied: Applied) -> None:
         out.print("Nothing to change.")
         return
     out.print(
-        f"Applied: catalog version {applied.version}; schedules: {schedules.added} added, "
+        f"ApplyResult: catalog version {applied.version}; schedules: {schedules.added} added, "
         f"{schedules.changed} changed, {schedules.removed} removed."
     )
 
 
-def applied_json(applied: Applied) -> dict[str, Any]:
+def applied_json(applied: ApplyResult) -> dict[str, Any]:
     """What an apply changed, for programs."""
     return {
         "version": applied.version,

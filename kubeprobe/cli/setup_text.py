@@ -5,8 +5,8 @@ import sys
 from ruamel.yaml import YAML
 
 from kubeprobe.app.setup import SetupPlan, SetupResult
-from kubeprobe.catalog.setup import Doing
-from kubeprobe.catalog.setup.own import OWN_ACCOUNT
+from kubeprobe.catalog.setup import ObjectAction
+from kubeprobe.catalog.setup.own_account import OWN_ACCOUNT
 from kubeprobe.cli.output import Columns, console, print_json, remark, styled
 
 NAMED = 8
@@ -27,10 +27,10 @@ def print_result(plan: SetupPlan, result: SetupResult) -> None:
     """What was done about each object."""
     applied = result.applied
     Columns("DONE", "KIND", "NAME", "").print(
-        (styled(str(one.done)), one.kind, f"{one.namespace}/{one.name}" if one.namespace else one.name, one.told)
+        (styled(str(one.action)), one.kind, f"{one.namespace}/{one.name}" if one.namespace else one.name, one.detail)
         for one in applied
     )
-    counts = {done: sum(one.done is done for one in applied) for done in Doing}
+    counts = {done: sum(one.action is done for one in applied) for done in ObjectAction}
     console().print(f"{_about(plan)}: " + ", ".join(f"{count} {done}" for done, count in counts.items() if count) + ".")
     if any((one.kind, one.name) == ("ServiceAccount", OWN_ACCOUNT) for one in applied):
         cluster = plan.cluster
@@ -39,7 +39,7 @@ def print_result(plan: SetupPlan, result: SetupResult) -> None:
             f"-n {cluster.namespace} create token {OWN_ACCOUNT} --duration 8760h`), then `kubeprobe cluster add "
             f"{cluster.name} --replace --kubeconfig FILE`."
         )
-    if refused := counts[Doing.REFUSED]:
+    if refused := counts[ObjectAction.REFUSED]:
         console().print(
             f"{refused} of {len(applied)} refused. An administrator can do it: `kubeprobe cluster setup "
             f"{plan.cluster.name} --apply --kubeconfig FILE`, or without --apply, `| kubectl apply -f -`.",

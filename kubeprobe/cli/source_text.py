@@ -7,13 +7,13 @@ from rich.text import Text
 
 from kubeprobe.cli.catalog_text import applied_json, print_items, print_plan
 from kubeprobe.cli.output import Cell, Columns, ago, brief, console, remark, styled
-from kubeprobe.sources import Added, Drift, Synced
+from kubeprobe.sources import AddResult, Drift, SyncResult
 from kubeprobe.views import SourceView
 
 SHOWN_COMMIT = 12
 
 
-def print_added(added: Added, *, dry_run: bool) -> None:
+def print_added(added: AddResult, *, dry_run: bool) -> None:
     """What adding a source did, or would do."""
     print_plan(added.plan)
     if added.known_hosts:
@@ -31,14 +31,14 @@ def print_added(added: Added, *, dry_run: bool) -> None:
     often = f"synced every {brief(timedelta(seconds=source.every_s))}"
     if source.paused_at is not None:
         often = f"still paused: `kubeprobe source resume {source.name}` continues"
-    done = "Added" if added.changes is None else "Changed"
+    done = "AddResult" if added.changes is None else "Changed"
     if dry_run:
         out.print(f"{source.branch} is at {commit}; nothing was changed.", style="bold")
     else:
         out.print(f"{done} source {source.name}, applied at {commit}; {often}.", style="bold")
 
 
-def added_json(added: Added) -> dict[str, object]:
+def added_json(added: AddResult) -> dict[str, object]:
     """The same for programs."""
     return {
         "name": added.source.name,
@@ -68,9 +68,9 @@ def print_sources(sources: Sequence[SourceView], now: datetime) -> None:
     )
 
 
-def print_synced(name: str, synced: Synced) -> None:
+def print_synced(name: str, synced: SyncResult) -> None:
     """What a sync did."""
-    if synced.is_lost:
+    if synced.is_claim_lost:
         remark(f"Another process is syncing {name}, or has removed it; nothing was changed here.", "yellow")
         remark(f"`kubeprobe source show {name}` shows the result.", "yellow")
     elif synced.error:
@@ -82,14 +82,14 @@ def print_synced(name: str, synced: Synced) -> None:
         console().print(f"{name} is at {(synced.commit or '')[:SHOWN_COMMIT]}: {done}.")
 
 
-def synced_json(name: str, synced: Synced) -> dict[str, object]:
+def synced_json(name: str, synced: SyncResult) -> dict[str, object]:
     """The same for programs."""
     return {
         "source": name,
         "commit": synced.commit,
         "error": synced.error,
         "applied": applied_json(synced.applied) if synced.applied else None,
-        "lost": synced.is_lost,
+        "lost": synced.is_claim_lost,
     }
 
 
@@ -107,14 +107,14 @@ def print_source(source: SourceView, now: datetime) -> None:
         ("Seen", seen),
         ("Failing", f"since {ago(source.error_since, now)}" if source.error_since else ""),
         ("Declares", f"{source.entries} entries{'' if source.prune else '; what it no longer declares stays'}"),
-        ("Synced", f"every {brief(timedelta(seconds=source.every_s))}, next {ago(source.next_sync, now)}"),
+        ("SyncResult", f"every {brief(timedelta(seconds=source.every_s))}, next {ago(source.next_sync, now)}"),
     ]
     out.print()
     _print_lines([(Text(name, "bold"), value) for name, value in facts if value])
     if source.drift:
         out.print("\nDrift", style="bold yellow")
         _print_lines([(f"  {each.kind}/{each.name}", each.what, _fate(each)) for each in source.drift])
-        if any(drift.is_mended for drift in source.drift):
+        if any(drift.is_fixed_by_sync for drift in source.drift):
             out.print(f"`kubeprobe source plan {source.name}` shows it field by field, `source sync` corrects it.")
 
 
@@ -124,7 +124,7 @@ def _print_lines(rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def _fate(drift: Drift) -> Text:
-    return Text("corrected when the source is applied" if drift.is_mended else "kept", "dim")
+    return Text("corrected when the source is applied" if drift.is_fixed_by_sync else "kept", "dim")
 
 
 def _from(source: SourceView) -> str:

@@ -1,4 +1,4 @@
-"""Where a source's repository is: addresses that are taken, and what is refused at the door."""
+"""Validating the address, branch and path of a source's repository."""
 
 import re
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.names import nearest
 
 _SCP = re.compile(r"(?P<user>[A-Za-z0-9_][\w.-]*@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
-"""`git@github.com:team/catalog.git`, as git takes it for ssh."""
+"""`git@github.com:team/catalog.git`, git's short form of an ssh URL."""
 _BRANCH = re.compile(
     r"(?!.*(\.\.|//|@\{|/\.|\.lock(/|$)))[^\s\x00-\x1f\x7f~^:?*\[\\/.-][^\s\x00-\x1f\x7f~^:?*\[\\]*(?<![./])"
 )
-"""What `git check-ref-format` allows of a branch's name, without a leading dash."""
+"""Branch names that `git check-ref-format` allows, without those that start with a dash."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class Scheme(StrEnum):
-    """How a repository is reached; git calls its protocols so, too."""
+    """The protocol of a repository, by git's own name."""
 
     HTTPS = "https"
     HTTP = "http"
@@ -39,28 +39,28 @@ class Address:
 
     @property
     def is_private(self) -> bool:
-        """Whether a token can be sent without others reading it."""
+        """Whether a token can be sent without others being able to read it."""
         return self.scheme is Scheme.HTTPS or (self.scheme is Scheme.HTTP and self.host in _LOOPBACK)
 
     @property
     def shown(self) -> str:
-        """As it may be told: what stands for a user's name in an http address is often a token."""
+        """The address for output, without a user name if it is http(s), as that is often a token."""
         return self.url if self.scheme in {Scheme.SSH, Scheme.FILE} else _without_user(self.url)
 
     @property
     def server(self) -> tuple[str, str, int | None]:
-        """What a secret is shown to."""
+        """The server that receives the secrets: scheme, host, port."""
         port = urlsplit(self.url).port if "://" in self.url else None
         return (self.scheme, self.host, port)
 
     def default_name(self) -> str:
-        """The repository's own name, as a source could be called."""
+        """A name for the source, derived from the repository's name."""
         last = re.split(r"[/:]", self.url.rstrip("/"))[-1].removesuffix(".git")
         return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:63].strip("-")
 
 
 def parse_address(given: str) -> Address:
-    """The address that a person gave. Raises InvalidInputError for what git could do otherwise, or should not."""
+    """Parse an address. Raises InvalidInputError for one that is malformed, or that git would treat differently."""
     if given.startswith(("/", "./", "../")):
         return Address(str(Path(given).absolute()), Scheme.FILE)
     if "://" not in given:
@@ -68,16 +68,16 @@ def parse_address(given: str) -> Address:
             return Address(given, Scheme.SSH, (found["user"] or "").rstrip("@"), found["host"])
         if Path(given).is_dir():
             raise InvalidInputError(
-                f"{given!r} is no address of a repository; for the folder of that name, say ./{given}"
+                f"{given!r} is not a repository address; for the folder of that name, use ./{given}"
             )
-        told = repr(given.rpartition("@")[2])
-        raise InvalidInputError(f"{told} is no address of a repository; expected https://..., ssh://... or a path")
+        shown = repr(given.rpartition("@")[2])
+        raise InvalidInputError(f"{shown} is not a repository address; expected https://..., ssh://... or a path")
     scheme = given.partition("://")[0]
     if scheme not in {Scheme.HTTPS, Scheme.HTTP, Scheme.SSH}:
         if scheme == Scheme.FILE:
-            raise InvalidInputError(f"{given!r}: a repository on this machine is given by its path, without file://")
+            raise InvalidInputError(f"{given!r}: file:// is not supported; use the path of the repository")
         raise InvalidInputError(
-            f"{scheme!r} is no scheme of a source; expected https, http or ssh.{nearest(scheme, Scheme)}"
+            f"{scheme!r} is not a supported scheme; expected https, http or ssh.{nearest(scheme, Scheme)}"
         )
     return _parse_url(given, Scheme(scheme))
 
@@ -86,15 +86,15 @@ def _parse_url(given: str, scheme: Scheme) -> Address:
     try:
         parts = urlsplit(given)
         host, _ = parts.hostname or "", parts.port
-    except ValueError:  # its text quotes the address
-        raise InvalidInputError("the address cannot be read; expected SCHEME://HOST[:PORT]/REPOSITORY") from None
-    if parts.password is not None:  # never told back: it is a secret
-        raise InvalidInputError("The address holds a password; give it by --token-file or --token-env instead.")
+    except ValueError:  # its message quotes the address, which may contain a secret
+        raise InvalidInputError("the address is malformed; expected SCHEME://HOST[:PORT]/REPOSITORY") from None
+    if parts.password is not None:  # never repeated in a message
+        raise InvalidInputError("the address contains a password; pass it with --token-file or --token-env instead")
     if not host or host.startswith("-") or (parts.username or "").startswith("-"):
-        raise InvalidInputError(f"{_without_user(given)!r} names no host")
+        raise InvalidInputError(f"{_without_user(given)!r} has no host")
     if parts.query or parts.fragment or re.search(r"\s", given):
-        told = re.split(r"[?#\s]", _without_user(given))[0]
-        raise InvalidInputError(f"{told!r} is followed by more than an address has: no '?', '#' or spaces")
+        shown = re.split(r"[?#\s]", _without_user(given))[0]
+        raise InvalidInputError(f"{shown!r} must not be followed by '?', '#' or spaces")
     return Address(given, scheme, parts.username or "", host)
 
 
@@ -103,21 +103,19 @@ def _without_user(url: str) -> str:
 
 
 def check_branch(given: str) -> str:
-    """A branch's name. Raises InvalidInputError."""
+    """The branch name, if it is valid. Raises InvalidInputError."""
     if not _BRANCH.fullmatch(given):
-        raise InvalidInputError(f"{given!r} is no branch name; expected one such as main or release/1.2")
+        raise InvalidInputError(f"{given!r} is not a branch name; expected one such as main or release/1.2")
     return given
 
 
 def check_path(given: str) -> str:
-    """A folder within a repository, without slashes around it; empty for all of it. Raises InvalidInputError."""
+    """A folder in a repository, without surrounding slashes; empty for its root. Raises InvalidInputError."""
     path = PurePosixPath(given.strip())
     if path.is_absolute() or given.startswith("~"):
-        raise InvalidInputError(
-            f"path {given!r} is absolute; expected a folder within the repository, such as catalog/"
-        )
+        raise InvalidInputError(f"path {given!r} is absolute; expected a folder of the repository, such as catalog/")
     if ".." in path.parts:
-        raise InvalidInputError(f"path {given!r} goes up; expected a folder within the repository, such as catalog/")
+        raise InvalidInputError(f"path {given!r} contains '..'; expected a folder of the repository, such as catalog/")
     if any(not part.isprintable() for part in path.parts):
-        raise InvalidInputError(f"path {given!r} holds what cannot be printed")
+        raise InvalidInputError(f"path {given!r} contains characters that are not printable")
     return "" if str(path) == "." else str(path)

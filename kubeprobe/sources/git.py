@@ -1,8 +1,8 @@
-"""Running git: the program itself, cut off from this machine's settings, with a time limit and without any question.
+"""Running the git program: isolated from this machine's git configuration, with a time limit and without prompts.
 
-No hook, no submodule, no credential helper and no protocol but the address's own is used. A deploy key is in a file
-(0600) for as long as a call lasts; a token is in the environment of the call; neither is ever on a command line or in
-an error. Next: `mirror` keeps what was fetched.
+No hook, submodule, credential helper, or protocol other than the address's own is used. A deploy key is in a file
+(0600) only while its GitRunner is open, a token in the environment of the git process; neither is ever on a command
+line or in an error message. Next: `mirror` keeps what was fetched.
 """
 
 import base64
@@ -24,14 +24,14 @@ from kubeprobe.errors import KubeProbeError
 from kubeprobe.sources.address import Address, Scheme
 from kubeprobe.sources.secret import Secret
 
-FETCH_WITHIN_S = 60.0
-READ_WITHIN_S = 30.0
-CONNECT_WITHIN_S = 10
-LEFTOVER_AFTER_S = 600
-"""A call's folder that is as old belongs to a process that was killed."""
-TOLD_LENGTH = 600
-TOKEN_USER = "x-access-token"  # noqa: S105 - a name; GitHub, GitLab and Gitea take any beside an access token
-PASSED_ON = (
+FETCH_TIMEOUT_S = 60.0
+READ_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 10
+ORPHAN_AGE_S = 600
+"""A runner's folder that is older belongs to a process that was killed."""
+MAX_MESSAGE_LENGTH = 600
+TOKEN_USER = "x-access-token"  # noqa: S105 - a name; GitHub, GitLab and Gitea accept any with an access token
+INHERITED_VARIABLES = (
     "PATH",
     "TMPDIR",
     "http_proxy",
@@ -46,7 +46,7 @@ PASSED_ON = (
     "GIT_SSL_CAINFO",
     "GIT_SSL_CAPATH",
 )
-"""Of this process's environment, which holds secrets, git gets no more."""
+"""The only variables of this process, whose environment contains secrets, that git inherits."""
 SETTINGS = {
     "protocol.allow": "never",
     "core.hooksPath": os.devnull,
@@ -54,10 +54,10 @@ SETTINGS = {
     "core.symlinks": "false",
     "credential.helper": "",
     "fetch.recurseSubmodules": "false",
-    "transfer.fsckObjects": "true",  # no path that leads out of the tree, among others
+    "transfer.fsckObjects": "true",  # rejects paths that lead out of the tree, among others
     "gc.auto": "0",
     "maintenance.auto": "false",
-    "http.followRedirects": "false",  # it would take the token elsewhere
+    "http.followRedirects": "false",  # the token would be sent to another server
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "20",
 }
@@ -67,11 +67,11 @@ _REDIRECTED = re.compile(r"returned error: 30[12378]\b")
 
 
 class GitError(KubeProbeError):
-    """Git could not do what it was asked; the message is git's own, without secrets."""
+    """A git command failed; the message is git's own, without secrets."""
 
 
 class GitTimeoutError(GitError):
-    """Git took longer than it may, and was ended."""
+    """A git command exceeded its time limit and was killed."""
 
 
 @dataclass(frozen=True)
@@ -83,69 +83,71 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Call:
-    """The surroundings of a few calls of git."""
+class GitRunner:
+    """Runs git commands in an environment of their own."""
 
     environment: dict[str, str]
     home: Path
-    """A folder of their own, gone afterwards."""
+    """A folder that is deleted afterwards."""
     secrets: tuple[str, ...] = ()
-    kept: tuple[int, ...] = ()
-    """Descriptors that git has too, and all that it starts."""
+    """Texts that are removed from error messages."""
+    pass_fds: tuple[int, ...] = ()
+    """File descriptors that git and its child processes inherit."""
 
     @property
     def known_hosts(self) -> Path:
-        """What ssh holds hosts to, and where it notes new ones."""
+        """The known_hosts file of ssh, to which it adds new hosts."""
         return self.home / "known_hosts"
 
-    def git(self, *arguments: str, typed: bytes | None = None, within_s: float = READ_WITHIN_S) -> bytes:
-        """What git writes. Raises GitError when it fails, or takes longer than `within_s` seconds."""
+    def run(self, *arguments: str, stdin: bytes | None = None, timeout_s: float = READ_TIMEOUT_S) -> bytes:
+        """The standard output of a git command. Raises GitError if it fails or exceeds `timeout_s` seconds."""
         command = ["git", *arguments]
         try:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if typed is not None else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self.environment,
-                pass_fds=self.kept,
-                start_new_session=True,  # with ssh and all else that it starts, it is ended
+                pass_fds=self.pass_fds,
+                start_new_session=True,  # so that ssh and other child processes can be killed with it
             )
         except FileNotFoundError:
-            raise GitError("There is no `git` on this machine; install it where responders run.") from None
+            raise GitError("`git` is not installed on this machine; install it where responders run.") from None
         try:
-            said, complained = process.communicate(typed, timeout=within_s)
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            told = f"git {_verb(arguments)} took longer than {within_s:g} s and was ended"
-            raise GitTimeoutError(told) from None
+            message = f"git {_subcommand(arguments)} took longer than {timeout_s:g} s and was killed"
+            raise GitTimeoutError(message) from None
         finally:
-            _end(process)
+            _kill(process)
         if process.returncode != 0:
-            raise GitError(self._told(complained) or f"git {_verb(arguments)} ended with {process.returncode}")
-        return said
+            message = self._error_message(stderr)
+            raise GitError(message or f"git {_subcommand(arguments)} exited with {process.returncode}")
+        return stdout
 
-    def _told(self, complained: bytes) -> str:
-        text = complained.decode(errors="replace")
+    def _error_message(self, stderr: bytes) -> str:
+        text = stderr.decode(errors="replace")
         for secret in self.secrets:
             text = text.replace(secret, "***")
         lines = [line.strip("@ ").removeprefix("fatal: ").removeprefix("error: ") for line in text.splitlines()]
-        told = "; ".join(line for line in lines if line)
-        if "could not read Username" in told:
-            told += "; the server asks for a token, or does not take this one"
-        if _REDIRECTED.search(told):
-            told += "; redirects are not followed: give the address it leads to, often the same with .git at its end"
-        return told if len(told) <= TOLD_LENGTH else told[: TOLD_LENGTH - 3] + "..."
+        message = "; ".join(line for line in lines if line)
+        if "could not read Username" in message:
+            message += "; the server requires a token, or rejected this one"
+        if _REDIRECTED.search(message):
+            message += "; redirects are not followed: use the target address, often the same with .git at the end"
+        return message if len(message) <= MAX_MESSAGE_LENGTH else message[: MAX_MESSAGE_LENGTH - 3] + "..."
 
 
 @contextmanager
-def calling(folder: Path, remote: Remote | None = None, *kept: int) -> Iterator[Call]:
-    """Surroundings for calls of git, in a folder of their own below `folder` that is gone afterwards."""
+def git_runner(folder: Path, remote: Remote | None = None, *pass_fds: int) -> Iterator[GitRunner]:
+    """A GitRunner, whose files are in a new folder below `folder` that is deleted afterwards."""
     make_private(folder)
-    _remove_leftovers(folder)
+    _delete_orphans(folder)
     home = Path(tempfile.mkdtemp(prefix=".call-", dir=folder))  # 0700
     try:
         known_hosts = home / "known_hosts"
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
+        environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ} | {
             "HOME": str(home),
             "LC_ALL": "C",
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -161,20 +163,20 @@ def calling(folder: Path, remote: Remote | None = None, *kept: int) -> Iterator[
             settings |= _settings_for(remote)
             secrets = _write_files(home, known_hosts, remote)
             if remote.address.scheme is Scheme.SSH:
-                environment |= _ssh(home, known_hosts, remote.secret)
+                environment |= _ssh_environment(home, known_hosts, remote.secret)
         environment["GIT_CONFIG_COUNT"] = str(len(settings))
         for number, (name, value) in enumerate(settings.items()):
             environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-        yield Call(environment, home, secrets, kept)
+        yield GitRunner(environment, home, secrets, pass_fds)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, or make one that is there, nobody else's to look into: it holds what a token or a key opened."""
+    """Create a folder that only this user can access, or restrict an existing one: it contains private repositories."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        with suppress(PermissionError):  # a volume that another user made: as open as that user wants it
+        with suppress(PermissionError):  # a volume that belongs to another user, who decides on its mode
             folder.chmod(0o700)
 
 
@@ -191,8 +193,8 @@ def _basic(remote: Remote) -> str:
 
 
 def _write_files(home: Path, known_hosts: Path, remote: Remote) -> tuple[str, ...]:
-    """What git and ssh read from files; gives the texts that must never be told."""
-    # A repository of another user here: whoever named its path trusts it.
+    """Write the files that git and ssh read; returns the texts that must not appear in messages."""
+    # Git refuses a local repository of another user unless it is marked as safe.
     trusted = f'[safe]\n\tdirectory = "{remote.address.url}"\n' if remote.address.scheme is Scheme.FILE else ""
     (home / "gitconfig").write_text(trusted)
     known_hosts.write_text(remote.secret.known_hosts)
@@ -202,8 +204,8 @@ def _write_files(home: Path, known_hosts: Path, remote: Remote) -> tuple[str, ..
     return (*remote.secret.texts(), _basic(remote)) if remote.secret.token else remote.secret.texts()
 
 
-def _ssh(home: Path, known_hosts: Path, secret: Secret) -> dict[str, str]:
-    """Hosts that nobody named are taken on trust the first time, and held to it ever after."""
+def _ssh_environment(home: Path, known_hosts: Path, secret: Secret) -> dict[str, str]:
+    """Without given known hosts, the host key of the first connection is trusted and required from then on."""
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
@@ -213,7 +215,7 @@ def _ssh(home: Path, known_hosts: Path, secret: Secret) -> dict[str, str]:
         "UserKnownHostsFile": str(known_hosts),
         "GlobalKnownHostsFile": os.devnull,
         "UpdateHostKeys": "no",
-        "ConnectTimeout": str(CONNECT_WITHIN_S),
+        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
         "ServerAliveInterval": "10",
         "LogLevel": "ERROR",
     }
@@ -222,20 +224,20 @@ def _ssh(home: Path, known_hosts: Path, secret: Secret) -> dict[str, str]:
     return {"GIT_SSH_COMMAND": shlex.join(command), "GIT_SSH_VARIANT": "ssh"}
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """A process that was killed leaves its call's folder behind, with a key in it."""
+def _delete_orphans(folder: Path) -> None:
+    """A process that was killed leaves its runner's folder behind, which may contain a key."""
     for found in folder.glob(".call-*"):
         with suppress(FileNotFoundError):
-            if time.time() - found.stat().st_mtime > LEFTOVER_AFTER_S:
+            if time.time() - found.stat().st_mtime > ORPHAN_AGE_S:
                 shutil.rmtree(found, ignore_errors=True)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
-def _verb(arguments: Sequence[str]) -> str:
+def _subcommand(arguments: Sequence[str]) -> str:
     return next((argument for argument in arguments if not argument.startswith("-")), "")

@@ -1,7 +1,7 @@
-"""What was fetched of a source's repository: a bare copy of its branch's newest commit, in data_dir/sources.
+"""The mirror of a source's repository: a bare clone of its branch's newest commit, in data_dir/sources.
 
-A cache and no more: any process can make it anew, and one that a killed git left broken is made anew. Next: `tree`
-takes the catalog's files out of a commit.
+It is only a cache: any process can recreate it, and one that a killed git left broken is recreated. Next: `tree`
+exports the catalog's files from a commit.
 """
 
 import fcntl
@@ -15,22 +15,30 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
-from kubeprobe.sources.git import FETCH_WITHIN_S, Call, GitError, GitTimeoutError, Remote, calling, make_private
+from kubeprobe.sources.git import (
+    FETCH_TIMEOUT_S,
+    GitError,
+    GitRunner,
+    GitTimeoutError,
+    Remote,
+    git_runner,
+    make_private,
+)
 
 HEAD = "refs/kubeprobe/head"
-MOST_OFFERED = 8
+MAX_NAMES_SHOWN = 8
 _NO_BRANCH = "couldn't find remote ref"
 _LOCKED = re.compile(r"\.lock': File exists")
-MOST_PACKS = 50
-"""Each fetch that brings something adds one; then the copy is made anew, so that it does not grow for ever."""
+MAX_PACKS = 50
+"""Each fetch of something new adds a pack. With more, the mirror is recreated, so that it does not grow for ever."""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A source's copy; one process at a time holds it."""
+    """A source's mirror; one process at a time uses it, under its lock."""
 
     folder: Path
-    """Where those of all sources are."""
+    """The folder of all mirrors."""
     name: str
 
     @property
@@ -39,122 +47,121 @@ class Mirror:
         return self.folder / f"{self.name}.git"
 
     @contextmanager
-    def held(self) -> Iterator[int]:
-        """Keep others off, as long as it takes; yields the lock's descriptor."""
+    def lock(self) -> Iterator[int]:
+        """Lock the mirror against other processes; yields the lock's file descriptor."""
         with self._locked(fcntl.LOCK_EX) as lock:
             yield lock.fileno()
 
-    def forget_unheld(self) -> None:
-        """Leave nothing of it, unless somebody holds it."""
+    def delete_if_unlocked(self) -> None:
+        """Delete the mirror, unless it is locked."""
         with suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-            self.forget()
+            self.delete()
 
     def fetch(self, remote: Remote, branch: str, lock: int) -> "Fetched":
-        """The newest commit of a branch; raises GitError.
+        """Fetch the newest commit of a branch. Raises GitError.
 
-        `lock` is of `held`. Git has it too: when this process is killed, its git holds the copy until it ends.
+        `lock` is what `lock()` yields. Git inherits it: if this process is killed, its git holds it until it exits.
         """
-        with calling(self.folder, remote, lock) as call:
+        with git_runner(self.folder, remote, lock) as runner:
             try:
-                self._fetch(call, remote, branch)
+                self._fetch(runner, remote, branch)
             except GitTimeoutError:
-                raise  # again would take as long
+                raise  # a second try would take as long
             except GitError as error:
                 if _NO_BRANCH in str(error):
-                    raise GitError(_branches(call, remote, branch)) from None
+                    raise GitError(_no_such_branch(runner, remote, branch)) from None
                 was_locked = _LOCKED.search(str(error))  # by a git that was killed
-                if not self.path.exists() or (not was_locked and self._is_sound(call)):
+                if not self.path.exists() or (not was_locked and self._is_intact(runner)):
                     raise
-                self.remove()
-                self._fetch(call, remote, branch)
-            commit = self.git(call, "rev-parse", "--verify", f"{HEAD}^{{commit}}").decode().strip()
-            return Fetched(commit, call.known_hosts.read_text())
+                self._delete_repository()
+                self._fetch(runner, remote, branch)
+            commit = self.git(runner, "rev-parse", "--verify", f"{HEAD}^{{commit}}").decode().strip()
+            return Fetched(commit, runner.known_hosts.read_text())
 
-    def git(self, call: Call, *arguments: str, typed: bytes | None = None) -> bytes:
-        """Ask the copy something."""
-        return call.git(f"--git-dir={self.path}", *arguments, typed=typed)
+    def git(self, runner: GitRunner, *arguments: str, stdin: bytes | None = None) -> bytes:
+        """Run a git command on the mirror."""
+        return runner.run(f"--git-dir={self.path}", *arguments, stdin=stdin)
 
-    def remove(self) -> None:
-        """Remove the copy."""
+    def delete(self) -> None:
+        """Delete the mirror and its lock file. The caller must hold the lock."""
+        self._delete_repository()
+        self._lock_file.unlink(missing_ok=True)
+
+    def _delete_repository(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def forget(self) -> None:
-        """Leave nothing of it. It must be held; whoever waits for it makes it anew."""
-        self.remove()
-        self._lock.unlink(missing_ok=True)
-
     @property
-    def _lock(self) -> Path:
+    def _lock_file(self) -> Path:
         return self.folder / f"{self.name}.lock"
 
     @contextmanager
-    def _locked(self, how: int) -> Iterator[IO[str]]:
+    def _locked(self, operation: int) -> Iterator[IO[str]]:
         make_private(self.folder)
         while True:
-            with self._lock.open("w") as lock:
-                fcntl.flock(lock, how)
-                if not _is_at(lock, self._lock):
-                    continue  # it was forgotten meanwhile, and another file is the lock now
+            with self._lock_file.open("w") as lock:
+                fcntl.flock(lock, operation)
+                if not _is_file_at(lock, self._lock_file):
+                    continue  # it was deleted meanwhile; another file is the lock now
                 yield lock
                 return
 
-    def _fetch(self, call: Call, remote: Remote, branch: str) -> None:
-        if len(list(self.path.glob("objects/pack/*.pack"))) > MOST_PACKS:
-            self.remove()
+    def _fetch(self, runner: GitRunner, remote: Remote, branch: str) -> None:
+        if len(list(self.path.glob("objects/pack/*.pack"))) > MAX_PACKS:
+            self._delete_repository()
         if not (self.path / "HEAD").exists():
-            self.remove()
-            call.git("init", "--quiet", "--bare", "--template=", str(self.path))
+            self._delete_repository()
+            runner.run("init", "--quiet", "--bare", "--template=", str(self.path))
         make_private(self.path)
         options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
-        wanted = f"+refs/heads/{branch}:{HEAD}"
-        fetch = (f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, wanted)
+        refspec = f"+refs/heads/{branch}:{HEAD}"
+        fetch = (f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, refspec)
         try:
-            call.git(*fetch, within_s=FETCH_WITHIN_S)
+            runner.run(*fetch, timeout_s=FETCH_TIMEOUT_S)
         except GitTimeoutError:
-            self._clear()
-            told = f"branch {branch!r} of {remote.address.shown} is too large to fetch within {FETCH_WITHIN_S:g} s"
-            raise GitTimeoutError(f"{told}, or its server too slow; expected a branch of small files") from None
+            self._delete_temporary_files()
+            message = f"branch {branch!r} of {remote.address.shown} could not be fetched within {FETCH_TIMEOUT_S:g} s"
+            raise GitTimeoutError(f"{message}: it is too large, or its server too slow") from None
 
-    def _clear(self) -> None:
-        """Remove what a git that was ended leaves half-done; what it had fetched before is whole."""
+    def _delete_temporary_files(self) -> None:
+        """Delete the partial files of a killed git; what was fetched earlier is complete."""
         for pattern in ("*.lock", "tmp_*"):
-            for left in self.path.rglob(pattern):
-                left.unlink(missing_ok=True)
+            for file in self.path.rglob(pattern):
+                file.unlink(missing_ok=True)
 
-    def _is_sound(self, call: Call) -> bool:
-        """Whether a failed fetch was the remote's fault: no lock of a killed git, no damage."""
+    def _is_intact(self, runner: GitRunner) -> bool:
+        """Whether the mirror has neither a lock of a killed git nor damage, so that a failed fetch is the remote's."""
         if next(self.path.rglob("*.lock"), None) is not None:
             return False
         try:
-            self.git(call, "fsck", "--connectivity-only", "--no-dangling")
+            self.git(runner, "fsck", "--connectivity-only", "--no-dangling")
         except GitError:
             return False
         return True
 
 
-def _branches(call: Call, remote: Remote, branch: str) -> str:
-    """That there is no such branch, and which there are."""
-    listed = call.git("ls-remote", "--quiet", "--heads", "--", remote.address.url).decode(errors="replace")
+def _no_such_branch(runner: GitRunner, remote: Remote, branch: str) -> str:
+    """The error message, with the branches that exist."""
+    listed = runner.run("ls-remote", "--quiet", "--heads", "--", remote.address.url).decode(errors="replace")
     known = [line.partition("refs/heads/")[2] for line in listed.splitlines()]
-    return f"there is no branch {branch!r} in {remote.address.shown}.{offered(branch, known)}"
+    return f"there is no branch {branch!r} in {remote.address.shown}.{list_known(branch, known)}"
 
 
-def offered(name: str, known: Sequence[str]) -> str:
-    """Sentences with what there is, in the order given, and the nearest of it; to follow an error."""
+def list_known(name: str, known: Sequence[str]) -> str:
+    """Sentences to append to an error message: the known names, in the given order, and the nearest."""
     if not known:
-        return " There is none yet."
-    shown = ", ".join(known[:MOST_OFFERED]) + (", ..." if len(known) > MOST_OFFERED else "")
+        return " There are none yet."
+    shown = ", ".join(known[:MAX_NAMES_SHOWN]) + (", ..." if len(known) > MAX_NAMES_SHOWN else "")
     close = get_close_matches(name, known, n=1)
-    return f" There are: {shown}." + (f" Did you mean {close[0]!r}?" if close else "")
+    return f" Known: {shown}." + (f" Did you mean {close[0]!r}?" if close else "")
 
 
 def mirrors(folder: Path) -> Iterator[Mirror]:
-    """All copies in a folder, and what was left of some."""
+    """All mirrors in a folder, complete or not."""
     for lock in folder.glob("*.lock"):
         yield Mirror(folder, lock.stem)
 
 
-def _is_at(opened: IO[str], path: Path) -> bool:
+def _is_file_at(opened: IO[str], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(opened.fileno()), path.stat())
     except FileNotFoundError:
@@ -163,8 +170,8 @@ def _is_at(opened: IO[str], path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch found."""
+    """The result of a fetch."""
 
     commit: str
     known_hosts: str
-    """The host that answered, as known_hosts has it; for ssh only."""
+    """The server's host key as a line of known_hosts; for ssh only."""

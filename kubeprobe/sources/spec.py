@@ -1,4 +1,4 @@
-"""What a person says of a source, and what becomes of it with what is stored of one that is replaced."""
+"""The settings of a source that a person enters, and their merge with the stored ones when it is replaced."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -12,15 +12,20 @@ from kubeprobe.sources.address import Address, check_branch, check_path, parse_a
 from kubeprobe.sources.secret import Secret, check_secret
 from kubeprobe.store import Source
 
-SHORTEST = timedelta(seconds=10)
-SAID = {"url": "address", "branch": "branch", "path": "path", "every_s": "looked at every", "prune": "prune"}
-"""What a person says of a source, by its columns; beside its secrets."""
-_SECRETS = {"deploy_key": "deploy key", "token": "token", "known_hosts": "known hosts", "webhook": "webhook's secret"}
+MIN_INTERVAL = timedelta(seconds=10)
+SPEC_COLUMNS = {"url": "address", "branch": "branch", "path": "path", "every_s": "interval", "prune": "prune"}
+"""The columns that a person sets, with their names in messages; without the secrets."""
+_SECRET_NAMES = {
+    "deploy_key": "deploy key",
+    "token": "token",
+    "known_hosts": "known hosts",
+    "webhook": "webhook secret",
+}
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a person says of a source. What is None, or a secret that is empty, stays as stored, else as by default."""
+    """What a person enters. None, or an empty secret: the stored value, or for a new source the default."""
 
     name: str
     address: Address
@@ -32,20 +37,21 @@ class SourceSpec:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A source as it is to be."""
+class DesiredSource:
+    """A source as it will be stored."""
 
     row: Source
     secret: Secret
     changes: tuple[str, ...] = ()
-    """In words, of one that is replaced; of its secrets, which ones."""
+    """Descriptions of the changes to a replaced source; for secrets, only which ones."""
 
 
-def wanted(spec: SourceSpec, before: Source | None, cipher: Cipher, now: datetime) -> Wanted:
-    """What is said, over what is stored of the source (`before`). Raises InvalidInputError for what cannot be."""
+def desired_source(spec: SourceSpec, before: Source | None, cipher: Cipher, now: datetime) -> DesiredSource:
+    """Merge the spec with the stored source (`before`). Raises InvalidInputError."""
     _check(spec)
-    old, is_lost = _stored(before, cipher)
-    secret = spec.secret.over(old if before and _is_same_server(before, spec.address) else Secret(webhook=old.webhook))
+    old, is_unreadable = _stored_secret(before, cipher)
+    is_same_server = before is not None and _is_same_server(before, spec.address)
+    secret = spec.secret.or_stored(old if is_same_server else Secret(webhook=old.webhook))
     check_secret(spec.address, secret)
     row = Source(name=spec.name, url=spec.address.url, branch="main", every_s=60, next_sync=now, created_at=now)
     if before is not None:
@@ -56,26 +62,26 @@ def wanted(spec: SourceSpec, before: Source | None, cipher: Cipher, now: datetim
     row.every_s = row.every_s if spec.every is None else int(spec.every.total_seconds())
     row.prune = row.prune if spec.prune is None else spec.prune
     row.next_sync = now + timedelta(seconds=row.every_s)
-    # A new seal of the same would look like a change to who compares rows.
-    row.secret = before.secret if before and secret == old and not is_lost else secret.seal(cipher)
-    lost = ("secrets: what was stored was encrypted with another key, and is gone",) if is_lost else ()
+    # Encrypting the same secrets again would look like a change of the row.
+    row.secret = before.secret if before and secret == old and not is_unreadable else secret.seal(cipher)
+    lost = ("secrets: removed, as they were encrypted with another key",) if is_unreadable else ()
     changes = () if before is None else (*_changes(before, row), *_secret_changes(old, secret), *lost)
-    return Wanted(row, secret, changes)
+    return DesiredSource(row, secret, changes)
 
 
 def _check(spec: SourceSpec) -> None:
     if problem := name_problem(spec.name):
         raise InvalidInputError(f"the source's name: {problem}")
-    if spec.every is not None and spec.every < SHORTEST:
-        raise InvalidInputError(f"--every: at least {SHORTEST.seconds}s; a webhook is faster")
+    if spec.every is not None and spec.every < MIN_INTERVAL:
+        raise InvalidInputError(f"--every: expected at least {MIN_INTERVAL.seconds}s; for faster syncs use a webhook")
     if spec.branch is not None:
         check_branch(spec.branch)
     if spec.path is not None:
         check_path(spec.path)
 
 
-def _stored(before: Source | None, cipher: Cipher) -> tuple[Secret, bool]:
-    """The stored secrets, and whether they are lost: to replace the source is what is advised then."""
+def _stored_secret(before: Source | None, cipher: Cipher) -> tuple[Secret, bool]:
+    """The stored secrets, and whether they cannot be decrypted; the remedy is to replace the source."""
     try:
         return Secret.open(cipher, before.secret if before else None), False
     except SecretKeyError:
@@ -83,28 +89,28 @@ def _stored(before: Source | None, cipher: Cipher) -> tuple[Secret, bool]:
 
 
 def _is_same_server(before: Source, address: Address) -> bool:
-    """Whether what opened the stored address may be shown to this one, too."""
+    """Whether the stored credentials may be sent to this address too."""
     return parse_address(before.url).server == address.server
 
 
 def _changes(before: Source, row: Source) -> Iterator[str]:
-    for column, said in SAID.items():
+    for column, name in SPEC_COLUMNS.items():
         old, new = getattr(before, column), getattr(row, column)
         if old != new:
-            yield f"{said}: {_shown(column, old)} -> {_shown(column, new)}"
+            yield f"{name}: {_format(column, old)} -> {_format(column, new)}"
 
 
-def _shown(column: str, value: Any) -> str:
+def _format(column: str, value: Any) -> str:
     if column == "every_s":
         return f"{value} s"
     if column == "prune":
         return "yes" if value else "no"
-    return parse_address(value).shown if column == "url" else value or "all of it"
+    return parse_address(value).shown if column == "url" else value or "repository root"
 
 
 def _secret_changes(old: Secret, new: Secret) -> Iterator[str]:
     for each in fields(Secret):
         before, after = getattr(old, each.name), getattr(new, each.name)
         if before != after:
-            told = "another one" if before and after else "given" if after else "forgotten, for it was another server's"
-            yield f"{_SECRETS[each.name]}: {told}"
+            change = "replaced" if before and after else "added" if after else "removed, as the server changed"
+            yield f"{_SECRET_NAMES[each.name]}: {change}"

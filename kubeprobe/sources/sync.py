@@ -1,7 +1,7 @@
-"""Looking at sources: what is new is applied in one transaction, or it is noted why not and the old state stays.
+"""Syncing sources: a new revision is applied in one transaction, or the error is recorded and the old state stays.
 
-Any number of processes may look at once: a source is claimed first, and what comes of it is written only under that
-claim (a compare-and-set). One that is killed half-way has changed nothing; its claim lapses.
+Any number of processes may sync at the same time: a source is claimed first, and the result is written only while the
+claim is held (a compare-and-set). A process that is killed has changed nothing; its claim expires.
 """
 
 from collections.abc import Sequence
@@ -14,107 +14,107 @@ import structlog
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
-from kubeprobe.catalog import Action, Applied, CatalogError, Declaration, Plan, apply, make_plan
+from kubeprobe.catalog import Action, ApplyResult, CatalogError, Declaration, Plan, apply, make_plan
 from kubeprobe.catalog.changes import digest_of
 from kubeprobe.catalog.snapshot import catalog_version
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.sources.mirror import mirrors
-from kubeprobe.sources.reading import Reading, SyncContext, reading
+from kubeprobe.sources.revision import Revision, SyncContext, open_revision
 from kubeprobe.sources.secret import Secret
 from kubeprobe.store import Source
 
 log = structlog.get_logger(__name__)
 
-CLAIM = timedelta(minutes=5)
-"""Longer than a look takes, whatever git does (`git.FETCH_WITHIN_S`)."""
-AT_ONCE = 4
-"""Sources that one process looks at, at a time."""
-ERROR_LENGTH = 4000
+CLAIM_LIFETIME = timedelta(minutes=5)
+"""Longer than any sync takes (`git.FETCH_TIMEOUT_S`)."""
+MAX_CONCURRENT = 4
+"""Sources that one process syncs concurrently."""
+MAX_ERROR_LENGTH = 4000
 
 _busy = Lock()
 
 
 @dataclass(frozen=True)
-class Synced:
-    """What came of a look at a source."""
+class SyncResult:
+    """The result of a sync."""
 
     source: str
     commit: str | None = None
-    """The branch's head; None where it could not be fetched."""
-    applied: Applied | None = None
-    """None where there was nothing new, or it could not be applied."""
+    """The branch's head; None if it could not be fetched."""
+    applied: ApplyResult | None = None
+    """None if there was nothing new, or it could not be applied."""
     error: str = ""
-    is_lost: bool = False
-    """Somebody else has claimed the source meanwhile, or removed it: nothing was written here."""
+    is_claim_lost: bool = False
+    """The source was claimed by another process, or removed, meanwhile: nothing was written."""
 
 
-def sync_due(context: SyncContext) -> list[Synced]:
-    """Look at every source that is due.
+def sync_due(context: SyncContext) -> list[SyncResult]:
+    """Sync every source that is due.
 
-    One call at a time in a process, so that slow repositories keep no more than one of its threads busy.
+    One call at a time per process, so that slow repositories occupy only one of its worker threads.
     """
     if not _busy.acquire(blocking=False):
         return []
     try:
-        found: list[Synced] = []
+        found: list[SyncResult] = []
         while claimed := _claim_due(context):
-            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="source") as pool:
+            with ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="source") as pool:
                 found += pool.map(lambda source: _sync(context, source), claimed)
-        _forget_strays(context)
+        _delete_orphaned_mirrors(context)
         return found
     finally:
         _busy.release()
 
 
-def sync_now(context: SyncContext, name: str) -> Synced:
-    """Look at one source now, and apply it even where nothing is new: that puts right what was changed by hand."""
+def sync_now(context: SyncContext, name: str) -> SyncResult:
+    """Sync one source now, and apply it even if nothing is new, which reverts manual changes."""
     with context.store.writing() as session:
         row = session.get(Source, name, with_for_update=True)
         assert row is not None, "the caller has looked it up"
-        _claim(row, context.clock())  # whoever was looking at it meanwhile writes nothing any more
+        _claim(row, context.clock())  # a concurrent sync of it can no longer write
     return _sync(context, row, is_forced=True)
 
 
 def plan_source(context: SyncContext, source: Source) -> Plan:
-    """What applying the source's branch as it is now would do. Raises GitError and CatalogError."""
-    with reading(context, source) as found:
-        declaration = found.declaration()
+    """What applying the newest revision would change. Raises GitError and CatalogError."""
+    with open_revision(context, source) as revision:
+        declaration = revision.declaration()
         with context.store.reading() as session:
             return make_plan(
-                session, declaration, context.connector, context.clock(), prune=source.prune, author=found.author
+                session, declaration, context.connector, context.clock(), prune=source.prune, author=revision.author
             )
 
 
-def apply_reading(session: Session, row: Source, found: Reading, declaration: Declaration) -> Applied:
-    """Apply what was read, and note it on the source's row. Raises CatalogError."""
-    context, now = found.context, found.context.clock()
-    applied = apply(session, declaration, context.connector, now, prune=row.prune, author=found.author)
-    row.applied_commit, row.applied_tree, row.applied_at = found.fetched.commit, found.tree_id, now
+def apply_revision(session: Session, row: Source, revision: Revision, declaration: Declaration) -> ApplyResult:
+    """Apply a revision, and record it in the source's row. Raises CatalogError."""
+    context, now = revision.context, revision.context.clock()
+    applied = apply(session, declaration, context.connector, now, prune=row.prune, author=revision.author)
+    row.applied_commit, row.applied_tree, row.applied_at = revision.fetched.commit, revision.tree_id, now
     row.declared = {
         f"{kind}/{name}": digest_of(entry.spec.as_json()) for (kind, name), entry in declaration.entries.items()
     }
-    note_seen(row, found)
+    record_success(row, revision)
     return applied
 
 
-def note_seen(row: Source, found: Reading) -> None:
-    """The branch was fetched, and all is well. A host that was taken on trust is kept: from now on it has to fit."""
-    row.seen_commit, row.seen_at = found.fetched.commit, found.context.clock()
+def record_success(row: Source, revision: Revision) -> None:
+    """Record a successful sync. A host key that was trusted on first use is stored, and required from then on."""
+    row.seen_commit, row.seen_at = revision.fetched.commit, revision.context.clock()
     row.error, row.error_since, row.refused_tree, row.refused_version = "", None, None, None
-    secret = Secret.open(found.context.cipher, row.secret)
-    if found.fetched.known_hosts and not secret.known_hosts:
-        row.secret = secret.with_known_hosts(found.fetched.known_hosts).seal(found.context.cipher)
+    secret = Secret.open(revision.context.cipher, row.secret)
+    if revision.fetched.known_hosts and not secret.known_hosts:
+        row.secret = secret.with_known_hosts(revision.fetched.known_hosts).seal(revision.context.cipher)
 
 
-def _forget_strays(context: SyncContext) -> None:
-    """Copies without a source: it was removed from another machine, or the process that added it was killed."""
-    if not (copies := list(mirrors(context.folder))):
+def _delete_orphaned_mirrors(context: SyncContext) -> None:
+    """Delete mirrors without a source: it was removed on another machine, or the process that added it was killed."""
+    if not (found := list(mirrors(context.folder))):
         return
     with context.store.reading() as session:
-        kept = set(session.exec(select(Source.name)))
-    for copy in copies:
-        if copy.name not in kept:
-            copy.forget_unheld()  # one that is just being added is held; one that was, is fetched again
+        sources = set(session.exec(select(Source.name)))
+    for mirror in found:
+        if mirror.name not in sources:
+            mirror.delete_if_unlocked()  # that of a source that is being added is locked
 
 
 def _claim_due(context: SyncContext) -> Sequence[Source]:
@@ -127,7 +127,7 @@ def _claim_due(context: SyncContext) -> Sequence[Source]:
             or_(col(Source.claimed_until).is_(None), col(Source.claimed_until) <= now),
         )
         .order_by(col(Source.next_sync))
-        .limit(AT_ONCE)
+        .limit(MAX_CONCURRENT)
         .with_for_update(skip_locked=True)
     )
     with context.store.writing() as session:
@@ -138,89 +138,90 @@ def _claim_due(context: SyncContext) -> Sequence[Source]:
 
 
 def _claim(row: Source, now: datetime) -> None:
-    """Moves the next look on at once: one that is asked for meanwhile (a webhook) stays due."""
+    """Sets the next sync already, so that one that is requested during this one (by a webhook) stays due."""
     row.claim += 1
-    row.claimed_until = now + CLAIM
+    row.claimed_until = now + CLAIM_LIFETIME
     row.next_sync = now + timedelta(seconds=row.every_s)
 
 
-def _sync(context: SyncContext, source: Source, *, is_forced: bool = False) -> Synced:
-    """Look at a claimed source. Whatever goes wrong is noted on it, and stops no other."""
+def _sync(context: SyncContext, source: Source, *, is_forced: bool = False) -> SyncResult:
+    """Sync a claimed source. Any error is recorded in its row, so that it does not stop others."""
     try:
-        with reading(context, source) as found:
-            return _take(context, source, found, is_forced=is_forced)
+        with open_revision(context, source) as revision:
+            return _apply_if_new(context, source, revision, is_forced=is_forced)
     except KubeProbeError as error:
-        told = str(error)
+        message = str(error)
     except Exception as error:
-        log.exception("a source cannot be looked at", source=source.name)
-        told = f"{type(error).__name__}: {error}"
-    return _note_error(context, source, told)
+        log.exception("source sync failed", source=source.name)
+        message = f"{type(error).__name__}: {error}"
+    return _record_error(context, source, message)
 
 
-def _take(context: SyncContext, source: Source, found: Reading, *, is_forced: bool) -> Synced:
-    """Apply what was read, unless it is known."""
-    commit = found.fetched.commit
+def _apply_if_new(context: SyncContext, source: Source, revision: Revision, *, is_forced: bool) -> SyncResult:
+    """Apply a revision, unless its folder is unchanged, or was refused before with the same catalog."""
+    commit = revision.fetched.commit
     with context.store.reading() as session:
         version = catalog_version(session)
-    is_refused = (source.refused_tree, source.refused_version) == (found.tree_id, version)
-    if not is_forced and (found.tree_id == source.applied_tree or is_refused):
-        return _note_known(context, source, found, is_refused=is_refused)
+    is_refused = (source.refused_tree, source.refused_version) == (revision.tree_id, version)
+    if not is_forced and (revision.tree_id == source.applied_tree or is_refused):
+        return _record_unchanged(context, source, revision, is_refused=is_refused)
     try:
-        declaration = found.declaration()
+        declaration = revision.declaration()
         with context.store.writing() as session:
-            row = _held(session, source)
+            row = _claimed_row(session, source)
             if row is None:
-                return Synced(source.name, commit, is_lost=True)
-            applied = apply_reading(session, row, found, declaration)
+                return SyncResult(source.name, commit, is_claim_lost=True)
+            applied = apply_revision(session, row, revision, declaration)
             row.claimed_until = None
     except CatalogError as error:
-        return _note_error(context, source, str(error), found, version)
+        return _record_error(context, source, str(error), revision, version)
     log.info("source applied", source=source.name, commit=commit, **_counts(applied))
-    return Synced(source.name, commit, applied)
+    return SyncResult(source.name, commit, applied)
 
 
-def _note_known(context: SyncContext, source: Source, found: Reading, *, is_refused: bool) -> Synced:
-    """Nothing new: what is in force stays in force, and what was refused stays refused."""
+def _record_unchanged(context: SyncContext, source: Source, revision: Revision, *, is_refused: bool) -> SyncResult:
+    """Nothing new: the applied revision stays in force, and a refused one stays refused."""
     with context.store.writing() as session:
-        row = _held(session, source)
+        row = _claimed_row(session, source)
         if row is None:
-            return Synced(source.name, found.fetched.commit, is_lost=True)
+            return SyncResult(source.name, revision.fetched.commit, is_claim_lost=True)
         row.claimed_until = None
         if is_refused:
-            row.seen_commit, row.seen_at = found.fetched.commit, context.clock()
+            row.seen_commit, row.seen_at = revision.fetched.commit, context.clock()
         else:
-            note_seen(row, found)
-        return Synced(source.name, found.fetched.commit, error=row.error)
+            record_success(row, revision)
+        return SyncResult(source.name, revision.fetched.commit, error=row.error)
 
 
-def _note_error(
-    context: SyncContext, source: Source, told: str, found: Reading | None = None, version: int | None = None
-) -> Synced:
-    """Keep the reason on the source; log it once, not at every look."""
-    told = told if len(told) <= ERROR_LENGTH else f"{told[:ERROR_LENGTH]} ..."
-    commit = found.fetched.commit if found else None
+def _record_error(
+    context: SyncContext, source: Source, message: str, revision: Revision | None = None, version: int | None = None
+) -> SyncResult:
+    """Record the error in the source's row; log it once, not at every sync."""
+    error = message if len(message) <= MAX_ERROR_LENGTH else f"{message[:MAX_ERROR_LENGTH]} ..."
+    commit = revision.fetched.commit if revision else None
     with context.store.writing() as session:
-        row = _held(session, source)
+        row = _claimed_row(session, source)
         if row is None:
-            return Synced(source.name, commit, error=told, is_lost=True)
-        is_new = row.error != told
+            return SyncResult(source.name, commit, error=error, is_claim_lost=True)
+        is_new = row.error != error
         row.claimed_until = None
         if is_new:
-            row.error, row.error_since = told, context.clock()
-        row.refused_tree, row.refused_version = (found.tree_id, version) if found else (None, None)
-        if found:
-            row.seen_commit, row.seen_at = found.fetched.commit, context.clock()
+            row.error, row.error_since = error, context.clock()
+        row.refused_tree, row.refused_version = (revision.tree_id, version) if revision else (None, None)
+        if revision:
+            row.seen_commit, row.seen_at = revision.fetched.commit, context.clock()
     if is_new:
-        log.warning("source not applied; the catalog stays as it was", source=source.name, commit=commit, told=told)
-    return Synced(source.name, commit, error=told)
+        log.warning("source not applied", source=source.name, commit=commit, error=error)
+    return SyncResult(source.name, commit, error=error)
 
 
-def _held(session: Session, source: Source) -> Source | None:
-    """The source's row, locked, if the claim on it is still ours; it may be gone, too."""
+def _claimed_row(session: Session, source: Source) -> Source | None:
+    """The source's row, locked; None if another process has claimed it since, or it was removed."""
     row = session.get(Source, source.name, with_for_update=True)
     return row if row is not None and row.claim == source.claim else None
 
 
-def _counts(applied: Applied) -> dict[str, int]:
+def _counts(applied: ApplyResult) -> dict[str, int]:
+    """Keys for the log: `added`, `changed`, `removed`."""
     actions = [item.action for item in applied.items]
     return {str(action): actions.count(action) for action in (Action.ADDED, Action.CHANGED, Action.REMOVED)}

@@ -1,7 +1,7 @@
-"""Taking the catalog's files out of a commit, into a folder that `catalog.parse` reads.
+"""Exporting the catalog's files of a commit to a folder that `catalog.parse` reads.
 
-Only regular files are taken, by git's own ids: nothing is checked out, so no filter and no hook runs, and no link is
-made. A link to a file within the repository stands for that file; one that leads out is refused.
+Files are read by object id: `git checkout` is not used, so no filter or hook runs, and no link is created. A symbolic
+link to a file of the repository is replaced by that file; one that leads out of the repository is an error.
 """
 
 import posixpath
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from kubeprobe.catalog import CatalogError, CatalogProblem, Declaration
 from kubeprobe.catalog.model import ClusterSpec
-from kubeprobe.sources.git import Call, GitError
-from kubeprobe.sources.mirror import Mirror, offered
+from kubeprobe.sources.git import GitError, GitRunner
+from kubeprobe.sources.mirror import Mirror, list_known
 
 MAX_FILE_BYTES = 1_000_000
 MAX_LINK_BYTES = 4096
-"""As Linux has it, for a path."""
+"""Linux's limit for a path."""
 MAX_TOTAL_BYTES = 20_000_000
 MAX_FILES = 5000
 SHOWN_COMMIT = 12
@@ -41,82 +41,82 @@ class Tree:
     """The folder of a source at a commit."""
 
     mirror: Mirror
-    call: Call
+    runner: GitRunner
     source: str
     commit: str
     path: str
-    """Within the repository; empty for all of it."""
+    """Path in the repository; empty for its root."""
 
     def id(self) -> str:
-        """Git's id of the folder's content. Raises GitError where there is no such folder."""
+        """Git's object id of the folder. Raises GitError if there is no such folder."""
         wanted = f"{self.commit}:{self.path}" if self.path else f"{self.commit}^{{tree}}"
         try:
-            found = self.mirror.git(self.call, "rev-parse", "--verify", "--quiet", wanted).decode().strip()
-            kind = self.mirror.git(self.call, "cat-file", "-t", found).decode().strip()
+            found = self.mirror.git(self.runner, "rev-parse", "--verify", "--quiet", wanted).decode().strip()
+            kind = self.mirror.git(self.runner, "cat-file", "-t", found).decode().strip()
         except GitError:
             kind = ""
         if kind != "tree":
-            raise GitError(self._no_folder(kind))
+            raise GitError(self._no_such_folder(kind))
         return found
 
-    def _no_folder(self, kind: str) -> str:
+    def _no_such_folder(self, kind: str) -> str:
         where = f"at commit {self.commit[:SHOWN_COMMIT]}"
         if kind:
             return f"{self.path!r} is a file {where}; expected a folder, such as {posixpath.dirname(self.path) or '.'}"
-        listed = self.mirror.git(self.call, "ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", self.commit)
+        listed = self.mirror.git(self.runner, "ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", self.commit)
         folders = [found for found in listed.decode(errors="replace").split("\0") if found and found.isprintable()]
         folders.sort(key=lambda found: (found.count("/"), found))
-        return f"there is no folder {self.path!r} {where}.{offered(self.path, folders)}"
+        return f"there is no folder {self.path!r} {where}.{list_known(self.path, folders)}"
 
     def shown(self, path: str) -> str:
-        """How a file is called in origins and problems: SOURCE@COMMIT:PATH."""
+        """The name of a file in origins and problems: SOURCE@COMMIT:PATH."""
         printable = path.encode(errors="surrogateescape").decode(errors="replace")
         return f"{self.source}@{self.commit[:SHOWN_COMMIT]}:{printable}"
 
     def export(self, folder: Path) -> None:
-        """Write the YAML files below `folder`, under their own paths. Raises CatalogError."""
+        """Write the YAML files to `folder`, under their paths in the repository. Raises CatalogError."""
         problems: list[CatalogProblem] = []
-        wanted = list(self._wanted(problems))
-        if len(wanted) > MAX_FILES:
-            problems.append(self._problem(self.path or ".", f"{len(wanted)} files", f"at most {MAX_FILES}"))
-        total = sum(item.size for item in wanted)
+        files = list(self._yaml_files(problems))
+        if len(files) > MAX_FILES:
+            problems.append(self._problem(self.path or ".", f"{len(files)} files", f"at most {MAX_FILES}"))
+        total = sum(item.size for item in files)
         if total > MAX_TOTAL_BYTES:
             problems.append(self._problem(self.path or ".", f"{total:,} bytes", f"at most {MAX_TOTAL_BYTES:,}"))
         if problems:
             raise CatalogError(problems)
-        self._write(wanted, folder)
+        self._write(files, folder)
         (folder / self.path).mkdir(parents=True, exist_ok=True)
 
-    def take_kubeconfigs(self, declaration: Declaration, folder: Path) -> None:
-        """Write the kubeconfigs that clusters name, too: files of the repository. Raises CatalogError for others."""
-        problems, wanted = [], []
+    def export_kubeconfigs(self, declaration: Declaration, folder: Path) -> None:
+        """Write the kubeconfigs that clusters refer to. Raises CatalogError for those not in the repository."""
+        problems, files = [], []
         for entry in declaration.entries.values():
             spec = entry.spec
             named = spec.connection.kubeconfig if isinstance(spec, ClusterSpec) else None
             if named is None:
                 continue
-            path = _within(posixpath.join(entry.folder.relative_to(folder).as_posix(), named.file))
-            item = self._at(path) if path else None
+            path = _normalize(posixpath.join(entry.folder.relative_to(folder).as_posix(), named.file))
+            item = self._find(path) if path else None
             if item is None or item.mode not in _REGULAR or item.size > MAX_FILE_BYTES:
                 file, _, line = entry.origin.rpartition(":")
-                what = f"{named.file!r} is no file of this repository"
-                expected = "one that is; or add the cluster with `kubeprobe cluster add`"
-                place = "spec.connection.kubeconfig.file"
-                problems.append(CatalogProblem(file, int(line), f"Cluster/{entry.name}", place, what, expected))
+                message = f"{named.file!r} is not a file of this repository of at most {MAX_FILE_BYTES:,} bytes"
+                expected = "a kubeconfig in the repository; or add the cluster with `kubeprobe cluster add`"
+                field = "spec.connection.kubeconfig.file"
+                problems.append(CatalogProblem(file, int(line), f"Cluster/{entry.name}", field, message, expected))
             else:
-                wanted.append(item)
+                files.append(item)
         if problems:
             raise CatalogError(problems)
-        self._write([item for item in wanted if not (folder / item.path).exists()], folder)
+        self._write([item for item in files if not (folder / item.path).exists()], folder)
 
-    def _wanted(self, problems: list[CatalogProblem]) -> Iterator[_Item]:
+    def _yaml_files(self, problems: list[CatalogProblem]) -> Iterator[_Item]:
         items = self._list(f"{self.commit}:{self.path}" if self.path else self.commit, self.path)
         here = {item.path for item in items}
         for found in items:
             hidden = any(part.startswith(".") for part in posixpath.relpath(found.path, self.path or ".").split("/"))
             if hidden or not found.path.endswith(_SUFFIXES):
                 continue
-            item = self._followed(found, problems) if found.mode == _LINK else found
+            item = self._resolve_link(found, problems) if found.mode == _LINK else found
             if item is None or item.mode not in _REGULAR or (item is not found and item.path in here):
                 continue
             if item.size > MAX_FILE_BYTES:
@@ -125,44 +125,44 @@ class Tree:
                 continue
             yield item._replace(path=found.path)
 
-    def _followed(self, link: _Item, problems: list[CatalogProblem]) -> _Item | None:
-        """What a link stands for."""
-        if link.size > MAX_LINK_BYTES:  # before it is read
-            told = f"a link of {link.size:,} bytes"
-            problems.append(self._problem(link.path, told, f"a file, or a link of at most {MAX_LINK_BYTES:,} bytes"))
+    def _resolve_link(self, link: _Item, problems: list[CatalogProblem]) -> _Item | None:
+        """The file that a symbolic link leads to."""
+        if link.size > MAX_LINK_BYTES:  # checked before it is read
+            message = f"a link of {link.size:,} bytes"
+            problems.append(self._problem(link.path, message, f"a file, or a link of at most {MAX_LINK_BYTES:,} bytes"))
             return None
-        target = self.mirror.git(self.call, "cat-file", "blob", link.id).decode(errors="replace")
-        path = _within(posixpath.join(posixpath.dirname(link.path), target))
+        target = self.mirror.git(self.runner, "cat-file", "blob", link.id).decode(errors="replace")
+        path = _normalize(posixpath.join(posixpath.dirname(link.path), target))
         if path is None:
             problems.append(self._problem(link.path, "a link that leads out of the repository", "a file"))
             return None
-        item = self._at(path)
+        item = self._find(path)
         if item is None or item.mode not in _REGULAR:
-            problems.append(self._problem(link.path, f"a link to {target!r}, which is no file", "a file"))
+            problems.append(self._problem(link.path, f"a link to {target!r}, which is not a file", "a file"))
             return None
         return item
 
-    def _at(self, path: str) -> _Item | None:
-        """The entry at one path, not followed."""
+    def _find(self, path: str) -> _Item | None:
+        """The entry at a path; links are not followed."""
         return next((item for item in self._list(self.commit, "", path) if item.path == path), None)
 
     def _list(self, tree: str, below: str, *only: str) -> Sequence[_Item]:
         recursive = () if only else ("-r",)
-        listed = self.mirror.git(self.call, "ls-tree", *recursive, "-z", "-l", "--full-tree", tree, "--", *only)
+        listed = self.mirror.git(self.runner, "ls-tree", *recursive, "-z", "-l", "--full-tree", tree, "--", *only)
         return [_item(line, below) for line in listed.decode(errors="surrogateescape").split("\0") if line]
 
     def _write(self, items: Sequence[_Item], folder: Path) -> None:
-        """All contents by one call of git."""
+        """Reads all contents with one git command."""
         if not items:
             return
-        asked = "".join(f"{item.id}\n" for item in items).encode()
-        answer = memoryview(self.mirror.git(self.call, "cat-file", "--batch", typed=asked))
+        ids = "".join(f"{item.id}\n" for item in items).encode()
+        output = memoryview(self.mirror.git(self.runner, "cat-file", "--batch", stdin=ids))
         at = 0
         for item in items:
             at += len(f"{item.id} blob {item.size}\n")
             file = folder / item.path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(answer[at : at + item.size])
+            file.write_bytes(output[at : at + item.size])
             at += item.size + 1
 
     def _problem(self, path: str, message: str, expected: str) -> CatalogProblem:
@@ -175,8 +175,8 @@ def _item(line: str, below: str) -> _Item:
     return _Item(mode, identity, 0 if size == "-" else int(size), posixpath.join(below, path))
 
 
-def _within(path: str) -> str | None:
-    """A path made plain, if it stays within the repository."""
-    plain = posixpath.normpath(path)
-    leads_out = plain.startswith(("/", "~", "../")) or plain == ".."
-    return None if leads_out else plain
+def _normalize(path: str) -> str | None:
+    """The normalized path; None if it leads out of the repository."""
+    normalized = posixpath.normpath(path)
+    leads_out = normalized.startswith(("/", "~", "../")) or normalized == ".."
+    return None if leads_out else normalized

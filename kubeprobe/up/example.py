@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlmodel import select
 
-from kubeprobe.catalog import Connector, Place, apply, known_names, load_catalog, parse, setup_objects
+from kubeprobe.catalog import Connector, TargetCluster, apply, known_names, load_catalog, parse, setup_objects
 from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
@@ -38,6 +38,6 @@ def write_accounts(store: Store, settings: Settings) -> None:
     """Have the local cluster begin with the accounts of all cases. It asks for no rights, so roles are left out."""
     with store.reading() as session:
         catalog = load_catalog(session)
-    objects = setup_objects(catalog, catalog.cases, Place("local", labels={"kind": "local"}))
+    objects = setup_objects(catalog, catalog.cases, TargetCluster("local", labels={"kind": "local"}))
     accounts = [json.dumps(body) for body in objects if body["kind"] == "ServiceAccount"]
     accounts_file(settings).write_text("\n---\n".join(accounts) + "\n")

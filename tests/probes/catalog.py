@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from kubeprobe.catalog import Catalog, Place, parse, setup_objects
+from kubeprobe.catalog import Catalog, TargetCluster, parse, setup_objects
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
 from kubeprobe.catalog.render import pod_spec_of
 from kubeprobe.catalog.setup import is_restricted
@@ -28,7 +28,7 @@ def case_of(folder: str) -> str:
 
 def rights_of(folder: str) -> list[Json]:
     """The namespace, account and roles that `kubeprobe cluster setup` would make for a probe."""
-    return setup_objects(catalog_of(folder), [case_of(folder)], Place(CLUSTER, namespace_of(folder)))
+    return setup_objects(catalog_of(folder), [case_of(folder)], TargetCluster(CLUSTER, namespace_of(folder)))
 
 
 def namespace_of(folder: str) -> str:

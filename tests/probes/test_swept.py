@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from benchmarks.detection.seen import HEALTHY, SeenRuns
-from kubeprobe.catalog import Place
+from kubeprobe.catalog import TargetCluster
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers import Recalled, Swept, sweep
 from kubeprobe.fleet.api import ClusterClients
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 def targets_of(folder: str) -> list[Creatable]:
     """What a probe may leave behind."""
-    return creatable(catalog_of(folder), [case_of(folder)], Place(CLUSTER, namespace_of(folder)))
+    return creatable(catalog_of(folder), [case_of(folder)], TargetCluster(CLUSTER, namespace_of(folder)))
 
 
 CREATING = [pytest.param(scenario, id=scenario.folder) for scenario in SCENARIOS if targets_of(scenario.folder)]

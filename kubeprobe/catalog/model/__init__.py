@@ -1,4 +1,4 @@
-"""The kinds of kubeprobe.io/v1 as pydantic models: what YAML may say. Next: `parse` reads YAML into them."""
+"""The kinds of kubeprobe.io/v1 as pydantic models. Next: `parse` reads YAML into them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from kubeprobe.catalog.model.base import Document, LabelSelector, Spec, format_duration, parse_duration
 from kubeprobe.catalog.model.binding import BindingDocument, BindingSpec, ClusterChoice, Periodic
 from kubeprobe.catalog.model.case import ProbeCaseDocument, ProbeCaseSpec, RenderConfigDocument, RenderConfigSpec
-from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, Connection
+from kubeprobe.catalog.model.cluster import ClusterDocument, ClusterSpec, ConnectionSpec
 from kubeprobe.catalog.model.nodes import NodeChoice
 from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.model.route import AlertRouteDocument, AlertRouteSpec, RouteTarget
@@ -23,7 +23,7 @@ DOCUMENTS: Mapping[str, type[Document]] = MappingProxyType(
         "AlertRoute": AlertRouteDocument,
     }
 )
-"""Every kind, in the order in which they build upon one another."""
+"""Every kind; those that are referred to come first."""
 
 __all__ = [
     "DOCUMENTS",
@@ -34,7 +34,7 @@ __all__ = [
     "ClusterChoice",
     "ClusterDocument",
     "ClusterSpec",
-    "Connection",
+    "ConnectionSpec",
     "Document",
     "LabelSelector",
     "NodeChoice",

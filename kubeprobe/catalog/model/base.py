@@ -1,4 +1,4 @@
-"""The values that every kind is made of: names, durations, environment variables, label selectors."""
+"""The field types of all kinds: names, durations, environment variables, label selectors."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from kubeprobe.catalog.problems import wrong
+from kubeprobe.catalog.problems import invalid
 from kubeprobe.fleet.labels import key_problem, name_problem, value_problem
 from kubeprobe.fleet.selectors import Selector, selector_from
 from kubeprobe.vocabulary import API_VERSION, ENV_PREFIX
@@ -32,66 +32,66 @@ _MAX_DURATION = timedelta(days=366)
 
 
 class Spec(BaseModel):
-    """Base of all catalog models: frozen, camelCase in YAML, nothing unknown."""
+    """Base of all catalog models: frozen, camelCase in YAML, unknown fields forbidden."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, camelCase, without what is left at its default: the form that is stored and compared."""
+        """Plain values, camelCase, without fields at their default: the form that is stored and compared."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _name(value: str) -> str:
     if problem := name_problem(value):
-        raise wrong(problem, near=re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-"))
+        raise invalid(problem, near=re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:63].strip("-"))
     return value
 
 
 def _env_name(value: str) -> str:
     if not _ENV_NAME.fullmatch(value):
-        raise wrong(
+        raise invalid(
             f"{value!r} is not an environment variable name",
-            expected="letters, digits and '_', not beginning with a digit, such as TARGET_URL",
+            expected="letters, digits and '_', not starting with a digit, such as TARGET_URL",
             near=re.sub(r"[^A-Z0-9]+", "_", value.upper()).strip("_").lstrip("0123456789_"),
         )
     if value.startswith(ENV_PREFIX):
-        raise wrong(f"{value!r} is reserved", expected=f"a name that does not begin with {ENV_PREFIX}")
+        raise invalid(f"{value!r} is reserved", expected=f"a name that does not start with {ENV_PREFIX}")
     return value
 
 
 def _text(value: object) -> object:
     if isinstance(value, bool | int | float):
         shown = str(value).lower() if isinstance(value, bool) else str(value)
-        raise wrong(f"{shown} is not a string", expected=f'a string; put it in quotes: "{shown}"')
+        raise invalid(f"{shown} is not a string", expected=f'a string; put it in quotes: "{shown}"')
     return value
 
 
 def _label_key(value: str) -> str:
     if problem := key_problem(value):
-        raise wrong(problem)
+        raise invalid(problem)
     return value
 
 
 def _label_value(value: str) -> str:
     if problem := value_problem(value):
-        raise wrong(problem)
+        raise invalid(problem)
     return value
 
 
 def parse_duration(text: str) -> timedelta:
-    """`1h30m` as a timedelta. Raises the error of a validator when it is not a positive duration."""
+    """`1h30m` as a timedelta. Raises the error of a validator if it is not a positive duration."""
     found = _DURATION.fullmatch(text)
     if not found:
-        raise wrong(f"{text!r} is not a duration", expected=_DURATION_HELP)
+        raise invalid(f"{text!r} is not a duration", expected=_DURATION_HELP)
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if not 0 < total <= _MAX_DURATION.total_seconds():
-        raise wrong(f"{text!r} is out of range", expected="a duration from 1s to 366d")
+        raise invalid(f"{text!r} is out of range", expected="a duration from 1s to 366d")
     return timedelta(seconds=total)
 
 
 def format_duration(value: timedelta) -> str:
-    """The shortest usual form of a whole number of seconds: `1h30m`, not `90m` nor `5400s`."""
+    """A whole number of seconds in the usual form: `1h30m`, not `90m` or `5400s`."""
     left, text = int(value.total_seconds()), ""
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
@@ -105,7 +105,7 @@ def _duration(value: object) -> timedelta:
     if isinstance(value, str):
         return parse_duration(value)
     near = f"{value}s" if isinstance(value, int) and not isinstance(value, bool) and value > 0 else ""
-    raise wrong(
+    raise invalid(
         f"{value!r} has no unit" if near else f"{value!r} is not a duration", expected=_DURATION_HELP, near=near
     )
 
@@ -113,7 +113,7 @@ def _duration(value: object) -> timedelta:
 def _quantity(value: object) -> object:
     text = str(value)
     if isinstance(value, bool) or not _QUANTITY.fullmatch(text):
-        raise wrong(f"{value!r} is not a quantity", expected="a Kubernetes quantity such as 100m, 0.5, 64Mi or 2G")
+        raise invalid(f"{value!r} is not a quantity", expected="a Kubernetes quantity such as 100m, 0.5, 64Mi or 2G")
     return text
 
 
@@ -155,7 +155,7 @@ Duration = Annotated[
 
 
 class Metadata(Spec):
-    """What a document is called."""
+    """The name of a document."""
 
     name: Name
 
@@ -175,22 +175,22 @@ class MatchExpression(Spec):
     values: tuple[LabelValue, ...] = ()
 
     @model_validator(mode="after")
-    def _values_fit(self) -> Self:
+    def _check_values(self) -> Self:
         if self.operator in {"In", "NotIn"} and not self.values:
-            raise wrong(f"{self.operator} has no values", expected=f"values: [..] beside operator: {self.operator}")
+            raise invalid(f"{self.operator} has no values", expected=f"values: [..] beside operator: {self.operator}")
         if self.operator in {"Exists", "DoesNotExist"} and self.values:
-            raise wrong(f"{self.operator} takes no values", expected="no values, or operator: In or NotIn")
+            raise invalid(f"{self.operator} takes no values", expected="no values, or operator: In or NotIn")
         return self
 
 
 class LabelSelector(Spec):
-    """Chooses clusters (or nodes) by their labels, as Kubernetes does. All requirements must hold; `{}` chooses all."""
+    """Selects clusters (or nodes) by label, as in Kubernetes. All requirements must match; `{}` selects all."""
 
     match_labels: Labels = Field(default={}, description="labels that must have exactly these values")
     match_expressions: tuple[MatchExpression, ...] = Field(default=(), description="further requirements")
 
     def __str__(self) -> str:
-        """As text that `kubectl -l` takes; empty when it chooses all."""
+        """As text for `kubectl -l`; empty if it selects all."""
         return str(self._selector)
 
     @cached_property
@@ -198,5 +198,5 @@ class LabelSelector(Spec):
         return selector_from(self.match_labels, [found.model_dump() for found in self.match_expressions])
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether one with these labels is chosen."""
+        """Whether an object with these labels is selected."""
         return self._selector.matches(labels)

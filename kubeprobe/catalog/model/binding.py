@@ -7,36 +7,36 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kubeprobe.catalog.model.base import Document, Duration, LabelSelector, Name, Spec
 from kubeprobe.catalog.model.nodes import NodeChoice
-from kubeprobe.catalog.problems import wrong
+from kubeprobe.catalog.problems import invalid
 from kubeprobe.catalog.times import check_cron, check_time_zone
 from kubeprobe.vocabulary import Concurrency
 
 
 class ClusterChoice(Spec):
-    """The clusters of a binding: those that a selector chooses, or those that are named."""
+    """The clusters of a binding, by label selector or by name."""
 
-    selector: LabelSelector | None = Field(default=None, description="by label; {} chooses all clusters")
+    selector: LabelSelector | None = Field(default=None, description="by label; {} selects all clusters")
     names: tuple[Name, ...] | None = Field(default=None, min_length=1, description="by name")
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _exactly_one(self) -> Self:
         if (self.selector is None) == (self.names is None):
-            raise wrong("clusters must be chosen in one way", expected="either selector or names")
+            raise invalid("clusters needs exactly one of selector and names", expected="either selector or names")
         return self
 
     def matches(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Whether a cluster of this name and these labels is chosen."""
+        """Whether a cluster with this name and these labels is selected."""
         if self.selector is not None:
             return self.selector.matches(labels)
         return name in (self.names or ())
 
 
 class Periodic(Spec):
-    """When runs are due. Every cluster has its own moment, spread by a hash: predictable, never random."""
+    """When runs are due. The runs of different clusters are spread by a hash: predictable, never random."""
 
     every: Duration | None = Field(default=None, description="interval; runs are spread over it by a hash")
     offset: Duration | None = Field(
-        default=None, description="with every: this much after the interval's start on all clusters, not spread"
+        default=None, description="with every: time after the interval's start, the same on all clusters, not spread"
     )
     cron: Annotated[str, AfterValidator(check_cron)] | None = Field(
         default=None, description="five fields: minute, hour, day of month, month, day of week"
@@ -45,30 +45,30 @@ class Periodic(Spec):
         default="UTC", description="with cron: its IANA time zone, such as Europe/Berlin"
     )
     spread: Duration | None = Field(
-        default=None, description="with cron: runs are spread by a hash over so long after each of its times"
+        default=None, description="with cron: runs are spread by a hash over this time after each of its times"
     )
 
     @model_validator(mode="after")
-    def _one_clock(self) -> Self:
+    def _check_combination(self) -> Self:
         if (self.every is None) == (self.cron is None):
-            raise wrong("periodic must have one clock", expected="either every or cron")
+            raise invalid("periodic needs exactly one of every and cron", expected="either every or cron")
         if self.cron is None and (self.spread or "time_zone" in self.model_fields_set):
-            raise wrong("spread and timeZone go with cron only", expected="cron, or every with an optional offset")
+            raise invalid("spread and timeZone need cron", expected="cron, or every with an optional offset")
         if self.every is None and self.offset:
-            raise wrong("offset goes with every only", expected="cron with an optional spread")
+            raise invalid("offset needs every", expected="cron with an optional spread")
         if self.every and self.offset and self.offset >= self.every:
-            raise wrong("offset is not shorter than every", expected="an offset below the interval")
+            raise invalid("offset is not shorter than every", expected="an offset below the interval")
         return self
 
 
 class OnChange(Spec):
-    """Runs at once when a component of a cluster changes."""
+    """Opens runs at once when a component of a cluster changes."""
 
     component: Name = Field(description="the component that changed, such as coredns")
 
 
 class Triggers(Spec):
-    """Why runs are opened without anybody asking."""
+    """When runs are opened automatically."""
 
     periodic: Periodic | None = None
     change: OnChange | None = None
@@ -76,7 +76,7 @@ class Triggers(Spec):
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
         if self.periodic is None and self.change is None:
-            raise wrong("nothing triggers this binding", expected="periodic, change or both")
+            raise invalid("this binding has no trigger", expected="periodic, change or both")
         return self
 
 
@@ -86,22 +86,22 @@ class BindingSpec(Spec):
     cases: tuple[Name, ...] = Field(min_length=1, description="ProbeCases")
     clusters: ClusterChoice
     nodes: NodeChoice | None = Field(
-        default=None, description="runs the cases on nodes, one run for each; left out: once for a cluster, on any node"
+        default=None, description="runs the cases on nodes, one run per node; default: one run per cluster, on any node"
     )
     on: Triggers
-    render_config: Name | None = Field(default=None, description="RenderConfig for the cases that it is for")
+    render_config: Name | None = Field(default=None, description="RenderConfig to use for its case")
     concurrency: Concurrency = Field(
         default=Concurrency.FORBID,
-        description="when a slot is due while an earlier run is open: skip it, run both, or end the earlier one",
+        description="if a slot is due while an earlier run is open: skip it, run both, or end the earlier run",
     )
-    paused: bool = Field(default=False, description="opens no runs while true")
+    paused: bool = Field(default=False, description="no runs are opened while true")
 
     @field_validator("cases")
     @classmethod
     def _each_once(cls, cases: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({case for case in cases if cases.count(case) > 1})
         if twice:
-            raise wrong(f"{twice[0]!r} is listed twice", expected="each case once")
+            raise invalid(f"{twice[0]!r} is listed twice", expected="each case once")
         return cases
 
 

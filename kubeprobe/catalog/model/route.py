@@ -1,18 +1,18 @@
-"""AlertRoute: who is told of which alerts."""
+"""AlertRoute: which alerts are sent to which targets."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from kubeprobe.catalog.model.base import Document, LabelSelector, Name, Spec
-from kubeprobe.catalog.problems import wrong
+from kubeprobe.catalog.problems import invalid
 from kubeprobe.vocabulary import AlertKind, Severity
 
-HttpUrl = Annotated[str, Field(pattern=r"^https?://\S+$", description="http:// or https:// address")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://\S+$", description="http:// or https:// URL")]
 
 
 class SecretSource(Spec):
-    """Where the responder finds a secret, so that the catalog holds none."""
+    """Where the responder reads a secret, so that the catalog does not contain it."""
 
     env: str | None = Field(default=None, description="environment variable of the responder")
     file: str | None = Field(default=None, description="file on the responder's machine")
@@ -20,25 +20,25 @@ class SecretSource(Spec):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.env is None) == (self.file is None):
-            raise wrong("a secret comes from one place", expected="either env or file")
+            raise invalid("a secret needs exactly one of env and file", expected="either env or file")
         return self
 
 
 class AppriseTarget(Spec):
-    """Any of Apprise's notification services. An address holds its password: keep it out of the catalog."""
+    """Any of Apprise's notification services. A URL contains its password: keep it out of the catalog."""
 
-    url: str | None = Field(default=None, min_length=1, description="Apprise address; visible to readers of the YAML")
-    url_from: SecretSource | None = Field(default=None, description="where the address is kept instead")
+    url: str | None = Field(default=None, min_length=1, description="Apprise URL; visible to readers of the YAML")
+    url_from: SecretSource | None = Field(default=None, description="where the URL is read from instead")
 
     @model_validator(mode="after")
-    def _one_address(self) -> Self:
+    def _one_url(self) -> Self:
         if (self.url is None) == (self.url_from is None):
-            raise wrong("an apprise target has one address", expected="either url or urlFrom")
+            raise invalid("an apprise target needs exactly one of url and urlFrom", expected="either url or urlFrom")
         return self
 
 
 class WebhookTarget(Spec):
-    """A POST with a JSON body, signed (HMAC-SHA256) when there is a secret."""
+    """A POST with a JSON body, signed (HMAC-SHA256) if there is a secret."""
 
     url: HttpUrl
     secret_from: SecretSource | None = None
@@ -51,11 +51,11 @@ class AlertmanagerTarget(Spec):
 
 
 class LogTarget(Spec):
-    """The responder's own log: nothing to set up."""
+    """The responder's own log; needs no configuration."""
 
 
 class RouteTarget(Spec):
-    """One place that messages go to, and of which kind it is."""
+    """One recipient of notifications, of exactly one type."""
 
     name: Name
     apprise: AppriseTarget | None = None
@@ -67,12 +67,12 @@ class RouteTarget(Spec):
     def _one_kind(self) -> Self:
         kinds = (self.apprise, self.webhook, self.alertmanager, self.log)
         if sum(kind is not None for kind in kinds) != 1:
-            raise wrong("a target must be of one kind", expected="one of apprise, webhook, alertmanager and log")
+            raise invalid("a target needs exactly one type", expected="one of apprise, webhook, alertmanager and log")
         return self
 
 
 class RouteMatch(Spec):
-    """Which alerts a route is for: all conditions that are given must hold; none given: all alerts."""
+    """Which alerts a route matches: all given conditions must match; without any, it matches all alerts."""
 
     severities: tuple[Severity, ...] | None = Field(default=None, min_length=1)
     cases: tuple[Name, ...] | None = Field(default=None, min_length=1)
@@ -84,7 +84,7 @@ class RouteMatch(Spec):
 
 
 class AlertRouteSpec(Spec):
-    """Who is told of which alerts. Every route that matches is told."""
+    """The targets of the alerts that match. Every matching route is used."""
 
     match: RouteMatch = RouteMatch()
     targets: tuple[RouteTarget, ...] = Field(min_length=1)
@@ -95,12 +95,12 @@ class AlertRouteSpec(Spec):
         names = [target.name for target in targets]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise wrong(f"two targets are called {twice[0]!r}", expected="a name of its own for each target")
+            raise invalid(f"two targets are named {twice[0]!r}", expected="a unique name for each target")
         return targets
 
 
 class AlertRouteDocument(Document):
-    """Tells people of alerts."""
+    """Sends notifications of alerts to targets."""
 
     kind: Literal["AlertRoute"]
     spec: AlertRouteSpec

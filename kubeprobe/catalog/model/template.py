@@ -1,4 +1,4 @@
-"""ProbeTemplate: how a probe's pod looks."""
+"""ProbeTemplate: the pod of a probe."""
 
 from typing import Any, Literal, Self
 
@@ -7,10 +7,10 @@ from pydantic import Field, field_validator, model_validator
 from kubeprobe.catalog.merge import unmergeable
 from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
 from kubeprobe.catalog.model.permission import Permission
-from kubeprobe.catalog.problems import nearest_name, wrong
+from kubeprobe.catalog.problems import invalid, nearest_name
 from kubeprobe.vocabulary import ENV_PREFIX, LABEL_MANAGED_BY, OWN_DOMAIN, PROBE_CONTAINER
 
-# core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop a name that it does not know.
+# core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop an unknown field.
 _POD_FIELDS = frozenset(
     """activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks
     ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets
@@ -19,25 +19,25 @@ _POD_FIELDS = frozenset(
     serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds
     tolerations topologySpreadConstraints volumes workloadRef""".split()  # noqa: SIM905 - a list this long is read as words
 )
-_OURS = {
-    "restartPolicy": "nothing: it is always Never, for a run is one try",
-    "activeDeadlineSeconds": "nothing: it follows from the case's timeouts",
-    "ephemeralContainers": "nothing: Kubernetes refuses them in a new pod",
+_RESERVED_POD_FIELDS = {
+    "restartPolicy": "nothing: it is always Never, as an attempt is one pod",
+    "activeDeadlineSeconds": "nothing: it is computed from the case's timeouts",
+    "ephemeralContainers": "nothing: Kubernetes rejects them in a new pod",
 }
-_ANNOTATIONS_SIZE = 200 * 1024
+_MAX_ANNOTATION_BYTES = 200 * 1024
 """Kubernetes allows 256 KiB for all annotations of an object, and KubeProbe sets some of its own."""
-_PROBE_OURS = ("terminationMessagePath", "terminationMessagePolicy")
+_RESERVED_CONTAINER_FIELDS = ("terminationMessagePath", "terminationMessagePolicy")
 
 
 class Resources(Spec):
-    """What the probe container asks for and may use, as in Kubernetes."""
+    """Resource requests and limits of the probe container, as in Kubernetes."""
 
     requests: dict[str, Quantity] = Field(default={}, description="such as {cpu: 50m, memory: 64Mi}")
     limits: dict[str, Quantity] = Field(default={}, description="such as {memory: 256Mi}")
 
 
 class Toleration(Spec):
-    """A taint that the pod endures, as in Kubernetes."""
+    """A toleration of the pod, as in Kubernetes."""
 
     key: LabelKey | None = None
     operator: Literal["Exists", "Equal"] | None = None
@@ -47,44 +47,44 @@ class Toleration(Spec):
 
 
 class ProbeTemplateSpec(Spec):
-    """How a probe's pod looks: image, command, service account, resources, and how its verdict is made."""
+    """The pod of a probe: image, command, service account, resources, and what its verdict is read from."""
 
-    image: str = Field(min_length=1, pattern=r"^\S+$", description="image of the probe container, without blanks")
+    image: str = Field(min_length=1, pattern=r"^\S+$", description="image of the probe container, without spaces")
     command: tuple[Text, ...] = Field(default=(), description="replaces the image's entry point")
     args: tuple[Text, ...] = ()
-    env: Environment = Field(default={}, description="variables for every case of this template; a case may override")
+    env: Environment = Field(default={}, description="variables of every case of this template, unless overridden")
     service_account_name: Name | None = Field(
-        default=None, description="its token is mounted; left out: the pod gets no token"
+        default=None, description="its token is mounted; default: the pod gets no token"
     )
     rbac: tuple[Permission, ...] = Field(
-        default=(), description="all that the service account may do; `kubeprobe cluster setup` makes roles of it"
+        default=(), description="permissions of the service account; `kubeprobe cluster setup` makes roles of them"
     )
     resources: Resources = Resources()
     verdict_from: Literal["report", "exitCode"] = Field(
         default="report",
         description="report: the probe's report and its exit code must agree; exitCode: 0 is pass, 1 is fail",
     )
-    node_selector: Labels = Field(default={}, description="labels of the nodes that it may run on")
+    node_selector: Labels = Field(default={}, description="labels of the nodes that it can run on")
     tolerations: tuple[Toleration, ...] = ()
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[Name, ...] = Field(default=(), description="names of Secrets")
-    labels: Labels = Field(default={}, description="further labels of its pods, such as those of cost reports")
+    labels: Labels = Field(default={}, description="additional labels of its pods, for example for cost reports")
     annotations: dict[LabelKey, Text] = Field(
-        default={}, description="further annotations of its pods, such as those that keep a service mesh out"
+        default={}, description="additional annotations of its pods, for example to disable a service mesh's sidecar"
     )
     pod: dict[str, Any] = Field(
         default={},
-        description="a partial PodSpec merged over what KubeProbe makes: mappings key by key, lists of named things "
-        "by name, other lists and values replaced, null removes",
+        description="a partial PodSpec merged over KubeProbe's own: mappings by key, lists of named items by name, "
+        "other lists and values are replaced, null removes",
     )
 
     @field_validator("labels", "annotations")
     @classmethod
-    def _keys_are_not_ours(cls, given: dict[str, str]) -> dict[str, str]:
+    def _check_reserved_keys(cls, given: dict[str, str]) -> dict[str, str]:
         for key in given:
             domain, slash, _ = key.rpartition("/")
             if key == LABEL_MANAGED_BY or (slash and f".{domain}".endswith(f".{OWN_DOMAIN}")):
-                raise wrong(
+                raise invalid(
                     f"{key!r} is reserved for KubeProbe",
                     expected=f"a key outside of {OWN_DOMAIN}, and not {LABEL_MANAGED_BY}",
                 )
@@ -92,36 +92,36 @@ class ProbeTemplateSpec(Spec):
 
     @field_validator("annotations")
     @classmethod
-    def _annotations_have_room(cls, annotations: dict[str, str]) -> dict[str, str]:
+    def _check_annotation_size(cls, annotations: dict[str, str]) -> dict[str, str]:
         size = sum(len(f"{key}{value}".encode()) for key, value in annotations.items())
-        if size > _ANNOTATIONS_SIZE:
-            raise wrong(f"annotations of {size} bytes", expected=f"at most {_ANNOTATIONS_SIZE} bytes altogether")
+        if size > _MAX_ANNOTATION_BYTES:
+            raise invalid(f"annotations of {size} bytes", expected=f"at most {_MAX_ANNOTATION_BYTES} bytes in total")
         return annotations
 
     @field_validator("pod")
     @classmethod
-    def _known_pod_fields(cls, pod: dict[str, Any]) -> dict[str, Any]:
+    def _check_pod_fields(cls, pod: dict[str, Any]) -> dict[str, Any]:
         for name, value in pod.items():
             if name not in _POD_FIELDS:
-                raise wrong(
+                raise invalid(
                     f"{name!r} is not a field of a PodSpec",
                     expected="a field of core/v1 PodSpec",
                     near=nearest_name(name, _POD_FIELDS),
                 )
-            if name in _OURS or (name == "containers" and value is None):
-                raise wrong(f"{name} cannot be set", expected=_OURS.get(name, "a list"))
+            if name in _RESERVED_POD_FIELDS or (name == "containers" and value is None):
+                raise invalid(f"{name} cannot be set", expected=_RESERVED_POD_FIELDS.get(name, "a list"))
         return pod
 
     @model_validator(mode="after")
-    def _rights_have_an_account(self) -> Self:
+    def _check_account(self) -> Self:
         if self.rbac and self.service_account_name is None:
-            raise wrong("rbac without an account to give it to", expected="serviceAccountName beside it")
+            raise invalid("rbac needs a service account", expected="serviceAccountName beside it")
         return self
 
     @model_validator(mode="after")
-    def _pod_can_be_merged(self) -> Self:
-        if place := unmergeable(self.pod):
-            raise wrong("pod cannot be merged", expected=f"a list of mappings at {place}")
+    def _check_pod(self) -> Self:
+        if path := unmergeable(self.pod):
+            raise invalid("pod cannot be merged", expected=f"a list of mappings at {path}")
         for container in self.pod.get("containers") or ():
             if container["name"] == PROBE_CONTAINER:
                 _check_probe(container)
@@ -129,13 +129,13 @@ class ProbeTemplateSpec(Spec):
 
 
 def _check_probe(container: dict[str, Any]) -> None:
-    """What a run depends on stays KubeProbe's."""
-    for field in _PROBE_OURS:
+    """Refuses fields and variables of the probe container that KubeProbe sets itself."""
+    for field in _RESERVED_CONTAINER_FIELDS:
         if field in container:
-            raise wrong(f"{field} of the probe container cannot be set", expected="nothing: the report uses it")
+            raise invalid(f"{field} of the probe container cannot be set", expected="nothing: the report uses it")
     for variable in container.get("env") or ():
         if str(variable["name"]).startswith(ENV_PREFIX):
-            raise wrong(f"{variable['name']!r} is reserved", expected=f"a name that does not begin with {ENV_PREFIX}")
+            raise invalid(f"{variable['name']!r} is reserved", expected=f"a name that does not start with {ENV_PREFIX}")
 
 
 class ProbeTemplateDocument(Document):

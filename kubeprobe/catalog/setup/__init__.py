@@ -1,27 +1,27 @@
-"""Setting up a cluster for cases: namespace, accounts, roles of least privilege.
+"""Setting up a cluster for cases: namespace, ServiceAccounts, roles of least privilege.
 
-`security` tells what a pod asks of its namespace, `objects` what the cases need, `own` what KubeProbe itself needs,
-`applying` brings it into a cluster, `checking` finds out what is missing there. Next: `cli` shows and asks.
+`pod_security` checks PodSpecs against the `restricted` standard, `objects` makes what cases need, `own_account` what
+KubeProbe itself needs, `apply` creates it in a cluster, `check` finds what is missing there.
 """
 
-from kubeprobe.catalog.setup.applying import Applied, Doing, apply_objects, loosening
-from kubeprobe.catalog.setup.checking import check_cases, check_sweeping
-from kubeprobe.catalog.setup.objects import Place, cases_bound_to, setup_objects
-from kubeprobe.catalog.setup.own import Creatable, creatable, own_objects
-from kubeprobe.catalog.setup.security import is_restricted
+from kubeprobe.catalog.setup.apply import AppliedObject, ObjectAction, apply_objects, namespace_relaxation
+from kubeprobe.catalog.setup.check import check_cases, check_sweep_permissions
+from kubeprobe.catalog.setup.objects import TargetCluster, cases_bound_to, setup_objects
+from kubeprobe.catalog.setup.own_account import Creatable, creatable, own_objects
+from kubeprobe.catalog.setup.pod_security import is_restricted
 
 __all__ = [
-    "Applied",
+    "AppliedObject",
     "Creatable",
-    "Doing",
-    "Place",
+    "ObjectAction",
+    "TargetCluster",
     "apply_objects",
     "cases_bound_to",
     "check_cases",
-    "check_sweeping",
+    "check_sweep_permissions",
     "creatable",
     "is_restricted",
-    "loosening",
+    "namespace_relaxation",
     "own_objects",
     "setup_objects",
 ]

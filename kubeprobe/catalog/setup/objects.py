@@ -1,6 +1,6 @@
-"""What a cluster must have before cases can run there: the namespace, ServiceAccounts, and roles of least privilege.
+"""The objects that cases need in a cluster: the namespace, ServiceAccounts, and roles of least privilege.
 
-They follow from `rbac` in templates and cases, and from rules. Next: `own` adds what KubeProbe itself needs.
+They are derived from `rbac` in templates and cases, and from rules. Next: `own_account` adds KubeProbe's own account.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from kubeprobe import vocabulary
 from kubeprobe.catalog.model import Permission
 from kubeprobe.catalog.render import RunIdentity, pod_spec_of, values_for
-from kubeprobe.catalog.setup.security import ENFORCE, is_restricted
+from kubeprobe.catalog.setup.pod_security import ENFORCE, is_restricted
 from kubeprobe.catalog.snapshot import Catalog
 
 Json = dict[str, Any]
@@ -21,82 +21,84 @@ _CLUSTER = ""
 
 
 @dataclass(frozen=True)
-class Place:
-    """The cluster that is set up, as far as roles depend on it."""
+class TargetCluster:
+    """The properties of a cluster that roles depend on."""
 
-    cluster: str
+    name: str
     namespace: str = "kubeprobe"
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Granted:
-    """A permission of a case, and where it holds: a namespace, or nothing for the whole cluster."""
+class Grant:
+    """A permission of a case, and the namespace in which it is granted; empty: in the whole cluster."""
 
     namespace: str
     permission: Permission
 
 
-def cases_bound_to(catalog: Catalog, place: Place) -> list[str]:
-    """The cases that bindings run on a cluster, paused ones too."""
+def cases_bound_to(catalog: Catalog, target: TargetCluster) -> list[str]:
+    """The cases that bindings, including paused ones, run on a cluster."""
     bound = (
         case
         for binding in catalog.bindings.values()
-        if binding.clusters.matches(place.cluster, place.labels)
+        if binding.clusters.matches(target.name, target.labels)
         for case in binding.cases
     )
     return sorted(set(bound))
 
 
-def setup_objects(catalog: Catalog, cases: Iterable[str], place: Place, beside: Iterable[str] = ()) -> list[Json]:
+def setup_objects(
+    catalog: Catalog, cases: Iterable[str], target: TargetCluster, also_bound: Iterable[str] = ()
+) -> list[Json]:
     """The objects that these cases need in a cluster, in the order of creation.
 
-    Cases that run there `beside` them lose nothing: the namespace admits their pods, and the roles of a ServiceAccount
-    that they share hold what they need. Raises CatalogNotFoundError for a case or template that there is not.
+    Cases that are `also_bound` there keep working: the namespace admits their pods, and the roles of a ServiceAccount
+    that they share include their permissions. Raises CatalogNotFoundError for an unknown case or template.
     """
-    chosen, others = list(dict.fromkeys(cases)), list(dict.fromkeys(beside))
+    chosen, others = list(dict.fromkeys(cases)), list(dict.fromkeys(also_bound))
     accounts = {account_of(catalog, case) or "" for case in chosen} - {""}
     sharing = [case for case in others if case not in chosen and account_of(catalog, case) in accounts]
     rules: dict[str, dict[str, list[Json]]] = defaultdict(lambda: defaultdict(list))
     for case in (*chosen, *sharing):
         account = account_of(catalog, case)
-        for granted in permissions_of(catalog, case, place):
-            rule = granted.permission.as_rule()
-            if account is not None and rule not in rules[account][granted.namespace]:
-                rules[account][granted.namespace].append(rule)
-    objects = [_namespace(catalog, (*chosen, *others), place.namespace)]
+        for grant in permissions_of(catalog, case, target):
+            rule = grant.permission.as_rule()
+            if account is not None and rule not in rules[account][grant.namespace]:
+                rules[account][grant.namespace].append(rule)
+    objects = [_namespace(catalog, (*chosen, *others), target.namespace)]
     for account in sorted(accounts):
-        objects += account_with_roles(account, rules[account], place.namespace)
+        objects += account_with_roles(account, rules[account], target.namespace)
     return objects
 
 
 def account_of(catalog: Catalog, case: str) -> str | None:
-    """The ServiceAccount of a case's pods; None where they have no token."""
+    """The ServiceAccount of a case's pods; None if they get no token."""
     return catalog.template(catalog.case(case).template).service_account_name
 
 
-def permissions_of(catalog: Catalog, case: str, place: Place) -> Iterator[Granted]:
-    """Everything that a case may do in a cluster, by hand or by any of its bindings there."""
+def permissions_of(catalog: Catalog, case: str, target: TargetCluster) -> Iterator[Grant]:
+    """All permissions of a case in a cluster, for manual runs and for each of its bindings there."""
     spec = catalog.case(case)
     permissions = (*catalog.template(spec.template).rbac, *spec.rbac, *(rule.permission for rule in spec.rules))
     bound = [
         name
         for name, binding in catalog.bindings.items()
-        if case in binding.cases and binding.clusters.matches(place.cluster, place.labels)
+        if case in binding.cases and binding.clusters.matches(target.name, target.labels)
     ]
     for binding in (None, *bound):
-        identity = RunIdentity("", "", case, place.cluster, "", place.namespace, place.labels, binding)
+        identity = RunIdentity("", "", case, target.name, "", target.namespace, target.labels, binding)
         values = values_for(catalog, identity)
         for permission in permissions:
-            for namespace in _namespaces(permission, values, place.namespace):
-                yield Granted(namespace, permission)
+            for namespace in _namespaces(permission, values, target.namespace):
+                yield Grant(namespace, permission)
 
 
 def account_with_roles(account: str, rules: Mapping[str, list[Json]], home: str) -> Iterator[Json]:
-    """A ServiceAccount, and its rules by the namespace where they hold (none: the whole cluster)."""
+    """A ServiceAccount in namespace `home`, with its rules by namespace (empty: the whole cluster)."""
     yield _object("v1", "ServiceAccount", account, home)
-    for namespace, granted in sorted(rules.items()):
-        yield from _role(account, namespace, granted, home)
+    for namespace, in_namespace in sorted(rules.items()):
+        yield from _role(account, namespace, in_namespace, home)
 
 
 def _namespaces(permission: Permission, values: Mapping[str, str], own: str) -> list[str]:
@@ -107,9 +109,9 @@ def _namespaces(permission: Permission, values: Mapping[str, str], own: str) -> 
 
 
 def _role(account: str, namespace: str, rules: list[Json], home: str) -> list[Json]:
-    """A role and its binding to the account; outside the account's namespace it is named after that too.
+    """A role and its binding to the account. Outside the account's namespace, its name includes that namespace.
 
-    So two installations on one cluster, in namespaces of their own, do not take each other's roles for theirs.
+    So the roles of two installations in different namespaces of one cluster have different names.
     """
     kind = "Role" if namespace else "ClusterRole"
     name = account if namespace == home else f"{home}:{account}"
@@ -131,7 +133,7 @@ def _object(version: str, kind: str, name: str, namespace: str = "") -> Json:
 
 
 def _namespace(catalog: Catalog, cases: Iterable[str], name: str) -> Json:
-    """The probes' namespace, enforcing the strictest Pod Security Standard that all of their pods comply with."""
+    """The probes' namespace, which enforces the strictest Pod Security Standard that all their pods comply with."""
     found = _object("v1", "Namespace", name)
     found["metadata"]["labels"][ENFORCE] = (
         "restricted" if all(is_restricted(pod_spec_of(catalog, case)) for case in cases) else "privileged"

@@ -98,7 +98,7 @@ def setup(
     `--apply`. Repeating it changes nothing.
     """
     from kubeprobe.app.setup import SetupRequest, apply_setup, compare_setup, plan_setup
-    from kubeprobe.catalog.setup import Doing
+    from kubeprobe.catalog.setup import ObjectAction
     from kubeprobe.cli.frame import NOT_DONE
     from kubeprobe.cli.output import print_json, remark, working
     from kubeprobe.cli.setup_text import print_objects, print_result
@@ -125,7 +125,7 @@ def setup(
         print_result(planned, result)
     if result.loosened:
         remark(f"Changed, because {result.loosened}.", "yellow")
-    raise typer.Exit(NOT_DONE if any(one.done is Doing.REFUSED for one in result.applied) else 0)
+    raise typer.Exit(NOT_DONE if any(one.action is ObjectAction.REFUSED for one in result.applied) else 0)
 
 
 @cluster_app.command("check")

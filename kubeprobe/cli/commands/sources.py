@@ -149,7 +149,7 @@ def sync(name: Name, output: OutputOption = Output.TABLE) -> None:
         print_json(synced_json(name, synced))
     else:
         print_synced(name, synced)
-    if synced.is_lost:
+    if synced.is_claim_lost:
         raise typer.Exit(INCONCLUSIVE)
     raise typer.Exit(BAD_NEWS if synced.error else 0)
 

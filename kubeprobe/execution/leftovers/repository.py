@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, Place, cases_bound_to
+from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, TargetCluster, cases_bound_to
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers.decide import Found, Recalled
 from kubeprobe.execution.leftovers.sweep import Swept
@@ -35,7 +35,7 @@ class LeftoverRepository:
 
     def targets(self, cluster: Cluster, now: datetime) -> list[Creatable]:
         """What may be left there: by the bound cases, by those run by hand of late, and what was there before."""
-        place = Place(cluster.name, cluster.namespace, cluster.labels)
+        place = TargetCluster(cluster.name, cluster.namespace, cluster.labels)
         since = (cluster.swept_at or now) - LOOKED_BACK
         with self.store.reading() as session:
             catalog = self.catalogs.current(session)

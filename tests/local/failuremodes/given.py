@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kubeprobe.catalog.version import grow_version
+from kubeprobe.catalog.version import increment_version
 from kubeprobe.clock import utc_now
 from kubeprobe.store import ProbeCase, ProbeTemplate
 from tests.local.execution.rooms import SHELL, Rooms
@@ -20,7 +20,7 @@ def add_case(rooms: Rooms, name: str, pod: dict[str, Any] | None = None, **case:
     with rooms.store.writing() as session:
         session.add(ProbeTemplate(spec=template, **common))
         session.add(ProbeCase(spec={"template": name, "kind": "blackbox", **case}, **common))
-        grow_version(session)
+        increment_version(session)
 
 
 def phase(rooms: Rooms, run_id: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The listing of folders that are images of the local cluster."""
+    """The file that lists which folders are images of the local cluster."""
     return tmp_path_factory.mktemp("images") / "listing"
 
 

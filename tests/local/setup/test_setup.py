@@ -1,4 +1,4 @@
-"""`kubeprobe cluster setup`: a new cluster gets what its cases need, and what got lost is found and mended."""
+"""`kubeprobe cluster setup` creates what cases need; `cluster check` finds what is missing."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def namespace_of(command_line: CommandLine) -> str:
 
 def done(command_line: CommandLine, *more: str) -> dict[str, str]:
     applied = command_line.json("cluster", "setup", "prod-1", "--apply", *more)
-    return {f"{one['kind']}/{one['name']}": one["done"] for one in applied}
+    return {f"{one['kind']}/{one['name']}": one["action"] for one in applied}
 
 
 def problems(command_line: CommandLine) -> dict[str, str]:
@@ -48,7 +48,7 @@ def problems(command_line: CommandLine) -> dict[str, str]:
     return {one["check"]: f"{one['found']} -> {one['remedy']}" for one in found if not one["ok"]}
 
 
-def test_what_is_printed_is_for_kubectl_and_changes_nothing(command_line: CommandLine, api: Api) -> None:
+def test_setup_prints_objects_for_kubectl_and_changes_nothing(command_line: CommandLine, api: Api) -> None:
     result = command_line("cluster", "setup", "prod-1", "--cases", "pod-lifecycle")
     kinds = [body["kind"] for body in yaml.safe_load_all(result.stdout)]
     assert kinds == ["Namespace", "ServiceAccount", "Role", "RoleBinding"]
@@ -59,17 +59,15 @@ def test_what_is_printed_is_for_kubectl_and_changes_nothing(command_line: Comman
     ]
 
 
-def test_json_is_a_list_that_kubectl_takes_too(command_line: CommandLine) -> None:
+def test_setup_prints_json_as_a_kubernetes_list(command_line: CommandLine) -> None:
     found = command_line.json("cluster", "setup", "prod-1", "--all")
     assert (found["apiVersion"], found["kind"]) == ("v1", "List")
     accounts = {body["metadata"]["name"] for body in found["items"] if body["kind"] == "ServiceAccount"}
     assert {"kubeprobe-pod-lifecycle", "kubeprobe-certificate-expiry"} <= accounts
 
 
-def test_applied_twice_it_changes_nothing_the_second_time_and_then_only_what_differs(
-    command_line: CommandLine, api: Api
-) -> None:
-    assert set(done(command_line).values()) <= {"created", "unchanged"}  # cluster roles may be there of the test before
+def test_a_second_apply_changes_only_what_differs(command_line: CommandLine, api: Api) -> None:
+    assert set(done(command_line).values()) <= {"created", "unchanged"}  # ClusterRoles may exist from an earlier test
     assert set(done(command_line).values()) == {"unchanged"}
 
     roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace_of(command_line)}/roles"
@@ -79,7 +77,7 @@ def test_applied_twice_it_changes_nothing_the_second_time_and_then_only_what_dif
     assert api.get(f"{roles}/kubeprobe-pod-lifecycle")["rules"]
 
 
-def test_a_check_names_the_cases_that_lack_their_account_and_the_command_that_mends_it(
+def test_check_reports_cases_without_an_account_with_the_command_that_fixes_it(
     command_line: CommandLine, api: Api
 ) -> None:
     assert "kubeprobe cluster setup prod-1 --apply" in problems(command_line)["namespace"]
@@ -97,7 +95,7 @@ def test_a_check_names_the_cases_that_lack_their_account_and_the_command_that_me
     assert command_line("cluster", "check", "prod-1")
 
 
-def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_reason_is_told(
+def test_the_level_of_a_namespace_is_relaxed_only_with_apply_and_the_reason_is_shown(
     command_line: CommandLine, api: Api
 ) -> None:
     command_line("apply", "--built-in", "--without-bindings", "--prune")
@@ -108,7 +106,7 @@ def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_re
     command_line.apply(ON_THE_NODE)
     printed = command_line("cluster", "setup", "prod-1", "--cases", "on-the-node")
     assert (
-        "enforces the Pod Security level restricted, which refuses the pods of on-the-node (hostPID)" in printed.stderr
+        "enforces the Pod Security level restricted, which rejects the pods of on-the-node (hostPID)" in printed.stderr
     )
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "restricted"
 
@@ -116,10 +114,10 @@ def test_a_namespace_that_is_too_strict_is_loosened_only_when_applied_and_the_re
     assert "on-the-node (hostPID)" in applied.stderr
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "privileged"
     told = command_line("cluster", "setup", "prod-1", "--cases", "pod-lifecycle", "--apply").stdout
-    assert "its Pod Security level is left privileged" in told, "nobody's choice is made stricter"
+    assert "its Pod Security level is left privileged" in told, "a chosen level is not made stricter"
 
 
-def test_what_some_cases_need_takes_nothing_from_others_that_run_there(command_line: CommandLine, api: Api) -> None:
+def test_setup_of_some_cases_keeps_what_other_bound_cases_need(command_line: CommandLine, api: Api) -> None:
     done(command_line, "--own")
     changed = [
         name for name, what in done(command_line, "--own", "--cases", "pod-lifecycle").items() if what != "unchanged"
@@ -129,7 +127,7 @@ def test_what_some_cases_need_takes_nothing_from_others_that_run_there(command_l
     assert printed["items"][0]["metadata"]["labels"][ENFORCE] == "privileged", "probes of nodes are bound there too"
 
 
-def test_the_account_of_kubeprobe_may_do_what_it_needs_and_sweep_what_cases_create(
+def test_the_own_account_can_run_pods_and_sweep_what_cases_create(
     command_line: CommandLine,
 ) -> None:
     command_line("apply", "--built-in", "--without-bindings", "--prune")
@@ -145,7 +143,7 @@ def test_the_account_of_kubeprobe_may_do_what_it_needs_and_sweep_what_cases_crea
     } <= granted
 
 
-def test_a_cluster_without_bindings_needs_to_be_told_which_cases(kubeprobe: CommandLine) -> None:
+def test_without_bindings_the_cases_must_be_given(kubeprobe: CommandLine) -> None:
     kubeprobe.add_cluster("prod-1")
     assert "kubeprobe apply --built-in" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
     kubeprobe("apply", "--built-in", "--without-bindings")
@@ -154,7 +152,7 @@ def test_a_cluster_without_bindings_needs_to_be_told_which_cases(kubeprobe: Comm
     assert "Did you mean 'pod-lifecycle'?" in told
 
 
-def test_the_built_in_probes_get_the_image_that_one_s_clusters_can_pull(kubeprobe: CommandLine) -> None:
+def test_image_replaces_that_of_the_built_in_templates_only(kubeprobe: CommandLine) -> None:
     kubeprobe.write("catalog/all.yaml", ON_THE_NODE)
     file = str(kubeprobe.folder / "catalog")
     planned = kubeprobe("plan", "--built-in", "--image", "registry.example/probes:1", "-f", file).stdout
@@ -163,4 +161,4 @@ def test_the_built_in_probes_get_the_image_that_one_s_clusters_can_pull(kubeprob
     again = kubeprobe("plan", "--built-in", "-f", file).stdout
     assert "~ ProbeTemplate/pod-lifecycle" in again
     assert "image: registry.example/probes:1 -> docker.io/kubeprobe/probes:dev" in again
-    assert "~ ProbeTemplate/on-the-node" not in again  # somebody's own template keeps its image
+    assert "~ ProbeTemplate/on-the-node" not in again  # other templates keep their image

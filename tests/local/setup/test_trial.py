@@ -1,4 +1,4 @@
-"""`kubeprobe probe try --cluster`: what a trial needs there, and that it leaves nothing, and others' things alone."""
+"""`kubeprobe probe try --cluster`: what a trial needs there, and what it removes afterwards."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def namespace(kubeprobe: CommandLine) -> str:
 
 @pytest.fixture
 def shop(kubeprobe: CommandLine, kubeconfig: Path, namespace: str) -> Callable[..., str]:
-    """Write a probe that runs this command, beside a cluster prod-1 that is not set up; gives the probe's folder."""
+    """Write a probe that runs this command, beside a cluster prod-1 that is not set up; returns the probe's folder."""
     kubeprobe("cluster", "add", "prod-1", "--kubeconfig", str(kubeconfig), "--namespace", namespace)
 
     def write(*command: str) -> str:
@@ -73,7 +73,7 @@ def shop(kubeprobe: CommandLine, kubeconfig: Path, namespace: str) -> Callable[.
     return write
 
 
-def test_what_the_cluster_lacks_is_told_with_the_commands_that_give_it_and_they_do(
+def test_a_missing_namespace_or_account_is_reported_with_commands_that_create_it(
     kubeprobe: CommandLine, shop: Callable[..., str], api: Api, namespace: str
 ) -> None:
     def lacks(command: str) -> str:
@@ -93,7 +93,7 @@ def test_what_the_cluster_lacks_is_told_with_the_commands_that_give_it_and_they_
     assert "does not exist" not in kubeprobe(*trying.split()).stderr
 
 
-def test_the_tutorial_s_commands_for_one_s_own_clusters_work_in_the_order_in_which_they_stand(
+def test_the_tutorials_commands_for_own_clusters_work_in_their_order(
     kubeprobe: CommandLine, kubeconfig: Path, images: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(kubeprobe.folder)
@@ -102,7 +102,7 @@ def test_the_tutorial_s_commands_for_one_s_own_clusters_work_in_the_order_in_whi
     build, *commands = [line.split()[1:] for line in section.splitlines() if line.startswith("kubeprobe ")]
     assert build[:3] == ["probe", "build", "shop-front"]
     kubeprobe.write("shop-front/.image", pushed := f"registry.example/shop-front@sha256:{'0' * 64}")
-    list_image(images, pushed, Path("shop-front"))  # what was built, where this cluster pulls from
+    list_image(images, pushed, Path("shop-front"))  # as if it had been pushed to a registry
     for words in commands:
         here = [str(kubeconfig) if word == "~/.kube/config" else word for word in words]
         done = kubeprobe(*here, *(["--namespace", namespace] if words[:2] == ["cluster", "add"] else []))
@@ -114,7 +114,7 @@ def set_up(kubeprobe: CommandLine, folder: str) -> None:
     kubeprobe("cluster", "setup", "prod-1", "--cases", "shop", "--apply")
 
 
-def test_what_a_trial_leaves_in_other_namespaces_is_removed_and_told(
+def test_objects_that_a_trial_leaves_in_other_namespaces_are_removed_and_reported(
     kubeprobe: CommandLine, shop: Callable[..., str], api: Api
 ) -> None:
     set_up(kubeprobe, folder := shop("python3", "-c", LEAVES))
@@ -129,12 +129,12 @@ def test_what_a_trial_leaves_in_other_namespaces_is_removed_and_told(
     api.delete(f"{ELSEWHERE}/of-another-trial")
 
 
-def test_a_trial_that_leaves_nothing_says_nothing_of_it(kubeprobe: CommandLine, shop: Callable[..., str]) -> None:
+def test_a_trial_that_leaves_nothing_reports_nothing(kubeprobe: CommandLine, shop: Callable[..., str]) -> None:
     set_up(kubeprobe, folder := shop(*PASSES))
     assert "left behind" not in kubeprobe("probe", "try", folder, "--cluster", "prod-1").stderr
 
 
-def test_pods_of_trials_that_were_killed_are_deleted_and_those_that_probes_made_are_not(
+def test_pods_of_killed_trials_are_deleted_and_pods_that_probes_created_are_not(
     kubeprobe: CommandLine, shop: Callable[..., str], api: Api, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_up(kubeprobe, folder := shop(*PASSES))
@@ -155,7 +155,7 @@ def test_pods_of_trials_that_were_killed_are_deleted_and_those_that_probes_made_
 
 
 def pod(name: str, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod of another trial's."""
+    """A pod of another trial."""
     container = {"name": "probe", "image": "docker.io/kubeprobe/pause:dev"}
     run = {LABEL_INSTALLATION: TRIAL, LABEL_RUN: "01-of-another-trial"}
     metadata = {"name": name, "labels": run | (labels or {})}

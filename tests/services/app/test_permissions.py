@@ -19,7 +19,7 @@ from kubeprobe.views import RunFilter, list_runs
 
 NO_USE_CASES = {
     "clusters.call_cluster",
-    "clusters.place_of",
+    "clusters.target_of",
     "installation.migrate_store",
     "probes.trial_as_run",
     "probes.try_locally",

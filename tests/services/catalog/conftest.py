@@ -1,4 +1,4 @@
-"""A folder of YAML, and applying it as the command line does."""
+"""A folder of YAML that is applied as the command line does."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from kubeprobe.catalog import Applied, Connector, Plan, apply, known_names, make_plan, parse
+from kubeprobe.catalog import ApplyResult, Connector, Plan, apply, known_names, make_plan, parse
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.store import Store
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, catalog
@@ -23,11 +23,11 @@ class Folder:
         self.connector = Connector(Cipher(Fernet.generate_key().decode()), path.parent / "local.kubeconfig")
 
     def write(self, *documents: str) -> "Folder":
-        """Let the folder hold these documents and nothing else."""
+        """Replace the content of the folder with these documents."""
         catalog(self.path, *documents)
         return self
 
-    def apply(self, *, now: datetime = NOW, prune: bool = False) -> Applied:
+    def apply(self, *, now: datetime = NOW, prune: bool = False) -> ApplyResult:
         with self.store.writing() as session:
             declaration = parse([self.path], known_names(session, prune=prune))
             return apply(session, declaration, self.connector, now, prune=prune)

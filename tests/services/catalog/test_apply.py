@@ -1,4 +1,4 @@
-"""Applying a folder: all of it or nothing, the same again changes nothing."""
+"""Applying a folder: all of it or nothing; idempotent."""
 
 import threading
 from datetime import timedelta
@@ -18,7 +18,7 @@ def actions(applied):
     return {(item.kind, item.name): item.action for item in applied.items}
 
 
-def test_a_folder_ends_up_in_the_store(folder, store):
+def test_apply_writes_a_folder_to_the_store(folder, store):
     applied = folder.apply()
     assert set(actions(applied).values()) == {Action.ADDED}
     assert (applied.version, applied.schedules.added) == (1, 1)
@@ -34,7 +34,7 @@ def test_a_folder_ends_up_in_the_store(folder, store):
         assert folder.connector.cipher.open(cluster.connection) == local(folder.connector.local_kubeconfig)
 
 
-def test_the_same_folder_again_changes_nothing(folder, store):
+def test_applying_the_same_folder_again_changes_nothing(folder, store):
     folder.apply()
     with store.reading() as session:
         before = {row.id: row.next_due for row in session.exec(select(Schedule))}
@@ -46,7 +46,7 @@ def test_the_same_folder_again_changes_nothing(folder, store):
         assert session.get(ProbeCase, "pod-lifecycle").applied_at == NOW
 
 
-def test_a_document_that_only_moved_keeps_the_version_and_gets_its_new_place(folder, store):
+def test_a_document_that_only_moved_keeps_the_version_and_gets_its_new_origin(folder, store):
     folder.apply()
     applied = folder.write("# a remark\n\n", TEMPLATE, CASE, BINDING, CLUSTER).apply()
     assert applied.version == 1
@@ -54,7 +54,7 @@ def test_a_document_that_only_moved_keeps_the_version_and_gets_its_new_place(fol
         assert session.get(ProbeCase, "pod-lifecycle").origin.endswith("catalog.yaml:9")
 
 
-def test_a_changed_field_is_written_and_the_version_grows(folder, store):
+def test_a_changed_field_is_written_and_increments_the_version(folder, store):
     folder.apply()
     applied = folder.write(TEMPLATE, CASE.replace("blackbox", "inspection"), BINDING, CLUSTER).apply()
     assert actions(applied)["ProbeCase", "pod-lifecycle"] is Action.CHANGED
@@ -63,7 +63,7 @@ def test_a_changed_field_is_written_and_the_version_grows(folder, store):
         assert load_catalog(session).case("pod-lifecycle").kind == "inspection"
 
 
-def test_what_is_no_longer_declared_is_kept_without_prune(folder, store):
+def test_without_prune_an_undeclared_entry_is_kept(folder, store):
     folder.apply()
     applied = folder.write(CASE).apply()
     assert actions(applied)["Binding", "core"] is Action.KEPT
@@ -72,7 +72,7 @@ def test_what_is_no_longer_declared_is_kept_without_prune(folder, store):
         assert session.get(Binding, "core") is not None
 
 
-def test_prune_removes_what_is_no_longer_declared_with_its_schedules(folder, store):
+def test_prune_removes_undeclared_entries_with_their_schedules(folder, store):
     folder.apply()
     applied = folder.write(TEMPLATE, CASE).apply(prune=True)
     assert actions(applied)["Binding", "core"] is Action.REMOVED
@@ -83,7 +83,7 @@ def test_prune_removes_what_is_no_longer_declared_with_its_schedules(folder, sto
         assert session.exec(select(Schedule)).all() == []
 
 
-def test_prune_spares_a_cluster_that_was_added_by_hand(folder, store):
+def test_prune_keeps_a_cluster_that_was_added_by_hand(folder, store):
     with store.writing() as session:
         spec = clusters.ClusterSpec("by-hand", {"region": "eu"})
         clusters.add(session, spec, local(folder.path), folder.connector.cipher, NOW)
@@ -92,7 +92,7 @@ def test_prune_spares_a_cluster_that_was_added_by_hand(folder, store):
     assert applied.schedules.added == 2
 
 
-def test_a_cluster_that_was_added_by_hand_is_taken_over_by_who_declares_it(folder, store):
+def test_declaring_a_cluster_that_was_added_by_hand_takes_it_over(folder, store):
     with store.writing() as session:
         clusters.add(session, clusters.ClusterSpec("prod-1"), local(folder.path), folder.connector.cipher, NOW)
     assert actions(folder.apply())["Cluster", "prod-1"] is Action.CHANGED
@@ -101,7 +101,7 @@ def test_a_cluster_that_was_added_by_hand_is_taken_over_by_who_declares_it(folde
         assert (row.labels, row.spec) == ({"region": "eu"}, {"labels": {"region": "eu"}, "connection": "local"})
 
 
-def test_pruning_a_template_that_is_still_used_is_refused_and_changes_nothing(folder, store):
+def test_pruning_a_template_that_is_still_used_is_rejected_and_changes_nothing(folder, store):
     folder.apply()
     with pytest.raises(CatalogError, match="there is no ProbeTemplate 'probes'"):
         folder.write(CASE, BINDING, CLUSTER).apply(prune=True)
@@ -110,8 +110,8 @@ def test_pruning_a_template_that_is_still_used_is_refused_and_changes_nothing(fo
         assert load_catalog(session).version == 1
 
 
-def test_a_reference_that_broke_since_it_was_read_is_refused(folder, store):
-    """Between reading and applying, somebody else removed the template."""
+def test_a_reference_that_broke_after_parsing_is_rejected(folder, store):
+    """Between parsing and applying, another apply removed the template."""
     folder.apply()
     with store.reading() as session:
         late = parse([folder.write(CASE).path], known_names(session))
@@ -162,7 +162,7 @@ def test_new_credentials_in_the_same_kubeconfig_are_a_change(folder, store):
     assert folder.apply().changed_anything is False
 
 
-def test_kubeconfigs_that_are_not_usable_are_told_at_once_and_change_nothing(folder, store):
+def test_all_unusable_kubeconfigs_are_reported_at_once_and_nothing_changes(folder, store):
     documents = [document("Cluster", f"{{connection: {{kubeconfig: {{file: nowhere-{n}}}}}}}", f"c{n}") for n in (1, 2)]
     with pytest.raises(CatalogError) as caught:
         folder.write(TEMPLATE, *documents).apply()
@@ -175,7 +175,7 @@ def test_kubeconfigs_that_are_not_usable_are_told_at_once_and_change_nothing(fol
 
 
 def test_concurrent_applies_wait_for_one_another(folder, store):
-    """Eight people apply eight versions of the same folder at once: each is applied whole, none is lost."""
+    """Eight versions of the same folder are applied at the same time: each completely, none is lost."""
     with store.reading() as session:
         declarations = []
         for number in range(8):

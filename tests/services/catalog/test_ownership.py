@@ -1,9 +1,19 @@
-"""Who may change what: an entry belongs to the source that declares it, or to nobody."""
+"""Owners: an entry belongs to the source that declares it, or to no source."""
 
 import pytest
 from sqlmodel import select
 
-from kubeprobe.catalog import Action, Applied, Author, CatalogError, apply, known_names, load_catalog, make_plan, parse
+from kubeprobe.catalog import (
+    Action,
+    ApplyResult,
+    Author,
+    CatalogError,
+    apply,
+    known_names,
+    load_catalog,
+    make_plan,
+    parse,
+)
 from kubeprobe.store import Cluster, ProbeCase, ProbeTemplate
 from tests.services.catalog.conftest import NOW, Folder
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
@@ -11,8 +21,8 @@ from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
 OTHER = CASE.replace("pod-lifecycle", "other")
 
 
-def applied(folder: Folder, author: Author, *documents: str, prune: bool = False) -> Applied:
-    """Apply these documents in an author's name."""
+def applied(folder: Folder, author: Author, *documents: str, prune: bool = False) -> ApplyResult:
+    """Apply these documents as this author."""
     folder.write(*documents)
     with folder.store.writing() as session:
         declaration = parse([folder.path], known_names(session, prune=prune, source=author.source))
@@ -27,7 +37,7 @@ def owners(folder: Folder) -> dict[str, tuple[str | None, str | None]]:
 A, B = Author("a", "a1"), Author("b", "b1")
 
 
-def test_a_source_takes_over_what_belongs_to_nobody_and_the_plan_says_so(folder: Folder) -> None:
+def test_a_source_takes_over_an_entry_of_no_source_and_the_plan_shows_it(folder: Folder) -> None:
     folder.apply()
     with folder.store.reading() as session:
         planned = make_plan(session, parse([folder.path]), folder.connector, NOW, author=A)
@@ -39,7 +49,7 @@ def test_a_source_takes_over_what_belongs_to_nobody_and_the_plan_says_so(folder:
         assert session.get(Cluster, "prod-1").source == "a"
 
 
-def test_two_sources_that_declare_the_same_are_told_of_each_other(folder: Folder) -> None:
+def test_an_entry_of_two_sources_is_an_error_that_names_both(folder: Folder) -> None:
     applied(folder, A, TEMPLATE, CASE)
     with pytest.raises(CatalogError) as refused:
         applied(folder, B, CASE, OTHER)
@@ -49,7 +59,7 @@ def test_two_sources_that_declare_the_same_are_told_of_each_other(folder: Folder
     assert owners(folder) == {"pod-lifecycle": ("a", "a1")}
 
 
-def test_pruning_stays_within_what_is_ones_own(folder: Folder) -> None:
+def test_prune_removes_only_entries_of_the_same_owner(folder: Folder) -> None:
     applied(folder, A, TEMPLATE, CASE)
     applied(folder, B, OTHER)
     applied(folder, Author("b", "b2"), CASE.replace("pod-lifecycle", "third"), prune=True)
@@ -58,30 +68,30 @@ def test_pruning_stays_within_what_is_ones_own(folder: Folder) -> None:
     assert set(owners(folder)) == {"pod-lifecycle", "third"}
 
 
-def test_what_another_still_needs_is_not_removed(folder: Folder) -> None:
+def test_an_entry_that_another_source_refers_to_is_not_removed(folder: Folder) -> None:
     applied(folder, A, TEMPLATE, CASE)
     applied(folder, B, OTHER)
     with pytest.raises(CatalogError) as refused:
         applied(folder, Author("a", "a2"), TEMPLATE.replace("probes}", "new}"), prune=True)
     (problem,) = refused.value.problems
     assert problem.document == "ProbeCase/other"
-    assert "(source b) stays, and ProbeTemplate/probes, which it refers to, is removed" in problem.message
+    assert "(source b) remains, but refers to ProbeTemplate/probes, which is removed" in problem.message
     with folder.store.reading() as session:
         assert session.get(ProbeTemplate, "probes") is not None
 
 
-def test_a_person_changes_what_belongs_to_a_source_only_by_overriding(folder: Folder) -> None:
+def test_a_person_can_change_an_entry_of_a_source_only_with_override(folder: Folder) -> None:
     applied(folder, A, TEMPLATE, CASE)
     changed = CASE.replace("kind: blackbox", "kind: inspection")
     with pytest.raises(CatalogError, match="belongs to source a"):
         applied(folder, Author(), changed)
     applied(folder, Author(overrides=True), changed)
-    assert owners(folder) == {"pod-lifecycle": ("a", None)}, "it is still a's, and no commit's"
+    assert owners(folder) == {"pod-lifecycle": ("a", None)}, "it still belongs to a, but has no commit"
     applied(folder, Author("a", "a2"), TEMPLATE, CASE)
     assert owners(folder) == {"pod-lifecycle": ("a", "a2")}
 
 
-def test_labels_that_were_changed_by_hand_are_set_again(folder: Folder) -> None:
+def test_an_apply_reverts_labels_that_were_changed_by_hand(folder: Folder) -> None:
     folder.apply()
     with folder.store.writing() as session:
         cluster = session.get(Cluster, "prod-1")

@@ -1,4 +1,4 @@
-"""What an apply would do, before it does it."""
+"""Plans: what an apply would change."""
 
 import orjson
 from sqlmodel import select
@@ -27,7 +27,7 @@ def test_a_plan_of_a_new_folder_adds_everything_and_writes_nothing(folder, store
         assert [row.version for row in session.exec(select(CatalogVersion))] in ([], [0])
 
 
-def test_a_plan_names_the_fields_that_change_before_and_after(folder):
+def test_a_plan_contains_changed_fields_with_both_values(folder):
     folder.apply()
     changed = CASE.replace("kind: blackbox", "kind: blackbox, timeouts: {run: 2m}")
     plan = folder.write(TEMPLATE, changed, BINDING.replace("5m", "1m"), CLUSTER).plan()
@@ -46,7 +46,7 @@ def test_a_plan_shows_runs_per_hour_before_and_after(folder):
     ]
 
 
-def test_a_plan_with_prune_shows_what_goes(folder):
+def test_a_plan_with_prune_contains_removed_entries(folder):
     folder.apply()
     folder.write(TEMPLATE, CASE)
     assert by_name(folder.plan())["Binding", "core"].action is Action.KEPT
@@ -56,7 +56,7 @@ def test_a_plan_with_prune_shows_what_goes(folder):
     assert plan.timetables == ()
 
 
-def test_a_plan_of_what_is_there_changes_nothing(folder):
+def test_a_plan_of_the_applied_folder_changes_nothing(folder):
     folder.apply()
     plan = folder.plan()
     assert not plan.changes_anything
@@ -72,7 +72,7 @@ def test_a_binding_paused_by_hand_is_planned_as_paused(folder, store):
     assert [load.after for load in plan.loads] == [0.0]
 
 
-def test_a_plan_warns(folder):
+def test_a_plan_contains_warnings(folder):
     case = document("ProbeCase", "{template: probes, kind: inspection}", "lonely")
     plan = folder.write(TEMPLATE, CASE, case, BINDING.replace("eu", "mars"), CLUSTER).plan()
     assert len(plan.warnings) == 2

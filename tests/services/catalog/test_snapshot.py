@@ -1,4 +1,4 @@
-"""The copy of the catalog that a process works with."""
+"""The catalog copy of a process."""
 
 import threading
 
@@ -16,7 +16,7 @@ def test_an_empty_store_has_an_empty_catalog(store):
     assert (catalog.version, catalog.cases, catalog.bindings) == (0, {}, {})
 
 
-def test_asking_again_costs_one_statement_and_gives_the_same_copy(folder, store):
+def test_a_cached_catalog_costs_one_statement(folder, store):
     folder.apply()
     cache, statements = CatalogCache(), []
     with store.reading() as session:
@@ -27,7 +27,7 @@ def test_asking_again_costs_one_statement_and_gives_the_same_copy(folder, store)
     assert len([found for found in statements if found.startswith("SELECT")]) == 1
 
 
-def test_a_copy_is_loaded_anew_after_an_apply(folder, store):
+def test_the_cache_is_reloaded_after_an_apply(folder, store):
     folder.apply()
     cache = CatalogCache()
     with store.reading() as session:
@@ -56,7 +56,7 @@ def test_threads_share_one_copy(folder, store):
     assert len({id(catalog) for catalog in found}) == 1
 
 
-def test_every_kind_survives_the_store(folder, store):
+def test_every_kind_round_trips_through_the_store(folder, store):
     config = (
         "{for: pod-lifecycle, values: {A: b}, overrides: [{clusterSelector: {matchLabels: {a: b}}, values: {A: c}}]}"
     )
@@ -80,13 +80,13 @@ def test_bindings_are_found_by_the_component_that_changed(folder, store):
     assert list(catalog.bindings_on_change("etcd")) == []
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_nearest(folder, store):
+def test_an_unknown_name_is_an_error_with_the_nearest(folder, store):
     folder.apply()
     with store.reading() as session, pytest.raises(CatalogNotFoundError, match="Did you mean 'pod-lifecycle'"):
         load_catalog(session).case("pod-lifecycl")
 
 
-def test_a_spec_of_another_version_is_told_and_mended_by_applying_again(folder, store):
+def test_an_incompatible_stored_spec_is_reported_and_fixed_by_applying_again(folder, store):
     folder.apply()
     with store.writing() as session:
         session.get(ProbeCase, "pod-lifecycle").spec = {"template": "probes", "kind": "blackbox", "newer": 1}

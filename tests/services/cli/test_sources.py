@@ -94,7 +94,7 @@ def test_a_commit_that_cannot_be_applied_is_told_with_its_place(added: CommandLi
 def test_what_belongs_to_a_source_is_not_changed_by_an_apply_unless_it_overrides(added: CommandLine) -> None:
     file = added.write("by-hand/all.yaml", CATALOG.replace("owner: network", "owner: me"))
     told = added("apply", "-f", file, code=2).stderr
-    assert "by-hand/all.yaml:7: ProbeCase/dns: it belongs to source team (team@" in told
+    assert "by-hand/all.yaml:7: ProbeCase/dns: this entry belongs to source team (team@" in told
     assert "nothing was changed" in told
     added("apply", "-f", file, "--override")
     assert "changed by hand" in added("source", "show", "team", code=1).stdout
@@ -115,7 +115,7 @@ def test_a_pause_by_hand_is_shown_and_kept(added: CommandLine) -> None:
     added("pause", "core")
     added("source", "sync", "team")
     (drift,) = added.json("source", "show", "team", code=1)["drift"]
-    assert drift == {"kind": "Binding", "name": "core", "what": "paused by hand", "isMended": False}
+    assert drift == {"kind": "Binding", "name": "core", "what": "paused by hand", "isFixedBySync": False}
     added("resume", "core")
     added("pause", "core", "--cluster", "prod-1")
     (drift,) = added.json("source", "show", "team", code=1)["drift"]
@@ -135,41 +135,41 @@ def test_replacing_a_source_keeps_what_is_not_said_and_tells_what_is_another(
     secret = added.write("secret", "correct-horse-battery-staple")
     bare = str(repository.bare)
     told = added("source", "add", bare, "--replace", "--webhook-secret-file", secret, "--no-prune").stdout
-    assert "  prune: yes -> no\n  webhook's secret: given\n" in told and "correct-horse" not in told
+    assert "  prune: yes -> no\n  webhook secret: added\n" in told and "correct-horse" not in told
     added("source", "pause", "team")
 
     told = added("source", "add", bare, "--replace", "--every", "5m").stdout
-    assert "  looked at every: 60 s -> 300 s\nChanged source team" in told
+    assert "  interval: 60 s -> 300 s\nChanged source team" in told
     assert "still paused: `kubeprobe source resume team` continues" in told
     found = added.json("source", "show", "team")
     assert (found["state"], found["path"], found["everyS"], found["prune"]) == ("paused", "catalog", 300, False)
 
     assert "Source team itself is unchanged." in added("source", "add", bare, "--replace").stdout
     found = added.json("source", "add", bare, "--replace", "--path", ".", "--dry-run")
-    assert (found["changes"], found["paused"]) == (["path: catalog -> all of it"], True)
+    assert (found["changes"], found["paused"]) == (["path: catalog -> repository root"], True)
     assert added.json("source", "show", "team")["path"] == "catalog"
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("ext::sh -c id",), "is no address of a repository"),
-        (("gopher://host/x",), "'gopher' is no scheme of a source"),
-        (("file:///srv/x",), "given by its path"),
-        (("https://u:hunter2@host/x",), "The address holds a password"),
-        (("http://hunter2@host/x.git",), "give the token by --token-file"),
-        (("https://hunter2@host/x.git", "--dry-run"), "give the token by --token-file"),
-        (("https://hunter2@host/x.git", "--deploy-key", __file__), "a deploy key opens ssh addresses"),
-        (("https://hunter2@/x.git",), "names no host"),
-        (("https://hunter2@host:port/x.git",), "the address cannot be read"),
-        (("https://hunter2@host/x.git?a=b",), "followed by more than an address has"),
-        (("https://host/x.git?hunter2",), "followed by more than an address has"),
-        (("hunter2@host/x.git",), "'host/x.git' is no address of a repository"),
-        (("--", "-oProxyCommand=id"), "is no address of a repository"),
+        (("ext::sh -c id",), "is not a repository address"),
+        (("gopher://host/x",), "'gopher' is not a supported scheme"),
+        (("file:///srv/x",), "use the path of the repository"),
+        (("https://u:hunter2@host/x",), "the address contains a password"),
+        (("http://hunter2@host/x.git",), "pass the token with --token-file"),
+        (("https://hunter2@host/x.git", "--dry-run"), "pass the token with --token-file"),
+        (("https://hunter2@host/x.git", "--deploy-key", __file__), "a deploy key needs an ssh address"),
+        (("https://hunter2@/x.git",), "has no host"),
+        (("https://hunter2@host:port/x.git",), "the address is malformed"),
+        (("https://hunter2@host/x.git?a=b",), "must not be followed by"),
+        (("https://host/x.git?hunter2",), "must not be followed by"),
+        (("hunter2@host/x.git",), "'host/x.git' is not a repository address"),
+        (("--", "-oProxyCommand=id"), "is not a repository address"),
         (("https://host/x", "--path", "/etc"), "is absolute"),
-        (("https://host/x", "--path", "a/../.."), "goes up"),
-        (("https://host/x", "--branch", "-x"), "is no branch name"),
-        (("https://host/x", "--branch", "a..b"), "is no branch name"),
+        (("https://host/x", "--path", "a/../.."), "contains '..'"),
+        (("https://host/x", "--branch", "-x"), "is not a branch name"),
+        (("https://host/x", "--branch", "a..b"), "is not a branch name"),
         (("https://host/x", "--every", "1s"), "at least 10s"),
         (("git@host:x",), "needs a key"),
         (("https://host/x", "--name", "No Name"), "is no name"),
@@ -185,7 +185,7 @@ def test_a_key_that_is_none_is_refused_without_being_told(kubeprobe: CommandLine
     key = tmp_path / "key"
     key.write_text("hunter2hunter2")
     said = kubeprobe("source", "add", "git@host:x", "--deploy-key", str(key), code=2).stderr
-    assert "is no private key" in said and "hunter2" not in said
+    assert "is not a private key" in said and "hunter2" not in said
 
 
 def test_no_secret_reaches_the_database_in_clear(

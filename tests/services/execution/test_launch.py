@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_name
-from kubeprobe.catalog.version import grow_version
+from kubeprobe.catalog.version import increment_version
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
 from kubeprobe.runs import lock_cluster, resend_overdue
@@ -338,7 +338,7 @@ def test_a_run_whose_case_was_removed_is_unknown_and_the_rest_of_its_batch_runs(
         session.add(
             ProbeCase(name="other", spec={"template": "gone", "kind": "blackbox"}, digest="", applied_at=world.noon)
         )
-        grow_version(session)
+        increment_version(session)
     world.run(RUN, case="removed", cluster="there")
     world.run("02hrun", case="other", cluster="there")
     assert launch(launcher, world, RUN, "02hrun", "03hrun")

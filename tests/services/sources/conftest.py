@@ -1,4 +1,4 @@
-"""A store, a real repository with a small catalog, and sources between the two."""
+"""A store, and a real repository with a small catalog."""
 
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +19,11 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """One template, case, binding and cluster below `catalog`, and a file beside it."""
+    """One template, case, binding and cluster below `catalog`, and a file outside of it."""
     made = Repository(tmp_path / "git")
     made.push(
         catalog__probes_yaml=TEMPLATE,
-        catalog__dns_yaml=f"# names are asked\n{CASE}",
+        catalog__dns_yaml=f"# a comment\n{CASE}",
         catalog__core_yaml=BINDING,
         catalog__prod_yaml=CLUSTER,
         README="a team's probes",

@@ -1,4 +1,4 @@
-"""Sources of a store, over a real repository."""
+"""Sources in a store, with a real repository."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import select
 
-from kubeprobe.sources import Added, SourceSpec, SyncContext, Synced, add_source, parse_address, sync_due
+from kubeprobe.sources import AddResult, SourceSpec, SyncContext, SyncResult, add_source, parse_address, sync_due
 from kubeprobe.store import ProbeCase, Run, Source
 from tests.harness.repository import Repository
 
@@ -43,33 +43,33 @@ BROKEN = CASE.replace("kind: blackbox", "kind: blackbx")
 
 
 class World:
-    """A store with sources, a repository, and a clock that moves when told."""
+    """A store with sources, a repository, and a clock that only the test moves."""
 
     def __init__(self, context: SyncContext, repository: Repository, now: datetime) -> None:
         self.now = now
         self.context = replace(context, clock=lambda: self.now)
         self.repository = repository
 
-    def add(self, name: str = "team", **said: Any) -> Added:
-        """Add a source, of the repository's folder `catalog` if nothing else is said."""
-        options = {key: said.pop(key) for key in ("replace", "dry_run") if key in said}
-        address = parse_address(said.pop("url", str(self.repository.bare)))
-        return add_source(self.context, SourceSpec(name, address, **{"path": "catalog", **said}), **options)
+    def add(self, name: str = "team", **options: Any) -> AddResult:
+        """Add a source, by default of the repository's folder `catalog`."""
+        flags = {key: options.pop(key) for key in ("replace", "dry_run") if key in options}
+        address = parse_address(options.pop("url", str(self.repository.bare)))
+        return add_source(self.context, SourceSpec(name, address, **{"path": "catalog", **options}), **flags)
 
-    def poll(self, after: timedelta = timedelta(minutes=1)) -> Sequence[Synced]:
-        """Time passes, and a worker looks at what is due."""
+    def poll(self, after: timedelta = timedelta(minutes=1)) -> Sequence[SyncResult]:
+        """Move the clock, and sync what is due."""
         self.now += after
         return sync_due(self.context)
 
     def source(self, name: str = "team") -> Source:
-        """A source as it stands."""
+        """The stored source."""
         with self.context.store.reading() as session:
             found = session.get(Source, name)
             assert found is not None
             return found
 
     def case(self, name: str = "dns") -> ProbeCase:
-        """A case as the catalog has it."""
+        """The stored case."""
         with self.context.store.reading() as session:
             found = session.get(ProbeCase, name)
             assert found is not None

@@ -20,13 +20,13 @@ SSHD = "/usr/sbin/sshd"
 
 @dataclass
 class HttpServer:
-    """Serves the repositories of a folder to who has the token."""
+    """Serves the repositories of a folder to clients with the token."""
 
     url: str
     commands: list[str] = field(default_factory=list)
-    """The command lines of git while it was asked."""
+    """Command lines of git processes during requests."""
     meanwhile: Callable[[], object] = lambda: None
-    """Called while git waits for its first answer."""
+    """Called once, while git waits for its first response."""
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def http_server(folder: Path, token: str) -> Iterator[HttpServer]:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         served = HttpServer(f"http://127.0.0.1:{server.server_port}")
@@ -97,7 +97,7 @@ def http_server(folder: Path, token: str) -> Iterator[HttpServer]:
 
 @dataclass(frozen=True)
 class SshServer:
-    """An sshd that lets a deploy key run git, and nothing else."""
+    """An sshd where a deploy key can only run git."""
 
     port: int
     user: str

@@ -1,4 +1,4 @@
-"""Private repositories: tokens over HTTP, deploy keys over ssh; no secret is ever told, and none is stored in clear."""
+"""Private repositories: tokens over HTTP, deploy keys over ssh. No secret is shown, or stored unencrypted."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from tests.services.sources.servers import http_server, make_key, ssh_server
 TOKEN = "kp-t0ken-nobody-may-see"
 
 
-def test_a_token_opens_a_repository_over_http_and_stays_off_the_command_line(world: World, tmp_path: Path) -> None:
+def test_a_token_is_used_over_http_and_is_not_on_the_command_line(world: World, tmp_path: Path) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server:
         world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
         world.repository.push(catalog__o_yaml=OTHER_CASE)
@@ -30,26 +30,26 @@ def test_a_token_opens_a_repository_over_http_and_stays_off_the_command_line(wor
     assert not list(world.context.folder.glob(".call-*"))
 
 
-def test_a_token_that_is_refused_is_told_without_it(world: World) -> None:
+def test_the_error_for_a_rejected_token_does_not_contain_it(world: World) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server:
         for secret in (Secret(), Secret(token="wrong-token")):
             with pytest.raises(GitError) as refused:
                 world.add(url=f"{server.url}/team.git", secret=secret)
-            assert "the server asks for a token, or does not take this one" in str(refused.value)
+            assert "the server requires a token, or rejected this one" in str(refused.value)
             assert "wrong-token" not in str(refused.value)
 
 
-def test_a_token_does_not_follow_a_redirect(world: World) -> None:
+def test_a_token_is_not_sent_to_the_target_of_a_redirect(world: World) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError, match=r"302|redirect"):
         world.add(url=f"{server.url}/moved/team.git", secret=Secret(token=TOKEN))
 
 
-def test_a_token_is_not_sent_in_clear(world: World) -> None:
+def test_a_token_is_not_sent_unencrypted(world: World) -> None:
     with pytest.raises(InvalidInputError, match="use https"):
         world.add(url="http://git.example.com/team.git", secret=Secret(token=TOKEN))
 
 
-def test_a_deploy_key_opens_a_repository_over_ssh_whose_host_is_kept_to(world: World, tmp_path: Path) -> None:
+def test_a_deploy_key_is_used_over_ssh_and_the_host_key_is_pinned(world: World, tmp_path: Path) -> None:
     with ssh_server(tmp_path / "ssh") as server:
         added = world.add(url=server.url(world.repository.bare), secret=Secret(deploy_key=server.deploy_key))
         assert added.known_hosts == server.known_hosts()
@@ -65,31 +65,31 @@ def test_a_deploy_key_opens_a_repository_over_ssh_whose_host_is_kept_to(world: W
         stranger = Secret(deploy_key=(tmp_path / "other").read_text(), known_hosts=server.known_hosts())
         with pytest.raises(GitError, match="Permission denied"):
             world.add("other", url=server.url(world.repository.bare), secret=stranger)
-    assert not list(world.context.folder.glob(".call-*")), "the key was there for the time of a call"
+    assert not list(world.context.folder.glob(".call-*")), "the key file is deleted after each use"
 
 
 @pytest.mark.parametrize("kind", ["passphrase", "public", "garbage"])
-def test_a_key_that_cannot_be_used_is_refused_at_the_door(world: World, tmp_path: Path, kind: str) -> None:
+def test_an_unusable_key_is_rejected(world: World, tmp_path: Path, kind: str) -> None:
     key = make_key(tmp_path / "key", "secret" if kind == "passphrase" else "")
     text = {"passphrase": key.read_text(), "public": Path(f"{key}.pub").read_text(), "garbage": "hunter2"}[kind]
-    told = "has a passphrase" if kind == "passphrase" else "is no private key"
+    told = "has a passphrase" if kind == "passphrase" else "is not a private key"
     with pytest.raises(InvalidInputError, match=told) as refused:
         world.add(url="git@git.example.com:team.git", secret=Secret(deploy_key=text))
     assert text.strip() not in str(refused.value)
 
 
-def test_the_bytes_of_the_database_tell_no_secret(world: World, store: Store, tmp_path: Path) -> None:
+def test_the_database_contains_no_unencrypted_secret(world: World, store: Store, tmp_path: Path) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server:
         webhook = "correct-horse-battery-staple"
         world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN, webhook=webhook))
     written = _bytes_of(store, tmp_path)
-    assert server.url.encode() in written, "this looks into the right place"
+    assert server.url.encode() in written, "the bytes are those of the database"
     assert TOKEN.encode() not in written
     assert webhook.encode() not in written
     assert Secret.open(world.context.cipher, world.source().secret).token == TOKEN
 
 
-def test_a_secret_sealed_with_another_key_is_told_with_what_to_do(world: World, tmp_path: Path) -> None:
+def test_a_secret_encrypted_with_another_key_is_reported(world: World, tmp_path: Path) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server:
         world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
         (world.context.settings.data_dir / "secret.key").unlink()
@@ -99,7 +99,7 @@ def test_a_secret_sealed_with_another_key_is_told_with_what_to_do(world: World, 
         assert "was encrypted with another key" in world.poll()[0].error
 
 
-def test_secrets_that_are_not_given_again_stay_and_are_shown_to_no_other_server(world: World) -> None:
+def test_stored_secrets_are_kept_on_replace_and_not_sent_to_another_server(world: World) -> None:
     folder, webhook = world.repository.bare.parent, "correct-horse-battery-staple"
     with http_server(folder, TOKEN) as server, http_server(folder, "") as other:
         world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN, webhook=webhook))
@@ -107,26 +107,26 @@ def test_secrets_that_are_not_given_again_stay_and_are_shown_to_no_other_server(
         assert _secret(world) == Secret(token=TOKEN, webhook=webhook)
         assert added.changes == (
             f"address: {server.url}/team.git -> {server.url}/team.git/",
-            "looked at every: 60 s -> 120 s",
+            "interval: 60 s -> 120 s",
         )
-        with pytest.raises(GitError, match="the server asks for a token"):
+        with pytest.raises(GitError, match="the server requires a token"):
             world.add(url=f"{other.url}/team.git", replace=True)
         assert _secret(world) == Secret(token=TOKEN, webhook=webhook)
         added = world.add(url=str(world.repository.bare), replace=True)
-        assert added.changes[1:] == ("token: forgotten, for it was another server's",)
+        assert added.changes[1:] == ("token: removed, as the server changed",)
         assert _secret(world) == Secret(webhook=webhook)
 
 
-def test_a_source_whose_secrets_are_sealed_with_another_key_can_be_replaced(world: World) -> None:
+def test_a_source_with_undecryptable_secrets_can_be_replaced(world: World) -> None:
     world.add(secret=Secret(webhook="correct-horse-battery-staple"))
     (world.context.settings.data_dir / "secret.key").unlink()
     world.context = replace(world.context, cipher=Cipher.from_settings(world.context.settings))
     added = world.add(replace=True)
-    assert added.changes == ("secrets: what was stored was encrypted with another key, and is gone",)
+    assert added.changes == ("secrets: removed, as they were encrypted with another key",)
     assert _secret(world) == Secret()
 
 
-def test_nothing_but_the_addresss_own_protocol_is_spoken(world: World) -> None:
+def test_other_protocols_are_rejected(world: World) -> None:
     for url in ("ext::sh -c touch% /tmp/x", "fd::7", "-u./x", "file:///srv", "git://host/x"):
         with pytest.raises(InvalidInputError):
             parse_address(url)
@@ -142,7 +142,7 @@ def _line(port: int, public_key: Path) -> str:
 
 
 def _bytes_of(store: Store, folder: Path) -> bytes:
-    """All that the database has written to its files, or would write to a dump."""
+    """The content of the database files, or of a dump."""
     if store.engine.dialect.name == "sqlite":
         return b"".join(path.read_bytes() for path in folder.glob("kubeprobe.db*"))
     url = make_url(store.engine.url.set(drivername="postgresql"))

@@ -1,4 +1,4 @@
-"""Kubeconfigs in a repository: whoever may push to it does not command the workers' machines."""
+"""Kubeconfigs in a repository: who can push to it must not control the workers."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 def declare(world: World, kubeconfig: str, file: str = "prod.conf") -> str:
-    """A cluster that names a kubeconfig of its repository; gives the commit."""
+    """A cluster that names a kubeconfig of its repository; returns the commit."""
     named = CLUSTER.replace("connection: local", f"connection: {{kubeconfig: {{file: {file!r}}}}}")
     path = world.repository.tree / "catalog" / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,7 +19,7 @@ def declare(world: World, kubeconfig: str, file: str = "prod.conf") -> str:
     return world.repository.push(catalog__prod_yaml=named)
 
 
-def test_a_kubeconfig_that_holds_everything_is_taken(world: World) -> None:
+def test_a_self_contained_kubeconfig_is_accepted(world: World) -> None:
     declare(world, KUBECONFIG)
     assert world.add().applied.changed_anything
 
@@ -27,13 +27,13 @@ def test_a_kubeconfig_that_holds_everything_is_taken(world: World) -> None:
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("cluster: {server: 'https://x'}, user: {tokenFile: /etc/hostname}", "says 'tokenFile'"),
+        ("cluster: {server: 'https://x'}, user: {tokenFile: /etc/hostname}", "has 'tokenFile'"),
         ("user: {x: 1}, cluster: {server: 'https://x', certificate-authority: AUTHORITY}", "'certificate-authority'"),
-        ("user: text, cluster: {server: 'https://x'}", "user 'c' is no mapping"),
-        ("cluster: text", "cluster 'c' is no mapping"),
+        ("user: text, cluster: {server: 'https://x'}", "user 'c' is not a mapping"),
+        ("cluster: text", "cluster 'c' is not a mapping"),
     ],
 )
-def test_a_kubeconfig_that_reads_files_of_the_worker_is_refused_wherever_it_says_so(
+def test_a_kubeconfig_that_reads_files_of_the_worker_is_rejected(
     world: World, tmp_path: Path, entry: str, told: str
 ) -> None:
     world.add()
@@ -46,7 +46,7 @@ def test_a_kubeconfig_that_reads_files_of_the_worker_is_refused_wherever_it_says
     assert world.case().spec["owner"] == "network", "nothing of the commit is in force"
 
 
-def test_a_folder_called_like_a_home_is_the_repositorys(
+def test_a_folder_named_tilde_is_one_of_the_repository(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -57,7 +57,7 @@ def test_a_folder_called_like_a_home_is_the_repositorys(
 
 
 @pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is no YAML"), ("text", "is no kubeconfig")])
-def test_a_kubeconfig_that_is_none_is_named_by_its_place_in_the_repository(
+def test_an_invalid_kubeconfig_is_reported_with_its_path_in_the_repository(
     world: World, kubeconfig: str, told: str
 ) -> None:
     world.add()

@@ -1,4 +1,4 @@
-"""Sources are added, replaced and removed, whatever others do meanwhile."""
+"""Adding, replacing and removing sources, also concurrently."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +22,12 @@ TOKEN = "kp-t0ken-nobody-may-see"
 
 
 @pytest.mark.parametrize("prune", [False, True])
-def test_a_source_that_is_removed_while_it_is_applied_leaves_no_entry_of_its_own(world: World, *, prune: bool) -> None:
+def test_a_source_that_is_removed_during_a_sync_leaves_no_owned_entries(world: World, *, prune: bool) -> None:
     world.add()
     store, context = world.context.store, world.context
     with ThreadPoolExecutor(1) as other:
         with store.writing() as session:
-            session.get(Source, "team", with_for_update=True)  # as a look at it does, before it applies
+            session.get(Source, "team", with_for_update=True)  # as a sync does, before it applies
             removed = other.submit(_remove, world, prune=prune)
             if store.engine.dialect.name == "postgresql":  # SQLite has one writer at a time
                 until("the removal to wait for the row", lambda: _is_waiting(store))
@@ -42,25 +42,27 @@ def test_a_source_that_is_removed_while_it_is_applied_leaves_no_entry_of_its_own
         assert set(session.exec(select(Cluster.source))) == (set() if prune else {None})
 
 
-def test_a_source_that_somebody_else_adds_meanwhile_is_not_replaced(world: World) -> None:
+def test_a_source_that_is_added_concurrently_is_not_replaced(world: World) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server:
         server.meanwhile = lambda: _insert(world)
-        with pytest.raises(InvalidInputError, match="source 'team' exists already; to change it, say --replace"):
+        with pytest.raises(InvalidInputError, match="source 'team' already exists; use --replace to change it"):
             world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN))
     assert world.source().url == "/somebody/elses"
     assert world.cases() == set()
 
 
-def test_a_source_that_somebody_else_changes_meanwhile_is_not_replaced(world: World) -> None:
+def test_a_source_that_is_changed_concurrently_is_not_replaced(world: World) -> None:
     world.add()
     with http_server(world.repository.bare.parent, TOKEN) as server:
         server.meanwhile = lambda: _pull_every(world, 600)
-        with pytest.raises(InvalidInputError, match="'team' was changed meanwhile; see `kubeprobe source show team`"):
+        with pytest.raises(
+            InvalidInputError, match="'team' was changed concurrently; see `kubeprobe source show team`"
+        ):
             world.add(url=f"{server.url}/team.git", secret=Secret(token=TOKEN), replace=True)
     assert (world.source().url, world.source().every_s) == (str(world.repository.bare), 600)
 
 
-def test_what_was_fetched_is_nobody_elses_to_read(world: World) -> None:
+def test_mirrors_are_private_to_their_user(world: World) -> None:
     folder = world.context.folder
     folder.mkdir(parents=True)
     folder.chmod(0o755)
@@ -71,7 +73,7 @@ def test_what_was_fetched_is_nobody_elses_to_read(world: World) -> None:
     assert stat.S_IMODE((folder / "team.git").stat().st_mode) == 0o700
 
 
-def test_what_is_not_kept_leaves_nothing_of_what_was_fetched(world: World) -> None:
+def test_a_source_that_is_not_stored_leaves_no_mirror(world: World) -> None:
     world.add(dry_run=True)
     with pytest.raises(GitError):
         world.add("other", path="absent")
@@ -80,7 +82,7 @@ def test_what_is_not_kept_leaves_nothing_of_what_was_fetched(world: World) -> No
     assert list(world.context.folder.iterdir()) == []
 
 
-def test_a_replacement_that_is_not_kept_leaves_what_was_fetched_before(world: World) -> None:
+def test_a_failed_replacement_keeps_the_mirror(world: World) -> None:
     world.add()
     world.add(replace=True, dry_run=True)
     with pytest.raises(GitError):
@@ -89,11 +91,11 @@ def test_a_replacement_that_is_not_kept_leaves_what_was_fetched_before(world: Wo
     assert world.poll()[0].error == ""
 
 
-def test_what_was_fetched_for_a_source_that_is_gone_is_removed_at_a_look(world: World) -> None:
+def test_a_sync_deletes_mirrors_of_removed_sources(world: World) -> None:
     world.add()
     with world.context.store.writing() as session:
         session.delete(session.get(Source, "team"))  # as from another machine
-    with Mirror(world.context.folder, "team").held():  # somebody adds it again
+    with Mirror(world.context.folder, "team").lock():  # as a process that adds it again
         world.poll()
         assert _copies(world) == {"team.git"}
     world.poll()
@@ -105,20 +107,20 @@ def test_what_was_fetched_for_a_source_that_is_gone_is_removed_at_a_look(world: 
     assert list(world.context.folder.iterdir()) == []
 
 
-def test_who_waits_for_a_copy_that_is_forgotten_holds_the_next_one_alone(world: World) -> None:
+def test_waiting_for_the_lock_of_a_deleted_mirror_locks_its_successor(world: World) -> None:
     mirror = Mirror(world.context.folder, "team")
     with ThreadPoolExecutor(1) as other:
-        with mirror.held():
+        with mirror.lock():
             waiting = other.submit(_hold, mirror)
-            mirror.forget()
+            mirror.delete()
         assert waiting.result(60)
 
 
 def _hold(mirror: Mirror) -> bool:
-    """Whether nobody else can hold it meanwhile."""
-    with mirror.held():
+    """Whether the lock excludes others."""
+    with mirror.lock():
         mirror.path.mkdir()
-        mirror.forget_unheld()
+        mirror.delete_if_unlocked()
         return mirror.path.exists()
 
 

@@ -1,4 +1,4 @@
-"""What a source is refused for is told with what is wrong, where, and what to do; nothing is changed."""
+"""Errors of sources: the message says what is wrong, where, and what to do; nothing is changed."""
 
 import socket
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.services.sources.servers import http_server
 TOKEN = "kp-t0ken-nobody-may-see"
 
 
-def test_a_file_that_is_nested_too_deeply_is_told_and_not_tried_again_as_it_is(world: World) -> None:
+def test_a_refused_revision_is_not_parsed_again(world: World) -> None:
     world.add()
     commit = world.repository.push(catalog__deep_yaml="[" * 3000)
     place = f"team@{commit[:12]}:catalog/deep.yaml:1"
@@ -22,29 +22,29 @@ def test_a_file_that_is_nested_too_deeply_is_told_and_not_tried_again_as_it_is(w
     refused = world.source()
     assert refused.refused_tree == world.repository.git("rev-parse", f"{commit}:catalog").strip()
     later = world.repository.push(README="nothing of the catalog")
-    assert place in world.poll()[0].error, "as it was told first, for it was not read again"
+    assert place in world.poll()[0].error, "the first location, as it was not parsed again"
     assert (world.source().seen_commit, world.source().error_since) == (later, refused.error_since)
     assert world.cases() == {"dns"}
 
 
-def test_a_branch_that_is_not_there_is_told_with_those_that_are_and_the_nearest(world: World) -> None:
+def test_an_unknown_branch_is_reported_with_the_known_ones_and_the_nearest(world: World) -> None:
     world.repository.git("push", "--quiet", "origin", "HEAD:release/1")
     with pytest.raises(GitError) as refused:
         world.add(branch="mian")
-    told = f"there is no branch 'mian' in {world.repository.bare}. There are: main, release/1. Did you mean 'main'?"
+    told = f"there is no branch 'mian' in {world.repository.bare}. Known: main, release/1. Did you mean 'main'?"
     assert str(refused.value) == told
 
 
-def test_the_branches_of_a_private_repository_are_told_to_who_has_its_token(world: World) -> None:
-    with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError, match="There are: main"):
+def test_the_branches_of_a_private_repository_are_listed_with_its_token(world: World) -> None:
+    with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError, match="Known: main"):
         world.add(url=f"{server.url}/team.git", branch="master", secret=Secret(token=TOKEN))
 
 
-def test_a_folder_that_is_not_there_is_told_with_those_that_are_and_the_nearest(world: World) -> None:
+def test_an_unknown_folder_is_reported_with_the_known_ones_and_the_nearest(world: World) -> None:
     commit = world.repository.push(catalog__deep__o_yaml=OTHER_CASE, shared__README="nothing")[:12]
     with pytest.raises(GitError) as refused:
         world.add(path="catlog")
-    told = "There are: catalog, shared, catalog/deep. Did you mean 'catalog'?"
+    told = "Known: catalog, shared, catalog/deep. Did you mean 'catalog'?"
     assert str(refused.value) == f"there is no folder 'catlog' at commit {commit}. {told}"
     with pytest.raises(GitError) as refused:
         world.add(path="catalog/dns.yaml")
@@ -52,40 +52,40 @@ def test_a_folder_that_is_not_there_is_told_with_those_that_are_and_the_nearest(
     assert str(refused.value) == told
 
 
-def test_a_redirect_is_told_with_what_to_do(world: World) -> None:
+def test_a_redirect_is_reported_with_the_remedy(world: World) -> None:
     with http_server(world.repository.bare.parent, TOKEN) as server, pytest.raises(GitError) as refused:
         world.add(url=f"{server.url}/moved/team.git", secret=Secret(token=TOKEN))
-    assert "give the address it leads to, often the same with .git at its end" in str(refused.value)
+    assert "use the target address, often the same with .git at the end" in str(refused.value)
 
 
-def test_a_folder_that_is_given_without_a_dot_is_offered_with_one(
+def test_the_error_for_a_relative_path_without_a_dot_suggests_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "repo").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInputError, match=r"'repo' is no address of a repository; .* say ./repo$"):
+    with pytest.raises(InvalidInputError, match=r"'repo' is not a repository address; .* use ./repo$"):
         parse_address("repo")
     assert parse_address("./repo").url == str(tmp_path / "repo")
 
 
-def test_a_branch_that_is_too_large_is_fetched_once_at_a_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fetch_that_times_out_is_tried_once_per_sync(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.add()
-    monkeypatch.setattr(mirror, "FETCH_WITHIN_S", 1)
+    monkeypatch.setattr(mirror, "FETCH_TIMEOUT_S", 1)
     left = world.context.folder / "team.git" / "objects" / "pack" / "tmp_pack_x"
-    left.write_text("as a git that was ended leaves it")
+    left.write_text("as a killed git leaves it")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.setblocking(False)  # nobody takes a connection, or answers
+        silent.setblocking(False)  # no connection is accepted or answered
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/team.git"
         with world.context.store.writing() as session:
             session.get(Source, "team").url = url
         (world.context.folder / "team.git" / "x.lock").touch()
-        told = f"branch 'main' of {url} is too large to fetch within 1 s, or its server too slow; "
-        assert world.poll()[0].error == f"{told}expected a branch of small files"
+        error = f"branch 'main' of {url} could not be fetched within 1 s: it is too large, or its server too slow"
+        assert world.poll()[0].error == error
         assert _connections(silent) <= 1
     assert not left.exists()
 
 
-def test_a_link_that_is_longer_than_a_path_is_refused_unread(world: World) -> None:
+def test_an_oversized_link_is_rejected_without_reading_it(world: World) -> None:
     world.add()
     git = world.repository.git
     (world.repository.tree / "long").write_text("x" * 5_000_000)
@@ -100,7 +100,7 @@ def test_a_link_that_is_longer_than_a_path_is_refused_unread(world: World) -> No
 
 
 def _connections(server: socket.socket) -> int:
-    """How many have been made and were not taken yet."""
+    """The number of connections that were made and not accepted yet."""
     found = 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A catalog from Git: what is pushed is applied, in one transaction, or it is told why not."""
+"""Syncs: a pushed revision is applied in one transaction, or the error is recorded."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ def test_adding_a_source_applies_what_its_branch_declares(world: World) -> None:
         assert [s.cluster for s in session.exec(select(Schedule))] == ["prod-1"]
 
 
-def test_a_dry_run_shows_what_would_be_applied_and_keeps_nothing(world: World) -> None:
+def test_a_dry_run_returns_the_plan_and_stores_nothing(world: World) -> None:
     added = world.add(dry_run=True)
     assert [f"{item.kind}/{item.name}" for item in added.plan.items] == [
         "Cluster/prod-1",
@@ -50,7 +50,7 @@ def test_a_dry_run_shows_what_would_be_applied_and_keeps_nothing(world: World) -
     assert world.cases() == set()
 
 
-def test_what_is_pushed_is_applied_at_the_next_look(world: World) -> None:
+def test_a_pushed_commit_is_applied_by_the_next_sync(world: World) -> None:
     world.add()
     commit = world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"), catalog__o_yaml=OTHER_CASE)
     (synced,) = world.poll()
@@ -60,7 +60,7 @@ def test_what_is_pushed_is_applied_at_the_next_look(world: World) -> None:
     assert world.case().commit_id == commit
 
 
-def test_a_source_is_looked_at_when_it_is_due_and_not_before(world: World) -> None:
+def test_a_source_is_synced_when_it_is_due_and_not_before(world: World) -> None:
     world.add(every=timedelta(minutes=5))
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     assert world.poll(timedelta(minutes=4)) == []
@@ -68,7 +68,7 @@ def test_a_source_is_looked_at_when_it_is_due_and_not_before(world: World) -> No
     assert world.cases() == {"dns", "other"}
 
 
-def test_a_commit_that_touches_nothing_in_the_folder_is_seen_and_changes_nothing(world: World) -> None:
+def test_a_commit_outside_of_the_folder_is_recorded_and_changes_nothing(world: World) -> None:
     first = world.add()
     version = first.applied.version
     commit = world.repository.push(README="more about it")
@@ -81,7 +81,7 @@ def test_a_commit_that_touches_nothing_in_the_folder_is_seen_and_changes_nothing
         assert load_catalog(session).version == version
 
 
-def test_what_the_folder_no_longer_declares_is_removed_but_for_what_is_not_its_own(world: World) -> None:
+def test_entries_that_the_folder_no_longer_declares_are_removed(world: World) -> None:
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     world.add()
     world.repository.push(catalog__o_yaml=None)
@@ -89,7 +89,7 @@ def test_what_the_folder_no_longer_declares_is_removed_but_for_what_is_not_its_o
     assert world.cases() == {"dns"}
 
 
-def test_without_prune_what_is_no_longer_declared_stays(world: World) -> None:
+def test_without_prune_undeclared_entries_stay(world: World) -> None:
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     world.add(prune=False)
     world.repository.push(catalog__o_yaml=None)
@@ -97,7 +97,7 @@ def test_without_prune_what_is_no_longer_declared_stays(world: World) -> None:
     assert world.cases() == {"dns", "other"}
 
 
-def test_a_commit_that_cannot_be_applied_leaves_the_old_state_and_says_where_it_is_wrong(world: World) -> None:
+def test_an_invalid_commit_leaves_the_old_state_and_is_reported_with_its_location(world: World) -> None:
     first = world.add()
     broken = world.repository.push(catalog__dns_yaml=BROKEN, catalog__o_yaml=OTHER_CASE)
     with structlog.testing.capture_logs() as logs:
@@ -110,7 +110,7 @@ def test_a_commit_that_cannot_be_applied_leaves_the_old_state_and_says_where_it_
     assert world.case().commit_id == first.commit
     source = world.source()
     assert (source.seen_commit, source.applied_commit, source.error) == (broken, first.commit, synced.error)
-    assert [entry["log_level"] for entry in logs] == ["warning"], "told once, not at every look"
+    assert [entry["log_level"] for entry in logs] == ["warning"], "logged once, not at every sync"
 
     fixed = world.repository.push(catalog__dns_yaml=CASE)
     assert world.poll()[0].error == ""
@@ -118,7 +118,7 @@ def test_a_commit_that_cannot_be_applied_leaves_the_old_state_and_says_where_it_
     assert world.cases() == {"dns", "other"}
 
 
-def test_what_was_refused_is_tried_again_once_the_catalog_has_changed(world: World) -> None:
+def test_a_refused_revision_is_tried_again_after_the_catalog_has_changed(world: World) -> None:
     world.add()
     other = world.repository
     other.push(catalog__b_yaml=BINDING.replace("core", "more").replace("[dns]", "[dns, late]"))
@@ -132,7 +132,7 @@ def test_what_was_refused_is_tried_again_once_the_catalog_has_changed(world: Wor
     assert [synced.error for synced in world.poll() if synced.source == "team"] == [""]
 
 
-def test_a_commit_taken_back_takes_the_error_back(world: World) -> None:
+def test_reverting_an_invalid_commit_clears_the_error(world: World) -> None:
     world.add()
     world.repository.push(catalog__dns_yaml=BROKEN)
     assert world.poll()[0].error
@@ -152,25 +152,25 @@ def test_a_forced_push_is_followed(world: World) -> None:
     assert world.case().spec["owner"] == "platform"
 
 
-def test_a_branch_that_is_gone_is_told_and_changes_nothing(world: World) -> None:
+def test_a_deleted_branch_is_an_error_and_changes_nothing(world: World) -> None:
     first = world.add()
     world.repository.drop_branch()
     (synced,) = world.poll()
-    assert synced.error == f"there is no branch 'main' in {world.repository.bare}. There is none yet."
+    assert synced.error == f"there is no branch 'main' in {world.repository.bare}. There are none yet."
     assert world.cases() == {"dns"}
     assert world.source().applied_commit == first.commit
     world.repository.git("push", "--quiet", "origin", "HEAD:main")
     assert world.poll()[0].error == ""
 
 
-def test_a_repository_that_is_gone_changes_nothing(world: World) -> None:
+def test_a_deleted_repository_is_an_error_and_changes_nothing(world: World) -> None:
     world.add()
     world.repository.remove()
     assert "does not appear to be a git repository" in world.poll()[0].error
     assert world.cases() == {"dns"}
 
 
-def test_a_folder_that_is_gone_is_no_empty_catalog(world: World) -> None:
+def test_a_deleted_folder_is_an_error_and_changes_nothing(world: World) -> None:
     world.add()
     world.repository.git("mv", "catalog", "elsewhere")
     world.repository.push()
@@ -178,7 +178,7 @@ def test_a_folder_that_is_gone_is_no_empty_catalog(world: World) -> None:
     assert world.cases() == {"dns"}
 
 
-def test_a_folder_without_yaml_is_no_empty_catalog(world: World) -> None:
+def test_a_folder_without_yaml_is_an_error_and_changes_nothing(world: World) -> None:
     world.add()
     world.repository.git("rm", "--quiet", "-r", "catalog")
     world.repository.push(catalog__README="nothing left")
@@ -197,7 +197,7 @@ def test_a_source_whose_first_commit_cannot_be_applied_is_not_added(world: World
     assert sync_due(world.context) == []
 
 
-def test_a_huge_file_is_refused(world: World) -> None:
+def test_an_oversized_file_is_rejected(world: World) -> None:
     world.add()
     commit = world.repository.push(catalog__big_yaml="# " + "x" * 1_100_000)
     said = world.poll()[0].error
@@ -205,13 +205,13 @@ def test_a_huge_file_is_refused(world: World) -> None:
     assert world.cases() == {"dns"}
 
 
-def test_a_large_file_that_is_no_yaml_is_nobodys_business(world: World) -> None:
+def test_a_large_file_that_is_not_yaml_is_ignored(world: World) -> None:
     world.repository.push(catalog__picture="x" * 3_000_000)
     world.add()
     assert world.cases() == {"dns"}
 
 
-def test_a_link_that_leads_out_of_the_repository_is_refused_and_not_followed(world: World, tmp_path: Path) -> None:
+def test_a_link_that_leads_out_of_the_repository_is_rejected_and_not_followed(world: World, tmp_path: Path) -> None:
     world.add()
     outside = tmp_path / "outside.yaml"
     outside.write_text(OTHER_CASE)
@@ -224,7 +224,7 @@ def test_a_link_that_leads_out_of_the_repository_is_refused_and_not_followed(wor
     assert world.cases() == {"dns"}
 
 
-def test_a_link_within_the_repository_stands_for_its_file(world: World) -> None:
+def test_a_link_within_the_repository_is_replaced_by_its_file(world: World) -> None:
     world.repository.write(shared__o_yaml=OTHER_CASE)
     (world.repository.tree / "catalog" / "o.yaml").symlink_to("../shared/o.yaml")
     (world.repository.tree / "catalog" / "again.yaml").symlink_to("dns.yaml")
@@ -233,12 +233,12 @@ def test_a_link_within_the_repository_stands_for_its_file(world: World) -> None:
     assert world.cases() == {"dns", "other"}
 
 
-def test_two_workers_at_once_apply_a_commit_once(world: World) -> None:
+def test_concurrent_workers_apply_a_commit_once(world: World) -> None:
     first = world.add()
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     world.now += timedelta(minutes=1)
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_look, args=(_settings(world), world.now)) for _ in range(3)]
+    workers = [context.Process(target=_sync_due, args=(_settings(world), world.now)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -250,7 +250,7 @@ def test_two_workers_at_once_apply_a_commit_once(world: World) -> None:
     assert world.cases() == {"dns", "other"}
 
 
-def test_who_has_lost_the_claim_writes_nothing(world: World) -> None:
+def test_a_sync_that_has_lost_its_claim_writes_nothing(world: World) -> None:
     world.add()
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     stale = world.source()
@@ -261,21 +261,21 @@ def test_who_has_lost_the_claim_writes_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("after_ms", [0, 30, 60, 120, 250, 500])
 def test_a_worker_that_is_killed_leaves_the_old_state_or_the_new(world: World, after_ms: int) -> None:
-    with _look_at_a_new_commit(world) as worker:
+    with _syncing_worker(world) as worker:
         worker.join(after_ms / 1000)
-        worker.kill()  # or it has finished: the new state then
+        worker.kill()  # or it has finished already
     _is_old_or_new_and_then_new(world)
 
 
 @pytest.mark.parametrize("commit", [1, 2])
 def test_a_worker_that_is_killed_as_it_commits_leaves_the_old_state_or_the_new(world: World, commit: int) -> None:
-    with _look_at_a_new_commit(world, killed_at=commit) as worker:
+    with _syncing_worker(world, killed_at=commit) as worker:
         worker.join(60)
         assert worker.exitcode == -signal.SIGKILL
     _is_old_or_new_and_then_new(world)
 
 
-def test_a_copy_that_a_killed_git_left_locked_is_made_anew(world: World) -> None:
+def test_a_mirror_that_a_killed_git_left_locked_is_recreated(world: World) -> None:
     world.add()
     mirror = world.context.folder / "team.git"
     (mirror / "shallow.lock").touch()
@@ -285,7 +285,7 @@ def test_a_copy_that_a_killed_git_left_locked_is_made_anew(world: World) -> None
     assert world.cases() == {"dns", "other"}
 
 
-def test_many_sources_are_looked_at_side_by_side(world: World) -> None:
+def test_many_sources_are_synced_concurrently(world: World) -> None:
     world.add()
     for number in range(6):
         text = CASE.replace("{name: dns}", f"{{name: own-{number}}}")
@@ -304,7 +304,7 @@ def test_many_sources_are_looked_at_side_by_side(world: World) -> None:
     assert not any(synced.error for synced in found)
 
 
-def test_a_source_that_is_asked_for_while_it_is_looked_at_is_looked_at_again(world: World) -> None:
+def test_a_sync_that_is_requested_after_another_makes_the_source_due_again(world: World) -> None:
     world.add()
     world.poll()
     with world.context.store.writing() as session:
@@ -314,7 +314,7 @@ def test_a_source_that_is_asked_for_while_it_is_looked_at_is_looked_at_again(wor
     assert world.poll(timedelta(0)) == []
 
 
-def test_runs_record_the_commit_that_their_case_came_from(world: World, settings: Settings) -> None:
+def test_runs_record_the_commit_of_their_case(world: World, settings: Settings) -> None:
     first = world.add().commit
     store = world.context.store
     issue_due(store, world.now + timedelta(minutes=5), settings)
@@ -328,7 +328,7 @@ def test_runs_record_the_commit_that_their_case_came_from(world: World, settings
     assert next(run.case_commit for run in world.runs()) == f"team@{first}"
 
 
-def test_a_new_commit_that_leaves_a_case_as_it_was_is_the_one_it_comes_from(world: World) -> None:
+def test_a_case_is_recorded_with_the_newest_applied_commit_even_if_it_did_not_change_it(world: World) -> None:
     world.add()
     commit = world.repository.push(catalog__o_yaml=OTHER_CASE)
     world.poll()
@@ -337,14 +337,14 @@ def test_a_new_commit_that_leaves_a_case_as_it_was_is_the_one_it_comes_from(worl
 
 
 @contextmanager
-def _look_at_a_new_commit(world: World, killed_at: int = 0) -> Iterator[SpawnProcess]:
-    """A worker of its own process that has just begun to look at what was pushed; afterwards it has ended."""
+def _syncing_worker(world: World, killed_at: int = 0) -> Iterator[SpawnProcess]:
+    """A worker process that has just started to sync a pushed commit; on exit it has ended."""
     world.add()
     world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"), catalog__o_yaml=OTHER_CASE)
     world.now += timedelta(minutes=1)
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    worker = context.Process(target=_look, args=(_settings(world), world.now, ready, killed_at))
+    worker = context.Process(target=_sync_due, args=(_settings(world), world.now, ready, killed_at))
     worker.start()
     assert ready.wait(180)
     yield worker
@@ -355,8 +355,8 @@ def _look_at_a_new_commit(world: World, killed_at: int = 0) -> Iterator[SpawnPro
 def _is_old_or_new_and_then_new(world: World) -> None:
     state = (world.case().spec["owner"], world.cases())
     assert state in [("network", {"dns"}), ("platform", {"dns", "other"})]
-    # Once the claim has lapsed, and PostgreSQL has noticed that the worker is gone that held its row.
-    until("a look by somebody else", lambda: world.poll(timedelta(minutes=6)))
+    # After the claim has expired, and PostgreSQL has noticed that the worker that locked the row is gone.
+    until("a sync by another process", lambda: world.poll(timedelta(minutes=6)))
     assert (world.case().spec["owner"], world.cases()) == ("platform", {"dns", "other"})
     assert world.source().error == ""
 
@@ -367,8 +367,8 @@ def _settings(world: World) -> Settings:
     )
 
 
-def _look(settings: Settings, now: datetime, ready: Any = None, killed_at: int = 0) -> None:
-    """A worker of its own process, killed (1 or more) right before that commit of its own."""
+def _sync_due(settings: Settings, now: datetime, ready: Any = None, killed_at: int = 0) -> None:
+    """A worker process, killed right before its commit number `killed_at` (from 1; 0: never)."""
     context = replace(SyncContext.of(open_store(settings.database()), settings), clock=lambda: now)
     commits = count(1)
 

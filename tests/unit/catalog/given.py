@@ -1,4 +1,4 @@
-"""Catalogs made to order."""
+"""Builders of small catalogs."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -47,7 +47,7 @@ def declared(folder: Path, *documents: str):
 
 
 def problems(folder: Path, *documents: str):
-    """What is wrong with these documents."""
+    """The problems of these documents."""
     try:
         parse([catalog(folder, *documents)])
     except CatalogError as error:
@@ -56,12 +56,12 @@ def problems(folder: Path, *documents: str):
 
 
 def only_problem(folder: Path, *documents: str):
-    """The one thing that is wrong with these documents."""
+    """The only problem of these documents."""
     found = problems(folder, *documents)
     assert len(found) == 1, "\n".join(map(str, found))
     return found[0]
 
 
 def document(kind: str, spec: str, name: str = "x") -> str:
-    """A document of a kind whose spec is written in flow style."""
+    """A document of a kind with its spec in YAML flow style."""
     return f"apiVersion: kubeprobe.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"

@@ -1,4 +1,4 @@
-"""The reference and the examples say what is true."""
+"""The reference (docs/catalog.md) and the examples are valid and complete."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[3]
 REFERENCE = REPOSITORY / "docs" / "catalog.md"
 EXAMPLES = REPOSITORY / "kubeprobe" / "catalog" / "examples" / "local"
 PROBES = sorted((REPOSITORY / "probes").glob("*/catalog.yaml"))
-NEED_TO_BE_TOLD = {"etcd-backup", "etcd-crud", "federation-link", "image-pull", "virtual-cluster"}
+NEED_PARAMETERS = {"etcd-backup", "etcd-crud", "federation-link", "image-pull", "virtual-cluster"}
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", REFERENCE.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -34,11 +34,11 @@ def reference(tmp_path):
     return tmp_path
 
 
-def test_the_reference_shows_every_kind_and_all_of_it_loads(reference):
+def test_the_reference_contains_every_kind_and_parses(reference):
     assert {kind for kind, _ in parse([reference]).entries} == set(DOCUMENTS)
 
 
-def test_the_reference_shows_every_field_of_a_spec():
+def test_the_reference_contains_every_field_of_a_spec():
     written = {(found["kind"], field) for block in BLOCKS for found in documents(block) for field in found["spec"]}
     for kind, model in DOCUMENTS.items():
         spec = model.model_fields["spec"].annotation
@@ -46,27 +46,27 @@ def test_the_reference_shows_every_field_of_a_spec():
         assert missing == set(), kind
 
 
-def test_the_examples_load_together_with_the_probes_own_catalogs():
+def test_the_examples_parse_together_with_the_built_in_catalogs():
     found = parse([*PROBES, EXAMPLES, EXAMPLES.parent / "built-in"])
     assert found.names("Cluster") == {"local"}
     assert {"pod-lifecycle", "certificate-expiry"} <= found.names("ProbeCase")
 
 
-def test_every_built_in_case_is_bound_unless_it_must_be_told_of_one_s_own_things():
+def test_every_built_in_case_that_needs_no_parameters_is_bound():
     found = parse([*PROBES, EXAMPLES.parent / "built-in"])
     bound = {case for binding in found.specs("Binding", BindingSpec).values() for case in binding.cases}
-    assert found.names("ProbeCase") - bound == NEED_TO_BE_TOLD
+    assert found.names("ProbeCase") - bound == NEED_PARAMETERS
 
 
 @pytest.mark.parametrize(
     "file", [*PROBES, *sorted(EXAMPLES.glob("*.yaml"))], ids=lambda file: f"{file.parent.name}/{file.name}"
 )
-def test_every_example_is_valid_by_the_schema(validator, file):
+def test_every_example_matches_the_schema(validator, file):
     for found in documents(file.read_text()):
         assert list(validator.iter_errors(found)) == []
 
 
-def test_everything_in_the_reference_is_valid_by_the_schema(validator):
+def test_everything_in_the_reference_matches_the_schema(validator):
     for block in BLOCKS:
         for found in documents(block):
             assert list(validator.iter_errors(found)) == []

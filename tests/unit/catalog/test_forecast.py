@@ -1,8 +1,8 @@
-"""What bindings will cost and when they run."""
+"""Load, timetables and warnings of bindings."""
 
 from datetime import UTC, datetime
 
-from kubeprobe.catalog.forecast import ClusterFacts, World, runs_per_hour, timetables, warnings
+from kubeprobe.catalog.forecast import ClusterFacts, ForecastInput, runs_per_hour, timetables, warnings
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, RenderConfigSpec
 
 NOW = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ def binding(periodic, cases=("dns",), region=None, **spec):
 def world(clusters=(EU, US), configs=None, run="90s", **bindings):
     names = {case for spec in bindings.values() for case in spec.cases}
     case = {"template": "probes", "kind": "blackbox", "timeouts": {"run": run}}
-    return World(
+    return ForecastInput(
         bindings=bindings,
         cases={name: ProbeCaseSpec.model_validate(case) for name in names},
         render_configs={name: RenderConfigSpec.model_validate(spec) for name, spec in (configs or {}).items()},
@@ -58,19 +58,19 @@ def test_a_timetable_shows_five_base_times_and_the_spread():
     assert (sharp.spread_s, sharp.times[0]) == (0.0, datetime(2026, 11, 23, 12, 7, tzinfo=UTC))
 
 
-def test_a_binding_that_matches_no_cluster_is_warned_of():
+def test_a_binding_that_matches_no_cluster_causes_a_warning():
     assert warnings(world(asia=binding({"every": "5m"}, region="asia")), NOW) == [
-        "Binding 'asia' matches no cluster: nothing of it will run"
+        "Binding 'asia' matches no cluster and will not run"
     ]
 
 
-def test_a_case_that_nobody_binds_is_warned_of():
+def test_an_unbound_case_causes_a_warning():
     given = world(all=binding({"every": "5m"}))
-    unbound = World(given.bindings, {**given.cases, "http": given.cases["dns"]}, {}, given.clusters)
-    assert warnings(unbound, NOW) == ["no Binding runs ProbeCase 'http': it runs only by hand"]
+    unbound = ForecastInput(given.bindings, {**given.cases, "http": given.cases["dns"]}, {}, given.clusters)
+    assert warnings(unbound, NOW) == ["no Binding runs ProbeCase 'http'; it runs only on request"]
 
 
-def test_more_runs_than_a_cluster_has_room_for_are_warned_of():
+def test_more_concurrent_pods_than_a_clusters_limit_cause_a_warning():
     small = ClusterFacts("small", {}, "default", 2)
     found = warnings(world(clusters=[small, EU], all=binding({"every": "30s"})), NOW)
     assert len(found) == 1
@@ -78,13 +78,13 @@ def test_more_runs_than_a_cluster_has_room_for_are_warned_of():
     assert "its limit is 2" in found[0]
 
 
-def test_a_binding_that_leaves_the_choice_of_render_config_open_is_warned_of():
+def test_an_ambiguous_render_config_causes_a_warning():
     configs = {"a": {"for": "dns"}, "b": {"for": "dns"}}
     assert "set renderConfig" in warnings(world(configs=configs, all=binding({"every": "5m"})), NOW)[0]
     assert warnings(world(configs=configs, all=binding({"every": "5m"}, renderConfig="a")), NOW) == []
 
 
-def test_a_binding_of_nodes_runs_once_for_each_node_of_a_slot():
+def test_a_binding_with_nodes_runs_once_for_each_node_of_a_slot():
     nodes = (({"zone": "a"}, False), ({"zone": "a"}, False), ({"zone": "b"}, False), ({"zone": "a"}, True))
     large = ClusterFacts("large", {}, "default", 30, nodes)
     every = binding({"every": "1h"}, nodes={})
@@ -94,15 +94,15 @@ def test_a_binding_of_nodes_runs_once_for_each_node_of_a_slot():
     assert warnings(world([large], one=every), NOW) == []
 
 
-def test_where_nodes_are_not_known_the_load_is_a_guess_that_is_told():
+def test_the_load_of_unknown_nodes_is_estimated_with_a_warning():
     given = world([EU], one=binding({"every": "1h"}, nodes={"sample": 3}))
     assert runs_per_hour(given, NOW) == {"eu-1": 3.0}
     assert warnings(given, NOW) == [
-        "Binding 'one': the nodes of 1 cluster are not known yet; its load is reckoned with 3 there"
+        "Binding 'one': the nodes of 1 cluster are not known yet; the load there is estimated with 3 nodes"
     ]
 
 
-def test_a_binding_whose_selector_matches_no_node_is_warned_of():
+def test_a_binding_that_matches_no_node_causes_a_warning():
     bare = ClusterFacts("bare", {}, "default", 30, (({}, False),))
     given = world([bare], gpus=binding({"every": "1h"}, nodes={"selector": {"matchLabels": {"gpu": "yes"}}}))
-    assert warnings(given, NOW) == ["Binding 'gpus' matches no node of bare: nothing of it will run there"]
+    assert warnings(given, NOW) == ["Binding 'gpus' matches no node of bare and will not run there"]

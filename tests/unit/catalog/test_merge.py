@@ -30,7 +30,7 @@ def test_other_lists_and_values_are_replaced():
     assert merge_pod({"args": ["a", "b"], "x": {"y": 1}}, {"args": ["c"], "x": "z"}) == {"args": ["c"], "x": "z"}
 
 
-def test_neither_side_is_altered():
+def test_neither_side_is_modified():
     base, over = {"a": {"b": 1}}, {"a": {"c": 2}}
     merge_pod(base, over)
     assert (base, over) == ({"a": {"b": 1}}, {"a": {"c": 2}})

@@ -1,4 +1,4 @@
-"""The kinds: durations, selectors, connections, render values; what is stored is what was written."""
+"""The kinds: durations, selectors, connections, render values, and their stored form."""
 
 from datetime import timedelta
 
@@ -25,18 +25,18 @@ from kubeprobe.catalog.model import (
     ("text", "seconds"),
     [("30s", 30), ("5m", 300), ("1h30m", 5400), ("2d", 172_800), ("1d1h1m1s", 90_061), ("90m", 5400)],
 )
-def test_durations_are_read(text, seconds):
+def test_durations_are_parsed(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 m", "m", "-5m", "1.5h", "30m1h", "5M", "400d", "0s"])
-def test_what_is_no_duration_is_refused(text):
+def test_invalid_durations_are_rejected(text):
     with pytest.raises(PydanticCustomError):
         parse_duration(text)
 
 
 @given(st.integers(1, 366 * 86_400))
-def test_a_duration_survives_being_written_and_read(seconds):
+def test_durations_round_trip(seconds):
     assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
 
 
@@ -44,7 +44,7 @@ def selector(**spec):
     return LabelSelector.model_validate(spec)
 
 
-def test_a_selector_chooses_by_all_its_requirements():
+def test_a_selector_matches_all_its_requirements():
     found = selector(
         matchLabels={"region": "eu"},
         matchExpressions=[
@@ -58,7 +58,7 @@ def test_a_selector_chooses_by_all_its_requirements():
     assert str(found) == "region=eu,wave in (1,2),!edge"
 
 
-def test_an_empty_selector_chooses_all():
+def test_an_empty_selector_matches_all():
     assert selector().matches({})
 
 
@@ -71,13 +71,13 @@ def test_an_empty_selector_chooses_all():
         ({"kubeconfig": {"file": "k", "context": "c"}}, "kubeconfig", {"kubeconfig": {"file": "k", "context": "c"}}),
     ],
 )
-def test_a_connection_is_one_word_or_a_kubeconfig(connection, kind, stored):
+def test_a_connection_is_a_string_or_a_kubeconfig(connection, kind, stored):
     spec = ClusterSpec.model_validate({"connection": connection})
     assert spec.connection.kind == kind
     assert spec.as_json() == {"connection": stored}
 
 
-def test_what_is_stored_leaves_defaults_out_and_reads_back_the_same():
+def test_a_stored_spec_omits_defaults_and_round_trips():
     given = {
         "template": "probes",
         "kind": "blackbox",
@@ -102,7 +102,7 @@ def test_specs_are_frozen():
         spec.image = "b"
 
 
-def test_the_most_specific_value_wins():
+def test_the_most_specific_value_is_used():
     config = RenderConfigSpec.model_validate(
         {
             "for": "http",
@@ -133,18 +133,18 @@ def test_the_most_specific_value_wins():
         {"containers": [{"name": "b", "volumeMounts": [{"name": "tmp"}]}]},
     ],
 )
-def test_a_template_may_not_take_over_what_a_run_depends_on(pod):
+def test_a_template_cannot_override_what_a_run_depends_on(pod):
     with pytest.raises(ValidationError):
         ProbeTemplateSpec.model_validate({"image": "a", "pod": pod})
 
 
 @pytest.mark.parametrize("sample", [0, -1, "3", "some", True, None, 2.5])
-def test_a_sample_of_nodes_is_a_number_or_all(sample):
+def test_a_sample_of_nodes_is_a_positive_number_or_all(sample):
     with pytest.raises(ValidationError, match=r"such as 3, or all"):
         NodeChoice.model_validate({"sample": sample})
 
 
-def test_nodes_are_all_but_the_cordoned_ones_unless_a_binding_says_otherwise():
+def test_cordoned_nodes_are_skipped_unless_a_binding_probes_them():
     choice = NodeChoice.model_validate({})
     assert choice.size is None
     assert choice.matches({}, cordoned=False)
@@ -153,19 +153,19 @@ def test_nodes_are_all_but_the_cordoned_ones_unless_a_binding_says_otherwise():
 
 
 @pytest.mark.parametrize("nodes", [{}, {"sample": 3}, {"selector": {"matchLabels": {"a": "b"}}, "cordoned": "probe"}])
-def test_nodes_are_kept_as_they_were_written(nodes):
+def test_nodes_are_stored_as_they_were_written(nodes):
     spec = {"cases": ["c"], "clusters": {"selector": {}}, "on": {"periodic": {"every": "5m"}}, "nodes": nodes}
     assert BindingSpec.model_validate(spec).as_json()["nodes"] == nodes
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
 @pytest.mark.parametrize("key", ["kubeprobe.io/run", "probes.kubeprobe.io/x", "app.kubernetes.io/managed-by"])
-def test_a_template_may_not_set_kubeprobes_own_labels_and_annotations(field: str, key: str) -> None:
+def test_a_template_cannot_set_kubeprobes_own_labels_and_annotations(field: str, key: str) -> None:
     with pytest.raises(ValidationError, match=f"'{key}' is reserved for KubeProbe"):
         ProbeTemplateSpec.model_validate({"image": "i", field: {key: "x"}})
 
 
-def test_a_template_sets_labels_and_annotations_that_kubernetes_takes() -> None:
+def test_a_template_can_set_valid_labels_and_annotations() -> None:
     given = {"labels": {"notkubeprobe.io/team": "a"}, "annotations": {"note": "any text, however odd: ü"}}
     found = ProbeTemplateSpec.model_validate({"image": "i", **given})
     assert (found.labels, found.annotations) == (given["labels"], given["annotations"])

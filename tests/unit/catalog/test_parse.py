@@ -1,4 +1,4 @@
-"""Reading YAML: every problem at once, each with its place, what was expected and the nearest valid name."""
+"""Parsing YAML: all problems at once, each with its location, the expectation and the nearest valid name."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from kubeprobe.errors import InvalidInputError
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, catalog, document, only_problem, problems
 
 
-def test_a_folder_is_read_with_all_its_files_and_documents(tmp_path):
+def test_all_files_and_documents_of_a_folder_are_read(tmp_path):
     catalog(tmp_path / "cases", TEMPLATE, CASE, file="probes.yml")
     catalog(tmp_path / "bindings" / "deep", BINDING, CLUSTER)
     (tmp_path / "notes.txt").write_text("not: [yaml")
@@ -23,31 +23,31 @@ def test_a_folder_is_read_with_all_its_files_and_documents(tmp_path):
     assert found.entries["ProbeCase", "pod-lifecycle"].origin == f"{tmp_path}/cases/probes.yml:6"
 
 
-def test_hidden_folders_are_left_out(tmp_path):
+def test_hidden_folders_are_skipped(tmp_path):
     catalog(tmp_path, TEMPLATE)
     catalog(tmp_path / ".git", "a: [")
     assert len(parse([tmp_path]).entries) == 1
 
 
-def test_a_file_that_is_named_twice_is_read_once(tmp_path):
+def test_a_file_that_is_given_twice_is_read_once(tmp_path):
     catalog(tmp_path, TEMPLATE)
     assert len(parse([tmp_path, tmp_path / "catalog.yaml"]).entries) == 1
 
 
-def test_empty_files_and_documents_are_fine(tmp_path):
+def test_empty_files_and_documents_are_skipped(tmp_path):
     catalog(tmp_path, "", TEMPLATE, "", "# a comment only\n")
     (tmp_path / "empty.yaml").touch()
     assert len(parse([tmp_path]).entries) == 1
 
 
-def test_a_path_that_is_not_there_and_a_folder_without_yaml_are_refused(tmp_path):
+def test_a_missing_path_and_a_folder_without_yaml_are_rejected(tmp_path):
     with pytest.raises(CatalogError, match="no such file or folder"):
         parse([tmp_path / "nowhere"])
     with pytest.raises(CatalogError, match=r"no \*\.yaml or \*\.yml file in this folder"):
         parse([tmp_path])
 
 
-def test_all_problems_of_all_files_are_told_at_once_in_the_order_of_their_places(tmp_path):
+def test_all_problems_of_all_files_are_reported_at_once_ordered_by_file_and_line(tmp_path):
     catalog(tmp_path, document("ProbeCase", "{template: nope, kind: blackbx, retries: many}"), file="b.yaml")
     catalog(tmp_path, "just text\n", "- a list\n", file="a.yaml")
     catalog(tmp_path, "key: [1,\n", file="c.yaml")
@@ -68,7 +68,7 @@ def test_all_problems_of_all_files_are_told_at_once_in_the_order_of_their_places
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "<<: {"])
 @pytest.mark.parametrize("closed", [True, False])
-def test_what_is_nested_too_deeply_for_any_reader_is_one_problem_of_its_file(tmp_path, opening, closed):
+def test_nesting_too_deep_for_the_parser_is_one_problem_of_the_file(tmp_path, opening, closed):
     closing = {"[": "]", "{a: ": "}", "<<: {": "}"}.get(opening, "") if closed else ""
     (tmp_path / "deep.yaml").write_text(opening * 3000 + closing * 3000)
     catalog(tmp_path, CASE.replace("blackbox", "blackbx"), TEMPLATE)
@@ -78,7 +78,7 @@ def test_what_is_nested_too_deeply_for_any_reader_is_one_problem_of_its_file(tmp
     assert shown[1:] == ["deep.yaml:1: YAML: nested too deeply; expected at most 100 levels"]
 
 
-def test_what_is_nested_too_deeply_to_be_stored_is_told_with_its_line(tmp_path):
+def test_nesting_too_deep_to_be_stored_is_reported_with_its_line(tmp_path):
     deep = "[" * 120 + "]" * 120
     catalog(tmp_path, TEMPLATE, CASE.replace("metadata:", f"extra:\n  {deep}\nmetadata:"))
     with pytest.raises(CatalogError, match=r"catalog.yaml:\d+: YAML: nested too deeply") as caught:
@@ -141,13 +141,13 @@ def test_a_problem_names_file_line_document_path_expectation_and_nearest_name(tm
         ("AlertRoute", "{targets: []}", "spec.targets", "at least one", ""),
         ("AlertRoute", "{targets: [{name: a, webhook: {url: nope}}]}", "spec.targets[0].webhook.url", "http", ""),
         ("AlertRoute", "{targets: [{name: a}]}", "spec.targets[0]", "apprise, webhook, alertmanager and log", ""),
-        ("AlertRoute", "{targets: [{name: a, log: {}}, {name: a, log: {}}]}", "spec.targets", "of its own", ""),
+        ("AlertRoute", "{targets: [{name: a, log: {}}, {name: a, log: {}}]}", "spec.targets", "a unique name", ""),
         ("AlertRoute", "{targets: [{name: a, apprise: {}}]}", "spec.targets[0].apprise", "either url or urlFrom", ""),
         ("RenderConfig", "{for: pod-lifecycle, overrides: [{values: {}}]}", "spec.overrides[0]", "either cluster", ""),
         ("RenderConfig", "{for: pod-lifecycl}", "spec.for", "pod-lifecycle", "pod-lifecycle"),
     ],
 )
-def test_a_wrong_value_is_told_by_its_path_with_what_was_expected(tmp_path, kind, spec, path, expected, near):
+def test_an_invalid_value_is_reported_with_its_path_and_the_expectation(tmp_path, kind, spec, path, expected, near):
     found = only_problem(tmp_path, TEMPLATE, CASE, document(kind, spec))
     assert (found.path, found.nearest, found.document) == (path, near, f"{kind}/x")
     assert expected in str(found)
@@ -215,7 +215,7 @@ def test_a_wrong_value_is_told_by_its_path_with_what_was_expected(tmp_path, kind
         (
             "clusters: {selector: {}}, on: {periodic: {every: 1m}}, renderConfig: nope",
             "spec.renderConfig",
-            "there is none yet",
+            "none exists yet",
             "",
         ),
         (
@@ -227,50 +227,50 @@ def test_a_wrong_value_is_told_by_its_path_with_what_was_expected(tmp_path, kind
         ("clusters: {selector: {}}, on: {periodic: {every: 1m}}, paused: maybe", "spec.paused", "true or false", ""),
     ],
 )
-def test_a_wrong_binding_is_told_by_its_path_with_what_was_expected(tmp_path, spec, path, expected, near):
+def test_an_invalid_binding_is_reported_with_its_path_and_the_expectation(tmp_path, spec, path, expected, near):
     given = document("Binding", f"{{cases: [pod-lifecycle], {spec}}}")
     found = only_problem(tmp_path, TEMPLATE, CASE, CLUSTER, given)
     assert (found.path, found.nearest) == (path, near)
     assert expected in str(found)
 
 
-def test_a_wrong_kind_is_answered_with_the_nearest(tmp_path):
+def test_an_unknown_kind_is_reported_with_the_nearest(tmp_path):
     found = only_problem(tmp_path, "apiVersion: kubeprobe.io/v1\nkind: Probecase\n")
     assert (found.line, found.path, found.nearest) == (2, "kind", "ProbeCase")
 
 
-def test_a_wrong_api_version_is_refused_and_the_rest_is_checked_too(tmp_path):
+def test_an_unsupported_api_version_is_rejected_and_the_rest_is_checked_too(tmp_path):
     found = problems(tmp_path, CASE.replace("io/v1", "io/v2").replace("blackbox", "blackbx"), TEMPLATE)
     assert [problem.path for problem in found] == ["apiVersion", "spec.kind"]
 
 
-def test_a_document_without_a_kind_or_without_a_spec_is_refused(tmp_path):
+def test_a_document_without_a_kind_or_a_spec_is_rejected(tmp_path):
     found = problems(tmp_path, "a: 1\n", "apiVersion: kubeprobe.io/v1\nkind: Binding\n")
     assert [problem.path for problem in found] == ["apiVersion", "kind", "metadata", "spec"]
 
 
-def test_a_name_that_is_declared_twice_is_told_with_both_places(tmp_path):
+def test_a_duplicate_name_is_reported_with_both_locations(tmp_path):
     found = only_problem(tmp_path, TEMPLATE, CASE, CASE)
     assert found.line == 13
     assert f"first at {tmp_path}/catalog.yaml:6" in found.message
 
 
-def test_the_same_name_in_two_kinds_is_fine(tmp_path):
+def test_the_same_name_in_two_kinds_is_valid(tmp_path):
     assert problems(tmp_path, TEMPLATE, document("ProbeCase", "{template: probes, kind: blackbox}", "probes")) == []
 
 
-def test_a_key_that_is_written_twice_is_told_with_both_lines(tmp_path):
+def test_a_duplicate_key_is_reported_with_both_lines(tmp_path):
     found = only_problem(tmp_path, TEMPLATE + "  \n", CASE.replace("spec: {", "spec: {kind: inspection, "))
     assert found.path == "spec.kind"
     assert "first in line" in found.message
 
 
-def test_broken_yaml_is_told_by_its_line_and_documents_before_it_still_count(tmp_path):
+def test_invalid_yaml_is_reported_with_its_line_and_earlier_documents_are_checked(tmp_path):
     found = problems(tmp_path, document("ProbeCase", "{template: nope, kind: blackbox}"), "a: 'open\n")
     assert ["YAML: " in problem.message for problem in found] == [False, True]
 
 
-def test_a_reference_into_a_file_of_broken_yaml_is_no_second_problem(tmp_path):
+def test_a_reference_into_a_file_of_invalid_yaml_is_not_reported_as_well(tmp_path):
     catalog(tmp_path, CASE)
     (tmp_path / "template.yaml").write_text("kind: ProbeTemplate\nmetadata:\n  name: probes\nspec: {image: [\n")
     with pytest.raises(CatalogError) as caught:
@@ -278,16 +278,16 @@ def test_a_reference_into_a_file_of_broken_yaml_is_no_second_problem(tmp_path):
     assert [problem.file for problem in caught.value.problems] == [f"{tmp_path}/template.yaml"]
 
 
-def test_a_reference_to_a_document_that_is_itself_wrong_is_no_second_problem(tmp_path):
+def test_a_reference_to_an_invalid_document_is_not_reported_as_well(tmp_path):
     assert only_problem(tmp_path, TEMPLATE.replace("image", "imag"), CASE).path == "spec.imag"
 
 
-def test_a_reference_to_what_the_store_has_is_fine(tmp_path):
+def test_a_reference_to_an_entry_in_the_store_is_valid(tmp_path):
     catalog(tmp_path, CASE)
     assert parse([tmp_path], {"ProbeTemplate": frozenset({"probes"})}).names("ProbeCase") == {"pod-lifecycle"}
 
 
-def test_a_binary_file_is_refused(tmp_path):
+def test_a_binary_file_is_rejected(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CatalogError, match="UTF-8"):
         parse([tmp_path])
@@ -302,18 +302,18 @@ def test_anchors_and_merge_keys_work(tmp_path):
     assert parse([tmp_path]).entries["ProbeCase", "pod-lifecycle"].spec.kind == "blackbox"
 
 
-def test_an_alias_that_contains_itself_is_refused(tmp_path):
+def test_an_alias_that_contains_itself_is_rejected(tmp_path):
     found = problems(tmp_path, TEMPLATE + "pod: &me {affinity: *me}\n")
     assert any("alias" in problem.message for problem in found)
 
 
-def test_aliases_that_multiply_are_refused_before_they_fill_the_memory(tmp_path):
+def test_aliases_that_multiply_are_rejected_before_they_exhaust_memory(tmp_path):
     lines = ["l0: &l0 [a, a, a, a, a, a, a, a, a, a]"]
     lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
-    assert any("multiply" in problem.message for problem in problems(tmp_path, "\n".join(lines) + "\n"))
+    assert any("aliases expand" in problem.message for problem in problems(tmp_path, "\n".join(lines) + "\n"))
 
 
-def test_on_is_a_word_and_not_true(tmp_path):
+def test_on_is_a_string_and_not_a_boolean(tmp_path):
     catalog(tmp_path, TEMPLATE, CASE, BINDING)
     assert parse([tmp_path]).entries["Binding", "core"].spec.on.periodic is not None
 
@@ -326,6 +326,6 @@ def test_a_problem_can_be_dumped_as_plain_values(tmp_path):
         "document": "ProbeCase/pod-lifecycle",
         "path": "spec.template",
         "message": "there is no ProbeTemplate 'probes'",
-        "expected": "a ProbeTemplate; there is none yet",
+        "expected": "a ProbeTemplate; none exists yet",
         "nearest": "",
     }

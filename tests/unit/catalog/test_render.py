@@ -44,7 +44,7 @@ def given_catalog(
 
 
 def rendered(**kwargs: Any) -> dict[str, Any]:
-    """The pod, as the API server gets it."""
+    """The pod as it is sent to the API server."""
     found: dict[str, Any] = orjson.loads(orjson.dumps(render_pod(given_catalog(**kwargs), IDENTITY)))
     return found
 
@@ -68,7 +68,7 @@ def test_a_pod_carries_its_run_installation_and_case_as_labels():
     assert metadata["labels"]["kubeprobe.io/case"] == "http"
 
 
-def test_the_policy_annotation_holds_all_that_judging_needs():
+def test_the_policy_annotation_contains_all_that_judging_needs():
     pod = rendered(case={"timeouts": {"start": "2m", "run": "45s"}, "retries": 0}, template={"verdictFrom": "exitCode"})
     policy = orjson.loads(pod["metadata"]["annotations"]["kubeprobe.io/policy"])
     assert policy == {"verdictFrom": "exitCode", "startS": 120, "runS": 45, "retries": 0}
@@ -86,7 +86,7 @@ def test_the_probe_container_is_the_first_and_reports_through_its_termination_me
     assert pod["spec"]["restartPolicy"] == "Never"
 
 
-def test_the_environment_says_who_runs_and_how_long():
+def test_the_environment_contains_the_runs_identity_and_timeout():
     pod = rendered()
     found = env(pod)
     assert found["KUBEPROBE_RUN_ID"] == RUN
@@ -109,7 +109,7 @@ def test_the_environment_says_who_runs_and_how_long():
     }
 
 
-def test_a_pod_of_a_node_is_pinned_to_it_whatever_its_template_or_the_nodes_taints_say():
+def test_a_pod_of_a_node_is_pinned_to_it_despite_its_template_and_the_nodes_taints():
     template = {"tolerations": [{"key": "dedicated", "operator": "Exists"}], "pod": {"nodeName": "other"}}
     pod = render_pod(given_catalog(template=template), replace(IDENTITY, node="node-7.example"))
     assert (pod["spec"]["nodeName"], pod["spec"]["tolerations"]) == ("node-7.example", [{"operator": "Exists"}])
@@ -122,7 +122,7 @@ def test_a_pod_of_a_cluster_is_left_to_the_scheduler():
     assert "kubeprobe.io/node" not in pod["metadata"]["annotations"]
 
 
-def test_values_come_from_template_case_render_config_and_hand_later_ones_winning():
+def test_values_of_template_case_render_config_and_manual_run_override_one_another_in_this_order():
     catalog = given_catalog(
         template={"env": {"A": "template", "B": "template", "C": "template", "D": "template"}},
         case={"parameters": {"B": "case", "C": "case", "D": "case"}},
@@ -133,7 +133,7 @@ def test_values_come_from_template_case_render_config_and_hand_later_ones_winnin
     assert found["KUBEPROBE_PARAMETERS"] == "A,B,C,D"
 
 
-def test_a_parameter_by_hand_cannot_pretend_to_be_another_run():
+def test_a_manual_parameter_cannot_override_the_runs_identity():
     by_hand = {"KUBEPROBE_RUN_ID": "other", "KUBEPROBE_POD_UID": "other"}
     pod = render_pod(given_catalog(), replace(IDENTITY, parameters=by_hand))
     assert "other" not in str(pod)
@@ -141,13 +141,13 @@ def test_a_parameter_by_hand_cannot_pretend_to_be_another_run():
     assert ids == [RUN]
 
 
-def test_parameters_by_hand_are_held_to_the_same_rules():
+def test_manual_parameters_are_validated_by_the_same_rules():
     assert check_parameters({"URL": "a"}) == {"URL": "a"}
     with pytest.raises(InvalidInputError, match=r"KUBEPROBE_CASE.*reserved.*PORT.*quotes.*BAD-NAME"):
         check_parameters({"KUBEPROBE_CASE": "a", "PORT": 80, "BAD-NAME": "b"})
 
 
-def test_values_follow_the_clusters_labels():
+def test_values_depend_on_the_clusters_labels():
     config = {
         "for": "http",
         "values": {"URL": "base"},
@@ -158,7 +158,7 @@ def test_values_follow_the_clusters_labels():
     assert env(render_pod(catalog, replace(IDENTITY, cluster_labels={})))["URL"] == "base"
 
 
-def test_the_bindings_render_config_goes_before_the_one_of_the_cases_name():
+def test_the_bindings_render_config_takes_precedence_over_the_one_named_like_the_case():
     configs = {
         "http": {"for": "http", "values": {"URL": "usual"}},
         "special": {"for": "http", "values": {"URL": "special"}},
@@ -167,12 +167,12 @@ def test_the_bindings_render_config_goes_before_the_one_of_the_cases_name():
     assert env(rendered(**configs))["URL"] == "usual"
 
 
-def test_of_several_render_configs_none_is_guessed():
+def test_of_several_render_configs_none_is_used():
     configs = {"a": {"for": "http", "values": {"URL": "a"}}, "b": {"for": "http", "values": {"URL": "b"}}}
     assert "URL" not in env(rendered(**configs))
 
 
-def test_a_pod_meets_the_restricted_pod_security_standard():
+def test_a_pod_complies_with_the_restricted_pod_security_standard():
     pod = rendered(
         template={"pod": {"initContainers": [{"name": "wait", "image": "a"}], "containers": [{"name": "b"}]}}
     )
@@ -197,7 +197,7 @@ def test_a_token_is_mounted_only_for_a_named_service_account():
     assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == ("prober", True)
 
 
-def test_the_templates_pod_is_merged_over_what_is_made():
+def test_the_templates_pod_is_merged_over_kubeprobes_own():
     pod = rendered(
         template={
             "nodeSelector": {"disk": "ssd"},
@@ -227,7 +227,7 @@ def test_the_templates_pod_is_merged_over_what_is_made():
     assert probe(pod)["env"][-1]["name"] == "TOKEN"
 
 
-def test_scheduling_and_pull_secrets_are_passed_on():
+def test_tolerations_pull_secrets_and_resources_are_set():
     spec = rendered(
         template={
             "tolerations": [{"key": "a", "operator": "Exists", "tolerationSeconds": 5}],
@@ -242,14 +242,14 @@ def test_scheduling_and_pull_secrets_are_passed_on():
     assert spec["containers"][0]["resources"] == {"requests": {"cpu": "1"}, "limits": {"memory": "64Mi"}}
 
 
-def test_labels_and_annotations_of_a_template_stand_beside_kubeprobes_own():
+def test_labels_and_annotations_of_a_template_are_added_to_kubeprobes_own():
     template = {"labels": {"team": "platform"}, "annotations": {"sidecar.istio.io/inject": "false"}}
     plain, metadata = rendered()["metadata"], rendered(template=template)["metadata"]
     assert metadata["labels"] == {**plain["labels"], "team": "platform"}
     assert metadata["annotations"] == {**plain["annotations"], "sidecar.istio.io/inject": "false"}
 
 
-def test_what_does_not_change_from_run_to_run_is_worked_out_once():
+def test_what_is_the_same_for_all_runs_is_computed_once():
     catalog = given_catalog()
     first = render_pod(catalog, IDENTITY)
     second = render_pod(catalog, replace(IDENTITY, run_id="01jd9999999999999999999999", cluster="prod-2"))
@@ -258,17 +258,17 @@ def test_what_does_not_change_from_run_to_run_is_worked_out_once():
     assert env(first)["KUBEPROBE_CLUSTER"] == "prod-1"
 
 
-def test_a_case_that_has_gone_is_told_clearly():
+def test_a_removed_case_is_reported_with_the_nearest_name():
     with pytest.raises(CatalogNotFoundError, match=r"there is no ProbeCase 'htp' in the catalog\. Did you mean 'http'"):
         render_pod(given_catalog(), replace(IDENTITY, case="htp"))
 
 
-def test_a_template_that_has_gone_is_told_clearly():
+def test_a_removed_template_is_reported():
     with pytest.raises(CatalogNotFoundError, match="there is no ProbeTemplate 'gone'"):
         render_pod(given_catalog(case={"template": "gone"}), IDENTITY)
 
 
-def test_a_binding_that_has_gone_does_not_stop_its_last_runs():
+def test_open_runs_of_a_removed_binding_are_still_rendered():
     assert render_pod(given_catalog(), replace(IDENTITY, binding="gone"))["metadata"]["name"]
 
 
@@ -276,13 +276,13 @@ names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 
 
 @given(names, st.integers(1, 9999))
-def test_a_pod_name_is_a_kubernetes_name_that_holds_the_run_id(case, attempt):
+def test_a_pod_name_is_a_kubernetes_name_that_contains_the_run_id(case, attempt):
     name = pod_name(case, RUN, attempt)
     assert len(name) <= 63
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
     assert RUN in name
 
 
-def test_only_further_attempts_are_numbered():
+def test_only_retries_are_numbered():
     assert pod_name("http", RUN) == f"kp-http-{RUN}"
     assert pod_name("http", RUN, 2) == f"kp-http-{RUN}-2"

@@ -1,4 +1,4 @@
-"""Whatever is written anywhere in a document: it is taken, or refused with its place, and never crashes the reader."""
+"""Any value anywhere in a document is accepted, or rejected with its location; the parser never crashes."""
 
 import json
 import re
@@ -27,7 +27,7 @@ values = st.recursive(
 
 
 def places(value, path=()):
-    """All places within a document."""
+    """All paths in a document."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
@@ -35,7 +35,7 @@ def places(value, path=()):
 
 
 def with_value(value, path, new):
-    """The document with another value at one place."""
+    """The document with another value at one path."""
     if not path:
         return new
     changed = dict(value) if isinstance(value, dict) else list(value)
@@ -44,7 +44,7 @@ def with_value(value, path, new):
 
 
 def read(file):
-    """What a file declares, and what is wrong with it."""
+    """The entries of a file, and its problems."""
     try:
         return list(parse([file], KNOWN).entries.values()), ()
     except CatalogError as error:
@@ -53,7 +53,7 @@ def read(file):
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_value_at_any_place_is_taken_or_refused_with_its_place(tmp_path, data):
+def test_any_value_anywhere_is_accepted_or_rejected_with_its_location(tmp_path, data):
     document = data.draw(st.sampled_from(DOCUMENTS_OF_REFERENCE))
     place = data.draw(st.sampled_from(list(places(document))[1:]))
     file = tmp_path / "one.yaml"
@@ -71,7 +71,7 @@ def test_any_value_at_any_place_is_taken_or_refused_with_its_place(tmp_path, dat
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=60))
-def test_any_text_is_taken_or_refused(tmp_path, text):
+def test_any_text_is_accepted_or_rejected(tmp_path, text):
     file = tmp_path / "one.yaml"
     file.write_text(text, encoding="utf-8", errors="replace")
     entries, _ = read(file)
@@ -83,7 +83,7 @@ def test_the_schema_is_one_json_document():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS_OF_REFERENCE, ids=lambda found: found["metadata"]["name"])
-def test_a_spec_survives_the_store(tmp_path, document):
+def test_a_spec_round_trips_through_json(tmp_path, document):
     file = tmp_path / "one.yaml"
     file.write_text(json.dumps(document))
     for entry in parse([file], KNOWN).entries.values():

@@ -1,10 +1,10 @@
-"""Rules in CEL: a bad expression is refused at the clients, with its place; a good one reaches the probe."""
+"""Rules in CEL: an invalid expression is rejected with its location, a valid one reaches the probe."""
 
 import json
 
 import pytest
 
-from kubeprobe.catalog import Catalog, Place, setup_objects
+from kubeprobe.catalog import Catalog, TargetCluster, setup_objects
 from kubeprobe.catalog.cel import VARIABLES, CelError, check_condition, type_of
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
 from probes.rules.expressions import Expression
@@ -38,12 +38,12 @@ def test_a_case_may_have_rules(tmp_path):
             "startsWith",
         ),
         ({"expect": "1 + 'a' == 2"}, "expect", "CEL, column 3: found no matching overload for '_+_'", ""),
-        ({"expect": "size(object)"}, "expect", "CEL, column 1: it is never true or false, it is of type int", ""),
+        ({"expect": "size(object)"}, "expect", "CEL, column 1: expected a boolean, found type int", ""),
         ({"message": "so\nmuch {{ objct }}"}, "message", "CEL, line 2, column 9: undeclared reference to", "object"),
-        ({"resource": "Deployment"}, "resource", "'Deployment' names no resource", ""),
+        ({"resource": "Deployment"}, "resource", "'Deployment' is not a resource", ""),
     ],
 )
-def test_a_bad_rule_is_refused_with_its_place(tmp_path, rule, path, message, near):
+def test_an_invalid_rule_is_rejected_with_its_location(tmp_path, rule, path, message, near):
     problem = only_problem(tmp_path, TEMPLATE, case(**rule))
     assert (problem.file, problem.line) == (f"{tmp_path}/catalog.yaml", 9)
     assert problem.path == f"spec.rules[0].{path}"
@@ -52,7 +52,7 @@ def test_a_bad_rule_is_refused_with_its_place(tmp_path, rule, path, message, nea
     assert problem.nearest == near
 
 
-def test_the_line_is_that_of_the_expression(tmp_path):
+def test_the_reported_line_is_that_of_the_expression(tmp_path):
     text = """
         apiVersion: kubeprobe.io/v1
         kind: ProbeCase
@@ -71,12 +71,12 @@ def test_the_line_is_that_of_the_expression(tmp_path):
     assert "mismatched input '<EOF>'" in problem.message
 
 
-def test_more_rules_than_an_environment_variable_holds_are_refused(tmp_path):
+def test_rules_that_exceed_an_environment_variable_are_rejected(tmp_path):
     problem = only_problem(tmp_path, TEMPLATE, case(message="x" * 200_000))
     assert problem.message.startswith("these rules are 200")
 
 
-def test_the_probe_is_given_the_rules_as_json():
+def test_the_probe_gets_the_rules_as_json():
     rules = [{**RULE, "where": "object.a.matches('^b$')", "labelSelector": {"matchLabels": {"app": "web"}}}]
     value = env(rendered(case={"rules": rules}))["KUBEPROBE_RULES"]
     assert value is not None
@@ -84,7 +84,7 @@ def test_the_probe_is_given_the_rules_as_json():
     assert json.loads(value) == [{**rules[0], "labelSelector": "app=web"}]
 
 
-def test_a_case_without_rules_gives_no_variable():
+def test_a_case_without_rules_sets_no_variable():
     assert "KUBEPROBE_RULES" not in env(rendered())
 
 
@@ -101,7 +101,7 @@ def test_a_case_without_rules_gives_no_variable():
         "object.quantity().isLessThan(1)",
     ],
 )
-def test_the_door_and_the_probe_take_the_same_expressions(expression):
+def test_the_catalog_and_the_probe_accept_the_same_expressions(expression):
     def taken(check):
         try:
             check(expression)
@@ -119,7 +119,7 @@ def test_every_variable_can_be_used():
         check_condition("now")
 
 
-def test_the_account_may_list_what_the_rules_look_at_and_nothing_else():
+def test_the_account_may_list_the_resources_of_the_rules_and_nothing_else():
     everywhere = {**RULE, "resource": "v1/pods"}
     found = Catalog(
         templates={"t": ProbeTemplateSpec.model_validate({"image": "i", "serviceAccountName": "prober"})},
@@ -133,7 +133,7 @@ def test_the_account_may_list_what_the_rules_look_at_and_nothing_else():
             )
         },
     )
-    roles = [body for body in setup_objects(found, ["c"], Place("prod-1")) if "rules" in body]
+    roles = [body for body in setup_objects(found, ["c"], TargetCluster("prod-1")) if "rules" in body]
     assert [(role["kind"], role["metadata"].get("namespace"), role["rules"]) for role in roles] == [
         ("ClusterRole", None, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]),
         ("Role", "shop", [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list"]}]),

@@ -1,4 +1,4 @@
-"""The JSON Schema for editors: takes what the loader takes, refuses what it can know to be wrong."""
+"""The JSON Schema for editors: accepts all valid documents, rejects most invalid ones."""
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -20,7 +20,7 @@ def read(text):
 
 
 @pytest.mark.parametrize("text", [TEMPLATE, CASE, BINDING, CLUSTER])
-def test_good_documents_are_valid(validator, text):
+def test_valid_documents_match_the_schema(validator, text):
     assert list(validator.iter_errors(read(text))) == []
 
 
@@ -43,16 +43,16 @@ def test_good_documents_are_valid(validator, text):
         "apiVersion: kubeprobe.io/v1\nkind: Binding\n",
     ],
 )
-def test_broken_documents_are_not(validator, text):
+def test_invalid_documents_do_not_match_the_schema(validator, text):
     assert list(validator.iter_errors(read(text)))
 
 
-def test_a_kubeconfig_connection_is_valid(validator):
+def test_a_kubeconfig_connection_matches_the_schema(validator):
     given = document("Cluster", "{connection: {kubeconfig: {file: k, context: c}}}")
     assert list(validator.iter_errors(read(given))) == []
 
 
-def test_every_kind_and_every_field_says_what_it_is(validator):
+def test_every_kind_and_every_field_has_a_description(validator):
     schema = json_schema()
     assert set(schema["discriminator"]["mapping"]) == set(DOCUMENTS)
     undescribed = [name for name, model in schema["$defs"].items() if not model.get("description")]

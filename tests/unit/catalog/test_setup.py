@@ -1,11 +1,11 @@
-"""What a cluster must have before cases can run there."""
+"""The objects that cases need in a cluster."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from kubeprobe.catalog import Catalog, Place, setup_objects
+from kubeprobe.catalog import Catalog, TargetCluster, setup_objects
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
 
 PODS = {"resources": ["pods"], "verbs": ["create", "delete"]}
@@ -29,8 +29,8 @@ def roles(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, Any]]:
             yield body["kind"], metadata.get("namespace", ""), metadata["name"], body["rules"]
 
 
-def test_a_case_needs_its_namespace_its_account_and_its_role() -> None:
-    namespace, account, role, binding = setup_objects(catalog([PODS]), ["c"], Place("prod-1", "probing"))
+def test_a_case_needs_a_namespace_an_account_and_a_role() -> None:
+    namespace, account, role, binding = setup_objects(catalog([PODS]), ["c"], TargetCluster("prod-1", "probing"))
     assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", "probing")
     assert (account["kind"], account["metadata"]["namespace"]) == ("ServiceAccount", "probing")
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete"]}]
@@ -38,25 +38,27 @@ def test_a_case_needs_its_namespace_its_account_and_its_role() -> None:
     assert binding["roleRef"]["name"] == role["metadata"]["name"] == "prober"
 
 
-def test_what_holds_in_the_whole_cluster_is_named_after_the_namespace_so_that_two_installations_do_not_meet() -> None:
-    [role] = roles(setup_objects(catalog([NODES]), ["c"], Place("prod-1", "probing")))
+def test_cluster_roles_are_named_after_the_namespace_so_that_installations_do_not_conflict() -> None:
+    [role] = roles(setup_objects(catalog([NODES]), ["c"], TargetCluster("prod-1", "probing")))
     assert role[:3] == ("ClusterRole", "", "probing:prober")
 
 
-def test_a_parameter_decides_in_which_namespaces_a_right_holds() -> None:
-    found = setup_objects(catalog([THERE], {"parameters": {"TARGET": "a, b"}}), ["c"], Place("prod-1"))
+def test_a_parameter_determines_the_namespaces_of_a_permission() -> None:
+    found = setup_objects(catalog([THERE], {"parameters": {"TARGET": "a, b"}}), ["c"], TargetCluster("prod-1"))
     assert [role[:2] for role in roles(found)] == [("Role", "a"), ("Role", "b")]
 
 
-def test_without_the_parameter_a_right_holds_at_home_or_where_its_scope_says() -> None:
+def test_without_the_parameter_a_permission_applies_to_its_scope() -> None:
     everywhere = {**THERE, "scope": "cluster"}
-    assert [role[:2] for role in roles(setup_objects(catalog([THERE]), ["c"], Place("x")))] == [("Role", "kubeprobe")]
-    assert [role[:2] for role in roles(setup_objects(catalog([everywhere]), ["c"], Place("x")))] == [
+    assert [role[:2] for role in roles(setup_objects(catalog([THERE]), ["c"], TargetCluster("x")))] == [
+        ("Role", "kubeprobe")
+    ]
+    assert [role[:2] for role in roles(setup_objects(catalog([everywhere]), ["c"], TargetCluster("x")))] == [
         ("ClusterRole", "")
     ]
 
 
-def test_a_binding_s_render_config_moves_the_right_on_the_clusters_that_it_is_for() -> None:
+def test_a_bindings_render_config_changes_the_namespace_of_a_permission() -> None:
     spec = BindingSpec.model_validate(
         {
             "cases": ["c"],
@@ -68,18 +70,18 @@ def test_a_binding_s_render_config_moves_the_right_on_the_clusters_that_it_is_fo
     config = RenderConfigSpec.model_validate({"for": "c", "values": {"TARGET": "shop"}})
     plain = catalog([THERE])
     bound = Catalog(templates=plain.templates, cases=plain.cases, bindings={"b": spec}, render_configs={"r": config})
-    assert {role[1] for role in roles(setup_objects(bound, ["c"], Place("prod-1")))} == {"shop"}
+    assert {role[1] for role in roles(setup_objects(bound, ["c"], TargetCluster("prod-1")))} == {"shop"}
 
 
-def test_cases_that_share_an_account_share_its_roles_and_each_right_is_given_once() -> None:
+def test_cases_that_share_an_account_share_its_roles_without_duplicates() -> None:
     base = catalog([PODS])
     other = ProbeCaseSpec.model_validate({"template": "t", "kind": "inspection", "rbac": [NODES]})
     both = Catalog(templates=base.templates, cases={**base.cases, "d": other})
-    found = {role[0]: role[3] for role in roles(setup_objects(both, ["c", "d", "c"], Place("x")))}
+    found = {role[0]: role[3] for role in roles(setup_objects(both, ["c", "d", "c"], TargetCluster("x")))}
     assert len(found["Role"]) == len(found["ClusterRole"]) == 1
 
 
-def test_cases_beside_the_chosen_ones_keep_their_rights_and_their_pods_are_admitted() -> None:
+def test_other_bound_cases_keep_their_permissions_and_their_pods_are_admitted() -> None:
     base = catalog([PODS])
     other = ProbeCaseSpec.model_validate({"template": "t", "kind": "inspection", "rbac": [NODES]})
     node = catalog([], pod={"hostPID": True}, serviceAccountName="on-the-node")
@@ -87,8 +89,8 @@ def test_cases_beside_the_chosen_ones_keep_their_rights_and_their_pods_are_admit
         templates={**base.templates, "n": node.templates["t"]},
         cases={**base.cases, "d": other, "n": node.cases["c"].model_copy(update={"template": "n"})},
     )
-    objects = setup_objects(both, ["c"], Place("x"), beside=["c", "d", "n"])
-    assert {role[0] for role in roles(objects)} == {"Role", "ClusterRole"}, "what c needs, and d with the same account"
+    objects = setup_objects(both, ["c"], TargetCluster("x"), also_bound=["c", "d", "n"])
+    assert {role[0] for role in roles(objects)} == {"Role", "ClusterRole"}, "those of c, and of d with the same account"
     assert [body["metadata"]["name"] for body in objects if body["kind"] == "ServiceAccount"] == ["prober"]
     assert objects[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged", "for n's pods"
 
@@ -109,11 +111,11 @@ def test_cases_beside_the_chosen_ones_keep_their_rights_and_their_pods_are_admit
     ],
 )
 def test_the_namespace_enforces_the_strictest_standard_that_its_pods_comply_with(pod: Any, level: str) -> None:
-    [namespace, *_] = setup_objects(catalog([PODS], pod=pod), ["c"], Place("x"))
+    [namespace, *_] = setup_objects(catalog([PODS], pod=pod), ["c"], TargetCluster("x"))
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == level
 
 
-def test_a_right_is_for_resources_or_for_paths_and_says_so() -> None:
+def test_a_permission_is_for_resources_or_for_urls() -> None:
     with pytest.raises(ValueError, match="either resources or nonResourceURLs"):
         catalog([{"verbs": ["get"]}])
     with pytest.raises(ValueError, match="scope: cluster, and no namespace"):

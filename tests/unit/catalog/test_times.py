@@ -49,12 +49,12 @@ AUTUMN = (datetime(2026, 10, 24, 12, tzinfo=UTC), datetime(2026, 10, 26, 12, tzi
 SPRING = (datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC))
 
 
-def test_a_fixed_time_in_the_doubled_hour_is_due_once_at_its_first_occurrence():
+def test_a_fixed_time_in_the_repeated_hour_is_due_once_at_its_first_occurrence():
     assert local_times(cron("30 2 * * *"), *AUTUMN) == ["25 02:30+0200", "26 02:30+0100"]
 
 
-def test_croniter_itself_is_still_wrong_about_the_doubled_hour():
-    """When this fails, croniter has learned it and our own mapping may become simpler."""
+def test_croniter_itself_is_still_wrong_about_the_repeated_hour():
+    """When this fails, croniter has fixed it and `times` can become simpler."""
     times = croniter("30 2 * * *", AUTUMN[0].astimezone(ZoneInfo(BERLIN)))
     assert [times.get_next(datetime).day for _ in range(2)] == [25, 25]
 
@@ -69,12 +69,12 @@ def test_several_skipped_times_and_one_at_the_gaps_end_are_due_once_together():
     assert local_times(cron("0 2,3 29 3 *"), *SPRING) == ["29 03:00+0200"]
 
 
-def test_a_job_of_every_hour_runs_through_the_gap_without_losing_a_quarter():
+def test_an_hourly_schedule_loses_nothing_in_the_gap():
     dues = list(islice(due_times(cron("*/15 * * * *"), datetime(2026, 3, 29, tzinfo=UTC)), 12))
     assert {later - earlier for earlier, later in pairwise(dues)} == {timedelta(minutes=15)}
 
 
-def test_a_job_of_every_hour_runs_in_both_passes_of_the_doubled_hour():
+def test_an_hourly_schedule_is_due_in_both_passes_of_the_repeated_hour():
     found = local_times(
         cron("30 * * * *"), datetime(2026, 10, 24, 23, tzinfo=UTC), datetime(2026, 10, 25, 2, tzinfo=UTC)
     )
@@ -86,7 +86,7 @@ def test_a_long_wait_over_a_change_of_the_offset_ends_at_the_right_wall_clock_ti
     assert found.astimezone(ZoneInfo(BERLIN)).isoformat() == "2026-12-01T00:00:00+01:00"
 
 
-def test_a_midnight_that_is_doubled_in_havana_is_due_once():
+def test_a_repeated_midnight_in_havana_is_due_once():
     """Cuba goes from 01:00 back to 00:00 on 2026-11-01."""
     zone = "America/Havana"
     found = local_times(
@@ -95,7 +95,7 @@ def test_a_midnight_that_is_doubled_in_havana_is_due_once():
     assert found == ["01 00:00-0400", "02 00:00-0500"]
 
 
-def test_an_interval_is_counted_from_the_epoch_and_moved_by_the_offset():
+def test_an_interval_is_aligned_to_the_epoch_and_shifted_by_the_offset():
     after = datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
     assert next_due(Every(every_s=300), after) == datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
     assert next_due(Every(every_s=300, offset_s=61.5), after) == datetime(2026, 1, 1, 0, 1, 1, 500_000, tzinfo=UTC)
@@ -106,7 +106,7 @@ def test_a_due_time_itself_is_not_due_again():
     assert next_due(Every(every_s=60, offset_s=0.1), due) == due + timedelta(seconds=60)
 
 
-def test_due_times_after_an_outage_are_counted_and_the_latest_is_named():
+def test_due_times_after_an_outage_are_counted_with_the_latest():
     after, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 6, 1, tzinfo=UTC)
     assert due_between(Every(every_s=3600), after, until) == (6, datetime(2026, 1, 1, 6, tzinfo=UTC))
     assert due_between(cron("0 * * * *", "UTC"), after, until) == (6, datetime(2026, 1, 1, 6, tzinfo=UTC))
@@ -114,12 +114,12 @@ def test_due_times_after_an_outage_are_counted_and_the_latest_is_named():
     assert due_between(cron("0 12 * * *", "UTC"), after, until) == (0, None)
 
 
-def test_cron_is_moved_by_its_offset():
+def test_cron_is_shifted_by_its_offset():
     found = next_due(cron("30 2 * * *", offset_s=90.5), datetime(2026, 10, 24, 12, tzinfo=UTC))
     assert found == datetime(2026, 10, 25, 0, 31, 30, 500_000, tzinfo=UTC)
 
 
-def test_a_timing_without_a_clock_is_refused():
+def test_a_timing_without_interval_and_cron_is_rejected():
     with pytest.raises(ValueError, match="neither every_s nor cron"):
         next_due(Every(), datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -138,7 +138,7 @@ moments = st.integers(0, 2 * 365 * 86_400).map(
 
 @settings(deadline=None, max_examples=60)
 @given(fields, st.sampled_from(ZONES), moments, st.floats(0, 3600))
-def test_due_times_of_any_cron_grow_strictly_and_are_the_same_each_time(parts, zone, after, offset_s):
+def test_due_times_of_any_cron_increase_strictly_and_are_deterministic(parts, zone, after, offset_s):
     timing = cron(" ".join(parts), zone, offset_s)
     dues = list(islice(due_times(timing, after), 5))
     assert all(earlier < later for earlier, later in pairwise([after, *dues]))
@@ -165,7 +165,7 @@ def test_due_times_of_any_interval_are_one_interval_apart(every_s, offset_s, aft
         ("7 * * * 0", lambda wall: wall.minute == 7 and wall.isoweekday() == 7),
     ],
 )
-def test_a_job_of_every_hour_is_due_in_each_real_minute_whose_wall_clock_fits(expression, fits, zone, day):
+def test_an_hourly_schedule_is_due_in_each_minute_whose_wall_clock_time_matches(expression, fits, zone, day):
     start = day - timedelta(hours=12)
     minutes = [start + timedelta(minutes=number) for number in range(1, 48 * 60)]
     fitting = [minute for minute in minutes if fits(minute.astimezone(ZoneInfo(zone)))]
@@ -174,7 +174,7 @@ def test_a_job_of_every_hour_is_due_in_each_real_minute_whose_wall_clock_fits(ex
 
 @pytest.mark.parametrize("zone", [BERLIN, "Australia/Lord_Howe", "America/Havana"])
 @pytest.mark.parametrize("expression", ["0 0 * * *", "30 2 * * *"])
-def test_a_job_of_fixed_hours_is_due_as_often_as_there_are_days(expression, zone):
+def test_a_daily_schedule_is_due_once_on_each_day(expression, zone):
     start, end = (datetime(year, 1, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC) for year in (2026, 2027))
     second = timedelta(seconds=1)
     count, _ = due_between(cron(expression, zone), start - second, end - second)
@@ -193,7 +193,7 @@ def test_the_spread_is_flat_over_the_window():
     assert max(counts.values()) <= 2 * 6000 / buckets
 
 
-def test_the_spread_of_a_thousand_clusters_has_no_second_with_more_than_its_share():
+def test_the_spread_of_many_clusters_is_at_most_twice_the_mean_in_each_second():
     counts = Counter(int(spread_offset("core", f"c{number}", "dns", timedelta(seconds=60))) for number in range(10_000))
     assert max(counts.values()) <= 2 * 10_000 / 60
 
@@ -211,22 +211,22 @@ def test_the_spread_stays_within_its_window(binding, cluster, seconds):
     "text",
     ["61 * * * *", "* * * *", "* * * * * *", "H * * * *", "R * * * *", "0 R(1-5) * * *", "0 0 30 2 *", "@every 5m", ""],
 )
-def test_what_is_no_cron_expression_or_never_due_is_refused(text):
+def test_invalid_cron_expressions_and_those_that_are_never_due_are_rejected(text):
     with pytest.raises(PydanticCustomError):
         check_cron(text)
 
 
 @pytest.mark.parametrize("text", ["30 2 * * *", "*/15 * * * *", "@daily", "0 0 * * SUN", "0 0 29 2 *", "0 9 * * 1#1"])
-def test_usual_cron_expressions_are_taken(text):
+def test_common_cron_expressions_are_accepted(text):
     assert check_cron(text) == text
 
 
-def test_blanks_in_cron_are_tidied():
+def test_extra_spaces_in_cron_are_removed():
     assert check_cron("  30   2 * * *") == "30 2 * * *"
 
 
 @pytest.mark.parametrize(("given", "near"), [("Europe/Berlni", "Europe/Berlin"), ("europe/berlin", "Europe/Berlin")])
-def test_an_unknown_time_zone_is_answered_with_the_nearest(given, near):
+def test_an_unknown_time_zone_is_reported_with_the_nearest(given, near):
     with pytest.raises(PydanticCustomError) as caught:
         check_time_zone(given)
     assert caught.value.context["near"] == near

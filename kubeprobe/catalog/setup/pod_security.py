@@ -1,4 +1,4 @@
-"""Whether a pod complies with the `restricted` Pod Security Standard, as far as a template can depart from it.
+"""Whether a pod complies with the `restricted` Pod Security Standard, as far as a template can violate it.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/. Next: `objects` labels the namespace with it.
 """
@@ -14,23 +14,23 @@ _HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
 
 def is_restricted(spec: Mapping[str, Any]) -> bool:
     """Whether a pod complies with `restricted`."""
-    return not departures(spec)
+    return not violations(spec)
 
 
-def departures(spec: Mapping[str, Any]) -> list[str]:
-    """What in a PodSpec does not comply, in words such as `hostPID`; each once."""
-    return list(dict.fromkeys(_departures(spec)))
+def violations(spec: Mapping[str, Any]) -> list[str]:
+    """What in a PodSpec does not comply, such as `hostPID`; each once."""
+    return list(dict.fromkeys(_violations(spec)))
 
 
-def _departures(spec: Mapping[str, Any]) -> Iterator[str]:
+def _violations(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from (key for key in _HOST_FIELDS if spec.get(key))
     if any("hostPath" in volume for volume in spec.get("volumes") or ()):
         yield "hostPath volumes"
     for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        yield from _of_container(container.get("securityContext") or {}, spec.get("securityContext") or {})
+        yield from _container_violations(container.get("securityContext") or {}, spec.get("securityContext") or {})
 
 
-def _of_container(security: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[str]:
+def _container_violations(security: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[str]:
     capabilities = security.get("capabilities") or {}
     if security.get("privileged"):
         yield "privileged"

@@ -1,4 +1,4 @@
-"""The connections of declared clusters: made from what the YAML names, compared with what the store keeps sealed."""
+"""The connections of declared clusters: read from their kubeconfigs, compared with the encrypted ones in the store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ _RENEWED = FieldChange(f"{_CONNECTION} (credentials)", "as stored", "as in the k
 
 @dataclass(frozen=True)
 class Connector:
-    """What declared clusters are connected with."""
+    """Reads the connections of declared clusters."""
 
     cipher: Cipher
     local_kubeconfig: Path
-    """Of the local cluster; it need not run yet."""
+    """Kubeconfig of the local cluster, which need not run yet."""
 
     def connect(self, entry: Entry) -> Connection:
-        """The connection of a declared cluster. Raises InvalidInputError where its kubeconfig is not usable."""
+        """The connection of a declared cluster. Raises InvalidInputError if its kubeconfig is unusable."""
         assert isinstance(entry.spec, ClusterSpec)
         source = entry.spec.connection.kubeconfig
         if source is not None:
@@ -39,7 +39,7 @@ class Connector:
 
 
 def connect_all(declaration: Declaration, connector: Connector) -> dict[str, Connection]:
-    """The connections of all declared clusters by name. Raises CatalogError with all that are not usable."""
+    """The connections of all declared clusters by name. Raises CatalogError with every one that is unusable."""
     found: dict[str, Connection] = {}
     problems = []
     for (kind, name), entry in declaration.entries.items():
@@ -56,24 +56,24 @@ def connect_all(declaration: Declaration, connector: Connector) -> dict[str, Con
 
 
 def renewed_clusters(session: Session, connections: Mapping[str, Connection], cipher: Cipher) -> frozenset[str]:
-    """The clusters whose connection is new to the store, or another one than it has."""
+    """The clusters whose connection differs from the stored one, or is not stored yet."""
     stored = dict(session.execute(select(col(Cluster.name), col(Cluster.connection))).all())
     return frozenset(
         name
         for name, connection in connections.items()
-        if name not in stored or not _opens_to(stored[name], connection, cipher)
+        if name not in stored or not _decrypts_to(stored[name], connection, cipher)
     )
 
 
 def write_cluster(
     session: Session, entry: Entry, renewed: Connection | None, connector: Connector, now: datetime
 ) -> Cluster:
-    """Add or update a declared cluster. Only a renewed connection makes processes drop their clients."""
+    """Add or update a declared cluster. Only a renewed connection makes processes reopen their clients."""
     spec = entry.spec
     assert isinstance(spec, ClusterSpec)
     if renewed is not None:
-        said = clusters.ClusterSpec(entry.name, spec.labels, spec.pool, spec.namespace, spec.limits.pods)
-        row = clusters.add(session, said, renewed, connector.cipher, now, replace=True)
+        registration = clusters.ClusterSpec(entry.name, spec.labels, spec.pool, spec.namespace, spec.limits.pods)
+        row = clusters.add(session, registration, renewed, connector.cipher, now, replace=True)
     else:
         row = clusters.get(session, entry.name)
         row.labels, row.pool = dict(spec.labels), spec.pool
@@ -84,7 +84,7 @@ def write_cluster(
 
 
 def mark_renewed(items: Sequence[ItemChange], renewed: frozenset[str]) -> list[ItemChange]:
-    """The items, with a change where nothing but a cluster's credentials is new."""
+    """The items, in which a cluster with new credentials counts as changed even if its spec is the same."""
     return [
         replace(item, action=Action.CHANGED, fields=(_RENEWED,))
         if item.kind == "Cluster" and item.action is Action.UNCHANGED and item.name in renewed
@@ -93,7 +93,7 @@ def mark_renewed(items: Sequence[ItemChange], renewed: frozenset[str]) -> list[I
     ]
 
 
-def _opens_to(sealed: bytes, connection: Connection, cipher: Cipher) -> bool:
+def _decrypts_to(sealed: bytes, connection: Connection, cipher: Cipher) -> bool:
     try:
         return cipher.open(sealed) == connection
     except SecretKeyError:

@@ -1,4 +1,4 @@
-"""From a source's row to what its branch declares now: fetched, taken out of the commit, parsed. Next: `sync`."""
+"""The newest revision of a source: fetched, exported and parsed. Next: `sync` applies it."""
 
 import posixpath
 from collections.abc import Iterator
@@ -15,57 +15,57 @@ from kubeprobe.fleet.credentials import Cipher, Connection, from_kubeconfig
 from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.settings import Settings
 from kubeprobe.sources.address import parse_address
-from kubeprobe.sources.git import Remote, calling
+from kubeprobe.sources.git import Remote, git_runner
 from kubeprobe.sources.mirror import Fetched, Mirror
 from kubeprobe.sources.secret import Secret
 from kubeprobe.sources.tree import Tree
 from kubeprobe.store import Source, Store
 
-_REACHES_OUT = ("exec", "auth-provider", "tokenFile", "client-certificate", "client-key", "certificate-authority")
-"""Fields of a kubeconfig that run something on, or read something of, the machine that uses it."""
+_EXTERNAL_FIELDS = ("exec", "auth-provider", "tokenFile", "client-certificate", "client-key", "certificate-authority")
+"""Fields of a kubeconfig that run a program, or read a file, on the machine that uses it."""
 
 
 @dataclass(frozen=True)
 class RepositoryConnector(Connector):
-    """Connects clusters that a repository declares: who may push to it is not to command the workers' machines."""
+    """Reads connections of clusters that a repository declares: who can push to it must not control the workers."""
 
     def connect(self, entry: Entry) -> Connection:
-        """As its base does; raises InvalidInputError, too, for a kubeconfig that needs more than itself."""
+        """As in the base class; also raises InvalidInputError for a kubeconfig that is not self-contained."""
         source = entry.spec.connection.kubeconfig  # type: ignore[attr-defined]  # only clusters are connected
         if source is None:
             return super().connect(entry)
-        file = entry.folder / source.file  # as `tree` took it out: a `~` is a folder of the repository, nobody's home
+        file = entry.folder / source.file  # as exported by `tree`: `~` is a folder of the repository, not a home
         try:
             found = read_kubeconfig(file)
             for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
                 _check_self_contained(named)
             return from_kubeconfig(file, source.context)
         except InvalidInputError as error:
-            raise InvalidInputError(str(error).replace(str(file), _shown(entry.origin, source.file))) from None
+            raise InvalidInputError(str(error).replace(str(file), _display_path(entry.origin, source.file))) from None
 
 
-def _shown(origin: str, file: str) -> str:
-    """How a file that the document at `origin` names is called, SOURCE@COMMIT:PATH; not where it was taken out to."""
+def _display_path(origin: str, file: str) -> str:
+    """SOURCE@COMMIT:PATH of a file that the document at `origin` refers to, instead of its path in the export."""
     commit, _, path = origin.rpartition(":")[0].partition(":")
     return f"{commit}:{posixpath.normpath(posixpath.join(posixpath.dirname(path), file))}"
 
 
 def _check_self_contained(named: dict[str, Any]) -> None:
-    """Both parts, whichever of them the entry's own section asks for."""
+    """Checks `user` and `cluster`, in whichever section the entry is."""
     for kind in ("user", "cluster"):
         part = named.get(kind) or {}
         if not isinstance(part, dict):
-            raise InvalidInputError(f"the kubeconfig's {kind} {named.get('name')!r} is no mapping; expected its fields")
-        if outside := [field for field in _REACHES_OUT if field in part]:
+            raise InvalidInputError(f"the kubeconfig's {kind} {named.get('name')!r} is not a mapping")
+        if external := [field for field in _EXTERNAL_FIELDS if field in part]:
             raise InvalidInputError(
-                f"its {named.get('name')!r} says {outside[0]!r}, which a kubeconfig from Git may not: everything has "
-                "to be in it (certificate-authority-data, token ...); or add the cluster with `kubeprobe cluster add`"
+                f"its {named.get('name')!r} has {external[0]!r}, which a kubeconfig from Git must not have: it must "
+                "be self-contained (certificate-authority-data, token ...); or use `kubeprobe cluster add`"
             )
 
 
 @dataclass(frozen=True)
 class SyncContext:
-    """What a process needs to work with sources."""
+    """What all functions on sources need: the store, settings, cipher and clock of a process."""
 
     store: Store
     settings: Settings
@@ -74,23 +74,23 @@ class SyncContext:
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "SyncContext":
-        """The means of an installation."""
+        """The context of an installation."""
         return cls(store, settings, Cipher.from_settings(settings))
 
     @property
     def folder(self) -> Path:
-        """Where the copies of repositories are."""
+        """The folder of the mirrors."""
         return self.settings.data_dir.resolve() / "sources"
 
     @property
     def connector(self) -> Connector:
-        """What declared clusters are connected with."""
+        """Reads the connections of declared clusters."""
         return RepositoryConnector(self.cipher, self.settings.local_kubeconfig().resolve())
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A source's branch as it is now. Its files are there while it is open."""
+class Revision:
+    """The newest commit of a source's branch. Its files exist only while it is open."""
 
     fetched: Fetched
     tree: Tree
@@ -101,16 +101,16 @@ class Reading:
 
     @property
     def author(self) -> Author:
-        """In whose name this is applied."""
+        """The author under which it is applied."""
         return Author(self.source.name, self.fetched.commit)
 
     def declaration(self) -> Declaration:
-        """What the files declare. Raises CatalogError with everything that is wrong with them."""
+        """Export and parse the files. Raises CatalogError with every problem."""
         self.tree.export(self.folder)
         with self.context.store.reading() as session:
             known = known_names(session, prune=self.source.prune, source=self.source.name)
         found = parse([self.folder / self.tree.path], known, self._shown)
-        self.tree.take_kubeconfigs(found, self.folder)
+        self.tree.export_kubeconfigs(found, self.folder)
         return found
 
     def _shown(self, file: Path) -> str:
@@ -118,12 +118,12 @@ class Reading:
 
 
 @contextmanager
-def reading(context: SyncContext, source: Source) -> Iterator[Reading]:
-    """Fetch a source. Raises GitError, and SecretKeyError where its secret cannot be opened."""
+def open_revision(context: SyncContext, source: Source) -> Iterator[Revision]:
+    """Fetch a source. Raises GitError, and SecretKeyError if its secrets cannot be decrypted."""
     remote = Remote(parse_address(source.url), Secret.open(context.cipher, source.secret))
     mirror = Mirror(context.folder, source.name)
-    with mirror.held() as lock:
+    with mirror.lock() as lock:
         fetched = mirror.fetch(remote, source.branch, lock)
-        with calling(context.folder) as call:
-            tree = Tree(mirror, call, source.name, fetched.commit, source.path)
-            yield Reading(fetched, tree, tree.id(), source, context, call.home / "tree")
+        with git_runner(context.folder) as runner:
+            tree = Tree(mirror, runner, source.name, fetched.commit, source.path)
+            yield Revision(fetched, tree, tree.id(), source, context, runner.home / "tree")

@@ -7,17 +7,17 @@ from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from kubeprobe.catalog.times import next_due
-from kubeprobe.catalog.version import grow_version, lock_catalog
+from kubeprobe.catalog.version import increment_version, lock_catalog
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.store import Binding, Schedule
 
 
 def pause(session: Session, binding: str, cluster: str | None = None, *, now: datetime) -> int:
-    """Open no more periodic runs (and, for a whole binding, none from changes either). Runs under way go on.
+    """Stop opening periodic runs, and for a whole binding also runs on changes. Open runs continue.
 
-    Returns how many schedules it stopped. Raises NotFoundError when there is no such binding, or when it runs
-    nothing on that cluster.
+    Returns the number of schedules that were paused. Raises NotFoundError if there is no such binding, or if it has no
+    schedule on that cluster.
     """
     row = _find(session, binding)
     if cluster is None:
@@ -25,7 +25,7 @@ def pause(session: Session, binding: str, cluster: str | None = None, *, now: da
             row.paused_at = now
             session.add(row)
             session.flush()
-            grow_version(session)
+            increment_version(session)
     else:
         _check_cluster(session, binding, cluster)
     stop = update(Schedule).where(col(Schedule.binding) == binding, col(Schedule.paused_at).is_(None))
@@ -35,31 +35,31 @@ def pause(session: Session, binding: str, cluster: str | None = None, *, now: da
 
 
 def resume(session: Session, binding: str, cluster: str | None = None, *, now: datetime) -> int:
-    """Go on, with the next slot after `now`: a pause is no outage, nothing is caught up.
+    """Resume with the next slot after `now`; slots missed while paused are not caught up.
 
-    A whole binding goes on everywhere, also where a cluster was paused on its own. Returns how many schedules
-    go on. Raises NotFoundError as `pause` does, and InvalidInputError when something else keeps it paused.
+    A whole binding resumes on all clusters, including those that were paused one by one. Returns the number of resumed
+    schedules. Raises NotFoundError as `pause` does, and InvalidInputError if another pause is in force.
     """
     row = _find(session, binding)
     if row.spec.get("paused"):
         raise InvalidInputError(
-            f"Binding {binding!r} says `paused: true` in {row.origin or 'its YAML'}; take it out there and apply"
+            f"Binding {binding!r} has `paused: true` in {row.origin or 'its YAML'}; remove it there and apply"
         )
     if cluster is None:
         if row.paused_at is not None:
             row.paused_at = None
             session.add(row)
             session.flush()
-            grow_version(session)
+            increment_version(session)
     else:
         _check_cluster(session, binding, cluster)
         if row.paused_at is not None:
-            raise InvalidInputError(f"Binding {binding!r} is paused as a whole; resume it without naming a cluster")
+            raise InvalidInputError(f"Binding {binding!r} is paused on all clusters; resume it without a cluster")
     return resume_rows(session, binding, cluster, now)
 
 
 def resume_rows(session: Session, binding: str, cluster: str | None, now: datetime) -> int:
-    """Let a binding's schedule rows go on from `now`."""
+    """Resume a binding's schedule rows with the next slot after `now`; returns how many."""
     paused = select(Schedule).where(col(Schedule.binding) == binding, col(Schedule.paused_at).is_not(None))
     if cluster is not None:
         paused = paused.where(col(Schedule.cluster) == cluster)
@@ -84,7 +84,7 @@ def _check_cluster(session: Session, binding: str, cluster: str) -> None:
     own = set(session.execute(select(col(Schedule.cluster)).where(col(Schedule.binding) == binding)).scalars())
     if cluster not in own:
         raise NotFoundError(
-            f"Binding {binding!r} runs nothing periodically on a cluster {cluster!r}.{nearest(cluster, own)}"
+            f"Binding {binding!r} has no periodic schedule on cluster {cluster!r}.{nearest(cluster, own)}"
         )
 
 

@@ -1,6 +1,6 @@
-"""What KubeProbe itself needs in a cluster: to run pods there, and to remove what killed probes left behind.
+"""KubeProbe's own account in a cluster: permissions to run pods, and to remove objects that killed probes left behind.
 
-Next: `applying` brings it there; `execution.leftovers` sweeps what `creatable` names.
+Next: `apply` creates it; `execution.leftovers` sweeps the kinds that `creatable` returns.
 """
 
 from collections import defaultdict
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kubeprobe.catalog.setup.objects import Json, Place, account_with_roles, permissions_of
+from kubeprobe.catalog.setup.objects import Json, TargetCluster, account_with_roles, permissions_of
 from kubeprobe.catalog.snapshot import Catalog
 from kubeprobe.fleet.check import NEEDED
 
 OWN_ACCOUNT = "kubeprobe"
-SWEEPS = ("list", "delete")
-_NOT_KEPT = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
-"""Groups whose objects are questions: answered, and not stored."""
+SWEEP_VERBS = ("list", "delete")
+_NOT_STORED = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+"""Groups whose objects are requests that the API server answers and does not store."""
 _CLUSTER_RULES: tuple[Json, ...] = (
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},  # bindings with `nodes:`
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},  # `cluster check`
@@ -25,7 +25,7 @@ _CLUSTER_RULES: tuple[Json, ...] = (
 
 @dataclass(frozen=True, order=True)
 class Creatable:
-    """A kind of thing that a probe may create, and so may leave behind, and where: a namespace, or everywhere."""
+    """A resource that a probe may create, and so may leave behind, in a namespace (empty: in the whole cluster)."""
 
     group: str
     resource: str
@@ -37,31 +37,31 @@ class Creatable:
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
-def creatable(catalog: Catalog, cases: Iterable[str], place: Place) -> list[Creatable]:
-    """All that these cases may create in a cluster; where something may be created everywhere, only that."""
+def creatable(catalog: Catalog, cases: Iterable[str], target: TargetCluster) -> list[Creatable]:
+    """All resources that these cases may create in a cluster; a cluster-wide one replaces those of namespaces."""
     found = {
-        Creatable(group, resource, granted.namespace)
+        Creatable(group, resource, grant.namespace)
         for case in cases
-        for granted in permissions_of(catalog, case, place)
-        if "create" in granted.permission.verbs
-        for group in granted.permission.api_groups
-        for resource in granted.permission.resources
-        if "/" not in resource and "*" not in (group, resource) and group not in _NOT_KEPT
+        for grant in permissions_of(catalog, case, target)
+        if "create" in grant.permission.verbs
+        for group in grant.permission.api_groups
+        for resource in grant.permission.resources
+        if "/" not in resource and "*" not in (group, resource) and group not in _NOT_STORED
     }
     return sorted(one for one in found if not one.namespace or Creatable(one.group, one.resource) not in found)
 
 
-def own_objects(swept: Iterable[Creatable], place: Place) -> list[Json]:
-    """KubeProbe's own account and roles in a cluster: pods in its namespace, and what it sweeps up."""
+def own_objects(swept: Iterable[Creatable], target: TargetCluster) -> list[Json]:
+    """KubeProbe's own account and roles in a cluster: pods in its namespace, and the resources that it sweeps."""
     rules: dict[str, list[Json]] = defaultdict(list)
-    rules[place.namespace] += _pod_rules()
+    rules[target.namespace] += _pod_rules()
     rules[""] += _CLUSTER_RULES
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in swept:
         groups[one.namespace, one.group].append(one.resource)
     for (namespace, group), resources in sorted(groups.items()):
-        rules[namespace].append({"apiGroups": [group], "resources": resources, "verbs": list(SWEEPS)})
-    return list(account_with_roles(OWN_ACCOUNT, rules, place.namespace))
+        rules[namespace].append({"apiGroups": [group], "resources": resources, "verbs": list(SWEEP_VERBS)})
+    return list(account_with_roles(OWN_ACCOUNT, rules, target.namespace))
 
 
 def _pod_rules() -> list[dict[str, Any]]:
