@@ -21,7 +21,7 @@ from kubeprobe.errors import InvalidInputError, KubeProbeError
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, local
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.localcluster.images import list_image
+from kubeprobe.localcluster.images import add_to_listing
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
 
@@ -39,7 +39,7 @@ def prepare_folder(folder: ProbeFolder, settings: Settings) -> None:
         return
     if (folder.path / "go.mod").is_file():
         _compile(folder.path)
-    list_image(settings.local_images(), folder.image, folder.path)
+    add_to_listing(settings.local_images(), folder.image, folder.path)
 
 
 @asynccontextmanager

@@ -1,12 +1,12 @@
 """The embedded cluster: a small Kubernetes API whose pods are processes of this machine.
 
-It speaks the real API as far as probes and KubeProbe use it, for trying KubeProbe without a Kubernetes and
-for tests; the contract tests run against it and against a real cluster. It can also play a fleet of
+It serves the part of the real API that probes and KubeProbe use, for trying KubeProbe without a Kubernetes and
+for tests; the contract tests run against it and against a real cluster. It can also serve a fleet of
 simulated clusters whose pods are scripted.
 
-The way of a request: `http` (reads it) -> `requests` (what it asks) -> `registry` (the rules; `admission`,
-`validation`, `defaults`) -> `store` (versions, history) -> watchers (`watch`), `controllers`, and whoever
-plays the pods: `kubelet` or `simulate`. Nothing is kept when it stops. Imports nothing of the rest of KubeProbe.
+A request passes `http` -> `requests` (path, query, body) -> `registry` (the rules; `admission`, `validation`,
+`defaults`) -> `store` (versions, history) -> watchers (`watch`), `controllers`, and the pod runner:
+`kubelet` or `simulate`. Everything is in memory and lost at exit. Imports nothing of the rest of KubeProbe.
 """
 
 from kubeprobe.localcluster.images import Image

@@ -14,11 +14,11 @@ from kubeprobe.localcluster.server import LocalCluster, Settings
 from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, ScriptError
 
 _EPILOG = """\
-Pods of the plain cluster are processes of this machine. Pods of simulated clusters only pretend; the annotation
-localcluster.kubeprobe.io/script of a pod, or --script for all, says how: a JSON object with any of
+Pods of the plain cluster are processes of this machine. Pods of simulated clusters run nothing; the annotation
+localcluster.kubeprobe.io/script of a pod, or --script for all, defines their behaviour: a JSON object with any of
 start, after (seconds), exitCode, message, reason, log, waiting, unschedulable, evicted, preempted, nodeLost, vanish.
 
-Nothing is kept when it stops: neither pods nor secrets, namespaces or custom resources.
+Pods, secrets, namespaces and custom resources are kept in memory and lost when it stops.
 """
 
 
@@ -34,10 +34,10 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with LocalCluster(settings) as cluster:
-        told = f"local cluster ready: {cluster.url} kubeconfig {cluster.kubeconfig}"
+        ready = f"local cluster ready: {cluster.url} kubeconfig {cluster.kubeconfig}"
         if settings.clusters:
-            told += f" ({settings.clusters} simulated clusters)"
-        sys.stdout.write(f"{told}\n")
+            ready += f" ({settings.clusters} simulated clusters)"
+        sys.stdout.write(f"{ready}\n")
         sys.stdout.flush()
         await stop.wait()
 
@@ -50,33 +50,40 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, finds a free one")
-    parser.add_argument("--dir", type=Path, help="where containers live (default: a temporary directory)")
-    parser.add_argument("--kubeconfig", type=Path, help="where to write the kubeconfig (default: in --dir)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
     parser.add_argument(
-        "--token", help="what clients must show (default: a random one, kept in --dir; it is in the kubeconfig)"
+        "--dir", type=Path, help="directory for the files of containers (default: a temporary directory)"
     )
-    parser.add_argument("--no-token", action="store_true", help="let every local user in")
+    parser.add_argument("--kubeconfig", type=Path, help="file to write the kubeconfig to (default: in --dir)")
+    parser.add_argument(
+        "--token",
+        help="bearer token that clients must send (default: a random one, kept in --dir and in the kubeconfig)",
+    )
+    parser.add_argument(
+        "--no-token", action="store_true", help="accept requests without a token, from every user of this machine"
+    )
     parser.add_argument(
         "--namespace", action="append", metavar="NAME",
-        help="a namespace that exists from the start; repeatable (default: kubeprobe)",
+        help="namespace to create at the start; repeatable (default: kubeprobe)",
     )  # fmt: skip
     parser.add_argument(
         "--apply", action="append", default=[], metavar="FILE", type=Path,
-        help="YAML of objects that exist from the start, as kubectl apply -f takes it; repeatable",
+        help="YAML file of objects to create at the start, as for kubectl apply -f; repeatable",
     )  # fmt: skip
     parser.add_argument(
         "--image", action="append", default=[], metavar="NAME=DIR", type=_image,
-        help="an image whose content is a directory: working directory, head of PATH and PYTHONPATH; repeatable",
+        help="serve a directory as an image: working directory, first in PATH and PYTHONPATH; repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--images", metavar="FILE", type=Path, help="a file of further images, NAME=DIR a line, read at every pull"
+        "--images", metavar="FILE", type=Path, help="file of more images, one NAME=DIR per line, read at every pull"
     )
     parser.add_argument(
         "--clusters", type=int, default=0, metavar="N",
-        help="simulated clusters beside the plain one, at /clusters/c0001 and so on; contexts c0001, ...",
+        help="number of simulated clusters beside the plain one, at /clusters/c0001 and so on; contexts c0001, ...",
     )  # fmt: skip
-    parser.add_argument("--script", type=_script, default=DEFAULT_SCRIPT, metavar="JSON", help="see below")
+    parser.add_argument(
+        "--script", type=_script, default=DEFAULT_SCRIPT, metavar="JSON", help="behaviour of simulated pods, see below"
+    )
     return parser
 
 
@@ -98,7 +105,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _kept_token(directory: Path | None) -> str:
-    """A random token; with a directory, the same one at the next start, so that stored credentials stay good."""
+    """A random token; with a directory, the same one at the next start, so that stored credentials stay valid."""
     token = secrets.token_urlsafe(24)
     if directory is None:
         return token
@@ -114,7 +121,7 @@ def _kept_token(directory: Path | None) -> str:
 def _image(text: str) -> Image:
     name, equals, directory = text.partition("=")
     if not equals or not name or not Path(directory).is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR with an existing directory")
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid: expected NAME=DIR with an existing directory")
     return Image.from_directory(name, Path(directory))
 
 

@@ -1,4 +1,4 @@
-"""What a cluster refuses though the object itself is sound: by its namespace, service account or quota.
+"""Admission: refuses valid objects because of their namespace, service account or quota.
 
 Called by `registry` before an object is created; messages are those of the real admission plug-ins.
 """
@@ -19,14 +19,14 @@ class Admission:
         self._store = store
 
     def before_validation(self, resource: Resource, namespace: str, name: str, obj: Object) -> None:
-        """Refuse what has no place to live. Raises `ApiError` (403, 404)."""
+        """Check namespace and service account. Raises `ApiError` (403, 404)."""
         if resource.namespaced and not resource.create_only:
             self._check_namespace(resource, namespace, name)
         if resource is PODS:
             self._check_service_account(namespace, name, obj.get("spec") or {})
 
     def after_validation(self, resource: Resource, namespace: str, obj: Object) -> None:
-        """Refuse what exceeds a quota. Raises `ApiError` (403)."""
+        """Check quotas. Raises `ApiError` (403)."""
         if resource is PODS and self._store.count(RESOURCE_QUOTAS):
             self._check_quotas(namespace, obj)
 
@@ -63,7 +63,7 @@ class Admission:
 
 
 def used_by_pods(store: Store, namespace: str) -> dict[str, int]:
-    """What the pods of a namespace use of a quota: `pods` counts those that have not ended."""
+    """Usage of a namespace's quota by its pods: `pods` counts those that have not ended."""
     pods = [stored.object for stored in store.items(PODS, namespace)]
     active = sum(1 for pod in pods if (pod.get("status") or {}).get("phase") not in _ENDED)
     return {"pods": active, "count/pods": len(pods)}

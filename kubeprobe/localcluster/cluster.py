@@ -1,4 +1,4 @@
-"""One cluster: its store, its rules, its controllers, and whatever plays its pods.
+"""One cluster: its store, registry, controllers and pod runner.
 
 The plain cluster's pods are processes (`kubelet`), those of a simulated one are scripted (`simulate`).
 """
@@ -17,12 +17,12 @@ from kubeprobe.localcluster.store import Change, Store
 
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 VERSION = "v1.34.4"
-"""The Kubernetes whose behaviour is played."""
+"""The Kubernetes version whose behaviour is emulated."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Which part of a container's log is wanted."""
+    """The query of a request for a container's log."""
 
     container: str | None = None
     follow: bool = False
@@ -34,7 +34,7 @@ class LogOptions:
 
 
 class PodRunner(Protocol):
-    """Whatever makes pods run."""
+    """Runs the pods of a cluster: as processes (`Kubelet`) or scripted (`Simulator`)."""
 
     def on_change(self, change: Change) -> None:
         """A pod was created, changed or removed."""
@@ -47,7 +47,7 @@ class PodRunner(Protocol):
 
 
 class Cluster:
-    """A cluster that answers requests; `runner` is set by whoever built it."""
+    """A cluster that answers requests; the creator sets `runner`."""
 
     def __init__(self, *, namespaces: Iterable[str] = (), clock: Clock = utc_now, store: Store | None = None) -> None:
         self.store = store or Store()
@@ -55,7 +55,7 @@ class Cluster:
         self.registry = Registry(self.store, clock)
         self.runner: PodRunner | None = None
         self._controllers = Controllers(self.registry, self.resources)
-        self.store.listen(self._tell_runner)
+        self.store.listen(self._notify_runner)
         for name in dict.fromkeys((*SYSTEM_NAMESPACES, *namespaces)):
             self.registry.create(Target(NAMESPACES), {"metadata": {"name": name}})
 
@@ -91,11 +91,11 @@ class Cluster:
         self.registry.set_status(target, node.object["metadata"]["uid"], status)
 
     async def stop(self) -> None:
-        """End its pods. Its watches have been closed before, so nobody takes this for the pods' own end."""
+        """Kill its pods. Its watches were closed before, so that no client observes this as the pods' completion."""
         if self.runner is not None:
             await self.runner.stop()
 
-    def _tell_runner(self, change: Change) -> None:
+    def _notify_runner(self, change: Change) -> None:
         if self.runner is not None and change.resource is PODS:
             self.runner.on_change(change)
 

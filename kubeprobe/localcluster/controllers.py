@@ -1,7 +1,7 @@
-"""What happens to objects because of other objects: the controller-manager's part.
+"""The controllers of the controller-manager: changes to objects that follow from other objects.
 
-Garbage collection by ownerReferences, the end of namespaces, the `default` service account, quotas' usage,
-and the kinds that CustomResourceDefinitions bring. Driven by the store's changes; acts right after them.
+Garbage collection by ownerReferences, deletion of namespaces, the `default` service account, usage of quotas,
+and the kinds that CustomResourceDefinitions add. Driven by the store's changes; acts right after them.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Controllers:
         if uid in self._dependents:
             _soon(self._collect_dependents, uid)
         if target.resource is CRDS:
-            self._end_custom_kind(obj)
+            self._remove_custom_kind(obj)
         if target.namespace:
             namespace = self._store.get(NAMESPACES, "", target.namespace)
             if namespace is not None and "deletionTimestamp" in namespace.object["metadata"]:
@@ -95,7 +95,7 @@ class Controllers:
             self._collect(uid)
 
     def _collect(self, uid: str) -> None:
-        """Delete a dependent unless another of its owners is still there."""
+        """Delete a dependent unless another of its owners still exists."""
         target = self._by_uid.get(uid)
         if target is None:
             return
@@ -108,7 +108,7 @@ class Controllers:
             self._set_metadata(target, ownerReferences=present)
 
     def _settle_dependents(self, owner: str) -> None:
-        """Go on with a deletion that waits for dependents (foreground) or for their release (orphan)."""
+        """Continue a deletion that waits for dependents (foreground) or for their release (orphan)."""
         target = self._by_uid.get(owner)
         if target is None:
             return
@@ -147,7 +147,7 @@ class Controllers:
             self._registry.create(target, {"metadata": {"name": "default"}})
 
     def _empty_namespace(self, name: str) -> None:
-        """Delete what is in a namespace that is being deleted; when nothing is left, the namespace too."""
+        """Delete the content of a terminating namespace; once it is empty, the namespace too."""
         namespace = self._store.get(NAMESPACES, "", name)
         if namespace is None or "deletionTimestamp" not in namespace.object["metadata"]:
             return
@@ -175,7 +175,7 @@ class Controllers:
 
     # Other kinds
 
-    def _end_custom_kind(self, definition: Object) -> None:
+    def _remove_custom_kind(self, definition: Object) -> None:
         spec = definition["spec"]
         qualified = f"{spec['names']['plural']}.{spec['group']}"
         resource = self._resources.stored().get(qualified)
@@ -195,5 +195,5 @@ class Controllers:
 
 
 def _soon(act: Any, *arguments: str) -> None:
-    """Act after the change that asked for it is complete, as controllers do."""
+    """Act once the current change is complete, as controllers do."""
     asyncio.get_running_loop().call_soon(act, *arguments)

@@ -35,7 +35,7 @@ _TOLERATIONS = [
 
 
 def with_defaults(resource: Resource, obj: Object) -> Object:
-    """The object with what was left out."""
+    """The object with its missing fields filled in."""
     fill = _DEFAULTS.get(resource)
     return fill(obj) if fill else obj
 
@@ -125,7 +125,7 @@ def _service(obj: Object) -> Object:
 
 def _definition(obj: Object) -> Object:
     if faults_of_definition(obj):
-        return obj  # validation will say so
+        return obj  # validation refuses it
     names = obj["spec"]["names"]
     names = {"listKind": f"{names['kind']}List", "singular": names["kind"].lower(), **names}
     conditions = [

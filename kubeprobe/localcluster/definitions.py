@@ -1,4 +1,4 @@
-"""What is wrong with a CustomResourceDefinition, as far as it must be right to serve its kind. Pure."""
+"""Validation of a CustomResourceDefinition: only the fields needed to serve its kind. Pure."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _REQUIRED = (("group",), ("scope",), ("names", "plural"), ("names", "kind"), ("v
 
 
 def faults_of_definition(definition: Object) -> list[Cause]:
-    """Every field that is missing, and a name that does not follow from the others."""
+    """Every missing field, and a name that is not `<plural>.<group>`."""
     spec = definition.get("spec") or {}
     faults = [
         Cause("FieldValueRequired", "Required value", f"spec.{'.'.join(path)}")

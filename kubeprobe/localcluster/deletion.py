@@ -1,4 +1,4 @@
-"""What a deletion is about: its options, what may hold an object back, and for how long.
+"""Deletion: its options, preconditions, finalizers and grace period.
 
 Pure. `registry` acts on it.
 """
@@ -13,7 +13,7 @@ from kubeprobe.localcluster.store import Stored
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete: only this very object, how long its processes may take, what becomes of dependents."""
+    """Preconditions, grace period and propagation of a DELETE."""
 
     uid: str | None = None
     resource_version: str | None = None
@@ -24,14 +24,14 @@ class DeleteOptions:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The object's last state, and whether it is gone already."""
+    """The object's last state, and whether it was removed already."""
 
     stored: Stored
     gone: bool
 
 
 def is_released(obj: Object) -> bool:
-    """Whether nothing holds an object any more that is being deleted."""
+    """Whether an object that is being deleted can be removed: no finalizers, no grace period."""
     metadata = obj["metadata"]
     return (
         "deletionTimestamp" in metadata
@@ -47,14 +47,12 @@ def is_held_by_spec(resource: Resource, obj: Object) -> bool:
 
 
 def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
-    """Refuse to delete another object than the client means. Raises `ApiError` (409)."""
+    """Check UID and resourceVersion. Raises `ApiError` (409)."""
     metadata = obj["metadata"]
-    again = "The object might have been deleted and then recreated"
     kind = replace(resource, plural=resource.kind)
     if options.uid is not None and options.uid != metadata["uid"]:
-        why = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). {again}"
-        )
+        mismatch = f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']})"
+        why = f"{mismatch}. The object might have been deleted and then recreated"
         raise errors.conflict(kind, metadata["name"], why)
     version = metadata["resourceVersion"]
     if options.resource_version is not None and options.resource_version != version:
@@ -66,7 +64,7 @@ def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions)
 
 
 def finalizers_for(obj: Object, options: DeleteOptions) -> list[str]:
-    """What must be done before the object may go, by itself and by how it is deleted."""
+    """The object's finalizers, and the one that the propagation policy adds."""
     finalizers = list(obj["metadata"].get("finalizers") or ())
     added = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
     if added and added not in finalizers:
@@ -75,7 +73,7 @@ def finalizers_for(obj: Object, options: DeleteOptions) -> list[str]:
 
 
 def grace_seconds(resource: Resource, obj: Object, options: DeleteOptions) -> int:
-    """How long the object stays for its processes to end. Only pods have any."""
+    """Seconds that the object's processes have to end. Only pods have processes."""
     if resource is not PODS or not obj["spec"].get("nodeName"):
         return 0
     if (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):

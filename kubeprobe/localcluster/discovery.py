@@ -1,4 +1,4 @@
-"""What clients ask before they ask for objects: versions, groups, resources, health."""
+"""Discovery: versions, groups, resources, health."""
 
 import platform
 
@@ -8,7 +8,7 @@ from kubeprobe.localcluster.openapi import openapi
 from kubeprobe.localcluster.resources import ResourceTable
 
 HEALTH = ("healthz", "livez", "readyz")
-"""Paths that answer `ok`, for anybody."""
+"""Paths that answer `ok` without authentication."""
 
 
 def version() -> Object:

@@ -1,6 +1,6 @@
-"""Refusals in the form the real API server gives them: a `Status` object with code, reason, message and details.
+"""Errors as the real API server answers them: a `Status` object with code, reason, message and details.
 
-Every room raises `ApiError`; `http` is the only one that turns it into an answer.
+Every module raises `ApiError`; only `http` turns it into a response.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from kubeprobe.localcluster.resources import Resource
 
 
 class Cause(NamedTuple):
-    """One reason within an `Invalid` or `Forbidden` answer, bound to a field of the object."""
+    """One cause of an `Invalid` or `Forbidden` error, bound to a field of the object."""
 
     reason: str
     message: str
@@ -19,7 +19,7 @@ class Cause(NamedTuple):
 
 
 class ApiError(Exception):
-    """A request was refused; `status()` is the body of the answer."""
+    """A request was refused; `status()` is the body of the response."""
 
     def __init__(self, code: int, reason: str, message: str, details: Object | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class ApiError(Exception):
         self.details = details or {}
 
     def status(self) -> Object:
-        """The refusal as a `Status` object."""
+        """The error as a `Status` object."""
         status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
@@ -45,7 +45,7 @@ class ApiError(Exception):
 
 
 def success(resource: Resource, obj: Object) -> Object:
-    """What a deletion answers for kinds whose last state is not returned."""
+    """The response to a deletion, for kinds whose last state is not returned."""
     details = _details(resource, obj["metadata"]["name"])
     details["uid"] = obj["metadata"]["uid"]
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
@@ -62,7 +62,7 @@ def no_such_resource() -> ApiError:
 
 
 def method_not_allowed() -> ApiError:
-    """405 for a verb that the resource does not have."""
+    """405 for a verb that the resource does not support."""
     message = "the server does not allow this method on the requested resource"
     return ApiError(405, "MethodNotAllowed", message)
 
@@ -74,7 +74,7 @@ def already_exists(resource: Resource, name: str) -> ApiError:
 
 
 def conflict(resource: Resource, name: str, why: str) -> ApiError:
-    """409 for an object that is not (or no longer) the one the client means."""
+    """409 for an object that is not (or no longer) the one that the request describes."""
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
     return ApiError(409, "Conflict", message, _details(resource, name))
 
@@ -96,14 +96,14 @@ def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] =
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
     """422 with every fault of the object."""
     faults = [f"{cause.field}: {cause.message}" for cause in causes]
-    told = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
+    listed = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     details: Object = {"name": name} if name else {}
     if resource.group:
         details["group"] = resource.group
     details["kind"] = resource.kind
     details["causes"] = [cause._asdict() for cause in causes]
-    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told}', details)
+    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {listed}', details)
 
 
 def invalid_options(kind: str, cause: Cause) -> ApiError:
@@ -114,12 +114,12 @@ def invalid_options(kind: str, cause: Cause) -> ApiError:
 
 
 def internal(error: Exception) -> ApiError:
-    """500 for what should not happen."""
+    """500 for a bug of the local cluster."""
     return ApiError(500, "InternalError", f"Internal error occurred: {type(error).__name__}: {error}")
 
 
 def bad_request(message: str) -> ApiError:
-    """400 for a request that cannot be understood."""
+    """400 for a malformed request."""
     return ApiError(400, "BadRequest", message)
 
 
@@ -141,7 +141,7 @@ def expired(wanted: int, oldest: int) -> ApiError:
 
 
 def continue_expired() -> ApiError:
-    """410 for a list whose next page cannot be given any more."""
+    """410 for a list whose next page is no longer available."""
     message = (
         "The provided continue parameter is too old to display a consistent list result. "
         "You must start a new list without the continue parameter."

@@ -1,6 +1,6 @@
-"""Many clusters behind one address: the plain one, and simulated ones below /clusters/NAME.
+"""Many clusters at one address: the plain one, and simulated ones below /clusters/NAME.
 
-A simulated cluster exists from its first request on, so a fleet costs what is used of it.
+A simulated cluster is created at its first request, so unused ones cost nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class Fleet:
         return cluster, rest
 
     def __iter__(self) -> Iterator[Cluster]:
-        """The clusters that exist by now."""
+        """The clusters created so far."""
         yield self._plain
         yield from self._clusters.values()
 

@@ -1,4 +1,4 @@
-"""The door: reads an HTTP request, finds cluster, object and verb, and answers as the real API server does.
+"""The HTTP handler: finds cluster, object and verb of a request, and answers as the real API server does.
 
 One handler for all paths, because a fleet of a thousand clusters differs in the first path segments only.
 `registry`, `watch` and the cluster's pod runner do the work.
@@ -70,14 +70,14 @@ class ApiServer:
         }
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
-        """Answer one request; every refusal is a Status object."""
+        """Answer one request; every error is a Status object."""
         try:
             header, path = self._tokens.from_path(request.path)
             cluster, path = self._fleet.find(path)
             return await self._answer(request, cluster, path, header or request.headers.get("Authorization"))
         except ApiError as error:
             return _json(orjson.dumps(error.status()), error.code)
-        except Exception as error:  # noqa: BLE001 -- a bug here must look like a server's, not break the connection
+        except Exception as error:  # noqa: BLE001 -- a bug here must be a 500, not break the connection
             _log.exception("%s %s", request.method, request.path)
             return _json(orjson.dumps(errors.internal(error).status()), 500)
 
@@ -86,7 +86,7 @@ class ApiServer:
     ) -> web.StreamResponse:
         parts = [part for part in path.split("/") if part]
         public = _public(parts)
-        self._tokens.check(authorization, anonymous_may_pass=public is not None)
+        self._tokens.check(authorization, allow_anonymous=public is not None)
         if public is not None:
             return public
         if parts == ["metrics"]:
@@ -103,7 +103,7 @@ class ApiServer:
             code = error.code
             raise
         except asyncio.CancelledError:
-            code = 200  # the client of a watch or a log is gone, which is how most of them end
+            code = 200  # the client of a watch or a log disconnected, which is how most of them end
             raise
         finally:
             self._requests.count(verb, target, code, dry_run=request.query.get("dryRun") == "All")
@@ -145,7 +145,7 @@ class ApiServer:
                 if group:
                     await response.write(b"".join(group))
         except ConnectionResetError:
-            pass  # the watcher is gone
+            pass  # the client disconnected
         finally:
             await lines.aclose()  # type: ignore[attr-defined]
         return response
@@ -162,7 +162,7 @@ class ApiServer:
             async for chunk in chunks:
                 await response.write(chunk)
         except ConnectionResetError:
-            pass  # the reader is gone
+            pass  # the client disconnected
         return response
 
     async def _create(self, request: BaseRequest, cluster: Cluster, target: Target) -> web.StreamResponse:
@@ -223,14 +223,14 @@ class ApiServer:
 
 
 def _public(parts: list[str]) -> web.Response | None:
-    """The answer to what anybody may ask, if this is such a path."""
+    """The response of a path that needs no authentication; None for other paths."""
     if parts[:1] == ["version"]:
         return _json(orjson.dumps(discovery.version()))
     return web.Response(text="ok") if parts and parts[0] in discovery.HEALTH else None
 
 
 def _verb(request: BaseRequest, target: Target) -> str:
-    """The API's verb, which is also its name in the metrics."""
+    """The API verb, as in the metrics of the API server."""
     if request.method == "GET":
         if target.resource.create_only:
             raise errors.method_not_allowed()

@@ -1,7 +1,7 @@
 """Images without a registry: a table from image names to directories and programs of this machine.
 
-The built-in entries run KubeProbe's own probes, a shell, and a pause; users add theirs with
-`--image NAME=DIR`, or while it runs in a listing that is read at every pull. `kubelet.container` is next.
+The built-in entries run KubeProbe's own probes, a shell, and a pause container; users add images with
+`--image NAME=DIR`, or while it runs in a listing file that is read at every pull.
 """
 
 import importlib.util
@@ -23,10 +23,10 @@ _PAUSE = "trap 'exit 0' TERM INT; sleep infinity & wait"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What stands for an image on this machine.
+    """Directories and programs of this machine that represent an image.
 
     `name` is a full name with a tag, or with `:*` for any tag. `pull_error` makes every pull of it fail
-    with that message, to play a registry that throttles.
+    with that message, to simulate a registry that throttles.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Image:
 
     @classmethod
     def from_directory(cls, name: str, directory: Path) -> "Image":
-        """An image whose content is a directory: where it starts, and where Python and the shell look first."""
+        """An image whose content is a directory: working directory, first in PATH and PYTHONPATH."""
         where = str(directory.resolve())
         pattern = full_name(name) if _has_tag(name) else full_name(name).rpartition(":")[0] + ":*"
         return cls(pattern, pythonpath=(where,), path=(where,), working_dir=where)
 
 
 class PullError(Exception):
-    """The image cannot be had: `reason` as a waiting reason, `message` as the runtime would say it."""
+    """The pull failed: `reason` is the container's waiting reason, `message` that of the container runtime."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -55,14 +55,14 @@ class PullError(Exception):
 
 
 class ImageTable:
-    """The images that containers of this cluster can be started from."""
+    """The images that containers of this cluster can use."""
 
     def __init__(self, images: Iterable[Image], listing: Path | None = None) -> None:
         self._images = {image.name: image for image in images}
         self._listing = listing
 
     def find(self, name: str, pull_policy: str) -> Image:
-        """The image of this name. Raises `PullError` with the reason the kubelet would give."""
+        """The image of this name. Raises `PullError` with the kubelet's reason."""
         if not _REFERENCE.match(name):
             message = f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}": '
             raise PullError("InvalidImageName", f"{message}invalid reference format")
@@ -81,8 +81,8 @@ class ImageTable:
         )
 
 
-def list_image(listing: Path, name: str, directory: Path) -> None:
-    """Make a directory an image of the clusters that read this listing; one of the same name before is forgotten."""
+def add_to_listing(listing: Path, name: str, directory: Path) -> None:
+    """Add a directory as an image to a listing; it replaces an image of the same name."""
     kept = {image: where for image, where in _listed(listing) if image != name}
     listing.parent.mkdir(parents=True, exist_ok=True)
     draft = listing.with_name(f"{listing.name}.{os.getpid()}")
@@ -92,7 +92,7 @@ def list_image(listing: Path, name: str, directory: Path) -> None:
 
 
 def read_listing(listing: Path | None) -> dict[str, Image]:
-    """The images of a listing, by full name. A directory that is gone is no image."""
+    """The images of a listing, by full name; entries whose directory no longer exists are left out."""
     found = (Image.from_directory(name, Path(where)) for name, where in _listed(listing) if Path(where).is_dir())
     return {image.name: image for image in found}
 
@@ -107,7 +107,7 @@ def _listed(listing: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def full_name(name: str) -> str:
-    """An image name with registry and tag, as the container runtime completes it."""
+    """An image name with registry and tag, completed as the container runtime does."""
     if not _has_tag(name):
         name += ":latest"
     head, slash, _ = name.partition("/")
@@ -119,7 +119,7 @@ def full_name(name: str) -> str:
 
 
 def default_pull_policy(name: str) -> str:
-    """The imagePullPolicy of a container that sets none: by the tag."""
+    """The imagePullPolicy of a container that sets none; it depends on the tag."""
     return "Always" if full_name(name).endswith(":latest") else "IfNotPresent"
 
 
@@ -130,8 +130,8 @@ def _has_tag(name: str) -> bool:
 def built_in_images(pythonpath: Iterable[str] | None = None) -> list[Image]:
     """The images every local cluster has.
 
-    `pythonpath` is where `probes` and `kubeprobe_client` are; by default they are looked for beside
-    what is installed. They are never imported here.
+    `pythonpath` is where `probes` and `kubeprobe_client` are; by default, where they are installed.
+    They are never imported here.
     """
     where = tuple(pythonpath) if pythonpath is not None else _installed("probes", "kubeprobe_client")
     throttled = (
@@ -156,7 +156,7 @@ def _installed(*packages: str) -> tuple[str, ...]:
 
 
 def write_launchers(directory: Path) -> None:
-    """Write `python` and `python3` that run this very interpreter; `directory` goes first in PATH."""
+    """Write `python` and `python3`, which run the current interpreter; `directory` goes first in PATH."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("python", "python3"):
         launcher = directory / name

@@ -1,7 +1,7 @@
-"""Lists: which objects, and in which pages.
+"""Lists: selection of objects, and pages.
 
-A page goes on after the last key of the one before; what changed in between is seen, unlike on a real server,
-which lists as of the first page. Used by `http`.
+A page starts after the last key of the previous one and shows the current state. A real server instead
+lists all pages as of the first.
 """
 
 import base64
@@ -23,7 +23,7 @@ def chosen(store: Store, target: Target, options: ListOptions) -> list[Stored]:
 
 
 def page_of(chosen: list[Stored], options: ListOptions, version: str) -> tuple[list[Stored], Object]:
-    """The part of a list that was asked for, and the list's metadata with the way to the next part."""
+    """The requested page of a list, and the list's metadata with the `continue` token of the next page."""
     if options.next_page:
         version, after = _read_token(options.next_page)
         chosen = [stored for stored in chosen if _key(stored) > after]
@@ -53,10 +53,10 @@ def _read_token(token: str) -> tuple[str, tuple[str, str]]:
 
 
 def check_version(wanted: str, current: int) -> None:
-    """Refuse a resourceVersion that is none, or not reached yet. Raises `ApiError` (400, 504)."""
+    """Refuse a resourceVersion that is malformed (400) or in the future (504). Raises `ApiError`."""
     if not wanted.isdigit():
-        told = f'resourceVersion: Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": invalid syntax'
-        raise errors.bad_request(f"invalid resource version: {told}")
+        reason = f'resourceVersion: Invalid value: "{wanted}": strconv.ParseUint: parsing "{wanted}": invalid syntax'
+        raise errors.bad_request(f"invalid resource version: {reason}")
     if int(wanted) > current:
         message = f"Too large resource version: {wanted}, current: {current}"
         cause = errors.Cause("ResourceVersionTooLarge", "Too large resource version", "")

@@ -1,4 +1,4 @@
-"""Objects that a cluster has from its start, out of YAML files: what `kubectl apply -f` would create."""
+"""Initial objects of a cluster, from YAML files: what `kubectl apply -f` would create."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from kubeprobe.localcluster.registry import Target
 
 
 def create_from(cluster: Cluster, files: Iterable[Path]) -> int:
-    """Create every object of these files, in order; gives how many. Raises ValueError for a kind it does not know."""
+    """Create every object of these files, in order; returns their number. Raises ValueError for an unknown kind."""
     count = 0
     for file in files:
         for document in YAML(typ="safe", pure=True).load_all(file.read_text()):

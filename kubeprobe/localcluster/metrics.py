@@ -1,4 +1,4 @@
-"""Counts of API requests, under the names and labels of the real API server, so one reader serves both."""
+"""Request counts under the metric name and labels of the real API server."""
 
 from collections import Counter
 
@@ -6,15 +6,15 @@ from kubeprobe.localcluster.registry import Target
 
 
 class RequestCounter:
-    """`apiserver_request_total` of one server, all clusters together."""
+    """`apiserver_request_total` of one server, summed over all its clusters."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, Target, int, bool]] = Counter()
 
     def count(self, verb: str, target: Target, code: int, *, dry_run: bool = False) -> None:
         """Count one answered request."""
-        place = Target(target.resource, "", _scope(verb, target), target.subresource)
-        self._counts[(verb, place, code, dry_run)] += 1
+        counted = Target(target.resource, "", _scope(verb, target), target.subresource)
+        self._counts[(verb, counted, code, dry_run)] += 1
 
     def text(self) -> str:
         """The counts in Prometheus' text format."""
@@ -22,20 +22,20 @@ class RequestCounter:
             "# HELP apiserver_request_total Counter of apiserver requests by verb, resource and HTTP code.",
             "# TYPE apiserver_request_total counter",
         ]
-        for (verb, place, code, dry_run), count in sorted(self._counts.items(), key=str):
+        for (verb, counted, code, dry_run), count in sorted(self._counts.items(), key=str):
             labels = {
                 "code": str(code),
                 "component": "apiserver",
                 "dry_run": "All" if dry_run else "",
-                "group": place.resource.group,
-                "resource": place.resource.plural,
-                "scope": place.name,
-                "subresource": place.subresource,
+                "group": counted.resource.group,
+                "resource": counted.resource.plural,
+                "scope": counted.name,
+                "subresource": counted.subresource,
                 "verb": verb,
-                "version": place.resource.version,
+                "version": counted.resource.version,
             }
-            told = ",".join(f'{name}="{value}"' for name, value in labels.items())
-            lines.append(f"apiserver_request_total{{{told}}} {count}")
+            text = ",".join(f'{name}="{value}"' for name, value in labels.items())
+            lines.append(f"apiserver_request_total{{{text}}} {count}")
         return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What every room speaks of: Kubernetes objects as JSON, and times as Kubernetes writes them."""
+"""Kubernetes objects as JSON, and timestamps in the format of Kubernetes."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,10 +11,10 @@ Clock = Callable[[], datetime]
 
 
 def timestamp(moment: datetime) -> str:
-    """A time as Kubernetes writes it: whole seconds, UTC."""
+    """A time in the format of Kubernetes: whole seconds, UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def utc_now() -> datetime:
-    """The time now."""
+    """The current time, in UTC."""
     return datetime.now(UTC)

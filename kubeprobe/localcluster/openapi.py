@@ -1,4 +1,4 @@
-"""As much of /openapi/v3 as kubectl needs to know that it may leave validation to the server."""
+"""The minimal /openapi/v3 from which kubectl learns that the server validates fields."""
 
 from kubeprobe.localcluster.cluster import VERSION
 from kubeprobe.localcluster.objects import Object

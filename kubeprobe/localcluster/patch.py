@@ -10,8 +10,8 @@ from typing import Any
 from kubeprobe.localcluster.errors import ApiError, bad_request
 from kubeprobe.localcluster.objects import Object
 
-# Lists that a strategic patch merges, with the field that tells their elements apart. Kubernetes marks
-# them in its types (`patchMergeKey`); here the field's name is enough.
+# Lists that a strategic patch merges, with the field that identifies their elements. Kubernetes declares
+# it in its types (`patchMergeKey`); here the name of the list is enough.
 _MERGE_KEYS = {
     "containers": "name",
     "initContainers": "name",
@@ -86,7 +86,7 @@ def _merge_list(merge_key: str, current: list[Object], patch: list[Object]) -> l
 
 
 def json_patch(document: Object, operations: Any) -> Any:
-    """Apply a JSON patch. Raises `ApiError` (400, 422) where it does not apply; the real one tells no more."""
+    """Apply a JSON patch. Raises `ApiError` (400, 422) with the real server's message, which gives no detail."""
     if not isinstance(operations, list):
         raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     root: Object = {"": deepcopy(document)}

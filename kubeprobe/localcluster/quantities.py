@@ -15,7 +15,7 @@ _QUANTITY = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([a-zA-Z]*)
 
 
 def parse_quantity(value: str | float) -> Decimal:
-    """The number a quantity stands for. Raises `ValueError` for text that is none."""
+    """The value of a quantity. Raises `ValueError` for an invalid one."""
     found = _QUANTITY.match(str(value))
     if not found or found[2] not in _SUFFIXES:
         raise ValueError(f"not a quantity: {value!r}")

@@ -1,7 +1,7 @@
-"""What the verbs do to objects: create, read, update, patch and delete, as the real API server does them.
+"""The verbs of the API: create, get, update, patch and delete objects by the real API server's rules.
 
-Between `http` (which reads requests) and `store` (which keeps versions). Everything here runs to its end
-without waiting, so no two requests meet half-way.
+Between `http` (which reads requests) and `store` (which keeps versions). Nothing here awaits, so requests
+never interleave.
 """
 
 import random
@@ -35,7 +35,7 @@ _KEPT_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrac
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about."""
+    """The resource, object or subresource that a request addresses."""
 
     resource: Resource
     namespace: str = ""
@@ -67,8 +67,8 @@ class Registry:
         resource = target.resource
         obj = self._decoded(target, body)
         metadata = obj["metadata"]
-        told_name = metadata.get("name") or metadata.get("generateName") or ""
-        self.admission.before_validation(resource, target.namespace, told_name, obj)
+        requested_name = metadata.get("name") or metadata.get("generateName") or ""
+        self.admission.before_validation(resource, target.namespace, requested_name, obj)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generated_name(resource, target.namespace, metadata["generateName"])
         if resource.status:
@@ -109,7 +109,7 @@ class Registry:
         return self.update(target, new, dry_run=dry_run)
 
     def set_status(self, target: Target, uid: str, status: Object) -> Stored | None:
-        """Write what a controller has seen; None when that very object is gone."""
+        """Write the status of an object; None when the object with this UID no longer exists."""
         current = self.store.get(target.resource, target.namespace, target.name)
         if current is None or current.object["metadata"]["uid"] != uid:
             return None
@@ -131,7 +131,7 @@ class Registry:
         return Deleted(self._mark_deleted(target, current, finalizers, grace), gone=False)
 
     def finish_deletion(self, target: Target, uid: str) -> None:
-        """The processes of an object that is being deleted have ended: remove it unless finalizers hold it."""
+        """Remove an object whose processes have ended, unless it has finalizers."""
         current = self.store.get(target.resource, target.namespace, target.name)
         if current is None or current.object["metadata"]["uid"] != uid:
             return

@@ -1,7 +1,4 @@
-"""What a request asks for: its path, its query and its body, read the way the real API server reads them.
-
-Pure. `http` acts on what is found here.
-"""
+"""Parses path, query and body of a request as the real API server does. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +29,7 @@ _JSON_TYPES = ("application/json", "application/yaml")
 
 @dataclass(frozen=True, slots=True)
 class ListOptions:
-    """Which objects of a kind are wanted, and how."""
+    """The query of a list or watch."""
 
     selects: Predicate | None = None
     watch: bool = False
@@ -43,7 +40,7 @@ class ListOptions:
     limit: int = 0
     next_page: str = ""
     table: bool = False
-    """Objects as tables, for people."""
+    """Answer with a `Table`, as `kubectl get` requests."""
 
 
 def target_of(path: str, resources: ResourceTable) -> Target:
@@ -71,7 +68,7 @@ def list_options(query: Query, kind: str, accept: str = "") -> ListOptions:
     """The options of a list or watch. Raises `ApiError` (400)."""
     labels = label_selector(query.get("labelSelector", ""))
     fields = field_selector(query.get("fieldSelector", ""), kind)
-    seconds = _whole(query, "timeoutSeconds") or 0
+    seconds = _integer(query, "timeoutSeconds") or 0
     return ListOptions(
         selects=both(labels, fields),
         watch=_flag(query, "watch"),
@@ -79,16 +76,16 @@ def list_options(query: Query, kind: str, accept: str = "") -> ListOptions:
         timeout_seconds=float(seconds) or _WATCH_SECONDS,
         bookmarks=_flag(query, "allowWatchBookmarks"),
         initial_events=_flag(query, "sendInitialEvents"),
-        limit=_whole(query, "limit") or 0,
+        limit=_integer(query, "limit") or 0,
         next_page=query.get("continue", ""),
         table="as=Table" in accept,
     )
 
 
 def delete_options(query: Query, body: Object) -> DeleteOptions:
-    """The options of a deletion, from its query and its body (which wins)."""
+    """The options of a deletion, from its query and its body (which takes precedence)."""
     preconditions = body.get("preconditions") or {}
-    grace = body.get("gracePeriodSeconds", _whole(query, "gracePeriodSeconds"))
+    grace = body.get("gracePeriodSeconds", _integer(query, "gracePeriodSeconds"))
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
     if body.get("orphanDependents"):
         propagation = "Orphan"
@@ -107,7 +104,7 @@ def delete_options(query: Query, body: Object) -> DeleteOptions:
 
 def log_options(query: Query, pod: str, now: datetime) -> LogOptions:
     """The options of a request for a pod's log. Raises `ApiError` (400, 422)."""
-    tail, limit = _whole(query, "tailLines"), _whole(query, "limitBytes")
+    tail, limit = _integer(query, "tailLines"), _integer(query, "limitBytes")
     causes = [
         Cause("FieldValueInvalid", f"Invalid value: {value}: must be greater than {bound}", field)
         for field, value, bound in (("tailLines", tail, "or equal to 0"), ("limitBytes", limit, "0"))
@@ -127,18 +124,18 @@ def log_options(query: Query, pod: str, now: datetime) -> LogOptions:
 
 
 def _since(query: Query, now: datetime) -> datetime | None:
-    """From when on a log is wanted."""
+    """The time of the first line of a log that is requested."""
     if text := query.get("sinceTime"):
         try:
             return datetime.fromisoformat(text).astimezone(UTC)
         except ValueError:
-            raise bad_request(f"sinceTime is no time: {text}") from None
-    seconds = _whole(query, "sinceSeconds")
+            raise bad_request(f"invalid sinceTime: expected an RFC 3339 time, got {text}") from None
+    seconds = _integer(query, "sinceSeconds")
     return now - timedelta(seconds=seconds) if seconds else None
 
 
 def is_dry_run(query: Query, kind: str) -> bool:
-    """Whether the request is to be answered without effect. Raises `ApiError` (422) for another value than All."""
+    """Whether the request must not change anything. Raises `ApiError` (422) for another value than All."""
     value = query.get("dryRun", "")
     if value not in ("", "All"):
         message = f'Unsupported value: ["{value}"]: supported values: "All"'
@@ -162,7 +159,7 @@ def decode(raw: bytes, content_type: str) -> Object:
 
 
 def _decode_yaml(raw: bytes) -> Object:
-    from ruamel.yaml import YAML  # noqa: PLC0415 -- slow to import, and hardly anyone sends YAML
+    from ruamel.yaml import YAML  # noqa: PLC0415 -- slow to import, and rarely needed
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     try:
@@ -178,7 +175,7 @@ def _flag(query: Query, name: str) -> bool:
     return query.get(name, "").lower() in ("1", "true", "t")
 
 
-def _whole(query: Query, name: str) -> int | None:
+def _integer(query: Query, name: str) -> int | None:
     value = query.get(name, "")
     if not value:
         return None

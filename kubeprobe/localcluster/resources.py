@@ -1,7 +1,4 @@
-"""Which kinds of object a cluster knows: the built-in ones, and those that CustomResourceDefinitions add.
-
-`http` finds the resource of a path here; `registry` is next.
-"""
+"""The resources of a cluster: the built-in ones, and those that CustomResourceDefinitions add."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +9,7 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind as it appears in paths, answers and error messages."""
+    """One kind as it appears in paths, responses and error messages."""
 
     group: str
     version: str
@@ -23,14 +20,14 @@ class Resource:
     status: bool = False
     """Whether it has a /status subresource."""
     returns_deleted: bool = False
-    """Whether DELETE answers with the object's last state; else with a Status."""
+    """Whether DELETE returns the object's last state; otherwise it returns a Status."""
     create_only: bool = False
-    """A question (a review), answered and not stored."""
+    """A review: answered, not stored."""
     qualified: str = field(init=False)
     api_version: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the names used on every request once."""
+        """Derive once the names that every request uses."""
         object.__setattr__(self, "qualified", f"{self.plural}.{self.group}" if self.group else self.plural)
         version = f"{self.group}/{self.version}" if self.group else self.version
         object.__setattr__(self, "api_version", version)
@@ -133,7 +130,7 @@ class ResourceTable:
         return {r.qualified: r for r in self.all() if not r.create_only}
 
     def has_group(self, group: str, version: str) -> bool:
-        """Whether any resource lives under this API group and version."""
+        """Whether any resource has this API group and version."""
         return any(r.group == group and r.version == version for r in self.all())
 
     def define(self, definition: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The questions clients ask about themselves; access is not limited here, so everything is allowed."""
+"""SelfSubjectAccessReview and SelfSubjectRulesReview: everything is allowed, there is no authorization here."""
 
 from kubeprobe.localcluster.objects import Object
 from kubeprobe.localcluster.resources import RULES_REVIEWS, Resource

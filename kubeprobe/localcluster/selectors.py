@@ -40,7 +40,7 @@ _FIELDS: dict[str, frozenset[str]] = {
 def label_selector(text: str) -> Predicate | None:
     """The predicate of a labelSelector; None when it selects everything.
 
-    Raises `ApiError` (400) for text that is no selector.
+    Raises `ApiError` (400) for an invalid selector.
     """
     parts = [part.strip() for part in _COMMA_OUTSIDE_PARENTHESES.split(text) if part.strip()]
     if not parts:
@@ -118,7 +118,7 @@ def _at(obj: Object, path: Iterable[str]) -> str:
 
 
 def both(first: Predicate | None, second: Predicate | None) -> Predicate | None:
-    """The predicate that holds where both do."""
+    """The conjunction of two predicates."""
     if first is None or second is None:
         return first or second
     return lambda obj: first(obj) and second(obj)

@@ -1,4 +1,4 @@
-"""The local cluster as one thing to start and stop: the API server, the plain cluster, and its fleet."""
+"""Starts and stops a local cluster: the API server, the plain cluster, and its fleet."""
 
 import asyncio
 import os
@@ -31,31 +31,31 @@ _FORGET_EVERY_SECONDS = 5.0
 _SIMULATED_HISTORY = {"history": 100, "history_seconds": 10.0}
 PLAIN_CONTEXT = "local"
 KUBECTL_CONTEXT = "kubectl"
-"""The plain cluster again, by an address that carries the token: kubectl sends none over plain HTTP."""
+"""The plain cluster at an address that contains the token: kubectl sends none over plain HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a local cluster is set up; the defaults are what `python -m kubeprobe.localcluster` has."""
+    """Options of a local cluster; the defaults are those of `python -m kubeprobe.localcluster`."""
 
     host: str = "127.0.0.1"
     port: int = 0
     directory: Path | None = None
-    """Where containers live; a temporary directory by default, removed at the end."""
+    """For the files of containers; by default a temporary directory, removed at the end."""
     kubeconfig: Path | None = None
-    """Where to write the kubeconfig; `kubeconfig` in the directory by default."""
+    """The file to write the kubeconfig to; by default `kubeconfig` in `directory`."""
     token: str | None = field(default_factory=lambda: secrets.token_urlsafe(24))
-    """What clients must show; None lets everybody in."""
+    """The bearer token that clients must send; None accepts every request."""
     namespaces: tuple[str, ...] = ("kubeprobe",)
-    """Namespaces that exist from the start, beside those of every Kubernetes."""
+    """Namespaces to create at the start, in addition to `default`, `kube-system` and so on."""
     manifests: Sequence[Path] = ()
-    """YAML files of objects that the plain cluster has from the start."""
+    """YAML files of objects to create in the plain cluster at the start."""
     images: Sequence[Image] = ()
-    """Added to (and before) the built-in ones."""
+    """In addition to the built-in ones; of two with the same name, this one is used."""
     image_listing: Path | None = None
-    """A file of further ones, NAME=DIR a line, read at every pull (`images.list_image`)."""
+    """A file of more images, one NAME=DIR per line, read at every pull (`images.add_to_listing`)."""
     pythonpath: tuple[str, ...] | None = None
-    """Where the built-in probes and the client library are; looked for beside this package by default."""
+    """Where the built-in probes and the client library are; by default, where they are installed."""
     clusters: int = 0
     script: Script = DEFAULT_SCRIPT
     bookmark_seconds: float = 60.0
@@ -76,7 +76,7 @@ class LocalCluster:
         self._tokens = Tokens(self.settings.token)
         self._runner: web.ServerRunner | None = None
         self._fleet: Fleet | None = None
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._forgetting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -91,7 +91,7 @@ class LocalCluster:
 
     @property
     def instance(self) -> str:
-        """What marks the processes of this cluster's containers (see `kubelet.process.MARK`)."""
+        """The id in the environment of all processes of this cluster (see `kubelet.process.MARK`)."""
         return self._instance
 
     @property
@@ -115,7 +115,7 @@ class LocalCluster:
         create_from(plain, self.settings.manifests)
         self._fleet = Fleet(plain, self.settings.clusters, self._simulated)
         api = ApiServer(self._fleet, self._tokens, bookmark_seconds=self.settings.bookmark_seconds)
-        # A watch whose client is gone ends at once, instead of with its time.
+        # A watch whose client disconnected ends at once, not at its timeout.
         server = web.Server(api.handle, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
@@ -125,12 +125,12 @@ class LocalCluster:
         token = self.settings.token
         kubectl = {KUBECTL_CONTEXT: url_with_token(self.url, token)}
         write_kubeconfig(self.kubeconfig, self.contexts | kubectl, token)
-        self._housekeeping = asyncio.create_task(self._keep_house())
+        self._forgetting = asyncio.create_task(self._forget_old_history())
 
     async def stop(self) -> None:
         """End all pods and watches, close the port, remove temporary files."""
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         for cluster in self._fleet or ():
             cluster.store.close()
         if self._runner is not None:
@@ -165,7 +165,7 @@ class LocalCluster:
         cluster.runner = Simulator(cluster.registry, self.settings.script)
         return cluster
 
-    async def _keep_house(self) -> None:
+    async def _forget_old_history(self) -> None:
         while True:
             await asyncio.sleep(_FORGET_EVERY_SECONDS)
             for cluster in list(self._fleet or ()):

@@ -1,4 +1,4 @@
-"""The types of an object's fields, as the real server's decoder knows them: a number is no string.
+"""Type checks of an object's fields, as in the real server's decoder: a number is not a string.
 
 Pure. Covers metadata, pods, secrets and config maps as far as users write them; everything else may be anything.
 Messages are the decoder's own, Go types included, because users search for them.
@@ -19,14 +19,14 @@ from kubeprobe.localcluster.resources import CONFIG_MAPS, PODS, SECRETS, Resourc
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a field may hold. `go` is its type in Go; `fields` are a struct's, `items` a list's or map's."""
+    """The type of a field. `go` is its type in Go; `fields` are a struct's, `items` a list's or map's."""
 
     kind: str
     go: str
     fields: "Mapping[str, Shape]" = field(default_factory=dict)
     items: "Shape | None" = None
     complete: bool = False
-    """Whether `fields` names all there are, so that others are unknown."""
+    """Whether `fields` is complete, so that strict validation refuses others."""
 
 
 ANY = Shape("any", "")
@@ -124,7 +124,7 @@ _QUANTITY_RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)(
 
 
 def decoded(resource: Resource, obj: Any, *, strict: bool = False) -> Object:
-    """The object as the server understands it.
+    """The object as the server decodes it.
 
     Raises `ApiError` (400) for a field of a wrong type, or (if `strict`) an unknown one.
     """
@@ -141,7 +141,7 @@ def decoded(resource: Resource, obj: Any, *, strict: bool = False) -> Object:
 
 
 def without_nulls(value: Any, shape: Shape) -> Any:
-    """The value with its nulls as Go has them: absent fields, and empty items of lists."""
+    """The value with nulls decoded as in Go: absent fields, and zero values in lists."""
     if isinstance(value, dict):
         return {
             name: without_nulls(item, shape.items or shape.fields.get(name, ANY))
@@ -156,7 +156,7 @@ def without_nulls(value: Any, shape: Shape) -> Any:
 
 
 def _type_faults(value: Any, shape: Shape, owner: Shape, path: str) -> Iterator[str]:
-    """What the decoder says of a value; `owner` is the struct it is a field of."""
+    """The decoder's errors for a value; `owner` is the struct it is a field of."""
     if value is None or shape.kind == "any":
         return
     if shape.kind in ("quantity", "base64"):

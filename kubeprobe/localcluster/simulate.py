@@ -1,4 +1,4 @@
-"""Pods that only pretend: a script says when each starts and how it ends. For fleets of simulated clusters.
+"""Simulated pods: a script defines when each starts and how it ends. For fleets of simulated clusters.
 
 No process and no task per pod: each step is a timer that writes the pod's next status.
 """
@@ -23,42 +23,42 @@ _PASSING_REPORT = '{"ok":true,"errors":[],"steps":[],"metrics":{}}'
 
 
 class ScriptError(ValueError):
-    """A script names something that scripts do not have."""
+    """A script has an unknown field or is not a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How a simulated pod behaves. Times are seconds."""
+    """The behaviour of a simulated pod. Times are in seconds."""
 
     start: float = 0.0
-    """From creation to running."""
+    """Time from creation to running."""
     after: float = 1.0
-    """From running to the end."""
+    """Time from running to the end."""
     exitCode: int = 0  # noqa: N815 -- as in the API
     message: str = _PASSING_REPORT
     """The termination message."""
     reason: str = ""
-    """Of the end: `OOMKilled` and such; by default Completed or Error."""
+    """The terminated container's reason, such as `OOMKilled`; by default Completed or Error."""
     log: str = ""
     waiting: str = ""
-    """Never starts: the container's waiting reason, such as ImagePullBackOff."""
+    """If set, the container never starts and has this waiting reason, such as ImagePullBackOff."""
     unschedulable: bool = False
-    """Never gets a node."""
+    """The pod is never scheduled."""
     evicted: bool = False
-    """Ends as Failed/Evicted, without container statuses."""
+    """The pod ends as Failed/Evicted, without container statuses."""
     preempted: bool = False
-    """Ends as Failed with a DisruptionTarget condition, and is deleted."""
+    """The pod ends as Failed with a DisruptionTarget condition, and is deleted."""
     nodeLost: bool = False  # noqa: N815
-    """Instead of ending, its node falls silent: Ready becomes False, the pod is marked as deleted, and stays."""
+    """Instead of ending, the pod's node is lost: Ready becomes False; the pod gets a deletionTimestamp and stays."""
     vanish: bool = False
-    """Instead of ending, it is gone, as if somebody had deleted it."""
+    """Instead of ending, the pod is removed, as if somebody had deleted it."""
 
     def evolve(self, changes: Object) -> "Script":
-        """The script with some parts changed. Raises `ScriptError` for unknown parts."""
+        """The script with some fields changed. Raises `ScriptError` for unknown fields."""
         known = {field.name for field in fields(self)}
         if not isinstance(changes, dict) or not changes.keys() <= known:
             unknown = sorted(changes.keys() - known) if isinstance(changes, dict) else [changes]
-            raise ScriptError(f"a script has no {unknown}; it has {sorted(known)}")
+            raise ScriptError(f"unknown script fields {unknown}; known are {sorted(known)}")
         return replace(self, **changes)
 
 
@@ -66,14 +66,14 @@ DEFAULT_SCRIPT = Script()
 
 
 class Simulator:
-    """Plays the pods of one simulated cluster."""
+    """Runs the scripted pods of one simulated cluster."""
 
     def __init__(self, registry: Registry, script: Script) -> None:
         self._registry = registry
         self._script = script
 
     def on_change(self, change: Change) -> None:
-        """Begin a new pod; end one that is being deleted."""
+        """Start a new pod; remove one that is being deleted."""
         loop = asyncio.get_running_loop()
         pod = change.stored.object
         if change.type == "ADDED":
@@ -84,15 +84,15 @@ class Simulator:
                 loop.call_soon(self._finish_deletion, pod)
 
     async def read_log(self, pod: Object, options: LogOptions) -> AsyncIterator[bytes]:
-        """What the script says it wrote."""
+        """The script's `log`."""
         text = self._script_of(pod).log.encode()
         yield text if options.limit_bytes is None else text[: options.limit_bytes]
 
     async def stop(self) -> None:
-        """Nothing runs."""
+        """Nothing to do: there are no processes."""
 
     def _script_of(self, pod: Object) -> Script:
-        """The pod's own script over the fleet's. A script that cannot be read says so in how the pod ends."""
+        """The pod's own script over the fleet's. With an invalid one, the pod fails with the error as its message."""
         text = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
         if not text:
             return self._script
@@ -149,13 +149,13 @@ class Simulator:
         self._set_state(pod, {"terminated": terminated}, finished=True)
 
     def _disrupt(self, pod: Object, script: Script) -> None:
-        reason, told = ("Evicted", "The node was low on resource: memory. ") if script.evicted else ("", "")
+        reason, message = ("Evicted", "The node was low on resource: memory. ") if script.evicted else ("", "")
         why = "TerminationByKubelet" if script.evicted else "PreemptionByScheduler"
-        condition = {"type": "DisruptionTarget", "status": "True", "reason": why, "message": told}
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": why, "message": message}
         status: Object = {"phase": "Failed", "startTime": pod["status"].get("startTime", self._now())}
         status["conditions"] = [{**condition, "lastProbeTime": None, "lastTransitionTime": self._now()}]
         if reason:
-            status |= {"reason": reason, "message": told}
+            status |= {"reason": reason, "message": message}
         self._set_status(pod, status)
         if script.preempted and (current := self._current(pod)):
             self._registry.store.remove(PODS, current)

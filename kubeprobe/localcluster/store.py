@@ -1,7 +1,7 @@
-"""The objects of one cluster, their versions, and what changed lately: the part that etcd plays.
+"""The objects of one cluster, their versions and recent history: the role of etcd.
 
 Objects in the store are never changed in place: a change puts a new object. So lists, watches and
-history share them, and their JSON is made once. `registry` is the only writer; `watch` reads on.
+history share them, and their JSON is encoded once.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ Key = tuple[str, str]
 """Namespace ("" for cluster-wide kinds) and name."""
 
 _SLOW_WATCHER = 20_000
-"""Changes that may wait for one watcher before it is cut off, so that a stuck client costs no memory."""
+"""Pending changes after which a watcher is disconnected, so that a stuck client does not exhaust memory."""
 
 
 class Stored:
-    """One version of an object; its JSON is made when first wanted."""
+    """One version of an object; its JSON is encoded at first use."""
 
     __slots__ = ("_raw", "object", "version")
 
@@ -51,7 +51,7 @@ class Change:
     stored: Stored
     previous: Stored | None
     at: float
-    """Monotonic seconds: how old this piece of history is."""
+    """Monotonic time, in seconds."""
 
 
 class Subscription:
@@ -63,7 +63,7 @@ class Subscription:
         self.closed = False
 
     def offer(self, change: Change) -> None:
-        """Hand over a change; a watcher that has fallen too far behind is closed."""
+        """Add a change; a watcher with too many pending changes is closed."""
         self._pending.append(change)
         if len(self._pending) > _SLOW_WATCHER:
             self.closed = True
@@ -75,7 +75,7 @@ class Subscription:
         self._wake()
 
     async def take(self, seconds: float) -> list[Change]:
-        """The changes since the last call; empty when none came in this time or the watch is closed."""
+        """The changes since the last call; empty after a timeout, or when the watch is closed."""
         if not self._pending and not self.closed and seconds > 0:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
@@ -97,8 +97,8 @@ class Store:
     """Objects by kind and key, with a version that only grows and a bounded history per kind."""
 
     def __init__(self, *, history: int = 1000, history_seconds: float = 300) -> None:
-        # Ten thousand versions per second cannot be used up by writes, so a restarted store is always
-        # ahead of its predecessor and versions of the old one are too old.
+        # No store writes ten thousand versions per second, so a restarted one starts ahead of its
+        # predecessor, and old versions get 410.
         self.version = int(time.time() * 10_000)
         self._start = self.version
         self._history_limit = history
@@ -152,9 +152,9 @@ class Store:
         return stored
 
     def changes_since(self, resource: Resource, version: int) -> list[Change]:
-        """What happened to a kind after this version.
+        """The changes of a kind after this version.
 
-        Raises `ApiError` (410) when that is no longer known.
+        Raises `ApiError` (410) when that history was dropped.
         """
         oldest = self._compacted.get(resource.qualified, self._start)
         if version < oldest:
@@ -174,14 +174,14 @@ class Store:
         self._subscriptions[resource.qualified].discard(subscription)
 
     def close(self) -> None:
-        """End all watches, and those to come."""
+        """End all watches; later ones end at once."""
         self._closed = True
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.close()
 
     def forget_old(self) -> None:
-        """Drop history that is too old; a watch that would need it gets 410 and lists again."""
+        """Drop history older than `history_seconds`; a watch that needs it gets 410 and lists again."""
         for qualified in self._history:
             self._trim(qualified)
 

@@ -1,4 +1,4 @@
-"""Lists as tables: what `kubectl get` asks for instead of objects."""
+"""Lists as `Table` objects, which `kubectl get` requests instead of objects."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ _AGE = {"name": "Age", "type": "string", "format": "", "description": "", "prior
 
 
 def as_table(resource: Resource, items: Sequence[Stored], metadata: Object) -> Object:
-    """The objects as a Table: name, what one looks for first in this kind, and age."""
+    """The objects as a Table: name, the main columns of the kind, and age."""
     extra, _ = _COLUMNS.get(resource, _NO_COLUMNS)
     columns = [_NAME, *({**_AGE, "name": name} for name in extra), _AGE]
     return {

@@ -1,4 +1,4 @@
-"""Who may ask: bearer tokens, and the kubeconfig files that carry them."""
+"""Authentication: bearer tokens, and the kubeconfig files that contain them."""
 
 import json
 import os
@@ -20,34 +20,34 @@ class Tokens:
 
     @staticmethod
     def from_path(path: str) -> tuple[str | None, str]:
-        """The Authorization header that a path stands for, and the rest of the path.
+        """The Authorization header from a /token/TOKEN path, and the rest of the path.
 
-        kubectl (all of client-go) sends no token over plain HTTP, so it may be in the server's address.
+        kubectl (all of client-go) sends no token over plain HTTP, so the server's address may contain it.
         """
         if not path.startswith(PATH_PREFIX):
             return None, path
         token, _, rest = path.removeprefix(PATH_PREFIX).partition("/")
         return f"Bearer {token}", f"/{rest}"
 
-    def check(self, header: str | None, *, anonymous_may_pass: bool = False) -> None:
+    def check(self, header: str | None, *, allow_anonymous: bool = False) -> None:
         """Refuse a request without a valid token. Raises `ApiError` (401).
 
-        A wrong token is refused everywhere, no token only where it matters: as the real server does.
+        As on the real server, public paths accept a missing token, but not an invalid one.
         """
-        if self.administrator is None or (header is None and anonymous_may_pass):
+        if self.administrator is None or (header is None and allow_anonymous):
             return
         kind, _, token = (header or "").partition(" ")
         if kind.lower() != "bearer" or not (self._is_administrator(token) or token in self._pods):
             raise unauthorized()
 
     def issue(self) -> str:
-        """A token for a pod."""
+        """Create a token for a pod."""
         token = secrets.token_urlsafe(24)
         self._pods.add(token)
         return token
 
     def revoke(self, token: str) -> None:
-        """The pod has ended."""
+        """Invalidate a pod's token."""
         self._pods.discard(token)
 
     def _is_administrator(self, token: str) -> bool:
@@ -55,7 +55,7 @@ class Tokens:
 
 
 def url_with_token(url: str, token: str | None) -> str:
-    """An address of the server that carries the token, for clients that send none over plain HTTP."""
+    """An address of the server that contains the token, for clients that send none over plain HTTP."""
     return f"{url}{PATH_PREFIX}{token}" if token else url
 
 
@@ -76,5 +76,5 @@ def write_kubeconfig(path: Path, contexts: Mapping[str, str], token: str | None,
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(config, file, indent=2)  # JSON is YAML, and needs no library to write
+        json.dump(config, file, indent=2)  # JSON is valid YAML, and needs no library
     temporary.replace(path)

@@ -1,6 +1,6 @@
-"""What the API server refuses in an object: names, labels, and what users get wrong in pods.
+"""Validation of objects: names, labels, and common faults of pods.
 
-Pure: an object in, its faults out, in the real words. `registry` turns them into 422 answers.
+Pure; messages are those of the real API server. `registry` turns them into 422 responses.
 """
 
 import re
@@ -45,24 +45,24 @@ _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 
 
 def required(field: str, message: str = "") -> Cause:
-    """A field that must be there."""
+    """A required field is missing."""
     return Cause("FieldValueRequired", f"Required value{': ' if message else ''}{message}", field)
 
 
 def malformed(field: str, value: Any, rule: str) -> Cause:
-    """A field whose value breaks a rule."""
+    """A field's value violates a rule."""
     shown = f'"{value}"' if isinstance(value, str) else str(value)
     return Cause("FieldValueInvalid", f"Invalid value: {shown}: {rule}", field)
 
 
 def unsupported(field: str, value: Any, supported: tuple[str, ...]) -> Cause:
-    """A field whose value is none of a closed list."""
+    """A field's value is not in a closed list."""
     listed = ", ".join(f'"{item}"' for item in sorted(supported))
     return Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {listed}', field)
 
 
 def faults_of(resource: Resource, obj: Object) -> list[Cause]:
-    """Everything that is wrong with an object that is to be created or stored."""
+    """All faults of an object that is to be created or updated."""
     faults = list(_metadata_faults(resource, obj["metadata"]))
     if resource is PODS:
         faults += _pod_faults(obj.get("spec") or {})
@@ -176,7 +176,7 @@ _POD_RULE = (
 
 
 def update_faults(resource: Resource, old: Object, new: Object) -> list[Cause]:
-    """What is wrong with replacing `old` by `new`: fields that cannot change."""
+    """Changes of immutable fields between `old` and `new`."""
     check = _UPDATE_RULES.get(resource)
     return list(check(old, new)) if check else []
 

@@ -1,7 +1,4 @@
-"""Watches: the changes of a kind as a stream of lines, from a version on, through one watcher's selector.
-
-Next after `http` for requests with `watch=true`; reads `store`.
-"""
+"""Watches: the changes of a kind since a version as a stream of JSON lines, filtered by the watcher's selector."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -22,18 +19,18 @@ _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 def parse_version(text: str) -> int:
     """A resourceVersion as a number. Raises `ApiError` (500)."""
     if not text.isdigit():
-        # The real server has neither a reason nor a better code for this.
-        told = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise ApiError(500, "", told)
+        # As on the real server: 500, without a reason.
+        message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise ApiError(500, "", message)
     return int(text)
 
 
 async def watch_lines(
     store: Store, target: Target, options: ListOptions, bookmark_seconds: float
 ) -> AsyncIterator[list[bytes]]:
-    """The lines of a watch, in groups that are due together, until its time is over or the store closes.
+    """The lines of a watch, in batches, until its timeout or until the store closes.
 
-    The first group comes at once (it may be empty), so that the answer's head can be sent.
+    The first batch (it may be empty) comes at once, so that the response headers can be sent.
     """
     subscription = store.subscribe(target.resource)
     try:
@@ -50,7 +47,7 @@ async def watch_lines(
 
 
 def _first_lines(store: Store, target: Target, options: ListOptions) -> list[bytes]:
-    """What happened before the watch: the state, or the changes since a version."""
+    """The state at the start of the watch, or the changes since a version."""
     if options.resource_version in ("", "0") or options.initial_events:
         stored = store.items(target.resource, target.namespace)
         chosen = [s for s in stored if _is_wanted(s.object, target, options)]
@@ -88,7 +85,7 @@ def _lines(changes: list[Change], target: Target, options: ListOptions) -> Itera
 
 
 def _type_seen(change: Change, target: Target, options: ListOptions) -> str | None:
-    """The change as this watcher sees it: an object may enter or leave what its selector selects."""
+    """The event type for this watcher: a changed object may start or stop matching its selector."""
     now = change.type != "DELETED" and _is_wanted(change.stored.object, target, options)
     before = change.previous is not None and _is_wanted(change.previous.object, target, options)
     if now:

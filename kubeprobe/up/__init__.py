@@ -1,7 +1,7 @@
-"""Everything on this machine: `kubeprobe up` starts an embedded broker, a local cluster and every process.
+"""`kubeprobe up`: all of KubeProbe on this machine, with an embedded broker and a local cluster.
 
-For trying KubeProbe and for developing probes. In production the same Procfile's processes run on their own, against
-a PostgreSQL and a Redis that are kept elsewhere.
+For trying KubeProbe and for developing probes. In production, the processes of the same Procfile run as services,
+with PostgreSQL and Redis.
 """
 
 import sys
@@ -26,7 +26,7 @@ from kubeprobe.up.verdicts import print_verdicts
 
 @dataclass(frozen=True)
 class Installation:
-    """One `kubeprobe up`: its folder, its addresses, its store."""
+    """One `kubeprobe up`: its settings, ports and store."""
 
     settings: Settings
     ports: Ports
@@ -34,10 +34,10 @@ class Installation:
 
 
 def up(settings: Settings, images: Sequence[str] = ()) -> int:
-    """Start everything, print verdicts as they arrive, until Ctrl-C; gives the exit code.
+    """Start everything, print verdicts as they arrive, until Ctrl-C; returns the exit code.
 
-    `images` (NAME=DIR) are folders that the local cluster takes for images: probes of one's own. The next start with
-    the same data_dir goes on where this one was. Raises KubeProbeError if one is running already.
+    `images` (NAME=DIR) are folders that the local cluster serves as images: the user's own probes. The next start with
+    the same data_dir continues with its data. Raises KubeProbeError if one is running already.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with only_one(settings.data_dir):
@@ -53,11 +53,11 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
 def _run(installation: Installation, commands: Mapping[str, str]) -> int:
     settings, ports = installation.settings, installation.ports
     stop = threading.Event()
-    # Honcho forks its children first, which a thread would not survive in order.
+    # Start the thread after honcho has forked its children: forking a process with threads is unsafe.
     printer = threading.Thread(
         target=print_verdicts, args=(installation.store, ports, settings, stop), name="verdicts", daemon=True
     )
-    logs = LogFiles(settings.data_dir / "logs", begun=printer.start)
+    logs = LogFiles(settings.data_dir / "logs", on_forked=printer.start)
     manager = Manager(printer=logs)
     env = environment(settings, ports)
     for name, command in commands.items():
@@ -68,12 +68,14 @@ def _run(installation: Installation, commands: Mapping[str, str]) -> int:
         stop.set()
         logs.close()
         installation.store.close()
-    return _farewell(manager.returncode or 0, logs)
+    return _report_end(manager.returncode or 0, logs)
 
 
-def _farewell(code: int, logs: LogFiles) -> int:
-    if code in (130, 143):  # Ctrl-C, SIGTERM: asked for
-        sys.stdout.write("Stopped. The next `kubeprobe up` goes on from here.\n")
+def _report_end(code: int, logs: LogFiles) -> int:
+    if code in (130, 143):  # Ctrl-C, SIGTERM
+        sys.stdout.write("Stopped. The next `kubeprobe up` continues with this data.\n")
         return 0
-    sys.stderr.write(f"{logs.first_stopped or 'A process'} ended by itself, so all were stopped. {logs.tail()}\n")
+    sys.stderr.write(
+        f"{logs.first_stopped or 'A process'} exited unexpectedly, so all processes were stopped. {logs.tail()}\n"
+    )
     return 1

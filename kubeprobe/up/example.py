@@ -1,4 +1,4 @@
-"""The example catalog: what a new installation runs until it is told something else."""
+"""The example catalog, which a new installation runs."""
 
 import json
 from datetime import datetime
@@ -15,7 +15,7 @@ from kubeprobe.trigger import RunRequest, request_runs
 
 
 def load_example(store: Store, settings: Settings, now: datetime) -> bool:
-    """Apply the example and the built-in probes' cases to a store that knows no cluster yet; True if it was done."""
+    """Apply the example and the built-in probes' cases to a store without clusters; True if it did."""
     with store.writing() as session:
         if session.exec(select(Cluster.name).limit(1)).first() is not None:
             return False
@@ -24,18 +24,18 @@ def load_example(store: Store, settings: Settings, now: datetime) -> bool:
         apply(session, declared, connector, now)
         catalog = load_catalog(session)
         bound = {case for binding in catalog.bindings.values() for case in binding.cases}
-        for case in sorted(bound):  # nobody should have to wait for the first slot
+        for case in sorted(bound):  # first verdicts at once, not at the first slot
             request_runs(session, catalog, RunRequest(case, ("local",)), now, settings)
     return True
 
 
 def accounts_file(settings: Settings) -> Path:
-    """Where the ServiceAccounts are written that the local cluster begins with."""
+    """The manifest of the ServiceAccounts that the local cluster creates at its start."""
     return settings.data_dir / "localcluster-accounts.yaml"
 
 
 def write_accounts(store: Store, settings: Settings) -> None:
-    """Have the local cluster begin with the accounts of all cases. It asks for no rights, so roles are left out."""
+    """Write the ServiceAccounts of all cases. Roles are left out: the local cluster has no authorization."""
     with store.reading() as session:
         catalog = load_catalog(session)
     objects = setup_objects(catalog, catalog.cases, TargetCluster("local", labels={"kind": "local"}))

@@ -1,4 +1,4 @@
-"""The output of the processes, a file each: the screen is for verdicts."""
+"""The output of the processes, one file each; the terminal shows verdicts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +10,14 @@ KEEP_BYTES = 5_000_000
 
 
 class LogFiles(Printer):  # type: ignore[misc]
-    """Writes each process's lines to `<folder>/<name>.log`; a file that has grown large starts anew, once renamed.
+    """Writes each process's lines to `<folder>/<name>.log`, renamed to `.log.1` when it exceeds `KEEP_BYTES`.
 
-    `begun` is called before the first line: all processes have been forked then.
+    `on_forked` is called before the first line, when all processes have been forked.
     """
 
-    def __init__(self, folder: Path, begun: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, on_forked: Callable[[], None]) -> None:
         super().__init__()
-        self._begun: Callable[[], None] | None = begun
+        self._on_forked: Callable[[], None] | None = on_forked
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._files: dict[str, IO[bytes]] = {}
@@ -25,9 +25,9 @@ class LogFiles(Printer):  # type: ignore[misc]
 
     def write(self, message: Message) -> None:
         """Called by honcho for each line."""
-        if self._begun is not None:
-            self._begun()
-            self._begun = None
+        if self._on_forked is not None:
+            self._on_forked()
+            self._on_forked = None
         name, data = message.name, message.data
         if name == "system":
             self._note_end(data)
@@ -37,10 +37,10 @@ class LogFiles(Printer):  # type: ignore[misc]
         file.flush()
 
     def tail(self, lines: int = 5) -> str:
-        """The last lines of the process that stopped first, and where the rest is."""
+        """The last lines of the process that stopped first, with the path of its log."""
         path = self._folder / f"{self.first_stopped or 'system'}.log"
         last = path.read_text(errors="replace").splitlines()[-lines:] if path.exists() else []
-        return "\n".join([f"The end of {path}:", *last])
+        return "\n".join([f"Last lines of {path}:", *last])
 
     def close(self) -> None:
         """Close the files."""

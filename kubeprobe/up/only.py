@@ -1,4 +1,4 @@
-"""One installation per data directory."""
+"""The lock of a data directory: one `kubeprobe up` at a time."""
 
 import fcntl
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ class AlreadyUpError(KubeProbeError):
 
 @contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory; the kernel lets go of it when this process ends, however it ends."""
+    """Lock the data directory; the kernel releases the lock when this process ends, however it ends."""
     with (data_dir / "up.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyUpError(
-                f"KubeProbe is up already in {data_dir}. Stop it first, or give another folder (KUBEPROBE_DATA_DIR)."
+                f"KubeProbe is already running in {data_dir}. Stop it, or set another folder (KUBEPROBE_DATA_DIR)."
             ) from None
         yield

@@ -1,4 +1,4 @@
-"""Ports of the parts that listen: the usual ones, or free ones where those are taken."""
+"""Ports of the processes that listen: the usual ones, or free ones where those are taken."""
 
 import socket
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ USUAL = {"broker": 6379, "flower": 5555, "cluster": 6443, "web": 8080}
 
 @dataclass(frozen=True)
 class Ports:
-    """Loopback ports of the embedded parts."""
+    """Loopback ports of the processes that listen."""
 
     broker: int
     flower: int
@@ -20,23 +20,23 @@ class Ports:
 
     @classmethod
     def choose(cls, data_dir: Path) -> "Ports":
-        """Those of the last start if they are free, else the usual ones if they are free, else any."""
-        note = data_dir / "ports.json"
-        wanted = USUAL | (orjson.loads(note.read_bytes()) if note.exists() else {})
+        """For each process: the port of the last start, else the usual one, else any free port."""
+        file = data_dir / "ports.json"
+        wanted = USUAL | (orjson.loads(file.read_bytes()) if file.exists() else {})
         chosen = cls(**{name: _free(wanted[name]) for name in USUAL})
-        note.write_bytes(orjson.dumps(asdict(chosen)))
+        file.write_bytes(orjson.dumps(asdict(chosen)))
         return chosen
 
     def broker_url(self) -> str:
-        """The embedded broker's address."""
+        """The URL of the embedded broker."""
         return f"redis://127.0.0.1:{self.broker}/0"
 
     def web_url(self) -> str:
-        """Where the REST API is."""
+        """The URL of the REST API and the pages."""
         return f"http://127.0.0.1:{self.web}"
 
     def flower_url(self) -> str:
-        """Where Flower is looked at."""
+        """The URL of Flower."""
         return f"http://127.0.0.1:{self.flower}"
 
 

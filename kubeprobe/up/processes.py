@@ -1,4 +1,4 @@
-"""What `up` starts: the Procfile's processes, and the parts that are embedded only here."""
+"""The processes of `up`: those of the Procfile, an embedded broker and a local cluster."""
 
 import os
 import shlex
@@ -14,22 +14,22 @@ from kubeprobe.settings import Settings
 from kubeprobe.up.example import accounts_file
 from kubeprobe.up.ports import Ports
 
-LATER_S = {"responder": 4, "web": 6, "flower": 8}
-"""Not needed for the first verdict, and on a small machine everything that starts at once starts late."""
+START_DELAY_S = {"responder": 4, "web": 6, "flower": 8}
+"""These are not needed for the first verdict; started at once, they would delay it on a small machine."""
 
 
 def processes(settings: Settings, ports: Ports, images: Sequence[str] = ()) -> dict[str, str]:
-    """Name -> shell command."""
+    """The shell command of each process, by name."""
     procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
     return {
         "valkey": _valkey(ports),
         "localcluster": _local_cluster(settings, ports, images),
-        **{name: f"sleep {LATER_S.get(name, 0)}; {command}" for name, command in procfile.processes.items()},
+        **{name: f"sleep {START_DELAY_S.get(name, 0)}; {command}" for name, command in procfile.processes.items()},
     }
 
 
 def environment(settings: Settings, ports: Ports) -> dict[str, str]:
-    """The children's environment: this one, with what was chosen here, and this interpreter's programs first."""
+    """The processes' environment: the current one, with settings and ports, and this interpreter's programs first."""
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
@@ -42,7 +42,7 @@ def environment(settings: Settings, ports: Ports) -> dict[str, str]:
 
 
 def _valkey(ports: Ports) -> str:
-    """Keeps nothing on disk: the store is the truth, and sends again what was pending."""
+    """Nothing is written to disk: the store sends again what was pending."""
     options = ["--port", str(ports.broker), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     return f"exec {shlex.join([str(get_binary_path()), *options])}"
 

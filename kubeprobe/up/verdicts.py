@@ -1,4 +1,4 @@
-"""What `up` shows: where to look, and verdicts as they are stored."""
+"""The terminal output of `up`: addresses, and verdicts as they are stored."""
 
 import sys
 import threading
@@ -15,24 +15,24 @@ from kubeprobe.store import Outcome, Store
 from kubeprobe.up.ports import Ports
 from kubeprobe.vocabulary import Verdict
 
-LOOK_EVERY_S = 0.5
+POLL_EVERY_S = 0.5
 STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yellow"}
 
 
 def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threading.Event) -> None:
-    """Print until told to stop."""
+    """Print until `stop` is set."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-    console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Ctrl-C stops all of it.")
+    console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Press Ctrl-C to stop it.")
     console.print(f"  API       {ports.web_url()}")
     console.print(f"  Flower    {ports.flower_url()}")
     console.print(f"  Cluster   http://127.0.0.1:{ports.cluster}  (KUBECONFIG={settings.local_kubeconfig()})")
     console.print("  Try       kubeprobe status | kubeprobe run pod-lifecycle --cluster local --wait\n")
     seen_until = utc_now()
-    while not stop.wait(LOOK_EVERY_S):
+    while not stop.wait(POLL_EVERY_S):
         try:
             found = _stored_since(store, seen_until)
         except SQLAlchemyError as error:
-            console.print(f"[red]The store does not answer: {error}[/red]")
+            console.print(f"[red]database unavailable: {error}[/red]")
             continue
         for outcome in found:
             console.print(_line(outcome), overflow="ellipsis", no_wrap=True)

@@ -1,4 +1,4 @@
-"""One set of tests, two clusters: the local one and, where KUBEPROBE_TEST_REAL_KUBECONFIG says, a real one."""
+"""The same tests for two clusters: the local one, and a real one if KUBEPROBE_TEST_REAL_KUBECONFIG is set."""
 
 import asyncio
 import os
@@ -41,8 +41,10 @@ def kubeconfig(request: pytest.FixtureRequest) -> Path:
     if request.param == "local":
         path: Path = request.getfixturevalue("local_kubeconfig")
         return path
-    told = os.environ.get(REAL) or lacking(f"{REAL} names no kubeconfig of a real cluster (see testbed/README.md)")
-    return Path(told)
+    path_of_real = os.environ.get(REAL) or lacking(
+        f"{REAL} is not set to the kubeconfig of a real cluster (see testbed/README.md)"
+    )
+    return Path(path_of_real)
 
 
 @pytest.fixture
@@ -53,26 +55,26 @@ async def api(kubeconfig: Path) -> AsyncIterator[Api]:
     if token := configuration.get_api_key_with_prefix("BearerToken", alias="authorization"):
         headers["Authorization"] = token
     async with (
-        aiohttp.ClientSession(connector=_connector(configuration, known=True), headers=headers) as session,
-        aiohttp.ClientSession(connector=_connector(configuration, known=False)) as stranger,
+        aiohttp.ClientSession(connector=_connector(configuration, authenticated=True), headers=headers) as session,
+        aiohttp.ClientSession(connector=_connector(configuration, authenticated=False)) as anonymous,
     ):
-        yield Api(session, configuration.host, kubeconfig, stranger)
-        # TLS transports close on the next turns of the loop.
+        yield Api(session, configuration.host, kubeconfig, anonymous)
+        # TLS transports close in the next iterations of the event loop.
         await asyncio.sleep(0)
 
 
-def _connector(configuration: Configuration, *, known: bool) -> aiohttp.TCPConnector:
+def _connector(configuration: Configuration, *, authenticated: bool) -> aiohttp.TCPConnector:
     context: ssl.SSLContext | bool = True
     if configuration.host.startswith("https"):
         context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-        if known and configuration.cert_file:
+        if authenticated and configuration.cert_file:
             context.load_cert_chain(configuration.cert_file, configuration.key_file)
     return aiohttp.TCPConnector(ssl=context, limit=0)
 
 
 @pytest.fixture
 async def namespace(api: Api) -> AsyncIterator[str]:
-    """A namespace of the test's own, with its service account there."""
+    """A namespace of the test's own, once its default service account exists."""
     name = f"contract-{uuid4().hex[:8]}"
     await api.post("/api/v1/namespaces", {"metadata": {"name": name}}, expect=201)
     await api.until(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata.name": "default"}, lambda _: True)

@@ -1,4 +1,4 @@
-"""A plain HTTP client for the contract tests: no library between the test and what the server says."""
+"""A plain HTTP client for the contract tests: no library between the test and the server's responses."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 BUSYBOX = "docker.io/kubeprobe/busybox:dev"
 SECONDS = 60.0
-"""How long anything may take before a test says what it waited for."""
+"""Time limit of every wait."""
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -27,7 +27,7 @@ class Api:
     session: aiohttp.ClientSession
     host: str
     kubeconfig: Path
-    stranger: aiohttp.ClientSession
+    anonymous: aiohttp.ClientSession
     """A session without credentials."""
 
     async def call(
@@ -41,7 +41,7 @@ class Api:
         headers: dict[str, str] | None = None,
         **query: str,
     ) -> Any:
-        """The answer as JSON (or text), checked for its status code."""
+        """The response as JSON (or text); checks its status code."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
         sent = {"Content-Type": content_type, **(headers or {})} if data is not None else headers
         async with self.session.request(method, self.host + path, data=data, headers=sent, params=query) as answer:
@@ -85,20 +85,20 @@ class Api:
                         return found
         except TimeoutError:
             pass
-        raise AssertionError(f"waited for {path} {selector}; last seen: {json.dumps(seen)}")
+        raise AssertionError(f"timed out waiting for {path} {selector}; last event: {json.dumps(seen)}")
 
     async def pod_until(self, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
         return await self.until(pods(namespace), {"metadata.name": name}, holds)
 
     async def ended(self, namespace: str, name: str) -> Object:
-        """The pod once its phase says that it has ended."""
+        """The pod once its phase is Succeeded or Failed."""
         return await self.pod_until(namespace, name, lambda pod: phase(pod) in ("Succeeded", "Failed"))
 
     async def running(self, namespace: str, name: str) -> Object:
         return await self.pod_until(namespace, name, lambda pod: "running" in state(pod))
 
-    async def said(self, namespace: str, name: str, line: str) -> None:
-        """Wait until a pod that runs has said this first."""
+    async def first_line(self, namespace: str, name: str, line: str) -> None:
+        """Wait until a running pod has printed this as its first line."""
         await self.running(namespace, name)
         url = self.host + pods(namespace, name, "log")
         async with asyncio.timeout(SECONDS), self.session.get(url, params={"follow": "true"}) as answer:
@@ -107,15 +107,15 @@ class Api:
     async def waiting(self, namespace: str, name: str, *reasons: str) -> Object:
         return await self.pod_until(namespace, name, lambda pod: state(pod).get("waiting", {}).get("reason") in reasons)
 
-    async def found(self, path: str) -> None:
-        """Wait until a path is served (a custom kind appears a moment after its definition)."""
+    async def served(self, path: str) -> None:
+        """Wait until a path is served (a custom kind appears shortly after its definition)."""
         async with asyncio.timeout(SECONDS):
-            # Nothing tells when a path begins to be served.
+            # There is no event for this.
             while (await self.call("GET", path))["kind"] == "Status":  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
     async def gone(self, path: str) -> None:
-        """Wait until the object of this path is gone."""
+        """Wait until the object at this path is deleted."""
         collection, _, name = path.rpartition("/")
         try:
             async with asyncio.timeout(SECONDS):
@@ -130,7 +130,7 @@ class Api:
                             return
         except TimeoutError:
             pass
-        raise AssertionError(f"waited for {path} to be gone")
+        raise AssertionError(f"timed out waiting for the deletion of {path}")
 
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -138,7 +138,7 @@ DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 @asynccontextmanager
 async def new_kind(api: Api) -> AsyncIterator[str]:
-    """A kind that the cluster has not had before, `Widget`; its group. The API server's cache of it begins now."""
+    """The group of a new kind, `Widget`, of which the API server has no history yet."""
     group = f"g{uuid4().hex[:8]}.example.com"
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
@@ -156,14 +156,14 @@ async def new_kind(api: Api) -> AsyncIterator[str]:
         return found.get("Established") == "True"
 
     await api.until(DEFINITIONS, {"metadata.name": f"widgets.{group}"}, established)
-    await api.found(f"/apis/{group}/v1/widgets")
+    await api.served(f"/apis/{group}/v1/widgets")
     yield group
     await api.delete(f"{DEFINITIONS}/widgets.{group}")
     await api.gone(f"{DEFINITIONS}/widgets.{group}")
 
 
 class Watch:
-    """The events of a watch as they come."""
+    """The events of a watch, as they arrive."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.answer = answer
@@ -173,12 +173,12 @@ class Watch:
             yield json.loads(line)
 
     async def next(self, what: str) -> Object:
-        """The next event; fails naming what was waited for."""
+        """The next event; fails with `what` after the time limit."""
         try:
             async with asyncio.timeout(SECONDS):
                 line = await self.answer.content.readline()
         except TimeoutError:
-            raise AssertionError(f"waited for {what}") from None
+            raise AssertionError(f"timed out waiting for {what}") from None
         assert line, f"the watch ended before {what}"
         event: Object = json.loads(line)
         return event
@@ -212,7 +212,7 @@ def conditions(pod: Object) -> dict[str, Object]:
 
 
 def is_status(answer: Any, code: int, reason: str) -> Object:
-    """Check that an answer is a refusal in the real form, and return it."""
+    """Check that a response is a `Status` with this code and reason, and return it."""
     assert answer["kind"] == "Status"
     assert answer["apiVersion"] == "v1"
     assert answer["status"] == "Failure"

@@ -1,4 +1,4 @@
-"""Containers: how they start, what they are given, how they end, and what is told of it."""
+"""Containers: start, environment, volumes, end, and the resulting status."""
 
 import json
 
@@ -69,7 +69,7 @@ async def test_the_end_of_a_long_message_is_kept(api: Api, namespace: str) -> No
     assert told.endswith("line-499-xxxxxxxxxx\n")
 
 
-async def test_the_log_is_the_message_of_a_failure_where_wanted(api: Api, namespace: str) -> None:
+async def test_fallback_to_logs_on_error_uses_the_log_as_message(api: Api, namespace: str) -> None:
     policy = {"terminationMessagePolicy": "FallbackToLogsOnError"}
     assert await message(api, namespace, pod("fails", "echo why; exit 1", container=policy)) == "why\n"
     assert await message(api, namespace, pod("passes", "echo why; exit 0", container=policy)) == ""
@@ -81,7 +81,7 @@ async def test_the_message_may_be_at_another_path(api: Api, namespace: str) -> N
     assert await message(api, namespace, body) == "told\n"
 
 
-async def test_variables_come_from_everywhere(api: Api, namespace: str) -> None:
+async def test_variables_come_from_every_source(api: Api, namespace: str) -> None:
     base = f"/api/v1/namespaces/{namespace}"
     await api.post(f"{base}/secrets", {"metadata": {"name": "s"}, "stringData": {"password": "hush", "A": "1"}})
     await api.post(f"{base}/configmaps", {"metadata": {"name": "m"}, "data": {"colour": "blue", "B": "2"}})
@@ -245,9 +245,9 @@ async def test_a_pod_beyond_its_deadline_is_failed(api: Api, namespace: str) -> 
     assert "terminated" in state(ended)
 
 
-async def test_too_much_memory_is_killed(api: Api, namespace: str) -> None:
+async def test_a_container_above_its_memory_limit_is_killed(api: Api, namespace: str) -> None:
     resources = {"limits": {"memory": "32Mi"}}
-    # The shell itself grows: whatever is killed is the container's first process.
+    # The shell itself grows, so that the container's first process is killed.
     script = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done"
     await api.post(pods(namespace), pod("hungry", script, container={"resources": resources}))
     ended = await api.ended(namespace, "hungry")
@@ -255,7 +255,7 @@ async def test_too_much_memory_is_killed(api: Api, namespace: str) -> None:
     assert (terminated["exitCode"], terminated["reason"]) == (137, "OOMKilled")
 
 
-async def test_an_image_that_must_be_there_and_is_not(api: Api, namespace: str) -> None:
+async def test_pull_policy_never_with_a_missing_image(api: Api, namespace: str) -> None:
     container = {"image": NOT_LOADED, "imagePullPolicy": "Never"}
     await api.post(pods(namespace), pod("never", container=container))
     seen = await api.waiting(namespace, "never", "ErrImageNeverPull")
@@ -275,7 +275,7 @@ async def test_an_image_that_cannot_be_pulled_is_backed_off(api: Api, namespace:
     await api.gone(pods(namespace, "pull"))
 
 
-async def test_an_image_name_that_is_none(api: Api, namespace: str) -> None:
+async def test_an_invalid_image_name(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("name", container={"image": "Not::An::Image"}))
     seen = await api.waiting(namespace, "name", "InvalidImageName")
     assert "Not::An::Image" in state(seen)["waiting"]["message"]
@@ -324,7 +324,7 @@ async def test_a_command_that_does_not_exist_cannot_start(api: Api, namespace: s
         ({"container": {"resources": {"requests": {"memory": "100Ti"}}}}, "1 Insufficient memory"),
     ],
 )
-async def test_a_pod_that_fits_nowhere_says_so(api: Api, namespace: str, spec: dict, why: str) -> None:
+async def test_a_pod_that_fits_no_node_is_unschedulable(api: Api, namespace: str, spec: dict, why: str) -> None:
     await api.post(pods(namespace), pod("big", **spec))
     seen = await api.pod_until(namespace, "big", lambda p: "PodScheduled" in conditions(p))
     condition = conditions(seen)["PodScheduled"]
@@ -336,7 +336,7 @@ async def test_a_pod_that_fits_nowhere_says_so(api: Api, namespace: str, spec: d
     await api.get(pods(namespace, "big"), expect=404)
 
 
-async def test_events_tell_a_pods_story(api: Api, namespace: str) -> None:
+async def test_a_pods_steps_are_recorded_as_events(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("story", FOREVER))
     await api.running(namespace, "story")
     await api.delete(pods(namespace, "story"))

@@ -1,4 +1,4 @@
-"""Logs: the whole, a part, as they grow, and what is answered when there is none."""
+"""Logs: whole, in part, followed, and the errors if there is none."""
 
 import asyncio
 from datetime import datetime
@@ -36,7 +36,7 @@ async def test_a_log_is_followed_until_the_container_ends(api: Api, namespace: s
     assert lines == [b"first\n", b"second\n"]
 
 
-async def test_a_follower_that_goes_away_harms_nothing(api: Api, namespace: str) -> None:
+async def test_a_follower_may_disconnect(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("talks", f"echo hello; {FOREVER}"))
     await api.running(namespace, "talks")
     url = api.host + pods(namespace, "talks", "log")
@@ -53,7 +53,7 @@ async def test_there_is_no_log_before_the_start(api: Api, namespace: str) -> Non
     assert refused["message"].startswith('container "probe" in pod "waits" is waiting to start: ')
 
 
-async def test_which_container_must_be_told(api: Api, namespace: str) -> None:
+async def test_a_log_of_several_containers_needs_a_container_name(api: Api, namespace: str) -> None:
     other = {"name": "other", "image": BUSYBOX, "command": ["sh", "-c", "echo other"]}
     await api.post(pods(namespace), pod("two", more=[other]))
     await api.ended(namespace, "two")
@@ -74,7 +74,7 @@ async def test_there_is_no_previous_log_without_a_restart(api: Api, namespace: s
 
 
 async def test_the_previous_log_is_that_of_the_last_start(api: Api, namespace: str) -> None:
-    # The second start stays: with its end, the first one's log would be gone from the real node.
+    # The second start keeps running: when it ends, a real node deletes the first one's log.
     script = f"if [ -f /shared/again ]; then echo again; {FOREVER}; fi; touch /shared/again; echo hello; exit 1"
     mounts = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     volumes = [{"name": "shared", "emptyDir": {}}]
@@ -88,5 +88,5 @@ async def test_the_previous_log_is_that_of_the_last_start(api: Api, namespace: s
     assert await api.get(pods(namespace, "again", "log"), previous="true") == "hello\n"
 
 
-async def test_the_log_of_nobody_is_not_found(api: Api, namespace: str) -> None:
+async def test_the_log_of_a_missing_pod_is_not_found(api: Api, namespace: str) -> None:
     is_status(await api.get(pods(namespace, "nobody", "log"), expect=404), 404, "NotFound")

@@ -1,4 +1,4 @@
-"""Everything that is no pod: namespaces, service accounts, quotas, secrets, custom resources, owners."""
+"""Objects other than pods: namespaces, service accounts, quotas, secrets, custom resources, owners."""
 
 import base64
 from uuid import uuid4
@@ -28,7 +28,7 @@ async def test_nothing_is_created_in_a_missing_namespace(api: Api, namespace: st
     assert refused["details"] == {"name": "no-such", "kind": "namespaces"}
 
 
-async def test_a_namespace_ends_with_what_is_in_it(api: Api) -> None:
+async def test_a_namespace_is_deleted_with_its_content(api: Api) -> None:
     name = f"contract-{uuid4().hex[:8]}"
     path = f"/api/v1/namespaces/{name}"
     await api.post("/api/v1/namespaces", {"metadata": {"name": name}})
@@ -63,7 +63,7 @@ async def test_a_pod_needs_its_service_account(api: Api, namespace: str) -> None
     )
 
 
-async def test_a_quota_on_pods_is_kept(api: Api, namespace: str) -> None:
+async def test_a_quota_on_pods_is_enforced(api: Api, namespace: str) -> None:
     quotas = f"/api/v1/namespaces/{namespace}/resourcequotas"
     await api.post(quotas, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}})
     await api.until(quotas, {"metadata.name": "few"}, lambda quota: "pods" in quota["status"].get("used", {}))
@@ -88,7 +88,7 @@ async def test_secrets_are_stored_encoded(api: Api, namespace: str) -> None:
     assert deleted["details"] == {"name": "s", "kind": "secrets", "uid": created["metadata"]["uid"]}
 
 
-async def test_an_update_without_a_change_makes_no_new_version(api: Api, namespace: str) -> None:
+async def test_an_update_without_a_change_keeps_the_version(api: Api, namespace: str) -> None:
     created = await api.post(maps(namespace), {"metadata": {"name": "m"}, "data": {"a": "1"}})
     same = await api.put(maps(namespace, "m"), {"metadata": {"name": "m"}, "data": {"a": "1"}})
     assert same["metadata"]["resourceVersion"] == created["metadata"]["resourceVersion"]
@@ -133,7 +133,7 @@ async def test_a_custom_resource_of_a_new_kind(api: Api, namespace: str) -> None
         assert (deleted["kind"], deleted["status"]) == ("Status", "Success")
 
 
-async def test_a_definition_must_fit_its_name(api: Api) -> None:
+async def test_a_definitions_name_must_be_plural_dot_group(api: Api) -> None:
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     version = {"name": "v1", "served": True, "storage": True, "schema": schema}
@@ -146,7 +146,7 @@ async def test_a_definition_must_fit_its_name(api: Api) -> None:
     is_status(await api.post(definitions, wrong, expect=422), 422, "Invalid")
 
 
-async def test_what_is_owned_goes_with_its_owner(api: Api, namespace: str) -> None:
+async def test_dependents_are_deleted_with_their_owner(api: Api, namespace: str) -> None:
     owner = await api.post(maps(namespace), {"metadata": {"name": "owner"}})
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
     await api.post(maps(namespace), {"metadata": {"name": "owned", "ownerReferences": [reference]}})
@@ -163,7 +163,7 @@ async def test_an_orphan_stays(api: Api, namespace: str) -> None:
     assert "ownerReferences" not in (await api.get(maps(namespace, "owned")))["metadata"]
 
 
-async def test_an_owner_deleted_in_the_foreground_goes_last(api: Api, namespace: str) -> None:
+async def test_foreground_deletion_removes_the_owner_last(api: Api, namespace: str) -> None:
     owner = await api.post(maps(namespace), {"metadata": {"name": "owner"}})
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
     reference["blockOwnerDeletion"] = True
@@ -195,7 +195,7 @@ async def test_roles_are_stored(api: Api, namespace: str) -> None:
     assert created["rules"] == rules
 
 
-async def test_nodes_are_listed_with_what_they_have(api: Api) -> None:
+async def test_nodes_are_listed_with_capacity(api: Api) -> None:
     (node,) = (await api.get("/api/v1/nodes"))["items"]
     assert node["status"]["allocatable"].keys() >= {"cpu", "memory", "pods"}
     ready = {condition["type"]: condition["status"] for condition in node["status"]["conditions"]}

@@ -1,4 +1,4 @@
-"""Pods: what is filled in, what is refused, how they are changed and deleted."""
+"""Pods: defaults, validation, updates and deletion."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from tests.contract.contract_api import (
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
 
-async def test_a_new_pod_has_what_was_left_out(api: Api, namespace: str) -> None:
+async def test_a_new_pod_gets_defaults(api: Api, namespace: str) -> None:
     body = {
         "metadata": {"name": "plain"},
         "spec": {"nodeSelector": {"nobody": "has"}, "containers": [{"name": "probe", "image": BUSYBOX}]},
@@ -74,7 +74,7 @@ async def test_generate_name_makes_a_name(api: Api, namespace: str) -> None:
         ({"activeDeadlineSeconds": 0}, "spec.activeDeadlineSeconds", "FieldValueInvalid"),
     ],
 )
-async def test_a_pod_that_is_wrong_is_refused_with_the_field(
+async def test_an_invalid_pod_is_refused_with_the_field(
     api: Api, namespace: str, change: dict, field: str, reason: str
 ) -> None:
     body = pod("wrong")
@@ -86,7 +86,7 @@ async def test_a_pod_that_is_wrong_is_refused_with_the_field(
     assert (field, reason) in causes, causes
 
 
-async def test_a_name_that_is_no_name_is_refused(api: Api, namespace: str) -> None:
+async def test_an_invalid_name_is_refused(api: Api, namespace: str) -> None:
     refused = is_status(await api.post(pods(namespace), pod("Not_A_Name"), expect=422), 422, "Invalid")
     assert refused["details"]["causes"][0]["field"] == "metadata.name"
     assert "a lowercase RFC 1123 subdomain must consist of" in refused["message"]
@@ -99,7 +99,7 @@ async def test_a_pod_without_any_name_is_refused(api: Api, namespace: str) -> No
     assert "metadata.name: Required value: name or generateName is required" in refused["message"]
 
 
-async def test_labels_that_are_no_labels_are_refused(api: Api, namespace: str) -> None:
+async def test_invalid_labels_are_refused(api: Api, namespace: str) -> None:
     body = pod("labels")
     body["metadata"]["labels"] = {"ok": "not a value", "not a key": "x"}
     refused = is_status(await api.post(pods(namespace), body, expect=422), 422, "Invalid")
@@ -135,14 +135,14 @@ async def test_a_namespace_in_the_body_must_be_the_one_of_the_path(api: Api, nam
     assert "namespace of the provided object does not match" in refused["message"]
 
 
-async def test_a_dry_run_answers_and_leaves_nothing(api: Api, namespace: str) -> None:
+async def test_a_dry_run_creates_nothing(api: Api, namespace: str) -> None:
     created = await api.post(pods(namespace), pod("dry"), dryRun="All")
     assert created["metadata"]["uid"]
     assert "resourceVersion" not in created["metadata"]
     await api.get(pods(namespace, "dry"), expect=404)
 
 
-async def test_a_dry_run_refuses_like_the_real_thing(api: Api, namespace: str) -> None:
+async def test_a_dry_run_validates(api: Api, namespace: str) -> None:
     body = pod("dry")
     body["spec"]["containers"] = []
     is_status(await api.post(pods(namespace), body, expect=422, dryRun="All"), 422, "Invalid")
@@ -195,7 +195,7 @@ async def test_the_status_is_written_through_its_subresource_only(api: Api, name
     body = pod("status", FOREVER, nodeSelector={"nobody": "has"})
     body["status"] = {"phase": "Running"}
     assert (await api.post(pods(namespace), body))["status"]["phase"] == "Pending"
-    # The scheduler has its say first: written between reading and putting, it would be a conflict.
+    # Wait for the scheduler: its write between GET and PUT would cause a conflict.
     await api.until(pods(namespace), {"metadata.name": "status"}, lambda seen: "PodScheduled" in conditions(seen))
     condition = {"type": "example.com/gate", "status": "True"}
     patch = {"status": {"conditions": [condition], "message": "told"}}
@@ -221,9 +221,9 @@ async def test_only_the_pod_with_the_uid_is_deleted(api: Api, namespace: str) ->
     await api.get(pods(namespace, "this"), expect=404)
 
 
-async def test_a_running_pod_is_asked_to_end_and_then_gone(api: Api, namespace: str) -> None:
+async def test_a_running_pod_gets_sigterm_and_is_deleted(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("asked", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done"))
-    await api.said(namespace, "asked", "ready\n")
+    await api.first_line(namespace, "asked", "ready\n")
     seen = await api.running(namespace, "asked")
     version = seen["metadata"]["resourceVersion"]
     selector = {"fieldSelector": "metadata.name=asked", "resourceVersion": version}
@@ -238,9 +238,9 @@ async def test_a_running_pod_is_asked_to_end_and_then_gone(api: Api, namespace: 
     assert phase(event["object"]) == "Failed"
 
 
-async def test_a_pod_that_does_not_listen_is_killed_after_its_grace(api: Api, namespace: str) -> None:
+async def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace_period(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("deaf", "trap '' TERM; echo ready; while :; do sleep 0.1; done"))
-    await api.said(namespace, "deaf", "ready\n")
+    await api.first_line(namespace, "deaf", "ready\n")
     answer = await api.delete(pods(namespace, "deaf"), gracePeriodSeconds="1")
     assert answer["metadata"]["deletionGracePeriodSeconds"] == 1
     dying = await api.pod_until(namespace, "deaf", lambda pod: "terminated" in state(pod))
@@ -248,14 +248,14 @@ async def test_a_pod_that_does_not_listen_is_killed_after_its_grace(api: Api, na
     await api.gone(pods(namespace, "deaf"))
 
 
-async def test_a_pod_that_has_ended_is_gone_at_once(api: Api, namespace: str) -> None:
+async def test_an_ended_pod_is_deleted_at_once(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("ended"))
     await api.ended(namespace, "ended")
     await api.delete(pods(namespace, "ended"))
     await api.get(pods(namespace, "ended"), expect=404)
 
 
-async def test_every_deletion_is_seen_as_a_mark_and_then_an_end(api: Api, namespace: str) -> None:
+async def test_a_deletion_is_a_modified_event_and_then_a_deleted_event(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("marked"))
     ended = await api.ended(namespace, "marked")
     query = {"resourceVersion": ended["metadata"]["resourceVersion"]}

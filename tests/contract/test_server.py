@@ -1,4 +1,4 @@
-"""The server itself: discovery, health, who may ask, what cannot be asked, and the usual clients."""
+"""The server: discovery, health, authentication, invalid requests, and the usual clients."""
 
 import asyncio
 import shutil
@@ -11,7 +11,7 @@ from kubernetes.client import ApiClient, CoreV1Api
 from tests.contract.contract_api import JSON_PATCH, MERGE, Api, is_status, pod, pods
 
 
-async def test_version_and_health_are_told(api: Api) -> None:
+async def test_version_and_health(api: Api) -> None:
     version = await api.get("/version")
     assert version["major"] == "1"
     assert version["gitVersion"].startswith("v1.")
@@ -33,16 +33,16 @@ async def test_kinds_are_discovered(api: Api) -> None:
 
 async def test_a_wrong_token_is_refused(api: Api) -> None:
     for path in ("/api/v1/pods", "/version"):
-        async with api.stranger.get(api.host + path, headers={"Authorization": "Bearer wrong"}) as answer:
+        async with api.anonymous.get(api.host + path, headers={"Authorization": "Bearer wrong"}) as answer:
             assert answer.status == 401
             assert is_status(await answer.json(), 401, "Unauthorized")["message"] == "Unauthorized"
 
 
-async def test_a_stranger_sees_the_version_and_no_pods(api: Api) -> None:
-    async with api.stranger.get(api.host + "/version") as answer:
+async def test_an_anonymous_client_gets_the_version_and_no_pods(api: Api) -> None:
+    async with api.anonymous.get(api.host + "/version") as answer:
         assert answer.status == 200
-    async with api.stranger.get(api.host + "/api/v1/pods") as answer:
-        assert answer.status in (401, 403)  # by whether the server knows anonymous users
+    async with api.anonymous.get(api.host + "/api/v1/pods") as answer:
+        assert answer.status in (401, 403)  # 403 if the server accepts anonymous users
 
 
 async def test_an_unknown_kind_is_not_found(api: Api) -> None:
@@ -54,7 +54,7 @@ async def test_an_unknown_kind_is_not_found(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", "/api/v1/pods"), ("POST", "/api/v1/pods"), ("PATCH", "/api/v1/namespaces")]
 )
-async def test_a_verb_that_does_not_fit_is_refused(api: Api, method: str, path: str) -> None:
+async def test_an_unsupported_verb_is_refused(api: Api, method: str, path: str) -> None:
     answer = await api.call(method, path, {}, expect=405)
     told = is_status(answer, 405, "MethodNotAllowed")["message"]
     assert told == "the server does not allow this method on the requested resource"
@@ -67,7 +67,7 @@ async def test_a_body_of_another_type_is_refused(api: Api, namespace: str) -> No
     is_status(answer, 415, "UnsupportedMediaType")
 
 
-async def test_a_body_that_is_no_json_is_refused(api: Api, namespace: str) -> None:
+async def test_a_body_that_is_not_json_is_refused(api: Api, namespace: str) -> None:
     answer = await api.call("POST", pods(namespace), b"{nope", expect=400)
     is_status(answer, 400, "BadRequest")
 
@@ -83,7 +83,7 @@ async def test_a_version_on_creation_is_refused(api: Api, namespace: str) -> Non
     assert "resourceVersion should not be set on objects to be created" in answer["message"]
 
 
-async def test_requests_are_counted_under_the_same_names(api: Api, namespace: str) -> None:
+async def test_requests_are_counted_as_on_a_real_server(api: Api, namespace: str) -> None:
     await api.get(pods(namespace))
     text = await api.get("/metrics")
     lines = [line for line in text.splitlines() if line.startswith("apiserver_request_total{")]
@@ -154,7 +154,7 @@ async def test_a_field_of_another_type_is_refused(api: Api, namespace: str, chan
     assert message in told
 
 
-async def test_an_unknown_field_is_refused_when_asked_to(api: Api, namespace: str) -> None:
+async def test_strict_validation_refuses_unknown_fields(api: Api, namespace: str) -> None:
     body = pod("strict", container={"imagee": "x"})
     answer = await api.post(pods(namespace), body, expect=400, fieldValidation="Strict")
     assert 'strict decoding error: unknown field "spec.containers[0].imagee"' in answer["message"]
@@ -182,7 +182,7 @@ async def test_a_subresource_that_does_not_exist_is_not_found(api: Api, namespac
     is_status(await api.get("/api/v1/pods/x", expect=404), 404, "NotFound")
 
 
-async def test_an_identity_cannot_be_patched(api: Api, namespace: str) -> None:
+async def test_a_uid_cannot_be_patched(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
     answer = await api.patch(pods(namespace, "x"), {"metadata": {"uid": "other"}}, expect=422)
     assert is_status(answer, 422, "Invalid")["details"]["causes"][0]["field"] == "metadata.uid"
@@ -190,13 +190,13 @@ async def test_an_identity_cannot_be_patched(api: Api, namespace: str) -> None:
     assert "does not match the name on the URL" in is_status(answer, 400, "BadRequest")["message"]
 
 
-async def test_a_patch_of_another_form_is_refused(api: Api, namespace: str) -> None:
+async def test_an_unknown_patch_type_is_refused(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
     assert (await api.patch(pods(namespace, "x"), {"op": "add"}, JSON_PATCH, expect=400))["code"] == 400
     assert (await api.patch(pods(namespace, "x"), [], MERGE, expect=400))["code"] == 400
 
 
-async def test_a_json_patch_that_does_not_apply_is_refused(api: Api, namespace: str) -> None:
+async def test_an_inapplicable_json_patch_is_refused(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("x", nodeSelector={"nobody": "has"}))
     for operation in (
         {"op": "test", "path": "/metadata/name", "value": "y"},

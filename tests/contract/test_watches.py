@@ -1,4 +1,4 @@
-"""Watches and lists: versions, selectors, bookmarks, pages, and what is too old."""
+"""Watches and lists: versions, selectors, bookmarks, pages, and expired versions."""
 
 import pytest
 
@@ -20,7 +20,7 @@ async def version_of(api: Api, path: str) -> str:
     return str(listed["metadata"]["resourceVersion"])
 
 
-async def test_a_watch_from_a_version_gets_what_came_after_it(api: Api, namespace: str) -> None:
+async def test_a_watch_from_a_version_gets_later_changes(api: Api, namespace: str) -> None:
     version = await version_of(api, maps(namespace))
     await api.post(maps(namespace), config("one"))
     await api.patch(maps(namespace, "one"), {"data": {"key": "changed"}})
@@ -33,7 +33,7 @@ async def test_a_watch_from_a_version_gets_what_came_after_it(api: Api, namespac
     assert versions[0] > int(version)
 
 
-async def test_a_watch_without_a_version_begins_with_what_is_there(api: Api, namespace: str) -> None:
+async def test_a_watch_without_a_version_starts_with_the_existing_objects(api: Api, namespace: str) -> None:
     await api.post(maps(namespace), config("there", mine="yes"))
     async with api.watch(maps(namespace), labelSelector="mine=yes") as events:
         event = await events.next("what is there")
@@ -54,7 +54,7 @@ async def test_the_watch_of_a_pods_run_ends_with_exit_code_and_message_in_one_ev
     assert sorted(set(phases), key=phases.index) in (["Pending", "Running", "Failed"], ["Pending", "Failed"])
 
 
-async def test_an_object_that_leaves_the_selection_is_deleted_for_the_watcher(api: Api, namespace: str) -> None:
+async def test_an_object_that_stops_matching_is_deleted_for_the_watcher(api: Api, namespace: str) -> None:
     version = await version_of(api, maps(namespace))
     async with api.watch(maps(namespace), resourceVersion=version, labelSelector="mine=yes") as events:
         await api.post(maps(namespace), config("moving"))
@@ -65,7 +65,7 @@ async def test_an_object_that_leaves_the_selection_is_deleted_for_the_watcher(ap
     assert (entered["type"], left["type"]) == ("ADDED", "DELETED")
 
 
-async def test_a_watch_that_asks_for_bookmarks_gets_one_before_its_time_is_over(api: Api, namespace: str) -> None:
+async def test_a_watch_with_bookmarks_gets_one_before_its_timeout(api: Api, namespace: str) -> None:
     version = await version_of(api, maps(namespace))
     query = {"resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": "8"}
     async with api.watch(maps(namespace), **query) as events:
@@ -77,14 +77,14 @@ async def test_a_watch_that_asks_for_bookmarks_gets_one_before_its_time_is_over(
     assert int(bookmarks[-1]["metadata"]["resourceVersion"]) >= int(created["metadata"]["resourceVersion"])
 
 
-async def test_a_watch_ends_when_its_time_is_over(api: Api, namespace: str) -> None:
+async def test_a_watch_ends_at_its_timeout(api: Api, namespace: str) -> None:
     version = await version_of(api, pods(namespace))
     async with api.watch(pods(namespace), resourceVersion=version, timeoutSeconds="1") as events:
         assert [event async for event in events] == []
 
 
 async def test_a_version_that_is_too_old_is_an_error_event(api: Api, namespace: str) -> None:
-    async with new_kind(api) as group:  # of others a young cluster may still remember everything
+    async with new_kind(api) as group:  # a new cluster may still have the whole history of other kinds
         path = f"/apis/{group}/v1/namespaces/{namespace}/widgets"
         async with api.watch(path, resourceVersion="1") as events:
             assert events.answer.status == 200
@@ -96,7 +96,7 @@ async def test_a_version_that_is_too_old_is_an_error_event(api: Api, namespace: 
     assert rest == []
 
 
-async def test_a_version_that_is_no_number_is_refused(api: Api, namespace: str) -> None:
+async def test_a_version_that_is_not_a_number_is_refused(api: Api, namespace: str) -> None:
     answer = await api.get(maps(namespace), expect=500, watch="true", resourceVersion="abc")
     assert 'resourceVersion: Invalid value: "abc"' in answer["message"]
 
@@ -124,7 +124,7 @@ async def test_labels_select(api: Api, namespace: str, selector: str, names: lis
     assert [item["metadata"]["name"] for item in listed["items"]] == names
 
 
-async def test_a_selector_that_is_none_is_refused(api: Api, namespace: str) -> None:
+async def test_an_invalid_label_selector_is_refused(api: Api, namespace: str) -> None:
     is_status(await api.get(pods(namespace), expect=400, labelSelector="a in b in c"), 400, "BadRequest")
     answer = await api.get(pods(namespace), expect=400, fieldSelector="spec.colour=blue")
     assert "field label not supported" in is_status(answer, 400, "BadRequest")["message"]
@@ -161,7 +161,7 @@ async def test_a_list_comes_in_pages(api: Api, namespace: str) -> None:
     assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
 
-async def test_a_list_over_all_namespaces_can_be_watched_on(api: Api, namespace: str) -> None:
+async def test_a_watch_continues_a_list_over_all_namespaces(api: Api, namespace: str) -> None:
     listed = await api.get("/api/v1/pods", labelSelector=f"of={namespace}")
     assert listed["items"] == []
     query = {"resourceVersion": listed["metadata"]["resourceVersion"], "labelSelector": f"of={namespace}"}
@@ -173,6 +173,6 @@ async def test_a_list_over_all_namespaces_can_be_watched_on(api: Api, namespace:
     assert event["object"]["metadata"]["namespace"] == namespace
 
 
-async def test_a_list_from_the_future_is_refused(api: Api, namespace: str) -> None:
+async def test_a_list_at_a_future_version_is_refused(api: Api, namespace: str) -> None:
     answer = await api.get(maps(namespace), expect=504, resourceVersion="999999999999999999")
     assert "Too large resource version" in is_status(answer, 504, "Timeout")["message"]

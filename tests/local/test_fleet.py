@@ -115,7 +115,7 @@ async def test_a_pod_that_vanishes(simulated: Api) -> None:
 async def test_a_script_that_cannot_be_read_says_so(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("wrong", colour="blue"))
     terminated = state(await simulated.ended(NAMESPACE, "wrong"))["terminated"]
-    assert "a script has no ['colour']" in terminated["message"]
+    assert "unknown script fields ['colour']" in terminated["message"]
 
 
 async def test_a_running_pod_that_is_deleted_goes(simulated: Api) -> None:

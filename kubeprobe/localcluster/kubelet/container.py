@@ -1,6 +1,6 @@
-"""One container's life: get the image, configure, start, wait, and start again as its policy says.
+"""The lifecycle of one container: pull, configure, start, wait, and restart by its policy.
 
-`pod` runs these; `process` is what is started.
+`pod` runs containers; `process` is the process of one.
 """
 
 import asyncio
@@ -48,11 +48,11 @@ class Container:
 
     @property
     def is_sidecar(self) -> bool:
-        """Whether it is an init container that stays."""
+        """Whether it is an init container with restartPolicy Always."""
         return self.spec.get("restartPolicy") == "Always"
 
     def view(self) -> ContainerView:
-        """What it looks like now."""
+        """Its current state."""
         return ContainerView(
             name=self.name,
             image=self.spec["image"],
@@ -65,12 +65,12 @@ class Container:
         )
 
     def prepare(self, volumes: dict[str, Path], token: str) -> None:
-        """What the pod has made ready for it: its volumes, and a token for the API."""
+        """Set the volumes and the API token that the pod has prepared."""
         self._launch.volumes = volumes
         self._launch.token = token
 
     def wait_for_init(self) -> None:
-        """It must wait for init containers."""
+        """Set the waiting reason of a container that comes after init containers."""
         self._state = {"waiting": {"reason": "PodInitializing"}}
 
     async def run(self) -> None:
@@ -93,7 +93,7 @@ class Container:
             self._restarts += 1
 
     async def stop(self, grace_seconds: float) -> None:
-        """Ask it to end; kill it when it has not within this time."""
+        """Send SIGTERM, and SIGKILL after the grace period."""
         first = not self._stopping.is_set()
         self._stopping.set()
         process = self._process
@@ -108,10 +108,10 @@ class Container:
             return
         process.signal(signal.SIGKILL)
 
-    # The way to a running process
+    # Pull and configure
 
     async def _pull(self) -> Image | None:
-        """The image; waits and tries again until it can be had, None when stopped meanwhile."""
+        """The image; retries with back-off until it is available. None when stopped meanwhile."""
         name, policy = self.spec["image"], self.spec["imagePullPolicy"]
         attempts = 0
         while not self._stopping.is_set():
@@ -143,7 +143,7 @@ class Container:
         await self._pause(delay)
 
     async def _configure(self, image: Image) -> Program | None:
-        """The program to start; waits while something it refers to is missing, None when stopped meanwhile."""
+        """The program to start; waits while an object it refers to is missing. None when stopped meanwhile."""
         while not self._stopping.is_set():
             try:
                 return self._launch.program(image)
@@ -153,7 +153,7 @@ class Container:
                 await self._pause(_CONFIG_RETRY_SECONDS)
         return None
 
-    # A running process, and its end
+    # Run
 
     async def _run_once(self, program: Program) -> None:
         self._host.sweeper.begin(program.mark)
@@ -174,7 +174,7 @@ class Container:
             self._report_start_failure(program, error)
             return
         self._process = process
-        if self._stopping.is_set():  # meanwhile; nobody else will end it
+        if self._stopping.is_set():  # stopped during the start: `stop` found no process to kill
             process.signal(signal.SIGKILL)
         self._event("Started", f"Started container {self.name}")
         self._set_state({"running": {"startedAt": timestamp(started)}})
@@ -188,7 +188,7 @@ class Container:
         self._end(code, reason, self._termination_message(code), timestamp(started))
 
     async def _wait(self, process: Process, program: Program) -> int:
-        """The exit code; meanwhile memory and readiness are watched."""
+        """The exit code; until then, watch memory and readiness."""
         watchers = []
         limit = ((self.spec.get("resources") or {}).get("limits") or {}).get("memory")
         if limit:
@@ -211,11 +211,11 @@ class Container:
         self.log.write(data, self._host.now())
 
     def _report_start_failure(self, program: Program, error: OSError) -> None:
-        told = program.argv[0] if program.argv else ""
+        executable = program.argv[0] if program.argv else ""
         why = "permission denied" if isinstance(error, PermissionError) else "executable file not found in $PATH"
         message = (
             "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create "
-            f'failed: unable to start container process: error during container init: exec: "{told}": {why}'
+            f'failed: unable to start container process: error during container init: exec: "{executable}": {why}'
         )
         self._event("Failed", f"Error: {message}", warning=True)
         self.log.end(self._host.now())
@@ -237,7 +237,7 @@ class Container:
         self._on_change()
 
     def _termination_message(self, code: int) -> str:
-        """The end of the message file, or of the log where the policy says so."""
+        """The last bytes of the message file, or of the log if the terminationMessagePolicy allows."""
         try:
             written = self._launch.message_file.read_bytes()[-_MESSAGE_LIMIT:]
         except OSError:
@@ -246,7 +246,7 @@ class Container:
             return self.log.tail()
         return written.decode(errors="replace")
 
-    # Between two attempts
+    # Restart
 
     def _should_restart(self) -> bool:
         if self._restart == "OnFailure":
@@ -258,9 +258,9 @@ class Container:
         metadata = self._pod["metadata"]
         pod = f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
         self._event("BackOff", f"Back-off restarting failed container {self.name} in pod {pod}", warning=True)
-        told = f"back-off {_duration(delay)} restarting failed container={self.name} pod={pod}"
+        message = f"back-off {_duration(delay)} restarting failed container={self.name} pod={pod}"
         ended = self._state
-        self._wait_for("CrashLoopBackOff", told)
+        self._wait_for("CrashLoopBackOff", message)
         await self._pause(delay)
         if self._stopping.is_set():
             self._state = ended
@@ -288,6 +288,6 @@ class Container:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as Go writes a duration: 10s, 1m20s."""
+    """Seconds in Go's format of durations: 10s, 1m20s."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,4 +1,4 @@
-"""A container's environment, command and arguments, made from what its pod declares.
+"""A container's environment, command and arguments, from the pod's spec.
 
 Nothing is inherited from this process. Paths inside the container (termination message, mounts) do not
 exist on this machine, so they are replaced by the real ones wherever they occur as a whole path.
@@ -21,7 +21,7 @@ _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 
 
 class ConfigError(Exception):
-    """The container cannot be configured yet: something it refers to is missing."""
+    """The container cannot be configured yet: an object or key it refers to is missing."""
 
 
 def resolve_environment(store: Store, pod: Object, container: Object, base: Mapping[str, str]) -> dict[str, str]:
@@ -33,7 +33,7 @@ def resolve_environment(store: Store, pod: Object, container: Object, base: Mapp
     declared: dict[str, str] = {}
     for variable in container.get("env") or ():
         if "valueFrom" in variable:
-            value = _referred(store, pod, container, variable["valueFrom"])
+            value = _value_from(store, pod, container, variable["valueFrom"])
         else:
             value = expand(str(variable.get("value") or ""), {**env, **declared})
         if value is not None:
@@ -42,7 +42,7 @@ def resolve_environment(store: Store, pod: Object, container: Object, base: Mapp
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """Replace $(NAME) by its value; unknown names stay, and $$ is a dollar sign."""
+    """Replace $(NAME) by its value; unknown names stay, and $$ becomes $."""
 
     def value(found: re.Match[str]) -> str:
         if found[0] == "$$":
@@ -92,7 +92,7 @@ def config_map_data(store: Store, namespace: str, reference: Object) -> dict[str
     return {**texts, **binaries}
 
 
-def _referred(store: Store, pod: Object, container: Object, source: Object) -> str | None:
+def _value_from(store: Store, pod: Object, container: Object, source: Object) -> str | None:
     namespace = pod["metadata"]["namespace"]
     for field, read, kind in (
         ("secretKeyRef", secret_data, "Secret"),

@@ -1,4 +1,4 @@
-"""What all pods of a node share: the API's objects, images, directories, tokens and settings."""
+"""What all pods of the node share: registry, images, directories, tokens and settings."""
 
 import itertools
 import shutil
@@ -30,7 +30,7 @@ class Backoff:
     longest: float = 300
 
     def after(self, attempts: int) -> float:
-        """How long to wait after this many attempts."""
+        """Seconds to wait after this many attempts."""
         return float(min(self.longest, self.first * 2 ** min(max(attempts - 1, 0), 30)))
 
 
@@ -43,34 +43,34 @@ class Host:
     directory: Path
     tokens: Tokens
     url: Callable[[], str]
-    """The API's address; known once the server listens."""
+    """The API server's URL; known once it listens."""
     instance: str
-    """Marks the processes of this cluster."""
+    """The id that marks the processes of this cluster."""
     backoff: Backoff = Backoff()
     events: "Events" = field(init=False)
     sweeper: Sweeper = field(init=False)
 
     def __post_init__(self) -> None:
-        """Events are written through the registry; the sweeper knows this cluster's processes by its mark."""
+        """Create what depends on other fields."""
         object.__setattr__(self, "events", Events(self.registry))
         object.__setattr__(self, "sweeper", Sweeper(self.mark))
 
     @property
     def mark(self) -> str:
-        """What the marks of all processes of this cluster begin with."""
+        """The common prefix of the marks of all processes of this cluster."""
         return f"{MARK}={self.instance}/"
 
     @property
     def launchers(self) -> Path:
-        """The directory that goes first in every PATH."""
+        """The directory of `python` and `python3`, first in every PATH."""
         return self.directory / "bin"
 
     def now(self) -> datetime:
-        """The time, by the cluster's clock."""
+        """The time of the cluster's clock."""
         return self.registry.clock()
 
     def find(self, pod: Object) -> Object | None:
-        """The same pod as it is now; None when it is gone, though another may have its name."""
+        """The current state of the pod; None when the pod with this UID no longer exists."""
         metadata = pod["metadata"]
         stored = self.registry.store.get(PODS, metadata["namespace"], metadata["name"])
         if stored is None or stored.object["metadata"]["uid"] != metadata["uid"]:
@@ -78,11 +78,11 @@ class Host:
         return stored.object
 
     def pod_directory(self, pod: Object) -> Path:
-        """Where a pod's files are."""
+        """The directory of a pod's files."""
         return self.directory / "pods" / str(pod["metadata"]["uid"])
 
     def write_kubeconfig(self, path: Path, namespace: str, token: str) -> None:
-        """A kubeconfig that points a container at this cluster."""
+        """Write a container's kubeconfig for this cluster."""
         write_kubeconfig(path, {"local": url_with_token(self.url(), token)}, token, namespace)
 
     def remove_pod_directory(self, pod: Object) -> None:
@@ -91,7 +91,7 @@ class Host:
 
 
 class Events:
-    """Records what happens to pods, as the scheduler and the kubelet do; only the latest are kept."""
+    """Records events of pods as the scheduler and the kubelet do; only the latest are kept."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -99,7 +99,7 @@ class Events:
         self._numbers = itertools.count(1)
 
     def record(self, pod: Object, reason: str, message: str, *, warning: bool = False, field: str = "") -> None:
-        """Tell that something happened to a pod; told again, the event's count grows."""
+        """Record an event; a repetition increments the count of the first."""
         metadata = pod["metadata"]
         key = (metadata["uid"], reason, message)
         now = self._registry.clock()
@@ -117,7 +117,7 @@ class Events:
             target = Target(EVENTS, metadata["namespace"], name)
             self._registry.create(target, {**event, "metadata": {"name": name}})
         except ApiError:
-            return  # the namespace is going away, or somebody deleted the event: nobody will miss it
+            return  # the namespace is terminating, or somebody deleted the event
         self._recent[key] = target
         if len(self._recent) > _KEPT_EVENTS:
             self._forget_oldest()
@@ -127,7 +127,7 @@ class Events:
         try:
             self._registry.delete(target, DeleteOptions())
         except ApiError:
-            return  # already gone with its namespace
+            return  # already deleted with its namespace
 
 
 def _event(pod: Object, reason: str, message: str, now: datetime, *, warning: bool) -> Object:
@@ -137,7 +137,7 @@ def _event(pod: Object, reason: str, message: str, now: datetime, *, warning: bo
         "type": "Warning" if warning else "Normal",
         "reason": reason,
         "message": message,
-        **(_seen_by_kubelet(now) if component == "kubelet" else _seen_by_scheduler(now)),
+        **(_from_kubelet(now) if component == "kubelet" else _from_scheduler(now)),
         "involvedObject": {
             "kind": "Pod",
             "apiVersion": "v1",
@@ -149,8 +149,8 @@ def _event(pod: Object, reason: str, message: str, now: datetime, *, warning: bo
     }
 
 
-def _seen_by_kubelet(now: datetime) -> Object:
-    """Who tells, and when: in the old form of events, which counts repetitions."""
+def _from_kubelet(now: datetime) -> Object:
+    """Source and times in the old form of events, which counts repetitions."""
     seen = timestamp(now)
     return {
         "source": {"component": "kubelet", "host": NODE},
@@ -163,8 +163,8 @@ def _seen_by_kubelet(now: datetime) -> Object:
     }
 
 
-def _seen_by_scheduler(now: datetime) -> Object:
-    """Who tells, and when: in the new form of events."""
+def _from_scheduler(now: datetime) -> Object:
+    """Source and times in the new form of events."""
     return {
         "source": {},
         "reportingComponent": "default-scheduler",

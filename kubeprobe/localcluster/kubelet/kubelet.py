@@ -1,7 +1,4 @@
-"""Follows the pods of the cluster and has a worker run each: scheduler and kubelet of the only node.
-
-`pod` is next.
-"""
+"""Scheduler and kubelet of the only node: follows the cluster's pods and runs a `PodWorker` for each."""
 
 import asyncio
 import logging
@@ -41,7 +38,7 @@ class Kubelet:
         self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Make the directories, and start the reaper that ends all containers if this process is killed."""
+        """Create the directories, and start the reaper, which kills all containers if this process is killed."""
         write_launchers(self._host.launchers)
         self._reaper = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(reaper.__file__)), self._host.mark],
@@ -51,7 +48,7 @@ class Kubelet:
         self._sweeping = asyncio.create_task(self._host.sweeper.run())
 
     async def stop(self) -> None:
-        """Kill all containers and wait until they are gone."""
+        """Kill all containers and wait until they have ended."""
         stops = [self._spawn(worker.stop(0)) for worker in self._workers.values()]
         if stops or self._tasks:
             await asyncio.wait({*stops, *self._tasks}, timeout=_STOP_SECONDS)
@@ -65,7 +62,7 @@ class Kubelet:
             await asyncio.to_thread(self._reaper.wait)
 
     def on_change(self, change: Change) -> None:
-        """Start, end or forget a pod. Acts after the request that changed it has been answered."""
+        """Start, stop or forget a pod. Acts after the response to the request that changed it."""
         loop = asyncio.get_running_loop()
         pod = change.stored.object
         if change.type == "ADDED":
@@ -83,14 +80,14 @@ class Kubelet:
         return self._find_log(pod, options).read(options)
 
     def _schedule(self, pod: Object) -> None:
-        """Give a new pod to this node, if it fits."""
+        """Bind a new pod to this node, or set why it is unschedulable."""
         current = self._host.find(pod)
         node = self._host.registry.store.get(NODES, "", NODE)
         if current is None or node is None or "deletionTimestamp" in current["metadata"]:
             return
         metadata = current["metadata"]
         if current["spec"].get("nodeName", NODE) != NODE:
-            return  # it is for a node that does not exist, and waits for it
+            return  # it names a node that does not exist, and stays Pending
         if message := unschedulable_message(pod, node.object):
             refused = {"status": "False", "reason": "Unschedulable", "message": message}
             self._host.registry.store.put(PODS, self._with_scheduled(current, refused))
@@ -98,13 +95,13 @@ class Kubelet:
             return
         bound = {**current, "spec": {**current["spec"], "nodeName": NODE}}
         stored = self._host.registry.store.put(PODS, self._with_scheduled(bound, {"status": "True"}))
-        told = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {NODE}"
-        self._host.events.record(stored.object, "Scheduled", told)
+        message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {NODE}"
+        self._host.events.record(stored.object, "Scheduled", message)
         self._start_worker(stored.object)
 
-    def _with_scheduled(self, pod: Object, says: Object) -> Object:
+    def _with_scheduled(self, pod: Object, result: Object) -> Object:
         """The pod with its PodScheduled condition."""
-        condition = {"type": "PodScheduled", "lastProbeTime": None, **says}
+        condition = {"type": "PodScheduled", "lastProbeTime": None, **result}
         conditions = with_transition_times([condition], (), timestamp(self._host.now()))
         return {**pod, "status": {**pod["status"], "conditions": conditions}}
 
@@ -121,13 +118,13 @@ class Kubelet:
             self._host.registry.finish_deletion(target, metadata["uid"])
 
     def _end(self, pod: Object, grace_seconds: float) -> None:
-        """End the processes of a pod that is being deleted."""
+        """Stop the processes of a pod that is being deleted."""
         worker = self._workers.get(pod["metadata"]["uid"])
         if worker is not None:
             self._spawn(worker.stop(grace_seconds))
 
     def _forget(self, pod: Object) -> None:
-        """The pod is gone: nothing of it may be left."""
+        """Remove all processes and files of a deleted pod."""
         worker = self._workers.pop(pod["metadata"]["uid"], None)
         if worker is not None:
             self._spawn(self._clean_up(worker, pod))
@@ -145,15 +142,15 @@ class Kubelet:
     def _end_task(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            _log.error("a pod could not be run to its end", exc_info=error)
+            _log.error("pod worker failed", exc_info=error)
 
     def _find_log(self, pod: Object, options: LogOptions) -> ContainerLog:
-        """The log that is meant. Raises `ApiError` (400) in the real server's words."""
+        """The requested log. Raises `ApiError` (400) with the real server's messages."""
         name = pod["metadata"]["name"]
         specs = pod["spec"]["containers"]
         if options.container is None and len(specs) > 1:
-            told = " ".join(spec["name"] for spec in specs)
-            raise bad_request(f"a container name must be specified for pod {name}, choose one of: [{told}]")
+            listed = " ".join(spec["name"] for spec in specs)
+            raise bad_request(f"a container name must be specified for pod {name}, choose one of: [{listed}]")
         wanted = options.container or specs[0]["name"]
         worker = self._workers.get(pod["metadata"]["uid"])
         known = [spec["name"] for spec in (*specs, *(pod["spec"].get("initContainers") or ()))]

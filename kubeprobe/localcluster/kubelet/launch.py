@@ -1,4 +1,4 @@
-"""From a container's declaration to the program that plays it: argv, environment, directory."""
+"""From a container's spec to the program to start: argv, environment, directory."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kubeprobe.localcluster.objects import Object
 
 
 class Launch:
-    """How to start one container, each time it is started."""
+    """Prepares each start of one container."""
 
     def __init__(self, host: Host, pod: Object, spec: Object) -> None:
         self._host = host
@@ -24,7 +24,7 @@ class Launch:
         self.starts = 0
 
     def program(self, image: Image) -> Program:
-        """The program, with an empty message file. Raises `ConfigError` for what is missing."""
+        """The program, with an empty message file. Raises `ConfigError` for a missing secret, config map or key."""
         self.starts += 1
         self._directory.mkdir(parents=True, exist_ok=True)
         self.message_file.write_bytes(b"")
@@ -33,10 +33,10 @@ class Launch:
         pod = self._host.find(self._pod) or self._pod
         base = self._base_environment(image)
         env = resolve_environment(self._host.registry.store, pod, self._spec, base)
-        # What comes from here is real already, and may lie below a path that the container mounts.
+        # The base variables hold real paths already, which may lie below a mount path of the container.
         env = {name: value if base.get(name) == value else real_path(value) for name, value in env.items()}
-        parts = (*(self._spec.get("command") or image.entrypoint), *(self._spec.get("args") or ()))
-        argv = tuple(expand(real_path(part), env) for part in parts)
+        command = (*(self._spec.get("command") or image.entrypoint), *(self._spec.get("args") or ()))
+        argv = tuple(expand(real_path(part), env) for part in command)
         return Program(argv, env, self._working_directory(real_path(self._spec.get("workingDir") or ""), image))
 
     def _base_environment(self, image: Image) -> dict[str, str]:

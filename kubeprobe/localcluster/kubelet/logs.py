@@ -1,4 +1,4 @@
-"""What a container wrote, line by line with its time, kept in memory and bounded."""
+"""A container's output: lines with their times, in memory, bounded."""
 
 import asyncio
 from collections import deque
@@ -9,13 +9,13 @@ from typing import NamedTuple
 from kubeprobe.localcluster.cluster import LogOptions
 
 _KEPT_BYTES = 4 * 1024 * 1024
-"""Older lines of a longer log are dropped, as a node rotates them away."""
+"""Older lines are dropped, as a node rotates logs."""
 _MESSAGE_LINES, _MESSAGE_BYTES = 80, 2048
-"""How much of a log may become a termination message (FallbackToLogsOnError), as the kubelet has it."""
+"""The kubelet's limits of a termination message from the log (FallbackToLogsOnError)."""
 
 
 class Line(NamedTuple):
-    """One line, with its end, and when it came."""
+    """One line, with its newline, and when it was written."""
 
     at: datetime
     text: bytes
@@ -33,19 +33,19 @@ class ContainerLog:
         self.ended = False
 
     def write(self, data: bytes, at: datetime) -> None:
-        """Take output as it comes, whole lines or not."""
+        """Append output, whole lines or not."""
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             self._append(Line(at, line + b"\n"))
-        self._tell()
+        self._notify_readers()
 
     def end(self, at: datetime) -> None:
-        """No more will come."""
+        """Mark the log as complete."""
         if self._partial:
             self._append(Line(at, self._partial))
             self._partial = b""
         self.ended = True
-        self._tell()
+        self._notify_readers()
 
     def tail(self) -> str:
         """The end of the log, as a termination message."""
@@ -53,7 +53,7 @@ class ContainerLog:
         return b"".join(lines)[-_MESSAGE_BYTES:].decode(errors="replace")
 
     async def read(self, options: LogOptions) -> AsyncIterator[bytes]:
-        """The chosen part of the log; with `follow`, what comes until it ends."""
+        """The requested part of the log; with `follow`, also what is written until it ends."""
         left = options.limit_bytes
         position = self._dropped + self._start(options)
         while True:
@@ -86,7 +86,7 @@ class ContainerLog:
             self._size -= len(self._lines.popleft().text)
             self._dropped += 1
 
-    def _tell(self) -> None:
+    def _notify_readers(self) -> None:
         self._grown.set()
         self._grown = asyncio.Event()
 

@@ -1,6 +1,6 @@
-"""One pod's life on the node: volumes, init containers in order, the others together, and their end.
+"""The lifecycle of one pod: volumes, init containers in order, then all other containers together.
 
-`kubelet` starts one worker per pod; `container` runs each container; `statuses` words what is told.
+`kubelet` starts one worker per pod; `container` runs each container; `statuses` derives the pod's status.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadli
 
 
 class PodWorker:
-    """Runs one pod; `stop` ends it early."""
+    """Runs one pod."""
 
     def __init__(self, host: Host, pod: Object) -> None:
         self._host = host
@@ -35,19 +35,19 @@ class PodWorker:
                 container.wait_for_init()
         self._stopped = asyncio.Event()
         self._finished = False
-        self._verdict: Object = {}
+        self._deadline_status: Object = {}
         self._sidecars: list[asyncio.Task[None]] = []
         self._token = host.tokens.issue()
 
     def container(self, name: str) -> Container | None:
-        """A container by its name."""
+        """The container of this name."""
         return next((one for one in (*self._init, *self._main) if one.name == name), None)
 
     async def run(self) -> None:
-        """Run the pod until all its containers have ended for good."""
+        """Run the pod until no container runs or will be restarted."""
         deadline = self._pod["spec"].get("activeDeadlineSeconds")
         timer = asyncio.create_task(self._end_at_deadline(deadline)) if deadline else None
-        self._publish()
+        self._write_status()
         try:
             if await self._prepare() and await self._run_init():
                 await asyncio.gather(*(container.run() for container in self._main))
@@ -57,10 +57,10 @@ class PodWorker:
                 timer.cancel()
             self._host.tokens.revoke(self._token)
             self._finished = True
-            self._publish()
+            self._write_status()
 
     async def stop(self, grace_seconds: float) -> None:
-        """End all containers: the main ones, then the sidecars in reverse order."""
+        """Stop all containers: the main ones, then the sidecars in reverse order."""
         self._stopped.set()
         await asyncio.gather(*(container.stop(grace_seconds) for container in self._main))
         for container in reversed(self._init):
@@ -71,10 +71,10 @@ class PodWorker:
         if init:
             stays = spec.get("restartPolicy") == "Always"
             restart = "Always" if stays else "Never" if self._policy == "Never" else "OnFailure"
-        return Container(self._host, self._pod, spec, restart, self._publish)
+        return Container(self._host, self._pod, spec, restart, self._write_status)
 
     async def _prepare(self) -> bool:
-        """Make the volumes, waiting for secrets and config maps that are missing; False when stopped meanwhile."""
+        """Prepare the volumes; waits for missing secrets and config maps. False when stopped meanwhile."""
         directory = self._host.pod_directory(self._pod) / "volumes"
         while not self._stopped.is_set():
             try:
@@ -90,7 +90,7 @@ class PodWorker:
         return False
 
     async def _run_init(self) -> bool:
-        """Run the init containers one after the other; False when one failed for good or the pod was stopped."""
+        """Run the init containers in order; False when one failed finally or the pod was stopped."""
         for container in self._init:
             if container.is_sidecar:
                 self._sidecars.append(asyncio.create_task(container.run()))
@@ -119,7 +119,7 @@ class PodWorker:
 
     async def _end_at_deadline(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self._verdict = {"reason": "DeadlineExceeded", "message": _DEADLINE_MESSAGE, "phase": "Failed"}
+        self._deadline_status = {"reason": "DeadlineExceeded", "message": _DEADLINE_MESSAGE, "phase": "Failed"}
         self._host.events.record(self._pod, "DeadlineExceeded", _DEADLINE_MESSAGE)
         await self.stop(self._pod["spec"]["terminationGracePeriodSeconds"])
 
@@ -130,8 +130,8 @@ class PodWorker:
         except TimeoutError:
             return
 
-    def _publish(self) -> None:
-        """Tell the API what the containers look like now."""
+    def _write_status(self) -> None:
+        """Write the pod's status from the current state of its containers."""
         stored = self._host.registry.store.get(PODS, self._target.namespace, self._target.name)
         if stored is None:
             return
@@ -144,5 +144,5 @@ class PodWorker:
         old = stored.object.get("status") or {}
         status = pod_status(view, old, timestamp(self._host.now()))
         if self._finished:
-            status.update(self._verdict)
+            status.update(self._deadline_status)
         self._host.registry.set_status(self._target, self._uid, status)

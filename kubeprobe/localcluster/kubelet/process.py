@@ -1,6 +1,6 @@
-"""One container's processes: started in a session of their own, watched, and ended together.
+"""The processes of one container: started in a session of their own, and killed together.
 
-Every process carries `MARK` in its environment, so that also those which left the session are found.
+Every process has `MARK` in its environment, so that those which left the session are found as well.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "LOCALCLUSTER_CONTAINER"
-"""The environment variable that tells whose process it is: `<instance>/<pod uid>/<container>/<start>`."""
+"""The environment variable that identifies a process's container: `<instance>/<pod uid>/<container>/<start>`."""
 
 _READ_SIZE = 65536
 _MEMORY_POLL_SECONDS = 0.1
@@ -21,7 +21,7 @@ _MEMORY_POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to start, and where."""
+    """Command, environment and working directory of a process."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -29,12 +29,12 @@ class Program:
 
     @property
     def mark(self) -> str:
-        """The variable that tells its processes from those of other containers."""
+        """The variable (NAME=VALUE) that identifies the processes of this container."""
         return f"{MARK}={self.env[MARK]}"
 
 
 class Process:
-    """A started container. `wait` tells its exit code as a container runtime would: 128 + n for signal n."""
+    """A started container."""
 
     def __init__(self, process: asyncio.subprocess.Process, output: asyncio.ReadTransport) -> None:
         self._process = process
@@ -68,14 +68,14 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The first process, which is also its session and process group."""
+        """The first process; also the id of its session and process group."""
         return self._process.pid
 
     async def wait(self) -> int:
-        """Wait for the first process to end, then end whatever it left behind."""
+        """Wait for the first process, then kill its process group. Returns the exit code: 128 + n for signal n."""
         code = await self._process.wait()
         self.signal(signal.SIGKILL)
-        # What was written before the end is in the pipe; a reader that is behind gets one more turn.
+        # The last output may still be in the pipe; let the reader run once, then drain it.
         await asyncio.sleep(0)
         self._drain()
         self.ended.set()
@@ -89,7 +89,7 @@ class Process:
     async def limit_memory(self, limit: int) -> None:
         """Kill the container when its resident memory exceeds `limit` bytes.
 
-        It is looked at ten times a second, so a container that ends sooner is not caught.
+        Memory is read ten times a second, so a short peak is missed.
         """
         while self._process.returncode is None:
             if sum(_resident_bytes(pid) for pid in _session_members(self.pid)) > limit:

@@ -1,4 +1,4 @@
-"""Readiness probes of the `exec` form; a container with another form, or none, is ready while it runs."""
+"""Readiness probes of type `exec`; a container with another type, or none, is ready while it runs."""
 
 import asyncio
 import subprocess
@@ -9,15 +9,15 @@ from kubeprobe.localcluster.objects import Object
 
 
 async def watch_readiness(probe: Object, program: Program, on_result: Callable[[bool], None]) -> None:
-    """Run the probe's command every period and tell what it says, until cancelled."""
+    """Run the probe's command every period and report readiness, until cancelled."""
     await asyncio.sleep(probe.get("initialDelaySeconds", 0))
     needed = {True: probe.get("successThreshold", 1), False: probe.get("failureThreshold", 3)}
-    said, times = False, 0
+    last, times = False, 0
     while True:
         passes = await _passes(probe, program)
-        said, times = passes, times + 1 if passes is said else 1
-        if times >= needed[said]:
-            on_result(said)
+        last, times = passes, times + 1 if passes is last else 1
+        if times >= needed[last]:
+            on_result(last)
         await asyncio.sleep(probe.get("periodSeconds", 10))
 
 

@@ -1,7 +1,7 @@
-"""Ends the containers of a local cluster that died without doing so itself (`kill -9`).
+"""Kills the containers of a local cluster that could not do so itself (`kill -9`).
 
-Runs as a program of its own, started by the kubelet with the instance's name. Its standard input is a pipe
-that the local cluster holds open and writes nothing to; when it closes, nobody is left to own the containers.
+A program of its own, started by the kubelet with the cluster's mark. Its standard input is a pipe that the
+local cluster holds open and never writes to; when it closes, the local cluster has ended.
 """
 
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 
 def marked(mark: str) -> Iterator[int]:
-    """The processes whose environment contains a variable that starts with `mark`, but for this one."""
+    """The processes, except this one, whose environment contains a variable that starts with `mark`."""
     return (pid for pid in _processes() if mark_of(pid, mark))
 
 
 def mark_of(pid: int, mark: str) -> str:
-    """The whole variable of a process that starts with `mark`; empty when it has none (or has ended)."""
+    """The variable (NAME=VALUE) of a process that starts with `mark`; empty if it has none or has ended."""
     try:
         environment = Path("/proc", str(pid), "environ").read_bytes()
     except OSError:
-        return ""  # it has ended, or is somebody else's
+        return ""  # it has ended, or belongs to another user
     found = (item for item in environment.split(b"\0") if item.startswith(mark.encode()))
     return next(found, b"").decode(errors="replace")
 
 
 def sessions_of(pids: set[int]) -> Iterator[int]:
-    """All processes in the sessions of the given ones: also those that changed their environment."""
+    """All processes in the sessions of the given ones, including those that changed their environment."""
     for pid in _processes():
         try:
             session = os.getsid(pid)
@@ -44,7 +44,7 @@ def _processes() -> Iterator[int]:
 
 
 def end_marked(mark: str) -> None:
-    """Kill every process of a mark, and again until none is left: they may be forking meanwhile."""
+    """Kill every process with a mark; repeat until none is left, as they may fork meanwhile."""
     while pids := set(marked(mark)):
         for pid in pids | set(sessions_of(pids)):
             try:
@@ -56,7 +56,7 @@ def end_marked(mark: str) -> None:
 
 
 def _await_end(pid: int) -> None:
-    """Wait until a killed process has no environment left to find it by (a zombie has none)."""
+    """Wait until a killed process has no environment to find it by (a zombie has none)."""
     try:
         while Path("/proc", str(pid), "environ").read_bytes():
             os.sched_yield()
@@ -65,9 +65,9 @@ def _await_end(pid: int) -> None:
 
 
 def main() -> None:
-    """Wait for the owner's end, then end what it owned."""
+    """Wait for the end of the local cluster, then kill its processes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a Ctrl-C is for the owner, who may need a moment
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the local cluster too, which may need time to stop
     while os.read(0, 4096):
         pass
     end_marked(sys.argv[1])

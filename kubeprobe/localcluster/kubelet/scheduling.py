@@ -1,4 +1,4 @@
-"""Whether a pod fits the node, and how the scheduler says so when it does not. Pure."""
+"""Whether a pod can run on the node, and the scheduler's message if not. Pure."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from kubeprobe.localcluster.quantities import parse_quantity
 
 
 def unschedulable_message(pod: Object, node: Object) -> str | None:
-    """Why the pod cannot run on the one node there is; None when it can.
+    """The scheduler's message if the pod cannot run on the only node; None if it can.
 
-    Only the node's size counts: pods that run already take nothing away.
+    Requests are compared with the whole node: other pods do not reduce what is available.
     """
     reasons = []
     if not _labels_match(pod["spec"].get("nodeSelector") or {}, node["metadata"].get("labels") or {}):
@@ -23,15 +23,15 @@ def unschedulable_message(pod: Object, node: Object) -> str | None:
         ]
     if not reasons:
         return None
-    told = ", ".join(f"1 {reason}" for reason in reasons)
+    listed = ", ".join(f"1 {reason}" for reason in reasons)
     return (
-        f"0/1 nodes are available: {told}. no new claims to deallocate, "
+        f"0/1 nodes are available: {listed}. no new claims to deallocate, "
         "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
     )
 
 
 def requested(pod: Object) -> dict[str, Any]:
-    """What the pod's containers request together."""
+    """The sum of the containers' requests."""
     total: dict[str, Any] = {}
     for container in pod["spec"]["containers"]:
         for resource, amount in ((container.get("resources") or {}).get("requests") or {}).items():

@@ -1,6 +1,6 @@
-"""What the API tells about a pod: phase, conditions and container statuses, from its containers' states.
+"""A pod's status (phase, conditions, container statuses) from the states of its containers.
 
-Pure: the names, reasons and rules are the kubelet's.
+Pure; names, reasons and rules are the kubelet's.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from kubeprobe.localcluster.objects import Object
 
 @dataclass(frozen=True, slots=True)
 class ContainerView:
-    """One container as its worker sees it now. `state` is in the API's form."""
+    """The current state of one container. `state` is in the API's form."""
 
     name: str
     image: str
@@ -24,7 +24,7 @@ class ContainerView:
 
     @property
     def terminated(self) -> Object | None:
-        """How it ended, if it has."""
+        """Its `terminated` state, if it has ended."""
         state: Object | None = self.state.get("terminated")
         return state
 
@@ -63,7 +63,7 @@ class ContainerView:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A pod as its worker sees it now."""
+    """The current state of a pod."""
 
     init: Sequence[ContainerView]
     main: Sequence[ContainerView]
@@ -86,8 +86,8 @@ def _final_phase(view: PodView) -> str:
     return "Succeeded" if all(one.succeeded for one in view.main) else "Failed"
 
 
-def _outlook(view: PodView, phase: str) -> str:
-    """The phase as conditions see it: they know that a pod is done a moment before its phase tells."""
+def _phase_for_conditions(view: PodView, phase: str) -> str:
+    """The phase for conditions, which change a moment before the phase when a pod ends."""
     if not all(one.terminated for one in view.main):
         return phase
     final = _final_phase(view)
@@ -96,7 +96,7 @@ def _outlook(view: PodView, phase: str) -> str:
 
 
 def pod_status(view: PodView, old: Object, now: str) -> Object:
-    """The pod's new status; `old` gives what stays and when conditions last changed."""
+    """The pod's new status; `old` provides the fields that stay, and the transition times of conditions."""
     phase = phase_of(view)
     status: Object = {
         **{key: value for key, value in old.items() if key in _KEPT},
@@ -122,25 +122,25 @@ def _conditions(view: PodView, phase: str, old: Object, now: str) -> list[Object
     incomplete = [one.name for one in view.init if not one.initialized]
     unready = [one.name for one in view.main if not one.ready]
     why: Object = {}
-    outlook = _outlook(view, phase)
-    if outlook == "Succeeded":
+    phase_now = _phase_for_conditions(view, phase)
+    if phase_now == "Succeeded":
         why = {"reason": "PodCompleted"}
-    elif outlook == "Failed":
+    elif phase_now == "Failed":
         why = {"reason": "PodFailed"}
     elif unready:
-        told = f"containers with unready status: [{' '.join(unready)}]"
-        why = {"reason": "ContainersNotReady", "message": told}
+        message = f"containers with unready status: [{' '.join(unready)}]"
+        why = {"reason": "ContainersNotReady", "message": message}
     waits: Object = {}
-    if outlook == "Succeeded":
+    if phase_now == "Succeeded":
         waits = {"reason": "PodCompleted"}
     elif incomplete:
-        told = f"containers with incomplete status: [{' '.join(incomplete)}]"
-        waits = {"reason": "ContainersNotInitialized", "message": told}
+        message = f"containers with incomplete status: [{' '.join(incomplete)}]"
+        waits = {"reason": "ContainersNotInitialized", "message": message}
     ready = not unready and initialized and phase == "Running"
     sandbox = phase not in ("Succeeded", "Failed")
     conditions = [
         _condition("PodReadyToStartContainers", sandbox, {}),
-        _condition("Initialized", initialized or outlook == "Succeeded", waits),
+        _condition("Initialized", initialized or phase_now == "Succeeded", waits),
         _condition("Ready", ready, {} if ready else why),
         _condition("ContainersReady", ready, {} if ready else why),
         _condition("PodScheduled", True, {}),
@@ -153,7 +153,7 @@ def _condition(type_: str, holds: bool, why: Object) -> Object:  # noqa: FBT001 
 
 
 def with_transition_times(conditions: Sequence[Object], old: Sequence[Object], now: str) -> list[Object]:
-    """The conditions with the time since when each has its status."""
+    """The conditions with their lastTransitionTime."""
     before = {condition["type"]: condition for condition in old}
     return [
         {

@@ -1,6 +1,6 @@
-"""Ends processes that outlived their container by leaving its session (daemons).
+"""Kills processes that outlived their container by leaving its session (daemons).
 
-In a real container they die with its first process. `kubelet` runs one sweeper; `container` tells it who runs.
+In a real container they die with its first process. `kubelet` runs one sweeper; `container` reports starts and ends.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from contextlib import suppress
 from kubeprobe.localcluster.kubelet.reaper import mark_of, marked
 
 _GATHER_SECONDS = 0.2
-"""Containers that end within this time are swept together, because each sweep looks at all processes."""
+"""Containers that end within this time share one sweep, because each sweep reads all of /proc."""
 
 
 class Sweeper:
@@ -23,11 +23,11 @@ class Sweeper:
         self._wanted = asyncio.Event()
 
     def begin(self, mark: str) -> None:
-        """A container is about to start under this mark."""
+        """A container with this mark is about to start."""
         self._running.add(mark)
 
     def end(self, mark: str) -> None:
-        """It has ended: nothing may be left of it."""
+        """The container has ended: kill its remaining processes in the next sweep."""
         self._running.discard(mark)
         self._wanted.set()
 
@@ -38,7 +38,7 @@ class Sweeper:
             await asyncio.sleep(_GATHER_SECONDS)
             self._wanted.clear()
             found = await asyncio.to_thread(self._find)
-            # Who runs is asked after the search: a container found meanwhile has told before it started.
+            # Compare after the search: a container that started meanwhile has called `begin` before.
             strays = [pid for pid, mark in found if mark not in self._running]
             for pid in strays:
                 with suppress(OSError):

@@ -1,6 +1,6 @@
-"""A pod's volumes as directories of this machine: emptyDir, secret, configMap, downwardAPI.
+"""A pod's volumes as directories of this machine: emptyDir, secret, configMap, downwardAPI, projected.
 
-Other kinds become empty directories; a hostPath is the path itself.
+Other volume types become empty directories; a hostPath is used as it is.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from kubeprobe.localcluster.store import Store
 
 
 def prepare_volumes(store: Store, pod: Object, directory: Path) -> dict[str, Path]:
-    """Make the directory of each volume. Raises `ConfigError` when what it shows is missing."""
+    """Create the directory of each volume. Raises `ConfigError` for a missing secret, config map or key."""
     return {
         volume["name"]: _prepare(store, pod, volume, directory / volume["name"])
         for volume in pod["spec"].get("volumes") or ()
@@ -24,7 +24,7 @@ def prepare_volumes(store: Store, pod: Object, directory: Path) -> dict[str, Pat
 
 
 def mounted_paths(container: Object, volumes: dict[str, Path]) -> dict[str, str]:
-    """Where the container's mount paths really are."""
+    """The container's mount paths and the real path of each."""
     paths = {}
     for mount in container.get("volumeMounts") or ():
         volume = volumes[mount["name"]]
@@ -51,10 +51,10 @@ def _files(store: Store, pod: Object, volume: Object) -> dict[str, bytes]:
     namespace = pod["metadata"]["namespace"]
     if "secret" in volume:
         source = volume["secret"]
-        return _chosen(secret_data(store, namespace, source), source)
+        return _selected(secret_data(store, namespace, source), source)
     if "configMap" in volume:
         source = volume["configMap"]
-        return _chosen(config_map_data(store, namespace, source), source)
+        return _selected(config_map_data(store, namespace, source), source)
     if "downwardAPI" in volume:
         items = volume["downwardAPI"].get("items") or ()
         return {i["path"]: pod_field(pod, i["fieldRef"]["fieldPath"]).encode() for i in items if "fieldRef" in i}
@@ -64,7 +64,7 @@ def _files(store: Store, pod: Object, volume: Object) -> dict[str, bytes]:
     return {}
 
 
-def _chosen(data: dict[str, bytes], source: Object) -> dict[str, bytes]:
+def _selected(data: dict[str, bytes], source: Object) -> dict[str, bytes]:
     items = source.get("items")
     if not items:
         return data

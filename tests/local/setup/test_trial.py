@@ -11,7 +11,7 @@ import pytest
 from kubeprobe.authoring.trial import TRIAL
 from kubeprobe.cli import probe_work
 from kubeprobe.clock import utc_now
-from kubeprobe.localcluster.images import list_image
+from kubeprobe.localcluster.images import add_to_listing
 from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from probes._access import find_access
 from probes._api import Api
@@ -102,7 +102,7 @@ def test_the_tutorials_commands_for_own_clusters_work_in_their_order(
     build, *commands = [line.split()[1:] for line in section.splitlines() if line.startswith("kubeprobe ")]
     assert build[:3] == ["probe", "build", "shop-front"]
     kubeprobe.write("shop-front/.image", pushed := f"registry.example/shop-front@sha256:{'0' * 64}")
-    list_image(images, pushed, Path("shop-front"))  # as if it had been pushed to a registry
+    add_to_listing(images, pushed, Path("shop-front"))  # as if it had been pushed to a registry
     for words in commands:
         here = [str(kubeconfig) if word == "~/.kube/config" else word for word in words]
         done = kubeprobe(*here, *(["--namespace", namespace] if words[:2] == ["cluster", "add"] else []))

@@ -1,4 +1,4 @@
-"""`kubeprobe up`: everything on one machine, and nothing left of it afterwards."""
+"""`kubeprobe up`: starts everything on one machine, and leaves no process when it stops."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ Start = Callable[[], "Up"]
 
 
 class Up:
-    """A `kubeprobe up` in a folder, and what it has printed."""
+    """A `kubeprobe up` in a folder, and its output."""
 
     def __init__(self, folder: Path) -> None:
         self._output = folder / "up.out"
@@ -36,7 +36,7 @@ class Up:
         return [line for line in self.printed().splitlines() if "pod-lifecycle" in line and ":" in line[:3]]
 
     def stop(self) -> int:
-        """Ctrl-C, as a terminal sends it."""
+        """Send SIGINT, as Ctrl-C in a terminal does."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)
@@ -55,31 +55,31 @@ def start(tmp_path: Path) -> Iterator[Start]:
         up.stop()
 
 
-def test_verdicts_arrive_ctrl_c_leaves_no_process_and_the_next_start_goes_on(start: Start) -> None:
+def test_ctrl_c_stops_all_processes_and_the_next_start_continues_with_the_same_data(start: Start) -> None:
     first = start()
-    until("a verdict", first.verdicts, within_s=90, instead=first.printed)
+    until("first verdict", first.verdicts, within_s=90, instead=first.printed)
     assert " pass " in first.verdicts()[0], first.printed()
     family = psutil.Process(first.process.pid).children(recursive=True)
     assert len(family) >= 7
 
     assert first.stop() == 0
-    until("all its processes to be gone", lambda: not [p for p in family if p.is_running()])
+    until("all its processes have ended", lambda: not [p for p in family if p.is_running()])
 
     second = start()
-    until("a verdict after the restart", second.verdicts, within_s=90, instead=second.printed)
+    until("first verdict after the restart", second.verdicts, within_s=90, instead=second.printed)
     runs = subprocess.run([KUBEPROBE, "runs"], cwd=second._output.parent, capture_output=True, text=True, check=True)
     assert first.verdicts()[0].split()[-1] in runs.stdout  # its history is still there
 
 
-def test_a_second_one_in_the_same_folder_is_refused_with_what_to_do(start: Start) -> None:
+def test_second_start_in_the_same_folder_is_refused_with_advice(start: Start) -> None:
     first = start()
-    until("the first to be up", lambda: "Flower" in first.printed(), within_s=60)
+    until("first installation is up", lambda: "Flower" in first.printed(), within_s=60)
     second = start()
     assert second.process.wait(timeout=60) == 2
-    assert "Stop it first, or give another folder" in second.printed()
+    assert "Stop it, or set another folder" in second.printed()
 
 
-def test_free_ports_are_found_when_the_usual_ones_are_taken(start: Start) -> None:
+def test_free_ports_are_used_when_the_usual_ones_are_taken(start: Start) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _LISTENER, *map(str, USUAL.values())], stdout=subprocess.PIPE, text=True
     ) as taker:
@@ -87,7 +87,7 @@ def test_free_ports_are_found_when_the_usual_ones_are_taken(start: Start) -> Non
         assert taker.stdout.readline() == "listening\n"
         try:
             up = start()
-            until("the addresses", lambda: "Flower" in up.printed(), within_s=120)
+            until("addresses are printed", lambda: "Flower" in up.printed(), within_s=120)
             assert f":{USUAL['flower']}\n" not in up.printed()
         finally:
             taker.kill()
@@ -102,7 +102,7 @@ for port in sys.argv[1:]:
         listener.bind(("127.0.0.1", int(port)))
         listener.listen()
     except OSError:
-        pass  # taken by somebody else already: just as good
+        pass  # already taken by another process, which serves as well
     taken.append(listener)
 print("listening", flush=True)
 time.sleep(600)

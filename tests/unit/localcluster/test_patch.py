@@ -32,12 +32,12 @@ JSON = st.recursive(
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )
-def test_a_merge_patch_does_what_its_rfc_says(document: Any, patch: Any, patched: Any) -> None:
+def test_a_merge_patch_follows_its_rfc(document: Any, patch: Any, patched: Any) -> None:
     assert merge_patch(document, patch) == patched
 
 
 @given(JSON, JSON)
-def test_a_merge_patch_twice_is_a_merge_patch_once(document: Any, patch: Any) -> None:
+def test_a_merge_patch_is_idempotent(document: Any, patch: Any) -> None:
     once = merge_patch(document, patch)
     assert merge_patch(once, patch) == once
 
@@ -71,7 +71,7 @@ def test_a_strategic_patch_merges_lists_by_their_key() -> None:
         ({"a": 1}, {"$setElementOrder/containers": [{"name": "x"}]}, {"a": 1}),
     ],
 )
-def test_a_strategic_patch_knows_its_directives(document: Any, patch: Any, patched: Any) -> None:
+def test_a_strategic_patch_supports_directives(document: Any, patch: Any, patched: Any) -> None:
     assert strategic_patch(document, patch) == patched
 
 
@@ -90,7 +90,7 @@ def test_a_strategic_patch_knows_its_directives(document: Any, patch: Any, patch
         ({"a": 1}, [{"op": "replace", "path": "", "value": {"b": 2}}], {"b": 2}),
     ],
 )
-def test_a_json_patch_does_what_its_rfc_says(document: dict, operations: list, patched: dict) -> None:
+def test_a_json_patch_follows_its_rfc(document: dict, operations: list, patched: dict) -> None:
     assert json_patch(document, operations) == patched
 
 
@@ -105,7 +105,7 @@ def test_a_json_patch_does_what_its_rfc_says(document: dict, operations: list, p
         {"op": "add"},
     ],
 )
-def test_a_json_patch_that_does_not_apply_changes_nothing(operations: Any) -> None:
+def test_an_inapplicable_json_patch_changes_nothing(operations: Any) -> None:
     document = {"a": 1}
     with pytest.raises(ApiError):
         json_patch(document, operations)

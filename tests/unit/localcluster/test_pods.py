@@ -1,4 +1,4 @@
-"""The pure parts of pods: environment, images, quantities, scheduling, statuses, shapes."""
+"""Pure functions for pods: environment, images, quantities, scheduling, statuses, shapes."""
 
 from decimal import Decimal
 from typing import Any
@@ -94,7 +94,7 @@ def test_the_tag_decides_when_to_pull() -> None:
         ("example.com/limited:1", "IfNotPresent", "ErrImagePull"),
     ],
 )
-def test_an_image_that_cannot_be_had_says_why(name: str, policy: str, reason: str) -> None:
+def test_a_failed_pull_has_the_kubelets_reason(name: str, policy: str, reason: str) -> None:
     table = ImageTable([Image("example.com/limited:*", pull_error="429 Too Many Requests")])
     with pytest.raises(PullError) as failed:
         table.find(name, policy)
@@ -117,7 +117,7 @@ def test_quantities(text: Any, number: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "1x", "Mi", "1 Mi", "--1"])
-def test_what_is_no_quantity(text: str) -> None:
+def test_an_invalid_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a quantity"):
         parse_quantity(text)
 
@@ -128,7 +128,7 @@ def test_back_off_doubles_up_to_its_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "reasons"),
     [
         ({}, None),
         ({"nodeSelector": {"zone": "a"}}, None),
@@ -139,13 +139,13 @@ def test_back_off_doubles_up_to_its_limit() -> None:
         ({"requests": {"example.com/gpu": "1"}}, "1 Insufficient example.com/gpu"),
     ],
 )
-def test_what_does_not_fit_the_node_is_told(spec: dict, told: str | None) -> None:
+def test_an_unschedulable_pod_has_the_schedulers_message(spec: dict, reasons: str | None) -> None:
     node = {"metadata": {"labels": {"zone": "a"}}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}}
     requests = spec.pop("requests", {})
     pod = {"spec": {**spec, "containers": [{"resources": {"requests": requests}}]}}
     message = unschedulable_message(pod, node)
-    assert (message is None) is (told is None)
-    assert told is None or (message or "").startswith(f"0/1 nodes are available: {told}. ")
+    assert (message is None) is (reasons is None)
+    assert reasons is None or (message or "").startswith(f"0/1 nodes are available: {reasons}. ")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_start_time_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("obj", "told"),
+    ("obj", "error"),
     [
         ({"spec": "x"}, "cannot unmarshal string into Go struct field Pod.spec of type v1.PodSpec"),
         ({"metadata": {"labels": {"a": 1}}}, "Go struct field ObjectMeta.metadata.labels of type string"),
@@ -205,13 +205,13 @@ def test_the_start_time_stays() -> None:
         ({"spec": {"containers": ["x"]}}, "PodSpec.spec.containers of type v1.Container"),
     ],
 )
-def test_a_field_of_another_type_is_named(obj: dict, told: str) -> None:
+def test_a_field_of_the_wrong_type_is_named(obj: dict, error: str) -> None:
     with pytest.raises(ApiError, match="cannot be handled as a Pod") as refused:
         decoded(PODS, obj)
-    assert told in refused.value.message
+    assert error in refused.value.message
 
 
-def test_nulls_and_unknown_fields_are_let_pass_unless_strict() -> None:
+def test_nulls_and_unknown_fields_are_accepted_unless_strict() -> None:
     pod = {"spec": {"containers": [{"name": None, "colour": "blue", "env": None}], "size": 1}}
     decoded(PODS, pod)
     with pytest.raises(ApiError) as refused:
@@ -219,7 +219,7 @@ def test_nulls_and_unknown_fields_are_let_pass_unless_strict() -> None:
     assert 'unknown field "spec.containers[0].colour", unknown field "spec.size"' in refused.value.message
 
 
-def test_the_byte_that_is_no_base64_is_told() -> None:
+def test_an_error_in_base64_names_the_byte() -> None:
     decoded(SECRETS, {"data": {"k": "aHVzaA=="}})
     with pytest.raises(ApiError, match="illegal base64 data at input byte 2"):
         decoded(SECRETS, {"data": {"k": "aa!!"}})
@@ -235,7 +235,7 @@ def test_the_byte_that_is_no_base64_is_told() -> None:
         max_leaves=10,
     )
 )
-def test_whatever_a_pod_holds_is_judged_and_never_a_crash(anything: Any) -> None:
+def test_validation_never_crashes_on_any_pod(anything: Any) -> None:
     pod = {"metadata": {"name": "x"}, "spec": {"containers": anything}}
     try:
         pod = decoded(PODS, pod)
@@ -244,7 +244,7 @@ def test_whatever_a_pod_holds_is_judged_and_never_a_crash(anything: Any) -> None
     faults_of(PODS, with_defaults(PODS, pod))
 
 
-def test_a_script_that_has_an_unknown_part_is_refused() -> None:
+def test_a_script_with_an_unknown_field_is_refused() -> None:
     assert DEFAULT_SCRIPT.evolve({"after": 2}).after == 2
-    with pytest.raises(ScriptError, match=r"a script has no \['colour'\]"):
+    with pytest.raises(ScriptError, match=r"unknown script fields \['colour'\]"):
         DEFAULT_SCRIPT.evolve({"colour": "blue"})

@@ -52,7 +52,7 @@ def test_an_object_without_labels_can_be_selected() -> None:
 
 
 @pytest.mark.parametrize("selector", ["a in b", "a b", "=1", "a in (1", "a=b=c", "a in (1) b"])
-def test_what_is_no_selector_is_refused(selector: str) -> None:
+def test_an_invalid_selector_is_refused(selector: str) -> None:
     with pytest.raises(ApiError) as refused:
         label_selector(selector)
     assert refused.value.code == 400
@@ -71,7 +71,7 @@ def test_fields_are_selected() -> None:
         assert predicate(pod) is selected, text
 
 
-def test_true_and_false_are_words() -> None:
+def test_booleans_are_selected_as_true_and_false() -> None:
     predicate = field_selector("spec.unschedulable=true", "Node")
     assert predicate is not None
     assert predicate({"metadata": {"name": "n"}, "spec": {"unschedulable": True}})
@@ -84,7 +84,7 @@ def test_fields_that_are_not_indexed_are_refused(selector: str, kind: str) -> No
     assert refused.value.code == 400
 
 
-def test_two_predicates_are_both_needed() -> None:
+def test_both_predicates_must_hold() -> None:
     first, second = label_selector("a=1"), label_selector("b=1")
     combined = both(first, second)
     assert combined is not None

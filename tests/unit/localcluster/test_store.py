@@ -36,7 +36,7 @@ def test_items_come_in_the_order_of_their_keys() -> None:
     assert len(store.items(PODS, "a")) == 2
 
 
-def test_changes_after_a_version_are_told() -> None:
+def test_changes_since_a_version_are_returned() -> None:
     store = Store()
     first = store.put(PODS, named("x"))
     second = store.put(PODS, named("x", phase="new"))
@@ -50,7 +50,7 @@ def test_changes_after_a_version_are_told() -> None:
     assert store.get(PODS, "ns", "x") is None
 
 
-def test_history_is_bounded_and_what_is_dropped_is_gone() -> None:
+def test_history_is_bounded_and_dropped_history_is_expired() -> None:
     store = Store(history=3)
     versions = [store.put(PODS, named(f"p{n}")).version for n in range(5)]
     assert len(store.changes_since(PODS, versions[1])) == 3
@@ -59,7 +59,7 @@ def test_history_is_bounded_and_what_is_dropped_is_gone() -> None:
     assert (refused.value.code, refused.value.reason) == (410, "Expired")
 
 
-def test_history_of_one_kind_does_not_push_out_that_of_another() -> None:
+def test_history_is_bounded_per_kind() -> None:
     store = Store(history=2)
     kept = store.put(CONFIG_MAPS, named("m")).version
     for number in range(5):
@@ -82,7 +82,7 @@ def test_a_version_from_before_the_start_is_too_old() -> None:
         Store().changes_since(PODS, 1)
 
 
-def test_a_later_store_is_ahead_of_an_earlier_one() -> None:
+def test_versions_of_a_later_store_are_higher() -> None:
     earlier = Store()
     for number in range(100):
         earlier.put(PODS, named(f"p{number}"))
@@ -103,7 +103,7 @@ async def test_a_subscriber_gets_changes_in_groups_until_it_is_closed() -> None:
     assert await subscription.take(1000) == []
 
 
-async def test_a_subscriber_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_subscriber_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubeprobe.localcluster.store._SLOW_WATCHER", 3)
     store = Store()
     subscription = store.subscribe(PODS)
@@ -112,7 +112,7 @@ async def test_a_subscriber_that_takes_nothing_is_cut_off(monkeypatch: pytest.Mo
     assert subscription.closed
 
 
-async def test_a_watch_after_the_end_ends_at_once() -> None:
+async def test_a_watch_of_a_closed_store_ends_at_once() -> None:
     store = Store()
     store.close()
     assert await store.subscribe(PODS).take(1000) == []
