@@ -307,6 +307,33 @@ async def test_a_container_waits_for_its_secret(api: Api, namespace: str) -> Non
     assert await api.get(pods(namespace, "patient", "log")) == "here\n"
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"secret": {"secretName": "none"}}, 'secret "none" not found'),
+        (
+            {"secret": {"secretName": "s", "items": [{"key": "none", "path": "x"}]}},
+            "references non-existent secret key: none",
+        ),
+        (
+            {"configMap": {"name": "m", "items": [{"key": "none", "path": "x"}]}},
+            "configmap references non-existent config key: none",
+        ),
+    ],
+)
+async def test_a_failed_mount_names_the_volume_and_what_is_missing(
+    api: Api, namespace: str, source: dict, message: str
+) -> None:
+    await api.post(f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "s"}})
+    await api.post(f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": "m"}})
+    mount = {"name": "files", "mountPath": "/files"}
+    body = pod("mounting", volumes=[{"name": "files", **source}], container={"volumeMounts": [mount]})
+    await api.post(pods(namespace), body)
+    expected = f'MountVolume.SetUp failed for volume "files" : {message}'
+    selected = {"involvedObject.name": "mounting", "reason": "FailedMount"}
+    await api.until(f"/api/v1/namespaces/{namespace}/events", selected, lambda event: str(event["message"]) == expected)
+
+
 async def test_a_command_that_does_not_exist_cannot_start(api: Api, namespace: str) -> None:
     await api.post(pods(namespace), pod("nothing", container={"command": ["/no/such/program"]}))
     ended = await api.ended(namespace, "nothing")

@@ -80,8 +80,7 @@ class PodWorker:
             try:
                 volumes = prepare_volumes(self._host.registry.store, self._pod, directory)
             except ConfigError as error:
-                told = f"MountVolume.SetUp failed for volume : {error}"
-                self._host.events.record(self._pod, "FailedMount", told, warning=True)
+                self._host.events.record(self._pod, "FailedMount", str(error), warning=True)
                 await self._pause(_MOUNT_RETRY_SECONDS)
                 continue
             for container in (*self._init, *self._main):

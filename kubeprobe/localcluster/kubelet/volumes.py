@@ -16,11 +16,15 @@ from kubeprobe.localcluster.store import Store
 
 
 def prepare_volumes(store: Store, pod: Object, directory: Path) -> dict[str, Path]:
-    """Create the directory of each volume. Raises `ConfigError` for a missing secret, config map or key."""
-    return {
-        volume["name"]: _prepare(store, pod, volume, directory / volume["name"])
-        for volume in pod["spec"].get("volumes") or ()
-    }
+    """Create the directory of each volume. Raises `ConfigError`, naming the volume, for a missing object or key."""
+    prepared = {}
+    for volume in pod["spec"].get("volumes") or ():
+        name = volume["name"]
+        try:
+            prepared[name] = _prepare(store, pod, volume, directory / name)
+        except ConfigError as error:
+            raise ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+    return prepared
 
 
 def mounted_paths(container: Object, volumes: dict[str, Path]) -> dict[str, str]:
@@ -51,10 +55,11 @@ def _files(store: Store, pod: Object, volume: Object) -> dict[str, bytes]:
     namespace = pod["metadata"]["namespace"]
     if "secret" in volume:
         source = volume["secret"]
-        return _selected(secret_data(store, namespace, source), source)
+        return _selected(secret_data(store, namespace, source), source, "references non-existent secret key")
     if "configMap" in volume:
         source = volume["configMap"]
-        return _selected(config_map_data(store, namespace, source), source)
+        missing_key = "configmap references non-existent config key"
+        return _selected(config_map_data(store, namespace, source), source, missing_key)
     if "downwardAPI" in volume:
         items = volume["downwardAPI"].get("items") or ()
         return {i["path"]: pod_field(pod, i["fieldRef"]["fieldPath"]).encode() for i in items if "fieldRef" in i}
@@ -64,11 +69,11 @@ def _files(store: Store, pod: Object, volume: Object) -> dict[str, bytes]:
     return {}
 
 
-def _selected(data: dict[str, bytes], source: Object) -> dict[str, bytes]:
+def _selected(data: dict[str, bytes], source: Object, missing_key: str) -> dict[str, bytes]:
     items = source.get("items")
     if not items:
         return data
     missing = [item["key"] for item in items if item["key"] not in data]
     if missing and not source.get("optional"):
-        raise ConfigError(f"references non-existent secret key: {missing[0]}")
+        raise ConfigError(f"{missing_key}: {missing[0]}")
     return {item["path"]: data[item["key"]] for item in items if item["key"] in data}
