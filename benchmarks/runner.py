@@ -64,7 +64,7 @@ class _Bed:
 
     def command(self, argv: list[str]) -> list[str]:
         """The command that runs `argv` inside it."""
-        if not self._started and not all(fact.well for fact in self._testbed.status()):
+        if not self._started and not all(fact.ok for fact in self._testbed.status()):
             PROGRESS.print("starting the test bed ...", style="dim")
             self._started = True
             self._testbed.up()

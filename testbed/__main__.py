@@ -11,15 +11,15 @@ from testbed.instance import DEFAULT_NAME, NAME_VARIABLE, Instance, TestbedError
 
 FAULTS = {
     "start": "start a component and wait until it serves",
-    "stop": "ask a component to end (SIGTERM), and wait",
+    "stop": "stop a component (SIGTERM), and wait until it has ended",
     "kill": "kill a component (SIGKILL)",
-    "pause": "freeze a component (SIGSTOP)",
-    "resume": "let a paused component go on (SIGCONT)",
+    "pause": "suspend a component (SIGSTOP)",
+    "resume": "resume a paused component (SIGCONT)",
 }
 
 
 def main() -> int:
-    """Run one command; 0 when it worked, 1 when something is not up, 2 when it failed."""
+    """Run one command; returns 0 on success, 1 when something is not up, 2 on failure."""
     arguments = _parser().parse_args()
     try:
         testbed = Testbed(Instance(arguments.name))
@@ -37,13 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--name",
         default=os.environ.get(NAME_VARIABLE, DEFAULT_NAME),
-        help=f"which test bed, when there are several on one machine (default: ${NAME_VARIABLE} or {DEFAULT_NAME})",
+        help=f"name of the test bed, for several on one machine (default: ${NAME_VARIABLE} or {DEFAULT_NAME})",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    up = commands.add_parser("up", help="start the cluster, or what of it is not running")
-    up.add_argument("--fresh", action="store_true", help="begin with an empty cluster and no images")
-    commands.add_parser("down", help="end all of it")
-    commands.add_parser("status", help="tell what is up; exit code 1 if something is not")
+    up = commands.add_parser("up", help="start the components that are not running")
+    up.add_argument("--fresh", action="store_true", help="start with an empty cluster and no images")
+    commands.add_parser("down", help="stop everything and remove the cluster")
+    commands.add_parser("status", help="show the state of each component; exit code 1 if something is not up")
     execute = commands.add_parser("exec", help="run a command inside the cluster's network namespace")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
     commands.add_parser("build", help="build programs and images, without starting anything")
@@ -82,7 +82,7 @@ def _prepare(testbed: Testbed, command: str) -> None:
         case "images":
             print("\n".join(testbed.update_images()) or "nothing has changed")
         case "install":
-            print(f"installed: {' '.join(packages.install()) or 'nothing, all packages are there'}")
+            print(f"installed: {' '.join(packages.install()) or 'nothing, all packages are installed'}")
         case "kubeconfig":
             print(testbed.instance.kubeconfig)
 
@@ -104,9 +104,9 @@ def _up(testbed: Testbed, *, fresh: bool) -> None:
 def _status(testbed: Testbed) -> int:
     facts = testbed.status()
     for fact in facts:
-        print(f"{'ok  ' if fact.well else 'DOWN'} {fact.part:24} {fact.detail}")
+        print(f"{'ok  ' if fact.ok else 'DOWN'} {fact.name:24} {fact.detail}")
     print(f"     {'kubeconfig':24} {testbed.instance.kubeconfig}")
-    return 0 if all(fact.well for fact in facts) else 1
+    return 0 if all(fact.ok for fact in facts) else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Kubernetes, etcd, CoreDNS, the pause program and what some tests need besides, built with Go. Next: `images`.
+"""Builds Kubernetes, etcd, CoreDNS, the pause program and the programs of some tests with Go.
 
-One program is every Kubernetes component: `go/main.go` dispatches on the name it is started by, so each
-component is a link to it. Cold this is a matter of minutes, hence the cache.
+One program contains every Kubernetes component: `go/main.go` dispatches on the name it is started by, so each
+component is a link to it. A build takes minutes, hence the cache.
 """
 
 import os
@@ -25,7 +25,7 @@ OCM_DEFINITIONS = {
     "manifestworks.yaml": "work/v1/0000_00_work.open-cluster-management.io_manifestworks.crd.yaml",
     "appliedmanifestworks.yaml": "work/v1/0000_01_work.open-cluster-management.io_appliedmanifestworks.crd.yaml",
 }
-"""By the names that they get, where they are in the module `open-cluster-management.io/api`."""
+"""File name in the result -> path in the module `open-cluster-management.io/api`."""
 COMPONENTS = (
     "etcd",
     "kube-apiserver",
@@ -39,16 +39,16 @@ COMPONENTS = (
 
 @dataclass(frozen=True)
 class Program:
-    """What is built from one Go module: one program, or several that belong together."""
+    """The result of building one Go module: one program, or several that belong together."""
 
     name: str
     source: Path
     build: Callable[["Program", Path], None]
-    """Fills a directory with it."""
+    """Builds it into a directory."""
     announcement: str
-    """What is printed when it has to be built: what it is, and how long it takes."""
+    """Printed before a build: the program's name, and how long it takes."""
     more: tuple[str, ...] = ()
-    """What else makes a difference to the result."""
+    """Other inputs of the build, for the cache key."""
 
     @property
     def key(self) -> str:
@@ -56,7 +56,7 @@ class Program:
         return f"{self.name}-{platform.machine()}-{cache.digest(self.source, *self.more)}"
 
     def folder(self) -> Path:
-        """The directory with its programs, from the cache; built if it is not there."""
+        """The directory with its programs, from the cache; built if missing."""
         return cache.entry(self.key, lambda target: self.build(self, target), f"building {self.announcement} ...")
 
     def compile(self, package: str, output: Path, link_flags: str = "") -> None:
@@ -73,7 +73,7 @@ class Program:
         )
 
     def module(self, name: str) -> Path:
-        """Where Go keeps the source of a module that this one requires."""
+        """Go's source directory of a module that this one requires."""
         return Path(run(["go", "list", "-m", "-f", "{{.Dir}}", name], cwd=self.source).strip())
 
 
@@ -97,21 +97,21 @@ def coredns() -> Path:
 
 
 def build_all() -> None:
-    """Build whatever is not in the cache. Within a test bed's network namespace no Go module can be fetched."""
+    """Build everything that is not in the cache. Inside a test bed's network namespace Go cannot fetch modules."""
     kubernetes()
     coredns()
     build_extras()
 
 
 def reserve_extras() -> None:
-    """Have tests that need programs which are not built yet wait for `build_extras` of this process."""
+    """Lock the programs that are not built yet: tests that need one wait for `build_extras` of this process."""
     cache.reserve(extra.key for extra in EXTRAS)
 
 
 def build_extras() -> None:
-    """Build what only some tests need, one after the other; one that fails keeps nobody from the others.
+    """Build the programs of some tests, one after the other, also after one has failed.
 
-    Raises TestbedError with what each of those said that failed.
+    Raises TestbedError with the errors of all that failed.
     """
     failed = []
     for extra in EXTRAS:
@@ -129,12 +129,12 @@ def kubernetes_version() -> str:
     """The version of Kubernetes that go.mod pins."""
     found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
     if not found:
-        raise TestbedError(f"{SOURCE / 'go.mod'} requires no k8s.io/kubernetes")
+        raise TestbedError(f"{SOURCE / 'go.mod'} does not require k8s.io/kubernetes")
     return found[1]
 
 
 def _version_flags() -> str:
-    """Linker flags that tell the components their version; without, kubelet and kubectl complain about "v0.0.0"."""
+    """Linker flags with the components' version; without, kubelet and kubectl reject "v0.0.0"."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitCommit": "testbed"}
@@ -142,7 +142,7 @@ def _version_flags() -> str:
 
 
 def _single(name: str, announcement: str) -> Program:
-    """A module whose root package is the one program, of the same name."""
+    """A module with one program, its root package, of the same name."""
     source = Path(__file__).parent / f"go-{name}"
     return Program(name, source, lambda program, target: program.compile(".", target / name), announcement)
 
@@ -174,7 +174,7 @@ CSI = Program(
     _build_csi,
     "the CSI driver, provisioner and resizer (2 to 4 minutes, once per machine)",
 )
-"""`csi-directory`, a driver, and `csi-provisioner` and `csi-resizer`."""
+"""`csi-directory` (a driver), `csi-provisioner` and `csi-resizer`."""
 OCM = Program(
     "ocm",
     Path(__file__).parent / "go-ocm",
@@ -182,8 +182,8 @@ OCM = Program(
     "Open Cluster Management's work agent (5 to 10 minutes, once per machine)",
     tuple(OCM_DEFINITIONS.values()),
 )
-"""Open Cluster Management's `work`, and the definitions of what it works on: `manifestworks.yaml` for hubs and
-`appliedmanifestworks.yaml` for members."""
+"""Open Cluster Management's `work` agent, and the CustomResourceDefinitions of its kinds: `manifestworks.yaml` for
+hubs and `appliedmanifestworks.yaml` for members."""
 VCLUSTER = Program(
     "vcluster",
     Path(__file__).parent / "go-vcluster",
@@ -192,4 +192,4 @@ VCLUSTER = Program(
 )
 """`vcluster`, and its chart's `values.yaml`."""
 EXTRAS = (REGISTRY, CSI, OCM, VCLUSTER)
-"""What only some tests start, the quickest to build first."""
+"""The programs that only some tests start, the quickest to build first."""

@@ -1,7 +1,7 @@
 """Results of slow builds, kept between clones of the repository. Used by `binaries` and `images`.
 
-An entry's name contains a hash of all that went into it. It is built in a directory of its own and renamed
-into place when complete, so a build that is interrupted leaves no entry, and two at once build it once.
+An entry's name contains a hash of all its inputs. It is built in a temporary directory and renamed when
+complete, so an interrupted build leaves no entry; of two processes, only one builds it.
 """
 
 import hashlib
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from testbed.instance import cache_directory, file_lock
 
-# Names of directories whose content makes no difference to what is built.
+# Directories that are not inputs of any build.
 IGNORED = frozenset({"__pycache__", "tests"})
 _reserved: dict[str, ExitStack] = {}
-"""Locks that this process holds on entries that it is going to make, by name."""
+"""Locks that this process holds on entries that it is going to build, by name."""
 
 
 def digest(*parts: str | bytes | Path) -> str:
@@ -33,7 +33,7 @@ def digest(*parts: str | bytes | Path) -> str:
 
 
 def files_below(path: Path) -> Iterable[Path]:
-    """All files at or below a path that a build's result depends on."""
+    """All files at or below a path, without ignored directories."""
     if path.is_file():
         return [path]
     files = (file for file in path.rglob("*") if file.is_file())
@@ -41,9 +41,9 @@ def files_below(path: Path) -> Iterable[Path]:
 
 
 def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:
-    """Return the cached directory `name`; when it is missing, make it by calling `build(directory)`.
+    """Return the cached directory `name`; if it is missing, create it by calling `build(directory)`.
 
-    `announce` is printed when there is something to build.
+    `announce` is printed before a build.
     """
     cache = cache_directory()
     final = cache / name
@@ -54,7 +54,7 @@ def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:
             return final
         if announce:
             print(announce, flush=True)
-        for stale in cache.glob(f"{name}.tmp*"):  # of a build that was interrupted: we hold its lock
+        for stale in cache.glob(f"{name}.tmp*"):  # of an interrupted build: its lock is free
             shutil.rmtree(stale)
         work = Path(tempfile.mkdtemp(prefix=f"{name}.tmp", dir=cache))
         try:
@@ -67,9 +67,9 @@ def entry(name: str, build: Callable[[Path], None], announce: str = "") -> Path:
 
 
 def reserve(names: Iterable[str]) -> None:
-    """Promise to make these entries, one after the other: whoever needs one from now on waits until it is there.
+    """Lock these entries, to build them one after the other; other processes that need one wait.
 
-    One that cannot be made is to be released (`release`), or others would wait for as long as this process lives.
+    An entry that cannot be built must be released (`release`), or others wait until this process ends.
     """
     cache = cache_directory()
     for name in names:
@@ -79,7 +79,7 @@ def reserve(names: Iterable[str]) -> None:
 
 
 def release(names: Iterable[str]) -> None:
-    """Take the promise back for those of these entries that were not made."""
+    """Unlock those of these entries that were not built."""
     for name in names:
         if (held := _reserved.pop(name, None)) is not None:
             held.close()

@@ -1,7 +1,7 @@
-"""The cgroups that hold everything a test bed starts: components, shims, containers. Used by `processes`, `cluster`.
+"""The cgroups of everything a test bed starts: components, shims, containers. Used by `processes`, `cluster`.
 
-They are how `down` knows what it started, whatever was killed, forked or forgotten before: a child stays in its
-parent's cgroup, and the kubelet puts every container below the same root. Works on cgroup v1 and v2.
+Through them `down` finds every process it has to end: a child stays in its parent's cgroup, and the kubelet puts
+every container below the same root. Works with cgroup v1 and v2.
 """
 
 import os
@@ -15,23 +15,23 @@ MOUNT = Path("/sys/fs/cgroup")
 SYSTEM = "system"
 KILL_TIMEOUT = 20.0
 
-# The shell joins the cgroups before it becomes the program, so that no child is ever outside of them.
+# The shell joins the cgroups before exec, so that no child is ever outside of them.
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
 
 
 def create(instance: Instance) -> None:
-    """Make the instance's cgroup and its child for components, in every hierarchy."""
+    """Create the instance's cgroup and its child for components, in every hierarchy."""
     for root in _roots(instance):
         for group in (root, root / SYSTEM):
             group.mkdir(exist_ok=True)
-            # A cpuset of v1 begins empty, and takes no process until it has processors and memory.
+            # A new cpuset of v1 is empty, and accepts no process until it has processors and memory.
             for setting in ("cpuset.cpus", "cpuset.mems"):
                 if (group / setting).exists() and _is_v1():
                     (group / setting).write_text((group.parent / setting).read_text())
 
 
 def within(instance: Instance, command: list[str]) -> list[str]:
-    """Return the command that runs `command` as part of the test bed: whatever happens, `down` ends it."""
+    """Return the command that runs `command` in the test bed's cgroup, so that `down` ends it."""
     groups = [str(root / SYSTEM) for root in _roots(instance)]
     return ["sh", "-ec", _JOIN, "join", *groups, "--", *command]
 
@@ -40,16 +40,16 @@ def processes(instance: Instance, below: str = "") -> set[int]:
     """Ids of all processes in the instance's cgroups."""
     found: set[int] = set()
     for root in _roots(instance):
-        for group, _, _ in os.walk(root / below):  # passes over what goes away meanwhile; pathlib does not
+        for group, _, _ in os.walk(root / below):  # skips directories that disappear meanwhile; pathlib does not
             try:
                 found.update(int(pid) for pid in (Path(group) / "cgroup.procs").read_text().split())
-            except OSError:  # the cgroup went away meanwhile
+            except OSError:  # the cgroup was removed meanwhile
                 continue
     return found
 
 
 def kill(instance: Instance, below: str = "") -> None:
-    """Kill all of them and wait until they are gone."""
+    """Kill all of them and wait until they have ended."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while pids := processes(instance, below):
         if time.monotonic() > deadline:
@@ -65,7 +65,7 @@ def kill(instance: Instance, below: str = "") -> None:
 def remove(instance: Instance) -> None:
     """Remove the instance's cgroups; no process may be left in them."""
     for root in _roots(instance):
-        for group, _, _ in os.walk(root, topdown=False):  # passes over what goes away meanwhile
+        for group, _, _ in os.walk(root, topdown=False):  # skips directories that disappear meanwhile
             _remove_group(Path(group))
 
 

@@ -1,6 +1,6 @@
-"""The test bed as a whole: up, down, status, and breaking a component on purpose.
+"""The operations of a test bed: up, down, status, and faults of single components.
 
-`Testbed` is what tests use; `python -m testbed` (`__main__`) is the same for people.
+Tests use `Testbed`; `python -m testbed` (`__main__`) is its command line.
 """
 
 import os
@@ -22,23 +22,23 @@ CNI_RESULTS = Path("/var/lib/cni/results")
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the status: a part, whether it is well, and what there is to say about it."""
+    """One line of the status: a component or check, whether it is ok, and details."""
 
-    part: str
-    well: bool
+    name: str
+    ok: bool
     detail: str
 
 
 class Testbed:
     """One real Kubernetes cluster on this machine."""
 
-    __test__ = False  # not a test class, whatever pytest reads into its name
+    __test__ = False  # not a test class, despite its name
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
 
     def up(self, *, fresh: bool = False) -> None:
-        """Start what is not running and wait until the cluster can be used. Resumes after any interruption.
+        """Start what is not running and wait until the cluster is usable. Resumes after any interruption.
 
         `fresh` removes an existing cluster first. Raises TestbedError naming the component that failed.
         """
@@ -61,7 +61,7 @@ class Testbed:
             self._await_cluster()
 
     def down(self) -> None:
-        """End all that `up` started and remove the cluster. Imported images and logs stay for the next `up`."""
+        """Stop everything and remove the cluster. Imported images and logs stay for the next `up`."""
         _require_root()
         with self.instance.lock():
             self._remove_cluster()
@@ -76,15 +76,15 @@ class Testbed:
             return images.import_all(self.instance, archives)
 
     def status(self) -> list[Fact]:
-        """What is up and what is not, component by component."""
+        """The state of every component; if all are running, also of API, node and DNS."""
         facts = [self._component_fact(component) for component in COMPONENTS]
-        there = network.exists(self.instance)
-        facts.insert(0, Fact("network", there, str(self.instance.netns) if there else "no namespace"))
-        if all(fact.well for fact in facts):
+        exists = network.exists(self.instance)
+        facts.insert(0, Fact("network", exists, str(self.instance.netns) if exists else "no namespace"))
+        if all(fact.ok for fact in facts):
             facts += [
-                self._answer("API", ["get", "--raw=/readyz"]),
-                self._answer("node", ["wait", f"node/{NODE_NAME}", "--for=condition=Ready", "--timeout=5s"]),
-                self._answer("DNS", ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=5s"]),
+                self._query("API", ["get", "--raw=/readyz"]),
+                self._query("node", ["wait", f"node/{NODE_NAME}", "--for=condition=Ready", "--timeout=5s"]),
+                self._query("DNS", ["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=5s"]),
             ]
         return facts
 
@@ -94,33 +94,33 @@ class Testbed:
         self._await(named(name))
 
     def stop(self, name: str) -> None:
-        """Ask a component to end, and wait until it has."""
+        """Stop a component (SIGTERM) and wait until it has ended."""
         processes.stop(self.instance, named(name))
 
     def kill(self, name: str) -> None:
-        """End a component with SIGKILL."""
+        """Kill a component (SIGKILL)."""
         processes.kill(self.instance, named(name))
 
     def pause(self, name: str) -> None:
-        """Freeze a component: it keeps its connections and answers nothing."""
+        """Suspend a component (SIGSTOP): it keeps its connections and answers nothing."""
         self._running(name).send(signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """Let a paused component go on."""
+        """Resume a paused component (SIGCONT)."""
         self._running(name).send(signal.SIGCONT)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
-        """Run kubectl as the cluster's administrator; return what it prints, raise TestbedError if it fails."""
+        """Run kubectl as the cluster's administrator; return its output. Raises TestbedError if it fails."""
         program = str(binaries.kubernetes() / "kubectl")
         command = [program, f"--kubeconfig={self.instance.kubeconfig}", *arguments]
         return run(self.instance.in_namespace(command), stdin=stdin, timeout=timeout)
 
     def inside(self, command: list[str]) -> list[str]:
-        """Return the command that runs `command` in the network namespace, as a part that `down` ends too."""
+        """Return the command that runs `command` in the network namespace and cgroup, so that `down` ends it."""
         return cgroups.within(self.instance, self.instance.in_namespace(command))
 
     def execute(self, command: list[str]) -> None:
-        """Become `command`, inside the namespace, with kubectl on the PATH and KUBECONFIG set. Does not return."""
+        """Execute `command` in the namespace, with kubectl on the PATH and KUBECONFIG set. Does not return."""
         if not network.exists(self.instance):
             raise TestbedError(f"test bed {self.instance.name} is not up; run `python -m testbed up`")
         env = {
@@ -141,7 +141,7 @@ class Testbed:
 
     def _start(self, *components: Component) -> None:
         for component in components:
-            # Continued too: it may be a paused one of before.
+            # SIGCONT as well: it may be running, but paused.
             processes.start(self.instance, component, binaries.kubernetes()).send(signal.SIGCONT)
 
     def _await(self, component: Component) -> None:
@@ -187,42 +187,42 @@ class Testbed:
         process = processes.find(self.instance, component)
         state = process.state() if process else None
         if process is None or state is None:
-            return Fact(component.name, well=False, detail="not running")
+            return Fact(component.name, ok=False, detail="not running")
         if state == "T":
-            return Fact(component.name, well=False, detail=f"paused, process {process.pid}")
+            return Fact(component.name, ok=False, detail=f"paused, process {process.pid}")
         if not processes.serves(self.instance, component):
-            return Fact(component.name, well=False, detail=f"does not serve yet, process {process.pid}")
-        return Fact(component.name, well=True, detail=f"process {process.pid}")
+            return Fact(component.name, ok=False, detail=f"does not serve yet, process {process.pid}")
+        return Fact(component.name, ok=True, detail=f"process {process.pid}")
 
-    def _answer(self, part: str, question: list[str]) -> Fact:
+    def _query(self, name: str, arguments: list[str]) -> Fact:
         try:
-            return Fact(part, well=True, detail=self.kubectl(*question).strip())
+            return Fact(name, ok=True, detail=self.kubectl(*arguments).strip())
         except TestbedError as error:
-            return Fact(part, well=False, detail=str(error))
+            return Fact(name, ok=False, detail=str(error))
 
     def _remove_cluster(self) -> None:
-        """End everything, containers first while containerd can still forget them."""
+        """Stop everything; containers first, while containerd can still delete them."""
         for component in reversed(COMPONENTS):
             if component.name != "containerd":
                 processes.kill(self.instance, component)
         containerd = named("containerd")
-        forgotten = processes.find(self.instance, containerd) is not None and self._forget_containers()
+        deleted = processes.find(self.instance, containerd) is not None and self._delete_containers()
         processes.stop(self.instance, containerd)
         cgroups.kill(self.instance)
         mounts.unmount(self.instance.run, self.instance.cluster, self.instance.containerd_root)
         self._remove_shim_sockets()
         cgroups.remove(self.instance)
         network.remove(self.instance)
-        self._remove_litter()
+        self._remove_shared_files()
         shutil.rmtree(self.instance.cluster, ignore_errors=True)
         shutil.rmtree(self.instance.run, ignore_errors=True)
         shutil.rmtree(self.instance.state / "pods", ignore_errors=True)
         self.instance.kubeconfig.unlink(missing_ok=True)
-        if not forgotten:  # it would remember containers that are no more
+        if not deleted:  # its data still lists the killed containers
             shutil.rmtree(self.instance.containerd_root, ignore_errors=True)
 
-    def _forget_containers(self) -> bool:
-        """Remove all containers from containerd, so that its images can be used by the next cluster."""
+    def _delete_containers(self) -> bool:
+        """Delete all containers from containerd, so that the next cluster can use its images."""
         cgroups.kill(self.instance, "kubepods")
         ctr = images.ctr(self.instance)
         try:
@@ -235,12 +235,12 @@ class Testbed:
         return True
 
     def _remove_shim_sockets(self) -> None:
-        """Remove the sockets of containerd's shims that were killed; they lie where all containerds keep theirs."""
+        """Remove the sockets of killed containerd shims, from the directory that all containerds share."""
         for address in (self.instance.run / "containerd").glob("io.containerd.runtime.v2.task/*/*/address"):
             Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)
 
-    def _remove_litter(self) -> None:
-        """Remove what kubelet and CNI keep in places that cannot be configured."""
+    def _remove_shared_files(self) -> None:
+        """Remove the files of kubelet and CNI in directories that cannot be configured."""
         for link in CONTAINER_LOG_LINKS.glob("*.log"):
             if link.is_symlink() and link.readlink().is_relative_to(self.instance.state):
                 link.unlink()

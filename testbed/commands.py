@@ -1,4 +1,4 @@
-"""Running other programs, and saying clearly what went wrong when they fail. Used by every other room."""
+"""Runs other programs, with clear errors. Used by every other module."""
 
 import subprocess
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def run(
     cwd: Path | None = None,
     timeout: float = 600,
 ) -> str:
-    """Run a program and return its standard output; raise TestbedError with the end of its messages."""
+    """Run a program and return its standard output. Raises TestbedError with the last lines of its messages."""
     try:
         done = subprocess.run(
             command, input=stdin, env=env, cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False
@@ -36,7 +36,7 @@ def run(
 
 
 def succeeds(command: list[str], *, timeout: float = 30) -> bool:
-    """Whether a program can be run and ends with exit code 0 in time."""
+    """Whether a program can be run and ends with exit code 0 within `timeout` seconds."""
     try:
         run(command, timeout=timeout)
     except TestbedError:

@@ -1,4 +1,4 @@
-"""The cluster's components: how each is started, and how one sees that it serves. Next: `processes`."""
+"""The cluster's components: the command that starts each, and the port on which it serves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from testbed.instance import (
 
 @dataclass(frozen=True)
 class Component:
-    """One process of the cluster. `port` is one it listens on once it serves; containerd has a socket instead."""
+    """One process of the cluster. `port` is open once it serves; containerd has a socket instead."""
 
     name: str
     arguments: Callable[[Instance], list[str]]
@@ -38,15 +38,15 @@ def named(name: str) -> Component:
         if name in {component.name, component.name.removeprefix("kube-")}:
             return component
     known = ", ".join(component.name for component in COMPONENTS)
-    raise TestbedError(f"no component is named {name!r}; there are {known}")
+    raise TestbedError(f"unknown component {name!r}; expected one of {known}")
 
 
 def _etcd(instance: Instance) -> list[str]:
     keys = pki.directory(instance)
     return [
         f"--data-dir={instance.cluster / 'etcd'}",
-        # The JSON gateway apart, as etcd advises: on one port with it, watches may starve (etcd-io/etcd#15402).
-        # It is at the node's address, for probes in pods: 127.0.0.1 is another one there.
+        # A port of its own for the JSON gateway, as etcd advises: on a shared port, watches may starve
+        # (etcd-io/etcd#15402). It listens on the node's address, so that probes in pods can reach it.
         "--listen-client-urls=https://127.0.0.1:2379",
         f"--listen-client-http-urls=https://{NODE_ADDRESS}:2379",
         f"--advertise-client-urls=https://{NODE_ADDRESS}:2379",
@@ -56,7 +56,7 @@ def _etcd(instance: Instance) -> list[str]:
         f"--cert-file={keys / 'etcd.crt'}",
         f"--key-file={keys / 'etcd.key'}",
         "--log-level=warn",
-        # What a killed etcd wrote is in the page cache; only a machine that loses power loses the cluster.
+        # The page cache survives a killed etcd; only a power failure loses data.
         "--unsafe-no-fsync",
     ]
 
@@ -115,10 +115,10 @@ def _client(instance: Instance, name: str) -> list[str]:
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
         "--bind-address=127.0.0.1",
-        # The default throttle (20 requests a second) would be most of the cluster's start.
+        # With the default limit (20 requests a second), the start of the cluster would mostly be waiting.
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
-        # There is one of each: an election would only make a restarted one wait for the old one's lease.
+        # There is one of each: with an election, a restarted one would wait for its old lease.
         "--leader-elect=false",
     ]
 
@@ -129,7 +129,7 @@ def _kubelet(instance: Instance) -> list[str]:
         f"--kubeconfig={pki.directory(instance) / 'kubelet.kubeconfig'}",
         f"--root-dir={instance.cluster / 'kubelet'}",
         f"--hostname-override={NODE_NAME}",
-        # There is no default route to guess it from.
+        # Without a default route, the kubelet cannot detect it.
         f"--node-ip={NODE_ADDRESS}",
     ]
 
@@ -138,7 +138,7 @@ def _kube_proxy(instance: Instance) -> list[str]:
     return [f"--config={configuration.directory(instance) / 'kube-proxy.json'}"]
 
 
-# In the order of starting.
+# In the order in which they are started.
 COMPONENTS = (
     Component("etcd", _etcd, 2379),
     Component("containerd", _containerd),

@@ -1,6 +1,6 @@
 """Configuration files of containerd, CNI, kubelet and kube-proxy. Next: `components`.
 
-Each unusual setting says why it is there; most are traps of small, confined or cgroup v1 machines.
+Each unusual setting has a comment with its reason; most are for small, confined or cgroup v1 machines.
 """
 
 import json
@@ -48,7 +48,7 @@ netns_mounts_under_state_dir = true
 stream_server_address = "127.0.0.1"
 
 [plugins."io.containerd.grpc.v1.cri".registry]
-# Tests that start a registry say here how it is reached.
+# Tests that start a registry configure here how to reach it.
 config_path = "$registries"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
@@ -58,22 +58,22 @@ conf_dir = "$cni_configuration"
 
 
 def directory(instance: Instance) -> Path:
-    """Where the files are."""
+    """The directory of the configuration files."""
     return instance.cluster / "configuration"
 
 
 def registries(instance: Instance) -> Path:
-    """Where containerd looks up how to reach a registry: `HOST:PORT/hosts.toml`, read anew at each pull."""
+    """The directory of containerd's registry hosts: `HOST:PORT/hosts.toml`, read at each pull."""
     return directory(instance) / "registries"
 
 
 def network_name(instance: Instance) -> str:
-    """The pod network's name; libcni names the files it keeps per pod after it."""
+    """The pod network's name, which is in the names of libcni's files."""
     return f"testbed-{instance.name}"
 
 
 def write(instance: Instance) -> None:
-    """Write the files whose content is not what it should be."""
+    """Write the files that are missing or have changed."""
     target = directory(instance)
     (target / "cni").mkdir(parents=True, exist_ok=True)
     _write(
@@ -100,7 +100,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    # kube-proxy ends when its file is written, changed or not.
+    # kube-proxy exits when its file is written, changed or not.
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
@@ -109,7 +109,7 @@ def _pod_network(instance: Instance) -> dict[str, Any]:
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": POD_SUBNET}]],
-        # No default route here either, so an address outside fails at once, not after a retransmission.
+        # No default route here either: a connection to an outside address fails at once, not after retransmissions.
         "routes": [{"dst": inside} for inside in (POD_CIDR, SERVICE_CIDR, f"{NODE_ADDRESS}/32")],
         "dataDir": str(instance.run / "cni"),
     }
@@ -161,7 +161,7 @@ def _kube_proxy(instance: Instance) -> dict[str, Any]:
         "hostnameOverride": NODE_NAME,
         "bindAddress": NODE_ADDRESS,
         "oomScoreAdj": 0,
-        # These limits belong to the machine, not to the namespace, and cannot be set from inside it.
+        # These limits are per machine, not per namespace, and cannot be set inside it.
         "conntrack": {"maxPerCore": 0, "min": 0},
         "nftables": {"minSyncPeriod": "100ms"},
     }

@@ -1,7 +1,7 @@
 """The images that run in the cluster, built from Dockerfiles with buildah and imported into containerd.
 
-No registry can be reached from the test bed, so every image is imported. An image is built again when what goes
-into it changes, and imported again when it was built again. Next: `network`.
+The test bed cannot reach a registry, so every image is imported. An image is rebuilt when its inputs change, and
+imported again after that.
 """
 
 import json
@@ -19,10 +19,10 @@ from testbed.instance import Instance, TestbedError, cache_directory
 REPOSITORY = Path(__file__).parent.parent
 DOCKERFILES = Path(__file__).parent / "images"
 SUITE = "bookworm"
-# The Python of that suite: wheels are chosen for it, whatever Python runs this.
+# The Python of that suite, for which wheels are selected, independent of the Python that runs this.
 PYTHON_VERSION = "3.11"
 BASE_PACKAGES = ("ca-certificates", "iproute2", "iptables", "nftables", "python3")
-# Not needed to run Python, and three quarters of the size.
+# Not needed to run Python; three quarters of the size.
 BASE_EXCLUDED = (
     *("dev/*", "proc/*", "sys/*", "usr/share/doc", "usr/share/man", "usr/share/locale"),
     *("var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*"),
@@ -32,7 +32,7 @@ KEPT_BUILDS = 3
 
 @dataclass(frozen=True)
 class Image:
-    """An image: its name without registry and tag, and what its Dockerfile copies, by name in the context."""
+    """An image: its name without registry and tag, and what its Dockerfile copies (name in the context -> path)."""
 
     name: str
     contents: Callable[[], Mapping[str, Path]]
@@ -45,12 +45,12 @@ class Image:
 
 
 def build_all() -> dict[str, Path]:
-    """Build what has changed; return each image's archive by its reference."""
+    """Build the images that have changed; return the archive of each by its reference."""
     return {image.reference: build(image) for image in IMAGES}
 
 
 def build(image: Image) -> Path:
-    """Return the image as an archive that containerd imports, from the cache if nothing in it has changed."""
+    """Return the image as an archive for containerd, from the cache if its inputs have not changed."""
     contents = image.contents()
     base = image.base() if image.base else None
     key = cache.digest(
@@ -81,7 +81,7 @@ def import_all(instance: Instance, archives: Mapping[str, Path]) -> list[str]:
 
 
 def ctr(instance: Instance) -> list[str]:
-    """Return the beginning of a command that talks to the instance's containerd, where the kubelet's things are."""
+    """Return the first arguments of a `ctr` command for the instance's containerd, in the kubelet's namespace."""
     return ["ctr", "--address", str(instance.containerd_socket), "--namespace", "k8s.io"]
 
 
@@ -97,7 +97,7 @@ def _record(instance: Instance) -> Path:
 
 
 def _identity(name: str, path: Path) -> tuple[str, str | Path]:
-    if path.is_relative_to(cache_directory()):  # its directory's name is made from its content's hash
+    if path.is_relative_to(cache_directory()):  # its directory's name contains the hash of its inputs
         return name, str(path.relative_to(cache_directory()))
     return name, path
 
@@ -110,7 +110,7 @@ def _build(image: Image, contents: Mapping[str, Path], base: str | None, target:
             shutil.copytree(source, context / part, ignore=shutil.ignore_patterns(*cache.IGNORED))
         else:
             shutil.copy2(source, context / part)
-    # A random name may end in an underscore, which no reference may.
+    # A random name may end in an underscore, which is invalid in a reference.
     name = target.name.lower().replace("_", "0")
     built = f"localhost/kubeprobe-testbed/{name}"
     options = ["--build-arg", f"BASE={base}"] if base else []
@@ -133,7 +133,7 @@ def _buildah(command: str, *arguments: str) -> str:
 
 
 def _buildah_command(command: str) -> list[str]:
-    # Storage of its own: the user's images are none of our business. vfs needs nothing of the kernel.
+    # Storage of its own, separate from the user's images. vfs needs no kernel support.
     storage = ["--root", str(cache_directory() / "buildah"), "--runroot", "/run/kubeprobe-testbed/buildah"]
     return ["buildah", *storage, "--storage-driver", "vfs", command]
 
@@ -162,7 +162,7 @@ def _probes() -> dict[str, Path]:
 
 
 def _probe_dependencies() -> Path:
-    """What the probes import, installed from wheels whose hashes the lock file names."""
+    """The probes' dependencies, installed from wheels with the hashes of the lock file."""
     lock = REPOSITORY / "probes" / "requirements.lock"
     key = cache.digest(PYTHON_VERSION, lock if lock.exists() else "")
     found = cache.entry(f"probe-dependencies-{key}", lambda target: _pip_install(lock, target / "site"))
@@ -188,7 +188,7 @@ def _python_with_pip() -> str:
 
 
 def _python_base() -> str:
-    """Reference, in buildah's storage, of the root file system with Python."""
+    """The reference, in buildah's storage, of the base image with Python."""
     found = cache.entry(
         f"python-base-{cache.digest(SUITE, *BASE_PACKAGES, *BASE_EXCLUDED)}",
         _debootstrap,
@@ -211,7 +211,7 @@ def _debootstrap(target: Path) -> None:
 
 
 def _debian_mirror() -> list[str]:
-    """The mirror this machine's apt uses for that suite; none named if it uses another (debootstrap knows one)."""
+    """The mirror that this machine's apt uses for that suite; empty if it has none (debootstrap has a default)."""
     query = ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Codename: {SUITE}", "Created-By: Packages"]
     return run(query).split()[:1]
 

@@ -1,7 +1,7 @@
-"""What one test bed is called and where it keeps its things. Used by every other room.
+"""The name of a test bed, and its paths. Used by every other module.
 
-Several test beds live side by side on one machine: each has its own network namespace (so addresses may be
-the same in all of them), directories and cgroups, all derived from its name.
+One machine can run several test beds: each has its own network namespace (so that addresses may be the same in
+all of them), directories and cgroups, all derived from its name.
 """
 
 import fcntl
@@ -28,48 +28,48 @@ API_PORT = 6443
 
 
 class TestbedError(Exception):
-    """Something the test bed needs is missing or failed; the message says what to do."""
+    """Something that the test bed needs is missing or failed; the message says what to do."""
 
-    __test__ = False  # not a test class, whatever pytest reads into its name
+    __test__ = False  # not a test class, despite its name
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One test bed's name, and every path and name that follows from it."""
+    """One test bed's name, and every path and name derived from it."""
 
     name: str = DEFAULT_NAME
 
     def __post_init__(self) -> None:
-        """Refuse names that would not fit into a socket's path or a network name."""
+        """Check the name: it must be short enough for a socket's path and a network's name."""
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", self.name):
             raise TestbedError(
-                f"{self.name!r} cannot name a test bed: expected 1 to 20 of a-z, 0-9 and '-' "
+                f"{self.name!r} is an invalid test bed name: expected 1 to 20 of a-z, 0-9 and '-' "
                 f"(from --name or {NAME_VARIABLE})"
             )
 
     @classmethod
     def named(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The one that the environment names, else the one called `kubeprobe`."""
+        """The instance named by the environment, by default `kubeprobe`."""
         return cls(environ.get(NAME_VARIABLE, DEFAULT_NAME))
 
     @property
     def state(self) -> Path:
-        """What lives longer than a process: cluster data, imported images, logs."""
+        """Persistent state: cluster data, imported images, logs."""
         return Path("/var/lib/kubeprobe-testbed") / self.name
 
     @property
     def cluster(self) -> Path:
-        """What one cluster's life leaves behind; `down` removes it."""
+        """Data of the current cluster; `down` removes it."""
         return self.state / "cluster"
 
     @property
     def containerd_root(self) -> Path:
-        """Imported images; kept by `down`, so the next `up` need not import them again."""
+        """The data of containerd, with the imported images; kept by `down`."""
         return self.state / "containerd"
 
     @property
     def logs(self) -> Path:
-        """One log per component; kept by `down`, begun anew by the next cluster."""
+        """One log per component; kept by `down`, emptied by the next cluster."""
         return self.state / "logs"
 
     @property
@@ -79,7 +79,7 @@ class Instance:
 
     @property
     def containerd_socket(self) -> Path:
-        """Where containerd listens."""
+        """The socket of containerd."""
         return self.run / "containerd.sock"
 
     @property
@@ -105,19 +105,19 @@ class Instance:
     def in_namespace(self, command: list[str]) -> list[str]:
         """Return the command that runs `command` inside the network namespace.
 
-        Not `ip netns exec`: that mounts /sys anew and hides the cgroups from the kubelet.
+        Not `ip netns exec`: that remounts /sys and hides the cgroups from the kubelet.
         """
         return ["nsenter", f"--net={self.netns}", "--", *command]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Let one `up`, `down` or `images` of this instance run at a time; the others wait."""
+        """Serialize `up`, `down` and `images` of this instance."""
         with file_lock(self.run.parent / f"{self.name}.lock"):
             yield
 
 
 def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where build results are kept: outside the repository, so that a fresh clone finds them."""
+    """The directory of build results, outside the repository, so that a new clone finds them."""
     if chosen := environ.get("KUBEPROBE_CACHE"):
         return Path(chosen)
     base = environ.get("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""Unmounting what kubelet and containerd have mounted below their directories. Used by `cluster`."""
+"""Removes the mounts of kubelet and containerd below their directories. Used by `cluster`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from testbed.commands import run, succeeds
 def below(*roots: Path) -> list[Path]:
     """Mount points at or below the directories, innermost first."""
     mounted = [
-        # The kernel writes blanks and backslashes in paths as octal escapes.
+        # The kernel escapes spaces and backslashes in paths as octal numbers.
         Path(line.split()[4].encode().decode("unicode_escape"))
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
     ]
@@ -16,7 +16,7 @@ def below(*roots: Path) -> list[Path]:
 
 
 def unmount(*roots: Path) -> None:
-    """Unmount them all; what is still busy is detached, and goes when its last user does."""
+    """Unmount all mount points below the roots; a busy one is detached (umount --lazy)."""
     for point in below(*roots):
         if not succeeds(["umount", str(point)]):
             run(["umount", "--lazy", str(point)])

@@ -1,7 +1,7 @@
-"""The network namespace that the whole cluster lives in. Next: `pki`.
+"""The network namespace of the whole cluster.
 
-It has no default route and no link to the machine, so nothing the cluster sends can leave, and an address that
-does not exist inside fails at once instead of being routed away.
+It has no default route and no link to the machine: no traffic leaves it, and connections to addresses that do not
+exist inside fail at once.
 """
 
 import os
@@ -13,10 +13,10 @@ BRIDGE = "node0"
 
 
 def create(instance: Instance) -> None:
-    """Make the namespace with its loopback, the node's address and a route to Services; idempotent."""
+    """Create the namespace with its loopback, the node's address and a route to Services; idempotent."""
     if exists(instance) and _complete(instance):
         return
-    remove(instance)  # half made, by an `up` that was interrupted
+    remove(instance)  # incomplete, from an interrupted `up`
     run(["ip", "netns", "add", instance.netns_name])
     run(instance.in_namespace(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]))
     run(
@@ -32,19 +32,19 @@ route add {SERVICE_CIDR} dev {BRIDGE} src {NODE_ADDRESS}
 
 
 def exists(instance: Instance) -> bool:
-    """Whether the namespace is there (its file alone is not enough: after a reboot it is an empty file)."""
+    """Whether the namespace exists. Its file alone is no proof: after a reboot, an empty file remains."""
     return os.path.ismount(instance.netns)
 
 
 def remove(instance: Instance) -> None:
-    """Remove the namespace; what is left in it keeps it alive but unnamed."""
+    """Remove the namespace's name; the kernel frees the namespace when its last process ends."""
     if exists(instance):
         run(["ip", "netns", "delete", instance.netns_name])
     instance.netns.unlink(missing_ok=True)
 
 
 def _complete(instance: Instance) -> bool:
-    # The route is what `create` adds last.
+    # `create` adds the route last.
     return succeeds(["ip", "-netns", instance.netns_name, "route", "get", NODE_ADDRESS]) and SERVICE_CIDR in run(
         ["ip", "-netns", instance.netns_name, "route"]
     )

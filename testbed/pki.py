@@ -1,7 +1,4 @@
-"""The cluster's certificates, and the kubeconfigs made from them. Next: `configuration`.
-
-Made anew for every cluster, since they belong to its life and take a fraction of a second.
-"""
+"""The cluster's certificates and kubeconfigs, new for every cluster."""
 
 import base64
 import json
@@ -39,7 +36,7 @@ authorityKeyIdentifier = keyid
 
 @dataclass(frozen=True)
 class Leaf:
-    """A certificate to be signed by the cluster's authority; `subject` as `openssl -subj` has it."""
+    """A certificate to be signed by the cluster's CA; `subject` in the format of `openssl -subj`."""
 
     name: str
     subject: str
@@ -67,12 +64,12 @@ KUBECONFIGS = ("kube-controller-manager", "kube-scheduler", "kube-proxy", "kubel
 
 
 def directory(instance: Instance) -> Path:
-    """Where certificates, keys and the components' kubeconfigs are."""
+    """The directory of certificates, keys and the components' kubeconfigs."""
     return instance.cluster / "pki"
 
 
 def create(instance: Instance) -> None:
-    """Make all certificates, keys and kubeconfigs, unless this cluster has them."""
+    """Create all certificates, keys and kubeconfigs, unless this cluster has them."""
     final = directory(instance)
     if final.is_dir():
         return

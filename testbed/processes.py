@@ -1,8 +1,7 @@
-"""Starting, watching and ending a component's process. Used by `cluster`.
+"""Starts, watches and stops the process of a component. Used by `cluster`.
 
-A process is known by its id and its start time, so one that was given the id of a dead component is never taken
-for it. Processes outlive the program that starts them and are nobody's children, so that any later
-`python -m testbed` can end them.
+A process is identified by its id and its start time, so that a reused id is not mistaken for the component.
+Processes outlive the program that starts them, so that any later `python -m testbed` can stop them.
 """
 
 import os
@@ -24,7 +23,7 @@ KILL_TIMEOUT = 10.0
 POLL_INTERVAL = 0.05
 LISTENING = "0A"  # the state in /proc/net/tcp
 
-# In the background of a shell that ends: the process is nobody's child.
+# In the background of a shell that ends, so that init becomes the parent.
 START = """\
 log=$1; shift
 "$@" < /dev/null >> "$log" 2>&1 &
@@ -47,7 +46,7 @@ class Process:
         return now[0]
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal, if it is still running."""
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -93,7 +92,7 @@ def start(instance: Instance, component: Component, binaries: Path) -> Process:
     command = cgroups.within(instance, component.command(instance, binaries))
     log = log_file(instance, component)
     log.parent.mkdir(parents=True, exist_ok=True)
-    # In a session of its own: a terminal's Ctrl-C is not for it.
+    # In a session of its own, which Ctrl-C in the terminal does not reach.
     pid = int(run(["setsid", "sh", "-c", START, "start", str(log), *command], cwd=Path("/")))
     seen = _stat(pid)
     if seen is None:
@@ -106,18 +105,18 @@ def start(instance: Instance, component: Component, binaries: Path) -> Process:
 
 
 def stop(instance: Instance, component: Component) -> None:
-    """Ask the component to end; kill it when it does not within STOP_TIMEOUT seconds."""
+    """Send SIGTERM to the component; kill it after STOP_TIMEOUT seconds."""
     process = find(instance, component)
     if process is None:
         return
     process.send(signal.SIGTERM)
-    process.send(signal.SIGCONT)  # a paused process does not see the request
+    process.send(signal.SIGCONT)  # a paused process does not handle signals
     if not process.wait(STOP_TIMEOUT):
         kill(instance, component)
 
 
 def kill(instance: Instance, component: Component) -> None:
-    """Kill the component and wait until it is gone, so that its port is free again."""
+    """Kill the component and wait until it has ended, so that its port is free again."""
     process = find(instance, component)
     if process is None:
         return
@@ -127,7 +126,7 @@ def kill(instance: Instance, component: Component) -> None:
 
 
 def serves(instance: Instance, component: Component) -> bool:
-    """Whether the component listens; raise with the end of its log when it has ended."""
+    """Whether the component listens. Raises TestbedError with the last lines of its log if it has ended."""
     process = find(instance, component)
     if process is None:
         raise failure(instance, component, "has ended")
@@ -137,11 +136,11 @@ def serves(instance: Instance, component: Component) -> bool:
 
 
 def wait_until(what: str, check: Callable[[], bool], timeout: float) -> None:
-    """Poll `check` until it is true; raise with the name of what was awaited after `timeout` seconds."""
+    """Poll `check` until it is true. Raises TestbedError with `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not check():
         if time.monotonic() > deadline:
-            raise TestbedError(f"waited {timeout:g} s in vain until {what}")
+            raise TestbedError(f"timed out after {timeout:g} s waiting until {what}")
         time.sleep(POLL_INTERVAL)
 
 
@@ -151,10 +150,10 @@ def log_file(instance: Instance, component: Component) -> Path:
 
 
 def failure(instance: Instance, component: Component, what: str) -> TestbedError:
-    """Return the error for a component, with the end of its log and where the rest is."""
+    """Return the error for a component, with the last lines of its log and the log's path."""
     log = log_file(instance, component)
     text = log.read_text(errors="replace") if log.exists() else ""
-    return TestbedError(f"{component.name} {what}; the end of {log}:\n{tail(text)}")
+    return TestbedError(f"{component.name} {what}; last lines of {log}:\n{tail(text)}")
 
 
 def _record(instance: Instance, component: Component) -> Path:
@@ -172,7 +171,7 @@ def _stat(pid: int) -> tuple[str, int] | None:
 
 
 def _listening_ports(pid: int) -> set[int]:
-    """TCP ports that are listened on in the process's network namespace."""
+    """The listening TCP ports in the process's network namespace."""
     ports: set[int] = set()
     for table in ("tcp", "tcp6"):
         try:

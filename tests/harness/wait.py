@@ -1,4 +1,4 @@
-"""Waiting for what other processes do, with a time-out that names what it waited for."""
+"""Waiting for other processes, with a time-out whose error names what was expected."""
 
 import time
 from collections.abc import Callable
@@ -14,11 +14,11 @@ def until(
     every_s: float = 0.05,
     instead: Callable[[], object] = lambda: "",
 ) -> T:
-    """The first true answer of `found`; fails in time, naming `what`, and what was there `instead`."""
+    """Poll `found` until it returns a true value, and return it; fails after `within_s` with `what` and `instead()`."""
     deadline = time.monotonic() + within_s
     while True:
-        if answer := found():
-            return answer
+        if result := found():
+            return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {within_s:g} s in vain for: {what} {instead()}")
+            raise AssertionError(f"timed out after {within_s:g} s waiting for: {what} {instead()}")
         time.sleep(every_s)

@@ -4,7 +4,7 @@ All 183 take hours on two cores; `make detection` brings them about and keeps wh
 whose code has not been seen there with one of its faults has not shown that it finds it: the real tier tries it, too.
 """
 
-from benchmarks.detection.seen import SeenRuns
+from benchmarks.detection.seen import RecordedRuns
 from tests.probes.scenario import SCENARIOS, Fault, Scenario
 
 TELLING: dict[str, tuple[str, ...]] = {
@@ -110,7 +110,7 @@ TELLING: dict[str, tuple[str, ...]] = {
 
 def chosen_faults() -> list[tuple[Scenario, Fault]]:
     """What the real tier tries."""
-    seen = SeenRuns()
+    seen = RecordedRuns()
     return [
         (scenario, fault)
         for scenario in SCENARIOS
@@ -119,14 +119,14 @@ def chosen_faults() -> list[tuple[Scenario, Fault]]:
     ]
 
 
-def is_unseen(seen: SeenRuns, scenario: Scenario, fault: Fault) -> bool:
+def is_unseen(seen: RecordedRuns, scenario: Scenario, fault: Fault) -> bool:
     """Whether this probe, as its code is now, has not been run with this fault of its own, as it is now."""
     return seen.lacks(f"{scenario.folder}/{fault.name}", scenario.folder)
 
 
 def explanation() -> list[str]:
     """Lines that say what was chosen and why, for the output of the tests."""
-    seen, chosen = SeenRuns(), chosen_faults()
+    seen, chosen = RecordedRuns(), chosen_faults()
     total = sum(len(scenario.faults) for scenario in SCENARIOS)
     unseen = [scenario for scenario in SCENARIOS if any(is_unseen(seen, scenario, fault) for fault in scenario.faults)]
     lines = [f"faults: {len(chosen)} of {total}, the most telling of each probe (tests/probes/telling.py)"]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from cryptography.fernet import Fernet
 
-from benchmarks.detection.seen import HEALTHY, SeenRuns
+from benchmarks.detection.seen import HEALTHY, RecordedRuns
 from kubeprobe.catalog import TargetCluster
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers import Recalled, Swept, sweep
@@ -52,7 +52,7 @@ CREATING = [pytest.param(scenario, id=scenario.folder) for scenario in SCENARIOS
 def test_a_probe_that_is_killed_leaves_nothing_that_one_sweep_does_not_remove(bed: Bed, scenario: Scenario) -> None:
     chance = random.Random(f"{SEED} {scenario.folder}")
     with scenario.ready(bed) as parameters:
-        lasts = min((LONGEST_S, *(run.seconds for run in SeenRuns().of(HEALTHY, scenario.folder))))
+        lasts = min((LONGEST_S, *(run.seconds for run in RecordedRuns().of(HEALTHY, scenario.folder))))
         process = bed.cluster.process(scenario.folder, bed.tmp, **parameters)
         with ThreadPoolExecutor(PODS + PROCESSES) as pool:
             pods = [

@@ -101,11 +101,11 @@ class VirtualCluster:
 
     def _values(self) -> Json:
         """What differs from the chart's values: the control plane is there already."""
-        keys = pki.directory(self.plane.place)
+        keys = pki.directory(self.plane.instance)
         authority = str(keys / "ca.crt")
         etcd = {
             "enabled": True,
-            "endpoint": f"127.0.0.1:{self.plane.place.port('etcd')}",
+            "endpoint": f"127.0.0.1:{self.plane.instance.port('etcd')}",
             "tls": {"caFile": authority, "certFile": str(keys / "etcd.crt"), "keyFile": str(keys / "etcd.key")},
         }
         parts = {"enabled": True, "apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}

@@ -86,7 +86,7 @@ class Federation:
             # It keeps the certificate that it serves its health with in the folder for temporary files.
             env = {**os.environ, "TMPDIR": str(self._folder)}
             self._agents[member] = subprocess.Popen(
-                cgroups.within(self._members[member].place, self._command(member)), env=env, stdout=log, stderr=log
+                cgroups.within(self._members[member].instance, self._command(member)), env=env, stdout=log, stderr=log
             )
 
     def _command(self, member: str) -> list[str]:
@@ -107,7 +107,7 @@ class Federation:
         """A kubeconfig of the agent's own: its link can be cut while the probe still reaches the member."""
         plane = self._members[member]
         config = json.loads(plane.kubeconfig.read_text())
-        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{plane.place.port('kube-apiserver')}"
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{plane.instance.port('kube-apiserver')}"
         own = self._folder / f"{member}.kubeconfig"
         own.write_text(json.dumps(config))
         return own

@@ -67,4 +67,4 @@ async def _wait_for_default_account(admin: ClusterApi, namespace: str) -> None:
         if (await admin.call("GET", path, query=look))["items"]:
             return
         await admin.send(Request("GET", path, look | {"watch": "true", "timeoutSeconds": "1"}))
-    raise AssertionError(f"waited 30 s in vain for the default service account of namespace {namespace}")
+    raise AssertionError(f"timed out after 30 s waiting for the default service account of namespace {namespace}")

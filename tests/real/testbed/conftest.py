@@ -1,4 +1,4 @@
-"""A test bed of the tests' own, so that nobody else's is taken down."""
+"""A test bed for these tests only, so that the shared one stays up."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.harness.need import lacking
 
 @pytest.fixture(scope="session")
 def own_testbed() -> Iterator[Testbed]:
-    """A test bed that may be up or down; down and wiped afterwards."""
+    """A test bed that may be up or down; removed at the end of the session."""
     if os.geteuid() != 0:
         lacking("the test bed starts containers and needs root")
     if shutil.which("go") is None:
@@ -27,7 +27,7 @@ def own_testbed() -> Iterator[Testbed]:
 
 @pytest.fixture
 def cluster(own_testbed: Testbed) -> Testbed:
-    """The same, up."""
+    """The test bed, up."""
     if any(processes.find(own_testbed.instance, component) is None for component in COMPONENTS):
         own_testbed.up()
     return own_testbed

@@ -1,4 +1,4 @@
-"""Build results: complete or absent. Needs neither root nor a cluster."""
+"""The build cache: entries are complete or absent. Needs neither root nor a cluster."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_a_build_that_failed_leaves_no_entry(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["thing-1.lock"]
 
 
-def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_a_build_removes_the_remains_of_a_killed_one(tmp_path: Path) -> None:
     stale = tmp_path / "cache" / "thing-1.tmpdead"
     stale.mkdir(parents=True)
 
@@ -57,44 +57,44 @@ def test_a_changed_or_renamed_file_changes_the_digest_and_a_test_does_not(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a/b", "x" * 21])
-def test_a_name_that_fits_no_path_or_network_is_refused(name: str) -> None:
+def test_an_invalid_instance_name_is_refused(name: str) -> None:
     with pytest.raises(TestbedError, match="1 to 20"):
         Instance(name)
 
 
-ASK = """
+BUILD = """
 import sys
 from pathlib import Path
 from testbed import cache
 
 def build(target):
     if sys.argv[1] == "no":
-        sys.exit("built by whoever was to wait")
+        sys.exit("built instead of waiting")
     (target / "made by another").touch()
 
-print("asks", flush=True)
+print("started", flush=True)
 print(sorted(path.name for path in cache.entry("thing-1", build).iterdir()))
 """
 
 
-def asking(may_build: str) -> subprocess.Popen[str]:
-    """Another process that wants the entry."""
-    process = subprocess.Popen([sys.executable, "-c", ASK, may_build], stdout=subprocess.PIPE, text=True)
+def started_build(may_build: str) -> subprocess.Popen[str]:
+    """Another process that needs the entry."""
+    process = subprocess.Popen([sys.executable, "-c", BUILD, may_build], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "asks\n"
+    assert process.stdout.readline() == "started\n"
     return process
 
 
 def test_others_wait_for_an_entry_that_is_reserved() -> None:
     cache.reserve(["thing-1"])
-    with asking(may_build="no") as other:
+    with started_build(may_build="no") as other:
         cache.entry("thing-1", lambda target: (target / "made").touch())
         assert other.communicate(timeout=60)[0] == "['made']\n"
     assert other.returncode == 0
 
 
-def test_others_make_an_entry_whose_reservation_was_released() -> None:
+def test_others_build_an_entry_whose_reservation_was_released() -> None:
     cache.reserve(["thing-1"])
-    with asking(may_build="yes") as other:
+    with started_build(may_build="yes") as other:
         cache.release(["thing-1"])
         assert other.communicate(timeout=60)[0] == "['made by another']\n"

@@ -1,4 +1,4 @@
-"""The cluster does what a real one does, and nothing leaves it."""
+"""The test bed behaves as a real cluster, and no traffic leaves it."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def test_logs_of_a_pod_can_be_read(cluster: Testbed) -> None:
     assert cluster.kubectl("logs", "speaks") == "hello\n"
 
 
-def test_a_pod_reaches_the_api_by_its_services_name_and_is_known_there_by_its_token(cluster: Testbed) -> None:
+def test_a_pod_reaches_the_api_by_service_name_and_authenticates_with_its_token(cluster: Testbed) -> None:
     program = """
 import ssl, urllib.request
 account = "/var/run/secrets/kubernetes.io/serviceaccount/"
@@ -61,7 +61,7 @@ def test_a_name_outside_of_the_cluster_does_not_exist(cluster: Testbed) -> None:
     assert "NXDOMAIN" in cluster.kubectl("logs", "resolves")
 
 
-def test_an_address_outside_fails_at_once_in_a_pod_and_beside_it(cluster: Testbed) -> None:
+def test_an_outside_address_fails_at_once_in_pods_and_in_the_namespace(cluster: Testbed) -> None:
     program = "import socket; socket.create_connection(('203.0.113.1', 443), timeout=30)"
     began = time.monotonic()
     beside = subprocess.run(
@@ -84,7 +84,7 @@ def test_exec_passes_input_output_and_exit_code_through(cluster: Testbed) -> Non
 
 
 def finished(cluster: Testbed, name: str, image: str, command: list[str]) -> dict[str, Any]:
-    """Run a pod as a probe runs, and return it when it has ended."""
+    """Run a pod with a probe's security context; return it once it has ended."""
     restricted = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -105,7 +105,7 @@ def finished(cluster: Testbed, name: str, image: str, command: list[str]) -> dic
 
     def ended() -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(cluster.kubectl("get", "pod", name, "--output=json"))
-        # The container's end is told first, the pod's phase follows.
+        # The container's status changes first, then the pod's phase.
         return found if found["status"]["phase"] in {"Succeeded", "Failed"} else None
 
     return until(f"pod {name} has ended", ended, every_s=0.3)

@@ -18,7 +18,7 @@ def pids(testbed: Testbed) -> dict[str, int | None]:
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether it is alive: psutil tells it by its start from another that was given its id."""
+    """Whether it is alive. psutil compares start times, so a reused process id is not mistaken for it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -30,14 +30,14 @@ def test_up_twice_starts_nothing_twice(cluster: Testbed) -> None:
     cluster.up()
 
     assert pids(cluster) == before
-    assert all(fact.well for fact in cluster.status())
+    assert all(fact.ok for fact in cluster.status())
 
 
 def test_up_starts_what_was_killed_and_keeps_the_clusters_data(cluster: Testbed) -> None:
     cluster.kubectl("create", "configmap", "survivor")
     for name in ("etcd", "apiserver", "containerd", "kubelet"):
         cluster.kill(name)
-    assert {fact.part for fact in cluster.status() if not fact.well} == {
+    assert {fact.name for fact in cluster.status() if not fact.ok} == {
         "etcd",
         "kube-apiserver",
         "containerd",
@@ -50,7 +50,7 @@ def test_up_starts_what_was_killed_and_keeps_the_clusters_data(cluster: Testbed)
 
 
 @pytest.mark.parametrize("end", [Testbed.kill, Testbed.stop])
-def test_a_component_that_was_ended_can_be_started_again(cluster: Testbed, end: Callable[[Testbed, str], None]) -> None:
+def test_a_stopped_component_can_be_started_again(cluster: Testbed, end: Callable[[Testbed, str], None]) -> None:
     before = pids(cluster)["kube-scheduler"]
     end(cluster, "scheduler")
     assert pids(cluster)["kube-scheduler"] is None
@@ -60,25 +60,25 @@ def test_a_component_that_was_ended_can_be_started_again(cluster: Testbed, end: 
     assert pids(cluster)["kube-scheduler"] not in {None, before}
 
 
-def test_a_paused_component_is_reported_and_goes_on_when_resumed(cluster: Testbed) -> None:
-    cluster.up()  # whatever the tests before did to it
+def test_a_paused_component_is_reported_and_can_be_resumed(cluster: Testbed) -> None:
+    cluster.up()  # previous tests may have stopped components
     process = processes.find(cluster.instance, named("controller-manager"))
     assert process is not None
     cluster.pause("controller-manager")
     until("the controller manager is paused", lambda: process.state() == "T")
-    assert [fact.part for fact in cluster.status() if not fact.well] == ["kube-controller-manager"]
+    assert [fact.name for fact in cluster.status() if not fact.ok] == ["kube-controller-manager"]
 
     cluster.resume("controller-manager")
 
-    until("the controller manager goes on", lambda: process.state() != "T")
+    until("the controller manager runs again", lambda: process.state() != "T")
 
 
-def test_down_ends_what_a_killed_test_had_started_there(cluster: Testbed) -> None:
+def test_down_ends_processes_that_a_killed_test_had_started(cluster: Testbed) -> None:
     sleeper = ["sh", "-c", "sleep 1000 & echo $!; wait"]
     with subprocess.Popen(cluster.inside(sleeper), stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout is not None
         child = psutil.Process(int(started.stdout.readline()))
-        started.kill()  # its child is nobody's now
+        started.kill()  # its child is an orphan now
         started.wait()
         assert child.is_running()
 
