@@ -1,4 +1,4 @@
-# Everything a newcomer needs is `make run` and `make test`. The rest is for people who change the code.
+# To try KubeProbe: `make run` and `make test`. The other targets are for developers.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -11,22 +11,22 @@ help: ## List these commands
 run: $(VENV)/installed ## Start everything on this machine and print verdicts
 	@exec $(BIN)/kubeprobe up
 
-test: $(VENV)/installed ## Every tier of tests; as root on Debian it installs what they need
+test: $(VENV)/installed ## Run every tier of tests; as root on Debian, install what they need
 	@$(BIN)/python -m tests.tiers
 
-test-fast: $(VENV)/installed ## The unit tier only
+test-fast: $(VENV)/installed ## Run the unit tier only
 	@$(BIN)/python -m pytest tests/unit tests/probes probes -m unit -q -n 2
 
-coverage: $(VENV)/installed ## The unit tier, and which lines of kubeprobe it does not reach
+coverage: $(VENV)/installed ## Run the unit tier and list the lines of kubeprobe that it does not reach
 	@$(BIN)/python -m pytest tests/unit tests/probes probes -m unit -q -n 2 --cov=kubeprobe --cov-report=term-missing:skip-covered
 
-soak: $(VENV)/installed ## The tests that take minutes
+soak: $(VENV)/installed ## Run the tests that take minutes
 	@$(BIN)/python -m tests.tiers --soak
 
-detection: $(VENV)/installed ## Every fault with every probe, as far as not seen yet (hours; needs root and Go)
+detection: $(VENV)/installed ## Run every probe with every fault that is not recorded yet (hours; needs root and Go)
 	@$(BIN)/python -m benchmarks detection --output markdown
 
-check: lint types contracts test ## What has to be green before a change is done
+check: lint types contracts test ## Run lint, types, contracts and tests; must pass before a change is merged
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -41,11 +41,11 @@ contracts: $(VENV)/installed
 hooks: $(VENV)/installed ## Run lint, types, contracts and unit tests before each commit
 	$(BIN)/pre-commit install
 
-lock: ## Pin every dependency anew, with hashes and no download address
+lock: ## Upgrade and pin every dependency, with hashes and without an index URL
 	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--upgrade --output-file requirements.lock
 
-bench: $(VENV)/installed ## The tables of docs/benchmarks.md (needs root and the test bed)
+bench: $(VENV)/installed ## Run the benchmarks of docs/benchmarks.md (needs root and the test bed)
 	@$(BIN)/python -m benchmarks
 
 clean:
@@ -56,5 +56,5 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q kubeprobe workers probes clients/python beat_schedule.py  # or each process does it
+	$(BIN)/python -m compileall -q kubeprobe workers probes clients/python beat_schedule.py  # or each process compiles at its start
 	@touch $@

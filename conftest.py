@@ -1,4 +1,4 @@
-"""Gives every test its tier, leaves out what takes minutes, and starts first what takes longest."""
+"""Marks every test with its tier, deselects tests that take minutes, and runs the longest tests first."""
 
 import pytest
 
@@ -6,22 +6,22 @@ from tests.harness.tier import TIER, TIERS, tier_of
 
 pytest_plugins = ["tests.harness.scheduler"]
 LAST = ("image_pull", "volume_lifecycle", "federation_link", "virtual_cluster")
-"""Probes whose real tests need programs that the test bed builds last: on a fresh machine they are not there before."""
+"""Probes whose real tests need programs that the test bed builds last, in this order."""
 
 LONG = "tests/real/"
-"""Of the real tests these take longest."""
+"""The folder of the longest real tests."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tests that take minutes are left out unless they are asked for."""
-    parser.addoption("--soak", action="store_true", help="run the tests that take minutes (`make soak`), and no others")
+    """Add the option that selects the tests that take minutes."""
+    parser.addoption("--soak", action="store_true", help="run only the tests that take minutes (`make soak`)")
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marker
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose soak tests or the others, mark each with its tier, and put those of higher tiers first.
+    """Select soak tests or the others, mark each with its tier, and run higher tiers first.
 
-    Those take longest: begun last, one of them would be waited for.
+    They take longest: started last, one of them would prolong the whole run.
     """
     wanted = bool(config.getoption("soak"))
     config.hook.pytest_deselected(items=[item for item in items if is_soak(item) != wanted])

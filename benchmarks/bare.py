@@ -1,7 +1,7 @@
-"""The bare client: creates pods, watches them end, deletes them, and does nothing else. What the API server can do.
+"""A bare client that only creates pods, watches them end and deletes them: the limit set by the API server.
 
-Same connections (one aiohttp session, TLS contexts as in `kubeprobe.fleet`), same pods, same number of requests under
-way, no store, no queue, no judgement.
+Same connections (one aiohttp session, TLS contexts as in `kubeprobe.fleet`), same pods, same number of concurrent
+requests as KubeProbe; no store, no queue, no verdicts.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ WITHIN_S = 180.0
 
 @dataclass(frozen=True)
 class Bare:
-    """When a bare client began, saw its last pod end and had its last pod deleted; Unix seconds."""
+    """When a bare client began, observed its last pod's end, and had deleted its last pod; Unix seconds."""
 
     began: float
     ended: float
@@ -46,7 +46,7 @@ class _Client:
     def __init__(self, session: aiohttp.ClientSession, server: str, tls: Any, max_in_flight: int) -> None:
         self._session, self._server, self._tls = session, server, tls
         self._requests = asyncio.Semaphore(PARALLEL_REQUESTS)
-        self._room = asyncio.Semaphore(max_in_flight)
+        self._in_flight = asyncio.Semaphore(max_in_flight)
         self._last_end = 0.0
 
     async def run(self, pods: list[dict[str, Any]]) -> Bare:
@@ -60,12 +60,12 @@ class _Client:
         return Bare(began, self._last_end, time.time())
 
     async def _create(self, pod: dict[str, Any]) -> None:
-        await self._room.acquire()  # until it is deleted
+        await self._in_flight.acquire()  # until it is deleted
         await self._send("POST", PODS, pod)
 
     async def _watch(self, version: str, expected: int) -> None:
         query = f"?labelSelector={_SELECTOR}&watch=true&resourceVersion={version}"
-        over: set[str] = set()
+        ended: set[str] = set()
         url = self._server + PODS + query
         async with asyncio.TaskGroup() as group, self._session.get(url, ssl=self._tls) as response:
             rest = b""
@@ -73,18 +73,18 @@ class _Client:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for event in map(orjson.loads, lines):
                     metadata = event["object"]["metadata"]
-                    if event["object"]["status"].get("phase") != "Succeeded" or metadata["uid"] in over:
+                    if event["object"]["status"].get("phase") != "Succeeded" or metadata["uid"] in ended:
                         continue
-                    over.add(metadata["uid"])
+                    ended.add(metadata["uid"])
                     self._last_end = time.time()
                     group.create_task(self._delete(metadata["name"], metadata["uid"]))
-                if len(over) == expected:
+                if len(ended) == expected:
                     return
 
     async def _delete(self, name: str, uid: str) -> None:
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         await self._send("DELETE", f"{PODS}/{name}", options)
-        self._room.release()
+        self._in_flight.release()
 
     async def _send(self, method: str, path: str, body: Any = None) -> bytes:
         async with self._requests:

@@ -1,8 +1,8 @@
-"""One collector that watches 1,000 simulated clusters: how soon, with how much memory and CPU, and runs across all.
+"""One collector that watches 1,000 simulated clusters: start time, memory and CPU, and runs in all clusters.
 
-The clusters are those of one local cluster process, each with its own API below one address (no TLS). All are watched
-once the collector has as many connections to that address as there are clusters. Idle CPU is over a stretch in which
-no run is due; runs: one in each cluster, all due at one instant, pods end at once.
+The clusters are served by one local cluster process, each with its own API at one address (no TLS). All are watched
+once the collector has as many connections to that address as there are clusters. Idle CPU is measured while no run is
+due; runs: one in each cluster, all due at one instant, pods end at once.
 """
 
 import time
@@ -23,7 +23,7 @@ ROUNDS = 2
 
 
 def run() -> list[Table]:
-    """Start everything with the clusters known already, as after a restart."""
+    """Start everything with all clusters in the store, as after a restart."""
     with installed("PostgreSQL") as installation, local_cluster(CLUSTERS) as kubeconfig:
         names = _add_clusters(installation, kubeconfig)
         began = time.monotonic()
@@ -31,12 +31,12 @@ def run() -> list[Table]:
         pid = installation.processes.pids()["collector.0"]
         until("all clusters watched", lambda: connections(pid) >= CLUSTERS, within_s=180, every_s=0.2)
         watched_s = time.monotonic() - began
-        resting = memory_mb(pid)
+        memory = memory_mb(pid)
         idle_percent = _idle(pid)
         rounds = [_round(installation, names) for _ in range(ROUNDS)]
-        table = Table(f"One collector, {CLUSTERS:,} clusters", ["what", "measured", "aim"])
+        table = Table(f"One collector, {CLUSTERS:,} clusters", ["what", "measured", "target"])
         table.add("from start until all are watched, s", watched_s, "")
-        table.add("memory, all watched, MB", resting, "500")
+        table.add("memory, all watched, MB", memory, "500")
         table.add(f"memory after {ROUNDS} runs in each, MB", memory_mb(pid), "500")
         table.add("CPU while idle, percent of a core", idle_percent, "")
         best = max(rounds, key=lambda found: found[0])
@@ -47,7 +47,7 @@ def run() -> list[Table]:
 
 
 def connections(pid: int) -> int:
-    """How many sockets a process holds open."""
+    """The number of sockets that a process holds open."""
     found = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""KubeProbe's real processes over a database of their own, with a case whose pods a fake node ends at once."""
+"""KubeProbe's real processes with a database of their own, and a case whose pods a fake node ends at once."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ spec:
   timeouts: {{start: 300s, run: 300s}}
 """
 ROOT = Path(__file__).parents[1]
-FAR = timedelta(days=1)
+INTERVAL = timedelta(days=1)
 OBSERVER = "observer"
 
 
@@ -63,11 +63,11 @@ class MeasuredInstallation:
 
     processes: Installation
     store: Store
-    """For preparing and looking; on PostgreSQL as a role of its own, whose statements `meters` leaves out."""
+    """For preparation and queries; on PostgreSQL with a role of its own, whose statements `meters` does not count."""
     settings: Settings
 
     def add_cluster(self, name: str, connection: Connection, max_in_flight: int = 30) -> None:
-        """A cluster to probe."""
+        """Add a cluster to probe."""
         with self.store.writing() as session:
             spec = clusters.ClusterSpec(name, max_in_flight=max_in_flight)
             clusters.add(session, spec, connection, Cipher.from_settings(self.settings), datetime.now(UTC))
@@ -77,15 +77,15 @@ class MeasuredInstallation:
         self.processes.start_all()
 
     def schedule(self, count: int, cluster_names: Sequence[str], due_at: datetime) -> None:
-        """Have `count` schedules, and no other, be due at one instant, shared out among the clusters."""
+        """Replace all schedules by `count` ones due at one instant, distributed over the clusters."""
         rows = [
             {
                 "binding": f"b{number:05}",
                 "case": CASE,
                 "cluster": cluster_names[number % len(cluster_names)],
                 "pool": "default",
-                "every_s": int(FAR.total_seconds()),
-                "offset_s": due_at.timestamp() % FAR.total_seconds(),
+                "every_s": int(INTERVAL.total_seconds()),
+                "offset_s": due_at.timestamp() % INTERVAL.total_seconds(),
                 "next_due": due_at,
             }
             for number in range(count)
@@ -94,52 +94,52 @@ class MeasuredInstallation:
             session.execute(delete(Schedule))
             session.execute(insert(Schedule), rows)
 
-    def asker(self) -> app.Installation:
-        """What a Python shell asks for runs with; its statements count."""
+    def shell(self) -> app.Installation:
+        """The entry point of a Python shell, which requests runs; its statements count."""
         return app.Installation.open(self.settings)
 
     def delay(self) -> Callable[[str], object]:
-        """Plain Celery: `run_probe.delay(CASE, cluster)`, from a process that has no store."""
-        app = Celery("asker", broker=self.processes.broker_url, set_as_current=False)
+        """A function that requests a run with plain Celery, `run_probe.delay(CASE, cluster)`, without a store."""
+        app = Celery("client", broker=self.processes.broker_url, set_as_current=False)
         app.conf.update(celery_config(self.processes.broker_url))
         return lambda cluster: app.send_task(Task.RUN_PROBE, args=[CASE, cluster], queue=REQUEST_QUEUE)
 
     def outcomes(self) -> int:
-        """How many are stored."""
+        """The number of stored outcomes."""
         with self.store.reading() as session:
             return session.exec(select(func.count()).select_from(Outcome)).one()
 
-    def count_pending_outcomes(self) -> int:
-        """How many outcomes no responder has seen to."""
+    def unprocessed(self) -> int:
+        """The number of outcomes that no responder has processed."""
         with self.store.reading() as session:
-            waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
-            return session.exec(waiting).one()
+            pending = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
+            return session.exec(pending).one()
 
     def wait_for(self, count: int, within_s: float = 300.0) -> None:
-        """Wait until so many outcomes are stored and answered."""
+        """Wait until `count` outcomes are stored and processed by a responder."""
         until(f"{count} outcomes", lambda: self.outcomes() >= count, within_s, every_s=0.2)
-        until("all outcomes answered", lambda: self.count_pending_outcomes() == 0, within_s=60, every_s=0.2)
+        until("all outcomes processed", lambda: self.unprocessed() == 0, within_s=60, every_s=0.2)
 
     def runs_due(self, due_at: datetime) -> list[tuple[Run, Outcome]]:
-        """The runs of one instant, with their outcomes."""
+        """The runs due at one instant, with their outcomes."""
         with self.store.reading() as session:
             found = select(Run, Outcome).where(Run.due_at == due_at, col(Outcome.run_id) == col(Run.id))
             return [(run, outcome) for run, outcome in session.exec(found)]
 
     def outcomes_due(self, due_at: datetime) -> int:
-        """How many runs of one instant have their outcome."""
+        """The number of runs due at one instant that have an outcome."""
         with self.store.reading() as session:
             return session.exec(select(func.count()).select_from(Outcome).where(Outcome.due_at == due_at)).one()
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds used so far, process by process."""
+        """CPU seconds used so far, by process."""
         pids = self.processes.pids()
         return {name: cpu_s([pids[f"{name}.0"]]) for name in PROCESSES}
 
 
 @contextmanager
 def installed(database: str, environment: Mapping[str, str] | None = None) -> Iterator[MeasuredInstallation]:
-    """An installation on "SQLite" or "PostgreSQL" (which syncs to disk, as in production). Nothing runs yet."""
+    """An installation on "SQLite" or "PostgreSQL" (which syncs to disk, as in production). No process is started."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="kubeprobe-bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -161,15 +161,15 @@ def installed(database: str, environment: Mapping[str, str] | None = None) -> It
 
 @contextmanager
 def fake_node(kubeconfig: Path) -> Iterator[Callable[[], dict[str, "PodTimes"]]]:
-    """A node that passes every pod at once, in a process of its own; gives what it saw so far, by run id."""
-    with tempfile.NamedTemporaryFile(prefix="kubeprobe-node-", suffix=".jsonl") as note:
-        command = [sys.executable, "-m", "benchmarks.node", str(kubeconfig), note.name]
+    """A node on which every pod passes at once, in a process of its own; yields a function for pod times by run id."""
+    with tempfile.NamedTemporaryFile(prefix="kubeprobe-node-", suffix=".jsonl") as file:
+        command = [sys.executable, "-m", "benchmarks.node", str(kubeconfig), file.name]
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"})
-        until("the fake node to be ready", lambda: Path(note.name).stat().st_size > 0 or process.poll() is not None)
+        until("the fake node is ready", lambda: Path(file.name).stat().st_size > 0 or process.poll() is not None)
         if process.poll() is not None:
-            raise RuntimeError("The fake node ended by itself; its message is above.")
+            raise RuntimeError("The fake node exited unexpectedly; its message is above.")
         try:
-            yield lambda: _read_times(Path(note.name))
+            yield lambda: _read_times(Path(file.name))
         finally:
             process.kill()
             process.wait()
@@ -177,7 +177,7 @@ def fake_node(kubeconfig: Path) -> Iterator[Callable[[], dict[str, "PodTimes"]]]
 
 @dataclass(frozen=True)
 class PodTimes:
-    """When a node saw a pod, had ended it, and had let it go; Unix seconds."""
+    """When a node first saw a pod, ended it, and saw it deleted; Unix seconds."""
 
     seen: float
     ended: float
@@ -185,19 +185,19 @@ class PodTimes:
 
 
 def in_a_moment(seconds: float = 3.0) -> datetime:
-    """An instant soon enough to wait for, late enough to prepare for; whole, as schedules' are."""
+    """An instant a few seconds from now, in whole seconds as for schedules."""
     return datetime.fromtimestamp(int(time.time() + seconds), UTC)
 
 
 def _read_times(path: Path) -> dict[str, PodTimes]:
-    return {told["run"]: PodTimes(told["seen"], told["ended"], told["gone"]) for told in _lines(path)}
+    return {line["run"]: PodTimes(line["seen"], line["ended"], line["gone"]) for line in _lines(path)}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
-        told = orjson.loads(line)
-        if "run" in told:
-            yield told
+        entry = orjson.loads(line)
+        if "run" in entry:
+            yield entry
 
 
 def _postgresql() -> AbstractContextManager[str]:

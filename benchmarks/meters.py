@@ -1,4 +1,4 @@
-"""Counting: API requests, SQL statements, broker messages, CPU and memory of processes. Always as a difference."""
+"""Counters of API requests, SQL statements, broker messages, CPU and memory of processes."""
 
 import os
 import re
@@ -20,17 +20,17 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def requests(metrics: str) -> Counter[str]:
-    """API requests by verb and resource (`POST pods`, `PUT pods/status`), out of an API server's /metrics."""
+    """API requests by verb and resource (`POST pods`, `PUT pods/status`), from an API server's /metrics."""
     counts: Counter[str] = Counter()
     for labels, value in _REQUEST.findall(metrics):
-        told = dict(_LABEL.findall(labels))
-        resource = "/".join(filter(None, (told["resource"], told.get("subresource"))))
-        counts[f"{told['verb']} {resource}"] += int(float(value))
+        values = dict(_LABEL.findall(labels))
+        resource = "/".join(filter(None, (values["resource"], values.get("subresource"))))
+        counts[f"{values['verb']} {resource}"] += int(float(value))
     return counts
 
 
 def dispatched(metrics: str, flow_schema: str) -> int:
-    """Requests of the users of a FlowSchema, whatever their verb, out of an API server's /metrics."""
+    """Requests of the users of a FlowSchema, of all verbs, from an API server's /metrics."""
     return sum(
         int(float(value))
         for labels, value in _DISPATCHED.findall(metrics)
@@ -39,9 +39,9 @@ def dispatched(metrics: str, flow_schema: str) -> int:
 
 
 class StatementMeter:
-    """Statements that a PostgreSQL role has executed, by pg_stat_statements."""
+    """Statements that a PostgreSQL role has executed, from pg_stat_statements."""
 
-    FRAMES = ("BEGIN", "COMMIT", "ROLLBACK")
+    TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK")
 
     def __init__(self, store: Store, role: str) -> None:
         self._engine, self._role = store.engine.execution_options(isolation_level="AUTOCOMMIT"), role
@@ -49,7 +49,7 @@ class StatementMeter:
             connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_stat_statements"))
 
     def read(self) -> Counter[str]:
-        """Text -> how often it was executed since the meter was made."""
+        """The number of executions of each statement, by its text."""
         query = text(
             "SELECT query, calls FROM pg_stat_statements WHERE userid = CAST(:role AS regrole)"
             " AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -61,48 +61,50 @@ class StatementMeter:
             return counts
 
 
-def without_frames(statements: Counter[str]) -> Counter[str]:
-    """Statements but for those that begin and end transactions."""
-    return Counter({text: n for text, n in statements.items() if not text.upper().startswith(StatementMeter.FRAMES)})
+def without_transaction_control(statements: Counter[str]) -> Counter[str]:
+    """Statements without BEGIN, COMMIT and ROLLBACK."""
+    return Counter(
+        {text: n for text, n in statements.items() if not text.upper().startswith(StatementMeter.TRANSACTION_CONTROL)}
+    )
 
 
 @dataclass(frozen=True)
 class Broker:
-    """What was sent through the broker: messages in queues, and events for who watches (Flower)."""
+    """What was sent through the broker: messages in queues, and events for monitors (Flower)."""
 
     messages: int
     events: int
 
     @classmethod
     def read(cls, port: int) -> "Broker":
-        """Of the Valkey on this port, from its start on."""
+        """The counts of the Valkey on this port since its start."""
         client = redis.Redis(port=port)
         stats = client.info("commandstats")
         client.close()
-        calls = {name: int(told["calls"]) for name, told in stats.items()}
+        calls = {name: int(values["calls"]) for name, values in stats.items()}
         return cls(calls.get("cmdstat_lpush", 0), calls.get("cmdstat_publish", 0))
 
     def since(self, before: "Broker") -> "Broker":
-        """The difference."""
+        """The counts since an earlier reading."""
         return Broker(self.messages - before.messages, self.events - before.events)
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds that these processes have used, with children that have ended."""
+    """CPU seconds of these processes, including children that have ended."""
     total = 0
     for pid in pids:
-        # After the name, which may hold anything but is in brackets: utime, stime, cutime, cstime are 14 to 17.
+        # Fields 14 to 17 are utime, stime, cutime, cstime. The name (field 2) is in parentheses and may contain spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += sum(int(ticks) for ticks in fields[11:15])
     return total / TICKS
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process."""
+    """Resident memory of a process, in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Nearest rank."""
+    """The percentile by nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

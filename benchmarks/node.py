@@ -1,6 +1,6 @@
-"""The fake node of the tests, with a note of when each pod came, ended and went. `installation.fake_node` starts it.
+"""The fake node of the tests, which records when each pod appeared, ended and was deleted.
 
-A process of its own, so that it costs a bare client and KubeProbe the same.
+Started by `installation.fake_node`, as a process of its own: its cost is the same for a bare client and for KubeProbe.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from tests.harness.fakenode import FakeNode, api_of
 
 @dataclass
 class TimedNode(FakeNode):
-    """Passes every pod at once; writes a line for each pod that is gone."""
+    """A node on which every pod passes at once; writes a line for each deleted pod."""
 
-    note: IO[bytes] = field(default_factory=lambda: sys.stdout.buffer)
+    file: IO[bytes] = field(default_factory=lambda: sys.stdout.buffer)
     _seen: dict[str, float] = field(default_factory=dict)
     _ended: dict[str, float] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class TimedNode(FakeNode):
         except ClusterError as error:
             if error.cause is not Cause.ALREADY_EXISTS:
                 raise
-        while True:  # without its service account no pod is taken
+        while True:  # pods are refused before the service account exists
             with suppress(ClusterError):
                 await self.api.call("GET", f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default")
                 return
@@ -49,26 +49,26 @@ class TimedNode(FakeNode):
         await super()._end(pod)
         self._ended.setdefault(_uid(pod), time.time())
 
-    def _gone(self, pod: Mapping[str, Any]) -> None:
+    def _on_deleted(self, pod: Mapping[str, Any]) -> None:
         uid, now = _uid(pod), time.time()
         if uid in self._seen:
             seen, ended = self._seen.pop(uid), self._ended.pop(uid, now)
             run = pod["metadata"]["labels"]["kubeprobe.io/run"]
             self._write({"run": run, "seen": seen, "ended": ended, "gone": now})
 
-    def _write(self, told: dict[str, Any]) -> None:
-        self.note.write(orjson.dumps(told) + b"\n")
-        self.note.flush()
+    def _write(self, entry: dict[str, Any]) -> None:
+        self.file.write(orjson.dumps(entry) + b"\n")
+        self.file.flush()
 
 
 def _uid(pod: Mapping[str, Any]) -> str:
     return str(pod["metadata"]["uid"])
 
 
-async def _main(kubeconfig: Path, note: Path) -> None:
+async def _main(kubeconfig: Path, path: Path) -> None:
     clients, cluster = api_of(kubeconfig)
-    with note.open("ab") as file:
-        await TimedNode(await clients.get(cluster), exit_code=lambda _: 0, note=file).run()
+    with path.open("ab") as file:
+        await TimedNode(await clients.get(cluster), exit_code=lambda _: 0, file=file).run()
 
 
 if __name__ == "__main__":

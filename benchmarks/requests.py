@@ -1,9 +1,8 @@
-"""API requests per run on the target cluster, out of the API server's own `apiserver_request_total`.
+"""API requests per run on the target cluster, from the API server's own `apiserver_request_total`.
 
-KubeProbe comes as a service account with a FlowSchema of its own, so the API server also counts, whatever the verb,
-how many requests came from it. By verb, nobody else creates or lists pods meanwhile; the fake node writes their status,
-lets go of what is deleted and follows its own watch. On the local cluster, whose simulated pods end by themselves, all
-requests for pods are KubeProbe's.
+KubeProbe uses a service account with a FlowSchema of its own, so the API server counts all its requests. Nobody else
+creates or lists pods meanwhile; the fake node writes their status, finishes deletions and has a watch of its own. On
+the local cluster, whose simulated pods end by themselves, all requests for pods are KubeProbe's.
 """
 
 import asyncio
@@ -32,8 +31,8 @@ from tests.harness.wait import until
 
 NEEDS_REAL_CLUSTER = True
 RUNS = 300
-STRETCH_S = 110.0
-"""Long enough for two watches."""
+DURATION_S = 110.0
+"""Long enough for the API server to end two watches."""
 NAME = "kubeprobe-bench"
 NAMESPACE = "kubeprobe"
 
@@ -41,23 +40,23 @@ NAMESPACE = "kubeprobe"
 def run(kubeconfig: Path) -> list[Table]:
     """The real API server, then the local cluster."""
     table = Table(
-        f"API requests for {RUNS:,} runs within {STRETCH_S:.0f} s",
-        ["cluster", "POST pods", "LIST, GET pods", "KubeProbe in all", "beyond create and delete", "per run"],
+        f"API requests for {RUNS:,} runs within {DURATION_S:.0f} s",
+        ["cluster", "POST pods", "LIST, GET pods", "all of KubeProbe", "other than create and delete", "per run"],
     )
     with installed("PostgreSQL") as installation, fake_node(kubeconfig):
-        asyncio.run(_introduce(kubeconfig))
+        asyncio.run(_set_up_account(kubeconfig))
         connection = _as_service_account(kubeconfig)
         _report(table, "real", _difference(installation, connection, lambda: _real(kubeconfig)))
     with installed("PostgreSQL") as installation, local_cluster(1) as local:
         connection = from_kubeconfig(local, "c0001")
         _report(table, "local", _difference(installation, connection, lambda: _local(local)))
-    table.notes.append("Beyond create and delete: the watch, which the API server ends every 50 s.")
+    table.notes.append("Other than create and delete: the watch, which the API server ends every 50 s.")
     return [table]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an API server has counted; `ours` are all requests of KubeProbe."""
+    """Counts of an API server; `ours` are all requests of KubeProbe."""
 
     by_verb: Counter[str]
     ours: int
@@ -74,16 +73,16 @@ def _local(kubeconfig: Path) -> Reading:
 
 
 def _difference(installation: MeasuredInstallation, connection: Connection, read: Callable[[], Reading]) -> Reading:
-    """What was counted from one steady state to the next, with RUNS runs in between."""
+    """The counts between two steady states, with RUNS runs in between."""
     installation.add_cluster("target", connection, max_in_flight=500)
     installation.start()
     installation.schedule(50, ["target"], in_a_moment())
-    installation.wait_for(50)  # the first list is behind it
+    installation.wait_for(50)  # so that the first list is not counted
     time.sleep(2)
     before, began = read(), time.monotonic()
     installation.schedule(RUNS, ["target"], in_a_moment())
     installation.wait_for(50 + RUNS)
-    time.sleep(max(2.0, STRETCH_S - (time.monotonic() - began)))
+    time.sleep(max(2.0, DURATION_S - (time.monotonic() - began)))
     after = read()
     return Reading(after.by_verb - before.by_verb, after.ours - before.ours)
 
@@ -94,7 +93,7 @@ def _report(table: Table, cluster: str, found: Reading) -> None:
 
 
 def read_metrics(kubeconfig: Path) -> str:
-    """An API server's /metrics."""
+    """The text of an API server's /metrics."""
 
     async def read() -> str:
         clients, cluster = api_of(kubeconfig)
@@ -108,7 +107,7 @@ def read_metrics(kubeconfig: Path) -> str:
 
 @contextmanager
 def local_cluster(size: int) -> Iterator[Path]:
-    """A fleet of so many simulated clusters whose pods end at once; its kubeconfig, with contexts c0001 and so on."""
+    """A fleet of simulated clusters whose pods end at once; yields its kubeconfig, with contexts c0001 and so on."""
     with tempfile.TemporaryDirectory(prefix="kubeprobe-bench-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         command = [sys.executable, "-m", "kubeprobe.localcluster", "--clusters", str(size), "--script", '{"after": 0}']
@@ -116,15 +115,15 @@ def local_cluster(size: int) -> Iterator[Path]:
             [*command, "--dir", folder, "--kubeconfig", str(kubeconfig)], stdout=subprocess.PIPE, text=True
         )
         try:
-            until("the local cluster to be ready", lambda: process.stdout and process.stdout.readline())
+            until("the local cluster is ready", lambda: process.stdout and process.stdout.readline())
             yield kubeconfig
         finally:
             process.terminate()
             process.wait(timeout=30)
 
 
-async def _introduce(kubeconfig: Path) -> None:
-    """Make the service account, what it may do, and its FlowSchema."""
+async def _set_up_account(kubeconfig: Path) -> None:
+    """Create the service account, its role, and its FlowSchema."""
     clients, cluster = api_of(kubeconfig)
     api = await clients.get(cluster)
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
@@ -134,7 +133,7 @@ async def _introduce(kubeconfig: Path) -> None:
     ]
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
     flow = {
-        "priorityLevelConfiguration": {"name": "exempt"},  # counted, and held up no more than an administrator is
+        "priorityLevelConfiguration": {"name": "exempt"},  # counted, but not throttled
         "matchingPrecedence": 10,
         "rules": [
             {
@@ -161,7 +160,7 @@ async def _create(api: ClusterApi, path: str, content: dict[str, Any]) -> None:
 
 
 def _as_service_account(kubeconfig: Path) -> Connection:
-    """The administrator's connection with the service account's token instead of the certificate."""
+    """The administrator's connection, with the service account's token instead of the certificate."""
 
     async def token() -> str:
         clients, cluster = api_of(kubeconfig)

@@ -1,4 +1,4 @@
-"""Runs each benchmark in a process of its own, inside the test bed's network where it needs the real API server."""
+"""Runs each benchmark in a process of its own, inside the test bed's network if it needs the real API server."""
 
 import argparse
 import json
@@ -17,13 +17,13 @@ from testbed import Instance, Testbed
 
 NAMES = ("requests", "statements", "throughput", "fleet", "schedules", "startup")
 LONG = ("detection",)
-"""Only run when named: it takes the better part of an hour."""
+"""Run only when named: it takes hours."""
 ROOT = Path(__file__).parents[1]
 PROGRESS = Console(stderr=True)
 
 
 def main() -> int:
-    """Run what was asked for; 0 if all of it ran."""
+    """Run the named benchmarks, by default `NAMES`; returns 1 if any failed."""
     arguments = _parser().parse_args()
     if arguments.inside:
         return _run_here(arguments.names[0], arguments.kubeconfig)
@@ -32,7 +32,7 @@ def main() -> int:
     with _Bed(arguments.bed) as bed:
         for name in names:
             PROGRESS.print(f"benchmark {name} ...", style="dim")
-            found = _run_apart(name, bed)
+            found = _run_in_process(name, bed)
             if found is None:
                 failed.append(name)
                 continue
@@ -44,12 +44,12 @@ def main() -> int:
     if arguments.output == "json":
         print(json.dumps(tables, indent=2))
     if failed:
-        PROGRESS.print(f"failed: {', '.join(failed)}; what they said is above", style="red")
+        PROGRESS.print(f"failed: {', '.join(failed)}; their messages are above", style="red")
     return int(bool(failed))
 
 
 class _Bed:
-    """The test bed, started when the first benchmark needs it and taken down in the end if it was not up before."""
+    """The test bed: started for the first benchmark that needs it, and then taken down at the end."""
 
     def __init__(self, name: str) -> None:
         self._testbed = Testbed(Instance(name))
@@ -63,7 +63,7 @@ class _Bed:
             self._testbed.down()
 
     def command(self, argv: list[str]) -> list[str]:
-        """The command that runs `argv` inside it."""
+        """The command that runs `argv` inside the test bed."""
         if not self._started and not all(fact.ok for fact in self._testbed.status()):
             PROGRESS.print("starting the test bed ...", style="dim")
             self._started = True
@@ -71,7 +71,7 @@ class _Bed:
         return self._testbed.instance.in_namespace([*argv, "--kubeconfig", str(self._testbed.instance.kubeconfig)])
 
 
-def _run_apart(name: str, bed: _Bed) -> list[dict[str, Any]] | None:
+def _run_in_process(name: str, bed: _Bed) -> list[dict[str, Any]] | None:
     """Run one benchmark in a process of its own; None if it failed."""
     argv = [sys.executable, "-m", "benchmarks", name, "--inside"]
     if import_module(f"benchmarks.{name}").NEEDS_REAL_CLUSTER:
@@ -98,12 +98,16 @@ def _print(tables: list[dict[str, Any]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What KubeProbe costs.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the cost of KubeProbe.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", choices=[[], *NAMES, *LONG], help=f"of: {', '.join((*NAMES, *LONG))}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        choices=[[], *NAMES, *LONG],
+        help=f"one of: {', '.join((*NAMES, *LONG))} (default: all but {', '.join(LONG)})",
     )
     parser.add_argument("--output", choices=("table", "markdown", "json"), default="table")
-    parser.add_argument("--bed", default="bench", metavar="NAME", help="the test bed's name (default: %(default)s)")
+    parser.add_argument("--bed", default="bench", metavar="NAME", help="name of the test bed (default: %(default)s)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--kubeconfig", type=Path, help=argparse.SUPPRESS)
     return parser

@@ -1,7 +1,7 @@
-"""What 100,000 schedule rows cost beside 100: an idle tick, and issuing 10,000 that are due. No process is started.
+"""100,000 schedule rows compared with 100: an idle tick, and issuing 10,000 that are due. No process is started.
 
-An idle tick is what beat asks of the store when nothing is due (`issue_due`, `resend_overdue`); ticks over few and many
-rows alternate. Issuing counts from the first statement until all due runs are open, in as many ticks as it takes.
+An idle tick is beat's queries when nothing is due (`issue_due`, `resend_overdue`); ticks over few and many rows alternate.
+Issuing is measured from the first statement until all due runs are open, over as many ticks as needed.
 """
 
 import time
@@ -30,9 +30,9 @@ DAY_S = 86_400
 
 
 def run() -> list[Table]:
-    """Both databases."""
+    """Measure both databases."""
     idle = Table(
-        "An idle tick of beat", ["store", f"{FEW:,} rows, ms", f"{MANY:,} rows, ms", "ratio", "statements a tick"]
+        "An idle tick of beat", ["store", f"{FEW:,} rows, ms", f"{MANY:,} rows, ms", "ratio", "statements per tick"]
     )
     issued = Table(
         f"Issuing {DUE:,} due of {MANY:,}", ["store", "seconds", "runs per s", "statements", "runs per statement"]
@@ -43,35 +43,35 @@ def run() -> list[Table]:
             many = stack.enter_context(_scheduled(database, MANY))
             _measure_idle(idle, database, few, many)
             _measure_issuing(issued, database, many)
-    idle.notes.append(f"Median of {TICKS} ticks, few and many rows in turn.")
+    idle.notes.append(f"Median of {TICKS} ticks, alternating between few and many rows.")
     return [idle, issued]
 
 
 @dataclass
 class Counted:
-    """An installation and how many statements its store has been sent."""
+    """An installation, and the number of statements that its store has executed."""
 
     installation: MeasuredInstallation
     statements: int = 0
 
     @property
     def store(self) -> Store:
-        """Its store."""
+        """The installation's store."""
         return self.installation.store
 
     def tick(self) -> float:
-        """One idle tick; its milliseconds."""
+        """Run one idle tick; returns its milliseconds."""
         now, began = datetime.now(UTC), time.perf_counter()
         tick = issue_due(self.store, now, self.installation.settings)
         wakes = resend_overdue(self.store, now, self.installation.settings)
         if tick.opened or wakes:
-            raise RuntimeError("A tick that was to be idle found something due.")
+            raise RuntimeError("Expected an idle tick, but runs were due.")
         return (time.perf_counter() - began) * 1000
 
 
 @contextmanager
 def _scheduled(database: str, rows: int) -> Iterator[Counted]:
-    """An installation with so many schedules, all due tomorrow."""
+    """An installation with this number of schedules, all due tomorrow."""
     with installed(database) as installation:
         names = [f"c{number:04}" for number in range(CLUSTERS)]
         for name in names[: min(rows, CLUSTERS)]:
@@ -95,7 +95,7 @@ def _scheduled(database: str, rows: int) -> Iterator[Counted]:
         counted = Counted(installation)
 
         def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            counted.statements += not statement.startswith("BEGIN")  # SQLite's is sent as a statement
+            counted.statements += not statement.startswith("BEGIN")  # on SQLite, BEGIN is a statement
 
         event.listen(installation.store.engine, "before_cursor_execute", count)
         yield counted
@@ -121,5 +121,5 @@ def _measure_issuing(table: Table, database: str, many: Counted) -> None:
             break
     seconds, statements = time.perf_counter() - began, many.statements - before
     if opened != DUE:
-        raise RuntimeError(f"{DUE} schedules were due, {opened} runs were opened.")
+        raise RuntimeError(f"Expected {DUE} runs for the due schedules, got {opened}.")
     table.add(database, seconds, opened / seconds, statements, opened / statements)

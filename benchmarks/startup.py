@@ -1,8 +1,8 @@
-"""`kubeprobe up` in an empty folder: seconds to the first verdict, and CPU seconds, process by process.
+"""`kubeprobe up` in an empty folder: seconds to the first verdict, and CPU seconds by process.
 
-The clock starts with the command and stops when the first outcome's verdict is printed. CPU is what each process had
-used by then, with children that had ended. The first start finds no byte code, as where nothing compiled what was
-installed; the later ones find what it wrote. Imports: the packages that cost most, by `python -X importtime`.
+Time is measured from the command to the first printed verdict. CPU is each process's use by then, including ended
+children. The first start finds no byte code, as after an installation that does not compile; later ones find the byte
+code of the first. Imports: the packages that take longest, by `python -X importtime`.
 """
 
 import os
@@ -36,7 +36,7 @@ ENTRIES = {
 
 
 def run() -> list[Table]:
-    """Start it some times, each in a new folder; then take imports apart."""
+    """Start it several times, each in a new folder; then measure imports."""
     times = Table("`kubeprobe up` in an empty folder", ["start", "first verdict, s", "CPU s until then", "load before"])
     with tempfile.TemporaryDirectory(prefix="kubeprobe-bench-") as byte_code:
         environment = _clean_environment() | {"PYTHONPYCACHEPREFIX": byte_code}
@@ -55,7 +55,7 @@ def run() -> list[Table]:
 
 @dataclass(frozen=True)
 class Start:
-    """One start."""
+    """The measurements of one start."""
 
     seconds: float
     load: float
@@ -86,25 +86,25 @@ def _start(environment: dict[str, str]) -> Start:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Nothing of another installation; byte code is kept; unbuffered, so that a line is seen when it is printed."""
+    """The environment without KubeProbe's settings, with byte code, and unbuffered so that lines arrive at once."""
     left_out = ("KUBEPROBE_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {"PYTHONUNBUFFERED": "1"}
 
 
 def _wait_for_verdict(process: "subprocess.Popen[str]", began: float) -> float:
-    said = []
+    lines = []
     for line in process.stdout or ():
-        said.append(line)
+        lines.append(line)
         if VERDICT.search(line):
             return time.monotonic() - began
         if time.monotonic() - began > WITHIN_S:
             break
-    raise RuntimeError(f"No verdict within {WITHIN_S:g} s. It said:\n{''.join(said)}")
+    raise RuntimeError(f"No verdict within {WITHIN_S:g} s. Output:\n{''.join(lines)}")
 
 
 def _family(root: int) -> dict[str, int]:
-    """The process and all below it, by what they run; those that run the same are numbered."""
+    """The process and all its descendants, by role."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -131,23 +131,23 @@ def _role(pid: int) -> str:
 
 def _imports(environment: dict[str, str]) -> Table:
     table = Table(
-        "What importing costs, by package (own modules only)", ["process", "in all, ms", "the most, in percent"]
+        "Import time by package (a package's own modules only)", ["process", "total, ms", "slowest packages, percent"]
     )
     for name, statement in ENTRIES.items():
         own = import_times(statement, environment)
-        in_all = sum(own.values())
-        most = ", ".join(f"{package} {100 * ms / in_all:.0f}" for package, ms in own.most_common(TOP))
-        table.add(name, in_all, most)
-    table.notes.append("Wall-clock time, so the share says more than the sum while the machine has other work.")
+        total = sum(own.values())
+        most = ", ".join(f"{package} {100 * ms / total:.0f}" for package, ms in own.most_common(TOP))
+        table.add(name, total, most)
+    table.notes.append("Wall-clock time: on a busy machine, the shares are more reliable than the total.")
     return table
 
 
 def import_times(statement: str, environment: dict[str, str]) -> Counter[str]:
-    """Milliseconds by package, in a fresh interpreter, the second time (byte code is cached)."""
+    """Milliseconds by package in a new interpreter, at the second run (with cached byte code)."""
     command = [sys.executable, "-X", "importtime", "-c", statement]
     for _ in range(2):
-        told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr
+        timings = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr
     own: Counter[str] = Counter()
-    for own_us, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", told):
+    for own_us, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", timings):
         own[module.split(".")[0]] += int(own_us) / 1000  # type: ignore[assignment]
     return own

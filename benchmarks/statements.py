@@ -1,8 +1,8 @@
 """SQL statements and broker messages per run, end to end, over all processes.
 
-PostgreSQL counts its own statements (pg_stat_statements); BEGIN, COMMIT and ROLLBACK are told apart. Messages are the
-broker's LPUSH calls; PUBLISH calls are events for whoever watches (Flower). What an idle stretch of the same length
-costs is taken off: beat's ticks, leases, housekeeping. The real API server, and a fake node that ends pods at once.
+PostgreSQL counts its own statements (pg_stat_statements); BEGIN, COMMIT and ROLLBACK are counted separately. Messages
+are the broker's LPUSH calls; PUBLISH calls are events for monitors (Flower). The cost of an idle period of the same
+length is subtracted: beat's ticks, leases, housekeeping. The real API server, and a fake node that ends pods at once.
 """
 
 import time
@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from benchmarks.installation import CASE, MeasuredInstallation, fake_node, in_a_moment, installed
-from benchmarks.meters import Broker, StatementMeter, without_frames
+from benchmarks.meters import Broker, StatementMeter, without_transaction_control
 from benchmarks.report import Table
 from kubeprobe.app import request_runs
 from kubeprobe.fleet.credentials import from_kubeconfig
@@ -30,7 +30,7 @@ WIDTH = 110
 
 
 def run(kubeconfig: Path) -> list[Table]:
-    """A single manual run, and many due at once."""
+    """Measure single manual runs, and many runs due at once."""
     with installed("PostgreSQL") as installation, fake_node(kubeconfig):
         installation.add_cluster("real", from_kubeconfig(kubeconfig), max_in_flight=500)
         installation.start()
@@ -38,7 +38,7 @@ def run(kubeconfig: Path) -> list[Table]:
         installation.wait_for(50)  # imports, connections, catalogs
         counters = Counters(installation)
         idle = counters.during(lambda: time.sleep(IDLE_S))
-        shell, delay = installation.asker(), installation.delay()
+        shell, delay = installation.shell(), installation.delay()
         request = RunRequest(CASE, ("real",))
         from_shell = counters.during(lambda: _one_by_one(lambda: request_runs(shell, request))).without(idle)
         by_celery = counters.during(lambda: _one_by_one(lambda: delay("real"))).without(idle)
@@ -56,7 +56,7 @@ def run(kubeconfig: Path) -> list[Table]:
 
 @dataclass(frozen=True)
 class Count:
-    """What was counted in a stretch of time."""
+    """The counts of a period of time."""
 
     seconds: float
     statements: Counter[str]
@@ -64,7 +64,7 @@ class Count:
     events: float
 
     def without(self, idle: "Count") -> "Count":
-        """Less what an idle installation does in the same time."""
+        """Subtract the counts of an idle installation in the same time."""
         part = self.seconds / idle.seconds
         left = Counter({text: round(n - part * idle.statements[text]) for text, n in self.statements.items()})
         return Count(
@@ -76,17 +76,17 @@ class Count:
 
     @property
     def work(self) -> int:
-        """Statements that read or write."""
-        return without_frames(self.statements).total()
+        """The number of statements that read or write."""
+        return without_transaction_control(self.statements).total()
 
     @property
-    def frames(self) -> int:
-        """Statements that begin or end a transaction."""
+    def transaction_control(self) -> int:
+        """The number of statements that begin or end a transaction."""
         return self.statements.total() - self.work
 
 
 class Counters:
-    """Counts during something."""
+    """Reads all counters before and after an action."""
 
     def __init__(self, installation: MeasuredInstallation) -> None:
         role = make_url(installation.settings.database_url).username
@@ -94,7 +94,7 @@ class Counters:
         self._port = installation.processes.broker_port
 
     def during(self, action: Callable[[], object]) -> Count:
-        """What all processes did while `action` ran."""
+        """The counts of all processes while `action` runs."""
         statements, broker, began = self._meter.read(), Broker.read(self._port), time.monotonic()
         action()
         seconds = time.monotonic() - began
@@ -102,14 +102,14 @@ class Counters:
         return Count(seconds, self._meter.read() - statements, sent.messages, sent.events)
 
 
-def _one_by_one(ask: Callable[[], object]) -> None:
+def _one_by_one(request: Callable[[], object]) -> None:
     for _ in range(SINGLE_RUNS):
-        ask()
+        request()
         time.sleep(BETWEEN_S)
 
 
 def _all_at_once(installation: MeasuredInstallation) -> None:
-    """Prepared and awaited as a role whose statements are not counted."""
+    """Schedule RUNS runs and wait for them, as a role whose statements are not counted."""
     before = installation.outcomes()
     installation.schedule(RUNS, ["real"], in_a_moment())
     installation.wait_for(before + RUNS)
@@ -117,12 +117,20 @@ def _all_at_once(installation: MeasuredInstallation) -> None:
 
 
 def _add(table: Table, what: str, count: Count, by: float, allowed: tuple[str, str] = ("", "")) -> None:
-    table.add(what, count.work / by, allowed[0], count.frames / by, count.messages / by, allowed[1], count.events / by)
+    table.add(
+        what,
+        count.work / by,
+        allowed[0],
+        count.transaction_control / by,
+        count.messages / by,
+        allowed[1],
+        count.events / by,
+    )
 
 
 def _by_statement(counts: Mapping[str, Count]) -> Table:
-    table = Table("How often each statement", ["statement", *counts])
-    each = {name: without_frames(count.statements) for name, count in counts.items()}
+    table = Table("Executions by statement", ["statement", *counts])
+    each = {name: without_transaction_control(count.statements) for name, count in counts.items()}
     for text, _ in sum(each.values(), Counter[str]()).most_common(MOST):
         table.add(" ".join(text.split())[:WIDTH], *(count[text] for count in each.values()))
     return table

@@ -1,8 +1,8 @@
-"""Runs per second against a bare client, and how long things take, with 1,000 runs due in the same second.
+"""Runs per second compared with a bare client, and latencies, with 1,000 runs due in the same second.
 
 The real API server; a fake node ends every pod as soon as it sees it (its writes cost both sides the same). Rounds
-alternate: bare client, KubeProbe, bare client, KubeProbe. A round's rate counts from the slot's instant (bare: the
-first create) to the last outcome stored (bare: the last pod seen to end). Instants of pods are the fake node's.
+alternate: bare client, KubeProbe, bare client, KubeProbe. A round's rate is measured from the slot's instant (bare:
+the first create) to the last stored outcome (bare: the last observed end of a pod). Pod times are the fake node's.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ NodeTimes = Callable[[], Mapping[str, PodTimes]]
 
 
 def run(kubeconfig: Path) -> list[Table]:
-    """Both databases, one after the other, each beside its own bare client."""
+    """Measure both databases, each against its own bare client."""
     rates = Table(
         f"Throughput: {RUNS:,} runs due at one instant, pods end at once, at most {MAX_IN_FLIGHT} in flight",
-        ["store", "bare client/s", "KubeProbe/s", "ratio", "ratio until all pods are gone"],
+        ["store", "bare client/s", "KubeProbe/s", "ratio", "ratio until all pods are deleted"],
     )
     times = Table(
-        "How long it took, milliseconds (p50 / p99)",
-        ["store", "due -> pod created", "exit -> outcome stored", "outcome stored -> pod gone"],
+        "Latency, milliseconds (p50 / p99)",
+        ["store", "due -> pod created", "exit -> outcome stored", "outcome stored -> pod deleted"],
     )
-    cpu = Table("CPU milliseconds per run", ["store", "in all", *PROCESSES])
+    cpu = Table("CPU milliseconds per run", ["store", "total", *PROCESSES])
     for database in DATABASES:
         with installed(database) as installation, fake_node(kubeconfig) as node_times:
             installation.add_cluster("real", from_kubeconfig(kubeconfig), MAX_IN_FLIGHT)
@@ -55,15 +55,15 @@ def run(kubeconfig: Path) -> list[Table]:
 
 
 class Round:
-    """One round of KubeProbe: its runs, and what they cost."""
+    """One round of KubeProbe: its runs, and their CPU time."""
 
     def __init__(self, installation: MeasuredInstallation, count: int, node_times: NodeTimes) -> None:
         self.due_at = in_a_moment()
         before = installation.cpu_s()
         installation.schedule(count, ["real"], self.due_at)
         runs = until(f"{count} outcomes", lambda: self._ended(installation, count), WITHIN_S, every_s=0.2)
-        until("all outcomes answered", lambda: installation.count_pending_outcomes() == 0, WITHIN_S, every_s=0.2)
-        until("all pods gone", lambda: node_times().keys() >= {run.id for run, _ in runs}, WITHIN_S, every_s=0.2)
+        until("all outcomes processed", lambda: installation.unprocessed() == 0, WITHIN_S, every_s=0.2)
+        until("all pods deleted", lambda: node_times().keys() >= {run.id for run, _ in runs}, WITHIN_S, every_s=0.2)
         self.cpu_s = {name: after - before[name] for name, after in installation.cpu_s().items()}
         self.stored = {run.id: outcome.stored_at.timestamp() for run, outcome in runs}
         if bad := [outcome for _, outcome in runs if outcome.verdict != Verdict.PASS]:

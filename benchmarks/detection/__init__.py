@@ -1,10 +1,10 @@
-"""Which probe finds which fault, how fast, and how often one is alarmed for nothing, on the real cluster.
+"""Which probe detects which fault, how fast, and with how many false alarms, on the real cluster.
 
-Every fault of every probe's scenario is brought about for real, and all probes run while it lasts; all of them run
-in rounds on the healthy cluster too. What has been seen is kept in `seen.jsonl`, so that a benchmark that was
-interrupted goes on, and a probe that was changed is looked at again by itself. All of it takes hours on a small
-machine: KUBEPROBE_DETECTION_MINUTES ends it earlier, with what is most telling seen first, and
-KUBEPROBE_DETECTION_SHARE=2/3 does every third part of it, beside others on other test beds.
+Every fault of every probe's scenario is injected, and all probes run while it lasts; in addition, all of them run in
+rounds on the healthy cluster. Runs are recorded in `seen.jsonl`, so that an interrupted benchmark resumes, and a
+changed probe is run again alone. All of it takes hours on a small machine: KUBEPROBE_DETECTION_MINUTES ends it
+earlier (the most important runs come first), and KUBEPROBE_DETECTION_SHARE=2/3 runs the second of three shares,
+in parallel with the others on other test beds.
 """
 
 import os
@@ -34,11 +34,11 @@ from tests.probes.scenario import SCENARIOS, Bed, Fault, Scenario
 NEEDS_REAL_CLUSTER = True
 AT_ONCE = 4
 FEW = 4
-"""So many probes that do not have to find a fault and yet fail are run again: it may have been the others' load."""
+"""If at most this many other probes than the fault's own fail, they run again: the load may be the cause."""
 HEALTHY_RUNS = 200
-"""At least so many, all probes taken together."""
+"""The minimum for all probes together."""
 _ONLY_IN_PODS = {"cluster_dns", "http_endpoint", "service_connectivity", "virtual_cluster"}
-"""They look at what a pod is given: its resolver, its way to Services."""
+"""These check what a pod has: its resolver, its route to Services."""
 
 Ready = dict[str, dict[str, str]]
 """The parameters for each probe's runs, by folder."""
@@ -57,14 +57,14 @@ _WIDE = (
     "service_connectivity/a packet filter cuts the pods off from each other",
     "volume_lifecycle/the storage provisioner is down",
 )
-"""Faults of what everybody uses: tried with all probes before those that few can meet."""
+"""Faults of components that all probes use: injected for all probes before more specific faults."""
 Act = Callable[[], None]
 RunOne = Callable[[Scenario], Ended | None]
-"""Runs a probe; None if it cannot be run at present."""
+"""Runs a probe; None if it cannot run at present."""
 
 
 def run(kubeconfig: Path) -> list[Table]:
-    """Fill what has not been seen yet, as far as the time reaches, then tell all of it."""
+    """Record the missing runs within the time limit, then report all recorded runs."""
     ends = time.monotonic() + 60 * float(os.environ.get("KUBEPROBE_DETECTION_MINUTES", "inf"))
     testbed = Testbed(Instance(kubeconfig.parent.name))
     share = Share.of(os.environ.get("KUBEPROBE_DETECTION_SHARE", "1/1"))
@@ -81,16 +81,16 @@ def run(kubeconfig: Path) -> list[Table]:
 
 
 def _attempt(act: Act) -> None:
-    """One fault that cannot be brought about keeps nobody from the others: it stays unseen, for the next run."""
+    """Run one step. A fault that cannot be injected does not stop the others: the next benchmark tries it again."""
     try:
         act()
-    except Exception as error:  # noqa: BLE001 - told, and to be seen in the table
-        PROGRESS.print(f"  not brought about: {error!r}", style="red")
+    except Exception as error:  # noqa: BLE001 - printed, and visible in the table
+        PROGRESS.print(f"  fault not injected: {error!r}", style="red")
 
 
 @dataclass(frozen=True)
 class Share:
-    """Every so manieth part of the work."""
+    """A share of the work: number `number` of `parts`."""
 
     number: int
     parts: int
@@ -102,7 +102,7 @@ class Share:
         return cls(int(number), int(parts))
 
     def among(self, work: Iterator[Act]) -> Iterator[Act]:
-        """The parts that are this share's."""
+        """The steps that belong to this share."""
         return islice(work, self.number - 1, None, self.parts)
 
 
@@ -115,14 +115,14 @@ def _bed(testbed: Testbed, kubeconfig: Path) -> Iterator[Bed]:
 
 
 def _own_faults(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
-    """Every fault with the probe that has to find it, by itself: how fast it is should not depend on the others."""
+    """Every fault with the probe that must detect it, alone: its speed must not depend on the others."""
     for scenario in SCENARIOS:
         for fault in scenario.faults:
             yield partial(_try, bed, ready, seen, Broken(scenario, fault), [scenario])
 
 
 def _healthy_rounds(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
-    """Every probe equally often while nothing is broken."""
+    """Every probe equally often on the healthy cluster."""
     for number in range(-(-HEALTHY_RUNS // len(SCENARIOS))):
         yield partial(_healthy_round, bed, ready, seen, number)
 
@@ -135,29 +135,29 @@ def _healthy_round(bed: Bed, ready: Ready, seen: RecordedRuns, number: int) -> N
 
 
 def _others(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
-    """Every fault with all probes that do not have to find it."""
+    """Every fault with all probes that need not detect it."""
     every = [Broken(scenario, fault) for scenario in SCENARIOS for fault in scenario.faults]
     for broken in sorted(every, key=lambda one: one.key not in _WIDE):
-        if broken.fault.breaks is not nothing_broken:  # else nobody else could see anything
+        if broken.fault.breaks is not nothing_broken:  # otherwise no other probe can detect anything
             others = [one for one in SCENARIOS if one is not broken.scenario]
             yield partial(_try, bed, ready, seen, broken, others)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A fault, and the scenario that it is of."""
+    """A fault, and the scenario that it belongs to."""
 
     scenario: Scenario
     fault: Fault
 
     @property
     def key(self) -> str:
-        """What its runs are kept under."""
+        """The key of its runs in `seen.jsonl`."""
         return f"{self.scenario.folder}/{self.fault.name}"
 
 
 def _try(bed: Bed, ready: Ready, seen: RecordedRuns, broken: Broken, probes: Sequence[Scenario]) -> None:
-    """Break the cluster, have those of the probes run there that have not been seen with it, mend the cluster."""
+    """Inject the fault, run those of the probes that have no recorded run with it, and remove the fault."""
     fault, own = broken.fault, broken.scenario
     lacking = [one for one in probes if seen.lacks(broken.key, one.folder)]
     if not lacking:
@@ -173,35 +173,35 @@ def _try(bed: Bed, ready: Ready, seen: RecordedRuns, broken: Broken, probes: Seq
             return None if fault.runs_as == "process" else _in_a_pod(bed, known, one, fault.runs_as)
 
         runs = _run_all(lacking, run_one, broken.key, seen, fault)
-    for run_id in runs:  # not while it lasts: the fault may be that nothing can be deleted
+    for run_id in runs:  # after the fault: while it lasts, deletions may fail
         remove_left_by(bed.api, run_id)
 
 
 def _run_all(
     scenarios: Sequence[Scenario], run_one: RunOne, key: str, seen: RecordedRuns, fault: Fault | None = None
 ) -> list[str]:
-    """Run these probes, some at a time, the longest first, and keep what they found; the ids of their runs."""
+    """Run these probes, several at a time, the longest first; record the results and return the ids of the runs."""
     scenarios = sorted(scenarios, key=lambda one: seen.usual_seconds(one.folder), reverse=True)
     run = partial(_carefully, run_one)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(zip(scenarios, pool.map(run, scenarios), strict=True))
-        ids = [told.run for _, told in found if isinstance(told, Ended)]
-        doubtful = [one for one, told in found if isinstance(told, Ended) and told.verdict != "pass"]
+        ids = [result.run for _, result in found if isinstance(result, Ended)]
+        doubtful = [one for one, result in found if isinstance(result, Ended) and result.verdict != "pass"]
         if fault is not None and len(scenarios) > 1 and len(doubtful) <= FEW:
             again = dict(zip([one.folder for one in doubtful], pool.map(run, doubtful), strict=True))
-            found = [(one, again.get(one.folder, told)) for one, told in found]
-            ids += [told.run for told in again.values() if isinstance(told, Ended)]
-    for one, told in found:
-        named = fault is not None and isinstance(told, Ended) and fault.is_named_in(told)
-        seen.add(RecordedRun.of(key, one.folder, told, named=named))
+            found = [(one, again.get(one.folder, result)) for one, result in found]
+            ids += [result.run for result in again.values() if isinstance(result, Ended)]
+    for one, result in found:
+        named = fault is not None and isinstance(result, Ended) and fault.is_named_in(result)
+        seen.add(RecordedRun.of(key, one.folder, result, named=named))
     return ids
 
 
 def _carefully(run_one: RunOne, one: Scenario) -> Ended | str | None:
-    """What a probe found; why it could not be run, where it could not."""
+    """The result of a probe, or why it could not run."""
     try:
         return run_one(one)
-    except Exception as error:  # noqa: BLE001 - one probe that a fault keeps from running is a result too
+    except Exception as error:  # noqa: BLE001 - that a fault prevents a probe from running is a result
         return f"not run: {error}"
 
 
@@ -211,7 +211,7 @@ def _in_a_pod(bed: Bed, ready: Ready, one: Scenario, runs_as: str = "pod") -> En
 
 
 def _runs_beside(one: Scenario, broken: Broken) -> bool:
-    """Whether a probe runs as a process: the fault's own as the fault says, another if it sees the same from there."""
+    """Whether a probe runs as a process: the fault's own as the fault says, others if they need no pod."""
     if one is broken.scenario:
         return broken.fault.runs_as == "process"
     [template] = catalog_of(one.folder).templates.values()

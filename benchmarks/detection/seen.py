@@ -1,6 +1,6 @@
-"""Runs that were seen, kept in a file of one JSON object a line. Next: `tables` sums them up.
+"""Recorded runs, in a file with one JSON object per line. `tables` summarizes them.
 
-The file is part of the repository: a full run takes hours, and a change of one probe asks for that probe's runs only.
+The file is part of the repository: a full benchmark takes hours; after a change of one probe only its runs are needed.
 """
 
 import ast
@@ -25,33 +25,33 @@ KEPT = Path(__file__).with_name("seen.jsonl")
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One probe's run while a fault lasted, or on the healthy cluster."""
+    """One probe's run with a fault, or on the healthy cluster."""
 
     fault: str
     """`folder/name` of the fault, or HEALTHY."""
     probe: str
     verdict: str
-    """pass, fail, unknown; or why there is none."""
+    """pass, fail, unknown; none if the probe did not run."""
     seconds: float
     said: str
-    """The first error, or its beginning."""
+    """The beginning of the first error."""
     named: bool
-    """Whether it failed for the fault's own reason, where it is the fault's own probe."""
+    """Whether the fault's own probe failed and named the fault's cause."""
     version: str
-    """Of the probe and of the fault: another one's runs do not count."""
+    """The hash of probe and fault; runs of another version do not count."""
 
     @classmethod
-    def of(cls, fault: str, probe: str, told: Ended | str | None, *, named: bool) -> Self:
-        """What is kept of a run."""
+    def of(cls, fault: str, probe: str, result: Ended | str | None, *, named: bool) -> Self:
+        """The record of a result; a text says why the probe did not run."""
         version = version_of(fault, probe)
-        if not isinstance(told, Ended):
-            return cls(fault, probe, "none", 0.0, told or "not run: it needs a pod", named, version)
-        said = told.errors[0][:200] if told.errors else ""
-        return cls(fault, probe, told.verdict, round(told.seconds, 1), said, named, version)
+        if not isinstance(result, Ended):
+            return cls(fault, probe, "none", 0.0, result or "not run: it needs a pod", named, version)
+        said = result.errors[0][:200] if result.errors else ""
+        return cls(fault, probe, result.verdict, round(result.seconds, 1), said, named, version)
 
 
 class RecordedRuns:
-    """What was seen last of every fault and probe; several processes may add to the file at once."""
+    """The latest runs of every fault and probe; several processes may append to the file at once."""
 
     def __init__(self, file: Path = KEPT) -> None:
         self._file = file
@@ -60,26 +60,26 @@ class RecordedRuns:
             self._take(RecordedRun(**json.loads(line)))
 
     def add(self, run: RecordedRun) -> None:
-        """Keep a run."""
+        """Append a run to the file."""
         self._take(run)
         with self._file.open("a") as file:
             file.write(json.dumps(asdict(run)) + "\n")
 
     def lacks(self, fault: str, probe: str, runs: int = 1) -> bool:
-        """Whether a probe as it is now was run less often than this with a fault as it is now."""
+        """Whether fewer than `runs` runs of the current versions of probe and fault are recorded."""
         found = self.of(fault, probe)
         return len(found) < runs or found[0].version != version_of(fault, probe)
 
     def of(self, fault: str, probe: str) -> list[RecordedRun]:
-        """A probe's runs with a fault, all of one version: the last that was seen."""
+        """A probe's runs with a fault, all of the latest recorded version."""
         return self._runs.get((fault, probe), [])
 
     def under(self, fault: str) -> list[RecordedRun]:
-        """Every probe's runs with a fault."""
+        """All probes' runs with a fault."""
         return [run for (of, _), runs in self._runs.items() if of == fault for run in runs]
 
     def outdated(self) -> tuple[int, int]:
-        """How many runs are of a probe or fault that has changed since, and how many there are."""
+        """The number of runs of an outdated version, and of all runs."""
         runs = [run for kept in self._runs.values() for run in kept]
         return sum(run.version != version_of(run.fault, run.probe) for run in runs), len(runs)
 
@@ -89,7 +89,7 @@ class RecordedRuns:
         return median(run.seconds for run in runs) if runs else 0.0
 
     def tidy(self) -> None:
-        """Write the file anew without what has been superseded, ordered, so that changes to it can be read."""
+        """Rewrite the file without superseded runs, sorted, so that its diffs are readable."""
         runs = sorted((run for kept in self._runs.values() for run in kept), key=lambda run: (run.fault, run.probe))
         self._file.write_text("".join(json.dumps(asdict(run)) + "\n" for run in runs))
 
@@ -102,9 +102,9 @@ class RecordedRuns:
 
 @cache
 def version_of(fault: str, probe: str) -> str:
-    """A hash over the probe's code and catalog, and over the scenario that the fault is from.
+    """A hash of the probe's code and catalog, and of the fault's scenario.
 
-    Over its statements, that is: comments and docstrings may change without all having to be seen again.
+    Of Python code only statements count: comments and docstrings may change without new runs.
     """
     scenario = PROBES / fault.partition("/")[0] / "tests" / "scenario.py"
     return digest(*map(_meaning, [scenario] if scenario.exists() else []), *map(_meaning, _code_of(probe)))
@@ -122,11 +122,11 @@ def statements_of(code: str) -> str:
     begins = [0, *itertools.accumulate(len(line) for line in lines)]
 
     def place(line: int, column: int) -> int:
-        """Where a token begins or ends, by its line from 1 and its column in characters."""
+        """The index of a position, by its line from 1 and its column in characters."""
         return begins[line - 1] + column
 
     def place_of_byte(line: int, offset: int) -> int:
-        """The same for ast, which counts bytes."""
+        """The index of a position of `ast`, whose columns count bytes."""
         return place(line, len(lines[line - 1].encode()[:offset].decode()))
 
     dropped = [
@@ -146,14 +146,14 @@ def statements_of(code: str) -> str:
 
 @cache
 def _code_of(probe: str) -> tuple[Path, ...]:
-    """A probe's catalog, its modules, and those of other folders of `probes` that they import."""
+    """A probe's catalog, its modules, and the modules in `probes` that these import."""
     found: set[Path] = set()
-    coming = list((PROBES / probe).glob("*.py"))
-    while coming:
-        file = coming.pop()
+    pending = list((PROBES / probe).glob("*.py"))
+    while pending:
+        file = pending.pop()
         if file not in found:
             found.add(file)
-            coming += _imported_by(file)
+            pending += _imported_by(file)
     return (PROBES / probe / "catalog.yaml", *sorted(found))
 
 

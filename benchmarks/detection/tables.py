@@ -1,4 +1,4 @@
-"""The matrix of faults and probes, and the false alarms, as tables for people."""
+"""The tables of docs/detection.md: detected faults, the matrix of faults and probes, and false alarms."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +11,14 @@ from tests.probes.scenario import Fault, Scenario
 
 
 def tables(scenarios: Sequence[Scenario], seen: RecordedRuns) -> list[Table]:
-    """Who finds what and how fast, then the whole matrix, then the healthy runs."""
+    """Detected faults with times, then the whole matrix, then the healthy runs."""
     return [_found(scenarios, seen), _matrix(scenarios, seen), _false_alarms(scenarios, seen)]
 
 
 def _found(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
-    table = Table("Faults and who finds them", ["fault", "its probe", "named", "s", "also fail", "unknown"])
+    table = Table(
+        "Faults and the probes that detect them", ["fault", "its probe", "named", "s", "also fail", "unknown"]
+    )
     for scenario, fault in _faults(scenarios):
         key = f"{scenario.folder}/{fault.name}"
         own = next(iter(seen.of(key, scenario.folder)), None)
@@ -29,9 +31,11 @@ def _found(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
             _cases(fault, others, "fail"),
             _cases(fault, others, "unknown"),
         )
-    table.notes.append("named: its own probe fails and says why. s: from the start of its run until the verdict.")
-    table.notes.append("n/a: what is wrong is what this probe is told to look at, and there for nobody else.")
-    table.notes.append("{} of all {} runs are of a probe or a fault that has changed since.".format(*seen.outdated()))
+    table.notes.append(
+        "named: its own probe fails and names the cause. s: seconds from the start of its run to the verdict."
+    )
+    table.notes.append("n/a: the fault is in the parameters of its own probe only, so no other probe can detect it.")
+    table.notes.append("{} of {} runs are of an outdated version of a probe or a fault.".format(*seen.outdated()))
     return table
 
 
@@ -57,13 +61,15 @@ def _matrix(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
         cells = [next(iter(seen.of(key, one.folder)), None) for one in scenarios]
         if sum(cell is not None for cell in cells) > 1:
             table.add(fault.name, *(signs[cell.verdict] if cell else " " for cell in cells))
-    table.notes.append("F fails, ? unknown, . passes, - cannot be run then, blank: not tried. Faults that are not in")
-    table.notes.append("this table were tried with their own probe only, or break nothing that another could see.")
+    table.notes.append(
+        "F fails, ? unknown, . passes, - cannot run, blank: not tried. Faults that are not in this table"
+    )
+    table.notes.append("were tried with their own probe only, or cannot be detected by another probe.")
     return table
 
 
 def _false_alarms(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
-    table = Table("Runs while nothing was broken", ["probe", "runs", "pass", "fail", "unknown", "median s"])
+    table = Table("Runs on the healthy cluster", ["probe", "runs", "pass", "fail", "unknown", "median s"])
     total: Counter[str] = Counter()
     for scenario in scenarios:
         runs = seen.of(HEALTHY, scenario.folder)

@@ -1,1 +1,1 @@
-"""Real parts for the tests: servers that a test session starts for itself and ends again."""
+"""Real servers and processes for the tests, started and stopped by the test session."""

@@ -1,7 +1,7 @@
-"""A node without a kubelet: its pods end by API alone, so that load meets the real API server and not runc.
+"""A node without a kubelet: its pods end by status updates only, so that load tests exclude the container runtime.
 
-It stands in for the kubelet only: pods bound to it are marked as run and ended, with an exit code and a report that
-follow from the run id, so that a test knows what each pod "really did". `python -m tests.harness.fakenode KUBECONFIG`.
+Pods bound to it are marked as run and ended, with an exit code and a report derived from the run id, so that a test
+knows each pod's result. `python -m tests.harness.fakenode KUBECONFIG`.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ READY_EVERY_S = 10.0
 
 
 def exit_code_of(run_id: str) -> int:
-    """What the pod of this run does: one in four fails."""
+    """The exit code of this run's pod: one in four fails."""
     return 1 if int.from_bytes(run_id[-2:].encode()) % 4 == 0 else 0
 
 
 def report_of(run_id: str, code: int) -> dict[str, Any]:
-    """What it says, consistent with its exit code."""
+    """The report of this run's pod, consistent with its exit code."""
     if code:
-        return {"ok": False, "errors": [f"{run_id} was told to fail"]}
+        return {"ok": False, "errors": [f"{run_id} is meant to fail"]}
     return {"ok": True, "errors": [], "steps": [{"name": "only", "ms": 1, "ok": True}]}
 
 
 def api_of(kubeconfig: Path, context: str | None = None) -> tuple[ClusterClients, Cluster]:
-    """A clients, and a cluster row that no store holds, for tests that talk to a cluster themselves."""
+    """API clients and a cluster row outside of any store, for tests that call a cluster's API themselves."""
     cipher = Cipher(Fernet.generate_key().decode())
     sealed = cipher.seal(from_kubeconfig(kubeconfig, context))
     row = Cluster(name="real", connection_kind="kubeconfig", connection=sealed, created_at=datetime.now(UTC))
@@ -47,19 +47,19 @@ def api_of(kubeconfig: Path, context: str | None = None) -> tuple[ClusterClients
 
 @dataclass
 class FakeNode:
-    """Ends the pods of a namespace that are bound to node `fake`, each `after_s` seconds after it came."""
+    """Ends the pods of a namespace that are bound to node `fake`, each `after_s` seconds after it appeared."""
 
     api: ClusterApi
     namespace: str = "kubeprobe"
     after_s: float = 0.0
     exit_code: Callable[[str], int] = exit_code_of
-    """Of a run's pod, by run id."""
+    """The exit code of a run's pod, by run id."""
     ended: dict[str, int] = field(default_factory=dict)
-    """Run id -> how often a pod of it ended here: never more than once."""
+    """Run id -> number of its pods that ended here; never more than one."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Play the node until cancelled."""
+        """Follow pods until cancelled."""
         await self._register()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_ready())
@@ -70,24 +70,24 @@ class FakeNode:
     async def _follow(self) -> None:
         pods, version = await self.api.list_pods(self.namespace)
         for pod in pods:
-            self._see(pod)
+            self._on_change(pod)
         while True:
             async for kind, pod in self.api.watch_pods(self.namespace, "", version):
                 version = pod["metadata"]["resourceVersion"]
                 if kind in {"ADDED", "MODIFIED"}:
-                    self._see(pod)
+                    self._on_change(pod)
                 elif kind == "DELETED":
-                    self._gone(pod)
+                    self._on_deleted(pod)
 
-    def _gone(self, pod: Mapping[str, Any]) -> None:
-        """A pod is no more; for those who want to know when."""
+    def _on_deleted(self, pod: Mapping[str, Any]) -> None:
+        """Called when a pod was deleted; for subclasses."""
 
-    def _see(self, pod: Mapping[str, Any]) -> None:
-        """Pods that are new are run; pods that are being deleted are let go, as a kubelet does."""
+    def _on_change(self, pod: Mapping[str, Any]) -> None:
+        """End new pods, and finish the deletion of others, as a kubelet does."""
         if pod["spec"].get("nodeName") != NODE:
             return
         if "deletionTimestamp" in pod["metadata"]:
-            self._start(self._let_go(pod))
+            self._start(self._finish_deletion(pod))
         elif pod["status"].get("phase", "Pending") == "Pending" and not pod["status"].get("containerStatuses"):
             self._start(self._end(pod))
 
@@ -105,11 +105,11 @@ class FakeNode:
             await self.api.call("PUT", path, body={**pod, "status": status})
         except ClusterError as error:
             if error.cause not in {Cause.NOT_FOUND, Cause.CONFLICT}:
-                self._start(self._end(pod))  # the API server was away: a kubelet goes on trying, too
+                self._start(self._end(pod))  # the API server was unavailable: retry, as a kubelet does
             return
         self.ended[run_id] = self.ended.get(run_id, 0) + 1
 
-    async def _let_go(self, pod: Mapping[str, Any]) -> None:
+    async def _finish_deletion(self, pod: Mapping[str, Any]) -> None:
         with suppress(ClusterError):
             await self.api.delete_pod(self.namespace, pod["metadata"]["name"], pod["metadata"]["uid"], grace_s=0)
 
@@ -123,7 +123,7 @@ class FakeNode:
                 raise
 
     async def _stay_ready(self) -> None:
-        """Without this the node controller would take the pods away."""
+        """Renew the node's Ready condition, or the node controller evicts its pods."""
         while True:
             with suppress(ClusterError):
                 node = await self.api.call("GET", f"/api/v1/nodes/{NODE}")

@@ -1,4 +1,4 @@
-"""KubeProbe's own processes, real ones, for tests that kill them: the Procfile's, and a broker."""
+"""KubeProbe's real processes (those of the Procfile, and a broker), for tests that kill them."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ PROCESSES = ("beat", "launcher", "collector", "responder")
 
 @dataclass
 class Installation:
-    """One installation's processes over a store that exists. Ends all that it started."""
+    """One installation's processes, with an existing store. Kills them at the end."""
 
     folder: Path
     database_url: str
@@ -57,33 +57,33 @@ class Installation:
         log.close()
         if name == "valkey":
             client = redis.Redis(port=self.broker_port)
-            until("valkey to answer", lambda: _pings(client))
+            until("valkey answers", lambda: _pings(client))
             client.close()
 
     def kill(self, key: str) -> None:
-        """`kill -9`, by process group; waits until it is gone."""
+        """Kill a process group with SIGKILL, and wait until it has ended."""
         process = self._running.pop(key)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
 
     def kill_and_restart(self, name: str, copy: int = 0) -> None:
-        """A crash, and whatever supervises processes starting it again."""
+        """Simulate a crash and a restart by a supervisor."""
         self.kill(f"{name}.{copy}")
         self.start(name, copy)
 
     def flush_broker(self) -> None:
-        """The broker forgets everything."""
+        """Delete all data of the broker."""
         client = redis.Redis(port=self.broker_port)
         client.flushall()
         client.close()
 
     def pids(self) -> dict[str, int]:
-        """Process ids of what runs, by `name.copy`."""
+        """Ids of the running processes, by `name.copy`."""
         return {key: process.pid for key, process in self._running.items()}
 
     def log(self, name: str, copy: int = 0) -> str:
-        """What a process has said."""
+        """The output of a process."""
         return (self.folder / f"{name}.{copy}.log").read_text(errors="replace")
 
     def env(self) -> dict[str, str]:

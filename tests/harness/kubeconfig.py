@@ -1,4 +1,4 @@
-"""A kubeconfig for tests that reach no cluster."""
+"""A kubeconfig for tests that do not connect to a cluster."""
 
 KUBECONFIG = """\
 apiVersion: v1

@@ -1,4 +1,4 @@
-"""What a tier needs and a machine may lack: a skip with the reason on a laptop, a failure in CI."""
+"""Handles missing requirements of a tier: a skip with the reason on a laptop, a failure in CI."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def lacking(reason: str) -> NoReturn:
-    """Skip, or fail where CI=true: there every tier must run."""
+    """Skip the test, or fail it if CI=true, where every tier must run."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must run this tier: {reason}")
     pytest.skip(reason)

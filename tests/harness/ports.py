@@ -9,12 +9,12 @@ _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) %
 _first = 20_000 + _worker * _PER_WORKER
 _begin = _first + os.getpid() * 7 % _PER_WORKER
 _ports = itertools.cycle([*range(_begin, _first + _PER_WORKER), *range(_first, _begin)])
-"""Of each parallel worker its own, should they share a network. All are below those that Linux gives to outgoing
-connections, so that none of these takes a port before its server does."""
+"""Each parallel worker has its own range, as workers may share a network. All are below Linux' range for outgoing
+connections, so that no connection takes a port before its server does."""
 
 
 def free_port() -> int:
-    """A loopback port on which nobody listens; another one at each call."""
+    """A free loopback port; a different one at each call."""
     for port in _ports:
         with socket.socket() as trial:
             try:
@@ -22,4 +22,4 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
-    raise AssertionError("a cycle never ends")
+    raise AssertionError("unreachable: a cycle never ends")

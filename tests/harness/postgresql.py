@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, on a free loopback port."""
+"""A PostgreSQL server for the tests, on a free loopback port."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def _binaries() -> Path:
 
 @contextmanager
 def postgresql_server(**settings: str) -> Iterator[str]:
-    """Start a server, with other settings if wanted; gives the SQLAlchemy address of its `postgres` database."""
+    """Start a server with optional settings; yields the SQLAlchemy URL of its `postgres` database."""
     binaries = _binaries()
     folder = Path(tempfile.mkdtemp(prefix="kubeprobe-pg-"))
     as_user: list[str] = []

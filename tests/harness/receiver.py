@@ -1,4 +1,4 @@
-"""Somebody who is told: an HTTP server on loopback that keeps what is posted to it."""
+"""A webhook target: an HTTP server on loopback that records what is posted to it."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Received:
-    """What arrived, in order."""
+    """The received messages, in order."""
 
     url: str
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -31,7 +31,7 @@ def receiver() -> Iterator[Received]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         received = Received(f"http://127.0.0.1:{server.server_port}/")

@@ -1,4 +1,4 @@
-"""An image registry on loopback, as far as pushing and pulling need one (OCI distribution specification 1.1)."""
+"""An image registry on loopback: the part of the OCI distribution specification 1.1 for push and pull."""
 
 import hashlib
 import re
@@ -9,11 +9,11 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-_PLACE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
+_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
 
 
 class Registry(ThreadingHTTPServer):
-    """What was pushed: manifests by repository and tag or digest, blobs by digest."""
+    """A registry: manifests by repository and tag or digest, blobs by digest."""
 
     daemon_threads = True
 
@@ -24,7 +24,7 @@ class Registry(ThreadingHTTPServer):
 
     @property
     def host(self) -> str:
-        """Its name in references of images."""
+        """Its host name in image references."""
         return f"127.0.0.1:{self.server_port}"
 
 
@@ -33,13 +33,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        place = _PLACE.fullmatch(urlsplit(self.path).path)
-        if place is None:
+        path = _PATH.fullmatch(urlsplit(self.path).path)
+        if path is None:
             self._answer(200)
-        elif place["kind"] == "blobs":
-            self._give("application/octet-stream", self.server.blobs.get(place["reference"]))
+        elif path["kind"] == "blobs":
+            self._give("application/octet-stream", self.server.blobs.get(path["reference"]))
         else:
-            media, body = self.server.manifests.get((place["name"], place["reference"]), ("", None))
+            media, body = self.server.manifests.get((path["name"], path["reference"]), ("", None))
             self._give(media, body)
 
     def do_HEAD(self) -> None:
@@ -57,12 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         url = urlsplit(self.path)
         body = self._body()
-        place = _PLACE.fullmatch(url.path)
-        if place is not None and place["kind"] == "manifests":
+        path = _PATH.fullmatch(url.path)
+        if path is not None and path["kind"] == "manifests":
             digest = digest_of(body)
             entry = (self.headers["Content-Type"], body)
-            self.server.manifests[place["name"], place["reference"]] = entry
-            self.server.manifests[place["name"], digest] = entry
+            self.server.manifests[path["name"], path["reference"]] = entry
+            self.server.manifests[path["name"], digest] = entry
         else:
             [digest] = parse_qs(url.query)["digest"]
             self.server.blobs[digest] = self.server.blobs.pop(url.path, b"") + body
@@ -95,17 +95,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *arguments: Any) -> None:
-        """Nothing: tests say what went wrong."""
+        """Log nothing."""
 
 
 def digest_of(body: bytes) -> str:
-    """The digest by which content is known."""
+    """The digest that identifies content."""
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 @contextmanager
 def registry() -> Iterator[Registry]:
-    """A registry, until the end."""
+    """A running registry."""
     with Registry() as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,11 +1,11 @@
-"""A real Git repository, as a team would have it: a bare one that is pushed to, and a work tree to push from."""
+"""A real Git repository, as a team has it: a bare one to push to, and a work tree to push from."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
-PERSON = {
+IDENTITY = {
     "GIT_AUTHOR_NAME": "team",
     "GIT_AUTHOR_EMAIL": "team@example.com",
     "GIT_COMMITTER_NAME": "team",
@@ -16,7 +16,7 @@ PERSON = {
 
 
 class Repository:
-    """`bare` is what sources fetch from."""
+    """`bare` is the repository that sources fetch from."""
 
     def __init__(self, folder: Path, branch: str = "main") -> None:
         self.bare = folder / "team.git"
@@ -31,7 +31,7 @@ class Repository:
         return git("-C", str(self.tree), *arguments)
 
     def write(self, **files: str | None) -> None:
-        """Files by path, with `__` for `/` and a trailing `_yaml` for the suffix; None removes one."""
+        """Write files by path, with `__` for `/` and a trailing `_yaml` for the suffix; None removes a file."""
         for key, text in files.items():
             path = self.tree / (
                 key.removesuffix("_yaml").replace("__", "/") + (".yaml" if key.endswith("_yaml") else "")
@@ -43,7 +43,7 @@ class Repository:
                 path.write_text(text)
 
     def push(self, message: str = "change", *, force: bool = False, **files: str | None) -> str:
-        """Write files, commit all and push; gives the commit."""
+        """Write files, commit all and push; returns the commit."""
         self.write(**files)
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
@@ -55,7 +55,7 @@ class Repository:
         return self.git("rev-parse", "HEAD").strip()
 
     def rewrite(self, **files: str | None) -> str:
-        """Another commit in place of the last, forced."""
+        """Replace the last commit by a force-push."""
         self.write(**files)
         self.git("add", "--all")
         self.git("commit", "--quiet", "--amend", "--message", "rewritten")
@@ -63,16 +63,16 @@ class Repository:
         return self.head()
 
     def drop_branch(self) -> None:
-        """The branch is removed where it is fetched from."""
+        """Delete the branch in the bare repository."""
         git(f"--git-dir={self.bare}", "update-ref", "-d", f"refs/heads/{self.branch}")
 
     def remove(self) -> None:
-        """The repository is gone."""
+        """Delete the bare repository."""
         shutil.rmtree(self.bare)
 
 
 def git(*arguments: str) -> str:
-    """Run git as a person; gives what it says."""
-    done = subprocess.run(["git", *arguments], env=os.environ | PERSON, capture_output=True, text=True, check=False)
+    """Run git with a test identity; returns its output."""
+    done = subprocess.run(["git", *arguments], env=os.environ | IDENTITY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr}"
     return done.stdout

@@ -1,13 +1,13 @@
-"""Which tier a test belongs to: what it needs, and so how it is run and what its failure means."""
+"""The tier of a test: what it needs, which decides how it is run and whether it is run again."""
 
 from collections.abc import Collection
 from typing import Literal, get_args
 
 Tier = Literal["unit", "services", "local", "real"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
-"""By what they need: nothing, PostgreSQL and Valkey, the local cluster, a real Kubernetes. Each is a marker, too."""
+"""Requirements: none; PostgreSQL and Valkey; the local cluster; a real Kubernetes. Each is also a marker."""
 TIER = "tier"
-"""The property under which the report of a test says its tier."""
+"""The property of a test report that has its tier."""
 
 
 def tier_of(path: str, markers: Collection[str]) -> Tier:

@@ -14,7 +14,10 @@ def until(
     every_s: float = 0.05,
     instead: Callable[[], object] = lambda: "",
 ) -> T:
-    """Poll `found` until it returns a true value, and return it; fails after `within_s` with `what` and `instead()`."""
+    """Poll `found` until it returns a true value, which is returned.
+
+    Fails after `within_s` seconds with `what`, and with `instead()` as the observed state.
+    """
     deadline = time.monotonic() + within_s
     while True:
         if result := found():

@@ -1,8 +1,8 @@
-"""Run every tier of tests that this machine can run, and say why it does not run the others.
+"""Run every tier of tests that this machine can run, and print why it does not run the others.
 
-Unit, services and local run wherever Python does; real needs root and Go for the test beds' Kubernetes, and runs inside
-their network namespaces. With CI=true a tier that cannot run is a failure. On a fresh machine the test beds' programs
-are built beside the tests, and a test that needs one which is not there yet waits for that one only.
+Unit, services and local need only Python; real needs root and Go for the test beds' Kubernetes, and runs inside their
+network namespaces. With CI=true a tier that cannot run is a failure. On a new machine the test beds' programs are
+built while tests run, and a test that needs a missing one waits for that one only.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from tests.tiers.pytests import ROOT, Result, Test, inside, isolated, run, say
 
 SLOWEST = ["--durations=40", "--durations-min=0.5"]
 WORKERS_PER_CORE = 2
-"""Tests mostly wait, for processes and databases."""
+"""More than one, as tests mostly wait for processes and databases."""
 BEDS = ("tests-1", "tests-2", "tests-3")
-"""Test beds that share out the real tests. A fault breaks a whole cluster, so there is one test at a time on each."""
+"""The test beds for the real tests. A fault affects a whole cluster, so each runs one test at a time."""
 SPARE_BED = "tests-again"
 
 
 def main() -> int:
-    """Run the tiers; 0 if nothing failed, or only what then passed alone."""
+    """Run the tiers; returns 0 if nothing failed, or everything that failed then passed alone."""
     parser = argparse.ArgumentParser(prog="python -m tests.tiers", description="Run the tests of every tier.")
-    parser.add_argument("--soak", action="store_true", help="run the tests that take minutes, and no others")
+    parser.add_argument("--soak", action="store_true", help="run only the tests that take minutes")
     options = ["--soak"] if parser.parse_args().soak else []
     began = datetime.now(UTC)
     if can_install():
@@ -41,7 +41,7 @@ def main() -> int:
         say(f"real: not run: {reason}")
     else:
         packages.install()
-        with building_beside() as builds:
+        with building_in_background() as builds:
             results = [run_not_real(options), unless_broken("real", lambda: run_real(builds[0], options))]
             results += [unless_broken("programs", lambda: finished(builds[1]))]
     tests = [test for result in results for test in result.tests]
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def unless_broken(name: str, act: Callable[[], Result]) -> Result:
-    """What `act` comes to, or that a test bed or a build failed: the other results are reported all the same."""
+    """The result of `act`, or the failure of a test bed or build, so that other results are reported anyway."""
     try:
         return act()
     except TestbedError as error:
@@ -63,13 +63,13 @@ def unless_broken(name: str, act: Callable[[], Result]) -> Result:
 
 
 def finished(build: Future[None]) -> Result:
-    """Wait for a build; raises what it raised."""
+    """Wait for a build; raises its error."""
     build.result()
     return Result("programs")
 
 
 def report(counts: dict[str, int], verdict: flaky.Verdict, broken: list[str]) -> None:
-    """Print what failed, the outputs of what was flaky, and last the counts."""
+    """Print failures, the output of flaky tests, and finally the counts."""
     for first, alone in verdict.flaky:
         say(flaky.describe(first, alone))
     for line in (*broken, *(f"FAILED {test.name}" for test in verdict.failed), verdict.explanation):
@@ -77,7 +77,7 @@ def report(counts: dict[str, int], verdict: flaky.Verdict, broken: list[str]) ->
             say(line)
     for first, _ in verdict.flaky:
         say(f"FLAKY {first.name}")
-    say(f"{counts['flaky']} flaky: failed once, then passed alone (docs/testing.md says what to do about them)")
+    say(f"{counts['flaky']} flaky: failed once, then passed alone (see docs/testing.md)")
     say(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
 
 
@@ -87,42 +87,42 @@ def can_install() -> bool:
 
 
 def why_not_real() -> str:
-    """What the test beds lack here; nothing if they can run."""
+    """Why the test beds cannot run on this machine; empty if they can."""
     if os.geteuid() != 0:
         return "the test bed starts containers and needs root"
     if shutil.which("go") is None:
         return "the test bed's Kubernetes is built with Go, which is not installed"
     if not can_install():
-        return "the test bed installs Debian packages, and this is no Debian"
+        return "the test bed needs Debian packages, and this is not Debian"
     return ""
 
 
 @contextmanager
-def building_beside() -> Iterator[tuple[Future[object], Future[None]]]:
-    """Build meanwhile what every test bed starts, and then what only some tests start."""
+def building_in_background() -> Iterator[tuple[Future[object], Future[None]]]:
+    """Build in the background the programs of every test bed, and then those of some tests."""
     binaries.reserve_extras()
     with ThreadPoolExecutor(1) as builder:
         yield builder.submit(images.build_all), builder.submit(binaries.build_extras)
 
 
 def run_not_real(options: Sequence[str]) -> Result:
-    """Run unit, services and local, on several workers if each can have a network namespace of its own."""
+    """Run unit, services and local; on several workers if each can have its own network namespace."""
     worker = isolated()
     if not worker:
-        say("one test at a time: tests use fixed ports, and this machine allows no network namespaces")
+        say("running one test at a time: tests use fixed ports, and this machine does not allow network namespaces")
     count = WORKERS_PER_CORE * (os.cpu_count() or 1)
     return run(
         "unit, services, local", ["-m", "not real", "-q", *SLOWEST, *options], [worker] * count if worker else []
     )
 
 
-def run_real(basis: Future[object], options: Sequence[str]) -> Result:
+def run_real(images_built: Future[object], options: Sequence[str]) -> Result:
     """Start the test beds once their programs are built, and run the real tests inside their namespaces."""
-    basis.result()
+    images_built.result()
     with ExitStack() as stack, ThreadPoolExecutor(len(BEDS)) as pool:
         beds = [Testbed(Instance(name)) for name in BEDS]
         for bed in beds:
-            bed.down()  # a run that was killed leaves its faults behind
+            bed.down()  # a killed run may have left faults
             stack.callback(bed.down)
         list(pool.map(Testbed.up, beds))
         say("\n".join(explanation()))
@@ -130,7 +130,7 @@ def run_real(basis: Future[object], options: Sequence[str]) -> Result:
 
 
 def run_alone(test: Test, options: Sequence[str]) -> Result:
-    """Run one test by itself; a real one on a test bed that is new, from its images on."""
+    """Run one test by itself; a real one on a new test bed."""
     name = f"again, alone: {test.name}"
     if test.tier != TIERS[-1]:
         return run(name, [test.name, "-q", *options], [isolated()] if isolated() else [])

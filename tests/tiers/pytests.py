@@ -1,7 +1,7 @@
-"""One pytest on several workers, each in a network namespace of its own, and what became of every test. Next: `flaky`.
+"""Runs one pytest on several workers, each in its own network namespace, and reads the results.
 
-A worker is a Python that pytest-xdist talks to over pipes, so it can be started inside whatever its tests need: a new
-network namespace, where all ports are free and nothing but loopback can be reached, or a test bed's.
+A worker is a Python process that pytest-xdist controls over pipes, so it can be started in any environment: in a new
+network namespace, where all ports are free and only loopback can be reached, or in a test bed's.
 """
 
 import json
@@ -34,7 +34,7 @@ Outcome = Literal["passed", "failed", "skipped"]
 class Test:
     """One test of a run: its outcome, and what it printed."""
 
-    __test__ = False  # not a test class, whatever pytest reads into its name
+    __test__ = False  # not a test class, despite its name
 
     name: str
     """pytest's node id."""
@@ -42,10 +42,10 @@ class Test:
     outcome: Outcome = "skipped"
     seconds: float = 0.0
     output: str = ""
-    """The traceback if it failed, then all that was captured."""
+    """The traceback if it failed, then all captured output."""
 
     def add(self, phase: dict[str, Any]) -> None:
-        """Take in the report of its set-up, call or tear-down."""
+        """Add the report of its set-up, call or tear-down."""
         self.seconds += phase["duration"]
         if phase["outcome"] == "failed" or (phase["when"] == "call" and self.outcome != "failed"):
             self.outcome = phase["outcome"]
@@ -56,14 +56,14 @@ class Test:
 
 @dataclass
 class Result:
-    """What one pytest came to."""
+    """The result of one pytest."""
 
     name: str
     tests: list[Test] = field(default_factory=list)
     seconds: float = 0.0
-    """From start to end, while `Test.seconds` add up over all workers."""
+    """Wall-clock time; `Test.seconds` add up over all workers."""
     broken: str = ""
-    """Why pytest itself failed, whatever its tests did; empty if it did not."""
+    """Why pytest itself failed, independent of its tests; empty if it did not."""
 
     @property
     def failed(self) -> list[Test]:
@@ -72,7 +72,7 @@ class Result:
 
 
 def isolated() -> Command:
-    """The command that runs a Python in a network namespace with nothing but loopback; empty if that cannot be had."""
+    """The command that runs Python in a network namespace with only loopback; empty if that is not allowed."""
     unshare = ["unshare", "--net"]
     if os.geteuid() != 0:
         unshare += ["--user", "--map-current-user", "--keep-caps"]
@@ -85,16 +85,16 @@ def isolated() -> Command:
 
 
 def inside(instance: Instance) -> Command:
-    """The command that runs a Python inside a test bed's network namespace, and tells it which test bed that is."""
+    """The command that runs Python inside a test bed's network namespace, with the test bed's name in `environ`."""
     known = [f"{NAME_VARIABLE}={instance.name}", f"{KUBECONFIG}={instance.kubeconfig}"]
     entered = [sys.executable, "-m", "testbed", "--name", instance.name, "exec", "--", sys.executable]
     return ("env", *known, *entered)
 
 
 def run(name: str, chosen: Sequence[str], workers: Sequence[Command]) -> Result:
-    """Run the tests that pytest's arguments choose, shared out among workers as they get free; print its output.
+    """Run the tests selected by pytest's arguments, distributed over workers; print its output.
 
-    `workers`: for each the command that starts its Python; none runs the tests in pytest's own process.
+    `workers`: the command that starts the Python of each; without any, tests run in pytest's own process.
     """
     say(f"=== {name} ===")
     result = Result(name)
@@ -110,20 +110,20 @@ def run(name: str, chosen: Sequence[str], workers: Sequence[Command]) -> Result:
         result.tests = list(read(log)) if log.exists() else []
     result.seconds = time.monotonic() - began
     if process.returncode != (1 if result.failed else 0):
-        result.broken = f"pytest ended with exit code {process.returncode}"
-    said = result.broken or (f"{len(result.failed)} failed" if result.failed else "ok")
-    say(f"{name}: {said}, {result.seconds:.0f} s")
+        result.broken = f"pytest exited with code {process.returncode}"
+    status = result.broken or (f"{len(result.failed)} failed" if result.failed else "ok")
+    say(f"{name}: {status}, {result.seconds:.0f} s")
     return result
 
 
 def read(log: Path) -> Iterator[Test]:
-    """The tests in a file that pytest-reportlog wrote; modules that could not be collected are failed tests."""
+    """The tests in a file of pytest-reportlog; a module that could not be collected is a failed test."""
     tests: dict[str, Test] = {}
     for line in log.read_text().splitlines():
         entry = json.loads(line)
         if entry["$report_type"] == "TestReport":
             name = entry["nodeid"]
-            # Without properties where it was lost together with its worker: then only its file says what it is.
+            # A test lost with its worker has no properties: then its path decides.
             tier = dict(entry["user_properties"]).get(TIER) or tier_of(name, ())
             tests.setdefault(name, Test(name, tier)).add(entry)
         elif entry["$report_type"] == "CollectReport" and entry["outcome"] == "failed":
@@ -132,7 +132,7 @@ def read(log: Path) -> Iterator[Test]:
 
 
 def text_of(failure: Any) -> str:
-    """What pytest says of a failure, without the frames of pytest and other libraries."""
+    """The text of a failure, without the frames of pytest and other libraries."""
     if not isinstance(failure, dict):
         return str(failure)
     entries = failure.get("reprtraceback", {}).get("reprentries", [])
@@ -142,7 +142,7 @@ def text_of(failure: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Print a whole line at once: others may print at the same time."""
+    """Print a whole line at once, as other threads may print too."""
     with _printing:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What `make test` leaves behind: `.test-results/summary.json`, for whoever asks later what was tested and when."""
+"""The summary of `make test`, `.test-results/summary.json`: what was tested, when, and the results."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ FILE = ROOT / ".test-results" / "summary.json"
 def write(results: Sequence[Result], verdict: Verdict, *, ok: bool, began: datetime, file: Path = FILE) -> None:
     """Write the summary.
 
-    `seconds` are from start to end, `tiers.*.testSeconds` add up over tests that ran beside each other.
+    `seconds` are wall-clock time, `tiers.*.testSeconds` add up over tests that ran in parallel.
     """
     summary = {
         "commit": _git("rev-parse", "HEAD"),
@@ -37,7 +37,7 @@ def write(results: Sequence[Result], verdict: Verdict, *, ok: bool, began: datet
 
 
 def counts(results: Sequence[Result], verdict: Verdict) -> dict[str, int]:
-    """How many tests passed, failed and were skipped; flaky ones are among those that passed."""
+    """The numbers of passed, failed and skipped tests; flaky ones count as passed."""
     found = Counter(test.outcome for result in results for test in result.tests)
     flaky = len(verdict.flaky)
     return {
@@ -54,7 +54,7 @@ def _of_tier(tier: str, results: Sequence[Result]) -> dict[str, float]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says; None without git, and where this is no checkout."""
+    """The output of git; None without git or outside of a checkout."""
     if shutil.which("git") is None:
         return None
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

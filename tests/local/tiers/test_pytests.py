@@ -1,4 +1,4 @@
-"""What `make test` makes of a pytest: every test's outcome and output, on workers in namespaces of their own."""
+"""Reading pytest's results for `make test`: outcomes and output, on workers in their own namespaces."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def run_file(folder: Path, text: str, *, workers: int = 0) -> Result:
     return run("some", [str(folder), "-q"], [isolated()] * workers)
 
 
-def test_each_test_has_its_outcome_and_its_output(tmp_path: Path) -> None:
+def test_outcome_and_output_of_each_test_are_read(tmp_path: Path) -> None:
     result = run_file(tmp_path, TESTS.partition("@pytest.mark.parametrize")[0])
     found = {test.name.rpartition("::")[2]: test for test in result.tests}
     assert {name: test.outcome for name, test in found.items()} == {
@@ -64,7 +64,7 @@ def test_each_test_has_its_outcome_and_its_output(tmp_path: Path) -> None:
 
 def test_workers_have_networks_of_their_own(tmp_path: Path) -> None:
     if not isolated():
-        lacking("this machine allows no network namespaces")
+        lacking("this machine does not allow network namespaces")
     result = run_file(tmp_path, TESTS, workers=2)
     own = [test for test in result.tests if "network_of_its_own" in test.name]
     assert [(test.outcome, test.output) for test in own] == [("passed", "")] * 2
@@ -76,9 +76,9 @@ def test_a_module_that_cannot_be_collected_is_a_failed_test(tmp_path: Path) -> N
     assert "no_such_module" in test.output
 
 
-def test_a_worker_that_dies_fails_its_test_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_worker_that_dies_fails_its_test_and_the_others_continue(tmp_path: Path) -> None:
     if not isolated():
-        lacking("this machine allows no network namespaces")
+        lacking("this machine does not allow network namespaces")
     result = run_file(tmp_path, f"{TESTS}\ndef test_ends_its_worker():\n    os._exit(1)\nimport os\n", workers=2)
     assert {test.name.rpartition("::")[2] for test in result.failed} == {
         "test_ends_its_worker",
@@ -89,9 +89,9 @@ def test_a_worker_that_dies_fails_its_test_and_the_others_go_on(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_worker_in_place_of_a_dead_one_runs_what_is_left(tmp_path: Path, workers: int) -> None:
+def test_the_replacement_of_a_dead_worker_runs_the_remaining_tests(tmp_path: Path, workers: int) -> None:
     if not isolated():
-        lacking("this machine allows no network namespaces")
+        lacking("this machine does not allow network namespaces")
     text = (
         "import os, pytest\ndef test_first(): os._exit(1)\n@pytest.mark.parametrize('n', range(9))\ndef test_n(n): pass"
     )
@@ -99,5 +99,5 @@ def test_the_worker_in_place_of_a_dead_one_runs_what_is_left(tmp_path: Path, wor
     assert (len(result.tests), [test.name.rpartition("::")[2] for test in result.failed]) == (10, ["test_first"])
 
 
-def test_a_pytest_that_ends_otherwise_is_broken(tmp_path: Path) -> None:
-    assert run("none", [str(tmp_path / "nowhere")], []).broken == "pytest ended with exit code 4"
+def test_another_exit_code_of_pytest_is_reported(tmp_path: Path) -> None:
+    assert run("none", [str(tmp_path / "nowhere")], []).broken == "pytest exited with code 4"

@@ -1,4 +1,4 @@
-"""Which failures are run once more, and what the run comes to then."""
+"""Which failures are run again, and the resulting assessment."""
 
 import json
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from tests.tiers.pytests import Outcome, Result, Test
 
 
 def failure(name: str, tier: str = "local") -> Test:
-    return Test(name, tier, "failed", 1.5, "Traceback: in the run of all")
+    return Test(name, tier, "failed", 1.5, "Traceback: in the full run")
 
 
 def alone(outcome: Outcome) -> Callable[[Test], Result]:
-    """Every test, run by itself, has this outcome."""
+    """Run every test with this outcome."""
     return lambda test: Result("again", [Test(test.name, test.tier, outcome, 0.5, "what it printed alone")])
 
 
@@ -30,8 +30,8 @@ def test_a_test_that_passes_alone_is_flaky_and_both_outputs_are_shown() -> None:
     [(first, again)] = verdict.flaky
     assert flaky.describe(first, again).splitlines() == [
         "FLAKY a",
-        "--- failed in the run of all, 1.5 s ---",
-        "Traceback: in the run of all",
+        "--- failed in the full run, 1.5 s ---",
+        "Traceback: in the full run",
         "--- passed alone, 0.5 s ---",
         "what it printed alone",
     ]
@@ -48,7 +48,7 @@ def test_a_test_whose_second_run_is_lost_has_failed() -> None:
 
 
 @pytest.mark.parametrize("tier", ["unit", "services"])
-def test_a_failure_that_depends_on_no_machine_always_counts(tier: str) -> None:
+def test_a_failure_in_unit_or_services_always_counts(tier: str) -> None:
     verdict = flaky.judge([failure("a", tier), failure("b", "real")], never)
     assert [test.name for test in verdict.failed] == ["a", "b"]
     assert verdict.explanation == f"not run again: a failure in {tier} always counts"
@@ -61,7 +61,7 @@ def test_more_than_three_failures_are_not_run_again() -> None:
     assert verdict.explanation == "not run again: more than 3 failed"
 
 
-def test_the_summary_says_what_was_tested_and_what_it_came_to(tmp_path: Path) -> None:
+def test_the_summary_has_commit_counts_and_results(tmp_path: Path) -> None:
     tests = [
         failure("a", "real"),
         failure("b", "local"),
