@@ -1,6 +1,7 @@
 """100,000 schedule rows compared with 100: an idle tick, and issuing 10,000 that are due. No process is started.
 
-An idle tick is beat's queries when nothing is due (`issue_due`, `resend_overdue`); ticks over few and many rows alternate.
+An idle tick is beat's queries when nothing is due (`issue_due`, `resend_overdue`); ticks over few and many
+rows alternate.
 Issuing is measured from the first statement until all due runs are open, over as many ticks as needed.
 """
 

@@ -1,4 +1,4 @@
-// Package kubeprobe is what a probe needs to tell KubeProbe what it found; it has no dependency.
+// Package kubeprobe reports a probe's result to KubeProbe; it has no dependencies.
 //
 // A probe is a program. It reports by writing JSON to a file and by its exit code; this package does both:
 //
@@ -14,7 +14,7 @@
 //		return err
 //	}
 //
-// Next stage: the kubelet hands the file to KubeProbe on the pod's status, where a verdict is made of it.
+// The kubelet copies the file into the pod's status (termination message); KubeProbe derives the verdict from it.
 package kubeprobe
 
 import (
@@ -28,39 +28,39 @@ import (
 	"time"
 )
 
-// ErrOutOfTime is the cause (context.Cause) of the end of a probe's context when the run's time is up.
+// ErrOutOfTime is the cause (context.Cause) with which a probe's context is cancelled when the run's time is up.
 var ErrOutOfTime = errors.New("the run's time is up")
 
-// errReported is the cause of the end of a probe's context when another goroutine has reported, or on SIGTERM.
-var errReported = errors.New("the probe has been told to end")
+// errStopped is the cause with which a probe's context is cancelled after another goroutine has reported, or on SIGTERM.
+var errStopped = errors.New("the probe must stop")
 
-// graceAfterReport is what the function is granted for cleaning up when another goroutine has reported.
+// graceAfterReport is the time that the function has for cleanup after another goroutine has reported.
 const graceAfterReport = 5 * time.Second
 
-// this is this process's reporter: one process is one run.
+// this is the reporter of this process: one process is one run.
 var this = newReporter()
 
-// Main runs the probe and ends the process. Every ending is an honest one:
+// Main runs the probe, reports its result and exits:
 //
-//	the function                                 KubeProbe is told
-//	returns nil, no step failed                  ok, exit 0
-//	returns nil, though a step failed            not ok, exit 1: nobody said that the failure does not matter
-//	returns an error                             not ok, exit 1, with what it says; joined errors are one each
+//	the function                                 the report
+//	returns nil, and no step failed              ok, exit 0
+//	returns nil although a step failed           not ok, exit 1, unless the probe calls ReportSuccess
+//	returns an error                             not ok, exit 1, with its text; joined errors are one each
 //	panics                                       not ok, exit 1, with the message and the line; the traceback is in the log
-//	does not return in time                      not ok, exit 1: the step that hangs, and for how long
-//	calls ReportSuccess, ReportFailure, GiveUp   just that; what happens afterwards changes nothing
-//	calls os.Exit                                nothing; its exit code
-//	is ended by SIGTERM                          nothing, exit 143: the context ends, so that the probe deletes what it made
+//	does not return in time                      not ok, exit 1, with the step that hangs, and for how long
+//	calls ReportSuccess, ReportFailure, GiveUp   that report; the first one is final
+//	calls os.Exit                                none; its exit code
+//	receives SIGTERM                             none, exit 143; the context is cancelled, so that the probe can clean up
 //
-// Shortly before KUBEPROBE_RUN_TIMEOUT is up the context ends, so that the function can clean up and the report says
-// which step hangs; if the function does not return, the report goes out nevertheless. What cleans up must not use the
-// ended context: context.WithoutCancel. A panic in a goroutine outside Step ends the process, as Go has it: unknown.
+// Shortly before KUBEPROBE_RUN_TIMEOUT expires the context is cancelled, so that the function can clean up and the
+// report names the step that hangs; if the function does not return, the report is written anyway. Cleanup must not use
+// the cancelled context, but context.WithoutCancel. A panic in a goroutine outside of Step ends the process: unknown.
 func Main(probe func(context.Context) error) {
 	run := Run()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	reported := make(chan struct{})
 	this.lock.Lock()
-	this.stop = sync.OnceFunc(func() { cancel(errReported); close(reported) })
+	this.stop = sync.OnceFunc(func() { cancel(errStopped); close(reported) })
 	this.lock.Unlock()
 
 	terminated := make(chan os.Signal, 1)
@@ -74,14 +74,14 @@ func Main(probe func(context.Context) error) {
 	os.Exit(this.code())
 }
 
-// events end a probe.
+// events are what ends a probe.
 type events struct {
 	done       <-chan struct{} // its function has ended
 	reported   <-chan struct{} // something has reported, and its function is about to end
 	terminated <-chan os.Signal
 }
 
-// wait returns when the probe's function has ended, or must be left behind.
+// wait returns when the probe's function has ended, or must be abandoned.
 func wait(run RunInfo, cancel context.CancelCauseFunc, on events) {
 	var outOfTime, tooLate <-chan time.Time // nil: never
 	if run.Timeout > 0 {
@@ -95,13 +95,13 @@ func wait(run RunInfo, cancel context.CancelCauseFunc, on events) {
 			on.reported, tooLate = nil, time.After(graceAfterReport)
 		case <-on.terminated:
 			this.killed()
-			cancel(errReported)
+			cancel(errStopped)
 		case <-outOfTime:
 			this.outOfTime(run.Timeout - run.Margin())
 			cancel(ErrOutOfTime)
 			tooLate = time.After(run.Margin() / 2)
 		case <-tooLate:
-			// The cleaning up hangs too, or the probe ignores its context: the report must still get out.
+			// The cleanup hangs too, or the probe ignores its context: report anyway.
 			this.write(false, nil)
 			return
 		}
@@ -123,7 +123,7 @@ func callSafely(ctx context.Context, probe func(context.Context) error) (err err
 	return err
 }
 
-// conclude reports for a function that has ended without having reported.
+// conclude reports the result of a function that has ended without a report.
 func conclude(err error) {
 	if err != nil {
 		this.recordError(err)
@@ -133,13 +133,14 @@ func conclude(err error) {
 
 // Step times a part of the probe and returns its error.
 //
-// If there is one, the step is recorded as failed and the error is reported after the step's name. A panic becomes
-// such an error. Steps may be nested; the innermost one is named.
+// An error marks the step as failed and is reported after the step's name. A panic becomes such an error. Steps may be
+// nested; the error has the innermost one's name.
 func Step(name string, do func() error) error {
 	return this.step(name, do)
 }
 
-// Measure records a number to be charted. The last value of a name counts. What is not finite is an error of the report.
+// Measure records a number for charts. The last value of a name counts. A value that is not finite is an error of the
+// report.
 func Measure[N Number](name string, value N) {
 	written, finite := number(value)
 	if !finite {
@@ -149,26 +150,26 @@ func Measure[N Number](name string, value N) {
 	this.measure(name, written)
 }
 
-// ReportSuccess reports that all is well and ends the probe with 0.
+// ReportSuccess reports success and ends the probe with exit code 0.
 //
-// Like ReportFailure and GiveUp it does not return. Deferred calls run, those of Main's function too if another
-// goroutine reports: its context ends. Without Main, the process ends at once.
-// A step that failed, but whose error the probe handled, stays in the list of steps.
+// Like ReportFailure and GiveUp it does not return. Deferred calls run; if another goroutine than Main's function
+// reports, the context is cancelled, so that the function can clean up. Without Main, the process ends at once.
+// A failed step whose error the probe handled stays in the list of steps.
 func ReportSuccess() {
 	this.write(true, nil)
 	this.end()
 }
 
-// ReportFailure reports why the thing probed is broken and ends the probe with 1. Errors of failed steps follow after
+// ReportFailure reports why the target is broken and ends the probe with exit code 1. Errors of failed steps follow after
 // the given ones.
 func ReportFailure(failures []string) {
 	this.write(false, failures)
 	this.end()
 }
 
-// GiveUp reports that the probe could not find out (a permission is missing, say), and ends it with 2.
+// GiveUp reports that the probe could not check the target (a permission is missing, say), and ends it with exit code 2.
 //
-// The verdict is unknown, with this reason: it neither passes nor raises the alarm for a failure.
+// The verdict is unknown, with this reason: neither a pass nor a failure.
 func GiveUp(reason string) {
 	this.giveUp(reason)
 	this.end()

@@ -21,9 +21,9 @@ import (
 	kubeprobe "kubeprobe.io/client"
 )
 
-const playsProbe = "KUBEPROBE_TEST_PLAYS"
+const probeVariable = "KUBEPROBE_TEST_PROBE"
 
-// probes are what this test's own program can be: it is started again with the name of one in its environment.
+// probes are run by this test's own program, started again with the name of one in its environment.
 var probes = map[string]func(context.Context) error{
 	"returns": func(context.Context) error {
 		kubeprobe.Measure("answers", 3)
@@ -62,19 +62,19 @@ var probes = map[string]func(context.Context) error{
 		kubeprobe.Measure("share", math.NaN())
 		return nil
 	},
-	"says success": func(context.Context) error {
+	"reports success": func(context.Context) error {
 		defer fmt.Println("cleaned up")
 		_ = kubeprobe.Step("look", func() error { return io.EOF })
 		kubeprobe.ReportSuccess()
 		panic("not reached")
 	},
-	"says failure": func(context.Context) error {
-		defer kubeprobe.ReportSuccess() // comes too late
+	"reports failure": func(context.Context) error {
+		defer kubeprobe.ReportSuccess() // too late
 		_ = kubeprobe.Step("look", func() error { return io.EOF })
 		kubeprobe.ReportFailure([]string{" this ", "that", "this"})
 		return nil
 	},
-	"says failure without a word": func(context.Context) error {
+	"reports failure without a reason": func(context.Context) error {
 		kubeprobe.ReportFailure(nil)
 		return nil
 	},
@@ -82,7 +82,7 @@ var probes = map[string]func(context.Context) error{
 		kubeprobe.GiveUp("permission missing: list pods in shop")
 		return nil
 	},
-	"says failure in a goroutine": func(ctx context.Context) error {
+	"reports failure in a goroutine": func(ctx context.Context) error {
 		defer fmt.Println("cleaned up")
 		go kubeprobe.ReportFailure([]string{"seen elsewhere"})
 		<-ctx.Done()
@@ -111,7 +111,7 @@ var probes = map[string]func(context.Context) error{
 }
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(playsProbe); name != "" {
+	if name := os.Getenv(probeVariable); name != "" {
 		kubeprobe.Main(probes[name])
 	}
 	os.Exit(m.Run())
@@ -134,7 +134,7 @@ type ended struct {
 	}
 }
 
-func play(t *testing.T, name string, environment ...string) ended {
+func runProbe(t *testing.T, name string, environment ...string) ended {
 	t.Helper()
 	probe := prepare(t, name, environment...)
 	probe.start()
@@ -151,7 +151,7 @@ type running struct {
 func prepare(t *testing.T, name string, environment ...string) *running {
 	t.Helper()
 	found := &running{t: t, command: exec.Command(os.Args[0]), file: filepath.Join(t.TempDir(), "report")}
-	found.command.Env = append(os.Environ(), playsProbe+"="+name, "KUBEPROBE_REPORT_FILE="+found.file)
+	found.command.Env = append(os.Environ(), probeVariable+"="+name, "KUBEPROBE_REPORT_FILE="+found.file)
 	found.command.Env = append(found.command.Env, environment...)
 	found.command.Stdout, found.command.Stderr = &found.out, &found.errors
 	return found
@@ -194,7 +194,7 @@ func (e ended) expect(t *testing.T, code int, errors ...string) {
 }
 
 func TestAFunctionThatReturnsIsASuccess(t *testing.T) {
-	found := play(t, "returns")
+	found := runProbe(t, "returns")
 	found.expect(t, 0)
 	if !strings.Contains(string(found.raw), `"metrics":{"answers":3,"share":1.0,"waited":2}`) {
 		t.Errorf("report: %s", found.raw)
@@ -204,28 +204,28 @@ func TestAFunctionThatReturnsIsASuccess(t *testing.T) {
 	}
 }
 
-func TestAFailedStepThatNobodyForgaveIsAFailure(t *testing.T) {
-	play(t, "ignores a failed step").expect(t, 1, "look: unexpected EOF")
+func TestAFailedStepIsAFailure(t *testing.T) {
+	runProbe(t, "ignores a failed step").expect(t, 1, "look: unexpected EOF")
 }
 
-func TestAnErrorIsToldOnceAndByTheInnermostStep(t *testing.T) {
-	found := play(t, "returns a step's error")
+func TestAnErrorIsReportedOnceWithTheInnermostStep(t *testing.T) {
+	found := runProbe(t, "returns a step's error")
 	found.expect(t, 1, "inner: EOF")
 	if steps := found.report.Steps; len(steps) != 2 || steps[0].OK || steps[1].OK {
 		t.Errorf("steps: %s", found.raw)
 	}
 }
 
-func TestTheSameErrorOfTwoStepsIsToldOfBoth(t *testing.T) {
-	play(t, "fails twice alike").expect(t, 1, "one: EOF", "other: EOF", "and this")
+func TestTheSameErrorOfTwoStepsIsReportedForBoth(t *testing.T) {
+	runProbe(t, "fails twice alike").expect(t, 1, "one: EOF", "other: EOF", "and this")
 }
 
-func TestEachCulpritIsAnErrorOfItsOwn(t *testing.T) {
-	play(t, "finds culprits").expect(t, 1, "look: a is broken", "look: b is broken")
+func TestEachTextOfCheckFailedIsAnError(t *testing.T) {
+	runProbe(t, "finds culprits").expect(t, 1, "look: a is broken", "look: b is broken")
 }
 
 func TestAPanicIsAFailureWithItsLineAndTheTracebackIsInTheLog(t *testing.T) {
-	found := play(t, "panics")
+	found := runProbe(t, "panics")
 	if len(found.report.Errors) != 1 {
 		t.Fatalf("report: %s", found.raw)
 	}
@@ -237,67 +237,67 @@ func TestAPanicIsAFailureWithItsLineAndTheTracebackIsInTheLog(t *testing.T) {
 }
 
 func TestAPanicInAStepNamesTheStep(t *testing.T) {
-	found := play(t, "panics in a step")
+	found := runProbe(t, "panics in a step")
 	line := regexp.MustCompile(`^look: panic: no such thing \(kubeprobe_test\.go:\d+\)$`)
 	if found.code != 1 || len(found.report.Errors) != 1 || !line.MatchString(found.report.Errors[0]) {
 		t.Errorf("exit code %d, report %s", found.code, found.raw)
 	}
 }
 
-func TestAMeasurementThatIsNoNumberIsAFailure(t *testing.T) {
-	play(t, "measures nonsense").expect(t, 1, `measure("share", NaN): expected a finite number`)
+func TestAMeasurementThatIsNotFiniteIsAFailure(t *testing.T) {
+	runProbe(t, "measures nonsense").expect(t, 1, `measure("share", NaN): expected a finite number`)
 }
 
-func TestAReportedSuccessStandsAndWhatWasDeferredIsDone(t *testing.T) {
-	found := play(t, "says success")
+func TestAReportedSuccessIsFinalAndDeferredCallsRun(t *testing.T) {
+	found := runProbe(t, "reports success")
 	found.expect(t, 0)
 	if !strings.Contains(found.out, "cleaned up") || found.report.Steps[0].OK {
 		t.Errorf("log %q, report %s", found.out, found.raw)
 	}
 }
 
-func TestAReportedFailureComesFirstAndNothingChangesItAfterwards(t *testing.T) {
-	play(t, "says failure").expect(t, 1, "this", "that", "look: EOF")
+func TestAReportedFailureIsFinal(t *testing.T) {
+	runProbe(t, "reports failure").expect(t, 1, "this", "that", "look: EOF")
 }
 
-func TestAFailureNeverGoesWithoutAWord(t *testing.T) {
-	play(t, "says failure without a word").expect(t, 1, "the probe reported a failure without saying why")
+func TestAFailureWithoutAReasonHasADefaultError(t *testing.T) {
+	runProbe(t, "reports failure without a reason").expect(t, 1, "the probe reported a failure without a reason")
 }
 
 func TestGivingUpIsUnknown(t *testing.T) {
-	found := play(t, "gives up")
+	found := runProbe(t, "gives up")
 	if found.code != 2 || string(found.raw) != `{"unknown":"permission missing: list pods in shop"}` {
 		t.Errorf("exit code %d, report %s", found.code, found.raw)
 	}
 }
 
-func TestAGoroutinesReportEndsTheProbeWhichCleansUp(t *testing.T) {
-	found := play(t, "says failure in a goroutine")
+func TestAReportOfAGoroutineEndsTheProbeWhichCleansUp(t *testing.T) {
+	found := runProbe(t, "reports failure in a goroutine")
 	found.expect(t, 1, "seen elsewhere")
 	if !strings.Contains(found.out, "cleaned up") {
 		t.Errorf("log: %q", found.out)
 	}
 }
 
-func TestAnExitOfTheProbesOwnReportsNothing(t *testing.T) {
-	if found := play(t, "exits"); found.code != 7 || len(found.raw) > 0 {
+func TestOSExitReportsNothing(t *testing.T) {
+	if found := runProbe(t, "exits"); found.code != 7 || len(found.raw) > 0 {
 		t.Errorf("exit code %d, report %s", found.code, found.raw)
 	}
 }
 
 func TestAStepThatHangsIsNamedAndTheProbeCleansUp(t *testing.T) {
-	found := play(t, "hangs", "KUBEPROBE_RUN_TIMEOUT=1")
+	found := runProbe(t, "hangs", "KUBEPROBE_RUN_TIMEOUT=1")
 	found.expect(t, 1, "step 'wait ready' did not finish within 0.5 s")
 	if !strings.Contains(found.out, "cleaned up") {
 		t.Errorf("log: %q", found.out)
 	}
 }
 
-func TestAProbeThatIgnoresItsContextIsReportedNevertheless(t *testing.T) {
-	play(t, "hangs for ever", "KUBEPROBE_RUN_TIMEOUT=1").expect(t, 1, "step 'stubborn' did not finish within 0.5 s")
+func TestAProbeThatIgnoresItsContextIsReportedAnyway(t *testing.T) {
+	runProbe(t, "hangs for ever", "KUBEPROBE_RUN_TIMEOUT=1").expect(t, 1, "step 'stubborn' did not finish within 0.5 s")
 }
 
-func TestWhoIsKilledReportsNothingAndCleansUp(t *testing.T) {
+func TestAKilledProbeReportsNothingAndCleansUp(t *testing.T) {
 	probe := prepare(t, "waits")
 	probe.command.Stdout = nil
 	out, err := probe.command.StdoutPipe()
@@ -319,8 +319,8 @@ func TestWhoIsKilledReportsNothingAndCleansUp(t *testing.T) {
 	}
 }
 
-func TestAReportThatCannotBeWrittenIsToldInTheLog(t *testing.T) {
-	found := play(t, "gives up", "KUBEPROBE_REPORT_FILE=/nowhere/at/all")
+func TestAFailureToWriteTheReportIsLogged(t *testing.T) {
+	found := runProbe(t, "gives up", "KUBEPROBE_REPORT_FILE=/nowhere/at/all")
 	if found.code != 2 || !strings.Contains(found.out, "cannot write the report to KUBEPROBE_REPORT_FILE=/nowhere") {
 		t.Errorf("exit code %d, log %q", found.code, found.out)
 	}

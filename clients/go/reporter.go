@@ -26,7 +26,7 @@ const (
 	notReported = -1
 )
 
-// Number is what can be measured.
+// Number is the type of a measurement: any integer or float.
 type Number interface {
 	~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
 }
@@ -39,7 +39,7 @@ type step struct {
 	ok      bool
 }
 
-// stepError is a step's error, which has been recorded: whoever returns it further says nothing new.
+// stepError is a step's error, which has been recorded and must not be recorded again when it is returned further.
 type stepError struct {
 	name  string
 	cause error
@@ -48,22 +48,22 @@ type stepError struct {
 func (e *stepError) Error() string { return e.name + ": " + e.cause.Error() }
 func (e *stepError) Unwrap() error { return e.cause }
 
-// reporter collects what a probe finds while it runs, and makes its one report at the end. The first one made stands.
+// reporter collects a probe's steps, measurements and errors, and writes its single report. The first report is final.
 type reporter struct {
 	lock     sync.Mutex
 	steps    []*step
 	metrics  []report.Metric
-	places   map[string]int // of measurements, by name
+	indices  map[string]int // of measurements, by name
 	errors   []string
 	exitCode int
-	// late: the run's time is up, which has been recorded. That contexts end therefore is nothing new.
+	// late: the run's time is up, which has been recorded; errors of cancelled contexts are no longer recorded.
 	late bool
-	// stop is set by Main: ends the probe's function after another goroutine has reported.
+	// stop is set by Main: it ends the probe's function after another goroutine has reported.
 	stop func()
 }
 
 func newReporter() *reporter {
-	return &reporter{exitCode: notReported, places: map[string]int{}}
+	return &reporter{exitCode: notReported, indices: map[string]int{}}
 }
 
 func (r *reporter) step(name string, do func() error) (result error) {
@@ -97,7 +97,7 @@ func (r *reporter) endStep(current *step, err error) error {
 	return &stepError{current.name, err}
 }
 
-// record adds what an error says to the errors; once, however many steps it passes through. The lock is held.
+// record adds an error to the errors; only once, even if it passes through several steps. The caller holds the lock.
 func (r *reporter) record(name string, err error) {
 	if r.late && isCancellation(err) {
 		return
@@ -119,11 +119,11 @@ func (r *reporter) recordError(err error) {
 func (r *reporter) measure(name string, value report.Number) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	if place, known := r.places[name]; known {
-		r.metrics[place].Value = value
+	if index, known := r.indices[name]; known {
+		r.metrics[index].Value = value
 		return
 	}
-	r.places[name] = len(r.metrics)
+	r.indices[name] = len(r.metrics)
 	r.metrics = append(r.metrics, report.Metric{Name: name, Value: value})
 }
 
@@ -133,7 +133,7 @@ func (r *reporter) failed() bool {
 	return len(r.errors) > 0
 }
 
-// outOfTime records that the step in progress, else the probe, took too long.
+// outOfTime records that the current step, or else the probe, took too long.
 func (r *reporter) outOfTime(used time.Duration) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -148,7 +148,7 @@ func (r *reporter) outOfTime(used time.Duration) {
 	r.errors = append(r.errors, fmt.Sprintf("%s did not finish within %s s", what, seconds))
 }
 
-// killed makes no report from now on: somebody ended the probe before it could find out.
+// killed suppresses every later report: the probe was killed before it had a result.
 func (r *reporter) killed() {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -157,7 +157,7 @@ func (r *reporter) killed() {
 	}
 }
 
-// write makes the report, if none was made so far.
+// write writes the report, unless there is one already.
 func (r *reporter) write(ok bool, failures []string) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -188,7 +188,7 @@ func (r *reporter) giveUp(reason string) {
 	}
 	r.exitCode = exitGaveUp
 	if reason = trim(reason); reason == "" {
-		reason = "the probe gave up without saying why"
+		reason = "the probe gave up without a reason"
 	}
 	publish(report.EncodeUnknown(reason, report.Limit), "UNKNOWN: "+reason)
 }
@@ -199,7 +199,7 @@ func (r *reporter) code() int {
 	return r.exitCode
 }
 
-// end ends this goroutine, and the probe: its deferred calls run, so that it deletes what it made.
+// end ends this goroutine and the probe; deferred calls run, so that the probe can clean up.
 func (r *reporter) end() {
 	r.lock.Lock()
 	code, stop := r.exitCode, r.stop
@@ -211,7 +211,7 @@ func (r *reporter) end() {
 	runtime.Goexit()
 }
 
-// CheckFailed is an error that says that what the probe watches is broken; each text is an error of the report.
+// CheckFailed returns an error for a broken target; each text is an error of the report.
 func CheckFailed(texts ...string) error {
 	failures := make([]error, 0, len(texts))
 	for _, text := range unique(texts) {
@@ -220,12 +220,12 @@ func CheckFailed(texts ...string) error {
 	return errors.Join(failures...)
 }
 
-// isCancellation says whether an error only tells that the context has ended.
+// isCancellation reports whether an error only means that the context was cancelled.
 func isCancellation(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, ErrOutOfTime)
 }
 
-// describe is an error as texts for people; joined errors are one each, and what a step has recorded is left out.
+// describe returns the texts of an error; joined errors are one each, and errors recorded by a step are left out.
 func describe(err error) []string {
 	if joined := joinedErrors(err); joined != nil {
 		var texts []string
@@ -234,8 +234,8 @@ func describe(err error) []string {
 		}
 		return texts
 	}
-	var told *stepError
-	if errors.As(err, &told) {
+	var recorded *stepError
+	if errors.As(err, &recorded) {
 		return nil
 	}
 	if text := trim(err.Error()); text != "" {
@@ -244,7 +244,7 @@ func describe(err error) []string {
 	return []string{fmt.Sprintf("%T", err)}
 }
 
-// joinedErrors are the errors that errors.Join has put together, a line each; nil if the error is another one.
+// joinedErrors returns the errors combined by errors.Join; nil for any other error.
 func joinedErrors(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -252,8 +252,8 @@ func joinedErrors(err error) []error {
 	}
 	found := joined.Unwrap()
 	lines := make([]string, len(found))
-	for place, one := range found {
-		lines[place] = one.Error()
+	for index, one := range found {
+		lines[index] = one.Error()
 	}
 	if strings.Join(lines, "\n") != err.Error() {
 		return nil
@@ -261,18 +261,18 @@ func joinedErrors(err error) []error {
 	return found
 }
 
-// panicError is a panic as an error that names the line; the traceback goes to the log. For a deferred function.
+// panicError converts a panic to an error with its line, and logs the traceback. Called in a deferred function.
 func panicError(panicked any) error {
 	fmt.Fprintf(os.Stderr, "panic: %v\n\n%s", panicked, debug.Stack())
-	said := fmt.Sprintf("panic: %v", panicked)
-	if place := panicPlace(); place != "" {
-		said += " (" + place + ")"
+	text := fmt.Sprintf("panic: %v", panicked)
+	if location := panicLocation(); location != "" {
+		text += " (" + location + ")"
 	}
-	return errors.New(said)
+	return errors.New(text)
 }
 
-// panicPlace is the line that panicked: the first one below the runtime's own frames.
-func panicPlace() string {
+// panicLocation returns the line that panicked: the first one below the runtime's own frames.
+func panicLocation() string {
 	callers := make([]uintptr, 64)
 	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
 	below := false
@@ -289,32 +289,32 @@ func panicPlace() string {
 	}
 }
 
-// unique is all that is said, each thing once; a failure never goes without a word.
+// unique returns the texts of all lists without duplicates, and a default text if there is none.
 func unique(lists ...[]string) []string {
 	var texts []string
-	said := map[string]bool{"": true}
+	seen := map[string]bool{"": true}
 	for _, list := range lists {
 		for _, text := range list {
-			if text = trim(text); !said[text] {
-				said[text] = true
+			if text = trim(text); !seen[text] {
+				seen[text] = true
 				texts = append(texts, text)
 			}
 		}
 	}
 	if texts == nil {
-		return []string{"the probe reported a failure without saying why"}
+		return []string{"the probe reported a failure without a reason"}
 	}
 	return texts
 }
 
-// trim takes off the white space that Python does.
+// trim removes the white space that Python's strip does.
 func trim(text string) string {
 	return strings.TrimFunc(text, func(char rune) bool {
 		return unicode.IsSpace(char) || 0x1c <= char && char <= 0x1f
 	})
 }
 
-// number writes a measurement down; false if it is not finite.
+// number formats a measurement; false if it is not finite.
 func number[N Number](value N) (report.Number, bool) {
 	switch found := reflect.ValueOf(value); {
 	case found.CanInt():
@@ -328,7 +328,7 @@ func number[N Number](value N) (report.Number, bool) {
 	}
 }
 
-// publish writes the message where KubeProbe reads it, and the summary to the log.
+// publish writes the message to the report file, and the summary to the log.
 func publish(message []byte, summary string) {
 	if path := os.Getenv("KUBEPROBE_REPORT_FILE"); path != "" {
 		if err := writeOnce(path, message); err != nil {
@@ -338,7 +338,7 @@ func publish(message []byte, summary string) {
 	fmt.Fprintln(os.Stdout, summary)
 }
 
-// writeOnce makes one write: a reader sees all of it or none. The file is mounted, so it cannot be renamed over.
+// writeOnce uses a single write, so that a reader sees all of it or nothing. The file is a mount, so it cannot be replaced.
 func writeOnce(path string, message []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {

@@ -14,7 +14,7 @@ const ticksPerSecond = 100
 
 var initialised = time.Now()
 
-// RunInfo is one execution of a probe, as KubeProbe told it. Empty strings: not told.
+// RunInfo is one execution of a probe. Fields that KubeProbe did not set are empty.
 type RunInfo struct {
 	ID           string
 	Installation string
@@ -22,21 +22,22 @@ type RunInfo struct {
 	Cluster      string
 	// Trigger is why the run exists: periodic, change or manual.
 	Trigger string
-	// Namespace is where the probe's own pod runs.
+	// Namespace is the namespace of the probe's own pod.
 	Namespace string
 	PodName   string
 	PodUID    string
-	// Node is the node that the pod runs on; a probe of nodes is about it.
+	// Node is the node that the pod runs on; the subject of a node probe.
 	Node string
-	// Parameters are the values that people set: by template, case, render config and by hand, the last one winning.
+	// Parameters are the values by name, from template, case, render config and manual request; the last one takes
+	// precedence.
 	Parameters map[string]string
-	// Timeout is how long the probe may run, counted from its container's start; 0: for ever.
+	// Timeout is how long the probe may run, from its container's start; 0 means no time-out.
 	Timeout time.Duration
-	// Deadline is when KubeProbe kills the probe (UTC); the zero time: never.
+	// Deadline is when KubeProbe kills the probe (UTC); the zero time without a time-out.
 	Deadline time.Time
 }
 
-// OwnerReference names the probe's own pod as an object's owner. Its JSON is that of Kubernetes.
+// OwnerReference is an ownerReference to the probe's own pod, in Kubernetes' JSON.
 type OwnerReference struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -44,14 +45,14 @@ type OwnerReference struct {
 	UID        string `json:"uid"`
 }
 
-// Run tells which run this process is, from the environment that KubeProbe sets in the probe's container.
+// Run returns the run of this process, from the environment that KubeProbe sets in the probe's container.
 //
-// Everything is optional: a probe started by hand has an anonymous run without a deadline.
+// Everything is optional: a probe that is started by hand has a run without an id and without a deadline.
 func Run() RunInfo {
 	return RunFrom(os.Getenv, processStart())
 }
 
-// RunFrom is the run that an environment tells of; started is when the container did.
+// RunFrom returns the run that an environment describes; started is the container's start.
 func RunFrom(getenv func(string) string, started time.Time) RunInfo {
 	run := RunInfo{
 		ID:           getenv("KUBEPROBE_RUN_ID"),
@@ -77,14 +78,14 @@ func RunFrom(getenv func(string) string, started time.Time) RunInfo {
 	return run
 }
 
-// Margin is kept back at the end for cleaning up and reporting: a tenth of the time-out, but 2 s at least and 10 s
-// at most, and never more than half of it.
+// Margin is the time reserved at the end for cleanup and the report: a tenth of the time-out, at least 2 s and at most
+// 10 s, but never more than half of it.
 func (r RunInfo) Margin() time.Duration {
 	return min(max(r.Timeout/10, 2*time.Second), 10*time.Second, r.Timeout/2)
 }
 
-// Remaining is the time that the probe may still use, the margin taken off: 0 when used up. Without a deadline it is
-// the longest Duration there is.
+// Remaining is the time left for the probe, without the margin; never below 0. Without a deadline it is the longest
+// Duration.
 func (r RunInfo) Remaining(now time.Time) time.Duration {
 	if r.Deadline.IsZero() {
 		return math.MaxInt64
@@ -92,7 +93,7 @@ func (r RunInfo) Remaining(now time.Time) time.Duration {
 	return max(r.Deadline.Sub(now)-r.Margin(), 0)
 }
 
-// Labels are for everything that the probe creates, so that KubeProbe can sweep up what is left behind.
+// Labels are for all objects that the probe creates; by them KubeProbe finds and deletes leftovers.
 func (r RunInfo) Labels() map[string]string {
 	labels := map[string]string{}
 	if r.Installation != "" {
@@ -104,11 +105,10 @@ func (r RunInfo) Labels() map[string]string {
 	return labels
 }
 
-// OwnerReference refers to the probe's own pod, so that Kubernetes removes an object of this namespace when the pod
-// goes.
+// OwnerReference refers to the probe's own pod, so that Kubernetes deletes an object of this namespace with the pod.
 //
-// It is nil if the pod is not known, or if the namespace is another one: Kubernetes deletes an object at once whose
-// owner is not in its own namespace.
+// It is nil if the pod is unknown or in another namespace: Kubernetes immediately deletes an object whose owner is in
+// another namespace.
 func (r RunInfo) OwnerReference(namespace string) *OwnerReference {
 	if r.PodName == "" || r.PodUID == "" || namespace != r.Namespace {
 		return nil
@@ -128,17 +128,17 @@ func timeout(text string) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// processStart is when this process started: in a container of its own, when the container did.
+// processStart is the start of this process, which in a container is the container's start.
 func processStart() time.Time {
 	uptime, err := bootSeconds()
 	if err != nil {
-		return initialised // not Linux: what came before main is missed
+		return initialised // not Linux: without the time before main
 	}
 	stat, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		return initialised
 	}
-	// The second field is the program's name, which may hold anything; starttime is field 22 (proc(5)).
+	// The second field is the program's name, which may contain spaces; starttime is field 22 (proc(5)).
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
 		return initialised

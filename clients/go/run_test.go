@@ -11,7 +11,7 @@ import (
 	kubeprobe "kubeprobe.io/client"
 )
 
-// runVector is an environment and all that has to be known of its run.
+// runVector is an environment and its expected run.
 type runVector struct {
 	Name        string
 	Environment map[string]string
@@ -28,7 +28,7 @@ type runVector struct {
 	}
 }
 
-func TestTheEnvironmentTellsTheRunOfTheSharedVectors(t *testing.T) {
+func TestRunsMatchTheSharedVectors(t *testing.T) {
 	text, err := os.ReadFile("../vectors/runs.json")
 	if os.IsNotExist(err) {
 		t.Skip("clients/vectors is not here: this is a copy of the client alone")

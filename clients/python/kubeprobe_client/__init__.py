@@ -1,4 +1,4 @@
-"""What a probe needs to tell KubeProbe what it found; standard library only.
+"""Reports a probe's result to KubeProbe; standard library only.
 
 A probe is a program. It reports by writing JSON to a file and by its exit code; this package does both:
 
@@ -10,7 +10,7 @@ A probe is a program. It reports by writing JSON to a file and by its exit code;
             ...
         measure("answers", 3)
 
-Next stage: the kubelet hands the file to KubeProbe on the pod's status, where `judge()` makes a verdict of it.
+The kubelet copies the file into the pod's status (termination message); KubeProbe derives the verdict from it.
 """
 
 from kubeprobe_client._main import main

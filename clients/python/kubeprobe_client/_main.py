@@ -1,15 +1,15 @@
-"""Runs a probe's function and sees to it that every ending is an honest one.
+"""Runs a probe's function and reports every way in which it can end.
 
-| the function | KubeProbe is told |
+| the function | the report |
 |---|---|
 | returns, no step failed | ok, exit 0 |
-| returns, though a step failed | not ok, exit 1: nobody said that the failure does not matter |
-| raises `CheckFailed` | not ok, exit 1, with what it says |
+| returns although a step failed | not ok, exit 1, unless the probe calls `report_success()` |
+| raises `CheckFailed` | not ok, exit 1, with its texts |
 | raises another exception | not ok, exit 1, with type, message, step and line; the traceback is in the log |
-| does not end in time | not ok, exit 1: the step that hangs, and for how long |
-| calls `report_success()`, `report_failure()`, `give_up()` | just that; what happens afterwards changes nothing |
-| calls `sys.exit()` | nothing; its exit code |
-| is ended by SIGTERM | nothing, exit 143: `finally` blocks run, so that the probe deletes what it made |
+| does not return in time | not ok, exit 1, with the step that hangs, and for how long |
+| calls `report_success()`, `report_failure()`, `give_up()` | that report; the first one is final |
+| calls `sys.exit()` | none; its exit code |
+| receives SIGTERM | none, exit 143; `finally` blocks run, so that the probe deletes the objects it created |
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 
 
 def main(function: Function) -> Function:
-    """Run the probe and end the process; a decorator or a call, for plain and `async` functions.
+    """Run the probe and exit; a decorator or a call, for plain and `async` functions.
 
-    Shortly before KUBEPROBE_RUN_TIMEOUT is up, the function is interrupted (`OutOfTime`, by SIGALRM in the
-    main thread; not on systems without that signal), so that it can clean up and the report says which step
-    hangs. At the top level of an imported module it leaves the function alone: tests can import a probe.
+    Shortly before KUBEPROBE_RUN_TIMEOUT expires, the function is interrupted (`OutOfTime`, by SIGALRM in the
+    main thread; not on systems without that signal), so that it can clean up and the report names the step that
+    hangs. At the top level of an imported module the function is not run, so that tests can import a probe.
     """
     caller = sys._getframe(1)  # noqa: SLF001
     imported = caller.f_code.co_name == "<module>" and caller.f_globals.get("__name__") != "__main__"
@@ -45,23 +45,23 @@ def main(function: Function) -> Function:
 
 def _run_and_exit(function: Callable[[], Any]) -> NoReturn:
     own_file = getattr(getattr(function, "__code__", None), "co_filename", "")
-    threading.excepthook = _recorder_of_dead_threads(own_file)
+    threading.excepthook = _thread_exception_recorder(own_file)
     code: int | str | None
     try:
         code = _call(function, _Watch(reporter, run()), own_file)
-    except SystemExit as end:  # raised by a signal in the midst of reporting
+    except SystemExit as end:  # raised by a signal while reporting
         code = end.code
     _leave(code if reporter.exit_code is None else reporter.exit_code)
 
 
 def _call(function: Callable[[], Any], watch: _Watch, own_file: str) -> int | str | None:
-    """Call the function and report for it; returns the exit code that it asked for itself."""
+    """Call the function and report its result; returns the exit code of its own `sys.exit()`, if any."""
     try:
         try:
             watch.start()
             result = function()
             if isinstance(result, Coroutine):
-                import asyncio  # noqa: PLC0415 (most probes do without, and it takes 50 ms)
+                import asyncio  # noqa: PLC0415 (takes 50 ms, and most probes do not need it)
 
                 asyncio.run(result)
         finally:
@@ -78,19 +78,19 @@ def _call(function: Callable[[], Any], watch: _Watch, own_file: str) -> int | st
     return None
 
 
-def _recorder_of_dead_threads(own_file: str) -> Callable[[threading.ExceptHookArgs], None]:
-    def thread_died(args: threading.ExceptHookArgs) -> None:
+def _thread_exception_recorder(own_file: str) -> Callable[[threading.ExceptHookArgs], None]:
+    def record_exception(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and args.exc_type is not SystemExit:
             reporter.record(args.exc_value, own_file=own_file)
         threading.__excepthook__(args)
 
-    return thread_died
+    return record_exception
 
 
 class _Watch:
-    """Makes signals end the probe in an orderly way: SIGTERM, and SIGALRM for two things.
+    """Ends the probe on signals so that it can clean up: on SIGTERM, and on SIGALRM.
 
-    Its time is up, or another thread has reported and the main thread must end.
+    SIGALRM means that the time is up, or that another thread has reported and the main thread must end.
     """
 
     def __init__(self, reporter: Reporter, this_run: Run) -> None:
@@ -100,11 +100,11 @@ class _Watch:
         self._woken = False
         self._interrupted = False
         in_main_thread = threading.current_thread() is threading.main_thread()
-        self._works = in_main_thread and hasattr(signal, "setitimer")
+        self._has_signals = in_main_thread and hasattr(signal, "setitimer")
 
     def start(self) -> None:
-        """From now on signals end the probe; does nothing where there are none."""
-        if not self._works:
+        """Install the signal handlers; does nothing outside of the main thread or without SIGALRM."""
+        if not self._has_signals:
             return
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGALRM, self._alarm)
@@ -112,8 +112,8 @@ class _Watch:
         self._arm(self._out_of_time - time.monotonic())
 
     def stop(self) -> None:
-        """The probe's function has ended: no alarm from now on."""
-        if self._works:
+        """Cancel the alarm: the probe's function has ended."""
+        if self._has_signals:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _arm(self, seconds: float) -> None:
@@ -121,7 +121,7 @@ class _Watch:
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
     def _terminated(self, _number: int, _frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the cleaning up must not be interrupted
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: do not interrupt the cleanup
         if not self._reporter.delivering:
             self._reporter.killed()
             raise SystemExit(EXIT_KILLED)
@@ -152,10 +152,10 @@ class _Watch:
 
 
 def _leave(code: int | str | None) -> NoReturn:
-    """End the process, even if a thread that was left behind hangs."""
+    """End the process, even if another thread hangs."""
     left = [thread.name for thread in threading.enumerate() if not thread.daemon]
     left.remove(threading.current_thread().name)
     if not left or isinstance(code, str):
         sys.exit(code)
-    sys.stderr.write(f"ended with threads still running: {', '.join(left)}\n")
+    sys.stderr.write(f"exiting while threads are still running: {', '.join(left)}\n")
     leave_now(code or 0)

@@ -1,7 +1,7 @@
-"""Collects what a probe finds while it runs, and makes its one report at the end.
+"""Collects a probe's steps, measurements and errors, and writes its single report at the end.
 
-One process is one run, so there is one recorder, and the functions that a probe calls are its methods.
-Next stage: `_main` runs a probe's function and reports for it; the report file goes to KubeProbe.
+One process is one run, so there is one `Reporter`, and the functions that a probe calls are its methods.
+`_main` runs a probe's function and reports its result.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ EXIT_OK, EXIT_FAILED, EXIT_GAVE_UP, EXIT_KILLED = 0, 1, 2, 143
 
 
 class CheckFailed(Exception):  # noqa: N818
-    """What the probe watches is broken; each argument is an error, reported word for word."""
+    """The check failed: the target is broken. Each argument is an error of the report, unchanged."""
 
 
 class OutOfTime(BaseException):
     """The run's time is up.
 
-    Not a TimeoutError: that is an OSError, which clients and retry loops catch and swallow.
+    Not a TimeoutError: that is an OSError, which HTTP clients and retry loops catch.
     """
 
 
@@ -50,28 +50,28 @@ class _OpenStep:
 
 
 class Reporter:
-    """A run's findings so far. Safe to use from several threads; the first report made stands."""
+    """The result of a run so far. Safe to use from several threads; the first report is final."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # re-entered when a signal's handler reports
+        self._lock = threading.RLock()  # re-entered when a signal handler reports
         self._steps: list[_OpenStep] = []
         self._metrics: dict[str, float] = {}
         self._errors: list[str] = []
-        self._told: BaseException | None = None  # the exception whose error is recorded already
+        self._recorded: BaseException | None = None  # the exception whose error is recorded already
         self._current: ContextVar[_OpenStep | None] = ContextVar("kubeprobe_step", default=None)
         self.exit_code: int | None = None
-        """How the process must end; None until reported (or killed)."""
+        """The exit code of the process; None until reported (or killed)."""
         self.delivering = False
-        """Whether the report is being written this moment: not the moment to interrupt."""
+        """Whether the report is being written, which must not be interrupted."""
         self.wake_main_thread: Callable[[], None] | None = None
-        """Set by `main()`: makes the main thread end when another thread has reported."""
+        """Set by `main()`: ends the main thread after another thread has reported."""
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time a part of the probe.
 
-        If it raises, the step is recorded as failed and its exception becomes an error that names the step.
-        Steps may be nested; the innermost one is named.
+        If it raises, the step is recorded as failed and its exception becomes an error with the step's name.
+        Steps may be nested; the error has the innermost one's name.
         """
         current = _OpenStep(str(name), time.perf_counter())
         with self._lock:
@@ -89,7 +89,7 @@ class Reporter:
             self._current.reset(token)
 
     def measure(self, name: str, value: float) -> None:
-        """Record a number to be charted. The last value of a name counts."""
+        """Record a finite number, for charts. The last value of a name counts."""
         number = int(value) if isinstance(value, int) else float(value)
         if not math.isfinite(number):
             raise ValueError(f"measure({name!r}, {value!r}): expected a finite number")
@@ -97,14 +97,14 @@ class Reporter:
             self._metrics[str(name)] = number
 
     def record(self, error: BaseException, step: str = "", own_file: str = "") -> None:
-        """Add what an exception says to the errors; once, however many steps it passes through."""
+        """Add an exception to the errors; only once, even if it passes through several steps."""
         with self._lock:
-            if error is not self._told:
-                self._told = error
+            if error is not self._recorded:
+                self._recorded = error
                 self._errors += describe(error, step, own_file)
 
     def step_in_progress(self) -> str:
-        """The name of the step this thread is in, else of one that any thread is in, else ``."""
+        """The name of this thread's current step, else of another thread's, else an empty text."""
         current = self._current.get()
         if current is not None:
             return current.name
@@ -112,38 +112,38 @@ class Reporter:
 
     @property
     def failed(self) -> bool:
-        """Whether an error has been recorded so far, reported or not."""
+        """Whether an error has been recorded."""
         return bool(self._errors)
 
     def report_success(self) -> NoReturn:
-        """Report that all is well and end the process with 0.
+        """Report success and exit with 0.
 
-        A step that failed, but whose exception the probe handled, stays in the list of steps.
+        A failed step whose exception the probe handled stays in the list of steps.
         """
         self._end(first=self.write(ok=True))
 
     def report_failure(self, errors: Iterable[str] = ()) -> NoReturn:
-        """Report why the thing probed is broken and end the process with 1.
+        """Report why the target is broken and exit with 1.
 
         Errors of failed steps follow after `errors`.
         """
         self._end(first=self.write(ok=False, errors=[errors] if isinstance(errors, str) else errors))
 
     def give_up(self, reason: str) -> NoReturn:
-        """Report that the probe could not find out (a permission is missing, say), and end with 2.
+        """Report that the probe could not check the target (a permission is missing, say), and exit with 2.
 
-        The verdict is unknown, with this reason: it neither passes nor raises the alarm for a failure.
+        The verdict is unknown, with this reason: neither a pass nor a failure.
         """
-        reason = str(reason).strip() or "the probe gave up without saying why"
+        reason = str(reason).strip() or "the probe gave up without a reason"
         self._end(first=self._deliver(EXIT_GAVE_UP, lambda: (encode_unknown(reason), f"UNKNOWN: {reason}")))
 
     def killed(self) -> None:
-        """Make no report from now on: somebody ended the probe before it could find out."""
-        if self.exit_code is None:  # no lock: called by a signal's handler, whose thread must not wait
+        """Suppress every later report: the probe was killed before it had a result."""
+        if self.exit_code is None:  # no lock: called by a signal handler, which must not wait
             self.exit_code = EXIT_KILLED
 
     def write(self, *, ok: bool, errors: Iterable[str] = ()) -> bool:
-        """Write the report and return; False if the run has been reported (or killed) already."""
+        """Write the report; returns False if the run has already been reported (or killed)."""
 
         def report() -> tuple[bytes, str]:
             now = time.perf_counter()
@@ -172,10 +172,10 @@ class Reporter:
     def _all_errors(self, errors: Iterable[str]) -> tuple[str, ...]:
         texts = [str(error).strip() for error in errors] + self._errors
         unique = tuple(dict.fromkeys(text for text in texts if text))
-        return unique or ("the probe reported a failure without saying why",)
+        return unique or ("the probe reported a failure without a reason",)
 
     def _end(self, *, first: bool) -> NoReturn:
-        """End the process; a thread does it through the main thread, unless that is ending already."""
+        """End the process; from another thread through the main thread, unless that is ending already."""
         if threading.current_thread() is not threading.main_thread():
             if self.wake_main_thread is None:
                 leave_now(self.exit_code)
@@ -185,22 +185,22 @@ class Reporter:
 
 
 def describe(error: BaseException, step: str = "", own_file: str = "") -> list[str]:
-    """An exception as errors for people: the step, the type, the message, the line in the probe's file."""
+    """The error texts of an exception: step, type, message, and line in the probe's file."""
     prefix = f"{step}: " if step else ""
     if isinstance(error, CheckFailed) and error.args:
         return [f"{prefix}{text}" for text in error.args]
     if isinstance(error, OutOfTime):
         return [str(error)]
-    place, source = _place(error.__traceback__, own_file)
-    said = str(error).strip() or source
-    return [f"{prefix}{type(error).__name__}{f': {said}' if said else ''}{f' ({place})' if place else ''}"]
+    location, source = _location(error.__traceback__, own_file)
+    message = str(error).strip() or source
+    return [f"{prefix}{type(error).__name__}{f': {message}' if message else ''}{f' ({location})' if location else ''}"]
 
 
-def _place(traceback: TracebackType | None, own_file: str) -> tuple[str, str]:
-    """Where in the probe's own file the exception came from (`probe.py:12`), and that line's source.
+def _location(traceback: TracebackType | None, own_file: str) -> tuple[str, str]:
+    """The line of the probe's own file that raised the exception (`probe.py:12`), and its source.
 
-    The probe's own file is the one given, else the one that entered the step: the traceback's
-    first that is not of this package.
+    The probe's own file is the one given, else the one that entered the step: the first file in the
+    traceback that is not part of this package.
     """
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(traceback)]
     here = os.path.dirname(__file__)  # noqa: PTH120
@@ -213,7 +213,7 @@ def _place(traceback: TracebackType | None, own_file: str) -> tuple[str, str]:
 
 
 def leave_now(code: int | None) -> NoReturn:
-    """End the process at once, whatever its threads do; what was printed is kept."""
+    """End the process at once, without waiting for threads; output is flushed."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -221,11 +221,11 @@ def leave_now(code: int | None) -> NoReturn:
 
 
 def _publish(message: bytes, summary: str) -> None:
-    """Write the message where KubeProbe reads it, and the summary to the log."""
+    """Write the message to the report file, and the summary to the log."""
     path = os.environ.get("KUBEPROBE_REPORT_FILE", "")
     if path:
         try:
-            # One write: a reader sees all of it or none. The file is mounted, so it cannot be renamed over.
+            # A single write, so that a reader sees all of it or nothing. The file is a mount, so it cannot be replaced.
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             try:
                 os.write(file, message)
@@ -233,7 +233,7 @@ def _publish(message: bytes, summary: str) -> None:
                 os.close(file)
         except OSError as error:
             summary += f"\ncannot write the report to KUBEPROBE_REPORT_FILE={path}: {error}"
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a closed stdout changes no verdict
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a closed stdout must not change the verdict
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(summary.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
@@ -248,7 +248,7 @@ def _summary(report: Report) -> str:
 
 
 reporter = Reporter()
-"""This process's reporter."""
+"""The reporter of this process."""
 
 step = reporter.step
 measure = reporter.measure

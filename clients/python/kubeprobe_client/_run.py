@@ -1,6 +1,6 @@
-"""Which run this is, read from the environment that KubeProbe sets in the probe's container.
+"""The current run, from the environment that KubeProbe sets in the probe's container.
 
-Everything is optional: a probe started by hand has an anonymous run without a deadline.
+Everything is optional: a probe that is started by hand has a run without an id and without a deadline.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _IMPORTED = time.monotonic()
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a probe, as KubeProbe told it. Empty strings: not told."""
+    """One execution of a probe. Fields that KubeProbe did not set are empty."""
 
     id: str = ""
     installation: str = ""
@@ -28,21 +28,21 @@ class Run:
     trigger: str = ""
     """Why the run exists: `periodic`, `change` or `manual`."""
     namespace: str = ""
-    """Where the probe's own pod runs."""
+    """The namespace of the probe's own pod."""
     pod_name: str = ""
     pod_uid: str = ""
     node: str = ""
-    """The node that the pod runs on; a probe of nodes is about it."""
+    """The node that the pod runs on; the subject of a node probe."""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """The values that people set: by template, case, render config and by hand, the last one winning."""
+    """Parameter values by name, from template, case, render config, manual request; the last one takes precedence."""
     timeout: float = math.inf
-    """Seconds the probe may run, counted from its container's start."""
+    """Seconds that the probe may run, from its container's start."""
     deadline: datetime | None = None
-    """When KubeProbe kills the probe (UTC); None: never."""
+    """When KubeProbe kills the probe (UTC); None without a time-out."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], started: datetime) -> Run:
-        """The run that the environment tells of; `started` is when the container did (UTC)."""
+        """The run that an environment describes; `started` is the container's start (UTC)."""
         timeout = _seconds(environ.get("KUBEPROBE_RUN_TIMEOUT", ""))
         return cls(
             id=environ.get("KUBEPROBE_RUN_ID", ""),
@@ -65,16 +65,16 @@ class Run:
 
     @property
     def margin(self) -> float:
-        """Seconds kept back at the end for cleaning up and reporting.
+        """Seconds reserved at the end for cleanup and the report.
 
-        A tenth of the time-out, but 2 s at least and 10 s at most, and never more than half of it.
+        A tenth of the time-out, at least 2 s and at most 10 s, but never more than half of it.
         """
         if math.isinf(self.timeout):
             return 0.0
         return min(max(self.timeout / 10, 2.0), 10.0, self.timeout / 2)
 
     def remaining(self, now: datetime | None = None) -> float:
-        """Seconds that the probe may still use, the margin taken off: 0 when used up, inf without a deadline."""
+        """Seconds left for the probe, without the margin: never below 0, inf without a deadline."""
         if self.deadline is None:
             return math.inf
         left = self.deadline - (now or datetime.now(timezone.utc))
@@ -82,15 +82,15 @@ class Run:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels for everything that the probe creates, so that KubeProbe can sweep up what is left behind."""
+        """Labels for all objects that the probe creates, by which KubeProbe finds and deletes leftovers."""
         labels = {"kubeprobe.io/installation": self.installation, "kubeprobe.io/run": self.id}
         return {name: value for name, value in labels.items() if value}
 
     def owner_reference(self, namespace: str | None = None) -> dict[str, Any] | None:
-        """An ownerReference to the probe's own pod, so that Kubernetes removes an object when the pod goes.
+        """An ownerReference to the probe's own pod, so that Kubernetes deletes an object with the pod.
 
-        None if the pod is not known, or if the object's namespace is another: Kubernetes deletes
-        an object at once whose owner is not in its own namespace.
+        None if the pod is unknown or in another namespace: Kubernetes immediately deletes an object
+        whose owner is in another namespace.
         """
         if not (self.pod_name and self.pod_uid) or namespace not in (None, self.namespace):
             return None
@@ -98,7 +98,7 @@ class Run:
 
 
 def run() -> Run:
-    """The run that this process is."""
+    """The run of this process."""
     return Run.from_environment(os.environ, _process_start())
 
 
@@ -116,12 +116,12 @@ def _seconds(text: str) -> float:
 
 
 def _process_start() -> datetime:
-    """When this process started: in a container of its own, when the container did."""
+    """The start of this process, which in a container is the container's start."""
     now = datetime.now(timezone.utc)
     try:
         with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             ticks = int(file.read().rpartition(")")[2].split()[19])  # starttime, proc(5) field 22
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
-        age = time.monotonic() - _IMPORTED  # not Linux: the interpreter's own start is missed
+        age = time.monotonic() - _IMPORTED  # not Linux: without the interpreter's own start-up time
     return now - timedelta(seconds=max(age, 0.0))

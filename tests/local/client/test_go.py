@@ -1,4 +1,4 @@
-"""The Go client: its own tests, and the same bytes as the Python client's on reports made at random."""
+"""The Go client: its own tests, and a comparison with the Python client on random reports."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def go_encoder(go: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["G
 
 
 class GoEncoder:
-    """The Go client, which is asked for a report's bytes."""
+    """The Go client as a process that encodes reports."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -72,7 +72,7 @@ class GoEncoder:
 
 
 def ask(go: str, *arguments: str) -> str:
-    """Run Go in the client's module, which needs nothing from any other."""
+    """Run Go in the client's module, which has no dependencies."""
     env = {**os.environ, "GOFLAGS": "", "GOPROXY": "off", "GOWORK": "off"}
     done = subprocess.run([go, *arguments], cwd=CLIENT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -84,12 +84,12 @@ def test_the_go_clients_own_tests_pass(go: str) -> None:
     assert "ok" in ask(go, "test", "-count=1", "./...")
 
 
-def test_the_go_client_is_formatted_as_go_has_it(go: str) -> None:
+def test_the_go_client_is_formatted_by_gofmt(go: str) -> None:
     formatter = shutil.which("gofmt") or str(Path(ask(go, "env", "GOROOT").strip()) / "bin" / "gofmt")
     assert subprocess.run([formatter, "-l", CLIENT], capture_output=True, text=True, check=True).stdout == ""
 
 
-def test_the_go_client_depends_on_nothing(go: str) -> None:
+def test_the_go_client_has_no_dependencies(go: str) -> None:
     assert ask(go, "list", "-m", "all").split() == ["kubeprobe.io/client"]
 
 
@@ -99,5 +99,5 @@ def test_the_go_client_depends_on_nothing(go: str) -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 @given(vector=vectors)
-def test_both_clients_make_the_same_bytes(go_encoder: GoEncoder, vector: Vector) -> None:
+def test_both_clients_encode_the_same_bytes(go_encoder: GoEncoder, vector: Vector) -> None:
     assert go_encoder.encode(vector) == encode(vector)

@@ -1,4 +1,4 @@
-"""The client library as a probe has it: nothing of KubeProbe around, programs run as processes of their own."""
+"""Runs probes that use the client library as processes of their own, without KubeProbe."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 CLIENT = Path(__file__).parents[3] / "clients" / "python"
-if str(CLIENT) not in sys.path:  # the package is installed in images only
+if str(CLIENT) not in sys.path:  # the package is only installed in images
     sys.path.insert(0, str(CLIENT))
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended."""
+    """Exit code, output and report of a program."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Ended:
 
 
 class Program:
-    """A probe's source, to be run as `python probe.py`."""
+    """A probe's source, which is run as `python probe.py`."""
 
     def __init__(self, folder: Path, source: str, env: dict[str, str]) -> None:
         self.file = folder / "probe.py"
@@ -56,7 +56,7 @@ class Program:
         raw = self.report_file.read_bytes() if self.report_file.exists() else b""
         return Ended(process.returncode, out, err, raw)
 
-    def terminate_once_it_says(self, word: str) -> Ended:
+    def terminate_after(self, word: str) -> Ended:
         process = self.start()
         assert process.stdout is not None
         assert process.stdout.readline().strip() == word
@@ -74,7 +74,7 @@ def program(tmp_path: Path) -> Callable[..., Program]:
 
 @pytest.fixture
 def ended(program: Callable[..., Program]) -> Callable[..., Ended]:
-    """Run a probe's source to its end."""
+    """Run a probe's source until it ends."""
 
     def run(source: str, **env: str) -> Ended:
         one = program(source, **env)

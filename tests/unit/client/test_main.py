@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-# A second is left when the probe begins, however long the interpreter took to start on a busy machine.
+# Leaves one second for the probe, independent of the interpreter's start-up time.
 SOON = """
 import os
 from datetime import datetime, timezone
@@ -14,7 +14,7 @@ os.environ["KUBEPROBE_RUN_TIMEOUT"] = str(2 * (age + 1))
 """
 
 
-def told_late(result, what: str) -> bool:
+def failed_late(result, what: str) -> bool:
     """Whether the only error is that `what` did not finish in time."""
     [error] = result.report["errors"]
     return re.fullmatch(rf"{re.escape(what)} did not finish within [\d.]+ s", error) is not None
@@ -30,7 +30,7 @@ def test_a_function_that_returns_is_a_success(ended) -> None:
     assert result.report["ok"] is True
 
 
-def test_an_async_function_is_run_not_just_made(ended) -> None:
+def test_an_async_function_is_awaited(ended) -> None:
     result = ended("""
         @main
         async def probe():
@@ -41,7 +41,7 @@ def test_an_async_function_is_run_not_just_made(ended) -> None:
     assert result.report["errors"] == ["look: ValueError: broken (probe.py:6)"]
 
 
-def test_a_function_that_hides_a_failed_step_is_no_success(ended) -> None:
+def test_a_function_that_handles_a_failed_step_is_not_a_success(ended) -> None:
     result = ended("""
         @main
         def probe():
@@ -56,7 +56,7 @@ def test_a_function_that_hides_a_failed_step_is_no_success(ended) -> None:
     assert result.report["errors"] == ["a: down", "b: down"]
 
 
-def test_an_uncaught_exception_tells_type_message_and_the_line_in_the_probes_file(ended) -> None:
+def test_an_uncaught_exception_is_reported_with_type_message_and_line(ended) -> None:
     result = ended(
         """
         import json
@@ -101,7 +101,7 @@ def test_a_probes_own_exit_is_respected_and_unreported(ended, call, code) -> Non
     assert result.raw == b""
 
 
-def test_what_happens_after_the_report_changes_nothing(ended) -> None:
+def test_the_report_is_final(ended) -> None:
     result = ended("""
         @main
         def probe():
@@ -115,7 +115,7 @@ def test_what_happens_after_the_report_changes_nothing(ended) -> None:
     assert "cleaning up failed" in result.err
 
 
-def test_a_step_that_hangs_is_named_and_cleaned_up_after(ended) -> None:
+def test_a_step_that_hangs_is_named_and_the_probe_cleans_up(ended) -> None:
     result = ended(
         SOON
         + dedent("""
@@ -130,14 +130,14 @@ def test_a_step_that_hangs_is_named_and_cleaned_up_after(ended) -> None:
         """)
     )
     assert result.code == 1
-    assert told_late(result, "step 'wait for godot'")
+    assert failed_late(result, "step 'wait for godot'")
     assert result.report["steps"][0]["ok"] is False
     assert "cleaned up" in result.out
 
 
-def test_a_hang_outside_of_steps_is_told_too(ended) -> None:
+def test_a_hang_outside_of_steps_is_reported(ended) -> None:
     result = ended(SOON + "import threading\nmain(lambda: threading.Event().wait())")
-    assert told_late(result, "the probe")
+    assert failed_late(result, "the probe")
 
 
 def test_a_hang_in_another_thread_names_its_step_and_ends_the_process(ended) -> None:
@@ -156,10 +156,10 @@ def test_a_hang_in_another_thread_names_its_step_and_ends_the_process(ended) -> 
         """)
     )
     assert result.code == 1
-    assert told_late(result, "step 'look at node 7'")
+    assert failed_late(result, "step 'look at node 7'")
 
 
-def test_cleaning_up_that_hangs_does_not_keep_the_report_back(ended) -> None:
+def test_a_cleanup_that_hangs_does_not_prevent_the_report(ended) -> None:
     result = ended(
         SOON
         + dedent("""
@@ -175,10 +175,10 @@ def test_cleaning_up_that_hangs_does_not_keep_the_report_back(ended) -> None:
         """)
     )
     assert result.code == 1
-    assert told_late(result, "step 'stubborn'")
+    assert failed_late(result, "step 'stubborn'")
 
 
-def test_a_retry_loop_cannot_swallow_the_end_of_time(ended) -> None:
+def test_a_retry_loop_does_not_catch_the_time_out(ended) -> None:
     result = ended(
         SOON
         + dedent("""
@@ -194,7 +194,7 @@ def test_a_retry_loop_cannot_swallow_the_end_of_time(ended) -> None:
         """)
     )
     assert result.code == 1
-    assert told_late(result, "step 'retry'")
+    assert failed_late(result, "step 'retry'")
 
 
 def test_a_thread_that_reports_ends_the_main_thread_which_cleans_up(ended) -> None:
@@ -224,13 +224,13 @@ def test_sigterm_leaves_no_report_but_cleans_up(program) -> None:
                     threading.Event().wait()
             finally:
                 print("cleaned up")
-        """).terminate_once_it_says("waiting")
+        """).terminate_after("waiting")
     assert result.code == 143
     assert result.raw == b""
     assert "cleaned up" in result.out
 
 
-def test_a_probe_that_was_ended_cannot_report_while_cleaning_up(program) -> None:
+def test_a_killed_probe_cannot_report_during_its_cleanup(program) -> None:
     result = program("""
         import threading
         @main
@@ -240,7 +240,7 @@ def test_a_probe_that_was_ended_cannot_report_while_cleaning_up(program) -> None
                 threading.Event().wait()
             finally:
                 raise ValueError("half done")
-        """).terminate_once_it_says("waiting")
+        """).terminate_after("waiting")
     assert result.code == 143
     assert result.raw == b""
 

@@ -23,7 +23,7 @@ reports = st.builds(
 
 @unhurried
 @given(reports, st.integers(512, LIMIT))
-def test_a_report_is_never_too_long_always_readable_and_keeps_its_verdict(report: Report, limit: int) -> None:
+def test_a_report_is_valid_json_within_the_limit_and_keeps_ok(report: Report, limit: int) -> None:
     encoded = report.encode(limit)
     assert len(encoded) <= limit
     read = json.loads(encoded.decode("utf-8", "strict"))
@@ -33,7 +33,7 @@ def test_a_report_is_never_too_long_always_readable_and_keeps_its_verdict(report
 
 @unhurried
 @given(reports)
-def test_what_is_kept_of_a_cut_report_is_its_own_and_in_its_order(report: Report) -> None:
+def test_a_truncated_report_is_a_subsequence_of_the_full_one(report: Report) -> None:
     read = json.loads(report.encode())
     for kept, error in zip(read["errors"][:-1], report.errors, strict=False):
         assert error.startswith(kept.removesuffix("…"))
@@ -45,7 +45,7 @@ def test_what_is_kept_of_a_cut_report_is_its_own_and_in_its_order(report: Report
 
 @unhurried
 @given(reports)
-def test_the_first_error_is_always_there(report: Report) -> None:
+def test_the_first_error_is_always_kept(report: Report) -> None:
     read = json.loads(report.encode())
     if report.errors and report.errors[0]:
         first = read["errors"][0].removesuffix("…")
@@ -55,14 +55,14 @@ def test_the_first_error_is_always_there(report: Report) -> None:
 
 @unhurried
 @given(reports)
-def test_a_report_that_fits_is_told_whole(report: Report) -> None:
+def test_a_report_within_the_limit_is_complete(report: Report) -> None:
     if len(report.as_bytes()) <= LIMIT:
         read = json.loads(report.encode())
         assert read == json.loads(report.as_bytes())
         assert read["errors"] == list(report.errors)
 
 
-def test_many_errors_are_counted_when_they_are_left_out() -> None:
+def test_left_out_errors_are_counted() -> None:
     errors = tuple(f"default/cert-{number}: expired on 2026-01-01" for number in range(500))
     read = json.loads(Report(False, errors).encode())
     shown = read["errors"][:-1]
@@ -71,32 +71,32 @@ def test_many_errors_are_counted_when_they_are_left_out() -> None:
     assert read["errors"][-1] == f"… and {500 - len(shown)} more"
 
 
-def test_one_endless_error_leaves_room_for_the_second() -> None:
+def test_a_very_long_error_leaves_space_for_the_second() -> None:
     read = json.loads(Report(False, ("x" * 50_000, "the second")).encode())
     assert read["errors"][0].endswith("x…")
     assert read["errors"][1] == "the second"
 
 
-def test_measurements_survive_when_errors_are_cut() -> None:
+def test_measurements_are_kept_when_errors_are_truncated() -> None:
     errors = tuple(f"certificate {number} has expired" for number in range(1000))
     metrics = {"certificates_checked": 1000.0, "days_to_first_expiry": -3.5}
     assert json.loads(Report(False, errors, (), metrics).encode())["metrics"] == metrics
 
 
-def test_the_failed_step_survives_among_a_thousand() -> None:
+def test_the_failed_step_of_a_thousand_is_kept() -> None:
     many = tuple(Step(f"step {number}", 1, number != 777) for number in range(1000))
     read = json.loads(Report(False, ("e" * 9000,), many).encode())
     assert "step 777" in [step["name"] for step in read["steps"]]
     assert len(read["steps"]) > 10
 
 
-def test_text_that_utf8_cannot_carry_is_escaped() -> None:
+def test_text_that_utf8_cannot_encode_is_escaped() -> None:
     assert json.loads(Report(False, ("file \udcff",)).encode())["errors"] == ["file \\udcff"]
 
 
 @unhurried
 @given(st.text(max_size=9000), st.integers(512, LIMIT))
-def test_the_reason_for_giving_up_obeys_the_same_limit(reason: str, limit: int) -> None:
+def test_the_reason_for_giving_up_has_the_same_limit(reason: str, limit: int) -> None:
     encoded = encode_unknown(reason, limit)
     assert len(encoded) <= limit
     read = json.loads(encoded)

@@ -18,27 +18,27 @@ def test_success_is_exit_0_and_an_ok_report(ended) -> None:
     assert "not reached" not in result.out
 
 
-def test_failure_is_exit_1_and_says_why(ended) -> None:
+def test_failure_is_exit_1_with_errors(ended) -> None:
     result = ended('report_failure(["no answer", "", "no route"])')
     assert result.code == 1
     assert result.report == {"ok": False, "errors": ["no answer", "no route"], "steps": [], "metrics": {}}
 
 
-def test_one_text_is_one_error_not_a_list_of_letters(ended) -> None:
+def test_a_single_text_is_one_error(ended) -> None:
     assert ended('report_failure("no answer")').report["errors"] == ["no answer"]
 
 
-def test_a_failure_without_a_reason_says_so(ended) -> None:
-    assert ended("report_failure([])").report["errors"] == ["the probe reported a failure without saying why"]
+def test_a_failure_without_a_reason_has_a_default_error(ended) -> None:
+    assert ended("report_failure([])").report["errors"] == ["the probe reported a failure without a reason"]
 
 
-def test_giving_up_is_exit_2_and_no_verdict(ended) -> None:
+def test_giving_up_is_exit_2_and_unknown(ended) -> None:
     result = ended('give_up("permission missing: create pods in X")')
     assert result.code == 2
     assert result.report == {"unknown": "permission missing: create pods in X"}
 
 
-def test_the_first_report_stands(ended) -> None:
+def test_the_first_report_is_final(ended) -> None:
     result = ended("""
         try:
             report_failure(["first"])
@@ -68,7 +68,7 @@ def test_a_failing_step_is_recorded_and_named(ended) -> None:
     ]
 
 
-def test_a_failed_check_is_told_word_for_word(ended) -> None:
+def test_texts_of_a_failed_check_are_reported_unchanged(ended) -> None:
     result = ended("""
         @main
         def probe():
@@ -86,7 +86,7 @@ def test_a_step_open_while_reporting_is_part_of_the_report(ended) -> None:
     assert [(s["name"], s["ok"]) for s in result.report["steps"]] == [("all", False)]
 
 
-def test_a_handled_failure_is_no_error_of_a_success(ended) -> None:
+def test_a_handled_failure_is_not_an_error_of_a_success(ended) -> None:
     result = ended("""
         try:
             with step("first try"):
@@ -107,7 +107,7 @@ def test_a_measurement_must_be_a_finite_number(ended) -> None:
     assert "expected a finite number" in result.report["errors"][0]
 
 
-def test_without_kubeprobe_around_it_prints(ended) -> None:
+def test_a_probe_started_by_hand_prints_its_result(ended) -> None:
     result = ended(
         """
         with step("look"):
@@ -122,7 +122,7 @@ def test_without_kubeprobe_around_it_prints(ended) -> None:
     assert "answers = 3" in result.out
 
 
-def test_a_report_that_cannot_be_written_is_mentioned_in_the_log(ended) -> None:
+def test_a_failure_to_write_the_report_is_logged(ended) -> None:
     result = ended("report_success()", KUBEPROBE_REPORT_FILE="/nowhere/report")
     assert result.code == 0
     assert "cannot write the report" in result.out
@@ -141,7 +141,7 @@ def test_a_closed_stdout_changes_nothing(program) -> None:
     assert result.report["ok"] is True
 
 
-def test_a_thread_ends_the_process_too(ended) -> None:
+def test_a_report_of_a_thread_ends_the_process(ended) -> None:
     result = ended("""
         import threading
         threading.Thread(target=report_failure, args=(["from a thread"],)).start()
@@ -170,7 +170,7 @@ def test_many_threads_make_one_report(ended) -> None:
     ]
 
 
-def test_a_report_longer_than_kubernetes_keeps_is_cut(ended) -> None:
+def test_a_report_longer_than_kubernetes_keeps_is_truncated(ended) -> None:
     result = ended('report_failure([f"pod-{n} is pending: 漢" for n in range(5000)])')
     assert len(result.raw) <= 4096
     assert json.loads(result.raw)["truncated"] is True

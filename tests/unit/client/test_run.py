@@ -18,7 +18,7 @@ ENVIRONMENT = {
 }
 
 
-def test_the_environment_tells_which_run_it_is() -> None:
+def test_the_run_is_read_from_the_environment() -> None:
     run = Run.from_environment(ENVIRONMENT, STARTED)
     assert (run.id, run.case, run.cluster, run.trigger) == (
         "01jd0000000000000000000000",
@@ -30,7 +30,7 @@ def test_the_environment_tells_which_run_it_is() -> None:
     assert run.labels == {"kubeprobe.io/installation": "inst", "kubeprobe.io/run": "01jd0000000000000000000000"}
 
 
-def test_a_run_by_hand_is_anonymous_and_has_no_deadline() -> None:
+def test_a_run_by_hand_has_no_id_and_no_deadline() -> None:
     run = Run.from_environment({}, STARTED)
     assert run == Run()
     assert run.remaining() == math.inf
@@ -52,12 +52,12 @@ def test_the_margin_is_a_tenth_within_bounds(timeout: str, margin: float) -> Non
 
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "0", "nan", "1e300"])
-def test_a_timeout_that_makes_no_sense_is_ignored_aloud(timeout: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_timeout_is_ignored_with_a_message(timeout: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert Run.from_environment({"KUBEPROBE_RUN_TIMEOUT": timeout}, STARTED).deadline is None
     assert timeout in capsys.readouterr().err
 
 
-def test_an_owner_is_only_named_for_objects_of_its_own_namespace() -> None:
+def test_an_owner_reference_is_only_for_the_pods_own_namespace() -> None:
     run = Run.from_environment(ENVIRONMENT, STARTED)
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "probe-pod", "uid": "uid-1"}
     assert run.owner_reference() == owner

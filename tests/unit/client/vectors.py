@@ -1,4 +1,4 @@
-"""Reads clients/vectors, which hold every client library to the same bytes (see the README there)."""
+"""Reads the test vectors in clients/vectors, which every client library must pass (see the README there)."""
 
 import json
 from datetime import datetime
@@ -20,21 +20,21 @@ def read(name: str) -> list[Vector]:
 
 
 def encode(vector: Vector) -> bytes:
-    """What the Python client makes of a report's vector."""
+    """The Python client's encoding of a test vector."""
     limit = vector.get("limit", LIMIT)
     if "unknown" in vector:
         return encode_unknown(_text(vector["unknown"]), limit)
-    told = vector["report"]
+    report = vector["report"]
     return Report(
-        told["ok"],
-        tuple(_text(error) for error in told["errors"]),
-        tuple(Step(_text(name), ms, ok) for name, ms, ok in told["steps"]),
-        {_text(name): value for name, value in told["metrics"]},
+        report["ok"],
+        tuple(_text(error) for error in report["errors"]),
+        tuple(Step(_text(name), ms, ok) for name, ms, ok in report["steps"]),
+        {_text(name): value for name, value in report["metrics"]},
     ).encode(limit)
 
 
 def run_as_json(environment: dict[str, str], started: str, nows: list[str]) -> Vector:
-    """All that the Python client knows of a run."""
+    """The Python client's run of a test vector, as in the vector."""
     run = Run.from_environment(environment, datetime.fromisoformat(started))
     endless = run.deadline is None
     return {
@@ -58,10 +58,10 @@ def run_as_json(environment: dict[str, str], started: str, nows: list[str]) -> V
     }
 
 
-def _text(told: Any) -> str:
-    """A text: plain, repeated, or bytes, whose like Python holds with lone surrogates (PEP 383)."""
-    if isinstance(told, str):
-        return told
-    if "hex" in told:
-        return bytes.fromhex(told["hex"]).decode("utf-8", "surrogateescape")
-    return str(told["repeat"]) * int(told["times"])
+def _text(value: Any) -> str:
+    """A text: plain, repeated, or bytes, decoded with lone surrogates (PEP 383)."""
+    if isinstance(value, str):
+        return value
+    if "hex" in value:
+        return bytes.fromhex(value["hex"]).decode("utf-8", "surrogateescape")
+    return str(value["repeat"]) * int(value["times"])

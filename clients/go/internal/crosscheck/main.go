@@ -1,5 +1,5 @@
-// Program crosscheck encodes reports for the test that compares the clients on reports made at random: a vector's
-// input a line on standard input, the bytes in hexadecimal a line on standard output.
+// Program crosscheck encodes reports for the test that compares the clients on random reports: it reads one test
+// vector per line from standard input, and writes the bytes in hexadecimal, one line each, to standard output.
 package main
 
 import (

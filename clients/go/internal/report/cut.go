@@ -8,60 +8,60 @@ import (
 
 const (
 	ellipsis    = "…"
-	leastUseful = 40 // bytes: a shorter piece of an error says nothing
+	leastUseful = 40 // bytes: a shorter part of an error is of no use
 )
 
-// cut makes the report fit; its texts have to be clean.
+// cut truncates the report to the limit; its texts must be clean.
 func (r Report) cut(limit int) []byte {
-	room := limit - len(Report{OK: r.OK}.bytes(true))
-	share := room / 4
+	space := limit - len(Report{OK: r.OK}.bytes(true))
+	share := space / 4
 	steps, order, stepSizes := clippedSteps(r.Steps)
 	metricSizes := make([]int, len(r.Metrics))
-	for place, metric := range r.Metrics {
-		metricSizes[place] = stringSize(metric.Name) + len(metric.Value) + len(":,")
+	for index, metric := range r.Metrics {
+		metricSizes[index] = stringSize(metric.Name) + len(metric.Value) + len(":,")
 	}
 
-	held := sum(take(metricSizes, share)) + sum(take(stepSizes, share))
-	errors := takeErrors(r.Errors, room-held)
+	reserved := sum(take(metricSizes, share)) + sum(take(stepSizes, share))
+	errors := takeErrors(r.Errors, space-reserved)
 	for _, text := range errors {
-		room -= stringSize(text) + 1
+		space -= stringSize(text) + 1
 	}
-	// What the errors left free goes to the steps first.
-	keptSteps := take(stepSizes, room-sum(take(metricSizes, share)))
-	keptMetrics := take(metricSizes, room-sum(keptSteps))
+	// Space that the errors did not use goes to the steps first.
+	keptSteps := take(stepSizes, space-sum(take(metricSizes, share)))
+	keptMetrics := take(metricSizes, space-sum(keptSteps))
 
-	places := append([]int(nil), order[:len(keptSteps)]...)
-	sort.Ints(places)
+	indices := append([]int(nil), order[:len(keptSteps)]...)
+	sort.Ints(indices)
 	kept := Report{OK: r.OK, Errors: errors, Metrics: r.Metrics[:len(keptMetrics)]}
-	for _, place := range places {
-		kept.Steps = append(kept.Steps, steps[place])
+	for _, index := range indices {
+		kept.Steps = append(kept.Steps, steps[index])
 	}
 	return kept.bytes(true)
 }
 
-// clippedSteps are the steps with names of bearable length, their places with the failed ones first, and the bytes
-// that each takes, in that order.
+// clippedSteps returns the steps with shortened names, their indices with the failed ones first, and the size of each
+// in bytes, in that order.
 func clippedSteps(steps []Step) (clipped []Step, order, sizes []int) {
-	for place, step := range steps {
+	for index, step := range steps {
 		clipped = append(clipped, Step{clip(step.Name, 128), step.Ms, step.OK})
-		order = append(order, place)
+		order = append(order, index)
 	}
 	sort.SliceStable(order, func(one, other int) bool {
 		return !clipped[order[one]].OK && clipped[order[other]].OK
 	})
-	for _, place := range order {
-		sizes = append(sizes, len(clipped[place].append(nil))+1)
+	for _, index := range order {
+		sizes = append(sizes, len(clipped[index].append(nil))+1)
 	}
 	return clipped, order, sizes
 }
 
-// take is the first sizes that fit into the room; one that is too big ends it.
-func take(sizes []int, room int) []int {
+// take returns the first sizes that fit into the space, up to the first one that does not.
+func take(sizes []int, space int) []int {
 	for count, size := range sizes {
-		if size > room {
+		if size > space {
 			return sizes[:count]
 		}
-		room -= size
+		space -= size
 	}
 	return sizes
 }
@@ -74,25 +74,25 @@ func sum(sizes []int) int {
 	return total
 }
 
-// takeErrors is the first errors that fit, long ones shortened; those left out are counted in the last line.
-func takeErrors(errors []string, room int) []string {
-	most := room / 2 // one endless error does not push out the second
+// takeErrors returns the first errors that fit, long ones shortened; the last one counts those left out.
+func takeErrors(errors []string, space int) []string {
+	most := space / 2 // a very long error leaves space for the second
 	if len(errors) == 1 {
-		most = room
+		most = space
 	}
 	var kept []string
-	for place, text := range errors {
-		left := room - 1
-		if more := andMore(len(errors) - place - 1); more != "" {
+	for index, text := range errors {
+		left := space - 1
+		if more := andMore(len(errors) - index - 1); more != "" {
 			left -= stringSize(more) + 1
 		}
 		clipped := clip(text, min(left, most))
 		size := stringSize(clipped)
-		if size < min(stringSize(text), leastUseful) || size > left { // even an empty one takes its quotes
-			return append(kept, andMore(len(errors)-place))
+		if size < min(stringSize(text), leastUseful) || size > left { // even an empty one needs its quotes
+			return append(kept, andMore(len(errors)-index))
 		}
 		kept = append(kept, clipped)
-		room -= size + 1
+		space -= size + 1
 	}
 	return kept
 }
@@ -104,9 +104,9 @@ func andMore(count int) string {
 	return fmt.Sprintf("%s and %d more", ellipsis, count)
 }
 
-// clip shortens a text so that, as a JSON string with its quotes, it takes at most room bytes.
-func clip(text string, room int) string {
-	if stringSize(text) <= room {
+// clip shortens a text so that it takes at most space bytes as a JSON string with its quotes.
+func clip(text string, space int) string {
+	if stringSize(text) <= space {
 		return text
 	}
 	size, end := len(`""`)+len(ellipsis), 0
@@ -117,7 +117,7 @@ func clip(text string, room int) string {
 		} else {
 			size += width
 		}
-		if size > room {
+		if size > space {
 			break
 		}
 		end += width

@@ -9,8 +9,8 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends a JSON string with its quotes. Only what JSON forbids is escaped, in the form that
-// Python's json module uses; the text has to be clean.
+// appendString appends a JSON string with its quotes. Only characters that JSON forbids are escaped, in the form of
+// Python's json module; the text must be clean.
 func appendString(out []byte, text string) []byte {
 	out = append(out, '"')
 	for _, char := range []byte(text) {
@@ -40,7 +40,7 @@ func appendEscaped(out []byte, char byte) []byte {
 	return append(out, char)
 }
 
-// stringSize is how many bytes a text takes as a JSON string with its quotes.
+// stringSize is the size of a text as a JSON string with its quotes, in bytes.
 func stringSize(text string) int {
 	size := 2
 	for _, char := range []byte(text) {
@@ -60,8 +60,8 @@ func escapedSize(char byte) int {
 	return 1
 }
 
-// clean replaces each byte that is not UTF-8 by `\udcXX`: what the Python client makes of such a byte, which it
-// holds as a lone surrogate (PEP 383).
+// clean replaces each byte that is not UTF-8 by `\\udcXX`, as the Python client does, where such a byte is a lone
+// surrogate (PEP 383).
 func clean(text string) string {
 	if utf8.ValidString(text) {
 		return text
@@ -79,8 +79,8 @@ func clean(text string) string {
 	return out.String()
 }
 
-// Float writes a finite number as Python's repr does: the shortest digits that read back as the same number, with a
-// point or an exponent, so that it is seen to be no whole number.
+// Float formats a finite number as Python's repr does: the shortest digits that parse to the same number, with a point
+// or an exponent, so that it is recognizable as a float.
 func Float(value float64) Number {
 	text := strconv.FormatFloat(value, 'e', -1, 64)
 	exponent, _ := strconv.Atoi(text[strings.IndexByte(text, 'e')+1:])
@@ -94,7 +94,7 @@ func Float(value float64) Number {
 	return Number(text)
 }
 
-// tenths rounds to one digit after the point, to the even one where both are as near.
+// tenths rounds to one digit after the point, halves to even.
 func tenths(value float64) Number {
 	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(value, 'f', 1, 64), 64)
 	return Float(rounded)

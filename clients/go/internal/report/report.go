@@ -1,13 +1,13 @@
-// Package report makes the report's bytes: JSON, never longer than Kubernetes keeps, and honest about what was cut.
+// Package report encodes the report: JSON, no longer than Kubernetes keeps, and marked if it was truncated.
 //
-// The Python client does the same to the byte; clients/vectors holds both to it. Next stage: package kubeprobe writes
-// the bytes to the report file.
+// The Python client encodes the same bytes, verified by clients/vectors. Package kubeprobe writes them to the report
+// file.
 package report
 
-// Limit is how many bytes of a termination message the kubelet keeps.
+// Limit is the kubelet's limit of a termination message, in bytes.
 const Limit = 4096
 
-// Number is a JSON number, written out.
+// Number is a formatted JSON number.
 type Number string
 
 // Step is a timed part of a probe; Ms is its duration in milliseconds.
@@ -23,7 +23,7 @@ type Metric struct {
 	Value Number
 }
 
-// Report is what a probe found: a verdict, why, and the steps and measurements behind it.
+// Report is the result of a probe: ok or not, errors, steps and measurements.
 type Report struct {
 	OK      bool
 	Errors  []string
@@ -31,11 +31,11 @@ type Report struct {
 	Metrics []Metric
 }
 
-// Encode makes UTF-8 JSON of at most limit bytes (512 or more).
+// Encode returns UTF-8 JSON of at most limit bytes (512 or more).
 //
-// A report that is too long keeps its verdict and its first errors, and says "truncated": true. Errors come first,
-// but up to a quarter of the room each is held for measurements (a chart needs them most when the probe fails) and
-// for steps (the failed ones first: they say where).
+// A report that is too long keeps OK and its first errors, and has "truncated": true. Errors have priority, but up to a
+// quarter of the space each is reserved for measurements (charts need them most when the probe fails) and for steps
+// (failed ones first).
 func (r Report) Encode(limit int) []byte {
 	cleaned := r.clean()
 	whole := cleaned.bytes(false)
@@ -45,15 +45,15 @@ func (r Report) Encode(limit int) []byte {
 	return cleaned.cut(limit)
 }
 
-// EncodeUnknown makes the message of a probe that could not find out, {"unknown": reason}, cut like a report.
+// EncodeUnknown returns the message of a probe without a verdict, {"unknown": reason}, truncated like a report.
 func EncodeUnknown(reason string, limit int) []byte {
 	reason = clean(reason)
 	whole := unknown(reason, false)
 	if len(whole) <= limit {
 		return whole
 	}
-	room := limit - len(unknown("", true)) + len(`""`)
-	return unknown(clip(reason, room), true)
+	space := limit - len(unknown("", true)) + len(`""`)
+	return unknown(clip(reason, space), true)
 }
 
 func unknown(reason string, truncated bool) []byte {
@@ -64,7 +64,7 @@ func unknown(reason string, truncated bool) []byte {
 	return append(out, '}')
 }
 
-// clean makes all texts UTF-8. Where that makes two measurements' names the same, the later value counts.
+// clean converts all texts to UTF-8. If two measurements get the same name by that, the later value counts.
 func (r Report) clean() Report {
 	cleaned := Report{OK: r.OK}
 	for _, text := range r.Errors {
@@ -73,20 +73,20 @@ func (r Report) clean() Report {
 	for _, step := range r.Steps {
 		cleaned.Steps = append(cleaned.Steps, Step{clean(step.Name), step.Ms, step.OK})
 	}
-	places := map[string]int{}
+	indices := map[string]int{}
 	for _, metric := range r.Metrics {
 		name := clean(metric.Name)
-		if place, known := places[name]; known {
-			cleaned.Metrics[place].Value = metric.Value
+		if index, known := indices[name]; known {
+			cleaned.Metrics[index].Value = metric.Value
 			continue
 		}
-		places[name] = len(cleaned.Metrics)
+		indices[name] = len(cleaned.Metrics)
 		cleaned.Metrics = append(cleaned.Metrics, Metric{name, metric.Value})
 	}
 	return cleaned
 }
 
-// bytes is the report as it is, however long.
+// bytes returns the report in full, of any length.
 func (r Report) bytes(truncated bool) []byte {
 	out := []byte(`{"ok":`)
 	out = appendBool(out, r.OK)
@@ -94,16 +94,16 @@ func (r Report) bytes(truncated bool) []byte {
 		out = append(out, `,"truncated":true`...)
 	}
 	out = append(out, `,"errors":[`...)
-	for place, text := range r.Errors {
-		out = appendString(separated(out, place), text)
+	for index, text := range r.Errors {
+		out = appendString(separated(out, index), text)
 	}
 	out = append(out, `],"steps":[`...)
-	for place, step := range r.Steps {
-		out = step.append(separated(out, place))
+	for index, step := range r.Steps {
+		out = step.append(separated(out, index))
 	}
 	out = append(out, `],"metrics":{`...)
-	for place, metric := range r.Metrics {
-		out = appendString(separated(out, place), metric.Name)
+	for index, metric := range r.Metrics {
+		out = appendString(separated(out, index), metric.Name)
 		out = append(append(out, ':'), metric.Value...)
 	}
 	return append(out, "}}"...)
@@ -122,8 +122,8 @@ func appendBool(out []byte, value bool) []byte {
 	return append(out, "false"...)
 }
 
-func separated(out []byte, place int) []byte {
-	if place > 0 {
+func separated(out []byte, index int) []byte {
+	if index > 0 {
 		return append(out, ',')
 	}
 	return out

@@ -10,10 +10,10 @@ import (
 	"kubeprobe.io/client/internal/vector"
 )
 
-func TestReportsAreTheBytesOfTheSharedVectors(t *testing.T) {
+func TestReportsMatchTheSharedVectors(t *testing.T) {
 	text, err := os.ReadFile("../../../vectors/reports.json")
 	if os.IsNotExist(err) {
-		t.Skip("clients/vectors is not here: this is a copy of the client alone")
+		t.Skip("clients/vectors is missing: this is a copy of the client alone")
 	}
 	var vectors []vector.Report
 	if err := json.Unmarshal(text, &vectors); err != nil || len(vectors) == 0 {
@@ -28,7 +28,7 @@ func TestReportsAreTheBytesOfTheSharedVectors(t *testing.T) {
 	}
 }
 
-func FuzzAReportIsNeverTooLongAndAlwaysReadable(f *testing.F) {
+func FuzzReportIsValidJSONWithinTheLimit(f *testing.F) {
 	f.Add(true, "short", 1, uint16(0))
 	f.Add(false, "\xff\x00漢\"", 700, uint16(3584))
 	f.Fuzz(func(t *testing.T, ok bool, text string, times int, more uint16) {

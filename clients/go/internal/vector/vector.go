@@ -1,4 +1,4 @@
-// Package vector reads the vectors of clients/vectors, which hold every client library to the same bytes.
+// Package vector reads the test vectors in clients/vectors, which every client library must pass.
 package vector
 
 import (
@@ -11,7 +11,7 @@ import (
 	"kubeprobe.io/client/internal/report"
 )
 
-// Report is an input and the exact bytes that have to come of it.
+// Report is an input and its exact encoding.
 type Report struct {
 	Name    string
 	Report  *input
@@ -34,7 +34,7 @@ type step report.Step
 
 type metric report.Metric
 
-// Encode makes the bytes.
+// Encode encodes the input.
 func (v Report) Encode() []byte {
 	limit := v.Limit
 	if limit == 0 {
@@ -63,16 +63,16 @@ func (t *text) UnmarshalJSON(data []byte) error {
 		*t = text(plain)
 		return err
 	}
-	var told struct {
+	var fields struct {
 		Hex    string
 		Repeat string
 		Times  int
 	}
-	if err := json.Unmarshal(data, &told); err != nil {
+	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
 	}
-	raw, err := hex.DecodeString(told.Hex)
-	*t = text(string(raw) + strings.Repeat(told.Repeat, told.Times))
+	raw, err := hex.DecodeString(fields.Hex)
+	*t = text(string(raw) + strings.Repeat(fields.Repeat, fields.Times))
 	return err
 }
 
