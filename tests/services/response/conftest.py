@@ -28,6 +28,6 @@ def catalogs() -> CatalogCache:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A web server that remembers what it was sent."""
+    """A web server that records requests."""
     with receiving() as made:
         yield made

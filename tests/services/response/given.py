@@ -21,7 +21,7 @@ _serial = count()
 
 
 class World:
-    """What the other rooms would have put into the store. Times are minutes after `noon`."""
+    """Rows that other packages would have written to the store. Times are minutes after `noon`."""
 
     def __init__(self, store: Store, noon: datetime) -> None:
         self.store = store
@@ -40,7 +40,7 @@ class World:
             )
 
     def node(self, name: str, cluster: str = "prod-1", *, since: float = 0) -> None:
-        """Have the nodes of a cluster known, this one among them since that minute."""
+        """List the nodes of a cluster, with this one since that minute."""
         with self.store.writing() as session:
             listed = {"watches_nodes": True, "nodes_listed_at": self.noon}
             session.execute(update(Cluster).where(col(Cluster.name) == cluster).values(**listed))
@@ -48,12 +48,12 @@ class World:
             session.merge(Node(cluster=cluster, name=name, uid=f"{name}-{since}", **times))
 
     def node_leaves(self, name: str, cluster: str = "prod-1") -> None:
-        """The node is no longer among the nodes of its cluster."""
+        """Remove a node from its cluster."""
         with self.store.writing() as session:
             session.delete(session.get_one(Node, (cluster, name)))
 
     def on_node(self, verdict: Verdict, minute: float, node: str | None, **other: Any) -> str:
-        """Store a run that is about a node, and its outcome; None: no node could be chosen."""
+        """Store a run about a node, and its outcome; None: about the nodes as a whole."""
         return self.outcome(verdict, minute, node=node, node_level=True, **other)
 
     def cordon(self, name: str, *, at: datetime | None) -> None:
@@ -70,7 +70,7 @@ class World:
         self._apply(AlertRoute, name, {"match": match, "targets": list(targets)})
 
     def remove(self, kind: type[SQLModel], name: str) -> None:
-        """Take something out of the store again."""
+        """Delete a row."""
         with self.store.writing() as session:
             session.delete(session.get_one(kind, name))
             _grow(session)
@@ -85,7 +85,7 @@ class World:
         parameters: dict[str, str] | None = None,
         **other: Any,
     ) -> str:
-        """Store a run and its outcome; gives the run's id."""
+        """Store a run and its outcome; returns the run's id."""
         run_id = f"{next(_serial):026d}"
         due, common = self.at(minute), {"cluster": cluster, "case": case}
         trigger = other.pop("trigger", Trigger.MANUAL if parameters else Trigger.PERIODIC)
@@ -136,7 +136,7 @@ def _grow(session: Any) -> None:
 
 @contextmanager
 def statements(store: Store) -> Iterator[list[str]]:
-    """The statements that the store is sent, but for the transaction's own."""
+    """The statements that the store executes, without BEGIN."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

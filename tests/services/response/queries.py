@@ -1,4 +1,4 @@
-"""Reading alerts and messages, for people's eyes."""
+"""Lists of alerts and notifications, as people read them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,15 +41,15 @@ def alerts(store: Store, wanted: Wanted | None = None, limit: int = 100) -> Sequ
         return session.exec(statement.order_by(col(Alert.opened_at).desc(), col(Alert.id)).limit(limit)).all()
 
 
-def told_of(store: Store, alert_id: str) -> Sequence[Notification]:
-    """Who was told of an alert, or is yet to be, in the order of the messages."""
+def notifications_of(store: Store, alert_id: str) -> Sequence[Notification]:
+    """The notifications of an alert, in their order."""
     statement = select(Notification).where(col(Notification.alert_id) == alert_id)
     with store.reading() as session:
         return session.exec(statement.order_by(col(Notification.id))).all()
 
 
 def undelivered(store: Store, since: datetime, limit: int = 100) -> Sequence[Notification]:
-    """Messages that were given up since then, and those that were tried often and still wait."""
+    """Notifications that failed since then, and pending ones with several attempts."""
     given_up = (col(Notification.state) == NotificationState.FAILED) & (col(Notification.next_attempt_at) >= since)
     waiting = UNDELIVERED & (col(Notification.attempts) >= OFTEN_TRIED)
     statement = select(Notification).where(or_(given_up, waiting))

@@ -1,4 +1,4 @@
-"""A web server on loopback that remembers what it was sent, and answers as it is told."""
+"""A web server on loopback that records requests and gives the configured responses."""
 
 import asyncio
 import threading
@@ -23,14 +23,14 @@ class Received:
 
 @dataclass
 class Receiver:
-    """`answers` are given in turn, the last one for ever; None hangs until the end."""
+    """`answers` are used in turn, the last one repeatedly; None does not respond until the end."""
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
     answers: list[tuple[int, str] | None] = field(default_factory=lambda: [(200, "ok")])
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Note the request."""
+        """Record the request."""
         self.received.append(Received(request.path_qs, dict(request.headers), await request.read()))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:

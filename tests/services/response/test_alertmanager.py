@@ -1,4 +1,4 @@
-"""The alerts that a real Alertmanager has after KubeProbe has told it."""
+"""The alerts of a real Alertmanager that KubeProbe sends to."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """A real Alertmanager; its address."""
+    """The address of a real Alertmanager."""
     program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
     if program is None:
         lacking("Alertmanager is not installed (apt-get install prometheus-alertmanager)")
@@ -59,7 +59,7 @@ def _ready(url: str) -> bool:
 
 
 def alerts(url: str) -> list[dict[str, Any]]:
-    """The alerts that fire now."""
+    """The alerts that are firing now."""
     with urlopen(f"{url}/api/v2/alerts", timeout=5) as answer:
         found: list[dict[str, Any]] = orjson.loads(answer.read())
     return found

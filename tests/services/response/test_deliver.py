@@ -1,4 +1,4 @@
-"""Messages reach their targets: at least once, in order, without giving secrets away."""
+"""Notifications are delivered at least once, in order, without revealing secrets."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ SENT, PENDING, FAILED = NotificationState.SENT, NotificationState.PENDING, Notif
 
 @pytest.fixture
 def hook(world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    """A signed webhook that hears of everything."""
+    """A signed webhook that receives all alerts."""
     monkeypatch.setenv("HOOK_SECRET", "hush-hush")
     target = {"url": f"{receiver.url}/hooks/T0KEN?key=k3yk3y", "secretFrom": {"env": "HOOK_SECRET"}}
     world.route("team", {"name": "hook", "webhook": target})
@@ -68,7 +68,7 @@ def test_a_webhook_gets_the_message_signed(world: World, catalogs: CatalogCache,
     assert parts["v1"] == hmac.new(b"hush-hush", f"{parts['t']}.".encode() + request.body, hashlib.sha256).hexdigest()
 
 
-def test_a_message_is_sent_once_whoever_asks(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
+def test_concurrent_deliveries_send_a_message_once(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
     notification = fail(world, catalogs)
     with ThreadPoolExecutor(4) as pool:
         states = list(pool.map(lambda _: deliver(world.store, catalogs, notification, world.at(1)), range(8)))
@@ -77,7 +77,7 @@ def test_a_message_is_sent_once_whoever_asks(world: World, catalogs: CatalogCach
     assert len(hook.received) == 1
 
 
-def test_a_message_whose_deliverer_was_killed_is_sent_when_its_lease_ends(
+def test_a_message_whose_worker_was_killed_is_sent_when_its_lease_ends(
     world: World, catalogs: CatalogCache, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notification = fail(world, catalogs)
@@ -97,7 +97,7 @@ def test_a_message_whose_deliverer_was_killed_is_sent_when_its_lease_ends(
     assert len(hook.received) == 1
 
 
-def test_who_lost_the_lease_does_not_overwrite_the_next_one_s_result(
+def test_a_worker_that_lost_its_lease_does_not_overwrite_the_next_result(
     world: World, catalogs: CatalogCache, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notification = fail(world, catalogs)
@@ -116,9 +116,7 @@ def test_who_lost_the_lease_does_not_overwrite_the_next_one_s_result(
     assert stored(world, notification).state == SENT
 
 
-def test_a_target_that_is_down_is_tried_again_ever_more_rarely(
-    world: World, catalogs: CatalogCache, hook: Receiver
-) -> None:
+def test_attempts_to_an_unavailable_target_back_off(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
     hook.answers = [(503, "later"), (429, "slower"), (200, "")]
     notification, now = fail(world, catalogs), world.at(1)
     for attempt in (1, 2):
@@ -133,7 +131,7 @@ def test_a_target_that_is_down_is_tried_again_ever_more_rarely(
     assert stored(world, notification).last_error == ""
 
 
-def test_after_many_attempts_a_message_is_given_up_and_kept(
+def test_after_the_last_attempt_a_message_is_kept_as_failed(
     world: World, catalogs: CatalogCache, hook: Receiver
 ) -> None:
     hook.answers = [(500, "broken")]
@@ -165,7 +163,7 @@ def test_after_many_attempts_a_message_is_given_up_and_kept(
         (500, PENDING),
     ],
 )
-def test_what_an_answer_means(
+def test_the_status_of_a_response_decides_about_retries(
     world: World, catalogs: CatalogCache, hook: Receiver, status: int, left: NotificationState
 ) -> None:
     hook.answers = [(status, "")]
@@ -173,19 +171,19 @@ def test_what_an_answer_means(
     assert len(hook.received) == 1, "a redirect must not be followed: the signature is for one address"
 
 
-def test_neither_log_nor_store_gives_the_address_or_the_secret_away(
+def test_neither_log_nor_store_contains_the_address_or_the_secret(
     world: World, catalogs: CatalogCache, hook: Receiver
 ) -> None:
     hook.answers = [(400, "no /hooks/T0KEN with key=k3yk3y here")]
     notification = fail(world, catalogs)
     with capture_logs() as logs:
         deliver(world.store, catalogs, notification, world.at(1))
-    said = str(logs) + stored(world, notification).last_error
-    assert "responded 400" in said
-    assert not [secret for secret in ("T0KEN", "k3yk3y", "hush-hush") if secret in said]
+    shown = str(logs) + stored(world, notification).last_error
+    assert "responded 400" in shown
+    assert not [secret for secret in ("T0KEN", "k3yk3y", "hush-hush") if secret in shown]
 
 
-def test_a_silent_target_is_given_up_in_time(
+def test_a_target_that_does_not_respond_times_out(
     world: World, catalogs: CatalogCache, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kubeprobe.response.targets.posting.TIMEOUT_S", 0.2)
@@ -196,7 +194,7 @@ def test_a_silent_target_is_given_up_in_time(
     assert re.fullmatch("no response from 127.0.0.1: (Connection)?TimeoutError", stored(world, notification).last_error)
 
 
-def test_a_secret_that_is_missing_is_waited_for(
+def test_a_missing_secret_is_retried(
     world: World, catalogs: CatalogCache, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HOOK_SECRET")
@@ -207,7 +205,7 @@ def test_a_secret_that_is_missing_is_waited_for(
     assert deliver(world.store, catalogs, notification, world.at(5)) is SENT
 
 
-def test_people_hear_of_the_trouble_before_its_end(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
+def test_the_opening_is_delivered_before_the_closing(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
     hook.answers = [(503, ""), (200, "")]
     opening = fail(world, catalogs)
     assert deliver(world.store, catalogs, opening, world.at(1)) is PENDING
@@ -221,7 +219,7 @@ def test_people_hear_of_the_trouble_before_its_end(world: World, catalogs: Catal
     assert [orjson.loads(request.body)["kind"] for request in hook.received[1:]] == ["failed", "recovered"]
 
 
-def test_who_never_heard_of_the_trouble_hears_nothing_of_its_end(
+def test_a_target_that_never_received_the_opening_gets_no_closing(
     world: World, catalogs: CatalogCache, hook: Receiver
 ) -> None:
     hook.answers = [(404, "")]
@@ -230,7 +228,9 @@ def test_who_never_heard_of_the_trouble_hears_nothing_of_its_end(
     assert respond(world.store, catalogs, world.at(2)).deliver == []
 
 
-def test_nor_when_the_opening_is_given_up_after_the_end(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
+def test_an_opening_that_fails_after_the_closing_was_written_fails_the_closing(
+    world: World, catalogs: CatalogCache, hook: Receiver
+) -> None:
     hook.answers = [(503, ""), (404, "")]
     opening = fail(world, catalogs)
     deliver(world.store, catalogs, opening, world.at(1))
@@ -241,7 +241,9 @@ def test_nor_when_the_opening_is_given_up_after_the_end(world: World, catalogs: 
     assert len(hook.received) == 2
 
 
-def test_a_target_that_left_the_catalog_gets_nothing(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
+def test_a_target_that_was_removed_from_the_catalog_gets_no_message(
+    world: World, catalogs: CatalogCache, hook: Receiver
+) -> None:
     notification = fail(world, catalogs)
     world.remove(AlertRoute, "team")
     assert deliver(world.store, catalogs, notification, world.at(1)) is FAILED
@@ -250,7 +252,7 @@ def test_a_target_that_left_the_catalog_gets_nothing(world: World, catalogs: Cat
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
-def test_apprise_hands_the_message_on(
+def test_apprise_sends_the_message(
     world: World,
     catalogs: CatalogCache,
     receiver: Receiver,
@@ -285,7 +287,7 @@ def test_the_log_is_a_target(world: World, catalogs: CatalogCache) -> None:
     ]
 
 
-def test_asking_for_due_messages_reads_only_the_outbox_s_index(world: World, catalogs: CatalogCache) -> None:
+def test_listing_due_notifications_reads_the_outbox_index_only(world: World, catalogs: CatalogCache) -> None:
     with statements(world.store) as seen:
         due_notifications(world.store, world.at(1))
     assert len(seen) == 1

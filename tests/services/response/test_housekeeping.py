@@ -1,4 +1,4 @@
-"""Alerts are repeated, what nobody watches is closed, what is old is forgotten."""
+"""Open alerts are repeated, withdrawn ones are closed, old ones are deleted."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
 from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World
-from tests.services.response.queries import Wanted, alerts, standings, told_of
+from tests.services.response.queries import Wanted, alerts, notifications_of, standings
 from tests.services.response.receiver import Receiver
 
 P, F = Verdict.PASS, Verdict.FAIL
@@ -18,7 +18,7 @@ SENT, PENDING = NotificationState.SENT, NotificationState.PENDING
 
 @pytest.fixture
 def alertmanager(world: World, receiver: Receiver) -> Receiver:
-    """A route to something that answers as Alertmanager does."""
+    """A route to a receiver that responds like Alertmanager."""
     world.route("am", {"name": "am", "alertmanager": {"url": receiver.url}})
     return receiver
 
@@ -54,9 +54,7 @@ def test_a_closed_alert_is_not_repeated(world: World, catalogs: CatalogCache, al
     assert len(alertmanager.received) == 2
 
 
-def test_a_repeat_that_the_recovery_overtook_fires_nothing(
-    world: World, catalogs: CatalogCache, alertmanager: Receiver
-) -> None:
+def test_a_repeat_after_the_recovery_is_not_sent(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
     opening = fire(world, catalogs)
     assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [opening]
     world.outcome(P, 2)
@@ -68,7 +66,7 @@ def test_a_repeat_that_the_recovery_overtook_fires_nothing(
     assert len(alertmanager.received) == 2
 
 
-def test_an_open_alert_waits_for_alertmanager_however_long_it_is_away(
+def test_an_open_alert_is_retried_while_alertmanager_is_unavailable(
     world: World, catalogs: CatalogCache, alertmanager: Receiver
 ) -> None:
     alertmanager.answers = [(503, "")]
@@ -85,9 +83,7 @@ def test_without_an_alertmanager_repeating_costs_one_statement(world: World, cat
 
 
 @pytest.mark.parametrize("gone", ["case", "cluster"])
-def test_an_alert_that_nobody_watches_any_more_is_closed_but_not_called_recovered(
-    world: World, catalogs: CatalogCache, gone: str
-) -> None:
+def test_a_withdrawn_alert_is_closed_but_not_called_recovered(world: World, catalogs: CatalogCache, gone: str) -> None:
     world.route("team", {"name": "log", "log": {}})
     world.cluster("prod-2")
     world.case("dns")
@@ -108,7 +104,7 @@ def test_an_alert_that_nobody_watches_any_more_is_closed_but_not_called_recovere
     assert row.alert_id == next(n.alert_id for n in world.all(Notification) if n.id == fire_other[0])
 
 
-def test_a_withdrawn_alert_is_closed_once_though_an_outcome_comes_late(world: World, catalogs: CatalogCache) -> None:
+def test_a_withdrawn_alert_is_closed_once_despite_a_late_outcome(world: World, catalogs: CatalogCache) -> None:
     fire_at = 1
     world.outcome(F, fire_at)
     respond(world.store, catalogs, world.at(fire_at))
@@ -120,7 +116,7 @@ def test_a_withdrawn_alert_is_closed_once_though_an_outcome_comes_late(world: Wo
     assert alert.closed_at == world.at(2)
 
 
-def test_old_alerts_are_forgotten_with_their_messages(world: World, catalogs: CatalogCache) -> None:
+def test_old_alerts_are_deleted_with_their_notifications(world: World, catalogs: CatalogCache) -> None:
     world.route("team", {"name": "log", "log": {}})
     fire(world, catalogs, 1)
     world.outcome(P, 2)
@@ -133,7 +129,7 @@ def test_old_alerts_are_forgotten_with_their_messages(world: World, catalogs: Ca
     assert {row.alert_id for row in world.all(Notification)} == {left.id}
 
 
-def test_alerts_are_listed_newest_first_and_by_what_is_asked(world: World, catalogs: CatalogCache) -> None:
+def test_alerts_are_listed_newest_first_and_filtered(world: World, catalogs: CatalogCache) -> None:
     world.route("team", {"name": "log", "log": {}})
     world.cluster("prod-2")
     for minute, verdict, cluster in ((1, F, "prod-1"), (2, P, "prod-1"), (3, F, "prod-2"), (4, F, "prod-1")):
@@ -144,5 +140,5 @@ def test_alerts_are_listed_newest_first_and_by_what_is_asked(world: World, catal
     assert len(alerts(world.store, Wanted(open_only=False))) == 3
     assert [found.cluster for found in alerts(world.store, Wanted(cluster="prod-2"))] == ["prod-2"]
     assert alerts(world.store, Wanted(case="dns")) == []
-    assert [row.target for row in told_of(world.store, shown[0].id)] == ["log"]
+    assert [row.target for row in notifications_of(world.store, shown[0].id)] == ["log"]
     assert [found.verdict for found in standings(world.store, "prod-2")] == ["fail"]

@@ -13,11 +13,11 @@ from tests.services.response.given import World, statements
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 LOG = {"name": "log", "log": {}}
-PARTS = respond.__globals__
-"""What `respond` is made of: the package gives out the function under the module's name."""
+MODULE = respond.__globals__
+"""The globals of the module `respond`: the package exports the function under the module's name."""
 
 
-def answer(world: World, catalogs: CatalogCache, minute: float = 30, limit: int = 500) -> list[str]:
+def process(world: World, catalogs: CatalogCache, minute: float = 30, limit: int = 500) -> list[str]:
     return respond(world.store, catalogs, world.at(minute), limit).deliver
 
 
@@ -25,16 +25,16 @@ def alerts(world: World) -> list[Alert]:
     return world.all(Alert, Alert.opened_at, Alert.kind)
 
 
-def told(world: World) -> list[tuple[str, str, str]]:
+def notified(world: World) -> list[tuple[str, str, str]]:
     rows = world.all(Notification, Notification.id)
     return sorted((row.payload["since"], row.event, row.payload["kind"]) for row in rows)
 
 
-def test_a_fail_opens_an_alert_and_tells_every_target_once(world: World, catalogs: CatalogCache) -> None:
+def test_a_fail_opens_an_alert_and_notifies_every_target_once(world: World, catalogs: CatalogCache) -> None:
     world.case(severity="critical", owner="platform", runbook="https://runbooks.example/pods")
     world.route("team", LOG, {"name": "second", "log": {}})
     run = world.outcome(F, 1, message="2 errors", report={"ok": False, "errors": ["not ready", "not gone"]})
-    ids = answer(world, catalogs)
+    ids = process(world, catalogs)
     (alert,) = alerts(world)
     assert (alert.kind, alert.severity, alert.reason) == ("fail", "critical", "ReportedFailure")
     assert (alert.first_run_id, alert.last_run_id, alert.closed_at) == (run, run, None)
@@ -49,38 +49,38 @@ def test_a_fail_opens_an_alert_and_tells_every_target_once(world: World, catalog
     assert rows[0].payload["errors"] == ["not ready", "not gone"]
 
 
-def test_a_pass_closes_the_alert_and_tells_those_who_were_told(world: World, catalogs: CatalogCache) -> None:
+def test_a_pass_closes_the_alert_and_notifies_the_targets_of_the_opening(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG)
     world.outcome(F, 1)
-    answer(world, catalogs)
+    process(world, catalogs)
     world.route("late", LOG)
     world.outcome(F, 2)
     run = world.outcome(P, 3)
-    ids = answer(world, catalogs)
+    ids = process(world, catalogs)
     (alert,) = alerts(world)
     assert (alert.closed_at, alert.last_run_id) == (world.at(3.1), run)
     closing = [row for row in world.all(Notification) if row.event == "closed"]
     assert [(row.id, row.route, row.payload["kind"]) for row in closing] == [(ids[0], "team", "recovered")]
 
 
-def test_answering_again_finds_nothing_to_do(world: World, catalogs: CatalogCache) -> None:
+def test_processed_outcomes_are_not_processed_again(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG)
     world.outcome(F, 1)
-    assert len(answer(world, catalogs)) == 1
-    assert answer(world, catalogs) == []
+    assert len(process(world, catalogs)) == 1
+    assert process(world, catalogs) == []
     assert len(alerts(world)) == 1
 
 
-def test_unknowns_open_an_alert_of_their_own_kind(world: World, catalogs: CatalogCache) -> None:
+def test_unknowns_open_an_alert_of_kind_unknown(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG)
     world.case(unknownAfter=2)
     for minute in range(2):
         world.outcome(U, minute)
-    answer(world, catalogs)
+    process(world, catalogs)
     world.outcome(F, 3)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert [(found.kind, found.closed_at is None) for found in alerts(world)] == [("unknown", False), ("fail", True)]
-    assert [kind for _, _, kind in told(world)] == ["verdict-restored", "unknown", "failed"]
+    assert [kind for _, _, kind in notified(world)] == ["verdict-restored", "unknown", "failed"]
 
 
 def test_passing_as_before_costs_two_statements_and_writes_no_standing(world: World, catalogs: CatalogCache) -> None:
@@ -90,7 +90,7 @@ def test_passing_as_before_costs_two_statements_and_writes_no_standing(world: Wo
         for name in names:
             world.outcome(P, minute, cluster=name)
         with statements(world.store) as seen:
-            assert answer(world, catalogs) == []
+            assert process(world, catalogs) == []
     assert len(seen) == 2, seen
     assert {row.due_at for row in world.all(Standing)} == {world.at(1)}
     assert all(row.responded_at == world.at(30) for row in world.all(Outcome))
@@ -105,32 +105,32 @@ def test_a_batch_of_fails_costs_a_fixed_number_of_statements(world: World, catal
         for name in some:
             world.outcome(F, minute, cluster=name)
         with statements(world.store) as seen:
-            answer(world, catalogs)
+            process(world, catalogs)
         counts.append(len(seen))
     assert max(counts) <= 20, counts
     assert len(alerts(world)) == 200
 
 
-def test_lateness_is_known_though_a_steady_pass_is_not_written(world: World, catalogs: CatalogCache) -> None:
+def test_late_outcomes_are_detected_though_a_steady_pass_is_not_written(world: World, catalogs: CatalogCache) -> None:
     for minute in (1, 2, 3):
         world.outcome(P, minute)
-        answer(world, catalogs)
+        process(world, catalogs)
     world.outcome(F, 2.5, stored=4)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert alerts(world) == []
     assert world.all(Standing)[0].verdict == P
     world.outcome(F, 5)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert len(alerts(world)) == 1
 
 
 def test_a_skipped_slot_does_not_make_the_long_run_before_it_late(world: World, catalogs: CatalogCache) -> None:
     world.outcome(P, 1)
-    answer(world, catalogs)
+    process(world, catalogs)
     world.outcome(U, 3, reason=Reason.STILL_RUNNING)
-    answer(world, catalogs)
+    process(world, catalogs)
     world.outcome(F, 2, stored=5)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert len(alerts(world)) == 1
 
 
@@ -143,7 +143,7 @@ def test_the_size_of_batches_does_not_matter(world: World, catalogs: CatalogCach
     for minute, verdict in enumerate(STORY):
         world.outcome(verdict, minute)
     for _ in STORY:
-        answer(world, catalogs, limit=limit)
+        process(world, catalogs, limit=limit)
     assert [(found.kind, found.opened_at, found.closed_at) for found in alerts(world)] == [
         ("fail", world.at(1), world.at(3.1)),
         ("unknown", world.at(4), world.at(7.1)),
@@ -151,7 +151,7 @@ def test_the_size_of_batches_does_not_matter(world: World, catalogs: CatalogCach
         ("fail", world.at(9), world.at(11.1)),
         ("fail", world.at(13), None),
     ]
-    assert len(told(world)) == 9
+    assert len(notified(world)) == 9
     (standing,) = world.all(Standing)
     assert (standing.verdict, standing.fails, standing.since) == (F, 1, world.at(13))
 
@@ -159,27 +159,27 @@ def test_the_size_of_batches_does_not_matter(world: World, catalogs: CatalogCach
 def test_outcomes_are_folded_in_the_order_in_which_they_were_due(world: World, catalogs: CatalogCache) -> None:
     world.outcome(P, 2, stored=3)
     world.outcome(F, 1, stored=4)
-    answer(world, catalogs)
+    process(world, catalogs)
     (alert,) = alerts(world)
     assert alert.closed_at is not None
 
 
-def test_a_cordoned_cluster_raises_no_alarm_until_it_is_uncordoned(world: World, catalogs: CatalogCache) -> None:
+def test_a_cordoned_cluster_opens_no_alert_until_it_is_uncordoned(world: World, catalogs: CatalogCache) -> None:
     world.route("team", LOG)
     world.cordon("prod-1", at=world.at(0))
     world.outcome(F, 1)
-    assert answer(world, catalogs) == []
+    assert process(world, catalogs) == []
     assert world.all(Standing)[0].fails == 1
     assert alerts(world) == []
     world.cordon("prod-1", at=None)
     world.outcome(F, 2)
-    assert len(answer(world, catalogs)) == 1
+    assert len(process(world, catalogs)) == 1
 
 
-def test_a_removed_case_and_a_removed_cluster_raise_no_alarm(world: World, catalogs: CatalogCache) -> None:
+def test_a_removed_case_and_a_removed_cluster_open_no_alert(world: World, catalogs: CatalogCache) -> None:
     world.outcome(F, 1, cluster="gone")
     world.outcome(F, 1, case="gone")
-    answer(world, catalogs)
+    process(world, catalogs)
     assert alerts(world) == []
 
 
@@ -187,36 +187,36 @@ def test_an_alert_without_a_route_is_logged(world: World, catalogs: CatalogCache
     world.route("team", LOG, cases=["dns"])
     world.outcome(F, 1)
     with capture_logs() as logs:
-        assert answer(world, catalogs) == []
+        assert process(world, catalogs) == []
     assert [(entry["log_level"], entry["title"]) for entry in logs] == [
         ("warning", "[warning] pod-lifecycle fails on prod-1")
     ]
     assert len(alerts(world)) == 1
 
 
-def test_a_route_asks_for_the_cluster_s_labels(world: World, catalogs: CatalogCache) -> None:
+def test_a_route_matches_the_labels_of_the_cluster(world: World, catalogs: CatalogCache) -> None:
     world.route("eu", LOG, clusterSelector={"matchLabels": {"region": "eu"}})
     world.route("us", LOG, clusterSelector={"matchLabels": {"region": "us"}})
     world.outcome(F, 1)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert [row.route for row in world.all(Notification)] == ["eu"]
 
 
 def test_a_manual_run_counts_unless_it_was_given_parameters_of_its_own(world: World, catalogs: CatalogCache) -> None:
     world.outcome(P, 1)
-    answer(world, catalogs)
+    process(world, catalogs)
     world.outcome(F, 2, parameters={"TARGET": "elsewhere"})
-    answer(world, catalogs)
+    process(world, catalogs)
     assert alerts(world) == []
     world.outcome(F, 1.5, stored=3)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert len(alerts(world)) == 1, "a run that asked something else must not make others late"
     world.outcome(P, 4, trigger=Trigger.MANUAL)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert alerts(world)[0].closed_at is not None
 
 
-def test_what_fails_half_way_leaves_everything_to_the_next_responder(
+def test_a_rollback_leaves_all_outcomes_to_the_next_responder(
     world: World, catalogs: CatalogCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.route("team", LOG)
@@ -226,26 +226,26 @@ def test_what_fails_half_way_leaves_everything_to_the_next_responder(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setitem(PARTS, "write_notifications", die)
+        patched.setitem(MODULE, "write_notifications", die)
         with pytest.raises(KeyboardInterrupt):
-            answer(world, catalogs)
+            process(world, catalogs)
     assert [world.all(kind) for kind in (Standing, Alert, Notification)] == [[], [], []]
-    assert len(answer(world, catalogs)) == 1
+    assert len(process(world, catalogs)) == 1
 
 
-def test_who_is_second_with_a_new_standing_reads_the_first_one_s(
+def test_the_second_to_insert_a_standing_reads_the_first(
     world: World, catalogs: CatalogCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.outcome(F, 1)
-    answer(world, catalogs)
+    process(world, catalogs)
     world.outcome(F, 2)
-    real, blind = PARTS["read_standings"], [True]
+    real, blind = MODULE["read_standings"], [True]
 
     def read(*arguments: Any) -> Any:
         return {} if blind and blind.pop() else real(*arguments)
 
-    monkeypatch.setitem(PARTS, "read_standings", read)
-    answer(world, catalogs)
+    monkeypatch.setitem(MODULE, "read_standings", read)
+    process(world, catalogs)
     (standing,) = world.all(Standing)
     assert standing.fails == 2
     assert len(alerts(world)) == 1
@@ -255,13 +255,13 @@ def test_a_changed_case_takes_effect_with_the_next_outcome(world: World, catalog
     world.case(alertAfter=5)
     for minute in (1, 2):
         world.outcome(F, minute)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert alerts(world) == []
     world.case(alertAfter=3)
     world.outcome(F, 3)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert [found.kind for found in alerts(world)] == [AlertKind.FAIL]
     world.remove(ProbeCase, "pod-lifecycle")
     world.outcome(P, 4)
-    answer(world, catalogs)
+    process(world, catalogs)
     assert alerts(world)[0].closed_at is not None

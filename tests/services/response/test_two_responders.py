@@ -1,4 +1,4 @@
-"""Two responders at once give what one gives, and one that dies loses nothing."""
+"""Concurrent responders give the result of one, and one that dies loses no outcome."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ WAIT_S = 30
 
 
 class Halting(CatalogCache):
-    """A catalog that halts whoever asks for it, in the middle of their transaction."""
+    """A catalog cache that blocks its reader in the middle of a transaction."""
 
     def __init__(self, *, dies: bool = False) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Halting(CatalogCache):
 
     def current(self, session: Any) -> Catalog:
         self.arrived.set()
-        assert self.go_on.wait(WAIT_S), "nobody let the responder go on"
+        assert self.go_on.wait(WAIT_S), "the responder was not resumed"
         if self.dies:
             raise KeyboardInterrupt
         return super().current(session)
@@ -44,8 +44,8 @@ def clusters(world: World) -> list[str]:
 def result(world: World) -> tuple[Any, ...]:
     alerts = [(row.cluster, row.kind, row.opened_at, row.closed_at) for row in world.all(Alert)]
     standings = [(row.cluster, row.verdict, row.fails, row.unknowns, row.since) for row in world.all(Standing)]
-    told = [(row.payload["cluster"], row.payload["kind"], row.payload["since"]) for row in world.all(Notification)]
-    return sorted(alerts, key=str), sorted(standings), sorted(told)
+    notified = [(row.payload["cluster"], row.payload["kind"], row.payload["since"]) for row in world.all(Notification)]
+    return sorted(alerts, key=str), sorted(standings), sorted(notified)
 
 
 def expected(world: World, clusters: list[str]) -> tuple[Any, ...]:
@@ -61,7 +61,7 @@ def expected(world: World, clusters: list[str]) -> tuple[Any, ...]:
         )
     ]
     standings = [(name, "fail", 1, 0, at(9)) for name in clusters]
-    told = [
+    notified = [
         (name, kind, at(since).isoformat().replace("+00:00", "Z"))
         for name in clusters
         for kind, since in (
@@ -74,10 +74,10 @@ def expected(world: World, clusters: list[str]) -> tuple[Any, ...]:
             ("failed", 9),
         )
     ]
-    return sorted(alerts, key=str), sorted(standings), sorted(told)
+    return sorted(alerts, key=str), sorted(standings), sorted(notified)
 
 
-def test_four_at_once_give_what_one_gives(world: World, clusters: list[str]) -> None:
+def test_four_concurrent_responders_give_the_result_of_one(world: World, clusters: list[str]) -> None:
     for minute, verdict in enumerate(STORY):
         for name in clusters:
             world.outcome(verdict, minute, cluster=name)
@@ -93,7 +93,7 @@ def test_four_at_once_give_what_one_gives(world: World, clusters: list[str]) -> 
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["first one ends", "first one dies"])
-def test_the_second_waits_for_the_first_and_sees_what_it_did(
+def test_the_second_waits_for_the_first_and_reads_its_result(
     world: World,
     clusters: list[str],
     dies: bool,  # noqa: FBT001
@@ -132,6 +132,6 @@ def _store(world: World, clusters: list[str], verdict: Verdict, minute: int) -> 
 
 
 def _unless_locked(world: World, write: Callable[[], None]) -> None:
-    """SQLite has one writer at a time: there nothing can be stored while a responder is under way."""
+    """SQLite has one writer at a time: no outcome can be stored during a responder's transaction."""
     if world.store.engine.dialect.name == "postgresql":
         write()

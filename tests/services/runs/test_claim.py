@@ -1,4 +1,4 @@
-"""Claiming: each run for one launcher, and never more pods than the cluster's cap."""
+"""Claims: each run for one launcher, and never more pods than the cluster's cap."""
 
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from tests.services.trigger.given import at_once, statements
 SECOND = timedelta(seconds=1)
 
 
-def test_a_run_is_claimed_for_a_while(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_a_claim_lasts_for_the_claim_timeout(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     world.run("r1", held=True)
     assert world.claim("prod-1", ["r1", "unknown"], now, settings) == ["r1"]
     run = world.find("r1")
@@ -24,7 +24,7 @@ def test_a_run_is_claimed_for_a_while(world: ExecutionWorld, now: datetime, sett
 
 
 @pytest.mark.parametrize("state", [RunState.LAUNCHING, RunState.RUNNING, RunState.DONE])
-def test_a_run_that_somebody_else_has_is_left_alone(
+def test_a_run_claimed_by_another_launcher_is_not_claimed(
     world: ExecutionWorld, now: datetime, settings: Settings, state: RunState
 ) -> None:
     world.run("r1", state=state)
@@ -56,7 +56,7 @@ def test_many_launchers_at_once_never_exceed_the_cap(world: ExecutionWorld, now:
     assert {(run.held, run.wake_at) for run in waiting} == {(True, now + settings.resend_after)}
 
 
-def test_a_cluster_that_is_over_its_cap_gets_nothing(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_a_cluster_over_its_cap_gets_no_runs(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     world.change(Cluster, max_in_flight=2)
     world.run("a", "b", "c", state=RunState.RUNNING)
     world.run("r1")
@@ -64,21 +64,23 @@ def test_a_cluster_that_is_over_its_cap_gets_nothing(world: ExecutionWorld, now:
     assert world.find("r1").held
 
 
-def test_what_runs_on_other_clusters_takes_no_room(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_runs_on_other_clusters_do_not_count_for_the_cap(
+    world: ExecutionWorld, now: datetime, settings: Settings
+) -> None:
     world.change(Cluster, max_in_flight=1)
     world.run("elsewhere", cluster="prod-2", state=RunState.RUNNING)
     world.run("r1")
     assert world.claim("prod-1", ["r1"], now, settings) == ["r1"]
 
 
-def test_the_longest_due_go_first(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_the_longest_due_are_claimed_first(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     world.change(Cluster, max_in_flight=2)
     for minutes, name in ((1, "newest"), (3, "oldest"), (2, "middle")):
         world.run(name, due_at=now - timedelta(minutes=minutes))
     assert sorted(world.claim("prod-1", ["newest", "middle", "oldest"], now, settings)) == ["middle", "oldest"]
 
 
-def test_a_run_in_its_back_off_is_neither_taken_nor_held(
+def test_a_run_in_its_back_off_is_neither_claimed_nor_held(
     world: ExecutionWorld, now: datetime, settings: Settings
 ) -> None:
     world.run("r1", launch_at=now + SECOND, wake_at=now + SECOND)
@@ -97,7 +99,9 @@ def test_held_runs_are_found_by_cluster_the_longest_due_first(world: ExecutionWo
         assert [run.id for run in held_runs(session, ["prod-1", "prod-3"], 2)] == ["oldest", "middle"]
 
 
-def test_a_claim_costs_the_same_however_many_runs(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_a_claim_costs_the_same_for_any_number_of_runs(
+    world: ExecutionWorld, now: datetime, settings: Settings
+) -> None:
     world.change(Cluster, max_in_flight=1000)
     costs = []
     for count in (1, 50):
@@ -109,9 +113,7 @@ def test_a_claim_costs_the_same_however_many_runs(world: ExecutionWorld, now: da
     assert costs == [2, 2]
 
 
-def test_counting_what_is_in_flight_does_not_read_what_has_ended(
-    world: ExecutionWorld, now: datetime, settings: Settings
-) -> None:
+def test_counting_runs_in_flight_reads_open_runs_only(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     world.run(*(f"done{i}" for i in range(3000)), state=RunState.DONE)
     world.run("r1")
     with world.store.writing() as session:
@@ -124,9 +126,9 @@ def test_counting_what_is_in_flight_does_not_read_what_has_ended(
     with world.store.engine.begin() as connection:
         for statement, parameters in seen[1:]:
             plan = connection.exec_driver_sql(explain + statement, parameters)
-            told = "\n".join(" ".join(map(str, row)) for row in plan)
-            assert "ix_run_" in told, told
-            assert "SCAN run" not in told, told
-            assert "Seq Scan on run" not in told, told
+            explained = "\n".join(" ".join(map(str, row)) for row in plan)
+            assert "ix_run_" in explained, explained
+            assert "SCAN run" not in explained, explained
+            assert "Seq Scan on run" not in explained, explained
     assert world.states()["r1"] == RunState.LAUNCHING
     world.change(Run, col(Run.id) == "r1", state=RunState.DONE)

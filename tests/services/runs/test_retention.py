@@ -1,4 +1,4 @@
-"""Sweeping: what nobody else ends is unknown with the best reason, and what is old is forgotten."""
+"""Retention: expired runs are unknown with the best known reason, and old runs are deleted."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
-    ("fields", "reason", "told"),
+    ("fields", "reason", "message"),
     [
         ({"state": RunState.PENDING}, Reason.NOT_LAUNCHED, "for a launcher"),
         ({"state": RunState.PENDING, "held": True}, Reason.NOT_LAUNCHED, "cap on pods"),
@@ -35,8 +35,8 @@ SECOND = timedelta(seconds=1)
         ({"state": RunState.PENDING, "cluster": "removed"}, Reason.CLUSTER_REMOVED, "Cluster removed was removed"),
     ],
 )
-def test_a_run_whose_time_is_up_is_unknown_with_the_best_reason(
-    world: ExecutionWorld, now: datetime, fields: dict[str, Any], reason: Reason, told: str
+def test_an_expired_run_is_unknown_with_the_best_known_reason(
+    world: ExecutionWorld, now: datetime, fields: dict[str, Any], reason: Reason, message: str
 ) -> None:
     world.run("r1", expires_at=now, **fields)
     assert expire(world.store, now - SECOND).count == 0
@@ -44,11 +44,11 @@ def test_a_run_whose_time_is_up_is_unknown_with_the_best_reason(
     assert (expired.count, [run.id for run in expired.with_pods]) == (1, ["r1"] if "pod" in fields else [])
     [outcome] = world.outcomes
     assert (outcome.verdict, outcome.reason) == (Verdict.UNKNOWN, reason)
-    assert told in outcome.message
+    assert message in outcome.message
     assert world.states() == {"r1": RunState.DONE}
 
 
-def test_a_run_on_a_cluster_that_does_not_answer_says_so(world: ExecutionWorld, now: datetime) -> None:
+def test_an_expired_run_on_an_unreachable_cluster_has_that_reason(world: ExecutionWorld, now: datetime) -> None:
     world.change(Cluster, failures=5)
     world.run("r1", state=RunState.RUNNING, expires_at=now)
     expire(world.store, now)
@@ -60,7 +60,7 @@ def test_a_run_that_has_ended_does_not_expire(world: ExecutionWorld, now: dateti
     assert expire(world.store, now).count == 0
 
 
-def test_many_sweepers_at_once_end_each_run_once(world: ExecutionWorld, now: datetime) -> None:
+def test_concurrent_expiry_closes_each_run_once(world: ExecutionWorld, now: datetime) -> None:
     names = [f"r{i}" for i in range(100)]
     world.run(*names, state=RunState.RUNNING, pod="kp", expires_at=now)
     expired = at_once(4, lambda _: expire(world.store, now))
@@ -68,14 +68,12 @@ def test_many_sweepers_at_once_end_each_run_once(world: ExecutionWorld, now: dat
     assert sorted(run.id for part in expired for run in part.with_pods) == sorted(names)
 
 
-def test_what_expires_together_is_ended_in_batches(world: ExecutionWorld, now: datetime) -> None:
+def test_expired_runs_are_closed_in_batches(world: ExecutionWorld, now: datetime) -> None:
     world.run(*(f"r{i}" for i in range(BATCH + 1)), expires_at=now)
     assert [expire(world.store, now).count for _ in range(3)] == [BATCH, 1, 0]
 
 
-def test_old_runs_are_forgotten_with_all_that_belongs_to_them(
-    world: ExecutionWorld, now: datetime, settings: Settings
-) -> None:
+def test_old_runs_are_deleted_with_outcomes_and_logs(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     world.run("old", "new", "open", state=RunState.RUNNING)
     for name, age in (("old", settings.keep_outcomes + SECOND), ("new", settings.keep_outcomes - SECOND)):
         with world.store.writing() as session:
@@ -89,7 +87,7 @@ def test_old_runs_are_forgotten_with_all_that_belongs_to_them(
         assert session.exec(select(RunLog.run_id)).all() == ["new"]
 
 
-def test_much_that_is_old_is_forgotten_some_at_a_time(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_old_runs_are_deleted_in_batches(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     names = [f"r{i}" for i in range(BATCH + 20)]
     world.run(*names, state=RunState.RUNNING)
     with world.store.writing() as session:
@@ -98,7 +96,7 @@ def test_much_that_is_old_is_forgotten_some_at_a_time(world: ExecutionWorld, now
     assert [delete_old_runs(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
 
 
-def test_collectors_that_are_long_dead_are_forgotten(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
+def test_rows_of_dead_collectors_are_deleted(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     with world.store.writing() as session:
         session.add(Collector(name="dead", pool="default", seen_at=now - 200 * settings.lease))
         session.add(Collector(name="alive", pool="default", seen_at=now))
@@ -107,9 +105,7 @@ def test_collectors_that_are_long_dead_are_forgotten(world: ExecutionWorld, now:
         assert session.exec(select(Collector.name)).all() == ["alive"]
 
 
-def test_changes_are_forgotten_like_the_runs_that_they_opened(
-    world: ExecutionWorld, now: datetime, settings: Settings
-) -> None:
+def test_old_changes_are_deleted(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
     with world.store.writing() as session:
         for name, age in (("old", settings.keep_outcomes + SECOND), ("new", SECOND)):
             session.add(Change(id=name, component="coredns", happened_at=now - age))

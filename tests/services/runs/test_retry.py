@@ -1,4 +1,4 @@
-"""Sending again what the broker lost, or what a dead launcher had claimed."""
+"""Resending runs whose message was lost, or that a dead launcher had claimed."""
 
 from datetime import datetime, timedelta
 
@@ -15,14 +15,14 @@ from tests.services.trigger.given import at_once
 SECOND = timedelta(seconds=1)
 
 
-def test_a_run_whose_wake_was_lost_is_sent_again(world: World, now: datetime, settings: Settings) -> None:
+def test_a_run_whose_message_was_lost_is_sent_again(world: World, now: datetime, settings: Settings) -> None:
     world.run("lost", wake_at=now + 5 * SECOND)
     assert resend_overdue(world.store, now + 4 * SECOND, settings) == []
     [again] = resend_overdue(world.store, now + 5 * SECOND, settings)
     assert (again.id, again.cluster, again.pool, again.case) == ("lost", "prod-1", "default", "pod-lifecycle")
 
 
-def test_each_further_wait_is_twice_as_long_up_to_a_limit(world: World, now: datetime, settings: Settings) -> None:
+def test_each_wait_is_twice_the_last_up_to_a_limit(world: World, now: datetime, settings: Settings) -> None:
     world.run("lost", wake_at=now)
     waits = []
     for _ in range(DOUBLINGS + 3):
@@ -33,7 +33,7 @@ def test_each_further_wait_is_twice_as_long_up_to_a_limit(world: World, now: dat
     assert waits == [first, 2 * first, 4 * first, 8 * first, 16 * first, 16 * first, 16 * first]
 
 
-def test_a_claim_that_lapsed_is_given_to_the_next_launcher(world: World, now: datetime, settings: Settings) -> None:
+def test_a_run_whose_claim_expired_goes_to_the_next_launcher(world: World, now: datetime, settings: Settings) -> None:
     lapses = now + settings.claim_timeout
     world.run("claimed", state=RunState.LAUNCHING, claimed_at=now, wake_at=lapses)
     assert resend_overdue(world.store, lapses - SECOND, settings) == []
@@ -42,14 +42,12 @@ def test_a_claim_that_lapsed_is_given_to_the_next_launcher(world: World, now: da
 
 
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.DONE])
-def test_a_run_that_has_its_pod_is_not_sent_again(
-    world: World, now: datetime, settings: Settings, state: RunState
-) -> None:
+def test_a_run_with_a_pod_is_not_sent_again(world: World, now: datetime, settings: Settings, state: RunState) -> None:
     world.run("running", state=state, wake_at=now)
     assert resend_overdue(world.store, now + 60 * SECOND, settings) == []
 
 
-def test_each_lost_wake_is_given_to_one_of_many_callers(world: World, now: datetime, settings: Settings) -> None:
+def test_each_overdue_run_is_returned_to_one_of_many_callers(world: World, now: datetime, settings: Settings) -> None:
     names = [f"r{i}" for i in range(200)]
     world.run(*names, wake_at=now)
     given = at_once(4, lambda _: resend_overdue(world.store, now, settings))

@@ -36,7 +36,7 @@ def unmigrated(tmp_path: Path) -> Iterator[Store]:
 
 
 def fill(session: Session, now: datetime) -> None:
-    """A row or more in the tables that matter, each pointing at others where it can."""
+    """At least one row in each important table, with references to others."""
     run = {"case": "c", "cluster": "k", "trigger": Trigger.MANUAL, "due_at": now}
     session.add(Cluster(name="k", connection_kind="local", connection=b"sealed", created_at=now))
     session.add(Binding(name="b", spec={"cases": ["c"]}, digest="d", applied_at=now))
@@ -48,15 +48,15 @@ def fill(session: Session, now: datetime) -> None:
     session.add(Outcome(run_id="r", verdict=Verdict.FAIL, reason="ReportedFailure", stored_at=now, **run))
     standing = {"cluster": "k", "case": "c", "due_at": now, "since": now, "run_id": "r"}
     session.add(Standing(verdict=Verdict.FAIL, fails=1, **standing))
-    told = {"kind": "fail", "reason": "ReportedFailure", "first_run_id": "r", "last_run_id": "r", "opened_at": now}
-    session.add(Alert(id="i", cluster="k", case="c", **told))
+    values = {"kind": "fail", "reason": "ReportedFailure", "first_run_id": "r", "last_run_id": "r", "opened_at": now}
+    session.add(Alert(id="i", cluster="k", case="c", **values))
     session.flush()
     session.add(
         Notification(id="n", alert_id="i", event="opened", route="r", target="t", payload={"a": 1}, next_attempt_at=now)
     )
 
 
-def test_they_go_down_and_up_again_on_a_store_full_of_data(store: Store, now: datetime) -> None:
+def test_migrations_go_down_and_up_with_data_in_all_tables(store: Store, now: datetime) -> None:
     with store.writing() as session:
         fill(session, now)
     migrate(store, now, "base")
@@ -67,7 +67,7 @@ def test_they_go_down_and_up_again_on_a_store_full_of_data(store: Store, now: da
         assert session.exec(select(Outcome)).one().verdict == Verdict.FAIL
 
 
-def test_data_and_installation_stay_when_there_is_nothing_to_migrate(store: Store, now: datetime) -> None:
+def test_data_and_installation_are_kept_when_already_migrated(store: Store, now: datetime) -> None:
     with store.writing() as session:
         fill(session, now)
         before = session.exec(select(Installation)).one().id
@@ -77,12 +77,12 @@ def test_data_and_installation_stay_when_there_is_nothing_to_migrate(store: Stor
         assert session.exec(select(Run)).one().id == "r"
 
 
-def test_they_end_in_the_tables_that_the_code_expects(store: Store) -> None:
+def test_migrations_end_in_the_tables_that_the_code_expects(store: Store) -> None:
     with store.writing() as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
-def test_a_store_that_was_never_migrated_is_refused_with_what_to_do(unmigrated: Store) -> None:
+def test_an_unmigrated_store_is_rejected_with_the_command_to_run(unmigrated: Store) -> None:
     with pytest.raises(SchemaOutdatedError, match="Run `kubeprobe migrate`"):
         check_schema(unmigrated)

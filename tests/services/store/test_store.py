@@ -1,4 +1,4 @@
-"""The store means the same on both databases."""
+"""The store behaves the same on both databases."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -8,7 +8,7 @@ from sqlmodel import select
 from kubeprobe.store import Change, Store, insert_ignoring_conflicts
 
 
-def test_a_time_comes_back_aware_and_in_utc(store: Store, now: datetime) -> None:
+def test_times_are_read_aware_and_in_utc(store: Store, now: datetime) -> None:
     local = now.astimezone(timezone(timedelta(hours=5)))
     with store.writing() as session:
         session.add(Change(id="c1", component="coredns", happened_at=local))
@@ -18,12 +18,12 @@ def test_a_time_comes_back_aware_and_in_utc(store: Store, now: datetime) -> None
     assert found.utcoffset() == timedelta(0)
 
 
-def test_a_naive_time_is_refused(store: Store, now: datetime) -> None:
+def test_a_naive_time_is_rejected(store: Store, now: datetime) -> None:
     with pytest.raises(Exception, match="no time zone"), store.writing() as session:
         session.add(Change(id="c1", component="coredns", happened_at=now.replace(tzinfo=None)))
 
 
-def test_the_unique_key_decides_who_was_first(store: Store, now: datetime) -> None:
+def test_the_unique_key_decides_which_insert_was_first(store: Store, now: datetime) -> None:
     rows = [{"id": "c1", "component": "a", "version": "", "clusters": [], "details": {}, "happened_at": now}]
     with store.writing() as session:
         first = session.execute(insert_ignoring_conflicts(session, Change, rows).returning(Change.id)).all()
@@ -31,7 +31,7 @@ def test_the_unique_key_decides_who_was_first(store: Store, now: datetime) -> No
     assert [len(first), len(second)] == [1, 0]
 
 
-def test_a_transaction_that_raises_changes_nothing(store: Store, now: datetime) -> None:
+def test_a_transaction_that_raises_is_rolled_back(store: Store, now: datetime) -> None:
     def fail_half_way() -> None:
         with store.writing() as session:
             session.add(Change(id="c1", component="a", happened_at=now))

@@ -21,7 +21,7 @@ CASE = "pod-lifecycle"
 
 
 class World:
-    """What the other rooms would have put into the store."""
+    """Rows that other packages would have written to the store."""
 
     def __init__(self, store: Store, noon: datetime) -> None:
         self.store = store
@@ -35,7 +35,7 @@ class World:
             session.execute(insert(Cluster), rows)
 
     def nodes(self, cluster: str, *names: str, unschedulable: bool = False, **labels: str) -> None:
-        """Have the nodes of a cluster known, these among them."""
+        """List the nodes of a cluster, these among them."""
         common = {"cluster": cluster, "labels": labels, "unschedulable": unschedulable, "ready": True}
         times = dict.fromkeys(("created_at", "seen_at"), self.noon)
         self.change_cluster(cluster, watches_nodes=True, nodes_listed_at=self.noon)
@@ -110,7 +110,7 @@ def catalog(**bindings: dict[str, Any]) -> Catalog:
 
 
 def at_once(count: int, act: Callable[[int], T]) -> list[T]:
-    """What as many threads get that all start in the same moment."""
+    """The results of a function in several threads that start at the same moment."""
     barrier = threading.Barrier(count)
 
     def one(number: int) -> T:
@@ -123,7 +123,7 @@ def at_once(count: int, act: Callable[[int], T]) -> list[T]:
 
 @contextmanager
 def statements(store: Store) -> Iterator[list[tuple[str, Any]]]:
-    """The statements, with parameters, that the store is sent, but for the transaction's own."""
+    """The statements, with parameters, that the store executes, without BEGIN."""
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Beat's scheduler: due slots become messages for launchers; a broker or a store that is away stops nothing."""
+"""Beat's scheduler: due slots become messages for launchers, also after the broker or the store was unavailable."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def broker(valkey: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def world(world: World) -> World:
-    """Beat looks at the clock itself, so the world plays now."""
+    """Beat reads the clock itself, so times are relative to now."""
     world.noon = utc_now() - timedelta(seconds=1)
     return world
 
@@ -40,7 +40,7 @@ Beat = Callable[..., SlotScheduler]
 
 @pytest.fixture
 def beat(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path, valkey: str) -> Iterator[Beat]:
-    """Makes a beat as `celery beat -S beat_schedule.SlotScheduler` does, with housekeeping not due."""
+    """Creates a beat like `celery beat -S beat_schedule.SlotScheduler`, with housekeeping not due."""
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", database_url)
     monkeypatch.setenv("KUBEPROBE_DATA_DIR", str(tmp_path))
     started = []
@@ -66,7 +66,7 @@ def messages(broker: Redis, queue: str) -> list[tuple[str, list[Any]]]:
     return [(m["headers"]["task"], json.loads(base64.b64decode(m["body"]))[0]) for m in found]
 
 
-def test_what_is_due_together_on_a_cluster_is_one_message(world: World, broker: Redis, beat: Beat) -> None:
+def test_runs_due_together_on_a_cluster_are_one_message(world: World, broker: Redis, beat: Beat) -> None:
     for case in ("a", "b", "c"):
         world.schedule(case=case)
     scheduler = beat()
@@ -83,8 +83,8 @@ def test_outcomes_wake_a_responder_and_pods_of_replaced_runs_are_removed(
     schedule = world.schedule(concurrency=Concurrency.REPLACE)
     world.run("earlier", schedule_id=schedule, state=RunState.RUNNING)
     beat().tick()
-    told = messages(broker, launch_queue("default"))
-    assert (Task.REMOVE_PODS, ["prod-1", ["earlier"]]) in told
+    sent = messages(broker, launch_queue("default"))
+    assert (Task.REMOVE_PODS, ["prod-1", ["earlier"]]) in sent
     assert messages(broker, RESPONSE_QUEUE) == [(Task.RESPOND, [])]
 
 
@@ -97,7 +97,7 @@ def test_housekeeping_is_issued(world: World, broker: Redis, beat: Beat) -> None
     assert {task for task, _ in messages(broker, HOUSEKEEPING_QUEUE)} == {e["task"] for e in HOUSEKEEPING.values()}
 
 
-def test_runs_opened_while_the_broker_was_away_are_sent_when_it_is_back(
+def test_runs_opened_while_the_broker_was_unavailable_are_sent_afterwards(
     world: World, broker: Redis, beat: Beat
 ) -> None:
     world.schedule()
@@ -123,7 +123,7 @@ def test_a_flushed_broker_loses_nothing(world: World, broker: Redis, beat: Beat)
 
 
 @pytest.mark.usefixtures("world")
-def test_a_store_that_is_away_is_waited_for(beat: Beat) -> None:
+def test_beat_waits_for_an_unavailable_store(beat: Beat) -> None:
     scheduler = beat()
     scheduler.store = open_store(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     assert scheduler.tick() == LONGEST_WAIT_S

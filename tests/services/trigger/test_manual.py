@@ -1,4 +1,4 @@
-"""Manual runs: what is asked for runs once, and bad questions are refused at the door."""
+"""Manual runs: a request opens its runs once, and an invalid one is rejected."""
 
 from datetime import datetime
 
@@ -12,55 +12,55 @@ from kubeprobe.vocabulary import RunState, Trigger
 from tests.services.trigger.given import CASE, World, at_once, catalog
 
 
-def ask(world: World, request: RunRequest, settings: Settings) -> list[OpenedRun]:
-    """What a request opens."""
+def opened_by(world: World, request: RunRequest, settings: Settings) -> list[OpenedRun]:
+    """The runs that a request opens."""
     with world.store.writing() as session:
         return request_runs(session, catalog(), request, world.noon, settings)
 
 
 def test_a_request_opens_a_run_at_once(world: World, now: datetime, settings: Settings) -> None:
-    [opened] = ask(world, RunRequest(CASE, ("prod-1",), parameters={"READY_TIMEOUT": "5"}), settings)
+    [opened] = opened_by(world, RunRequest(CASE, ("prod-1",), parameters={"READY_TIMEOUT": "5"}), settings)
     [run] = world.runs
     assert (run.id, run.state, run.trigger) == (opened.id, RunState.PENDING, Trigger.MANUAL)
     assert (run.due_at, run.launch_at, run.wake_at) == (now, now, now + settings.resend_after)
     assert run.parameters == {"READY_TIMEOUT": "5"}
 
 
-def test_a_request_told_again_with_its_id_runs_once(world: World, settings: Settings) -> None:
+def test_a_repeated_id_opens_no_new_runs(world: World, settings: Settings) -> None:
     request = RunRequest(CASE, ("prod-1",), id="a-task-of-celery")
-    opened = at_once(4, lambda _: ask(world, request, settings))
+    opened = at_once(4, lambda _: opened_by(world, request, settings))
     assert sorted(len(part) for part in opened) == [0, 0, 0, 1]
     assert len(world.runs) == 1
 
 
-def test_a_request_without_an_id_is_a_new_one_each_time(world: World, settings: Settings) -> None:
+def test_a_request_without_an_id_is_new_each_time(world: World, settings: Settings) -> None:
     for _ in range(2):
-        ask(world, RunRequest(CASE, ("prod-1",)), settings)
+        opened_by(world, RunRequest(CASE, ("prod-1",)), settings)
     assert len(world.runs) == 2
 
 
-def test_a_cluster_that_is_named_twice_and_chosen_too_runs_once(world: World, settings: Settings) -> None:
+def test_a_cluster_that_is_named_twice_and_selected_runs_once(world: World, settings: Settings) -> None:
     world.cluster("prod-2", region="eu")
-    opened = ask(world, RunRequest(CASE, ("prod-1", "prod-1"), selector="region=eu"), settings)
+    opened = opened_by(world, RunRequest(CASE, ("prod-1", "prod-1"), selector="region=eu"), settings)
     assert sorted(run.cluster for run in opened) == ["prod-1", "prod-2"]
-    assert len(ask(world, RunRequest(CASE, ("prod-1", "prod-1")), settings)) == 1
+    assert len(opened_by(world, RunRequest(CASE, ("prod-1", "prod-1")), settings)) == 1
 
 
 def test_a_selector_leaves_cordoned_clusters_out(world: World, now: datetime, settings: Settings) -> None:
     world.cluster("prod-2", region="eu", cordoned_at=now)
     world.cluster("prod-3", region="us")
-    assert [run.cluster for run in ask(world, RunRequest(CASE, selector="region=eu"), settings)] == ["prod-1"]
+    assert [run.cluster for run in opened_by(world, RunRequest(CASE, selector="region=eu"), settings)] == ["prod-1"]
 
 
-def test_thousands_of_clusters_can_be_asked_at_once(world: World, settings: Settings) -> None:
+def test_one_request_may_name_thousands_of_clusters(world: World, settings: Settings) -> None:
     names = [f"c{i:05}" for i in range(5000)]
     world.cluster(*names, fleet="yes")
-    assert len(ask(world, RunRequest(CASE, selector="fleet"), settings)) == 5000
+    assert len(opened_by(world, RunRequest(CASE, selector="fleet"), settings)) == 5000
     assert [run.cluster for run in world.runs] == names
 
 
 @pytest.mark.parametrize(
-    ("request_", "error", "told"),
+    ("request_", "error", "message"),
     [
         (RunRequest("pod-lifecylce", ("prod-1",)), NotFoundError, "Did you mean 'pod-lifecycle'?"),
         (RunRequest(CASE, ("prod-1", "prod-l")), NotFoundError, "Did you mean 'prod-1'?"),
@@ -72,11 +72,11 @@ def test_thousands_of_clusters_can_be_asked_at_once(world: World, settings: Sett
         (RunRequest(CASE, ("prod-1",), id="a\0"), InvalidInputError, "is not printable"),
     ],
 )
-def test_a_bad_request_is_refused_and_opens_nothing(
-    world: World, now: datetime, settings: Settings, request_: RunRequest, error: type[Exception], told: str
+def test_an_invalid_request_is_rejected_and_opens_no_runs(
+    world: World, now: datetime, settings: Settings, request_: RunRequest, error: type[Exception], message: str
 ) -> None:
     world.cluster("edge-9", cordoned_at=now, tier="far")
     with pytest.raises(error) as caught:
-        ask(world, request_, settings)
-    assert told in str(caught.value)
+        opened_by(world, request_, settings)
+    assert message in str(caught.value)
     assert world.runs == []

@@ -1,4 +1,4 @@
-"""Runs on nodes: a slot for each node whose turn it is, by what collectors know, at a constant cost."""
+"""Runs on nodes: a slot for each node of the sample, from the rows of collectors, at a constant cost."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,7 +39,7 @@ def test_a_due_slot_opens_a_run_for_each_node(world: World, now: datetime, setti
     assert {(run.state, run.trigger, run.due_at) for run in world.runs} == {(RunState.PENDING, Trigger.PERIODIC, now)}
 
 
-def test_samples_rotate_until_every_node_was_seen(world: World, now: datetime, settings: Settings) -> None:
+def test_samples_rotate_through_all_nodes(world: World, now: datetime, settings: Settings) -> None:
     world.nodes("prod-1", *names(8))
     world.schedule(nodes='{"sample":3}', concurrency=Concurrency.ALLOW)
     for slot in range(3):
@@ -47,7 +47,7 @@ def test_samples_rotate_until_every_node_was_seen(world: World, now: datetime, s
     assert set(nodes_of(world)) == set(names(8))
 
 
-def test_a_node_that_joins_is_seen_within_the_round(world: World, now: datetime, settings: Settings) -> None:
+def test_a_node_that_joins_is_taken_within_the_round(world: World, now: datetime, settings: Settings) -> None:
     world.nodes("prod-1", *names(4))
     world.schedule(nodes='{"sample":2}', concurrency=Concurrency.ALLOW)
     issue_due(world.store, now, settings)
@@ -57,9 +57,7 @@ def test_a_node_that_joins_is_seen_within_the_round(world: World, now: datetime,
     assert "newcomer" in nodes_of(world)
 
 
-def test_only_nodes_that_match_are_chosen_and_cordoned_ones_are_left_out(
-    world: World, now: datetime, settings: Settings
-) -> None:
+def test_only_matching_uncordoned_nodes_are_chosen(world: World, now: datetime, settings: Settings) -> None:
     world.nodes("prod-1", "cpu")
     world.nodes("prod-1", "gpu-1", gpu="yes")
     world.nodes("prod-1", "gpu-2", unschedulable=True, gpu="yes")
@@ -68,14 +66,16 @@ def test_only_nodes_that_match_are_chosen_and_cordoned_ones_are_left_out(
     assert nodes_of(world) == ["gpu-1"]
 
 
-def test_cordoned_nodes_are_probed_where_the_binding_says_so(world: World, now: datetime, settings: Settings) -> None:
+def test_cordoned_nodes_are_probed_if_the_binding_includes_them(
+    world: World, now: datetime, settings: Settings
+) -> None:
     world.nodes("prod-1", "gpu-2", unschedulable=True)
     world.schedule(nodes='{"cordoned":"probe"}')
     issue_due(world.store, now, settings)
     assert nodes_of(world) == ["gpu-2"]
 
 
-def test_where_no_nodes_are_known_the_slot_is_unknown_and_says_why(
+def test_without_known_nodes_the_slot_is_unknown_with_the_cause(
     world: World, now: datetime, settings: Settings
 ) -> None:
     world.change_cluster("prod-1", watches_nodes=True, nodes_error="permission missing: list nodes")
@@ -92,14 +92,14 @@ def test_where_no_nodes_are_known_the_slot_is_unknown_and_says_why(
     assert outcome.message == "The nodes of prod-1 are not known: permission missing: list nodes"
 
 
-def test_where_no_node_matches_nothing_runs(world: World, now: datetime, settings: Settings) -> None:
+def test_without_matching_nodes_no_run_is_opened(world: World, now: datetime, settings: Settings) -> None:
     world.nodes("prod-1", "cpu")
     world.schedule(nodes='{"selector":{"matchLabels":{"gpu":"yes"}}}')
     assert not issue_due(world.store, now, settings).ended
     assert (world.runs, world.outcomes) == ([], [])
 
 
-def test_a_node_whose_run_goes_on_holds_up_no_other(world: World, now: datetime, settings: Settings) -> None:
+def test_an_open_run_on_a_node_does_not_block_other_nodes(world: World, now: datetime, settings: Settings) -> None:
     world.nodes("prod-1", *names(3))
     world.schedule(nodes=ALL)
     first = issue_due(world.store, now, settings).opened
@@ -122,7 +122,7 @@ def test_a_newer_slot_replaces_the_run_of_its_own_node_only(world: World, now: d
     assert [(o.node, o.reason, o.node_level) for o in world.outcomes] == [("node-001", Reason.REPLACED, True)]
 
 
-def test_after_an_outage_the_missed_slots_are_one_outcome_whatever_the_nodes(
+def test_after_an_outage_missed_slots_of_all_nodes_are_one_outcome(
     world: World, now: datetime, settings: Settings
 ) -> None:
     world.nodes("prod-1", *names(3))
@@ -157,7 +157,7 @@ def test_a_tick_takes_as_many_statements_for_many_schedules_of_nodes_as_for_one(
     assert len(many) == len(few) == 5, "due, still open, nodes, insert, advance"
 
 
-def test_more_runs_than_one_transaction_takes_are_opened_by_the_next_tick(
+def test_runs_beyond_the_limit_of_a_transaction_are_opened_by_the_next_tick(
     world: World, now: datetime, settings: Settings
 ) -> None:
     world.cluster("large")
@@ -187,15 +187,15 @@ def bound(**nodes: Any) -> dict[str, Any]:
 
 
 def tell(world: World, settings: Settings, change_id: str = "c1", node: str | None = None, **nodes: Any) -> list[str]:
-    """The nodes that a change on prod-1 has probed."""
+    """The nodes that a change on prod-1 opens runs for."""
     change = Change(id=change_id, component="kernel", clusters=["prod-1"], node=node, happened_at=world.noon)
     with world.store.writing() as session:
-        told = record_change(session, catalog(kernel=bound(**nodes)), change, world.noon, settings)
-    ids = {run.id for run in told.opened}
+        recorded = record_change(session, catalog(kernel=bound(**nodes)), change, world.noon, settings)
+    ids = {run.id for run in recorded.opened}
     return sorted(run.node for run in world.runs if run.id in ids and run.node)
 
 
-def ask(world: World, request: RunRequest, settings: Settings, **bindings: Any) -> list[OpenedRun]:
+def opened_by(world: World, request: RunRequest, settings: Settings, **bindings: Any) -> list[OpenedRun]:
     with world.store.writing() as session:
         return request_runs(session, catalog(**bindings), request, world.noon, settings)
 
@@ -215,7 +215,7 @@ def test_a_change_of_a_cluster_runs_on_a_sample_which_differs_from_change_to_cha
     assert len({tuple(sample) for sample in samples}) > 1
 
 
-def test_a_change_of_a_node_that_the_binding_leaves_out_runs_nothing(world: World, settings: Settings) -> None:
+def test_a_change_of_a_node_that_does_not_match_opens_no_runs(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(2))
     assert tell(world, settings, node="node-000", selector={"matchLabels": {"gpu": "yes"}}) == []
 
@@ -230,33 +230,33 @@ def test_a_change_names_its_node_on_one_cluster_only(world: World, settings: Set
 def test_a_request_names_nodes_or_selects_them(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(3), zone="a")
     world.nodes("prod-1", "other", unschedulable=True, zone="b")
-    assert len(ask(world, RunRequest(CASE, ("prod-1",), nodes=("other",), id="r1"), settings)) == 1
-    assert len(ask(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=a", id="r2"), settings)) == 3
+    assert len(opened_by(world, RunRequest(CASE, ("prod-1",), nodes=("other",), id="r1"), settings)) == 1
+    assert len(opened_by(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=a", id="r2"), settings)) == 3
     assert sorted(filter(None, nodes_of(world))) == [*names(3), "other"]
 
 
-def test_a_request_for_a_node_that_is_not_there_names_the_nearest(world: World, settings: Settings) -> None:
+def test_a_request_for_a_missing_node_suggests_the_nearest_name(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(3))
     with pytest.raises(NotFoundError, match="Did you mean 'node-001'"):
-        ask(world, RunRequest(CASE, ("prod-1",), nodes=("nodee-001",)), settings)
+        opened_by(world, RunRequest(CASE, ("prod-1",), nodes=("nodee-001",)), settings)
     with pytest.raises(NotFoundError, match="No node of prod-1 matches"):
-        ask(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=x"), settings)
+        opened_by(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=x"), settings)
 
 
-def test_a_node_can_be_asked_for_where_nobody_keeps_a_list(world: World, settings: Settings) -> None:
-    assert len(ask(world, RunRequest(CASE, ("prod-1",), nodes=("any",)), settings)) == 1
+def test_a_node_can_be_named_without_a_list_of_nodes(world: World, settings: Settings) -> None:
+    assert len(opened_by(world, RunRequest(CASE, ("prod-1",), nodes=("any",)), settings)) == 1
     with pytest.raises(InvalidInputError, match="no binding with `nodes`"):
-        ask(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=a"), settings)
+        opened_by(world, RunRequest(CASE, ("prod-1",), nodes_selector="zone=a"), settings)
 
 
-def test_a_case_that_is_bound_to_nodes_runs_on_nodes_when_asked_for(world: World, settings: Settings) -> None:
+def test_a_request_for_a_case_bound_to_nodes_runs_on_nodes(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(5))
-    ask(world, RunRequest(CASE, ("prod-1",)), settings, kernel=bound(sample=2))
+    opened_by(world, RunRequest(CASE, ("prod-1",)), settings, kernel=bound(sample=2))
     assert len([node for node in nodes_of(world) if node]) == 2
 
 
-def test_a_case_that_is_bound_to_the_cluster_too_runs_once_when_asked_for(world: World, settings: Settings) -> None:
+def test_a_request_for_a_case_also_bound_to_the_cluster_runs_once(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(5))
     plain = {key: value for key, value in bound().items() if key != "nodes"}
-    ask(world, RunRequest(CASE, ("prod-1",)), settings, kernel=bound(sample=2), plain=plain)
+    opened_by(world, RunRequest(CASE, ("prod-1",)), settings, kernel=bound(sample=2), plain=plain)
     assert nodes_of(world) == [None]

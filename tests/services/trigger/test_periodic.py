@@ -1,4 +1,4 @@
-"""Periodic runs: each slot once, whoever asks, however late."""
+"""Periodic runs: each slot is opened once, by any number of beats and at any delay."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from tests.services.trigger.given import CASE, World, at_once, statements
 MINUTE = timedelta(minutes=1)
 
 
-def test_a_slot_that_is_due_opens_one_run(world: World, now: datetime, settings: Settings) -> None:
+def test_a_due_slot_opens_one_run(world: World, now: datetime, settings: Settings) -> None:
     schedule = world.schedule(offset_s=17.5, due=now + timedelta(seconds=17.5))
     assert issue_due(world.store, now, settings) == Tick(next_due=now + timedelta(seconds=17.5))
     [opened] = issue_due(world.store, now + MINUTE, settings).opened
@@ -38,7 +38,7 @@ def test_many_issuers_at_once_open_one_run_for_each_slot(world: World, now: date
 
 
 def test_a_slot_that_was_issued_before_is_not_issued_again(world: World, now: datetime, settings: Settings) -> None:
-    """As when a beat whose clock was wrong had set the schedule back."""
+    """As after a beat with a wrong clock has set the schedule back."""
     world.schedule(concurrency=Concurrency.ALLOW)
     assert len(issue_due(world.store, now, settings).opened) == 1
     world.change(Schedule, next_due=now)
@@ -58,14 +58,12 @@ def test_after_an_outage_one_run_catches_up_and_the_missed_slots_are_counted(
     [opened] = tick.opened
     assert {r.id: r.due_at for r in world.runs}[opened.id] == latest
     assert tick.ended == bool(missed)
-    told = [(o.verdict, o.reason, o.missed, o.due_at, o.trigger) for o in world.outcomes]
-    assert told == ([(Verdict.UNKNOWN, Reason.MISSED, missed, now, Trigger.PERIODIC)] if missed else [])
+    outcomes = [(o.verdict, o.reason, o.missed, o.due_at, o.trigger) for o in world.outcomes]
+    assert outcomes == ([(Verdict.UNKNOWN, Reason.MISSED, missed, now, Trigger.PERIODIC)] if missed else [])
     assert issue_due(world.store, now + late * MINUTE, settings).opened == []
 
 
-def test_an_outage_of_many_schedules_is_made_up_for_batch_by_batch(
-    world: World, now: datetime, settings: Settings
-) -> None:
+def test_after_an_outage_many_schedules_catch_up_in_batches(world: World, now: datetime, settings: Settings) -> None:
     names = [f"c{i}" for i in range(2 * BATCH)]
     world.cluster(*names)
     world.schedules(names)
@@ -74,7 +72,7 @@ def test_an_outage_of_many_schedules_is_made_up_for_batch_by_batch(
 
 
 @pytest.mark.parametrize("state", [RunState.PENDING, RunState.LAUNCHING, RunState.RUNNING])
-def test_forbid_skips_a_slot_while_the_run_before_it_is_open(
+def test_forbid_skips_a_slot_while_an_earlier_run_is_open(
     world: World, now: datetime, settings: Settings, state: RunState
 ) -> None:
     schedule = world.schedule(concurrency=Concurrency.FORBID)
@@ -88,7 +86,7 @@ def test_forbid_skips_a_slot_while_the_run_before_it_is_open(
     assert len(issue_due(world.store, now + 5 * MINUTE, settings).opened) == 1
 
 
-def test_allow_runs_both(world: World, now: datetime, settings: Settings) -> None:
+def test_allow_opens_a_second_run(world: World, now: datetime, settings: Settings) -> None:
     schedule = world.schedule(concurrency=Concurrency.ALLOW)
     world.run("earlier", schedule_id=schedule, state=RunState.RUNNING)
     tick = issue_due(world.store, now, settings)
@@ -96,7 +94,7 @@ def test_allow_runs_both(world: World, now: datetime, settings: Settings) -> Non
     assert [r.state for r in world.runs if r.id == "earlier"] == [RunState.RUNNING]
 
 
-def test_replace_ends_the_earlier_runs_as_unknown_and_opens_the_new_one(
+def test_replace_closes_earlier_runs_as_unknown_and_opens_the_new_one(
     world: World, now: datetime, settings: Settings
 ) -> None:
     schedule = world.schedule(concurrency=Concurrency.REPLACE)
@@ -114,13 +112,13 @@ def test_replace_ends_the_earlier_runs_as_unknown_and_opens_the_new_one(
     assert still_open == {"other", tick.opened[0].id}
 
 
-def test_a_paused_schedule_opens_nothing_and_wakes_nobody(world: World, now: datetime, settings: Settings) -> None:
+def test_a_paused_schedule_opens_no_runs_and_is_never_due(world: World, now: datetime, settings: Settings) -> None:
     world.schedule(paused_at=now - MINUTE)
     assert issue_due(world.store, now + 60 * MINUTE, settings) == Tick()
     assert world.runs == []
 
 
-def test_the_slots_of_a_cordoned_cluster_pass_without_a_trace(world: World, now: datetime, settings: Settings) -> None:
+def test_slots_of_a_cordoned_cluster_leave_no_record(world: World, now: datetime, settings: Settings) -> None:
     world.cluster("prod-2", cordoned_at=now - MINUTE)
     world.schedule("prod-2", concurrency=Concurrency.REPLACE)
     tick = issue_due(world.store, now + 7 * MINUTE, settings)
@@ -133,7 +131,7 @@ def test_the_slots_of_a_cordoned_cluster_pass_without_a_trace(world: World, now:
     assert world.outcomes == [], "what passed in maintenance is not made up for"
 
 
-def test_a_schedule_whose_cluster_is_gone_keeps_nobody_busy(world: World, now: datetime, settings: Settings) -> None:
+def test_a_schedule_of_a_removed_cluster_opens_no_runs(world: World, now: datetime, settings: Settings) -> None:
     world.schedule("removed")
     issue_due(world.store, now, settings)
     assert issue_due(world.store, now, settings) == Tick(next_due=now + 5 * MINUTE)
@@ -160,7 +158,7 @@ def test_half_past_two_comes_once_on_the_days_on_which_the_clocks_change(
     assert world.outcomes == []
 
 
-def test_an_idle_tick_costs_the_same_however_many_schedules_there_are(
+def test_an_idle_tick_costs_the_same_for_any_number_of_schedules(
     world: World, now: datetime, settings: Settings
 ) -> None:
     later = now + timedelta(days=1)
@@ -171,7 +169,7 @@ def test_an_idle_tick_costs_the_same_however_many_schedules_there_are(
     assert len(few) == 3
 
 
-def test_a_tick_finds_what_is_due_by_its_index(world: World, now: datetime, settings: Settings) -> None:
+def test_a_tick_reads_due_schedules_by_index(world: World, now: datetime, settings: Settings) -> None:
     world.schedules([f"c{i}" for i in range(20_000)], due=now + timedelta(days=1))
     world.schedule()
     world.run("overdue", *(f"r{i}" for i in range(3000)))
@@ -186,8 +184,8 @@ def test_a_tick_finds_what_is_due_by_its_index(world: World, now: datetime, sett
     with world.store.engine.begin() as connection:
         for (statement, parameters), index in zip(seen, indexes, strict=True):
             plan = connection.exec_driver_sql(explain + statement, parameters)
-            told = "\n".join(" ".join(map(str, row)) for row in plan)
-            assert index in told, told
+            explained = "\n".join(" ".join(map(str, row)) for row in plan)
+            assert index in explained, explained
 
 
 def test_ten_thousand_due_slots_are_issued_in_batches(world: World, now: datetime, settings: Settings) -> None:
@@ -202,7 +200,7 @@ def test_ten_thousand_due_slots_are_issued_in_batches(world: World, now: datetim
 
 
 def _issue_all(store: Store, now: datetime, settings: Settings) -> tuple[int, int]:
-    """How many runs were opened, in how many ticks."""
+    """The number of opened runs, and of ticks."""
     opened = ticks = 0
     while (tick := issue_due(store, now, settings)).next_due is not None and tick.next_due <= now:
         opened += len(tick.opened)

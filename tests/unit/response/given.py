@@ -17,7 +17,7 @@ _REASONS = {
 
 
 def outcome(verdict: Verdict, minute: int = 0, run: str | None = None, **other: Any) -> ClaimedOutcome:
-    """An outcome due so many minutes after noon; its run is named after the minute unless it is given."""
+    """An outcome due this many minutes after noon; by default its run is named after the minute."""
     fields = {
         "run_id": run or f"run-{minute}",
         "key": StandingKey("pod-lifecycle", Subject("prod-1")),

@@ -1,4 +1,4 @@
-"""What outcomes add up to."""
+"""Outcomes folded into standings and alerts."""
 
 from dataclasses import replace
 
@@ -33,27 +33,30 @@ def fold_all(
 @pytest.mark.parametrize(
     ("verdicts", "policy", "expected"),
     [
-        pytest.param([P, P], AlertPolicy(), [(), ()], id="passing raises nothing"),
+        pytest.param([P, P], AlertPolicy(), [(), ()], id="a pass opens no alert"),
         pytest.param([F], AlertPolicy(), [(FAIL_OPENS,)], id="the first outcome of all may be a fail"),
         pytest.param([P, F, F], AlertPolicy(), [(), (FAIL_OPENS,), ()], id="a fail opens once"),
         pytest.param([F, P, F], AlertPolicy(), [(FAIL_OPENS,), (FAIL_CLOSES,), (FAIL_OPENS,)], id="a pass closes"),
         pytest.param([F, F, F], AlertPolicy(alert_after=3), [(), (), (FAIL_OPENS,)], id="alertAfter fails open"),
-        pytest.param([F, F, P, F], AlertPolicy(alert_after=3), [(), (), (), ()], id="a pass starts the count anew"),
+        pytest.param([F, F, P, F], AlertPolicy(alert_after=3), [(), (), (), ()], id="a pass resets the fails"),
         pytest.param(
             [F, U, F], AlertPolicy(alert_after=2), [(), (), (FAIL_OPENS,)], id="an unknown does not reset fails"
         ),
         pytest.param([F, U, U], AlertPolicy(alert_after=2), [(), (), ()], id="an unknown does not count as a fail"),
-        pytest.param([F, U, P], AlertPolicy(), [(FAIL_OPENS,), (), (FAIL_CLOSES,)], id="an unknown is no recovery"),
+        pytest.param([F, U, P], AlertPolicy(), [(FAIL_OPENS,), (), (FAIL_CLOSES,)], id="an unknown is not a recovery"),
         pytest.param([U, U, U], AlertPolicy(), [(), (), (UNKNOWN_OPENS,)], id="unknownAfter unknowns open"),
-        pytest.param([U, F, U, U], AlertPolicy(alert_after=9), [(), (), (), ()], id="a fail starts the unknowns anew"),
+        pytest.param([U, F, U, U], AlertPolicy(alert_after=9), [(), (), (), ()], id="a fail resets the unknowns"),
         pytest.param(
-            [U, P], AlertPolicy(unknown_after=1), [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES,)], id="a pass makes known again"
+            [U, P],
+            AlertPolicy(unknown_after=1),
+            [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES,)],
+            id="a pass closes unknown",
         ),
         pytest.param(
             [U, F],
             AlertPolicy(unknown_after=1),
             [(UNKNOWN_OPENS,), (UNKNOWN_CLOSES, FAIL_OPENS)],
-            id="a fail makes known again, and is a fail",
+            id="a fail closes the unknown alert and opens its own",
         ),
         pytest.param(
             [F, U, P],
@@ -61,18 +64,18 @@ def fold_all(
             [(FAIL_OPENS,), (UNKNOWN_OPENS,), (FAIL_CLOSES, UNKNOWN_CLOSES)],
             id="a pass closes both kinds",
         ),
-        pytest.param([F, F], AlertPolicy(muted=True), [(), ()], id="nothing opens while muted"),
-        pytest.param([U, U, U, U], AlertPolicy(muted=True), [(), (), (), ()], id="nor an unknown"),
+        pytest.param([F, F], AlertPolicy(muted=True), [(), ()], id="muted: no alert for fails"),
+        pytest.param([U, U, U, U], AlertPolicy(muted=True), [(), (), (), ()], id="muted: no alert for unknowns"),
     ],
 )
-def test_alerts_open_and_close_as_verdicts_come(
+def test_alerts_open_and_close_by_verdicts(
     verdicts: list[Verdict], policy: AlertPolicy, expected: list[tuple[Transition, ...]]
 ) -> None:
     _, history = fold_all([outcome(verdict, minute) for minute, verdict in enumerate(verdicts)], policy)
     assert history == expected
 
 
-def test_a_standing_tells_since_when_and_how_often() -> None:
+def test_a_standing_has_the_start_and_the_counts_of_its_verdict() -> None:
     standing, _ = fold_all([outcome(P, 0), outcome(F, 1), outcome(F, 2), outcome(U, 3), outcome(F, 4)])
     assert standing == StandingState(
         verdict=F,
@@ -95,14 +98,14 @@ def test_two_runs_due_at_the_same_instant_both_count() -> None:
     assert fold(standing, outcome(F, 5, run="b"), AlertPolicy())[1] == (FAIL_OPENS,)
 
 
-def test_missed_slots_count_as_one_unknown_however_many_they_are() -> None:
+def test_missed_slots_count_as_one_unknown() -> None:
     standing, history = fold_all([outcome(P, 0), outcome(U, 60, reason=Reason.MISSED)])
     assert standing is not None
     assert (standing.unknowns, history[1]) == (1, ())
 
 
 @pytest.mark.parametrize("reason", sorted(UNCOUNTED))
-def test_a_run_that_by_decision_never_took_place_says_nothing(reason: Reason) -> None:
+def test_a_run_that_by_decision_never_took_place_is_not_counted(reason: Reason) -> None:
     standing, _ = fold_all([outcome(F, 0)])
     assert fold(standing, outcome(U, 1, reason=reason), AlertPolicy(unknown_after=1)) == (standing, ())
     assert fold(None, outcome(U, 1, reason=reason), AlertPolicy()) == (None, ())
@@ -118,12 +121,12 @@ def test_a_lowered_alert_after_takes_effect_with_the_next_fail() -> None:
     assert fold(standing, outcome(F, 2), AlertPolicy(alert_after=2))[1] == (FAIL_OPENS,)
 
 
-def test_the_first_fail_after_a_maintenance_raises_the_alarm() -> None:
+def test_the_first_fail_after_a_maintenance_opens_an_alert() -> None:
     standing, _ = fold_all([outcome(F, 0), outcome(F, 1)], AlertPolicy(muted=True))
     assert fold(standing, outcome(F, 2), AlertPolicy())[1] == (FAIL_OPENS,)
 
 
-def test_recovery_is_told_during_a_maintenance_too() -> None:
+def test_recovery_closes_the_alert_during_a_maintenance_too() -> None:
     standing, _ = fold_all([outcome(F, 0)])
     assert fold(standing, outcome(P, 1), AlertPolicy(muted=True))[1] == (FAIL_CLOSES,)
 
@@ -163,14 +166,14 @@ def test_at_most_one_alert_of_a_kind_is_open_and_only_a_definite_verdict_closes(
 
 
 @given(outcomes, policies)
-def test_a_pass_after_everything_leaves_nothing_open(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
+def test_a_final_pass_leaves_no_alert_open(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
     standing, _ = fold_all([*given_outcomes, outcome(P, 99)], policy)
     assert standing is not None
     assert standing.is_steady_pass
 
 
 @given(outcomes, policies)
-def test_the_same_outcome_again_changes_nothing(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
+def test_a_repeated_outcome_changes_nothing(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
     once, first = fold_all(given_outcomes, policy)
     standing: StandingState | None = None
     for one, transitions in zip(given_outcomes, first, strict=True):
@@ -182,7 +185,7 @@ def test_the_same_outcome_again_changes_nothing(given_outcomes: list[ClaimedOutc
 
 @given(outcomes, policies)
 @settings(max_examples=50)
-def test_time_never_goes_back(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
+def test_the_due_time_never_decreases(given_outcomes: list[ClaimedOutcome], policy: AlertPolicy) -> None:
     standing: StandingState | None = None
     newest = NOON
     for one in given_outcomes:
@@ -193,7 +196,7 @@ def test_time_never_goes_back(given_outcomes: list[ClaimedOutcome], policy: Aler
             newest = standing.due_at
 
 
-def test_a_standing_at_rest_stays_so_by_a_pass() -> None:
+def test_a_steady_pass_stays_one_after_a_pass() -> None:
     standing, _ = fold_all([outcome(F, 0), outcome(P, 1)])
     assert standing is not None
     after, transitions = fold(standing, outcome(P, 2), AlertPolicy())

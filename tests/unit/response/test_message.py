@@ -1,4 +1,4 @@
-"""What people read."""
+"""The text of messages."""
 
 from datetime import timedelta
 
@@ -11,10 +11,10 @@ from kubeprobe.vocabulary import AlertKind, Verdict
 from tests.unit.response.given import NOON, message, outcome
 
 
-def test_a_failure_says_what_where_since_when_why_whose_and_how_to_look() -> None:
-    told = message()
-    assert told.title == "[critical] pod-lifecycle fails on prod-1"
-    assert told.text.splitlines() == [
+def test_a_failure_has_case_subject_reason_time_owner_and_command() -> None:
+    sent = message()
+    assert sent.title == "[critical] pod-lifecycle fails on prod-1"
+    assert sent.text.splitlines() == [
         "ReportedFailure: the probe reported 1 error",
         "- the pod was not ready within 30 s",
         "Failing since 2026-11-23 12:00:00 UTC",
@@ -24,12 +24,12 @@ def test_a_failure_says_what_where_since_when_why_whose_and_how_to_look() -> Non
     ]
 
 
-def test_a_recovery_says_how_long_it_was() -> None:
-    told = message(
+def test_a_recovery_has_its_duration() -> None:
+    sent = message(
         MessageKind.RECOVERED, reason="Passed", why="", errors=(), owner="", runbook="", until=NOON + timedelta(hours=2)
     )
-    assert told.title == "[recovered] pod-lifecycle passes again on prod-1"
-    assert told.text.splitlines() == [
+    assert sent.title == "[recovered] pod-lifecycle passes again on prod-1"
+    assert sent.text.splitlines() == [
         "Passed",
         "Failing from 2026-11-23 12:00:00 UTC until 2026-11-23 14:00:00 UTC (2h)",
         "Details: kubeprobe show 01run",
@@ -45,26 +45,26 @@ def test_a_recovery_says_how_long_it_was() -> None:
         (AlertKind.UNKNOWN, AlertEvent.CLOSED, MessageKind.RESTORED),
     ],
 )
-def test_each_event_has_a_message_of_its_own(alert: AlertKind, event: AlertEvent, kind: MessageKind) -> None:
+def test_each_event_has_its_own_kind_of_message(alert: AlertKind, event: AlertEvent, kind: MessageKind) -> None:
     assert message_kind(alert, event) is kind
 
 
 def test_an_unknown_is_never_called_a_failure() -> None:
-    told = message(MessageKind.UNKNOWN, alert_kind=AlertKind.UNKNOWN, verdict="unknown", reason="Evicted", why="")
-    assert "fail" not in (told.title + told.text).lower()
+    sent = message(MessageKind.UNKNOWN, alert_kind=AlertKind.UNKNOWN, verdict="unknown", reason="Evicted", why="")
+    assert "fail" not in (sent.title + sent.text).lower()
 
 
-def test_known_again_tells_the_verdict() -> None:
+def test_a_restored_verdict_is_named() -> None:
     assert message(MessageKind.RESTORED, verdict="fail").title == "[verdict restored] pod-lifecycle on prod-1: fail"
 
 
 @pytest.mark.parametrize("kind", list(MessageKind))
-def test_a_message_survives_the_store(kind: MessageKind) -> None:
-    told = message(kind, until=NOON + timedelta(minutes=3))
-    assert from_json(Message, to_json(told)) == told
+def test_a_message_is_read_back_from_json(kind: MessageKind) -> None:
+    sent = message(kind, until=NOON + timedelta(minutes=3))
+    assert from_json(Message, to_json(sent)) == sent
 
 
-def test_many_and_long_errors_are_cut_and_say_so() -> None:
+def test_many_and_long_errors_are_cut_visibly() -> None:
     report = {"errors": [f"{number} " + "x" * 1000 for number in range(MAX_ERRORS + 5)]}
     shown = reported_errors(outcome(Verdict.FAIL, report=report))
     assert len(shown) == MAX_ERRORS + 1

@@ -1,4 +1,4 @@
-"""Which targets are told of an alert."""
+"""Which targets are notified of an alert."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def catalog(**matches: dict[str, Any]) -> Catalog:
 
 
 @pytest.mark.parametrize(
-    ("match", "told"),
+    ("match", "matches"),
     [
         ({}, True),
         ({"severities": ["critical", "warning"]}, True),
@@ -37,20 +37,20 @@ def catalog(**matches: dict[str, Any]) -> Catalog:
         ({"severities": ["critical"], "cases": ["dns"]}, False),
     ],
 )
-def test_a_route_matches_when_all_that_it_asks_holds(match: dict[str, Any], told: bool) -> None:  # noqa: FBT001
-    assert targets_for(catalog(only=match), FACTS) == ((TargetRef("only", "log"),) if told else ())
+def test_a_route_matches_when_all_its_conditions_hold(match: dict[str, Any], matches: bool) -> None:  # noqa: FBT001
+    assert targets_for(catalog(only=match), FACTS) == ((TargetRef("only", "log"),) if matches else ())
 
 
-def test_every_route_that_matches_is_told() -> None:
+def test_every_matching_route_gives_its_targets() -> None:
     found = targets_for(catalog(b={}, a={}, c={"cases": ["dns"]}), FACTS)
     assert found == (TargetRef("a", "log"), TargetRef("b", "log"))
 
 
-def test_without_a_route_nobody_is_told() -> None:
+def test_without_a_route_there_are_no_targets() -> None:
     assert targets_for(Catalog(), FACTS) == ()
 
 
-def test_a_target_is_found_by_its_names() -> None:
+def test_a_target_is_found_by_route_and_name() -> None:
     held = catalog(only={})
     found = find_target(held, TargetRef("only", "log"))
     assert found is not None

@@ -1,4 +1,4 @@
-"""What targets send, and what they keep to themselves."""
+"""What targets send, and that they don't reveal secrets."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ from tests.unit.response.given import NOON, message
 DELIVERY = Delivery("01delivery", 1, NOON)
 
 
-def test_every_kind_that_a_route_may_name_is_registered_with_its_spec() -> None:
+def test_every_kind_of_the_catalog_is_registered_with_its_spec() -> None:
     declared = {name: field.annotation for name, field in RouteTarget.model_fields.items() if name != "name"}
     assert {name: kind.spec | None for name, kind in KINDS.items()} == declared
 
@@ -45,7 +45,7 @@ def test_a_signature_covers_the_time_and_the_body() -> None:
     assert sign("secret", 1_700_000_000, b'{"a":1}') == f"t=1700000000,v1={expected}"
 
 
-def test_the_documented_check_accepts_what_is_signed_and_nothing_else() -> None:
+def test_the_documented_check_accepts_valid_signatures_only() -> None:
     text = (Path(__file__).parents[3] / "docs" / "alerting.md").read_text()
     snippet = text.split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
     assert read_secret(SecretSource(file=str(tmp_path / "secret"))) == "hush"
 
 
-def test_a_missing_secret_is_named_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_secret_is_named_and_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALERT_SECRET", raising=False)
     with pytest.raises(TemporaryTargetError, match="ALERT_SECRET is empty or not set"):
         read_secret(SecretSource(env="ALERT_SECRET"))
@@ -111,17 +111,17 @@ def test_a_missing_secret_is_named_and_waited_for(tmp_path: Path, monkeypatch: p
         ("nothing", "", "nothing"),
     ],
 )
-def test_secrets_are_blotted_out(text: str, secret: str, shown: str) -> None:
+def test_secrets_are_redacted(text: str, secret: str, shown: str) -> None:
     assert redact(text, secret) == shown
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise loads its plugins when first used
-def test_an_address_that_apprise_cannot_read_is_permanent_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_address_that_apprise_cannot_parse_is_permanent_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(PermanentTargetError) as refused:
         apprise.send(AppriseTarget(url="nosuchservice://hush-hush-hush"), message(), DELIVERY)
     assert "hush" not in str(refused.value)
     assert "hush" not in caplog.text
 
 
-def test_some_repeats_may_be_missed_before_an_alert_resolves_by_itself() -> None:
+def test_alerts_outlast_a_few_missed_repeats() -> None:
     assert REPEAT_EVERY * 3 <= HOLD

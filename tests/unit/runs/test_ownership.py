@@ -8,11 +8,11 @@ PACKAGE = Path(__file__).parents[3] / "kubeprobe"
 ROWS = {"Run", "Outcome"}
 WRITERS = {"insert", "insert_all", "insert_ignoring_conflicts", "update", "update_each", "upsert", "delete", "add"}
 ALLOWED = {"response/outcomes.py: update(Outcome)"}
-"""Marks outcomes as answered (`responded_at`), which is the responders' own column."""
+"""Marks outcomes as processed (`responded_at`), the one column that responders write."""
 
 
 def writes(file: Path) -> Iterator[str]:
-    """Calls that write these rows, or make one to be written."""
+    """Calls that write these rows or create one."""
     for node in ast.walk(ast.parse(file.read_text())):
         if not isinstance(node, ast.Call):
             continue
@@ -29,6 +29,6 @@ def test_only_kubeprobe_runs_writes_runs_and_outcomes() -> None:
     assert {write for file in elsewhere for write in writes(file)} == ALLOWED
 
 
-def test_the_search_finds_what_the_owner_writes() -> None:
+def test_the_search_finds_the_owners_writes() -> None:
     owner = {write for file in (PACKAGE / "runs").glob("*.py") for write in writes(file)}
     assert {"runs/rows.py: insert_all(Outcome)", "runs/close.py: update(Run)"} <= owner

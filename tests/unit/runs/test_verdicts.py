@@ -16,13 +16,13 @@ from kubeprobe.vocabulary import Reason, Verdict
         ([], None),
     ],
 )
-def test_the_worst_verdict_is_fail_before_unknown_before_pass_once_all_are_there(
+def test_the_worst_verdict_is_fail_then_unknown_then_pass_and_none_while_one_is_missing(
     verdicts: list[str | None], expected: Verdict | None
 ) -> None:
     assert worst(verdicts) == expected
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_only_runs_that_never_took_place_are_no_answer(reason: Reason) -> None:
+def test_only_runs_that_never_took_place_are_not_counted(reason: Reason) -> None:
     never = {"StillRunning", "Replaced", "Cordoned", "CaseRemoved", "ClusterRemoved", "NodeGone"}
     assert is_counted(reason) == (reason not in never)

@@ -1,4 +1,4 @@
-"""Samples of nodes: of the size that was asked for, every node in its turn, whatever joins and leaves meanwhile."""
+"""Samples of nodes have their size, and take every node within one round while nodes join and leave."""
 
 from math import ceil
 
@@ -19,7 +19,7 @@ def test_a_sample_has_its_size_and_no_node_twice(nodes: set[str], size: int, cur
 
 
 @given(NAMES, st.integers(1, 50), CURSORS)
-def test_every_node_is_seen_within_one_round(nodes: set[str], size: int, cursor: str) -> None:
+def test_every_node_is_taken_within_one_round(nodes: set[str], size: int, cursor: str) -> None:
     seen: set[str] = set()
     for _ in range(ceil(len(nodes) / size)):
         taken, cursor = next_sample(nodes, "case", cursor, size)
@@ -28,8 +28,10 @@ def test_every_node_is_seen_within_one_round(nodes: set[str], size: int, cursor:
 
 
 @given(NAMES, st.integers(1, 5), st.data())
-def test_who_stays_is_seen_though_others_come_and_go(nodes: set[str], size: int, data: st.DataObject) -> None:
-    """Within the slots that one round over all nodes there ever were would take."""
+def test_a_node_that_stays_is_taken_while_others_join_and_leave(
+    nodes: set[str], size: int, data: st.DataObject
+) -> None:
+    """Within the number of slots of one round over all nodes that ever existed."""
     staying = data.draw(st.sampled_from(sorted(nodes)))
     cursor, ever, rounds = data.draw(CURSORS), {staying}, 0
     while True:
@@ -47,11 +49,11 @@ def test_the_same_names_give_the_same_samples_in_any_order(nodes: set[str], size
     assert next_sample(sorted(nodes), "case", "", size) == next_sample(sorted(nodes, reverse=True), "case", "", size)
 
 
-def test_two_cases_begin_at_different_nodes() -> None:
+def test_cases_start_at_different_nodes() -> None:
     nodes = [f"node-{number}" for number in range(100)]
     first = {next_sample(nodes, f"case-{number}", "", 1)[0][0] for number in range(20)}
     assert len(first) > 10
 
 
-def test_where_there_are_no_nodes_the_turn_is_kept() -> None:
+def test_without_nodes_the_cursor_is_kept() -> None:
     assert next_sample([], "case", "00ff", 3) == ([], "00ff")
