@@ -46,7 +46,7 @@ app.add_defaults(lambda: celery_config(Settings().broker()))
 
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
-    configure_logs(Settings().log_format)
+    configure_logs(Settings().log_format, process="beat")
 
 
 class SlotScheduler(Scheduler):  # type: ignore[misc]

@@ -1,15 +1,31 @@
-"""Logs of KubeProbe itself: one line each, for people or as JSON; everything that logs goes through here."""
+"""Logs of KubeProbe itself: one line each, for people or as JSON; everything that logs goes through here.
+
+A line carries the name of its process, and what is bound where it is written (`structlog.contextvars`): the Celery
+task with its id, the cluster, the run and its attempt. Code that works on one of these binds it; code that it calls
+does not repeat it.
+"""
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 
-def configure_logs(form: str = "console", level: int = logging.INFO) -> None:
-    """Send structlog and the libraries' logs to standard error, as `console` lines or `json`."""
+def configure_logs(form: str = "console", level: int = logging.INFO, *, process: str = "cli") -> None:
+    """Send structlog and the libraries' logs to standard error, as `console` lines or `json`.
+
+    `process`: launcher, collector, responder, beat, web or cli. Not a context variable: threads start without those.
+    """
+
+    def add_process(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

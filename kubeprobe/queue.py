@@ -54,6 +54,11 @@ def launch_queue(pool: str) -> str:
     return f"launch.{pool}"
 
 
+def is_launching(queue: str) -> bool:
+    """Whether launchers serve a queue, and not responders."""
+    return queue == REQUEST_QUEUE or queue.startswith(launch_queue(""))
+
+
 class RunRef(Protocol):
     """What a message about a run needs."""
 

@@ -3,15 +3,17 @@
 Beat and Flower have one of their own, without tasks (`beat_schedule`). Tasks are imported when a worker starts.
 """
 
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 from celery import Celery, signals
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.logs import configure_logs
-from kubeprobe.queue import celery_config
+from kubeprobe.queue import REQUEST_QUEUE, celery_config, is_launching
 from kubeprobe.settings import Settings
 from workers.broker import survive_broker_loss
 
@@ -19,13 +21,21 @@ TASKS = ("workers.launching", "workers.responding", "workers.housekeeping")
 
 survive_broker_loss()
 app = Celery("kubeprobe")
+app.process = "worker"  # known better once a worker starts
 # A function, so that the environment is read when the process starts and not when this is imported.
 app.add_defaults(lambda: celery_config(Settings().broker()))
 
 
+def process_name(queues: Iterable[str] | str | None) -> str:
+    """What a worker of these queues is: `launcher` or `responder`. Without `-Q` it serves requests, as launchers do."""
+    served = queues.split(",") if isinstance(queues, str) else list(queues or (REQUEST_QUEUE,))
+    return "launcher" if any(is_launching(queue) for queue in served) else "responder"
+
+
 @signals.celeryd_init.connect
-def _import_tasks(**_: Any) -> None:
-    """Have the tasks known before the worker takes its first message."""
+def _import_tasks(options: Mapping[str, Any], **_: Any) -> None:
+    """Have the tasks known before the worker takes its first message, and the worker's name before it logs."""
+    app.process = process_name(options.get("queues"))
     for module in TASKS:
         import_module(module)
 
@@ -51,4 +61,16 @@ def _close_parts(**_: Any) -> None:
 
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
-    configure_logs(Settings().log_format)
+    configure_logs(Settings().log_format, process=app.process)
+
+
+@signals.task_prerun.connect
+def _bind_task(task_id: str, task: Any, **_: Any) -> None:
+    """Have every line that a task logs carry it. Threads serve one task after the other: nothing of the last stays."""
+    clear_contextvars()
+    bind_contextvars(task=task.name, task_id=task_id)
+
+
+@signals.task_postrun.connect
+def _unbind_task(**_: Any) -> None:
+    clear_contextvars()

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from structlog.contextvars import bound_contextvars
+
 from kubeprobe.clock import utc_now
 from kubeprobe.effects import Effects
 from kubeprobe.execution.remove import remove_pods as remove
@@ -13,13 +15,15 @@ from workers.app import app
 @app.task(name=Task.LAUNCH)
 def launch(cluster: str, run_ids: Sequence[str]) -> None:
     """Create the pods of these runs of one cluster."""
-    app.context.dispatch(app.context.launcher.launch(cluster, run_ids))
+    with bound_contextvars(cluster=cluster):
+        app.context.dispatch(app.context.launcher.launch(cluster, run_ids))
 
 
 @app.task(name=Task.REMOVE_PODS)
 def remove_pods(cluster: str, run_ids: Sequence[str]) -> None:
     """Delete the pods of runs whose outcome was stored before they ended."""
-    remove(app.context.launcher, cluster, run_ids)
+    with bound_contextvars(cluster=cluster):
+        remove(app.context.launcher, cluster, run_ids)
 
 
 @app.task(name=Task.RUN_PROBE, bind=True)

@@ -19,7 +19,7 @@ from kubeprobe.store.migrate import installation_id, open_migrated_store
 def collect(name: str = "") -> None:
     """Collect until SIGTERM or SIGINT."""
     settings = Settings()
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, process="collector")
     store = open_migrated_store(settings.database())
     context = CollectorParts(
         store=store,

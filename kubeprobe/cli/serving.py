@@ -13,7 +13,7 @@ MAX_CONCURRENT = 100
 def serve(host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, process="web")
     with Installation.open(settings) as installation:
         uvicorn.run(
             make_app(installation),

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from sqlmodel import Session
+from structlog.contextvars import bind_contextvars
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.render import RunIdentity, render_pod
@@ -109,12 +110,13 @@ class Launcher:
         api = await self.clients.get(claimed.cluster)
         gate = asyncio.Semaphore(self.settings.launch_concurrency)
 
-        async def one(run: Run) -> Attempt:
+        async def one(run: Run) -> Attempt:  # a task of its own, by `gather`: what it binds ends with it
+            bind_contextvars(cluster=run.cluster, run=run.id, attempt=run.attempt)
             async with gate:
                 try:
                     return await self._create(api, claimed.cluster, run, catalog)
                 except Exception as error:  # one odd run must not keep the others of its batch from their pods
-                    log.exception("pod not created", run=run.id, case=run.case)
+                    log.exception("pod not created", case=run.case)
                     return Attempt(run, error=TemporaryError(Cause.SERVER_ERROR, f"KubeProbe failed: {error!r}"))
 
         return list(await asyncio.gather(*(one(run) for run in claimed.runs)))

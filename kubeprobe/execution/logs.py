@@ -41,7 +41,7 @@ async def keep_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, cont
         if tail:
             await asyncio.to_thread(_store_tail, context, run_id, storable(tail[-MAX_CHARS:]))
     except (ClusterError, TimeoutError, SQLAlchemyError) as error:
-        log.info("no log kept", run=run_id, pod=pod, error=str(error) or "reading it took too long")
+        log.info("no log kept", pod=pod, error=str(error) or "reading it took too long")
 
 
 def _store_tail(context: LogContext, run_id: str, tail: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 from sqlmodel import col, select
+from structlog.contextvars import bound_contextvars
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -29,9 +30,10 @@ def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -
 async def _delete_all(launcher: Launcher, cluster: Cluster, runs: Sequence[Run]) -> None:
     api = await launcher.clients.get(cluster)
     for run in runs:
-        try:
-            await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
-        except ClusterError as error:
-            log.warning("pod not removed", cluster=cluster.name, pod=run.pod, error=error.message)
-            if error.cause is Cause.CLUSTER_UNREACHABLE:
-                return
+        with bound_contextvars(cluster=cluster.name, run=run.id, attempt=run.attempt):
+            try:
+                await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
+            except ClusterError as error:
+                log.warning("pod not removed", pod=run.pod, error=error.message)
+                if error.cause is Cause.CLUSTER_UNREACHABLE:
+                    return

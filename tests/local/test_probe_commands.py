@@ -38,7 +38,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
         assert done.exit_code == code, f"{done.exit_code}: {done.stdout}{done.stderr}"
         return done
 
-    def configure(form: str = "console", level: int = logging.INFO) -> None:
+    def configure(form: str = "console", level: int = logging.INFO, *, process: str = "cli") -> None:
         """Without keeping loggers for the tests that follow."""
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
 

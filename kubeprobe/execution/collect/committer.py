@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from structlog.contextvars import bound_contextvars
 
 from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects, dispatch
@@ -70,7 +71,7 @@ class Committer:
         try:
             while True:
                 group = await self._next_group()
-                refused = await self._commit_surely([f.ending for f in group], _busy_clusters(group))
+                refused = await self._commit_surely(group, _busy_clusters(group))
                 for finished in group:
                     if finished.ending in refused:
                         continue  # no outcome, so the pod stays; the sweep ends the run when its time is up
@@ -90,11 +91,12 @@ class Committer:
             group.append(self._waiting.get_nowait())
         return group
 
-    async def _commit_surely(self, endings: Sequence[Ending], full: Sequence[str]) -> list[Ending]:
+    async def _commit_surely(self, group: Sequence[Finished], full: Sequence[str]) -> list[Ending]:
         """A store that is away is tried until it is back: nothing is forgotten, no pod is deleted meanwhile.
 
         An ending that cannot be stored keeps no other from it; gives those that were refused.
         """
+        endings = [finished.ending for finished in group]
         while True:
             try:
                 await asyncio.to_thread(self._commit, endings, full)
@@ -105,18 +107,20 @@ class Committer:
                 await asyncio.sleep(PAUSE_S)
             else:
                 return []
-        return [ending for ending in endings if not await self._commit_alone(ending, full)]
+        return [finished.ending for finished in group if not await self._commit_alone(finished, full)]
 
-    async def _commit_alone(self, ending: Ending, full: Sequence[str]) -> bool:
+    async def _commit_alone(self, finished: Finished, full: Sequence[str]) -> bool:
         """Store one ending as it is, or else what can be said of it without the probe's own words."""
         told = Judgement(Verdict.UNKNOWN, Reason.REPORT_GARBLED, "The store refuses what the probe said.")
-        for judgement in (ending.judgement, told):
-            try:
-                await asyncio.to_thread(self._commit, [replace(ending, judgement=judgement)], full)
-            except Exception as error:  # noqa: BLE001 - as above
-                log.error("outcome cannot be stored", run=ending.run_id, reason=judgement.reason, error=str(error))
-            else:
-                return True
+        ending = finished.ending
+        with bound_contextvars(cluster=finished.watch.cluster.name, run=ending.run_id, attempt=ending.attempt):
+            for judgement in (ending.judgement, told):
+                try:
+                    await asyncio.to_thread(self._commit, [replace(ending, judgement=judgement)], full)
+                except Exception as error:  # noqa: BLE001 - as above
+                    log.error("outcome cannot be stored", reason=judgement.reason, error=str(error))
+                else:
+                    return True
         return False
 
     def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bind_contextvars
 
 from kubeprobe.execution.collect import node_rows
 from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext, cancelled
@@ -86,6 +87,7 @@ class NodeWatch:
             self._task, self._known = None, None
 
     async def _run(self) -> None:
+        bind_contextvars(cluster=self._cluster.name)  # for its task, and the two below
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._write_changes())
@@ -104,11 +106,11 @@ class NodeWatch:
                         await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
             except ClusterError as error:
                 if error.cause is not Cause.GONE:
-                    log.warning("nodes not followed", cluster=self._cluster.name, error=error.message)
+                    log.warning("nodes not followed", error=error.message)
                 if error.cause in REFUSED:
                     await self._give_up(error)
             except (SQLAlchemyError, OSError) as error:
-                log.warning("nodes not followed: store away", cluster=self._cluster.name, error=str(error))
+                log.warning("nodes not followed: store away", error=str(error))
             self._known = None  # until they are listed again, who joined meanwhile is not known
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
@@ -155,7 +157,7 @@ class NodeWatch:
                 try:
                     await self._write(sorted(names))
                 except (SQLAlchemyError, OSError) as error:
-                    log.warning("nodes not written: store away", cluster=self._cluster.name, error=str(error))
+                    log.warning("nodes not written: store away", error=str(error))
                     self._unwritten |= names
             if self._unwritten:
                 await asyncio.sleep(FIRST_PAUSE_S)
@@ -178,4 +180,4 @@ class NodeWatch:
         try:
             await asyncio.to_thread(node_rows.forget, self._context.store, self._cluster.name, told)
         except (SQLAlchemyError, OSError) as away:
-            log.warning("nodes not forgotten: store away", cluster=self._cluster.name, error=str(away))
+            log.warning("nodes not forgotten: store away", error=str(away))

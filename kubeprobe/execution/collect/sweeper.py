@@ -9,6 +9,7 @@ from zlib import crc32
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bind_contextvars
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.execution.collect.context import WatchContext, cancelled
@@ -58,14 +59,15 @@ class Sweeper:
             await cancelled(task)
 
     async def _sweep(self, cluster: Cluster, now: datetime) -> None:
+        bind_contextvars(cluster=cluster.name)  # for its task only
         self._since[cluster.name] = now
         try:
             async with self._slots:
                 await self._sweep_now(cluster, now)
         except (ClusterError, SQLAlchemyError, OSError) as error:
-            log.info("not swept", cluster=cluster.name, error=str(error))  # whoever else needs it says so louder
+            log.info("not swept", error=str(error))  # whoever else needs it says so louder
         except Exception:
-            log.exception("not swept", cluster=cluster.name)
+            log.exception("not swept")
 
     async def _sweep_now(self, cluster: Cluster, now: datetime) -> None:
         targets = await asyncio.to_thread(self._book.targets, cluster, now)

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext
@@ -75,6 +76,7 @@ class ClusterWatch:
 
     async def run(self) -> None:
         """Follow the cluster until cancelled. A cluster that does not answer is asked again, ever more rarely."""
+        bind_contextvars(cluster=self.cluster.name)  # for its task only
         pause = FIRST_PAUSE_S
         while True:
             try:
@@ -90,9 +92,9 @@ class ClusterWatch:
                 continue
             except ClusterError as error:
                 if error.cause is not Cause.GONE:
-                    log.warning("watch broken", cluster=self.cluster.name, cause=error.cause, error=error.message)
+                    log.warning("watch broken", cause=error.cause, error=error.message)
             except (SQLAlchemyError, OSError) as error:
-                log.warning("watch cannot reach the store", cluster=self.cluster.name, error=str(error))
+                log.warning("watch cannot reach the store", error=str(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
 
@@ -106,13 +108,14 @@ class ClusterWatch:
         seen = finished.seen
         if seen is None or finished.deleted:
             return
+        bind_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt)  # for its task only
         # Of a run only one log is kept: that of the attempt that its outcome is of.
         with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_retried()
         for pause in (*DELETE_PAUSES_S, None):
             try:
                 await self._remove(seen, with_log=with_log)
             except ClusterError as error:
-                log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, error=error.message)
+                log.warning("pod not deleted", pod=seen.name, error=error.message)
             else:
                 return
             if pause is not None:
@@ -214,13 +217,14 @@ class ClusterWatch:
 
     def _judge(self, seen: PodObservation, *, deleted: bool = False) -> Judgement | None:
         """None, too, where nobody can make sense of the pod: it must not cost its cluster the watch."""
-        try:
-            found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
-            gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
-            return _node_gone(seen.node) if gone else found
-        except (LookupError, TypeError, ValueError, AttributeError):
-            log.exception("pod makes no sense", cluster=self.cluster.name, pod=seen.name)
-            return None
+        with bound_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt):
+            try:
+                found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
+                gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
+                return _node_gone(seen.node) if gone else found
+            except (LookupError, TypeError, ValueError, AttributeError):
+                log.exception("pod makes no sense", pod=seen.name)
+                return None
 
     def _submit(self, seen: PodObservation, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)

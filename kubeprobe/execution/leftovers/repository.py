@@ -90,10 +90,10 @@ class LeftoverRepository:
             if values:
                 session.execute(insert_ignoring_conflicts(session, Leftover, values))
         for value in values:
-            told = {key: value[key] for key in ("cluster", "case", "resource", "namespace", "name", "stuck")}
+            told = {key: value[key] for key in ("case", "resource", "namespace", "name", "stuck")}
             log.warning("leftover stuck" if value["stuck"] else "leftover removed", run=value["run_id"], **told)
         if trouble and trouble != cluster.sweep_trouble:
-            log.warning("leftovers cannot be removed", cluster=cluster.name, missing=trouble)
+            log.warning("leftovers cannot be removed", missing=trouble)
 
 
 def _there(session: Session, cluster: str) -> Sequence[Leftover]:

@@ -79,7 +79,7 @@ class CommandLine:
 def quiet_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As configure_logs does for a command, without keeping loggers for the tests that follow."""
 
-    def configure(form: str = "console", level: int = logging.INFO) -> None:
+    def configure(form: str = "console", level: int = logging.INFO, *, process: str = "cli") -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
 
     monkeypatch.setattr(logs, "configure_logs", configure)

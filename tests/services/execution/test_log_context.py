@@ -1,0 +1,136 @@
+"""What a log line says of the work that it is about, without its writer saying so."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from structlog.contextvars import get_contextvars, merge_contextvars
+from structlog.testing import capture_logs
+
+from kubeprobe.execution.collect import watch as watching
+from kubeprobe.execution.collect.committer import Committer, Finished
+from kubeprobe.execution.collect.context import WatchContext
+from kubeprobe.execution.collect.observation import PodObservation
+from kubeprobe.execution.collect.watch import ClusterWatch
+from kubeprobe.execution.launch import Launcher
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.fleet.errors import Cause, cluster_error
+from kubeprobe.settings import Settings
+from tests.harness.wait import until
+from tests.services.execution.apiserver import OddApi
+from tests.services.execution.conftest import INSTALLATION
+from tests.services.execution.given import PASSED, Clock, ExecutionWorld
+from tests.services.execution.test_committer import Wakes
+from tests.services.execution.test_workers import told
+from workers import launching
+
+__all__ = ["told"]
+
+
+async def broken(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("a fault of KubeProbe")
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise ValueError("never")
+
+
+async def unreachable(*_: Any, **__: Any) -> Any:
+    raise cluster_error(Cause.CLUSTER_UNREACHABLE, "no route to host")
+
+
+def pod_of(run_id: str, attempt: int, policy: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": f"kp-{run_id}",
+            "uid": f"uid-{run_id}",
+            "creationTimestamp": "2026-11-23T12:00:00Z",
+            "labels": {"kubeprobe.io/run": run_id, "kubeprobe.io/attempt": str(attempt)},
+            "annotations": {"kubeprobe.io/policy": policy},
+        },
+        "spec": {"containers": [{"name": "probe"}]},
+        "status": {"phase": "Pending"},
+    }
+
+
+POLICY = '{"verdictFrom": "report", "startS": 60, "runS": 90, "retries": 0}'
+
+
+@pytest.fixture
+async def watch(world: ExecutionWorld, cipher: Cipher, settings: Settings, clock: Clock) -> AsyncIterator[ClusterWatch]:
+    committer = Committer(world.store, Wakes(), settings, clock)
+    clients = ClusterClients(cipher)
+    yield ClusterWatch(
+        world.find_cluster("prod-1"),
+        WatchContext(world.store, clients, committer, settings, INSTALLATION, clock),
+    )
+    await clients.close()
+
+
+def test_a_line_deep_in_a_launch_names_task_cluster_run_and_attempt(
+    world: ExecutionWorld, told: Wakes, api: OddApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.reach("there", api.url)
+    world.run("r1", "r2", cluster="there")
+    monkeypatch.setattr(Launcher, "_create", broken)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        launching.launch.apply(args=["there", ["r1", "r2"]], task_id="t1", throw=True)
+    bound = {(line["task"], line["task_id"], line["cluster"], line["run"], line["attempt"]) for line in lines}
+    assert bound == {("kubeprobe.launch", "t1", "there", "r1", 1), ("kubeprobe.launch", "t1", "there", "r2", 1)}
+    assert get_contextvars() == {}
+
+
+async def test_a_line_about_a_collected_pod_names_its_cluster_run_and_attempt(
+    watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClusterApi, "delete_pod", unreachable)
+    monkeypatch.setattr(watching, "DELETE_PAUSES_S", ())
+    seen = PodObservation.read(pod_of("r1", 2, POLICY))
+    assert seen is not None
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        # As the committer starts it: in a task of its own.
+        await asyncio.create_task(watch.finish(Finished(watch, seen.ending(PASSED), seen)))
+    (line,) = lines
+    assert (line["event"], line["cluster"], line["run"], line["attempt"]) == ("pod not deleted", "prod-1", "r1", 2)
+    assert get_contextvars() == {}
+
+
+async def test_a_pod_that_cannot_be_judged_leaves_nothing_to_the_next_line_of_its_watch(
+    watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "judge", refuse)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        watch._see(pod_of("r1", 3, POLICY))
+    (line,) = lines
+    assert (line["cluster"], line["run"], line["attempt"], line["exc_info"]) == ("prod-1", "r1", 3, True)
+    assert get_contextvars() == {}
+
+
+async def test_two_watches_do_not_share_what_they_bind(
+    watch: ClusterWatch, world: ExecutionWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.cluster("prod-2")
+    other = ClusterWatch(world.find_cluster("prod-2"), watch._context)
+    monkeypatch.setattr(ClusterApi, "list_pods", unreachable)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        tasks = [asyncio.create_task(one.run()) for one in (watch, other)]
+        await asyncio.to_thread(until, "both to log", lambda: len({line["cluster"] for line in lines}) == 2)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert {line["cluster"] for line in lines if line["event"] == "watch broken"} == {"prod-1", "prod-2"}
+    assert get_contextvars() == {}
+
+
+async def test_an_outcome_that_the_store_refuses_is_logged_with_its_cluster(
+    watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Committer, "_commit", refuse)
+    seen = PodObservation.read(pod_of("r1", 1, POLICY))
+    assert seen is not None
+    ending = seen.ending(PASSED)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        assert await watch._context.committer._commit_surely([Finished(watch, ending, seen)], ()) == [ending]
+    assert {(line["cluster"], line["run"], line["attempt"]) for line in lines} == {("prod-1", "r1", 1)}
