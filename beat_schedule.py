@@ -13,9 +13,11 @@ from celery import Celery, signals
 from celery.beat import Scheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from kubeprobe import metrics
 from kubeprobe.clock import utc_now
 from kubeprobe.effects import Effects, dispatch
 from kubeprobe.logs import configure_logs
+from kubeprobe.metrics.listener import serve_metrics
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue, Task, celery_config
 from kubeprobe.runs import resend_overdue
 from kubeprobe.settings import Settings
@@ -63,6 +65,7 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
         check_schema(self.store)
         self.queue = Queue(self.app)
         self.update_from_dict(HOUSEKEEPING)
+        serve_metrics(self.settings, "beat")
 
     @property
     def producer(self) -> None:
@@ -82,6 +85,7 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
         tick = issue_due(self.store, now, self.settings)
         waiting = Effects(launch=resend_overdue(self.store, now, self.settings))
         dispatch(self.queue, tick.effects + waiting, self.settings.batch_size)
+        metrics.LAST_TICK.set_to_current_time()
         if tick.next_due is None:
             return LONGEST_WAIT_S
         return min(max(0.0, (tick.next_due - utc_now()).total_seconds()), LONGEST_WAIT_S)

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 RESPONSE_QUEUE = "response"
 REQUEST_QUEUE = "request"
 HOUSEKEEPING_QUEUE = "housekeeping"
+LENGTHS_WITHIN_S = 2.0
 
 
 class Task(StrEnum):
@@ -168,6 +169,19 @@ class Queue:
     def deliver(self, notification_ids: Sequence[str]) -> bool:
         """Have notifications sent, one task each: a slow target does not delay the others."""
         return self._send([(Task.DELIVER, [i], RESPONSE_QUEUE, f"('{i}',)") for i in notification_ids])
+
+    def lengths(self, queues: Sequence[str]) -> dict[str, int] | None:
+        """How many messages wait in each queue, in one request; None where the broker does not answer in time."""
+        options = {"socket_timeout": LENGTHS_WITHIN_S, "socket_connect_timeout": LENGTHS_WITHIN_S}
+        with self._app.connection_for_read(transport_options=options) as connection:
+            try:
+                pipeline = connection.channel().client.pipeline(transaction=False)
+                for queue in queues:
+                    pipeline.llen(queue)
+                return dict(zip(queues, pipeline.execute(), strict=True))
+            except (*connection.connection_errors, *connection.channel_errors) as error:
+                log.warning("broker unavailable; lengths of queues unknown", broker_error=str(error))
+                return None
 
     def _send(self, messages: Sequence[tuple[Task, list[Any], str, str]]) -> bool:
         """Publish (task, arguments, queue, arguments as Flower shows them) in one batch."""

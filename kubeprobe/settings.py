@@ -60,6 +60,17 @@ class Settings(BaseSettings):
         default=timedelta(days=30), description="age at which runs and outcomes are deleted"
     )
     log_tail: int = Field(default=200, ge=0, description="log lines that are stored of a run that did not pass")
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_532,
+        description="first of four ports on which processes serve /metrics: launcher, collector (+1), responder (+2), "
+        "beat (+3); 0: none does. Web serves its own on its own port",
+    )
+    metrics_address: str = Field(default="127.0.0.1", description="where they listen; 0.0.0.0 or :: for all addresses")
+    metrics_pools: int = Field(
+        default=20, ge=0, description="pools whose queue is a series of its own, by name; the rest are one series"
+    )
     log_format: str = Field(default="console", pattern="^(console|json)$", description="console or json")
 
     def database(self) -> str:

@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.logs import configure_logs
+from kubeprobe.metrics.listener import serve_metrics
 from kubeprobe.queue import REQUEST_QUEUE, celery_config, is_launching
 from kubeprobe.settings import Settings
 from workers.broker import survive_broker_loss
@@ -52,6 +53,7 @@ def _open_parts(**_: Any) -> None:
         app.context = WorkerContext.open(app, Settings())
     except (KubeProbeError, SQLAlchemyError) as error:
         raise SystemExit(f"This worker cannot start: {error}") from error
+    serve_metrics(app.context.settings, app.process)
 
 
 @signals.worker_shutdown.connect

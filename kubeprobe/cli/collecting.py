@@ -11,6 +11,7 @@ from kubeprobe.execution.collect import Collector, CollectorParts
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.logs import configure_logs
+from kubeprobe.metrics.listener import serve_metrics
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store.migrate import installation_id, open_migrated_store
@@ -29,6 +30,7 @@ def collect(name: str = "") -> None:
         installation=installation_id(store),
         clock=utc_now,
     )
+    serve_metrics(settings, "collector")
     asyncio.run(_run(Collector(name or f"{socket.gethostname()}-{os.getpid()}", context)))
     store.close()
 

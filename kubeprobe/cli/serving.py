@@ -4,6 +4,7 @@ import uvicorn
 
 from kubeprobe.app import Installation
 from kubeprobe.logs import configure_logs
+from kubeprobe.metrics import record_process
 from kubeprobe.settings import Settings
 from kubeprobe.web import make_app
 
@@ -15,6 +16,7 @@ def serve(host: str, port: int) -> None:
     settings = Settings()
     configure_logs(settings.log_format, process="web")
     with Installation.open(settings) as installation:
+        record_process("web")
         uvicorn.run(
             make_app(installation),
             host=host,

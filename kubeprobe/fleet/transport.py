@@ -19,6 +19,7 @@ from kubeprobe import __version__
 from kubeprobe.fleet.access import Access, AccessError, AccessSource
 from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.fleet.errors import Cause, cluster_error
+from kubeprobe.fleet.measuring import request_trace
 from kubeprobe.fleet.translation import from_answer, from_exception
 
 CONNECT_TIMEOUT_S = 5.0
@@ -64,6 +65,7 @@ def open_session() -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         headers=_HEADERS,
         trust_env=False,
+        trace_configs=[request_trace()],
     )
 
 

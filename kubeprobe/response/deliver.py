@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, exists, select, text, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from kubeprobe import metrics
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.model import RouteTarget
 from kubeprobe.jsonmodel import from_json
@@ -35,6 +36,13 @@ FIRST_BACK_OFF = timedelta(seconds=10)
 LONGEST_BACK_OFF = timedelta(minutes=10)
 MAX_ATTEMPTS = 12
 """With the back-off between them, a bit more than an hour."""
+
+_RESULTS = {
+    NotificationState.SENT: "sent",
+    NotificationState.PENDING: "retried",
+    NotificationState.FAILED: "failed",
+    None: "retried",  # the lease ended meanwhile: another worker sends it again
+}
 
 # A literal, not parameters: SQLite uses a partial index only for a statement with the index's own condition.
 UNDELIVERED = text("notification.state IN ('pending', 'sending')")
@@ -63,7 +71,7 @@ def due_notifications(store: Store, now: datetime, limit: int = 500) -> list[str
 
     They are new, due for another attempt, or were claimed by a worker that was killed.
     """
-    statement = select(col(Notification.id)).where(_deliverable(now))
+    statement = select(col(Notification.id)).where(is_deliverable(now))
     with store.reading() as session:
         return list(session.scalars(statement.order_by(col(Notification.next_attempt_at)).limit(limit)))
 
@@ -76,8 +84,11 @@ def deliver(store: Store, catalogs: CatalogCache, notification_id: str, now: dat
     try:
         _send(claimed, now)
     except targets.TargetError as error:
-        return _record_failure(store, claimed, now, error)
-    return _record(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
+        state = _record_failure(store, claimed, now, error)
+    else:
+        state = _record(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
+    metrics.record_delivery(targets.kind_of(claimed.target), "dropped" if claimed.overtaken else _RESULTS[state])
+    return state
 
 
 def back_off(attempts: int) -> timedelta:
@@ -98,7 +109,7 @@ def _send(claimed: _Claimed, now: datetime) -> None:
     targets.send(claimed.target, claimed.message, targets.Delivery(claimed.id, claimed.attempt, now))
 
 
-def _deliverable(now: datetime) -> ColumnElement[bool]:
+def is_deliverable(now: datetime) -> ColumnElement[bool]:
     """Due, and not a closing whose opening is still undelivered: the order is kept."""
     opening = aliased(Notification)
     opening_undelivered = exists().where(
@@ -119,7 +130,7 @@ def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: date
     lease = now + LEASE
     statement = (
         update(Notification)
-        .where(col(Notification.id) == notification_id, _deliverable(now))
+        .where(col(Notification.id) == notification_id, is_deliverable(now))
         .values(state=NotificationState.SENDING, next_attempt_at=lease, attempts=col(Notification.attempts) + 1)
         .execution_options(synchronize_session=False)
     )

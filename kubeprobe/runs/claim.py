@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import case, func, literal, not_, update
 from sqlmodel import Session, col, select
 
+from kubeprobe import metrics
 from kubeprobe.runs.rows import in_id_order, still_claimed
 from kubeprobe.settings import Settings
-from kubeprobe.store import CatalogVersion, Cluster, Run, is_open, update_each
+from kubeprobe.store import CatalogVersion, Cluster, Run, is_open, on_commit, update_each
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.vocabulary import RunState
 
@@ -107,7 +108,7 @@ def mark_running(session: Session, pods: Sequence[CreatedPod], now: datetime, se
             for pod in pods
         ],
     )
-    session.execute(
+    marked = session.execute(
         update(Run)
         .where(*still_claimed(given))
         .values(
@@ -117,6 +118,9 @@ def mark_running(session: Session, pods: Sequence[CreatedPod], now: datetime, se
             pod_uid=given.c.pod_uid,
             case_commit=given.c.case_commit,
             expires_at=given.c.expires_at,
-        ),
+        )
+        .returning(col(Run.opened_at), col(Run.attempt)),
         execution_options={"synchronize_session": False},
-    )
+    ).all()
+    first = [opened_at for opened_at, attempt in marked if attempt == 1]
+    on_commit(session, lambda: metrics.record_created(first, now))

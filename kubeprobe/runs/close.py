@@ -88,11 +88,15 @@ def replace_runs(session: Session, run_ids: Sequence[str], now: datetime) -> lis
     return [OpenedRun(run.id, run.slot, subject_of_run(run.cluster, run.node), run.pool, run.case) for run in replaced]
 
 
-_CLOSED = (col(Run.id), col(Run.case), col(Run.cluster), col(Run.node), col(Run.trigger), col(Run.due_at))
+_CLOSED = tuple(
+    col(column) for column in (Run.id, Run.case, Run.cluster, Run.node, Run.trigger, Run.due_at, Run.created_at)
+)
 
 
 def _closed(row: Any) -> ClosedRun:
-    return ClosedRun(row.id, row.case, subject_of_run(row.cluster, row.node), row.trigger, row.due_at)
+    return ClosedRun(
+        row.id, row.case, subject_of_run(row.cluster, row.node), row.trigger, row.due_at, created_at=row.created_at
+    )
 
 
 def _close(endings: Sequence[Ending]) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 from sqlmodel import Session, col
 from ulid import ULID
 
+from kubeprobe import metrics
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.runs.rows import ClosedRun, insert_outcomes
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Run, insert_ignoring_conflicts
+from kubeprobe.store import Run, insert_ignoring_conflicts, on_commit
 from kubeprobe.vocabulary import Reason, RunState, Subject, Trigger, Verdict
 
 MAX_SLOT = 300
@@ -101,7 +102,9 @@ def open_runs(session: Session, openings: Sequence[Opening], now: datetime, sett
     opened = {o.slot: o for o in openings if o.slot in inserted}.values()
     if ended := [o for o in opened if o.reason is not None]:
         insert_outcomes(session, [(_closed(o, rows[o.slot]["id"]), _judgement(o)) for o in ended], now)
-    return [OpenedRun(rows[o.slot]["id"], o.slot, o.subject, o.pool, o.case) for o in opened if o.reason is None]
+    launched = [o for o in opened if o.reason is None]
+    on_commit(session, lambda: metrics.record_opened([(o.trigger, o.due_at) for o in launched], now))
+    return [OpenedRun(rows[o.slot]["id"], o.slot, o.subject, o.pool, o.case) for o in launched]
 
 
 def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:

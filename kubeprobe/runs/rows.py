@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Select, and_, select
 from sqlmodel import Session, col
 
+from kubeprobe import metrics
 from kubeprobe.runs.verdicts import Judgement
-from kubeprobe.store import Outcome, Run, insert_all
+from kubeprobe.store import Outcome, Run, insert_all, on_commit
 from kubeprobe.vocabulary import RunState, Subject
 
 
@@ -24,12 +25,15 @@ class ClosedRun:
     due_at: datetime
     missed: int = 0
     """Slots that did not run and that its outcome counts."""
+    created_at: datetime | None = None
+    """When its pod was created."""
 
 
 def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> None:
     """Store the outcomes of runs that this transaction has closed. Outcomes are inserted only here."""
     if closed:
         insert_all(session, Outcome, [_outcome(run, judgement, now) for run, judgement in closed])
+        on_commit(session, lambda: _measure(closed, now))
 
 
 def in_id_order(ids: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -80,3 +84,9 @@ def _outcome(run: ClosedRun, found: Judgement, now: datetime) -> dict[str, Any]:
         "missed": run.missed,
         "stored_at": now,
     }
+
+
+def _measure(closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> None:
+    for run, found in closed:
+        metrics.record_outcome(run.trigger, found.verdict, found.reason, run.missed)
+        metrics.record_stored(now, run.created_at, found.finished_at)

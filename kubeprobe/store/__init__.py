@@ -15,7 +15,15 @@ from kubeprobe.store.catalog import (
 )
 from kubeprobe.store.change import Change
 from kubeprobe.store.cluster import Cluster, Collector
-from kubeprobe.store.engine import Store, insert_all, insert_ignoring_conflicts, open_store, update_each, upsert
+from kubeprobe.store.engine import (
+    Store,
+    insert_all,
+    insert_ignoring_conflicts,
+    on_commit,
+    open_store,
+    update_each,
+    upsert,
+)
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.leftover import Leftover
 from kubeprobe.store.node import Node
@@ -60,6 +68,7 @@ __all__ = [
     "insert_ignoring_conflicts",
     "is_open",
     "is_unsettled",
+    "on_commit",
     "open_store",
     "outcome_node_key",
     "subject_of_outcome",

@@ -1,6 +1,6 @@
 """Opens the store, and handles the differences between SQLite and PostgreSQL."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def on_commit(session: Session, action: Callable[[], object]) -> None:
+    """Call this once the session's transaction is committed; not at all if it is rolled back."""
+    event.listen(session, "after_commit", lambda _session: action(), once=True)
 
 
 def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]] = ()) -> Insert:

@@ -1,12 +1,14 @@
 """The FastAPI application."""
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request, Response
+from prometheus_client.exposition import choose_encoder
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe import __version__
 from kubeprobe.app import Installation
 from kubeprobe.web import webhooks
+from kubeprobe.web.metrics import registry_of
 
 
 def make_app(installation: Installation) -> FastAPI:
@@ -26,5 +28,13 @@ def make_app(installation: Installation) -> FastAPI:
         except SQLAlchemyError:
             raise HTTPException(503, "Database unavailable.") from None
         return {"status": "ok"}
+
+    registry = registry_of(installation)
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics(request: Request) -> Response:
+        """The web's metrics and the installation's, for Prometheus."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"Content-Type": content_type})
 
     return app

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from kubeprobe import metrics
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect import leases
 from kubeprobe.execution.collect.committer import Committer
@@ -62,11 +63,17 @@ class Collector:
 
     async def _keep_leases(self) -> None:
         """Renew often enough that one renewal may fail without another collector taking over."""
+        renewed_at = self._context.clock()
         while True:
             try:
+                now = self._context.clock()
                 mine = await asyncio.to_thread(
-                    leases.renew, self._context.store, self.name, self._context.settings, self._context.clock()
+                    leases.renew, self._context.store, self.name, self._context.settings, now
                 )
+                if now > renewed_at + self._context.settings.lease:  # nobody can take a lease that has not ended
+                    metrics.LEASES_LOST.inc(len(self._watches.keys() - {cluster.name for cluster in mine}))
+                metrics.LEASES_HELD.set(len(mine))
+                renewed_at = now
                 await self._follow({cluster.name: cluster for cluster in mine})
             except SQLAlchemyError as error:
                 log.error("store away; leases not renewed", error=str(error))
@@ -78,6 +85,7 @@ class Collector:
             if task.done():
                 # Nothing should end it; whatever did must not leave the cluster unwatched.
                 log.error("watch died; starting anew", cluster=name, exc_info=task.exception())
+                metrics.record_watch_restart("pods", "Crashed")
                 del self._watches[name]
                 await watch.nodes.want(wanted=False)
                 continue

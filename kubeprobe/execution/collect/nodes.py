@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bind_contextvars
 
+from kubeprobe import metrics
 from kubeprobe.execution.collect import node_rows
 from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext, cancelled
 from kubeprobe.fleet.api import ClusterApi
@@ -79,6 +80,7 @@ class NodeWatch:
         """Begin to follow the nodes, go on, or end it."""
         if self._task is not None and self._task.done():
             log.error("watch of nodes died; starting anew", cluster=self._cluster.name, exc_info=self._task.exception())
+            metrics.record_watch_restart("nodes", "Crashed")
             self._task = None
         if wanted and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")
@@ -105,11 +107,13 @@ class NodeWatch:
                     if asyncio.get_running_loop().time() - began < FIRST_PAUSE_S:
                         await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
             except ClusterError as error:
+                metrics.record_watch_restart("nodes", error.cause)
                 if error.cause is not Cause.GONE:
                     log.warning("nodes not followed", error=error.message)
                 if error.cause in REFUSED:
                     await self._give_up(error)
             except (SQLAlchemyError, OSError) as error:
+                metrics.record_watch_restart("nodes", "StoreUnavailable")
                 log.warning("nodes not followed: store away", error=str(error))
             self._known = None  # until they are listed again, who joined meanwhile is not known
             await asyncio.sleep(pause)
@@ -128,7 +132,7 @@ class NodeWatch:
 
     async def _watch(self, api: ClusterApi, version: str) -> str:
         """One watch until the server ends it; gives the version to go on from."""
-        async with aclosing(api.watch_nodes(version)) as events:
+        async with aclosing(api.watch_nodes(version)) as events, metrics.watching("nodes"):
             async for kind, node in events:
                 version = node["metadata"]["resourceVersion"]
                 if kind != "BOOKMARK":

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from kubeprobe import metrics
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext
 from kubeprobe.execution.collect.nodes import NodeWatch
@@ -91,9 +92,11 @@ class ClusterWatch:
                         await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
                 continue
             except ClusterError as error:
+                metrics.record_watch_restart("pods", error.cause)
                 if error.cause is not Cause.GONE:
                     log.warning("watch broken", cause=error.cause, error=error.message)
             except (SQLAlchemyError, OSError) as error:
+                metrics.record_watch_restart("pods", "StoreUnavailable")
                 log.warning("watch cannot reach the store", error=str(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
@@ -157,7 +160,8 @@ class ClusterWatch:
 
     async def _follow(self, api: ClusterApi, version: str) -> str:
         """One watch until the server ends it; gives the version to go on from."""
-        async with aclosing(api.watch_pods(self.cluster.namespace, self._selector, version)) as events:
+        watch = api.watch_pods(self.cluster.namespace, self._selector, version)
+        async with aclosing(watch) as events, metrics.watching("pods"):
             async for kind, pod in events:
                 version = pod["metadata"]["resourceVersion"]
                 if kind == "DELETED":

@@ -13,7 +13,16 @@ from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.errors import PermanentTargetError, TargetError, TemporaryTargetError
 from kubeprobe.response.targets.kind import TargetKind
 
-__all__ = ["KINDS", "Delivery", "PermanentTargetError", "TargetError", "TemporaryTargetError", "needs_repeats", "send"]
+__all__ = [
+    "KINDS",
+    "Delivery",
+    "PermanentTargetError",
+    "TargetError",
+    "TemporaryTargetError",
+    "kind_of",
+    "needs_repeats",
+    "send",
+]
 
 KINDS: dict[str, TargetKind[Any]] = {
     "alertmanager": alertmanager.KIND,
@@ -26,15 +35,17 @@ KINDS: dict[str, TargetKind[Any]] = {
 
 def send(target: RouteTarget, message: Message, delivery: Delivery) -> None:
     """Send a message to a target of any kind. Raises TargetError."""
-    name = _kind_of(target)
+    name = kind_of(target)
     KINDS[name].send(getattr(target, name), message, delivery)
 
 
 def needs_repeats(target: RouteTarget) -> bool:
     """Whether the openings of open alerts must be repeated to the target, because it forgets."""
-    return KINDS[_kind_of(target)].needs_repeats
+    return KINDS[kind_of(target)].needs_repeats
 
 
-def _kind_of(target: RouteTarget) -> str:
-    """The one kind that is set: the catalog's model sees to it."""
+def kind_of(target: RouteTarget | None) -> str:
+    """The one kind that is set: the catalog's model sees to it; `removed` for a target that the catalog lacks."""
+    if target is None:
+        return "removed"
     return next(name for name in KINDS if getattr(target, name) is not None)

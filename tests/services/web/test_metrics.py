@@ -1,0 +1,178 @@
+"""`/metrics` of the web: over real HTTP, cached, with labels that no input extends."""
+
+import threading
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+
+from kubeprobe.queue import RESPONSE_QUEUE, Queue
+from kubeprobe.settings import Settings
+from kubeprobe.store import Store
+from kubeprobe.vocabulary import Verdict
+from kubeprobe.web import WebContext, make_app
+from kubeprobe.web.metrics import InstallationMetrics
+from tests.harness.ports import free_port
+from tests.harness.wait import until
+from tests.services.execution.given import Clock
+from tests.services.response.given import statements
+from tests.services.views.given import World
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@pytest.fixture
+def clock(now: object) -> Clock:
+    return Clock(now)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world(store: Store, clock: Clock) -> World:
+    return World(store, clock.now)
+
+
+@pytest.fixture
+def context(store: Store, valkey: str, clock: Clock) -> WebContext:
+    with redis.Redis.from_url(valkey) as broker:
+        broker.flushall()
+    settings = Settings(metrics_pools=2)
+    return WebContext(store, Queue.connect(valkey), cipher=None, clock=clock, settings=settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def url(context: WebContext) -> Iterator[str]:
+    port = free_port()
+    running = uvicorn.Server(uvicorn.Config(make_app(context), port=port, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    until("the server to listen", lambda: running.started)
+    yield f"http://127.0.0.1:{port}/metrics"
+    running.should_exit = True
+    thread.join(30)
+
+
+def read(collector: InstallationMetrics) -> dict[Key, float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+
+def test_prometheus_reads_it_in_both_of_its_formats(url: str, world: World) -> None:
+    world.cluster("prod-1")
+    world.opened()
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+    assert families["kubeprobe_database_up"].samples[0].value == 1
+    assert families["kubeprobe_broker_up"].samples[0].value == 1
+    assert families["kubeprobe_clusters"].samples[0].value == 1
+    assert {"kubeprobe_runs_opened", "process_resident_memory_bytes"} <= families.keys()  # those of its own process
+    request = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert "openmetrics-text" in answer.headers["Content-Type"]
+        assert answer.read().endswith(b"# EOF\n")
+
+
+def test_many_clusters_cases_and_pools_add_no_series(context: WebContext, world: World, clock: Clock) -> None:
+    for name in ("a", "b", "c"):
+        world.cluster(name)
+        world.change_cluster(name, pool=f"pool-{name}")
+    world.run(cluster="a")
+    world.opened(cluster="a")
+    metrics = InstallationMetrics(context)
+    few = read(metrics)
+    for number in range(60):
+        name = f"prod-{number}"
+        world.cluster(name)
+        world.change_cluster(name, pool=f"pool-{number:03}")
+        world.opened(cluster=name, case=f"case-{number}", binding=f"binding-{number}")
+        world.run(Verdict.FAIL, cluster=name, case=f"case-{number}")
+    clock.move(60)
+    many = read(metrics)
+    assert many[("kubeprobe_clusters", ())] == 63
+    assert len(many) == len(few)
+    assert {name for name, _ in many} == {name for name, _ in few}
+    named = {value for _, labels in many for label, value in labels if label == "queue"}
+    assert named == {
+        "request",
+        "response",
+        "housekeeping",
+        "launch.pool-000",
+        "launch.pool-001",
+        "launch (others)",
+    }
+
+
+def test_a_reading_is_served_for_some_seconds(context: WebContext, world: World, clock: Clock) -> None:
+    metrics = InstallationMetrics(context)
+    read(metrics)
+    with statements(world.store) as sent:
+        for _ in range(20):
+            read(metrics)
+            clock.move(0.4)
+        assert sent == []
+        clock.move(10)
+        read(metrics)
+        assert len(sent) == 4
+
+
+def test_lengths_of_queues(context: WebContext) -> None:
+    assert context.queue.wake_responder()
+    assert context.queue.wake_responder()
+    assert context.queue.wake_sources()
+    found = read(InstallationMetrics(context))
+    lengths = {labels[0][1]: value for (name, labels), value in found.items() if name == "kubeprobe_queue_messages"}
+    assert lengths == {"request": 0, RESPONSE_QUEUE: 2, "housekeeping": 1}
+
+
+def test_without_a_broker_the_store_is_still_read(store: Store, clock: Clock) -> None:
+    queue = Queue.connect(f"redis://127.0.0.1:{free_port()}/0")
+    found = read(InstallationMetrics(WebContext(store, queue, None, clock)))  # type: ignore[arg-type]
+    assert (found[("kubeprobe_database_up", ())], found[("kubeprobe_broker_up", ())]) == (1, 0)
+    assert ("kubeprobe_clusters", ()) in found
+    assert not any(name == "kubeprobe_queue_messages" for name, _ in found)
+
+
+def test_without_a_database_nothing_else_is_served(
+    context: WebContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = InstallationMetrics(context)
+    read(metrics)
+    clock.move(60)
+    monkeypatch.setattr("kubeprobe.web.metrics.read_gauges", _broken)
+    found = read(metrics)
+    assert found == {("kubeprobe_database_up", ()): 0, ("kubeprobe_broker_up", ()): 0}
+
+
+def test_a_database_that_hangs_delays_one_scrape_and_its_old_numbers_expire(
+    context: WebContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, hangs, go_on = InstallationMetrics(context), threading.Event(), threading.Event()
+    read(metrics)
+    clock.move(11)
+
+    def hang(*_: object) -> None:
+        hangs.set()
+        go_on.wait(30)
+        _broken()
+
+    monkeypatch.setattr("kubeprobe.web.metrics.read_gauges", hang)
+    stuck = threading.Thread(target=read, args=(metrics,))
+    stuck.start()
+    assert hangs.wait(30)
+    assert read(metrics)[("kubeprobe_database_up", ())] == 1  # what was read 11 s ago
+    clock.move(timedelta(minutes=1).total_seconds())
+    assert read(metrics) == {("kubeprobe_database_up", ()): 0, ("kubeprobe_broker_up", ()): 0}
+    go_on.set()
+    stuck.join(30)
+
+
+def _broken(*_: object) -> None:
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    raise OperationalError("SELECT", {}, Exception("no database"))
