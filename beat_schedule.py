@@ -76,7 +76,7 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
         try:
             wait = self._issue()
         except SQLAlchemyError as error:
-            log.error("store away; nothing issued", error=str(error))
+            log.error("database unavailable; no slots issued", error=str(error))
             wait = LONGEST_WAIT_S
         return min(wait, float(super().tick(*args, **kwargs)))
 

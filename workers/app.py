@@ -22,30 +22,30 @@ TASKS = ("workers.launching", "workers.responding", "workers.housekeeping")
 
 survive_broker_loss()
 app = Celery("kubeprobe")
-app.process = "worker"  # known better once a worker starts
+app.process = "worker"  # set once a worker starts
 # A function, so that the environment is read when the process starts and not when this is imported.
 app.add_defaults(lambda: celery_config(Settings().broker()))
 
 
 def process_name(queues: Iterable[str] | str | None) -> str:
-    """What a worker of these queues is: `launcher` or `responder`. Without `-Q` it serves requests, as launchers do."""
+    """`launcher` or `responder`, by the queues it serves. Without `-Q` it serves requests, as launchers do."""
     served = queues.split(",") if isinstance(queues, str) else list(queues or (REQUEST_QUEUE,))
     return "launcher" if any(is_launching(queue) for queue in served) else "responder"
 
 
 @signals.celeryd_init.connect
 def _import_tasks(options: Mapping[str, Any], **_: Any) -> None:
-    """Have the tasks known before the worker takes its first message, and the worker's name before it logs."""
+    """Register the tasks before the worker takes its first message, and its name before it logs."""
     app.process = process_name(options.get("queues"))
     for module in TASKS:
         import_module(module)
 
 
 @signals.worker_init.connect
-def _open_parts(**_: Any) -> None:
+def _open_context(**_: Any) -> None:
     """Open store and clusters once, before the first task, in the process that serves it.
 
-    A worker that cannot has to end: Celery logs what a signal's receiver raises and goes on, but for SystemExit.
+    A worker that cannot must exit: Celery only logs what a signal's receiver raises, except SystemExit.
     """
     from workers.context import WorkerContext  # noqa: PLC0415 -- see above
 
@@ -53,11 +53,11 @@ def _open_parts(**_: Any) -> None:
         app.context = WorkerContext.open(app, Settings())
     except (KubeProbeError, SQLAlchemyError) as error:
         raise SystemExit(f"This worker cannot start: {error}") from error
-    serve_metrics(app.context.settings, app.process)
+    serve_metrics(app.context.installation.settings, app.process)
 
 
 @signals.worker_shutdown.connect
-def _close_parts(**_: Any) -> None:
+def _close_context(**_: Any) -> None:
     app.context.close()
 
 
@@ -68,7 +68,7 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.task_prerun.connect
 def _bind_task(task_id: str, task: Any, **_: Any) -> None:
-    """Have every line that a task logs carry it. Threads serve one task after the other: nothing of the last stays."""
+    """Bind the task to the lines that it logs. A thread serves one task after the other: nothing of the last stays."""
     clear_contextvars()
     bind_contextvars(task=task.name, task_id=task_id)
 

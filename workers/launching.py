@@ -1,14 +1,13 @@
-"""Tasks of launchers: create pods, remove pods, take requests from Python shells."""
+"""Tasks of launchers: create pods, remove pods, open requested runs."""
 
 from collections.abc import Mapping, Sequence
 
 from structlog.contextvars import bound_contextvars
 
-from kubeprobe.clock import utc_now
-from kubeprobe.effects import Effects
+from kubeprobe.app import request_runs
 from kubeprobe.execution.remove import remove_pods as remove
 from kubeprobe.queue import Task
-from kubeprobe.trigger import RunRequest, request_runs
+from kubeprobe.trigger import RunRequest
 from workers.app import app
 
 
@@ -28,14 +27,9 @@ def remove_pods(cluster: str, run_ids: Sequence[str]) -> None:
 
 @app.task(name=Task.RUN_PROBE, bind=True)
 def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, str] | None = None) -> list[str]:
-    """Run a case on a cluster now: `run_probe.delay("pod-lifecycle", "prod-1")`. Gives the ids of its runs.
+    """Run a case on a cluster now: `run_probe.delay("pod-lifecycle", "prod-1")`. Returns the ids of its runs.
 
     The task's own id is the request's: a message that the broker delivers twice runs once.
     """
-    context = app.context
     request = RunRequest(case, (cluster,), parameters=parameters, id=self.request.id)  # type: ignore[attr-defined]
-    with context.store.writing() as session:
-        catalog = context.catalogs.current(session)
-        opened = request_runs(session, catalog, request, utc_now(), context.settings)
-    context.dispatch(Effects(launch=opened))
-    return [run.id for run in opened]
+    return list(request_runs(app.context.installation, request))

@@ -1,4 +1,4 @@
-"""Tasks of responders: outcomes become alerts and messages, and messages are sent."""
+"""Tasks of responders: outcomes become alerts and notifications, and notifications are sent."""
 
 from kubeprobe.clock import utc_now
 from kubeprobe.queue import Task
@@ -9,12 +9,13 @@ from workers.app import app
 
 @app.task(name=Task.RESPOND)
 def respond() -> None:
-    """Fold the outcomes that nobody has answered yet; have their messages sent."""
-    app.context.dispatch(respond_to_outcomes(app.context.store, app.context.catalogs, utc_now()))
+    """Fold the outcomes that no responder has processed; have their notifications sent."""
+    installation = app.context.installation
+    app.context.dispatch(respond_to_outcomes(installation.store, installation.catalogs, utc_now()))
 
 
 @app.task(name=Task.DELIVER)
 def deliver(notification_id: str) -> None:
-    """Send one message to one target."""
-    context = app.context
-    deliver_notification(context.store, context.catalogs, notification_id, utc_now())
+    """Send one notification to one target."""
+    installation = app.context.installation
+    deliver_notification(installation.store, installation.catalogs, notification_id, utc_now())

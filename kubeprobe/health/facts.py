@@ -24,7 +24,7 @@ from kubeprobe.store import (
     awaits_pod,
     has_failed,
     is_open,
-    is_unsettled,
+    is_undelivered,
 )
 from kubeprobe.vocabulary import Reason
 
@@ -209,7 +209,7 @@ def database_clock(session: Session) -> datetime | None:
 
 
 def _undelivered(session: Session, now: datetime) -> tuple[str, ...]:
-    retried = (is_unsettled(), col(Notification.attempts) >= MANY_ATTEMPTS)
+    retried = (is_undelivered(), col(Notification.attempts) >= MANY_ATTEMPTS)
     failed = (has_failed(), col(Notification.next_attempt_at) >= now - LAST_HOUR)
     columns = (col(Notification.route), col(Notification.target), col(Notification.last_error))
     found = union(*(select(*columns).where(*conditions) for conditions in (retried, failed))).limit(20)

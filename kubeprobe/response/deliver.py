@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, exists, select, text, update
+from sqlalchemy import ColumnElement, and_, exists, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -25,7 +25,7 @@ from kubeprobe.response import targets
 from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import Message
 from kubeprobe.response.routes import TargetRef, find_target
-from kubeprobe.store import Alert, Notification, Store
+from kubeprobe.store import Alert, Notification, Store, is_undelivered
 from kubeprobe.vocabulary import NotificationState
 
 log = structlog.get_logger(__name__)
@@ -43,9 +43,6 @@ _RESULTS = {
     NotificationState.FAILED: "failed",
     None: "retried",  # the lease ended meanwhile: another worker sends it again
 }
-
-# A literal, not parameters: SQLite uses a partial index only for a statement with the index's own condition.
-UNDELIVERED = text("notification.state IN ('pending', 'sending')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ def deliver(store: Store, catalogs: CatalogCache, notification_id: str, now: dat
         state = _record_failure(store, claimed, now, error)
     else:
         state = _record(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
-    metrics.record_delivery(targets.kind_of(claimed.target), "dropped" if claimed.overtaken else _RESULTS[state])
+    metrics.record_delivery(targets.kind_of(claimed.target), "dropped" if claimed.is_obsolete else _RESULTS[state])
     return state
 
 
@@ -120,7 +117,7 @@ def is_deliverable(now: datetime) -> ColumnElement[bool]:
         col(opening.state).in_([NotificationState.PENDING, NotificationState.SENDING]),
     )
     return and_(
-        UNDELIVERED,
+        is_undelivered(),
         col(Notification.next_attempt_at) <= now,
         (col(Notification.event) == AlertEvent.OPENED) | ~opening_undelivered,
     )

@@ -4,7 +4,7 @@ Next stage: `fleet` and `catalog` fill it, `trigger` opens runs in it. PostgreSQ
 default; every statement runs on both. Tables: one file per aggregate.
 """
 
-from kubeprobe.store.alert import Alert, Notification, Standing, has_failed, is_unsettled
+from kubeprobe.store.alert import Alert, Notification, Standing, has_failed, is_undelivered
 from kubeprobe.store.catalog import (
     AlertRoute,
     Binding,
@@ -67,7 +67,7 @@ __all__ = [
     "insert_all",
     "insert_ignoring_conflicts",
     "is_open",
-    "is_unsettled",
+    "is_undelivered",
     "on_commit",
     "open_store",
     "outcome_node_key",

@@ -102,12 +102,12 @@ class Notification(SQLModel, table=True):
     sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
-def is_unsettled() -> ColumnElement[bool]:
+def is_undelivered() -> ColumnElement[bool]:
     """Of notifications that are still to be sent. Written out, for SQLite uses a partial index only then."""
     states = [NotificationState.PENDING.value, NotificationState.SENDING.value]
     return col(Notification.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
 
 
 def has_failed() -> ColumnElement[bool]:
-    """Of notifications that were given up; written out like `is_unsettled`."""
+    """Of notifications that were given up; written out like `is_undelivered`."""
     return col(Notification.state) == literal(NotificationState.FAILED.value, literal_execute=True)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from kubeprobe.app import Installation
 from kubeprobe.errors import NotFoundError
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.queue import RunBatch
@@ -35,7 +36,9 @@ class Told(Wakes):
 def told(world: ExecutionWorld, launcher: Launcher) -> Iterator[Told]:
     """What the tasks of a worker tell others."""
     queue = Told()
-    app.context = WorkerContext(launcher.settings, world.store, queue, launcher.catalogs, launcher)
+    app.context = WorkerContext(
+        Installation(launcher.settings, world.store, queue, catalogs=launcher.catalogs), launcher
+    )
     yield queue
     del app.context
 

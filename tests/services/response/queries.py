@@ -7,8 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_
 from sqlmodel import col, select
 
-from kubeprobe.response.deliver import UNDELIVERED
-from kubeprobe.store import Alert, Notification, Standing, Store
+from kubeprobe.store import Alert, Notification, Standing, Store, is_undelivered
 from kubeprobe.vocabulary import AlertKind, NotificationState
 
 OFTEN_TRIED = 3
@@ -51,7 +50,7 @@ def notifications_of(store: Store, alert_id: str) -> Sequence[Notification]:
 def undelivered(store: Store, since: datetime, limit: int = 100) -> Sequence[Notification]:
     """Notifications that failed since then, and pending ones with several attempts."""
     given_up = (col(Notification.state) == NotificationState.FAILED) & (col(Notification.next_attempt_at) >= since)
-    waiting = UNDELIVERED & (col(Notification.attempts) >= OFTEN_TRIED)
+    waiting = is_undelivered() & (col(Notification.attempts) >= OFTEN_TRIED)
     statement = select(Notification).where(or_(given_up, waiting))
     with store.reading() as session:
         return session.exec(statement.order_by(col(Notification.next_attempt_at)).limit(limit)).all()
