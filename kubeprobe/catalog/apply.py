@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import computed_field
 from sqlmodel import Session, col, delete
 
 from kubeprobe.catalog.changes import TABLES, Action, ItemChange, StoredItem, compare, digest_of, stored_items
@@ -21,19 +22,21 @@ from kubeprobe.catalog.references import check_references
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.version import increment_version, lock_catalog
 from kubeprobe.fleet import clusters
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Binding
 
 _WRITTEN = (Action.ADDED, Action.CHANGED)
 
 
 @dataclass(frozen=True)
-class ApplyResult:
+class ApplyResult(JsonModel):
     """What an apply changed."""
 
     items: tuple[ItemChange, ...]
     version: int
     schedules: ScheduleChanges
 
+    @computed_field(alias="changed")  # type: ignore[prop-decorator]
     @property
     def changed_anything(self) -> bool:
         """Whether an entry was added, changed or removed."""

@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from kubeprobe.catalog.model import DOCUMENTS, ClusterSpec
 from kubeprobe.catalog.parse import Declaration, Entry
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import AlertRoute, Binding, Cluster, ProbeCase, ProbeTemplate, RenderConfig
 
 Table = type[ProbeTemplate] | type[ProbeCase] | type[RenderConfig] | type[Binding] | type[AlertRoute]
@@ -40,7 +41,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class FieldChange:
+class FieldChange(JsonModel):
     """One field, such as `spec.on.periodic.every`; None: absent, that is at its default."""
 
     path: str
@@ -49,7 +50,7 @@ class FieldChange:
 
 
 @dataclass(frozen=True)
-class ItemChange:
+class ItemChange(JsonModel):
     """What an apply does with one entry."""
 
     kind: str

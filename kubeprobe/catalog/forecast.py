@@ -9,6 +9,7 @@ from itertools import islice
 from kubeprobe.catalog.model import BindingSpec, Periodic, ProbeCaseSpec, RenderConfigSpec, format_duration
 from kubeprobe.catalog.schedules import ScheduleKey, ScheduleValues, expected_schedules, schedule_values
 from kubeprobe.catalog.times import due_times
+from kubeprobe.jsonmodel import JsonModel
 
 _HOUR_S = 3600.0
 _SAMPLE = 400
@@ -49,7 +50,7 @@ class ForecastInput:
 
 
 @dataclass(frozen=True)
-class Timetable:
+class Timetable(JsonModel):
     """The next times of a binding's schedule, before each cluster's own offset."""
 
     binding: str

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
+from pydantic import Field
 from sqlalchemy import select
 from sqlmodel import Session, col
 
@@ -18,13 +19,14 @@ from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, owne
 from kubeprobe.catalog.parse import Declaration
 from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
+from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Cluster, Node
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
 @dataclass(frozen=True)
-class ClusterLoad:
+class ClusterLoad(JsonModel):
     """Periodic runs per hour on a cluster, before and after; None: the cluster does not exist then."""
 
     cluster: str
@@ -33,11 +35,11 @@ class ClusterLoad:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(JsonModel):
     """What an apply would change."""
 
     items: tuple[ItemChange, ...]
-    loads: tuple[ClusterLoad, ...]
+    loads: Annotated[tuple[ClusterLoad, ...], Field(serialization_alias="runsPerHour")]
     timetables: tuple[Timetable, ...]
     warnings: tuple[str, ...]
     version: int
@@ -51,39 +53,6 @@ class Plan:
     def count(self, action: Action) -> int:
         """How many items have this action."""
         return sum(item.action == action for item in self.items)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, camelCase, times as ISO 8601."""
-        return {
-            "version": self.version,
-            "items": [
-                {
-                    "kind": item.kind,
-                    "name": item.name,
-                    "action": str(item.action),
-                    "origin": item.origin,
-                    "fields": [
-                        {"path": field.path, "before": field.before, "after": field.after} for field in item.fields
-                    ],
-                }
-                for item in self.items
-            ],
-            "runsPerHour": [
-                {"cluster": load.cluster, "before": load.before, "after": load.after} for load in self.loads
-            ],
-            "timetables": [
-                {
-                    "binding": table.binding,
-                    "schedule": table.schedule,
-                    "times": [time.isoformat() for time in table.times],
-                    "spreadS": table.spread_s,
-                    "schedules": table.schedules,
-                    "paused": table.paused,
-                }
-                for table in self.timetables
-            ],
-            "warnings": list(self.warnings),
-        }
 
 
 def make_plan(

@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from pydantic_core import PydanticCustomError
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.jsonmodel import JsonModel
 
 PROBLEM_TYPE = "kubeprobe"
 """The type of the validation errors that `invalid` makes, by which `explain` recognises them."""
 
 
 @dataclass(frozen=True, order=True)
-class CatalogProblem:
+class CatalogProblem(JsonModel):
     """One problem: its location (file, line, document, path), what is wrong, and what was expected."""
 
     file: str
@@ -37,18 +37,6 @@ class CatalogProblem:
         if self.nearest:
             text += f"; did you mean {self.nearest!r}?"
         return text
-
-    def as_json(self) -> dict[str, Any]:
-        """The problem as plain values."""
-        return {
-            "file": self.file,
-            "line": self.line,
-            "document": self.document,
-            "path": self.path,
-            "message": self.message,
-            "expected": self.expected,
-            "nearest": self.nearest,
-        }
 
 
 class CatalogError(InvalidInputError):

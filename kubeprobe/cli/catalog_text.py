@@ -39,19 +39,9 @@ def print_applied(applied: ApplyResult) -> None:
         out.print("Nothing to change.")
         return
     out.print(
-        f"ApplyResult: catalog version {applied.version}; schedules: {schedules.added} added, "
+        f"Applied: catalog version {applied.version}; schedules: {schedules.added} added, "
         f"{schedules.changed} changed, {schedules.removed} removed."
     )
-
-
-def applied_json(applied: ApplyResult) -> dict[str, Any]:
-    """What an apply changed, for programs."""
-    return {
-        "version": applied.version,
-        "changed": applied.changed_anything,
-        "items": [{"kind": item.kind, "name": item.name, "action": item.action} for item in applied.items],
-        "schedules": applied.schedules,
-    }
 
 
 @contextmanager
@@ -62,7 +52,7 @@ def catalog_problems(output: Output) -> Iterator[None]:
     except CatalogError as error:
         if output is not Output.JSON:
             raise
-        print_json({"problems": [problem.as_json() for problem in error.problems]})
+        print_json({"problems": error.problems})
         raise typer.Exit(NOT_DONE) from None
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from rich.text import Text
 
-from kubeprobe.cli.catalog_text import applied_json, print_items, print_plan
+from kubeprobe.cli.catalog_text import print_items, print_plan
 from kubeprobe.cli.output import Cell, Columns, ago, brief, console, remark, styled
 from kubeprobe.sources import AddResult, Drift, SyncResult
 from kubeprobe.views import SourceView
@@ -31,7 +31,7 @@ def print_added(added: AddResult, *, dry_run: bool) -> None:
     often = f"synced every {brief(timedelta(seconds=source.every_s))}"
     if source.paused_at is not None:
         often = f"still paused: `kubeprobe source resume {source.name}` continues"
-    done = "AddResult" if added.changes is None else "Changed"
+    done = "Added" if added.changes is None else "Changed"
     if dry_run:
         out.print(f"{source.branch} is at {commit}; nothing was changed.", style="bold")
     else:
@@ -47,7 +47,7 @@ def added_json(added: AddResult) -> dict[str, object]:
         "changes": added.changes,
         "paused": added.source.paused_at is not None,
         "knownHosts": added.known_hosts,
-        "plan": added.plan.as_json(),
+        "plan": added.plan,
     }
 
 
@@ -88,7 +88,7 @@ def synced_json(name: str, synced: SyncResult) -> dict[str, object]:
         "source": name,
         "commit": synced.commit,
         "error": synced.error,
-        "applied": applied_json(synced.applied) if synced.applied else None,
+        "applied": synced.applied,
         "lost": synced.is_claim_lost,
     }
 
@@ -107,7 +107,7 @@ def print_source(source: SourceView, now: datetime) -> None:
         ("Seen", seen),
         ("Failing", f"since {ago(source.error_since, now)}" if source.error_since else ""),
         ("Declares", f"{source.entries} entries{'' if source.prune else '; what it no longer declares stays'}"),
-        ("SyncResult", f"every {brief(timedelta(seconds=source.every_s))}, next {ago(source.next_sync, now)}"),
+        ("Synced", f"every {brief(timedelta(seconds=source.every_s))}, next {ago(source.next_sync, now)}"),
     ]
     out.print()
     _print_lines([(Text(name, "bold"), value) for name, value in facts if value])

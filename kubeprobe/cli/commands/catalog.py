@@ -59,7 +59,7 @@ def plan(
     with open_installation() as installation, catalog_problems(output), working("Planning ..."):
         planned = plan_catalog(installation, files, prune=prune)
     if output is Output.JSON:
-        print_json(planned.as_json())
+        print_json(planned)
     else:
         print_plan(planned, "Nothing was changed.")
 
@@ -78,14 +78,14 @@ def apply(
     All of it, or nothing where there is a problem.
     """
     from kubeprobe.app import apply_catalog
-    from kubeprobe.cli.catalog_text import applied_json, catalog_problems, print_applied
+    from kubeprobe.cli.catalog_text import catalog_problems, print_applied
     from kubeprobe.cli.output import print_json, working
 
     files = _files(file, built_in, without_bindings, image, override)
     with open_installation() as installation, catalog_problems(output), working("Applying ..."):
         applied = apply_catalog(installation, files, prune=prune)
     if output is Output.JSON:
-        print_json(applied_json(applied))
+        print_json(applied)
     else:
         print_applied(applied)
 

@@ -127,7 +127,7 @@ def plan(name: Name, output: OutputOption = Output.TABLE) -> None:
     with open_installation() as installation, catalog_problems(output), working(f"Fetching {name} ..."):
         planned = plan_source(installation, name)
     if output is Output.JSON:
-        print_json(planned.as_json())
+        print_json(planned)
     else:
         print_plan(planned)
 

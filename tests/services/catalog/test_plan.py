@@ -4,6 +4,7 @@ import orjson
 from sqlmodel import select
 
 from kubeprobe.catalog import Action, FieldChange, pause
+from kubeprobe.jsonmodel import to_json
 from kubeprobe.store import CatalogVersion, ProbeCase
 from tests.services.catalog.conftest import NOW
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
@@ -79,7 +80,7 @@ def test_a_plan_contains_warnings(folder):
 
 
 def test_a_plan_can_be_dumped_as_json(folder):
-    found = orjson.loads(orjson.dumps(folder.plan().as_json()))
+    found = orjson.loads(orjson.dumps(to_json(folder.plan())))
     assert found["runsPerHour"] == [{"cluster": "prod-1", "before": None, "after": 12.0}]
     assert found["timetables"][0]["schedule"] == "every 5m"
     assert len(found["timetables"][0]["times"]) == 5

@@ -6,6 +6,7 @@ import pytest
 
 from kubeprobe.catalog import CatalogError, parse
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.jsonmodel import to_json
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, catalog, document, only_problem, problems
 
 
@@ -320,7 +321,7 @@ def test_on_is_a_string_and_not_a_boolean(tmp_path):
 
 def test_a_problem_can_be_dumped_as_plain_values(tmp_path):
     found = only_problem(tmp_path, CASE)
-    assert found.as_json() == {
+    assert to_json(found) == {
         "file": str(Path(tmp_path) / "catalog.yaml"),
         "line": 4,
         "document": "ProbeCase/pod-lifecycle",
