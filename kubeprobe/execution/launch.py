@@ -13,6 +13,7 @@ import structlog
 from sqlmodel import Session
 from structlog.contextvars import bind_contextvars
 
+from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
@@ -45,9 +46,8 @@ from kubeprobe.vocabulary import OWN_LABELS, Reason, Verdict
 
 log = structlog.get_logger(__name__)
 
-FIRST_BACKOFF = timedelta(seconds=2)
-LAST_BACKOFF = timedelta(seconds=30)
-DOUBLINGS = 4
+BACKOFF = Backoff(first=timedelta(seconds=2), longest=timedelta(seconds=30))
+"""Before a run that the cluster did not take for now is launched again."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _created(attempt: Attempt, pod: dict[str, Any]) -> CreatedPod:
 
 def _put_off(run: Run, error: ClusterError, now: datetime) -> Setback:
     """Until a back-off has passed, or as long as the cluster asks for."""
-    wait = min(FIRST_BACKOFF * 2 ** min(run.wakes, DOUBLINGS), LAST_BACKOFF)
+    wait = BACKOFF.pause(run.wakes + 1)
     if error.retry_after_s is not None:
         wait = max(wait, timedelta(seconds=error.retry_after_s))
     refusal = judge_refusal(error)

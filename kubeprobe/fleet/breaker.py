@@ -8,16 +8,11 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, or_, select, update
 
+from kubeprobe.backoff import Backoff
 from kubeprobe.store import Cluster
 
-FIRST_BACKOFF = timedelta(seconds=5)
-LONGEST_BACKOFF = timedelta(minutes=5)
-
-
-def backoff(failures: int) -> timedelta:
-    """How long the breaker stays open after so many failures in a row (1 or more)."""
-    doublings = min(failures - 1, 16)  # beyond, the longest is reached anyway
-    return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
+BACKOFF = Backoff(first=timedelta(seconds=5), longest=timedelta(minutes=5))
+"""How long the breaker stays open after so many failures in a row."""
 
 
 def is_open(cluster: Cluster, now: datetime) -> bool:
@@ -37,7 +32,7 @@ def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta
     failures, open_until = row
     if open_until is not None and open_until > now:
         return open_until
-    until = now + max(backoff(failures + 1), at_least)
+    until = now + max(BACKOFF.pause(failures + 1), at_least)
     won = session.exec(
         update(Cluster)
         .where(

@@ -18,6 +18,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
+from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.catalog.model import RouteTarget
 from kubeprobe.jsonmodel import from_json
@@ -32,8 +33,7 @@ log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=1)
 """After which another worker may send a claimed notification; longer than any target's time limit."""
-FIRST_BACK_OFF = timedelta(seconds=10)
-LONGEST_BACK_OFF = timedelta(minutes=10)
+BACKOFF = Backoff(first=timedelta(seconds=10), longest=timedelta(minutes=10))
 MAX_ATTEMPTS = 12
 """With the back-off between them, a bit more than an hour."""
 
@@ -86,11 +86,6 @@ def deliver(store: Store, catalogs: CatalogCache, notification_id: str, now: dat
         state = _record(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
     metrics.record_delivery(targets.kind_of(claimed.target), "dropped" if claimed.is_obsolete else _RESULTS[state])
     return state
-
-
-def back_off(attempts: int) -> timedelta:
-    """The pause after this many attempts: doubled each time, up to LONGEST_BACK_OFF."""
-    return min(FIRST_BACK_OFF * float(2 ** min(attempts - 1, 16)), LONGEST_BACK_OFF)
 
 
 def _send(claimed: _Claimed, now: datetime) -> None:
@@ -182,7 +177,7 @@ def _record_failure(
     )
     if not will_retry:
         return _record(store, claimed, state=NotificationState.FAILED, last_error=str(error))
-    next_attempt_at = now + back_off(claimed.attempt)
+    next_attempt_at = now + BACKOFF.pause(claimed.attempt)
     return _record(
         store, claimed, state=NotificationState.PENDING, last_error=str(error), next_attempt_at=next_attempt_at
     )

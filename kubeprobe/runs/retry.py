@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import case, update
 from sqlmodel import Session, col, select
 
+from kubeprobe.backoff import Backoff
 from kubeprobe.runs.open import OpenedRun
 from kubeprobe.runs.rows import in_id_order, still_claimed
 from kubeprobe.settings import Settings
@@ -108,14 +109,15 @@ def resend_overdue(store: Store, now: datetime, settings: Settings) -> list[Open
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    waits = {wakes: now + settings.resend_after * 2**wakes for wakes in range(DOUBLINGS + 1)}
+    backoff = Backoff(first=settings.resend_after, longest=settings.resend_after * 2**DOUBLINGS)
+    next_wakes = {wakes: now + backoff.pause(wakes + 1) for wakes in range(DOUBLINGS)}
     sent_again = (
         update(Run)
         .where(col(Run.id).in_(overdue.scalar_subquery()))
         .values(
             state=RunState.PENDING,
             wakes=col(Run.wakes) + 1,
-            wake_at=case(waits, value=col(Run.wakes), else_=waits[DOUBLINGS]),
+            wake_at=case(next_wakes, value=col(Run.wakes), else_=now + backoff.longest),
         )
         .returning(col(Run.id), col(Run.slot), col(Run.cluster), col(Run.node), col(Run.pool), col(Run.case))
     )

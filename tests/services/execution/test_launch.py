@@ -240,7 +240,7 @@ def test_an_unreachable_cluster_trips_its_breaker_and_others_are_not_touched(
     launch(launcher, world, *away, cluster="away")
     assert (world.find_cluster("away").failures, world.find_cluster("there").failures) == (1, 0)
     until = world.find_cluster("away").open_until
-    assert until == now + breaker.backoff(1)
+    assert until == now + breaker.BACKOFF.pause(1)
     clock.move(4)
     launch(launcher, world, *away, cluster="away")
     assert world.find_cluster("away").failures == 1, "nobody asks while the breaker is open"

@@ -35,7 +35,7 @@ def trip(store: Store, at: datetime, at_least: timedelta = timedelta(0)) -> date
     ("failures", "seconds"), [(1, 5), (2, 10), (3, 20), (6, 160), (7, 300), (8, 300), (10_000, 300)]
 )
 def test_the_back_off_doubles_from_5_seconds_to_5_minutes(failures: int, seconds: int) -> None:
-    assert breaker.backoff(failures) == seconds * SECOND
+    assert breaker.BACKOFF.pause(failures) == seconds * SECOND
 
 
 def test_each_failure_after_the_back_off_opens_it_for_longer(store: Store, cluster: str, now: datetime) -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import deliver, due_notifications, respond
-from kubeprobe.response.deliver import LEASE, MAX_ATTEMPTS, back_off
+from kubeprobe.response.deliver import BACKOFF, LEASE, MAX_ATTEMPTS
 from kubeprobe.store import AlertRoute, Notification
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World, statements
@@ -122,7 +122,7 @@ def test_attempts_to_an_unavailable_target_back_off(world: World, catalogs: Cata
     for attempt in (1, 2):
         assert deliver(world.store, catalogs, notification, now) is PENDING
         row = stored(world, notification)
-        assert (row.attempts, row.next_attempt_at) == (attempt, now + back_off(attempt))
+        assert (row.attempts, row.next_attempt_at) == (attempt, now + BACKOFF.pause(attempt))
         assert due_notifications(world.store, now) == []
         now = row.next_attempt_at
         assert due_notifications(world.store, now) == [notification]

@@ -5,7 +5,7 @@ import pytest
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
 from kubeprobe.response import close_withdrawn, delete_old_alerts, deliver, due_notifications, repeat_alerts, respond
-from kubeprobe.response.deliver import LONGEST_BACK_OFF, MAX_ATTEMPTS
+from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS
 from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World
@@ -72,10 +72,10 @@ def test_an_open_alert_is_retried_while_alertmanager_is_unavailable(
     alertmanager.answers = [(503, "")]
     opening, now = fire(world, catalogs), world.at(1)
     for _ in range(MAX_ATTEMPTS + 3):
-        now += LONGEST_BACK_OFF
+        now += BACKOFF.longest
         assert deliver(world.store, catalogs, opening, now) is PENDING
     alertmanager.answers = [(200, "")]
-    assert deliver(world.store, catalogs, opening, now + LONGEST_BACK_OFF) is SENT
+    assert deliver(world.store, catalogs, opening, now + BACKOFF.longest) is SENT
 
 
 def test_without_an_alertmanager_repeating_costs_one_statement(world: World, catalogs: CatalogCache) -> None:
