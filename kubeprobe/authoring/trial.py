@@ -5,7 +5,7 @@ stored. Its label says that it belongs to no installation, so that no collector 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,10 +21,11 @@ from kubeprobe.clock import Clock
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge, judge_refusal
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import NODES_PATH, ClusterApi, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.fleet.labels import node_problem
+from kubeprobe.fleet.reflector import follow_object
 from kubeprobe.names import nearest
 from kubeprobe.runs import Judgement
 from kubeprobe.store import Cluster
@@ -32,9 +33,9 @@ from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 
 TRIAL = "kubeprobe-trial"
 """The label `kubeprobe.io/installation` of everything that a trial creates."""
-_NODES = "/api/v1/nodes"
 _LOG_LINES = 200
-_RETRY_S = 1.0
+_RETRIED = frozenset({Cause.CLUSTER_UNREACHABLE, Cause.SERVER_ERROR, Cause.THROTTLED})
+_SHORTEST_WAIT_S = 0.05
 _GRACE_S = 60
 _TERMINATION_S = 30
 """What Kubernetes grants a pod between SIGTERM and SIGKILL unless it says otherwise."""
@@ -125,7 +126,7 @@ async def try_probe(folder: ProbeFolder, place: Place, given: ByHand) -> Trial:
 async def _check_node(name: str, place: Place) -> None:
     """Kubernetes takes a pod for a node that there is not, and lets it wait; who may not list nodes finds out so."""
     try:
-        known = [node["name"] for node in await Inventory(place.api).find(_NODES, "")]
+        known = [node["name"] for node in await Inventory(place.api).find(NODES_PATH, "")]
     except ClusterError as error:
         if error.cause is not Cause.FORBIDDEN:
             raise
@@ -134,41 +135,30 @@ async def _check_node(name: str, place: Place) -> None:
         raise NotFoundError(f"Cluster {place.cluster.name} has no node {name!r}.{nearest(name, known)}")
 
 
-async def _follow(seen: PodObservation, place: Place) -> Judgement:
-    """Watch the pod until its run is over. A broken watch is begun anew from what is there now."""
-    deleted, told = False, ""
-    while True:
-        judgement = judge(seen.pod, seen.policy, place.clock(), deleted=deleted)
-        if judgement is not None:
-            return judgement
-        phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
-        if phase != told:
-            place.tell(told := phase)
-        left = (PodObservation.read(seen.pod) or seen).deadline - place.clock()
+async def _follow(created: PodObservation, place: Place) -> Judgement:
+    """Watch the pod until its run is over."""
+    seen, shown = created, ""
+    while True:  # again only where a deadline has passed by the loop's clock and not yet by ours
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(left.total_seconds(), 0.05)):
-                seen, deleted = await _next(seen, place)
+            async with asyncio.timeout(None) as limit, aclosing(_states(seen, place)) as states:
+                async for seen, deleted in states:
+                    if judgement := judge(seen.pod, seen.policy, place.clock(), deleted=deleted):
+                        return judgement
+                    phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
+                    if phase != shown:
+                        place.tell(shown := phase)
+                    left_s = (seen.deadline - place.clock()).total_seconds()
+                    limit.reschedule(asyncio.get_running_loop().time() + max(left_s, _SHORTEST_WAIT_S))
 
 
-async def _next(seen: PodObservation, place: Place) -> tuple[PodObservation, bool]:
-    """The pod's next state, and whether it is its last."""
-    namespace = place.cluster.namespace
-    try:
-        version = seen.pod["metadata"]["resourceVersion"]
-        selector = f"{LABEL_RUN}={seen.run_id}"
-        async with aclosing(place.api.watch_pods(namespace, selector, version)) as events:
-            async for kind, pod in events:
-                # What the probe itself creates carries the run's label too.
-                if kind != "BOOKMARK" and pod["metadata"]["uid"] == seen.uid:
-                    return PodObservation.read(pod) or seen, kind == "DELETED"
-    except ClusterError as error:
-        if error.cause not in {Cause.GONE, Cause.CLUSTER_UNREACHABLE, Cause.SERVER_ERROR, Cause.THROTTLED}:
-            raise
-        await asyncio.sleep(_RETRY_S)
-    try:
-        return PodObservation.read(await place.api.get_pod(namespace, seen.name)) or seen, False
-    except ClusterError as error:
-        return seen, error.cause is Cause.NOT_FOUND
+async def _states(seen: PodObservation, place: Place) -> AsyncGenerator[tuple[PodObservation, bool], None]:
+    """The pod's states from `seen` on, and whether it was deleted. An unreachable cluster is tried again."""
+    yield seen, False
+    path, selector = pods_path(place.cluster.namespace), f"{LABEL_RUN}={seen.run_id}"
+    async with aclosing(follow_object(place.api, path, selector, seen.pod, _RETRIED)) as states:
+        async for pod, deleted in states:
+            seen = PodObservation.read(pod) or seen
+            yield seen, deleted
 
 
 async def _read_log(seen: PodObservation, place: Place) -> str:
@@ -196,10 +186,9 @@ async def _wait_until_gone(seen: PodObservation, place: Place) -> None:
     """A probe that is being ended may clean up, or go on creating, until its grace is over."""
     grace_s = seen.pod["spec"].get("terminationGracePeriodSeconds", _TERMINATION_S)
     with suppress(TimeoutError):
-        async with asyncio.timeout(grace_s + _TO_VANISH_S):
-            is_gone = False
-            while not is_gone:
-                seen, is_gone = await _next(seen, place)
+        async with asyncio.timeout(grace_s + _TO_VANISH_S), aclosing(_states(seen, place)) as states:
+            async for _ in states:
+                pass
 
 
 async def _delete_leftovers(place: Place) -> None:
@@ -207,7 +196,9 @@ async def _delete_leftovers(place: Place) -> None:
 
     Pods that probes create are of no known length: they go with what owns them, or are swept up.
     """
-    for pod in (await place.api.list_pods(place.cluster.namespace, f"{LABEL_INSTALLATION}={TRIAL},{LABEL_CASE}"))[0]:
+    selector = f"{LABEL_INSTALLATION}={TRIAL},{LABEL_CASE}"
+    pods, _ = await place.api.list_objects(pods_path(place.cluster.namespace), selector)
+    for pod in pods:
         if _is_over(pod, place.clock()):
             metadata = pod["metadata"]
             await place.api.delete_pod(place.cluster.namespace, metadata["name"], metadata["uid"])

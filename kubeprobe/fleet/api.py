@@ -26,8 +26,14 @@ WATCH_SILENCE_S = 60.0
 """A watch that says nothing for so long is dead. The server is told to end it earlier, so a living one never is."""
 LOG_SILENCE_S = 600.0
 LOG_LIMIT_BYTES = 1_000_000
+NODES_PATH = "/api/v1/nodes"
 _PAGE = "500"
-_NODES = "/api/v1/nodes"
+
+
+def pods_path(namespace: str, name: str = "") -> str:
+    """The path of a namespace's pods, or of one of them."""
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    return f"{path}/{name}" if name else path
 
 
 class ClusterApi:
@@ -39,11 +45,11 @@ class ClusterApi:
 
     async def create_pod(self, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
         """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by ourselves."""
-        return await self.call("POST", _pods(namespace), body=pod)
+        return await self.call("POST", pods_path(namespace), body=pod)
 
     async def get_pod(self, namespace: str, name: str) -> dict[str, Any]:
         """A pod. NotFound if there is none."""
-        return await self.call("GET", _pods(namespace, name))
+        return await self.call("GET", pods_path(namespace, name))
 
     async def delete_pod(self, namespace: str, name: str, uid: str, grace_s: int | None = None) -> None:
         """Delete that very pod. One that is gone, or another one of the same name, is no error: ours is gone.
@@ -54,40 +60,44 @@ class ClusterApi:
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         try:
-            await self.call("DELETE", _pods(namespace, name), body=options)
+            await self.call("DELETE", pods_path(namespace, name), body=options)
         except ClusterError as error:
             if error.cause not in {Cause.NOT_FOUND, Cause.CONFLICT}:
                 raise
 
-    async def list_pods(self, namespace: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
-        """All pods that a label selector chooses, and the resource version to watch from."""
-        return await self._list(_pods(namespace), {"labelSelector": selector} if selector else {})
+    async def list_objects(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+        """All objects of a resource path that match a label selector, and the resource version to watch from."""
+        items: list[dict[str, Any]] = []
+        query = {"limit": _PAGE, **_selected(selector)}
+        while True:
+            page = await self.call("GET", path, query=query)
+            items += page.get("items") or ()
+            following = page["metadata"].get("continue")
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = following
 
-    async def watch_pods(
-        self, namespace: str, selector: str, resource_version: str, silence_s: float = WATCH_SILENCE_S
+    async def watch_objects(
+        self, path: str, selector: str, resource_version: str, silence_s: float = WATCH_SILENCE_S
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Changes of pods since a resource version: (ADDED | MODIFIED | DELETED | BOOKMARK, pod).
+        """Changes since a resource version: (ADDED | MODIFIED | DELETED | BOOKMARK, object). See `fleet.reflector`.
 
-        Ends when the server ends it, which it does before `silence_s` is over: watch again from the last
-        resource version seen. Raises Gone when that is too old, ClusterUnreachable when the connection broke or
-        fell silent. Whoever leaves it early closes it (`contextlib.aclosing`).
+        Ends when the server ends it, which it does before `silence_s` is over: watch again from the last resource
+        version. Raises Gone when that is too old, ClusterUnreachable when the connection broke or was silent for
+        `silence_s`. A caller that leaves it early closes it (`contextlib.aclosing`).
         """
-        selected = {"labelSelector": selector} if selector else {}
-        async with aclosing(self._watch(_pods(namespace), selected, resource_version, silence_s)) as events:
-            async for event in events:
-                yield event
-
-    async def list_nodes(self) -> tuple[list[dict[str, Any]], str]:
-        """All nodes, and the resource version to watch from."""
-        return await self._list(_NODES, {})
-
-    async def watch_nodes(
-        self, resource_version: str, silence_s: float = WATCH_SILENCE_S
-    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Changes of nodes since a resource version; ends and raises as `watch_pods` does."""
-        async with aclosing(self._watch(_NODES, {}, resource_version, silence_s)) as events:
-            async for event in events:
-                yield event
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(silence_s * 5 / 6))),
+            **_selected(selector),
+        }
+        request = Request("GET", path, query)
+        async with aclosing(self._transport.stream(request, silence_s)) as lines:
+            async for line in lines:
+                if line:
+                    yield self._event(line, request)
 
     async def read_log(
         self, namespace: str, name: str, tail_lines: int | None = None, container: str = PROBE_CONTAINER
@@ -96,14 +106,14 @@ class ClusterApi:
         query = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES)}
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        answer = await self._transport.send(Request("GET", f"{_pods(namespace, name)}/log", query))
+        answer = await self._transport.send(Request("GET", f"{pods_path(namespace, name)}/log", query))
         return answer.data.decode(errors="replace")
 
     async def follow_log(
         self, namespace: str, name: str, container: str = PROBE_CONTAINER, silence_s: float = LOG_SILENCE_S
     ) -> AsyncGenerator[str, None]:
         """The lines of a container's log from the start, as they are written, until the container ends."""
-        request = Request("GET", f"{_pods(namespace, name)}/log", {"container": container, "follow": "true"})
+        request = Request("GET", f"{pods_path(namespace, name)}/log", {"container": container, "follow": "true"})
         # A kubelet may send nothing, not even headers, before the first line.
         async with aclosing(self._transport.stream(request, silence_s, open_s=silence_s)) as lines:
             async for line in lines:
@@ -142,33 +152,6 @@ class ClusterApi:
                 Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=answer.status
             ) from error
         return found
-
-    async def _list(self, path: str, selected: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-        items: list[dict[str, Any]] = []
-        query = {"limit": _PAGE, **selected}
-        while True:
-            page = await self.call("GET", path, query=query)
-            items += page.get("items") or ()
-            following = page["metadata"].get("continue")
-            if not following:
-                return items, page["metadata"]["resourceVersion"]
-            query["continue"] = following
-
-    async def _watch(
-        self, path: str, selected: Mapping[str, str], resource_version: str, silence_s: float
-    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": resource_version,
-            "timeoutSeconds": str(max(1, int(silence_s * 5 / 6))),
-            **selected,
-        }
-        request = Request("GET", path, query)
-        async with aclosing(self._transport.stream(request, silence_s)) as lines:
-            async for line in lines:
-                if line:
-                    yield self._event(line, request)
 
     def _event(self, line: bytes, request: Request) -> tuple[str, dict[str, Any]]:
         try:
@@ -227,6 +210,5 @@ class ClusterClients:
         return self._session
 
 
-def _pods(namespace: str, name: str = "") -> str:
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    return f"{path}/{name}" if name else path
+def _selected(selector: str) -> dict[str, str]:
+    return {"labelSelector": selector} if selector else {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from ulid import ULID
 
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import ClusterApi, pods_path
+from kubeprobe.fleet.reflector import follow_object
 from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, LABEL_RUN, MANAGED_BY, PROBE_CONTAINER
 
 START_TIMEOUT_S = 60.0
@@ -60,7 +61,7 @@ async def _delete_leftovers(api: ClusterApi, namespace: str, trial: ImageTrial, 
     """Delete pods that earlier checks could not delete because they were killed. By the cluster's own clock."""
     selector = f"{LABEL_INSTALLATION}={trial.installation},{LABEL_CHECK}"
     present = datetime.fromisoformat(created["metadata"]["creationTimestamp"])
-    for metadata in (pod["metadata"] for pod in (await api.list_pods(namespace, selector))[0]):
+    for metadata in (pod["metadata"] for pod in (await api.list_objects(pods_path(namespace), selector))[0]):
         if datetime.fromisoformat(metadata["creationTimestamp"]) < present - LEFT_OVER_AFTER:
             await api.delete_pod(namespace, metadata["name"], metadata["uid"], grace_s=0)
 
@@ -73,15 +74,13 @@ class _Watcher:
         self._problem: str | None = None
 
     async def follow(self, api: ClusterApi, namespace: str, selector: str, pod: dict[str, Any]) -> str | None:
-        version = pod["metadata"]["resourceVersion"]
-        while True:
-            async with aclosing(api.watch_pods(namespace, selector, version)) as events:
-                async for kind, seen in events:
-                    version = seen["metadata"]["resourceVersion"]
-                    if kind == "DELETED":
-                        return "its pod was deleted by somebody else"
-                    if kind != "BOOKMARK" and self._decided(seen["status"]):
-                        return self._problem
+        async with aclosing(follow_object(api, pods_path(namespace), selector, pod)) as states:
+            async for seen, deleted in states:
+                if deleted:
+                    break
+                if self._decided(seen["status"]):
+                    return self._problem
+        return "its pod was deleted by somebody else"
 
     def _decided(self, status: dict[str, Any]) -> bool:
         """Whether it is known if the container ran; if it did not, `_problem` says why."""

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
@@ -68,11 +68,11 @@ class FakeNode:
                     await self._follow()
 
     async def _follow(self) -> None:
-        pods, version = await self.api.list_pods(self.namespace)
+        pods, version = await self.api.list_objects(pods_path(self.namespace))
         for pod in pods:
             self._on_change(pod)
         while True:
-            async for kind, pod in self.api.watch_pods(self.namespace, "", version):
+            async for kind, pod in self.api.watch_objects(pods_path(self.namespace), "", version):
                 version = pod["metadata"]["resourceVersion"]
                 if kind in {"ADDED", "MODIFIED"}:
                     self._on_change(pod)

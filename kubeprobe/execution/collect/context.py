@@ -9,10 +9,6 @@ from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
 
-FIRST_PAUSE_S = 0.5
-LAST_PAUSE_S = 15.0
-"""Between tries of what does not answer, ever longer."""
-
 
 @dataclass(frozen=True)
 class WatchContext:

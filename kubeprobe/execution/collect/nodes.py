@@ -13,19 +13,20 @@ from typing import Any, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from structlog.contextvars import bind_contextvars
 
-from kubeprobe import metrics
 from kubeprobe.execution.collect import node_rows
-from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext, cancelled
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.execution.collect.context import WatchContext, cancelled
+from kubeprobe.fleet.api import NODES_PATH, ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Reflector, WatchFailed
 from kubeprobe.store import Cluster
 
 log = structlog.get_logger(__name__)
 
 LINGER_S = 0.2
 """What changes within so long is written together."""
+PAUSE_S = 0.5
+"""Before changes that the database did not take are written again."""
 REFUSED = frozenset({Cause.FORBIDDEN, Cause.UNAUTHORIZED})
 """What no waiting mends: what was known before is not taken for the present."""
 
@@ -66,6 +67,7 @@ class NodeWatch:
         self._cluster = cluster
         self._context = context
         self._on_change = on_change
+        self._reflector = Reflector(self._connect, NODES_PATH)
         self._known: dict[str, NodeFacts] | None = None
         self._unwritten: set[str] = set()
         self._changed = asyncio.Event()
@@ -80,7 +82,6 @@ class NodeWatch:
         """Begin to follow the nodes, go on, or end it."""
         if self._task is not None and self._task.done():
             log.error("watch of nodes died; starting anew", cluster=self._cluster.name, exc_info=self._task.exception())
-            metrics.record_watch_restart("nodes", "Crashed")
             self._task = None
         if wanted and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")
@@ -89,65 +90,59 @@ class NodeWatch:
             self._task, self._known = None, None
 
     async def _run(self) -> None:
-        bind_contextvars(cluster=self._cluster.name)  # for its task, and the two below
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._write_changes())
 
     async def _follow(self) -> None:
-        pause = FIRST_PAUSE_S
         while True:
             try:
-                api = await self._context.clients.get(self._cluster)
-                version = await self._list(api)
-                pause = FIRST_PAUSE_S
-                while True:
-                    began = asyncio.get_running_loop().time()
-                    version = await self._watch(api, version)
-                    if asyncio.get_running_loop().time() - began < FIRST_PAUSE_S:
-                        await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
-            except ClusterError as error:
-                metrics.record_watch_restart("nodes", error.cause)
+                async with aclosing(self._reflector.events()) as events:
+                    async for event in events:
+                        await self._handle(event)
+            except (SQLAlchemyError, OSError) as error:
+                self._known = None
+                log.warning("database unavailable; nodes not listed", cluster=self._cluster.name, error=str(error))
+
+    async def _connect(self) -> ClusterApi:
+        return await self._context.clients.get(self._cluster)
+
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case Listed(nodes):
+                await self._replace({facts.name: facts for facts in map(NodeFacts.read, nodes)})
+            case Changed(node):
+                self._change(NodeFacts.read(node))
+            case Deleted(node):
+                self._remove(node["metadata"]["name"])
+            case ListFailed(error) | WatchFailed(error):
+                self._known = None  # until the next list: nodes that join meanwhile are not known
                 if error.cause is not Cause.GONE:
-                    log.warning("nodes not followed", error=error.message)
+                    log.warning("nodes not followed", cluster=self._cluster.name, error=error.message)
                 if error.cause in REFUSED:
                     await self._give_up(error)
-            except (SQLAlchemyError, OSError) as error:
-                metrics.record_watch_restart("nodes", "StoreUnavailable")
-                log.warning("nodes not followed: store away", error=str(error))
-            self._known = None  # until they are listed again, who joined meanwhile is not known
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE_S)
 
-    async def _list(self, api: ClusterApi) -> str:
-        nodes, version = await api.list_nodes()
-        known = {facts.name: facts for facts in map(NodeFacts.read, nodes)}
+    async def _replace(self, known: dict[str, NodeFacts]) -> None:
         async with self._writing:
             left = await asyncio.to_thread(
                 node_rows.replace_all, self._context.store, self._cluster.name, known.values(), self._context.clock()
             )
         self._known = known
         await self._on_change(left)
-        return version
 
-    async def _watch(self, api: ClusterApi, version: str) -> str:
-        """One watch until the server ends it; gives the version to go on from."""
-        async with aclosing(api.watch_nodes(version)) as events, metrics.watching("nodes"):
-            async for kind, node in events:
-                version = node["metadata"]["resourceVersion"]
-                if kind != "BOOKMARK":
-                    self._see(kind, NodeFacts.read(node))
-        return version
-
-    def _see(self, kind: str, facts: NodeFacts) -> None:
+    def _change(self, facts: NodeFacts) -> None:
         assert self._known is not None, "events follow a list"
-        if kind == "DELETED":
-            self._known.pop(facts.name, None)
-        elif self._known.get(facts.name) == facts:
-            return
-        else:
+        if self._known.get(facts.name) != facts:
             self._known[facts.name] = facts
-        self._unwritten.add(facts.name)
+            self._note_change(facts.name)
+
+    def _remove(self, name: str) -> None:
+        assert self._known is not None, "events follow a list"
+        self._known.pop(name, None)
+        self._note_change(name)
+
+    def _note_change(self, name: str) -> None:
+        self._unwritten.add(name)
         self._changed.set()
 
     async def _write_changes(self) -> None:
@@ -161,10 +156,10 @@ class NodeWatch:
                 try:
                     await self._write(sorted(names))
                 except (SQLAlchemyError, OSError) as error:
-                    log.warning("nodes not written: store away", error=str(error))
+                    log.warning("nodes not written: store away", cluster=self._cluster.name, error=str(error))
                     self._unwritten |= names
             if self._unwritten:
-                await asyncio.sleep(FIRST_PAUSE_S)
+                await asyncio.sleep(PAUSE_S)
                 self._changed.set()
 
     async def _write(self, names: Sequence[str]) -> None:
@@ -184,4 +179,4 @@ class NodeWatch:
         try:
             await asyncio.to_thread(node_rows.forget, self._context.store, self._cluster.name, told)
         except (SQLAlchemyError, OSError) as away:
-            log.warning("nodes not forgotten: store away", error=str(away))
+            log.warning("nodes not forgotten: store away", cluster=self._cluster.name, error=str(away))

@@ -1,4 +1,4 @@
-"""Following the pods of one cluster: list, watch, and list again when the watch lost its place (failure modes 8, 9).
+"""Following the pods of one cluster by list and watch (failure modes 8, 9).
 
 Next: what has ended goes to the `committer`, which calls back to have the pod deleted.
 """
@@ -12,25 +12,23 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
-from structlog.contextvars import bind_contextvars, bound_contextvars
 
-from kubeprobe import metrics
 from kubeprobe.execution.collect.committer import Finished
-from kubeprobe.execution.collect.context import FIRST_PAUSE_S, LAST_PAUSE_S, WatchContext
+from kubeprobe.execution.collect.context import WatchContext
 from kubeprobe.execution.collect.nodes import NodeWatch
 from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge
 from kubeprobe.execution.logs import keep_tail
 from kubeprobe.fleet import breaker
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Listing, Reflector, WatchFailed
 from kubeprobe.runs import Ending, Judgement, release_postponed
 from kubeprobe.store import Cluster, Run, awaits_pod, is_open
 from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY, Reason, RunState, Verdict
 
 log = structlog.get_logger(__name__)
 
-SHORTEST_WATCH_S = 1.0
 DELETES_AT_A_TIME = 8
 """Outcomes come first: more of them compete with the creations of other pods for the API server."""
 LOGS_AT_A_TIME = 8
@@ -63,12 +61,14 @@ class ClusterWatch:
         """When a probe last ended without having cleaned up, as far as can be told: see `sweeper`."""
         self._live: dict[str, PodObservation] = {}
         self._finishing: set[str] = set()
-        self._unreached = False
-        self._list_again = False
+        self._expected: list[tuple[str, int, str | None]] = []
+        """The runs with a pod, read before the list is requested: their pods must be in it."""
+        self._is_unreachable = False
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
         self.nodes = NodeWatch(cluster, context, self._nodes_changed)
-        self._selector = f"{LABEL_INSTALLATION}={context.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
+        selector = f"{LABEL_INSTALLATION}={context.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
+        self._reflector = Reflector(self._connect, pods_path(cluster.namespace), selector)
 
     @property
     def live(self) -> int:
@@ -76,30 +76,14 @@ class ClusterWatch:
         return len(self._live)
 
     async def run(self) -> None:
-        """Follow the cluster until cancelled. A cluster that does not answer is asked again, ever more rarely."""
-        bind_contextvars(cluster=self.cluster.name)  # for its task only
-        pause = FIRST_PAUSE_S
+        """Follow the cluster until cancelled."""
         while True:
             try:
-                api = await self._context.clients.get(self.cluster)
-                self._list_again = False
-                version = await self._reach(api)
-                pause = FIRST_PAUSE_S
-                while not self._list_again:
-                    began = asyncio.get_running_loop().time()
-                    version = await self._follow(api, version)
-                    if asyncio.get_running_loop().time() - began < SHORTEST_WATCH_S:
-                        await asyncio.sleep(LAST_PAUSE_S)  # something between us ends watches at once
-                continue
-            except ClusterError as error:
-                metrics.record_watch_restart("pods", error.cause)
-                if error.cause is not Cause.GONE:
-                    log.warning("watch broken", cause=error.cause, error=error.message)
+                async with aclosing(self._reflector.events()) as events:
+                    async for event in events:
+                        await self._handle(event)
             except (SQLAlchemyError, OSError) as error:
-                metrics.record_watch_restart("pods", "StoreUnavailable")
-                log.warning("watch cannot reach the store", error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE_S)
+                log.warning("database unavailable; pods not listed", cluster=self.cluster.name, error=str(error))
 
     def check_deadlines(self, now: datetime) -> None:
         """Judge again the pods whose time is up although nothing was heard of them."""
@@ -111,20 +95,19 @@ class ClusterWatch:
         seen = finished.seen
         if seen is None or finished.deleted:
             return
-        bind_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt)  # for its task only
         # Of a run only one log is kept: that of the attempt that its outcome is of.
-        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_retried()
+        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_tried_again()
         for pause in (*DELETE_PAUSES_S, None):
             try:
                 await self._remove(seen, with_log=with_log)
             except ClusterError as error:
-                log.warning("pod not deleted", pod=seen.name, error=error.message)
+                log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, error=error.message)
             else:
                 return
             if pause is not None:
                 await asyncio.sleep(pause)
         self._finishing.discard(seen.uid)
-        self._list_again = True  # once this watch has ended: done in the store, still in the cluster
+        self._reflector.request_list()  # done in the store, still in the cluster
 
     async def _remove(self, seen: PodObservation, *, with_log: bool) -> None:
         api = await self._context.clients.get(self.cluster)
@@ -136,21 +119,35 @@ class ClusterWatch:
             grace_s = 0 if self.nodes.lacks(seen.node) else None
             await api.delete_pod(self.cluster.namespace, seen.name, seen.uid, grace_s)
 
-    async def _reach(self, api: ClusterApi) -> str:
-        """List, and let the breaker know how that went: where nothing is launched, nobody else would notice."""
-        try:
-            version = await self._list(api)
-        except ClusterError as error:
-            if error.cause is Cause.CLUSTER_UNREACHABLE:
-                await asyncio.to_thread(self._tell_breaker, reached=False)
-                self._unreached = True
-            raise
-        if self._unreached or self.cluster.failures:
-            await asyncio.to_thread(self._tell_breaker, reached=True)
-            self._unreached = False
-        return version
+    async def _connect(self) -> ClusterApi:
+        return await self._context.clients.get(self.cluster)
 
-    def _tell_breaker(self, *, reached: bool) -> None:
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case Listing():
+                self._expected = await asyncio.to_thread(self._runs_with_pods)
+            case Listed(pods):
+                await self._replace(pods)
+                if self._is_unreachable or self.cluster.failures:
+                    await asyncio.to_thread(self._set_breaker, reached=True)
+                    self._is_unreachable = False
+            case Changed(pod):
+                self._see(pod)
+            case Deleted(pod):
+                self._gone(pod)
+            case ListFailed(error):
+                self._log_failure(error)
+                if error.cause is Cause.CLUSTER_UNREACHABLE:  # where nothing is launched, no launcher would notice
+                    self._is_unreachable = True
+                    await asyncio.to_thread(self._set_breaker, reached=False)
+            case WatchFailed(error):
+                self._log_failure(error)
+
+    def _log_failure(self, error: ClusterError) -> None:
+        if error.cause is not Cause.GONE:
+            log.warning("pods not followed", cluster=self.cluster.name, cause=error.cause, error=error.message)
+
+    def _set_breaker(self, *, reached: bool) -> None:
         with self._context.store.writing() as session:
             if reached:
                 if breaker.reset(session, self.cluster.name):
@@ -158,25 +155,8 @@ class ClusterWatch:
             else:
                 breaker.trip(session, self.cluster.name, self._context.clock())
 
-    async def _follow(self, api: ClusterApi, version: str) -> str:
-        """One watch until the server ends it; gives the version to go on from."""
-        watch = api.watch_pods(self.cluster.namespace, self._selector, version)
-        async with aclosing(watch) as events, metrics.watching("pods"):
-            async for kind, pod in events:
-                version = pod["metadata"]["resourceVersion"]
-                if kind == "DELETED":
-                    self._gone(pod)
-                elif kind != "BOOKMARK":
-                    self._see(pod)
-        return version
-
-    async def _list(self, api: ClusterApi) -> str:
-        """Everything anew: what is there, what is gone, and what nobody needs any more.
-
-        The store is read first: a run that had its pod before the list is made must be in the list.
-        """
-        expected = await asyncio.to_thread(self._runs_with_pods)
-        pods, version = await api.list_pods(self.cluster.namespace, self._selector)
+    async def _replace(self, pods: list[dict[str, Any]]) -> None:
+        """A complete list: judge the pods that there are and those that are gone, delete leftovers."""
         present = {pod["metadata"]["uid"] for pod in pods}
         vanished = [s for uid, s in self._live.items() if uid not in present]
         for seen in vanished:
@@ -187,11 +167,10 @@ class ClusterWatch:
         for pod in pods:
             self._see(pod, ended)
         told = "The pod was gone when KubeProbe came to look, and not deleted by it."
-        for run_id, attempt, uid in expected:
+        for run_id, attempt, uid in self._expected:
             if uid not in accounted:
                 ending = Ending(run_id, Judgement(Verdict.UNKNOWN, Reason.POD_DELETED, told), attempt)
                 self._context.committer.submit(Finished(self, ending))
-        return str(version)
 
     def _see(self, pod: dict[str, Any], ended: Iterable[tuple[str, int]] = ()) -> None:
         """A pod as it is now."""
@@ -221,14 +200,13 @@ class ClusterWatch:
 
     def _judge(self, seen: PodObservation, *, deleted: bool = False) -> Judgement | None:
         """None, too, where nobody can make sense of the pod: it must not cost its cluster the watch."""
-        with bound_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt):
-            try:
-                found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
-                gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
-                return _node_gone(seen.node) if gone else found
-            except (LookupError, TypeError, ValueError, AttributeError):
-                log.exception("pod makes no sense", pod=seen.name)
-                return None
+        try:
+            found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
+            gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
+            return _node_gone(seen.node) if gone else found
+        except (LookupError, TypeError, ValueError, AttributeError):
+            log.exception("pod makes no sense", cluster=self.cluster.name, pod=seen.name)
+            return None
 
     def _submit(self, seen: PodObservation, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)

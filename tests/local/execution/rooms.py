@@ -20,7 +20,7 @@ from kubeprobe.effects import Effects
 from kubeprobe.execution.collect import Collector, CollectorParts
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
-from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.localcluster import LocalCluster
 from kubeprobe.localcluster import Settings as ClusterSettings
@@ -252,7 +252,7 @@ class Rooms:
         selector = (
             ",".join(f"{k}={v}" for k, v in labels.items()) or f"{vocabulary.LABEL_INSTALLATION}={self.installation}"
         )
-        items, _ = self.ask(lambda api: api.list_pods(NAMESPACE, selector))
+        items, _ = self.ask(lambda api: api.list_objects(pods_path(NAMESPACE), selector))
         found: list[dict[str, Any]] = items
         return found
 

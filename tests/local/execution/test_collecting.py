@@ -203,21 +203,21 @@ def _short_watches(monkeypatch: pytest.MonkeyPatch) -> tuple[list[ClusterError],
 
     So it is where no bookmark came meanwhile. What watches broke of with 410 is remembered.
     """
-    follow, gone, versions, rewind = ClusterApi.watch_pods, list[ClusterError](), list[str](), threading.Event()
+    follow, gone, versions, rewind = ClusterApi.watch_objects, list[ClusterError](), list[str](), threading.Event()
 
     async def short(
-        self: ClusterApi, namespace: str, selector: str, version: str
+        self: ClusterApi, path: str, selector: str, version: str
     ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
         versions.append(version)
         if rewind.is_set() and not gone:
             version = versions[0]
         try:
-            async for event in follow(self, namespace, selector, version, silence_s=1.3):
+            async for event in follow(self, path, selector, version, silence_s=1.3):
                 yield event
         except ClusterError as error:
             if error.cause is Cause.GONE:
                 gone.append(error)
             raise
 
-    monkeypatch.setattr(ClusterApi, "watch_pods", short)
+    monkeypatch.setattr(ClusterApi, "watch_objects", short)
     return gone, rewind

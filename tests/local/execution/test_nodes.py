@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from kubeprobe.fleet.api import NODES_PATH
 from kubeprobe.store import Cluster, Node, Outcome, Store
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
@@ -25,7 +26,7 @@ def rooms(make_rooms: MakeRooms, sqlite: Store, local: LocalThread) -> Iterator[
     made.collect()
     until("the nodes to be known", lambda: nodes(sqlite))
     yield made
-    listed, _ = made.ask(lambda api: api.list_nodes())
+    listed, _ = made.ask(lambda api: api.list_objects(NODES_PATH))
     for name in {node["metadata"]["name"] for node in listed} - {LOCAL}:
         leave(made, name)
 

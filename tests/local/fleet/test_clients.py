@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.check import check_cluster
 from kubeprobe.fleet.check_pod import ImageTrial
 from kubeprobe.fleet.credentials import Cipher, local
@@ -47,7 +47,7 @@ def pod(name: str, script: str) -> Json:
 async def wait_for(api: ClusterApi, created: Json, what: str) -> Json:
     """The pod when its container is `terminated`, or it is `DELETED`."""
     version = created["metadata"]["resourceVersion"]
-    watch = api.watch_pods("kubeprobe", f"app={created['metadata']['name']}", version)
+    watch = api.watch_objects(pods_path("kubeprobe"), f"app={created['metadata']['name']}", version)
     async with asyncio.timeout(PATIENCE_S), aclosing(watch) as events:
         async for kind, seen in events:
             containers = seen["status"].get("containerStatuses") or [{}]
@@ -72,7 +72,7 @@ async def test_a_pod_from_creation_to_deletion(api: ClusterApi) -> None:
     await api.delete_pod("kubeprobe", "p", uid, grace_s=0)
     await wait_for(api, created, "DELETED")
     await api.delete_pod("kubeprobe", "p", uid)
-    assert (await api.list_pods("kubeprobe", "app=p"))[0] == []
+    assert (await api.list_objects(pods_path("kubeprobe"), "app=p"))[0] == []
 
 
 async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:
@@ -82,12 +82,15 @@ async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:
 
 
 async def test_a_quiet_watch_ends_before_the_silence_is_too_long(api: ClusterApi) -> None:
-    _, version = await api.list_pods("kubeprobe")
-    async with asyncio.timeout(PATIENCE_S), aclosing(api.watch_pods("kubeprobe", "", version, 6.0)) as events:
+    _, version = await api.list_objects(pods_path("kubeprobe"))
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aclosing(api.watch_objects(pods_path("kubeprobe"), "", version, 6.0)) as events,
+    ):
         assert {kind async for kind, _ in events} <= {"BOOKMARK"}
 
 
 async def test_the_local_cluster_passes_its_check(api: ClusterApi) -> None:
     findings = await check_cluster(api, "kubeprobe", ImageTrial("docker.io/kubeprobe/pause:dev", "01test"))
     assert all(finding.ok for finding in findings), findings
-    assert (await api.list_pods("kubeprobe"))[0] == []
+    assert (await api.list_objects(pods_path("kubeprobe")))[0] == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
 from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
 from tests.unit.fleet.rows import cluster_row
@@ -42,8 +42,8 @@ async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path
     everything = asyncio.Event()
 
     async def follow(api: ClusterApi) -> None:
-        _, version = await api.list_pods("kubeprobe")
-        async with aclosing(api.watch_pods("kubeprobe", "", version)) as events:
+        _, version = await api.list_objects(pods_path("kubeprobe"))
+        async with aclosing(api.watch_objects(pods_path("kubeprobe"), "", version)) as events:
             await api.create_pod("kubeprobe", POD)
             async for _ in events:
                 seen.add(api.cluster)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.check import Finding, check_cluster
 from kubeprobe.fleet.check_pod import LABEL_CHECK, ImageTrial
 from tests.real.fleet.conftest import Enter
@@ -31,7 +31,10 @@ async def test_the_rights_that_are_asked_for_are_enough_and_nothing_is_left(
     findings = await check_cluster(api, namespace, TRIAL)
     assert [f.check for f in findings] == ["reachable", "version", "clock", "namespace", "permissions", "image"]
     assert all(finding.ok for finding in findings), findings
-    assert all("deletionTimestamp" in pod["metadata"] for pod in (await admin.list_pods(namespace, LABEL_CHECK))[0])
+    assert all(
+        "deletionTimestamp" in pod["metadata"]
+        for pod in (await admin.list_objects(pods_path(namespace), LABEL_CHECK))[0]
+    )
 
 
 async def test_each_missing_right_is_named_with_the_rule_that_grants_it(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError, TemporaryError
 from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import Accounts, Json, kubeconfig_with, pod, refused_in_time
@@ -30,7 +30,10 @@ async def refused(request: Any) -> ClusterError:
 async def wait_for(api: ClusterApi, namespace: str, created: Json, what: str) -> Json:
     """The pod when its first container is `running` or `terminated`, or it is `DELETED`."""
     selector, version = f"app={created['metadata']['name']}", created["metadata"]["resourceVersion"]
-    async with asyncio.timeout(PATIENCE_S), aclosing(api.watch_pods(namespace, selector, version)) as events:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aclosing(api.watch_objects(pods_path(namespace), selector, version)) as events,
+    ):
         async for kind, seen in events:
             containers = seen.get("status", {}).get("containerStatuses") or [{}]
             if kind == what or what in containers[0].get("state", {}):
@@ -45,7 +48,8 @@ async def test_a_pod_from_creation_to_deletion(admin: ClusterApi, namespace: str
     ended = (await wait_for(admin, namespace, created, "terminated"))["status"]["containerStatuses"][0]["state"]
     assert (ended["terminated"]["exitCode"], ended["terminated"]["message"]) == (1, "done\n")
     assert await admin.read_log(namespace, "p", tail_lines=1) == "two\n"
-    assert [found["metadata"]["name"] for found in (await admin.list_pods(namespace, "app=p"))[0]] == ["p"]
+    listed, _ = await admin.list_objects(pods_path(namespace), "app=p")
+    assert [found["metadata"]["name"] for found in listed] == ["p"]
     uid = created["metadata"]["uid"]
     await admin.delete_pod(namespace, "p", "00000000-0000-0000-0000-000000000000")
     assert (await admin.get_pod(namespace, "p"))["metadata"]["uid"] == uid, "another UID is another pod"
@@ -75,8 +79,11 @@ async def test_a_pod_that_makes_no_sense_is_invalid(admin: ClusterApi, namespace
 async def test_a_quiet_watch_gives_bookmarks_and_ends_by_itself_before_the_silence_is_too_long(
     admin: ClusterApi, namespace: str
 ) -> None:
-    _, version = await admin.list_pods(namespace)
-    async with asyncio.timeout(PATIENCE_S), aclosing(admin.watch_pods(namespace, "", version, 12.0)) as events:
+    _, version = await admin.list_objects(pods_path(namespace))
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aclosing(admin.watch_objects(pods_path(namespace), "", version, 12.0)) as events,
+    ):
         assert {kind async for kind, _ in events} == {"BOOKMARK"}
 
 
@@ -192,7 +199,7 @@ async def test_what_an_account_may_not_do_is_named(
 ) -> None:
     await accounts.make("few", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
     api = await enter(kubeconfig_with(tmp_path / "few", kubeconfig, {"token": await accounts.token("few")}))
-    await api.list_pods(namespace)
+    await api.list_objects(pods_path(namespace))
     error = await refused(api.create_pod(namespace, pod("p")))
     assert error.cause is Cause.FORBIDDEN
     who = f"system:serviceaccount:{namespace}:few"

@@ -11,7 +11,7 @@ import pytest
 
 from kubeprobe.fleet import transport
 from kubeprobe.fleet.access import AccessSource
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.credentials import in_cluster
 from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError
 from kubeprobe.fleet.kubeconfig import cluster_of, flatten, read_kubeconfig, user_of
@@ -82,7 +82,7 @@ async def test_a_token_file_survives_rotations_with_the_old_token_revoked(
         await accounts.revoke(f"t{rotation - 1}")
         await until_refused(old)
         assert await who(api) == me
-        await api.list_pods(namespace)
+        await api.list_objects(pods_path(namespace))
 
 
 async def test_a_plugin_gives_a_token_or_a_certificate(
@@ -145,12 +145,12 @@ async def test_a_frozen_api_server_is_noticed_by_requests_and_watches_and_found_
     """Failure mode 9: the connections stay open, and nothing comes any more."""
     testbed = Testbed(Instance.named())
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 2.0)
-    _, version = await admin.list_pods(namespace)
+    _, version = await admin.list_objects(pods_path(namespace))
     await admin.create_pod(namespace, pod("seen", nodeName="nowhere"))
     watching = asyncio.Event()
 
     async def follow() -> None:
-        async with aclosing(admin.watch_pods(namespace, "", version, silence_s=5.0)) as events:
+        async with aclosing(admin.watch_objects(pods_path(namespace), "", version, silence_s=5.0)) as events:
             async for _ in events:
                 watching.set()
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from kubeprobe.fleet import transport
-from kubeprobe.fleet.api import ClusterApi, ClusterClients
+from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
 
@@ -35,7 +35,7 @@ async def refused(request: Any) -> ClusterError:
 
 
 async def watched(api: ClusterApi, version: str = "5", silence_s: float = 60) -> list[tuple[str, str]]:
-    async with aclosing(api.watch_pods("ns", "a=b", version, silence_s)) as events:
+    async with aclosing(api.watch_objects(pods_path("ns"), "a=b", version, silence_s)) as events:
         return [(kind, pod["metadata"].get("name", "")) async for kind, pod in events]
 
 
@@ -83,13 +83,13 @@ async def test_a_long_list_is_read_page_by_page(api: ClusterApi, kmock: Mock) ->
     first = {"metadata": {"resourceVersion": "7", "continue": "next"}, "items": [{"a": 1}]}
     kmock[f"get {PODS}", {"continue": "next"}] << {"metadata": {"resourceVersion": "7"}, "items": [{"a": 2}]}
     kmock[f"get {PODS}"] << first
-    assert await api.list_pods("ns", "a in (b, c)") == ([{"a": 1}, {"a": 2}], "7")
+    assert await api.list_objects(pods_path("ns"), "a in (b, c)") == ([{"a": 1}, {"a": 2}], "7")
     assert [request.params["labelSelector"] for request in kmock["get"]] == ["a in (b, c)"] * 2
 
 
 async def test_an_empty_list_may_say_null(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}"] << {"metadata": {"resourceVersion": "7"}, "items": None}
-    assert await api.list_pods("ns") == ([], "7")
+    assert await api.list_objects(pods_path("ns")) == ([], "7")
 
 
 async def test_a_watch_gives_events_and_bookmarks_until_the_server_ends_it(api: ClusterApi, kmock: Mock) -> None:
@@ -133,7 +133,7 @@ async def test_closing_an_api_ends_its_watches(api: ClusterApi, kmock: Mock) -> 
     began = asyncio.Event()
 
     async def follow() -> None:
-        async with aclosing(api.watch_pods("ns", "", "5")) as events:
+        async with aclosing(api.watch_objects(pods_path("ns"), "", "5")) as events:
             async for _ in events:
                 began.set()
 

@@ -41,7 +41,8 @@ def healthy(kmock: Mock) -> None:
 
 
 def event(status: Status, kind: str = "MODIFIED") -> bytes:
-    return orjson.dumps({"type": kind, "object": {"metadata": {"resourceVersion": "2"}, "status": status}}) + b"\n"
+    pod = {"metadata": {"uid": "u", "resourceVersion": "2"}, "status": status}
+    return orjson.dumps({"type": kind, "object": pod}) + b"\n"
 
 
 async def check(api: ClusterApi, **more: Any) -> dict[str, Finding]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import kmock as km
 import pytest
 
-from kubeprobe.fleet.api import ClusterClients
+from kubeprobe.fleet.api import ClusterClients, pods_path
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
@@ -38,7 +38,7 @@ async def test_a_new_connection_ends_the_watches_of_the_old_one(
 ) -> None:
     kmock["get /api/v1/namespaces/ns/pods"] << (b'{"type":"ADDED","object":{}}\n', lambda: asyncio.sleep(30))
     api = await clients.get(row(str(kmock.url)))
-    async with aclosing(api.watch_pods("ns", "", "1")) as events:
+    async with aclosing(api.watch_objects(pods_path("ns"), "", "1")) as events:
         await anext(events)
         await clients.get(row(str(kmock.url), version=2))
         with pytest.raises(ClusterError) as caught:

@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from kubeprobe.fleet import transport
-from kubeprobe.fleet.api import ClusterClients
+from kubeprobe.fleet.api import ClusterClients, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
 from tests.unit.fleet.certificates import DAY, Authority, server_context
@@ -196,7 +196,7 @@ async def test_a_watch_over_tls_takes_long_events_with_a_small_buffer(
     context = server_context(authority.issue("server", host="127.0.0.1"), tmp_path)
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     api = await clients.get(row(f"https://127.0.0.1:{runner.addresses[0][1]}", cluster=trusting(authority)))
-    async with aclosing(api.watch_pods("ns", "", "1")) as events:
+    async with aclosing(api.watch_objects(pods_path("ns"), "", "1")) as events:
         kind, pod = await anext(events)
         sizes = {found.max_size for found in gc.get_objects() if isinstance(found, SSLProtocol)}
         rest = [kind async for kind, _ in events]
