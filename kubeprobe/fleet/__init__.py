@@ -1,6 +1,6 @@
-"""The fleet: which clusters there are, how they are chosen, and the one door to each one's API.
+"""The fleet: the clusters of this installation, their selection by label, and the client of each one's API.
 
-`clusters` and `breaker` write the store's Cluster rows, `selectors` choose among them by label,
-`credentials` keep what opens them, `api` talks to them and raises `errors` only. Next stage: `catalog`
+`clusters` and `breaker` write the store's Cluster rows, `selectors` choose among them by label, `credentials` encrypts
+their connections, `api` sends requests and raises `errors` only, `reflector` lists and watches. Next stage: `catalog`
 says what is probed on which cluster.
 """

@@ -1,7 +1,7 @@
-"""Access to a cluster: what a connection comes to when a request is sent now.
+"""Access to a cluster: server, credentials and TLS of a connection, as they are when a request is sent.
 
 Credentials that change (token files, exec plugins, the embedded cluster's kubeconfig) are read again when
-they grow old, when the cluster answers 401, or when it cannot be reached. Nothing is kept in files or in
+they expire, when the cluster answers 401, or when it cannot be reached. Nothing is kept in files or in
 any global configuration. Next: `fleet.transport` sends requests with it.
 """
 
@@ -23,34 +23,34 @@ from kubeprobe.fleet.execplugin import PluginCredentials, PluginError, run_plugi
 from kubeprobe.fleet.kubeconfig import cluster_of, flatten, read_kubeconfig, user_of
 
 TOKEN_FILE_AGE = timedelta(minutes=1)
-"""How old a token read from a file may grow (client-go's own period)."""
+"""After so long a token file is read again (client-go's period)."""
 EXPIRY_MARGIN = timedelta(seconds=10)
-"""So long before a plugin's credentials expire, new ones are asked for."""
+"""The plugin is run again so long before its credentials expire."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class AccessError(KubeProbeError):
-    """There is no access to be had from this connection now."""
+    """No credentials can be loaded from this connection now."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Everything that a request needs beyond its path."""
+    """What a request needs besides its path."""
 
     server: str
     ssl: ssl.SSLContext | bool
     authorization: str | None = field(repr=False)
     fresh_until: datetime | None
-    """None: until it is refused."""
+    """None: until a 401."""
     server_hostname: str | None = None
     proxy: str | None = None
-    moves: bool = False
-    """The server may have got another address when it cannot be reached."""
+    address_changes: bool = False
+    """The server's address is read again when it cannot be reached."""
 
 
 @dataclass(frozen=True)
 class _Tls:
-    """What a TLS context is made of (PEM)."""
+    """The contents of a TLS context (PEM)."""
 
     authority: str | None
     verify: bool
@@ -59,10 +59,9 @@ class _Tls:
 
 
 class AccessSource:
-    """Gives the access of one connection, loaded at first use and again when it has to be.
+    """The access of one connection, loaded at first use and when it is no longer valid.
 
-    `connect` decrypts the connection; that happens at each load, so that no other secret than the access stays
-    in memory.
+    `connect` decrypts the connection at each load, so that no other secret than the access stays in memory.
     """
 
     def __init__(
@@ -76,23 +75,23 @@ class AccessSource:
         self._tls: tuple[_Tls, ssl.SSLContext] | None = None
 
     async def current(self) -> Access:
-        """The access for a request sent now. Raises AccessError when none can be had, SecretKeyError when never."""
-        async with self._lock:  # of many requests that find it old, one loads it
-            if self._access is None or self._is_old(self._access):
+        """The access for a request sent now. Raises AccessError, or SecretKeyError if it cannot be decrypted."""
+        async with self._lock:  # of concurrent requests, one loads it
+            if self._access is None or self._is_expired(self._access):
                 self._access = await self._load()
             return self._access
 
-    def refused(self, access: Access) -> None:
-        """The cluster answered 401 to it: the next `current` loads a new one."""
+    def discard(self, access: Access) -> None:
+        """After a 401: the next `current` loads a new one."""
         if self._access is access:
             self._access = None
 
-    def unreachable(self, access: Access) -> None:
-        """There was no way through with it. The embedded cluster may have moved to another port."""
-        if access.moves:
-            self.refused(access)
+    def discard_address(self, access: Access) -> None:
+        """After a failed connection: the embedded cluster may listen on another port now."""
+        if access.address_changes:
+            self.discard(access)
 
-    def _is_old(self, access: Access) -> bool:
+    def _is_expired(self, access: Access) -> bool:
         return access.fresh_until is not None and self._clock() >= access.fresh_until
 
     async def _load(self) -> Access:
@@ -102,7 +101,7 @@ class AccessSource:
                 case ConnectionKind.KUBECONFIG:
                     return await self._from_kubeconfig(connection.config)
                 case ConnectionKind.LOCAL:
-                    return replace(await self._from_kubeconfig(_read_local(connection)), moves=True)
+                    return replace(await self._from_kubeconfig(_read_local(connection)), address_changes=True)
                 case ConnectionKind.IN_CLUSTER:
                     return self._from_service_account()
         except (InvalidInputError, PluginError, OSError) as error:  # ssl.SSLError is an OSError
@@ -131,7 +130,7 @@ class AccessSource:
         """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api."""
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
         if not host or not port:
-            raise InvalidInputError("KubeProbe does not run in a pod (KUBERNETES_SERVICE_HOST is not set)")
+            raise InvalidInputError("KubeProbe is not running in a pod (KUBERNETES_SERVICE_HOST is not set)")
         authority = (self._service_account / "ca.crt").read_text()
         return Access(
             server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
@@ -141,7 +140,7 @@ class AccessSource:
         )
 
     def _context(self, tls: _Tls) -> ssl.SSLContext:
-        """One context as long as the certificates are the same: it is what pooled connections are kept by."""
+        """The same context while the certificates are the same: aiohttp pools connections by it."""
         if self._tls is None or self._tls[0] != tls:
             self._tls = (tls, _make_context(tls))
         return self._tls[1]
@@ -150,14 +149,14 @@ class AccessSource:
 def _read_local(connection: Connection) -> dict[str, Any]:
     path = Path(connection.config["path"])
     if not path.exists():
-        raise InvalidInputError(f"{path} does not exist: the local cluster does not run (kubeprobe up)")
+        raise InvalidInputError(f"{path} does not exist: the local cluster is not running; start it with kubeprobe up")
     return flatten(read_kubeconfig(path), path.parent)
 
 
 def _read_token(path: Path) -> str:
     token = path.read_text().strip()
     if not token or not token.isprintable():
-        raise InvalidInputError(f"the token file {path} holds no token (one line of text)")
+        raise InvalidInputError(f"the token file {path} is invalid; expected one line of text")
     return token
 
 
@@ -193,7 +192,7 @@ def _make_context(tls: _Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.certificate and tls.key:
-        # OpenSSL reads a certificate from a file only: one that nobody else can read, gone before anything is sent.
+        # OpenSSL reads a certificate from a file only: one that only we can read, deleted right after.
         with tempfile.NamedTemporaryFile("w") as file:
             file.write(f"{tls.certificate}\n{tls.key}\n")
             file.flush()

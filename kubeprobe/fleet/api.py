@@ -1,7 +1,7 @@
-"""The one door to clusters: everything that KubeProbe asks of a Kubernetes API goes through here.
+"""The client of a cluster's Kubernetes API: KubeProbe sends every request through it.
 
-JSON stays raw (typed models cost 2 to 20 times more). A `ClusterClients` and what comes out of it belong to one
-running event loop. Next stage: `execution` creates, watches and deletes pods with it.
+JSON stays raw (typed models cost 2 to 20 times more). A `ClusterClients` and its clients belong to one running event
+loop. Next stage: `execution` creates, watches and deletes pods with it.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from kubeprobe.fleet.access import AccessSource
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.translation import from_status
-from kubeprobe.fleet.transport import Answer, Request, Transport, open_session
+from kubeprobe.fleet.transport import Request, Response, Transport, open_session
 from kubeprobe.store import Cluster
 from kubeprobe.vocabulary import PROBE_CONTAINER
 
 WATCH_SILENCE_S = 60.0
-"""A watch that says nothing for so long is dead. The server is told to end it earlier, so a living one never is."""
+"""A watch that is silent for so long has failed. Its `timeoutSeconds` is shorter, so that the server ends it before."""
 LOG_SILENCE_S = 600.0
 LOG_LIMIT_BYTES = 1_000_000
 NODES_PATH = "/api/v1/nodes"
@@ -37,24 +37,24 @@ def pods_path(namespace: str, name: str = "") -> str:
 
 
 class ClusterApi:
-    """One cluster's API. Every method raises ClusterError (`fleet.errors`) and nothing else."""
+    """One cluster's API. Every method raises ClusterError (`fleet.errors`) only."""
 
     def __init__(self, cluster: str, transport: Transport) -> None:
         self.cluster = cluster
         self._transport = transport
 
     async def create_pod(self, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
-        """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by ourselves."""
+        """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by our own pod."""
         return await self.call("POST", pods_path(namespace), body=pod)
 
     async def get_pod(self, namespace: str, name: str) -> dict[str, Any]:
-        """A pod. NotFound if there is none."""
+        """A pod. Raises NotFound."""
         return await self.call("GET", pods_path(namespace, name))
 
     async def delete_pod(self, namespace: str, name: str, uid: str, grace_s: int | None = None) -> None:
-        """Delete that very pod. One that is gone, or another one of the same name, is no error: ours is gone.
+        """Delete the pod with this UID; not an error if it, or the name, belongs to no pod or to another one.
 
-        `grace_s`: seconds between SIGTERM and SIGKILL; None: what the pod says.
+        `grace_s`: seconds between SIGTERM and SIGKILL; None: the pod's own.
         """
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if grace_s is not None:
@@ -114,7 +114,7 @@ class ClusterApi:
     ) -> AsyncGenerator[str, None]:
         """The lines of a container's log from the start, as they are written, until the container ends."""
         request = Request("GET", f"{pods_path(namespace, name)}/log", {"container": container, "follow": "true"})
-        # A kubelet may send nothing, not even headers, before the first line.
+        # A kubelet may send no headers before the first line.
         async with aclosing(self._transport.stream(request, silence_s, open_s=silence_s)) as lines:
             async for line in lines:
                 yield line.decode(errors="replace")
@@ -127,19 +127,19 @@ class ClusterApi:
     async def call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
     ) -> dict[str, Any]:
-        """Any other request: the JSON object that it answers with."""
+        """Any other request: the JSON object of its response."""
         return await self._json(Request(method, path, query or {}, body))
 
     async def merge_patch(self, path: str, patch: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
-        """Change what the patch names, and nothing else (RFC 7386); the object as it is then."""
+        """Merge a patch into an object (RFC 7386); the changed object."""
         return await self._json(Request("PATCH", path, query, patch, content_type="application/merge-patch+json"))
 
-    async def send(self, request: Request) -> Answer:
-        """Any other request: its answer with headers."""
+    async def send(self, request: Request) -> Response:
+        """Any other request: its response with headers."""
         return await self._transport.send(request)
 
     async def close(self) -> None:
-        """End its open watches and logs; their readers get ClusterUnreachable."""
+        """Close its open watches and logs; their readers get ClusterUnreachable."""
         self._transport.close()
 
     async def _json(self, request: Request) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class ClusterApi:
         try:
             found: dict[str, Any] = orjson.loads(answer.data)
         except orjson.JSONDecodeError as error:
-            message = "the answer is no JSON: check the server address and what stands before it"
+            message = "the response is not JSON: check the server address and any proxy before it"
             raise cluster_error(
                 Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=answer.status
             ) from error
@@ -165,7 +165,7 @@ class ClusterApi:
 
 
 class ClusterClients:
-    """Gives the API of a cluster, one client for each, all over one session. Belongs to one running loop."""
+    """The clients of all clusters, one each, over one session. Belongs to one running loop."""
 
     def __init__(self, cipher: Cipher) -> None:
         self._cipher = cipher
@@ -174,24 +174,27 @@ class ClusterClients:
         self._apis: dict[str, tuple[tuple[datetime, int], ClusterApi]] = {}
 
     async def get(self, cluster: Cluster) -> ClusterApi:
-        """The API of a cluster; what is wrong with its connection shows at the first request.
+        """The API of a cluster. Errors in its connection are raised by its requests.
 
-        When the connection was changed, the old client's watches end. A row read before the change gets the
-        client of the newer one.
+        After a change of the connection, the old client's watches end. A row that was read before the change gets the
+        newer client.
         """
         session = self._open_session()
-        age = (cluster.created_at, cluster.connection_version)  # one removed and added again starts at version 1
+        version = (
+            cluster.created_at,
+            cluster.connection_version,
+        )  # a cluster that was removed and added again starts at version 1
         if known := self._apis.get(cluster.name):
-            if known[0] >= age:
+            if known[0] >= version:
                 return known[1]
             await known[1].close()
         source = AccessSource(partial(self._cipher.open, cluster.connection))
         api = ClusterApi(cluster.name, Transport(cluster.name, session, source))
-        self._apis[cluster.name] = (age, api)
+        self._apis[cluster.name] = (version, api)
         return api
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         for _, api in self._apis.values():
             await api.close()
         self._apis.clear()

@@ -1,7 +1,7 @@
-"""The breaker: a cluster that cannot be reached is left alone for a while, by every worker (promise 5).
+"""The circuit breaker: no worker sends requests to an unreachable cluster until the breaker's time is over (promise 5).
 
-It lives in the cluster's row, so all workers see the same. It opens for 5 s, then twice as long after each
-further failure, up to 5 min. When its time is over, whoever comes next tries; a success closes it.
+It is stored in the cluster's row, so all workers see the same. It opens for 5 s, then twice as long after each
+further failure, up to 5 min. When its time is over, the next worker tries; a success closes it.
 """
 
 from datetime import datetime, timedelta
@@ -16,15 +16,14 @@ BACKOFF = Backoff(first=timedelta(seconds=5), longest=timedelta(minutes=5))
 
 
 def is_open(cluster: Cluster, now: datetime) -> bool:
-    """Whether the cluster is to be left alone now."""
+    """Whether no requests may be sent to the cluster now."""
     return cluster.open_until is not None and cluster.open_until > now
 
 
 def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta = timedelta(0)) -> datetime | None:
     """Open the breaker after a failure; the time until which it is open, None if there is no such cluster.
 
-    Failures of requests that were under way together count once: who comes second finds it open already.
-    `at_least`: how long the cluster itself asked to be left alone (`Retry-After`).
+    Concurrent failures count once: the second finds it open already. `at_least`: the cluster's own `Retry-After`.
     """
     row = session.exec(select(Cluster.failures, Cluster.open_until).where(Cluster.name == cluster_name)).one_or_none()
     if row is None:
@@ -44,12 +43,12 @@ def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta
     ).rowcount
     if won:
         return until
-    # Somebody else tripped it between the two statements.
+    # Another worker tripped it between the two statements.
     return session.exec(select(Cluster.open_until).where(Cluster.name == cluster_name)).one_or_none()
 
 
 def reset(session: Session, cluster_name: str) -> bool:
-    """Close the breaker after a success; whether it was open or had failures. Costs nothing to call again."""
+    """Close the breaker after a success; whether it was open or had failures. Idempotent."""
     changed = session.exec(
         update(Cluster)
         .where(col(Cluster.name) == cluster_name, col(Cluster.failures) > 0)

@@ -1,7 +1,7 @@
-"""Checking a cluster before it is relied on: what would keep probes from running there, and what to do about it.
+"""Checks of a cluster: what prevents probes from running there, and how to fix it.
 
-Every question is asked by itself, so that one answer doesn't hide the others. But a cluster that does not answer
-at all is asked no more, and no pod is started that could not be deleted.
+Each check runs by itself, so that one result does not hide the others. But an unreachable cluster is not checked any
+further, and no pod is started that could not be deleted.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ NEEDED = (
     ("delete", "pods", ""),
     ("get", "pods", "log"),
 )
-"""Verb, resource, subresource: all that KubeProbe itself does in a cluster."""
+"""Verb, resource, subresource: the rights that KubeProbe itself needs in a cluster."""
 NODE_VERBS = ("list", "watch")
-"""What it does with nodes, everywhere in the cluster."""
-_SAID_BY_A_NAMESPACE = frozenset({Cause.ADMISSION_DENIED, Cause.QUOTA_EXCEEDED, Cause.INVALID})
-"""Refusals of a pod that only a namespace that exists gives."""
+"""The rights on nodes that it needs, cluster-wide."""
+_NAMESPACE_EXISTS = frozenset({Cause.ADMISSION_DENIED, Cause.QUOTA_EXCEEDED, Cause.INVALID})
+"""Causes of a rejected pod that imply that its namespace exists."""
 _TRIAL_VERBS = frozenset({"create", "watch", "list", "delete"})
 
 
 @dataclass(frozen=True)
 class Finding(JsonModel):
-    """The answer to one question about a cluster."""
+    """The result of one check."""
 
     check: str
     ok: bool
     found: str
-    """What is so: a version, a measure, or the problem."""
+    """The problem, or what was found instead: a version, a measure."""
     remedy: str = ""
-    """What to do, where it is not ok."""
+    """How to fix the problem."""
 
 
 async def check_cluster(
@@ -55,9 +55,9 @@ async def check_cluster(
     *,
     watches_nodes: bool = False,
 ) -> list[Finding]:
-    """Ask everything; `trial` says which image to start, None: none is started.
+    """Run all checks. `trial`: the image to start; None: no pod is started.
 
-    `watches_nodes`: a binding with `nodes` matches the cluster, so that its nodes are to be known.
+    `watches_nodes`: a binding with `nodes` matches the cluster, so that KubeProbe needs to list its nodes.
     """
     reachable, *about = await _reach(api)
     if not reachable.ok:
@@ -74,27 +74,27 @@ async def check_cluster(
 
 
 async def _reach(api: ClusterApi) -> list[Finding]:
-    """Whether it answers, and with which version."""
+    """Whether the API server responds, and its version."""
     try:
         version = Finding("version", ok=True, found=await api.version())
     except ClusterError as error:
         if error.cause in {Cause.CLUSTER_UNREACHABLE, Cause.UNAUTHORIZED}:
             return [Finding("reachable", ok=False, found=error.message, remedy=_REMEDIES[error.cause])]
         version = Finding("version", ok=False, found=f"cannot be read: {error.message}")
-    return [Finding("reachable", ok=True, found="it answers"), version]
+    return [Finding("reachable", ok=True, found="the API server responds"), version]
 
 
 async def _check_clock(api: ClusterApi, clock: Clock) -> Finding:
-    """Compare our clock with the Date of an answer (RFC 9110), taken to be that of the middle of the request."""
+    """Compare our clock with the Date of a response (RFC 9110), taken as that of the middle of the request."""
     before = clock()
     try:
-        told = (await api.send(Request("GET", "/version"))).headers.get("Date")
+        date = (await api.send(Request("GET", "/version"))).headers.get("Date")
     except ClusterError as error:
         return Finding("clock", ok=False, found=f"cannot be compared: {error.message}")
-    if told is None:
-        return Finding("clock", ok=False, found="cannot be compared: its answers carry no date")
+    if date is None:
+        return Finding("clock", ok=False, found="cannot be compared: its responses have no Date header")
     # The header has whole seconds: on average half a second is cut off.
-    theirs = parsedate_to_datetime(told) + timedelta(seconds=0.5)
+    theirs = parsedate_to_datetime(date) + timedelta(seconds=0.5)
     return _judge_skew(theirs - (before + (clock() - before) / 2))
 
 
@@ -111,8 +111,8 @@ async def _check_namespace(api: ClusterApi, namespace: str) -> Finding:
     try:
         found = await api.call("GET", f"/api/v1/namespaces/{namespace}")
     except ClusterError as error:
-        if error.cause is Cause.FORBIDDEN:  # no need for KubeProbe to read namespaces: creating a pod tells as well
-            return await _feel_for_namespace(api, namespace, remedy)
+        if error.cause is Cause.FORBIDDEN:  # KubeProbe does not need to read namespaces
+            return await _check_namespace_by_dry_run(api, namespace, remedy)
         if error.cause in {Cause.NOT_FOUND, Cause.NAMESPACE_MISSING}:
             return Finding("namespace", ok=False, found=f"namespace {namespace} does not exist", remedy=remedy)
         return Finding("namespace", ok=False, found=error.message)
@@ -121,7 +121,7 @@ async def _check_namespace(api: ClusterApi, namespace: str) -> Finding:
     return Finding("namespace", ok=True, found=f"{namespace} exists")
 
 
-async def _feel_for_namespace(api: ClusterApi, namespace: str, remedy: str) -> Finding:
+async def _check_namespace_by_dry_run(api: ClusterApi, namespace: str, remedy: str) -> Finding:
     pod: dict[str, Any] = {
         "metadata": {"generateName": "kubeprobe-check-"},
         "spec": {"containers": [{"name": PROBE_CONTAINER, "image": "none"}]},
@@ -133,15 +133,15 @@ async def _feel_for_namespace(api: ClusterApi, namespace: str, remedy: str) -> F
             return Finding("namespace", ok=False, found=f"namespace {namespace} does not exist", remedy=remedy)
         if error.cause is Cause.NAMESPACE_TERMINATING:
             return Finding("namespace", ok=False, found=f"namespace {namespace} is being deleted", remedy=remedy)
-        if error.cause not in _SAID_BY_A_NAMESPACE:
-            found = f"whether {namespace} exists cannot be found out: {error.message}"
+        if error.cause not in _NAMESPACE_EXISTS:
+            found = f"cannot determine whether namespace {namespace} exists: {error.message}"
             return Finding("namespace", ok=False, found=found, remedy=_REMEDIES.get(error.cause, ""))
     return Finding("namespace", ok=True, found=f"{namespace} exists")
 
 
 @dataclass(frozen=True)
 class _Permissions:
-    """The answer about permissions, and which are missing."""
+    """The finding about permissions, and the missing ones."""
 
     finding: Finding
     missing: tuple[tuple[str, str, str], ...] = ()
@@ -151,10 +151,10 @@ async def _check_permissions(api: ClusterApi, namespace: str) -> _Permissions:
     try:
         allowed = await asyncio.gather(*(_may(api, namespace, *needed) for needed in NEEDED))
     except ClusterError as error:
-        return _Permissions(Finding("permissions", ok=False, found=f"cannot be asked for: {error.message}"))
+        return _Permissions(Finding("permissions", ok=False, found=f"cannot be checked: {error.message}"))
     missing = tuple(needed for needed, may in zip(NEEDED, allowed, strict=True) if not may)
     if not missing:
-        return _Permissions(Finding("permissions", ok=True, found="all that are needed"))
+        return _Permissions(Finding("permissions", ok=True, found="all needed permissions are granted"))
     rules: dict[str, list[str]] = {}
     for verb, resource, subresource in missing:
         rules.setdefault(f"{resource}/{subresource}" if subresource else resource, []).append(verb)
@@ -167,17 +167,17 @@ async def _check_permissions(api: ClusterApi, namespace: str) -> _Permissions:
 
 
 async def _check_nodes(api: ClusterApi) -> Finding:
-    """Whether it may know the nodes: without that, nothing of a binding with `nodes` runs there (NoNodes)."""
+    """Whether KubeProbe may list and watch nodes: without it, no case of a binding with `nodes` runs (NoNodes)."""
     try:
         allowed = await asyncio.gather(*(_may(api, "", verb, "nodes", "") for verb in NODE_VERBS))
     except ClusterError as error:
-        return Finding("nodes", ok=False, found=f"cannot be asked for: {error.message}")
+        return Finding("nodes", ok=False, found=f"cannot be checked: {error.message}")
     missing = [verb for verb, may in zip(NODE_VERBS, allowed, strict=True) if not may]
     if not missing:
         return Finding("nodes", ok=True, found="may be listed and watched")
     verbs = ", ".join(missing)
     rule = f'{{apiGroups: [""], resources: [nodes], verbs: [{verbs}]}}'
-    remedy = f"a ClusterRole, bound to KubeProbe's user, with rules: [{rule}]; `kubeprobe cluster setup` makes it"
+    remedy = f"a ClusterRole, bound to KubeProbe's user, with rules: [{rule}]; `kubeprobe cluster setup` creates it"
     return Finding("nodes", ok=False, found=f"missing: {verbs} nodes, and a binding has `nodes`", remedy=remedy)
 
 
@@ -196,25 +196,26 @@ async def _check_image(
     api: ClusterApi, namespace: str, trial: ImageTrial, missing: tuple[tuple[str, str, str], ...]
 ) -> Finding:
     if lacking := [verb for verb, *rest in missing if verb in _TRIAL_VERBS and rest == ["pods", ""]]:
-        found = f"not tried: it takes to {', '.join(lacking)} pods"  # one that cannot be deleted would stay
+        # A pod that cannot be deleted would stay.
+        found = f"not tried: KubeProbe must be allowed to {', '.join(lacking)} pods"
         return Finding("image", ok=False, found=found, remedy="see permissions")
     try:
         problem = await try_image(api, namespace, trial)
     except ClusterError as error:
         remedy = _REMEDIES.get(error.cause, "")
-        return Finding("image", ok=False, found=f"no pod could be tried: {error.message}", remedy=remedy)
+        return Finding("image", ok=False, found=f"no pod could be started: {error.message}", remedy=remedy)
     if problem is None:
         return Finding("image", ok=True, found=f"a pod of {trial.image} started")
-    remedy = "check the image's name, the registry's reach from its nodes, pull secrets, and room on its nodes"
+    remedy = "check the image's name, pull secrets, whether its nodes reach the registry, and their free capacity"
     return Finding("image", ok=False, found=problem, remedy=remedy)
 
 
 _REMEDIES = {
-    Cause.CLUSTER_UNREACHABLE: "mend the way there, or give it another connection: cluster add NAME ... --replace",
-    Cause.UNAUTHORIZED: "give it new credentials: cluster add NAME ... --replace",
+    Cause.CLUSTER_UNREACHABLE: "fix the network, or replace the connection: kubeprobe cluster add NAME ... --replace",
+    Cause.UNAUTHORIZED: "replace the credentials: kubeprobe cluster add NAME ... --replace",
     Cause.FORBIDDEN: "see permissions",
     Cause.NAMESPACE_MISSING: "see namespace",
     Cause.NAMESPACE_TERMINATING: "see namespace",
-    Cause.ADMISSION_DENIED: "allow KubeProbe's pods in the policy that is named",
-    Cause.QUOTA_EXCEEDED: "raise the quota, or give KubeProbe a namespace of its own",
+    Cause.ADMISSION_DENIED: "allow KubeProbe's pods in the named policy",
+    Cause.QUOTA_EXCEEDED: "raise the quota, or use a separate namespace for KubeProbe",
 }

@@ -1,4 +1,4 @@
-"""Starting one pod to see whether an image can be started in a cluster; the pod is deleted whatever happens."""
+"""Checks whether an image can be started in a cluster: starts one pod, and deletes it in any case."""
 
 import asyncio
 from contextlib import aclosing
@@ -15,7 +15,7 @@ from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, LABEL_RUN
 START_TIMEOUT_S = 60.0
 LEFT_OVER_AFTER = timedelta(minutes=10)
 LABEL_CHECK = "kubeprobe.io/check"
-# Reasons to wait that do not pass by themselves within a check's time.
+# Waiting reasons that do not resolve by themselves within a check's time limit.
 _STUCK = frozenset(
     {
         "ErrImagePull",
@@ -32,7 +32,7 @@ _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 
 @dataclass(frozen=True)
 class ImageTrial:
-    """Which image to start, and whose pod it is."""
+    """The image to start, and the installation that the pod is labelled with."""
 
     image: str
     installation: str
@@ -42,7 +42,7 @@ class ImageTrial:
 
 
 async def try_image(api: ClusterApi, namespace: str, trial: ImageTrial) -> str | None:
-    """Start a pod, wait until its container ran, delete it. The problem, or None. Raises ClusterError."""
+    """Start a pod, wait until its container ran, delete it. Returns the problem, or None. Raises ClusterError."""
     run = str(ULID()).lower()
     created = await api.create_pod(namespace, _pod(run, trial))
     watcher = _Watcher()
@@ -51,14 +51,14 @@ async def try_image(api: ClusterApi, namespace: str, trial: ImageTrial) -> str |
         async with asyncio.timeout(trial.timeout_s):
             return await watcher.follow(api, namespace, f"{LABEL_RUN}={run}", created)
     except TimeoutError:
-        return f"after {trial.timeout_s:g} s its pod had not started: {watcher.last}"
+        return f"its pod did not start within {trial.timeout_s:g} s: {watcher.last}"
     finally:
         metadata = created["metadata"]
         await api.delete_pod(namespace, metadata["name"], metadata["uid"], grace_s=0)
 
 
 async def _delete_leftovers(api: ClusterApi, namespace: str, trial: ImageTrial, created: dict[str, Any]) -> None:
-    """Delete pods that earlier checks could not delete because they were killed. By the cluster's own clock."""
+    """Delete the pods of checks that were killed before they could. Ages are by the cluster's own clock."""
     selector = f"{LABEL_INSTALLATION}={trial.installation},{LABEL_CHECK}"
     present = datetime.fromisoformat(created["metadata"]["creationTimestamp"])
     for metadata in (pod["metadata"] for pod in (await api.list_objects(pods_path(namespace), selector))[0]):
@@ -67,10 +67,10 @@ async def _delete_leftovers(api: ClusterApi, namespace: str, trial: ImageTrial, 
 
 
 class _Watcher:
-    """Follows one pod; `last` is what kept it from starting when it was last seen."""
+    """Follows one pod; `last` is why it had not started in its last observed state."""
 
     def __init__(self) -> None:
-        self.last = "it was never heard of"
+        self.last = "no status was observed"
         self._problem: str | None = None
 
     async def follow(self, api: ClusterApi, namespace: str, selector: str, pod: dict[str, Any]) -> str | None:
@@ -78,12 +78,12 @@ class _Watcher:
             async for seen, deleted in states:
                 if deleted:
                     break
-                if self._decided(seen["status"]):
+                if self._is_decided(seen["status"]):
                     return self._problem
-        return "its pod was deleted by somebody else"
+        return "its pod was deleted, not by KubeProbe"
 
-    def _decided(self, status: dict[str, Any]) -> bool:
-        """Whether it is known if the container ran; if it did not, `_problem` says why."""
+    def _is_decided(self, status: dict[str, Any]) -> bool:
+        """Whether the container ran or failed; if it failed, `_problem` is why."""
         container = (status.get("containerStatuses") or [{}])[0]
         state = container.get("state") or {}
         waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
@@ -100,11 +100,11 @@ class _Watcher:
 
 
 def _text(part: dict[str, Any]) -> str:
-    return ": ".join(str(part[key]) for key in ("reason", "message") if part.get(key)) or "no reason is given"
+    return ": ".join(str(part[key]) for key in ("reason", "message") if part.get(key)) or "no reason given"
 
 
 def _pod(run: str, trial: ImageTrial) -> dict[str, Any]:
-    """A pod that the strictest Pod Security level and any quota admit."""
+    """A pod that meets the strictest Pod Security level and has resources for any quota."""
     container: dict[str, Any] = {
         "name": PROBE_CONTAINER,
         "image": trial.image,

@@ -1,6 +1,6 @@
 """The clusters of this installation: added, labelled, cordoned, removed.
 
-Whoever adds, relabels or removes one runs `catalog.schedules.sync_schedules` in the same transaction.
+A caller that adds, relabels or removes one runs `catalog.schedules.sync_schedules` in the same transaction.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """What a person says about a cluster."""
+    """What a user sets for a cluster."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -28,15 +28,15 @@ class ClusterSpec:
     namespace: str = "kubeprobe"
     """Where its probe pods run."""
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
-    """Probe pods at a time."""
+    """The most probe pods at the same time."""
 
 
 def add(
     session: Session, spec: ClusterSpec, connection: Connection, cipher: Cipher, now: datetime, *, replace: bool = False
 ) -> Cluster:
-    """Add a cluster; with `replace`, also one of a name that is taken: its maintenance state and history stay.
+    """Add a cluster. With `replace`, an existing one gets the new values; its maintenance state and history stay.
 
-    Raises InvalidInputError with everything that is wrong.
+    Raises InvalidInputError with all problems.
     """
     problems = _problems(spec)
     if problems:
@@ -47,12 +47,12 @@ def add(
         cluster = Cluster(name=spec.name, connection_kind=connection.kind, connection=sealed, created_at=now)
     elif not replace:
         raise InvalidInputError(
-            f"cluster {spec.name!r} exists already; to give it this connection and these labels, say --replace"
+            f"cluster {spec.name!r} already exists; to replace its connection and labels, add --replace"
         )
     else:
         cluster.connection_kind, cluster.connection = connection.kind, sealed
         cluster.connection_version += 1
-        cluster.failures, cluster.open_until = 0, None  # what failed was the old connection
+        cluster.failures, cluster.open_until = 0, None  # those of the old connection
     cluster.labels, cluster.pool = dict(spec.labels), spec.pool
     cluster.namespace, cluster.max_in_flight = spec.namespace, spec.max_in_flight
     session.add(cluster)
@@ -76,7 +76,7 @@ def find(session: Session, selector: Selector | None = None) -> list[Cluster]:
 
 
 def set_labels(session: Session, name: str, labels: Mapping[str, str]) -> Cluster:
-    """Give a cluster these labels instead of those that it has."""
+    """Replace all labels of a cluster."""
     problems = _label_problems(labels)
     if problems:
         raise InvalidInputError(f"cluster {name!r}: {'; '.join(problems)}")
@@ -88,7 +88,7 @@ def set_labels(session: Session, name: str, labels: Mapping[str, str]) -> Cluste
 
 
 def cordon(session: Session, name: str, reason: str, now: datetime) -> Cluster:
-    """Put a cluster into maintenance: no runs, no alarms. Said twice, the first time stands, the reason is new."""
+    """Put a cluster into maintenance: no runs, no alerts. Repeated, it keeps the first time and sets the reason."""
     cluster = get(session, name)
     cluster.cordoned_at = cluster.cordoned_at or now
     cluster.cordon_reason = reason
@@ -107,7 +107,7 @@ def uncordon(session: Session, name: str) -> Cluster:
 
 
 def remove(session: Session, name: str) -> None:
-    """Remove a cluster and its schedules. Its open runs are left: the sweeper makes them unknown."""
+    """Remove a cluster and its schedules. Its open runs stay and expire as unknown."""
     cluster = get(session, name)
     session.exec(delete(Schedule).where(col(Schedule.cluster) == name))
     session.exec(delete(Node).where(col(Node.cluster) == name))
@@ -119,7 +119,7 @@ def _problems(spec: ClusterSpec) -> list[str]:
     named = {"name": spec.name, "pool": spec.pool, "namespace": spec.namespace}
     problems = [f"{what}: {problem}" for what, name in named.items() if (problem := name_problem(name))]
     if spec.max_in_flight < 1:
-        problems.append(f"max_in_flight: {spec.max_in_flight} is too small; at least 1 pod must have room")
+        problems.append(f"max_in_flight: {spec.max_in_flight} is too small; expected at least 1")
     return problems + _label_problems(spec.labels)
 
 

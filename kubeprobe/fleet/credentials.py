@@ -1,9 +1,9 @@
-"""What opens a cluster: made once when the cluster is added, stored encrypted, opened only by `fleet.api`.
+"""The connection of a cluster: made when the cluster is added, stored encrypted, decrypted only by `fleet.api`.
 
 Three kinds of connection. `kubeconfig`: one context of a kubeconfig, made self-contained (`fleet.kubeconfig`).
 `in-cluster`: the service account of the pod that KubeProbe runs in. `local`: the kubeconfig of the embedded
-cluster, a path that is read at each use because its port changes. Next: `fleet.access` turns a connection
-into what a request needs.
+cluster, a path that is read at each use because its port changes. Next: `fleet.access` loads from a connection
+what a request needs.
 """
 
 import os
@@ -32,12 +32,12 @@ class ConnectionKind(StrEnum):
 
 
 class SecretKeyError(KubeProbeError):
-    """The key does not fit what it should open, or is no key at all."""
+    """The secret key is not the one that the values were encrypted with."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How a cluster is reached. `config` holds secrets and is never shown."""
+    """How a cluster is reached. `config` holds secrets and is never printed."""
 
     kind: ConnectionKind
     config: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -47,7 +47,7 @@ class Connection:
 def from_kubeconfig(path: Path, context: str | None = None) -> Connection:
     """The connection of a kubeconfig's context (default: its current one), certificates included.
 
-    A token file and an exec plugin stay references: they change, and are asked when they are needed.
+    A token file and an exec plugin stay references: they are read when they are needed.
     """
     return Connection(ConnectionKind.KUBECONFIG, flatten(read_kubeconfig(path), path.parent, context))
 
@@ -70,32 +70,32 @@ class Cipher:
             self._fernet = Fernet(key)
         except ValueError as error:
             raise InvalidInputError(
-                "the secret key is no Fernet key (32 bytes, URL-safe base64): make one with "
+                "the secret key is not a Fernet key (32 bytes, URL-safe base64): make one with "
                 '`python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"`'
             ) from error
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Cipher":
-        """With the key from the settings, else from data_dir/secret.key, which is made when it is missing."""
+        """With the key of the settings, else of data_dir/secret.key, which is created if missing."""
         if settings.secret_key is not None:
             return cls(settings.secret_key.get_secret_value())
         return cls(_read_or_make_key(settings.data_dir / KEY_FILE))
 
     def seal(self, connection: Connection) -> bytes:
-        """The connection as it is stored."""
+        """The connection, encrypted for the store."""
         return self.seal_values({"kind": connection.kind, "config": connection.config})
 
     def open(self, sealed: bytes) -> Connection:
-        """The connection that was stored; SecretKeyError if it was sealed with another key."""
+        """The stored connection. Raises SecretKeyError if it was encrypted with another key."""
         found = self.open_values(sealed, "the stored connection", "add the cluster again with its kubeconfig")
         return Connection(ConnectionKind(found["kind"]), found["config"])
 
     def seal_values(self, values: dict[str, Any]) -> bytes:
-        """JSON values as they are stored."""
+        """JSON values, encrypted for the store."""
         return self._fernet.encrypt(orjson.dumps(values))
 
     def open_values(self, sealed: bytes, what: str, otherwise: str) -> dict[str, Any]:
-        """The values that were stored; SecretKeyError, which says `what` they are and what to do without the key."""
+        """The stored values. Raises SecretKeyError with `what` they are and what to do `otherwise`, without the key."""
         try:
             found: dict[str, Any] = orjson.loads(self._fernet.decrypt(sealed))
         except InvalidToken as error:
@@ -107,10 +107,10 @@ class Cipher:
 
 
 def _read_or_make_key(path: Path) -> str:
-    """The key in a file. Of processes that make it at the same time, all end up with the first one's."""
+    """The key in a file. Processes that create it at the same time all get the same one."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes the file 0600; the link appears with its whole content or, if somebody was first, not at all.
+        # mkstemp creates the file with mode 0600; link fails if another process was first.
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".secret-")
         try:
             with os.fdopen(handle, "wb") as file:

@@ -1,6 +1,6 @@
-"""What can go wrong with a cluster, as a closed list: temporary (try again later) or permanent (somebody must act).
+"""Errors of a cluster, as a closed list: temporary (try again later) or permanent (a person must act).
 
-Everything above the door (`fleet.api`) meets these types only; `fleet.translation` makes them.
+`fleet.api` raises these types only; `fleet.translation` makes them.
 """
 
 from enum import StrEnum
@@ -9,29 +9,29 @@ from kubeprobe.errors import KubeProbeError
 
 
 class Cause(StrEnum):
-    """Why a cluster did not do what it was asked. Closed: a new cause is a new line here."""
+    """Why a request to a cluster failed. A closed list."""
 
     CLUSTER_UNREACHABLE = "ClusterUnreachable"
-    """No answer from its API: connection, TLS, DNS, time-out, no credentials to be had."""
+    """No response from its API: connection, TLS, DNS, time-out, no credentials."""
     UNAUTHORIZED = "Unauthorized"
-    """401, also with freshly loaded credentials."""
+    """401, also with newly loaded credentials."""
     FORBIDDEN = "Forbidden"
     """403 by RBAC."""
     ADMISSION_DENIED = "AdmissionDenied"
-    """A webhook, a policy, Pod Security or a limit range refused the object."""
+    """A webhook, a policy, Pod Security or a limit range rejected the object."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
-    """Permanent for a run: a namespace being deleted comes back only when somebody makes it anew."""
+    """Permanent for a run: the namespace must be created again."""
     NAMESPACE_MISSING = "NamespaceMissing"
     INVALID = "Invalid"
-    """400 or 422: the object itself is wrong."""
+    """400 or 422: the object is invalid."""
     ALREADY_EXISTS = "AlreadyExists"
     CONFLICT = "Conflict"
     NOT_FOUND = "NotFound"
     GONE = "Gone"
     """410: the resource version is too old; list again."""
     THROTTLED = "Throttled"
-    """429; `retry_after_s` says how long to wait, where the cluster told."""
+    """429; `retry_after_s` is how long to wait, if the cluster sent it."""
     SERVER_ERROR = "ServerError"
     """5xx, also when a webhook could not be called."""
 
@@ -49,10 +49,10 @@ _TEMPORARY = frozenset(
 
 
 class ClusterError(KubeProbeError):
-    """A cluster did not do what it was asked.
+    """A request to a cluster failed.
 
     `message` is the explanation alone, `where` the request and the cluster; `str()` is both. `status` is the
-    HTTP status, None if there was no answer.
+    HTTP status, None if there was no response.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class TemporaryError(ClusterError):
 
 
 class PermanentError(ClusterError):
-    """The same request will fail again until somebody changes the request, the cluster or the credentials."""
+    """The same request will fail again until the request, the cluster or the credentials change."""
 
 
 def cluster_error(
     cause: Cause, message: str, *, where: str = "", status: int | None = None, retry_after_s: float | None = None
 ) -> ClusterError:
-    """The error of a cause, of the type that the cause has."""
+    """The error of a cause: a TemporaryError or a PermanentError."""
     kind = TemporaryError if cause in _TEMPORARY else PermanentError
     return kind(cause, message, where=where, status=status, retry_after_s=retry_after_s)

@@ -1,8 +1,8 @@
-"""Exec plugins: programs that hand out a cluster's credentials.
+"""Exec plugins: programs that return a cluster's credentials.
 
 Protocol: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins.
-Written here and not taken from `kubernetes.aio`, whose loader swallows a plugin's failure, waits for it for ever
-and leaves its keys in temporary files. Its output is a secret: it is never part of a message.
+Not taken from `kubernetes.aio`, whose loader hides a plugin's failure, has no time-out and leaves keys in temporary
+files. A plugin's output is a secret: it is never part of a message.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ _STDERR_LIMIT = 300
 
 
 class PluginError(KubeProbeError):
-    """An exec plugin gave no credentials."""
+    """An exec plugin returned no credentials."""
 
 
 @dataclass(frozen=True)
 class PluginCredentials:
-    """What a plugin gave: a token, or a client certificate and its key (PEM), or both."""
+    """A token, or a client certificate and its key (PEM), or both."""
 
     token: str | None = field(repr=False)
     certificate: str | None = field(repr=False)
@@ -35,9 +35,9 @@ class PluginCredentials:
 
 
 async def run_plugin(plugin: dict[str, Any], cluster: dict[str, Any]) -> PluginCredentials:
-    """Run the plugin of a kubeconfig's user; `cluster` is told to it if it asks (`provideClusterInfo`).
+    """Run the plugin of a kubeconfig's user; it gets `cluster` if it has `provideClusterInfo`.
 
-    Raises PluginError: not installed, failed, too slow, or an answer that is no ExecCredential.
+    Raises PluginError: not installed, failed, timed out, or its output is not an ExecCredential.
     """
     command = plugin["command"]
     try:
@@ -56,20 +56,20 @@ async def run_plugin(plugin: dict[str, Any], cluster: dict[str, Any]) -> PluginC
         async with asyncio.timeout(PLUGIN_TIMEOUT_S):
             stdout, stderr = await process.communicate()
     except TimeoutError as error:
-        raise PluginError(f"exec plugin {command!r} gave no answer within {PLUGIN_TIMEOUT_S:g} s") from error
+        raise PluginError(f"exec plugin {command!r} timed out after {PLUGIN_TIMEOUT_S:g} s") from error
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
     if process.returncode:
-        said = stderr.decode(errors="replace").strip()[-_STDERR_LIMIT:]
-        raise PluginError(f"exec plugin {command!r} ended with exit code {process.returncode}: {said}")
+        error_text = stderr.decode(errors="replace").strip()[-_STDERR_LIMIT:]
+        raise PluginError(f"exec plugin {command!r} exited with code {process.returncode}: {error_text}")
     return _read_credentials(command, plugin["apiVersion"], stdout)
 
 
 def _environment(plugin: dict[str, Any], cluster: dict[str, Any]) -> dict[str, str]:
-    """Ours without KubeProbe's own settings (the secret key is one), the plugin's, and the request."""
+    """KubeProbe's environment without KUBEPROBE_* (secrets), the plugin's, and the request."""
     spec: dict[str, Any] = {"interactive": False}
     if plugin.get("provideClusterInfo"):
         info = {key: value for key, value in cluster.items() if key != "extensions"}
@@ -95,9 +95,9 @@ def _read_credentials(command: str, api_version: str, stdout: bytes) -> PluginCr
             expires_at=datetime.fromisoformat(expiry) if expiry else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise PluginError(f"exec plugin {command!r} wrote no ExecCredential with a status") from None
+        raise PluginError(f"exec plugin {command!r} wrote no valid ExecCredential; expected a status") from None
     if found.get("apiVersion") != api_version:
-        raise PluginError(f"exec plugin {command!r} answered with another apiVersion than {api_version}")
+        raise PluginError(f"exec plugin {command!r} returned another apiVersion; expected {api_version}")
     if not credentials.token and not (credentials.certificate and credentials.key):
-        raise PluginError(f"exec plugin {command!r} gave neither a token nor a certificate with its key")
+        raise PluginError(f"exec plugin {command!r} returned neither a token nor a certificate with its key")
     return credentials

@@ -1,6 +1,6 @@
 """Objects of any kind in a cluster, by their metadata only: found by label, deleted by UID.
 
-Which path a kind has is asked once for each. Next: `execution.leftovers` sweeps with it.
+The path of each kind is discovered once. Next: `execution.leftovers` sweeps with it.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.transport import Request
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-"""A thousandth of the work for the API server, and no contents of Secrets. Who does not know it sends it all."""
+"""A thousandth of the work for the API server, and no contents of Secrets. Old servers send whole objects."""
 _NEEDED_VERBS = frozenset({"list", "delete"})
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """Where the objects of a kind are."""
+    """The path of a kind's objects."""
 
     version: str
     """`/api/v1`, `/apis/apps/v1`."""
@@ -28,7 +28,7 @@ class _Kind:
 
 
 class Inventory:
-    """What one cluster holds. Methods raise ClusterError."""
+    """The objects of one cluster. Methods raise ClusterError."""
 
     def __init__(self, api: ClusterApi) -> None:
         self.api = api
@@ -44,13 +44,13 @@ class Inventory:
         return f"{kind.version}{inside}/{kind.plural}"
 
     async def find(self, collection: str, selector: str) -> list[dict[str, Any]]:
-        """The metadata of the objects that a label selector chooses, as the API server has it in its memory."""
+        """The metadata of the objects that match a label selector, from the API server's cache."""
         query = {"labelSelector": selector, "resourceVersion": "0"}
         answer = await self.api.send(Request("GET", collection, query, accept=METADATA_ONLY))
         return [item["metadata"] for item in orjson.loads(answer.data).get("items") or ()]
 
     async def delete(self, collection: str, metadata: dict[str, Any]) -> None:
-        """Delete that very object, and what it owns; one that is gone, or another of its name, is no error.
+        """Delete the object with this UID, and what it owns; not an error if it is already deleted or replaced.
 
         `collection` may be that of all namespaces.
         """

@@ -1,8 +1,8 @@
-"""Kubeconfig files: one context taken out, checked and made self-contained.
+"""Kubeconfig files: one context is extracted, validated and made self-contained.
 
-Format: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/. Certificates and keys are taken in;
-token files and exec plugins stay references, with absolute paths. What KubeProbe cannot use is refused
-here, when the cluster is added, and not at its first run.
+Format: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/. Certificates and keys are inlined;
+token files and exec plugins stay references, with absolute paths. What KubeProbe cannot use is an error
+when the cluster is added, and not at its first run.
 """
 
 import base64
@@ -25,27 +25,27 @@ _PROXY_SCHEMES = ("http", "https")
 
 
 def read_kubeconfig(path: Path) -> dict[str, Any]:
-    """The content of a kubeconfig file."""
+    """The content of a kubeconfig file. Raises InvalidInputError."""
     try:
         found = _parse(path.read_text())
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except RecursionError:
         raise InvalidInputError(f"{path}: is nested too deeply; expected a kubeconfig") from None
-    except (YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date or number that is none
-        # Not the parser's own text: it quotes the file, and the file holds secrets.
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date or number
+        # Not the parser's own text: it quotes the file, which holds secrets.
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = f" (line {mark.line + 1})" if mark else ""
-        raise InvalidInputError(f"{path}: is no YAML{line}; expected a kubeconfig") from None
+        raise InvalidInputError(f"{path}: is not YAML{line}; expected a kubeconfig") from None
     if not isinstance(found, dict) or not all(_is_section(found.get(name)) for name in _SECTIONS):
-        raise InvalidInputError(f"{path}: is no kubeconfig; expected a mapping with clusters, users and contexts")
+        raise InvalidInputError(f"{path}: is not a kubeconfig; expected a mapping with clusters, users and contexts")
     return found
 
 
 def flatten(config: dict[str, Any], folder: Path, context: str | None = None) -> dict[str, Any]:
     """One context (default: the current one) as a self-contained kubeconfig.
 
-    `folder`: where relative paths in it start.
+    `folder`: the base of relative paths.
     """
     name = context or config.get("current-context")
     if not name:
@@ -78,7 +78,7 @@ def user_of(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _parse(text: str) -> Any:
     try:
-        return orjson.loads(text)  # what the local cluster writes: with a thousand contexts, YAML takes seconds
+        return orjson.loads(text)  # the local cluster writes JSON: with a thousand contexts, YAML takes seconds
     except orjson.JSONDecodeError:
         return YAML(typ="safe", pure=True).load(text)
 
@@ -104,9 +104,9 @@ def _find(config: dict[str, Any], section: str, name: str, kind: str) -> dict[st
 
 
 def _mapping(found: Any, what: str) -> dict[str, Any]:
-    """A part of the kubeconfig. What is there instead is not told: it may be a secret."""
+    """A section of the kubeconfig. Its value is not part of the error: it may be a secret."""
     if not isinstance(found or {}, dict):
-        raise InvalidInputError(f"the kubeconfig's {what} is no mapping; expected its fields")
+        raise InvalidInputError(f"the kubeconfig's {what} is not a mapping; expected its fields")
     return dict(found or {})
 
 
@@ -114,7 +114,7 @@ def _flatten_cluster(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
     server = str(cluster.get("server") or "")
     if not _is_address(server):
         raise InvalidInputError(
-            f"the kubeconfig's server {server!r} is no address; expected https://HOST[:PORT][/PATH]"
+            f"the kubeconfig's server {server!r} is not an address; expected https://HOST[:PORT][/PATH]"
         )
     flat = {key: cluster[key] for key in _CLUSTER_KEYS if cluster.get(key)}
     proxy = str(cluster.get("proxy-url") or "http:").partition(":")[0].lower()
@@ -148,9 +148,9 @@ def _flatten_exec(plugin: dict[str, Any], folder: Path) -> dict[str, Any]:
         raise InvalidInputError("the kubeconfig's exec plugin needs a command and an apiVersion")
     if plugin.get("interactiveMode") == "Always":
         raise InvalidInputError(
-            f"the exec plugin {command!r} wants a terminal (interactiveMode: Always); no run has one"
+            f"the exec plugin {command!r} needs a terminal (interactiveMode: Always), which runs do not have"
         )
-    if "/" in command:  # as kubectl: a bare name is looked up in PATH, anything else starts at the kubeconfig
+    if "/" in command:  # as kubectl: a bare name is searched in PATH, a path is relative to the kubeconfig
         plugin["command"] = str((folder / command).absolute())
     return plugin
 
@@ -161,7 +161,7 @@ def _inline(entry: dict[str, Any], name: str, folder: Path) -> str | None:
         try:
             pem = base64.b64decode("".join(str(entry[f"{name}-data"]).split()), validate=True)
         except ValueError:
-            raise InvalidInputError(f"the kubeconfig's {name}-data is no base64") from None
+            raise InvalidInputError(f"the kubeconfig's {name}-data is not base64") from None
     elif entry.get(name):
         path = folder / str(entry[name])
         try:
@@ -171,5 +171,5 @@ def _inline(entry: dict[str, Any], name: str, folder: Path) -> str | None:
     else:
         return None
     if b"-----BEGIN " not in pem or not pem.isascii():
-        raise InvalidInputError(f"the kubeconfig's {name} is no PEM (-----BEGIN ...)")
+        raise InvalidInputError(f"the kubeconfig's {name} is not PEM (-----BEGIN ...)")
     return base64.b64encode(pem).decode()

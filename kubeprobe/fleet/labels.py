@@ -2,7 +2,7 @@
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ and
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set.
-Each function tells what is wrong, or None.
+Each function returns the problem, or None.
 """
 
 import re
@@ -16,35 +16,35 @@ _PREFIX_LENGTH = 253
 
 
 def name_problem(name: str) -> str | None:
-    """What is wrong with a name (RFC 1123 label)."""
+    """The problem of a name (RFC 1123 label)."""
     if len(name) > _LENGTH:
         return f"{name!r} has {len(name)} characters; at most {_LENGTH} are allowed"
     if not _DNS_LABEL.fullmatch(name):
-        return f"{name!r} is no name: lower-case letters, digits and '-', starting and ending with a letter or digit"
+        return f"{name!r} is not a valid name: expected a-z, 0-9 and '-', starting and ending with a letter or digit"
     return None
 
 
 def node_problem(name: str) -> str | None:
-    """What is wrong with a node's name (RFC 1123 subdomain)."""
+    """The problem of a node's name (RFC 1123 subdomain)."""
     if len(name) > _PREFIX_LENGTH or not _DNS_SUBDOMAIN.fullmatch(name):
-        return f"{name!r} is no node's name: up to {_PREFIX_LENGTH} lower-case letters, digits, '-' and '.'"
+        return f"{name!r} is not a valid node name: expected up to {_PREFIX_LENGTH} of a-z, 0-9, '-' and '.'"
     return None
 
 
 def key_problem(key: str) -> str | None:
-    """What is wrong with a label key: NAME or PREFIX/NAME."""
+    """The problem of a label key: NAME or PREFIX/NAME."""
     prefix, slash, name = key.rpartition("/")
     if slash and (len(prefix) > _PREFIX_LENGTH or not _DNS_SUBDOMAIN.fullmatch(prefix)):
-        return f"the prefix of label key {key!r} is no domain name of at most {_PREFIX_LENGTH} characters"
+        return f"the prefix of label key {key!r} is not a domain name of at most {_PREFIX_LENGTH} characters"
     if len(name) > _LENGTH or not _LABEL.fullmatch(name):
         return f"label key {key!r} must be {_rule()}"
     return None
 
 
 def value_problem(value: Any) -> str | None:
-    """What is wrong with a label value; an empty one is allowed."""
+    """The problem of a label value; an empty one is allowed."""
     if not isinstance(value, str):
-        return f"label value {value!r} is no text; put it in quotes"
+        return f"label value {value!r} is not a string; put it in quotes"
     if value and (len(value) > _LENGTH or not _LABEL.fullmatch(value)):
         return f"label value {value!r} must be empty, or {_rule()}"
     return None

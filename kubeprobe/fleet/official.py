@@ -1,7 +1,7 @@
 """The official Kubernetes client for a cluster, for people in a Python shell: typed, blocking, complete.
 
-KubeProbe itself goes through `fleet.api`: its hot paths want raw JSON and one event loop, and its promises want time
-limits and named errors, which the official loader does not give (exec plugins have neither there).
+KubeProbe itself uses `fleet.api`: its hot paths need raw JSON and one event loop, and its promises need time limits
+and named errors, which the official loader lacks (exec plugins have neither there).
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from kubeprobe.store import Cluster
 
 def official_client(cluster: Cluster, cipher: Cipher) -> Any:
     """A `kubernetes.client.ApiClient` of the cluster, with a configuration of its own (failure mode 19)."""
-    # A second to import, needed by nobody else.
+    # It takes a second to import, and only this needs it.
     from kubernetes import client, config  # noqa: PLC0415
 
     connection: Connection = cipher.open(cluster.connection)

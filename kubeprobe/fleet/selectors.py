@@ -1,7 +1,7 @@
-"""Label selectors, as Kubernetes writes them: which clusters a binding, a render config or a person means.
+"""Label selectors in the syntax of Kubernetes: which clusters a binding, a render config or a user selects.
 
 Grammar: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
-(`a=b`, `a!=b`, `a in (b, c)`, `a notin (b, c)`, `a`, `!a`, joined by commas: all must hold), and
+(`a=b`, `a!=b`, `a in (b, c)`, `a notin (b, c)`, `a`, `!a`, joined by commas: all must be met), and
 `matchLabels` with `matchExpressions`.
 """
 
@@ -20,7 +20,7 @@ _WORD = re.compile(r"[^\s,()=!<>]*")
 
 
 class Operator(StrEnum):
-    """How a requirement looks at a label; the values are those of `matchExpressions`."""
+    """How a requirement compares a label; the values are those of `matchExpressions`."""
 
     IN = "In"
     NOT_IN = "NotIn"
@@ -29,7 +29,7 @@ class Operator(StrEnum):
 
 
 class SelectorError(InvalidInputError):
-    """A selector that cannot be read; `position` counts characters from 0."""
+    """A selector that cannot be parsed; `position` counts characters from 0."""
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         super().__init__(f"selector {text!r}, character {position + 1}: {problem}")
@@ -39,15 +39,15 @@ class SelectorError(InvalidInputError):
 
 @dataclass(frozen=True, order=True)
 class Requirement:
-    """What one label must be like. A label that is absent is `NotIn` anything, as in Kubernetes."""
+    """A condition on one label. An absent label is `NotIn` anything, as in Kubernetes."""
 
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
-    """Sorted, each once."""
+    """Sorted, without duplicates."""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether these labels meet it."""
+        """Whether these labels meet the requirement."""
         match self.operator:
             case Operator.EXISTS:
                 return self.key in labels
@@ -74,7 +74,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Selector:
-    """Requirements that must all hold; none: everything matches. `str()` is its text, which parses to the same."""
+    """Requirements that must all be met; without any, everything matches. Its `str()` parses to the same selector."""
 
     requirements: tuple[Requirement, ...] = ()
 
@@ -87,47 +87,49 @@ class Selector:
 
 
 def parse_selector(text: str) -> Selector:
-    """The selector that a text stands for. Raises SelectorError at the character that is wrong."""
+    """Parse a selector. Raises SelectorError with the position of the error."""
     return _Parser(text).selector()
 
 
 def selector_from(
     match_labels: Mapping[str, str] | None = None, match_expressions: Sequence[Mapping[str, Any]] | None = None
 ) -> Selector:
-    """The selector of a `matchLabels` map and a `matchExpressions` list. Raises InvalidInputError naming the entry."""
+    """The selector of a `matchLabels` map and a `matchExpressions` list. Raises InvalidInputError with the entry."""
     requirements = []
     for key, value in (match_labels or {}).items():
-        _refuse(f"matchLabels[{key!r}]", key_problem(key) or value_problem(value))
+        _require(f"matchLabels[{key!r}]", key_problem(key) or value_problem(value))
         requirements.append(Requirement(key, Operator.IN, (value,)))
     for index, expression in enumerate(match_expressions or ()):
         requirements.append(_from_expression(f"matchExpressions[{index}]", expression))
     return Selector(tuple(requirements))
 
 
-def _from_expression(place: str, expression: Mapping[str, Any]) -> Requirement:
+def _from_expression(path: str, expression: Mapping[str, Any]) -> Requirement:
     key, values = str(expression.get("key", "")), expression.get("values") or ()
-    _refuse(f"{place}.key", key_problem(key))
+    _require(f"{path}.key", key_problem(key))
     try:
         operator = Operator(expression.get("operator", ""))
     except ValueError as error:
         found = expression.get("operator", "")
-        raise InvalidInputError(f"{place}.operator: {found!r} is none.{nearest(str(found), list(Operator))}") from error
+        raise InvalidInputError(
+            f"{path}.operator: unknown operator {found!r}.{nearest(str(found), list(Operator))}"
+        ) from error
     if operator in {Operator.EXISTS, Operator.DOES_NOT_EXIST}:
-        _refuse(f"{place}.values", f"{operator} takes no values" if values else None)
+        _require(f"{path}.values", f"{operator} takes no values" if values else None)
         return Requirement(key, operator)
-    _refuse(f"{place}.values", None if values else f"{operator} needs at least one value")
+    _require(f"{path}.values", None if values else f"{operator} needs at least one value")
     for value in values:
-        _refuse(f"{place}.values", value_problem(value))
+        _require(f"{path}.values", value_problem(value))
     return Requirement(key, operator, tuple(sorted(set(values))))
 
 
-def _refuse(place: str, problem: str | None) -> None:
+def _require(path: str, problem: str | None) -> None:
     if problem:
-        raise InvalidInputError(f"{place}: {problem}")
+        raise InvalidInputError(f"{path}: {problem}")
 
 
 class _Parser:
-    """Reads a selector from left to right; `_at` is the next character."""
+    """Parses a selector from left to right; `_at` is the position of the next character."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -1,7 +1,7 @@
-"""The one place where HTTP answers and broken connections become the errors of `fleet.errors`.
+"""Translates HTTP responses and connection errors into the errors of `fleet.errors`.
 
-Kubernetes tells its refusals apart in a `Status` object (k8s.io/apimachinery `metav1.Status`), some of them
-by its message only: those texts are listed here, each from the part of Kubernetes that writes it.
+Kubernetes describes an error in a `Status` object (k8s.io/apimachinery `metav1.Status`), some of them
+by its message only: those texts are listed here, each from the component of Kubernetes that writes it.
 """
 
 import os
@@ -32,14 +32,14 @@ _BY_REASON = {
 }
 # A webhook, a ValidatingAdmissionPolicy, Pod Security. A webhook chooses its own status code.
 _DENIED = ("denied the request", "denied request", "violates PodSecurity", "ValidatingAdmissionPolicy")
-# The quota is used up; or nobody has counted it yet, right after it was made.
+# The quota is used up; or its usage is not calculated yet, right after it was created.
 _QUOTA = ("exceeded quota", "status unknown for quota")
 _RBAC = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) '
     r'(?:resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"|path "(?P<path>[^"]+)")'
     r'(?: in the namespace "(?P<namespace>[^"]+)"| at the cluster scope)?'
 )
-# OpenSSL's X509_V_ERR_* numbers (openssl/x509_vfy.h) that a cluster's owner can do something about.
+# OpenSSL's X509_V_ERR_* numbers (openssl/x509_vfy.h) that a cluster's owner can fix.
 _UNKNOWN_AUTHORITY = "its certificate is signed by an unknown authority; check certificate-authority-data"
 _CERTIFICATE = {
     9: "its certificate is not valid yet; compare the clocks",
@@ -55,7 +55,7 @@ _CERTIFICATE = {
 
 @dataclass(frozen=True)
 class _Refusal:
-    """The parts of a `Status` that tell causes apart."""
+    """The fields of a `Status` that determine the cause."""
 
     code: int
     reason: str
@@ -65,20 +65,20 @@ class _Refusal:
     causes: frozenset[str]
 
 
-def from_answer(status: int, body: bytes, *, where: str = "", retry_after: str | None = None) -> ClusterError:
-    """The error that an answer with a status of 300 or more stands for."""
+def from_response(status: int, body: bytes, *, where: str = "", retry_after: str | None = None) -> ClusterError:
+    """The error of a response with a status of 300 or more."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
         found = None
     if isinstance(found, dict) and found.get("kind") == "Status":
         return from_status({"code": status} | found, where=where, retry_after=retry_after)
-    cause, message = _judge_stranger(status, body)
+    cause, message = _classify_foreign_response(status, body)
     return cluster_error(cause, message, where=where, status=status, retry_after_s=_seconds(retry_after))
 
 
 def from_status(found: dict[str, Any], *, where: str = "", retry_after: str | None = None) -> ClusterError:
-    """The error that a Kubernetes `Status` stands for (the body of an answer, or the object of an ERROR event)."""
+    """The error of a Kubernetes `Status` (the body of a response, or the object of an ERROR event)."""
     details = found.get("details") or {}
     refusal = _Refusal(
         code=int(found.get("code") or 500),
@@ -87,26 +87,26 @@ def from_status(found: dict[str, Any], *, where: str = "", retry_after: str | No
         kind=details.get("kind") or "",
         causes=frozenset(cause.get("reason") or "" for cause in details.get("causes") or ()),
     )
-    cause, message = _judge(refusal)
+    cause, message = _classify(refusal)
     return cluster_error(
         cause, message[:_TEXT_LIMIT], where=where, status=refusal.code, retry_after_s=_seconds(retry_after)
     )
 
 
 def from_exception(error: Exception, *, where: str = "") -> ClusterError:
-    """The error that a failed or broken connection stands for: always ClusterUnreachable."""
+    """The error of a failed connection: always ClusterUnreachable."""
     for kind, explain in _EXPLANATIONS:
         if isinstance(error, kind):
             return cluster_error(Cause.CLUSTER_UNREACHABLE, explain(error), where=where)
-    message = f"the connection broke: {error or type(error).__name__}"
+    message = f"the connection failed: {error or type(error).__name__}"
     return cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=where)
 
 
-def _judge(refusal: _Refusal) -> tuple[Cause, str]:
-    """The cause of a refusal, and its message, with what to do where Kubernetes doesn't say."""
+def _classify(refusal: _Refusal) -> tuple[Cause, str]:
+    """The cause of a refusal, and its message, with what to do next if Kubernetes does not say it."""
     code, message = refusal.code, refusal.message
     if code == 403:
-        return _judge_forbidden(refusal)
+        return _classify_forbidden(refusal)
     if code != 429 and any(mark in message for mark in _DENIED):
         return Cause.ADMISSION_DENIED, message
     if code == 404 and refusal.kind == "namespaces":
@@ -117,13 +117,13 @@ def _judge(refusal: _Refusal) -> tuple[Cause, str]:
     return _BY_REASON.get(refusal.reason) or _BY_CODE.get(code, fallback), message
 
 
-def _judge_forbidden(refusal: _Refusal) -> tuple[Cause, str]:
-    """403 means four things: not allowed, namespace on its way out, no quota left, not admitted."""
+def _classify_forbidden(refusal: _Refusal) -> tuple[Cause, str]:
+    """403 has four causes: RBAC, a terminating namespace, a used-up quota, admission."""
     message = refusal.message
     if rbac := _RBAC.search(message):
         what = rbac["path"] or rbac["resource"] + (f".{rbac['group']}" if rbac["group"] else "")
-        place = f"in namespace {rbac['namespace']}" if rbac["namespace"] else "in the whole cluster"
-        return Cause.FORBIDDEN, f"{rbac['user']} may not {rbac['verb']} {what} {place}; grant it by RBAC"
+        scope = f"in namespace {rbac['namespace']}" if rbac["namespace"] else "in the whole cluster"
+        return Cause.FORBIDDEN, f"{rbac['user']} may not {rbac['verb']} {what} {scope}; grant it by RBAC"
     if "NamespaceTerminating" in refusal.causes or "because it is being terminated" in message:
         return Cause.NAMESPACE_TERMINATING, message
     if any(mark in message for mark in _QUOTA):
@@ -131,16 +131,16 @@ def _judge_forbidden(refusal: _Refusal) -> tuple[Cause, str]:
     return Cause.ADMISSION_DENIED, message
 
 
-def _judge_stranger(status: int, body: bytes) -> tuple[Cause, str]:
-    """An answer without a `Status`: from the API server's outermost handlers, or from something before it."""
+def _classify_foreign_response(status: int, body: bytes) -> tuple[Cause, str]:
+    """A response without a `Status`: from the API server's outermost handlers, or from a proxy before it."""
     text = " ".join(body[:_TEXT_LIMIT].decode(errors="replace").split())[:200] or "an empty body"
-    said = f"HTTP {status}: {text}"
+    message = f"HTTP {status}: {text}"
     if status >= 500:
-        return Cause.SERVER_ERROR, said
+        return Cause.SERVER_ERROR, message
     if status in {401, 429}:
-        return _BY_CODE[status], said
-    advice = "this is no answer of a Kubernetes API: check the server address and what stands before it"
-    return Cause.CLUSTER_UNREACHABLE, f"{said}; {advice}"
+        return _BY_CODE[status], message
+    advice = "this is not a response of a Kubernetes API: check the server address and any proxy before it"
+    return Cause.CLUSTER_UNREACHABLE, f"{message}; {advice}"
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -151,14 +151,14 @@ def _seconds(retry_after: str | None) -> float | None:
 def _explain_certificate(error: aiohttp.ClientConnectorCertificateError) -> str:
     found = error.certificate_error
     if not isinstance(found, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {found}"
-    return f"{_CERTIFICATE.get(found.verify_code, 'its certificate is refused')} ({found.verify_message})"
+        return f"its certificate is rejected: {found}"
+    return f"{_CERTIFICATE.get(found.verify_code, 'its certificate is rejected')} ({found.verify_message})"
 
 
 def _explain_tls(error: ssl.SSLError) -> str:
     reason: str | None = getattr(error, "reason", None)  # absent where Python raised it and not OpenSSL
     if reason == "WRONG_VERSION_NUMBER":
-        return "TLS failed: the other side does not speak it; is the address http instead of https?"
+        return "TLS failed: the server does not use TLS; is the address http instead of https?"
     return f"TLS failed: {(reason or str(error)).replace('_', ' ').lower()}"
 
 
@@ -166,18 +166,21 @@ def _os_text(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
-# The first type that fits explains: subclasses stand before their bases.
+# The first matching type is used: subclasses come before their bases.
 _EXPLANATIONS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (aiohttp.ClientConnectorCertificateError, _explain_certificate),
     (aiohttp.ClientConnectorSSLError, lambda e: _explain_tls(e.os_error)),
     (aiohttp.ClientConnectorDNSError, lambda e: f"the host name {e.host} cannot be resolved: {_os_text(e.os_error)}"),
     (aiohttp.ClientProxyConnectionError, lambda e: f"its proxy cannot be reached: {_os_text(e.os_error)}"),
-    (aiohttp.ClientHttpProxyError, lambda e: f"its proxy refused: HTTP {e.status} {e.message}"),
+    (aiohttp.ClientHttpProxyError, lambda e: f"its proxy rejected the connection: HTTP {e.status} {e.message}"),
     (aiohttp.ClientConnectorError, lambda e: f"cannot connect to {e.host}:{e.port}: {_os_text(e.os_error)}"),
-    (aiohttp.ConnectionTimeoutError, lambda _: "no connection in time; check its address and the firewalls before it"),
-    (aiohttp.SocketTimeoutError, lambda _: "the connection fell silent"),
-    (aiohttp.ServerDisconnectedError, lambda _: "the connection was closed before the answer"),
-    (TimeoutError, lambda _: "no answer in time"),
+    (
+        aiohttp.ConnectionTimeoutError,
+        lambda _: "the connection timed out; check its address and firewalls",
+    ),
+    (aiohttp.SocketTimeoutError, lambda _: "the connection was silent for too long"),
+    (aiohttp.ServerDisconnectedError, lambda _: "the connection was closed before the response"),
+    (TimeoutError, lambda _: "no response within the time limit"),
     (ssl.SSLError, _explain_tls),
-    (aiohttp.InvalidURL, lambda e: f"its server address is no URL: {e.url}"),
+    (aiohttp.InvalidURL, lambda e: f"its server address is not a URL: {e.url}"),
 )

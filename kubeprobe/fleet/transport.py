@@ -1,8 +1,7 @@
-"""Requests to one cluster: sent with its access, within time limits, answered with JSON or a ClusterError.
+"""HTTP requests to one cluster: with its access, within time limits. Errors are ClusterError.
 
-All clusters share one session (one pool of connections, no cookies, nothing from the environment); what
-belongs to a cluster, its address, credentials and TLS, goes with each request. Next: `fleet.api` gives the
-requests names.
+All clusters share one session (one pool of connections, no cookies, nothing from the environment); address,
+credentials and TLS of a cluster go with each request. Next: `fleet.api` has a method for each kind of request.
 """
 
 import asyncio
@@ -20,36 +19,36 @@ from kubeprobe.fleet.access import Access, AccessError, AccessSource
 from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.fleet.errors import Cause, cluster_error
 from kubeprobe.fleet.measuring import request_trace
-from kubeprobe.fleet.translation import from_answer, from_exception
+from kubeprobe.fleet.translation import from_exception, from_response
 
 CONNECT_TIMEOUT_S = 5.0
 """TCP and TLS handshake."""
 REQUEST_TIMEOUT_S = 15.0
-"""A whole request: waiting for its turn, credentials, connection, answer."""
+"""A whole request: waiting for a slot, credentials, connection, response."""
 PARALLEL_REQUESTS = 32
-"""Requests to one cluster at a time; watches and followed logs are not counted."""
+"""Concurrent requests to one cluster; watches and followed logs are not counted."""
 STREAM_BUFFER_BYTES = 32 * 1024
-"""Two TLS records: what a watch reads at a time."""
+"""The read buffer of a watch: two TLS records."""
 _HEADERS = {"Accept": "application/json", "User-Agent": f"kubeprobe/{__version__}"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a cluster; `path` starts at the API's root, whatever prefix the server has."""
+    """A request to a cluster; `path` starts at the API's root, without the prefix that the server may have."""
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     content_type: str = "application/json"
-    """Of the body; patches have others."""
+    """Of the body; patches have their own."""
     accept: str = ""
-    """Another form of answer than plain JSON."""
+    """Another media type than JSON."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A successful answer."""
+class Response:
+    """A successful response."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,7 +56,7 @@ class Answer:
 
 
 def open_session() -> aiohttp.ClientSession:
-    """The session that all clusters share. Needs the running loop that it will be used in."""
+    """The session that all clusters share. It belongs to the running loop."""
     return aiohttp.ClientSession(
         # No limit here: one host may serve many clusters; `PARALLEL_REQUESTS` limits each cluster.
         connector=aiohttp.TCPConnector(limit=0),
@@ -70,7 +69,7 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Transport:
-    """Sends requests to one cluster. Raises ClusterError and nothing else, but for cancellation."""
+    """Sends requests to one cluster. Raises ClusterError only, besides cancellation."""
 
     def __init__(self, cluster: str, session: aiohttp.ClientSession, source: AccessSource) -> None:
         self._cluster = cluster
@@ -79,20 +78,20 @@ class Transport:
         self._slots = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._streams: set[aiohttp.ClientResponse] = set()
 
-    async def send(self, request: Request) -> Answer:
-        """Send a request and read its whole answer."""
+    async def send(self, request: Request) -> Response:
+        """Send a request and read its whole response."""
         async with self._translating(request), asyncio.timeout(REQUEST_TIMEOUT_S), self._slots:
             response = await self._open(request, None)
             async with response:
-                return Answer(response.status, response.headers, await response.read())
+                return Response(response.status, response.headers, await response.read())
 
     async def stream(
         self, request: Request, silence_s: float, open_s: float = REQUEST_TIMEOUT_S
     ) -> AsyncGenerator[bytes, None]:
-        """Send a request and give its answer line by line.
+        """Send a request and yield its response line by line.
 
-        Its headers must come within `open_s`; from then on, silence longer than `silence_s` means that the
-        other side is gone (a half-open connection tells nothing by itself).
+        Its headers must arrive within `open_s`; after them, a connection that is silent for `silence_s` has failed (a
+        half-open connection shows no error by itself).
         """
         async with self._translating(request):
             async with asyncio.timeout(open_s):
@@ -104,15 +103,15 @@ class Transport:
                     yield line
             finally:
                 self._streams.discard(response)
-                response.close()  # not released: what was not read would have to be read first
+                response.close()  # not `release`, which reads the rest first
 
     def close(self) -> None:
-        """End the open streams: whoever reads one gets ClusterUnreachable."""
+        """Close the open streams: their readers get ClusterUnreachable."""
         for response in tuple(self._streams):
             response.close()
 
     async def _open(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
-        """The response to a request that succeeded. A 401 is tried once more with credentials loaded anew."""
+        """The response to a request that succeeded. After a 401 it is sent once more with credentials loaded again."""
         response = await self._attempt(request, silence_s)
         if response.status == 401:
             response.release()
@@ -122,7 +121,7 @@ class Transport:
         async with response:
             body = await response.read()
         retry_after = response.headers.get("Retry-After")
-        raise from_answer(response.status, body, where=self.where(request), retry_after=retry_after)
+        raise from_response(response.status, body, where=self.where(request), retry_after=retry_after)
 
     async def _attempt(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
         access = await self._source.current()
@@ -134,21 +133,21 @@ class Transport:
                 data=None if request.body is None else orjson.dumps(request.body),
                 headers=_headers(access, request, streamed=silence_s is not None),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s),
-                allow_redirects=False,  # they would take the credentials elsewhere
+                allow_redirects=False,  # they would send the credentials to another server
                 ssl=access.ssl,
                 server_hostname=access.server_hostname,
                 proxy=access.proxy,
             )
         except aiohttp.ClientConnectionError:
-            self._source.unreachable(access)
+            self._source.discard_address(access)
             raise
         if response.status == 401:
-            self._source.refused(access)
+            self._source.discard(access)
         return response
 
     @asynccontextmanager
     async def _translating(self, request: Request) -> AsyncIterator[None]:
-        """Whatever breaks on the way becomes a ClusterError that says where."""
+        """Translate every error into a ClusterError that names the request."""
         try:
             yield
         except SecretKeyError as error:
@@ -177,14 +176,14 @@ def _headers(access: Access, request: Request, *, streamed: bool) -> dict[str, s
 
 
 def _shrink_tls_buffer(response: aiohttp.ClientResponse) -> None:
-    """Give back most of the 256 KiB that asyncio holds for each TLS connection: a thousand watches are a thousand.
+    """Release most of the 256 KiB that asyncio holds for each TLS connection, as there may be a thousand watches.
 
-    There is no public way. Where asyncio has another inside (or another loop is used), nothing happens.
+    asyncio has no public API for it. With other internals (another version, another loop) this does nothing.
     """
     transport = response.connection.transport if response.connection else None
     protocol: Any = getattr(transport, "_ssl_protocol", None)
-    known = isinstance(protocol, SSLProtocol) and hasattr(protocol, "_ssl_buffer_view")
-    if known:
+    is_known = isinstance(protocol, SSLProtocol) and hasattr(protocol, "_ssl_buffer_view")
+    if is_known:
         buffer = bytearray(STREAM_BUFFER_BYTES)
         protocol.max_size = STREAM_BUFFER_BYTES
         protocol._ssl_buffer, protocol._ssl_buffer_view = buffer, memoryview(buffer)  # noqa: SLF001

@@ -158,7 +158,7 @@ def test_registering_shows_what_it_adds_and_the_digest_it_changes(ask: Ask) -> N
         (("try", "."), "it holds no catalog.yaml"),
         (("try", "taken", "-p", "KUBEPROBE_CASE=another"), "'KUBEPROBE_CASE' is reserved"),
         (("try", "taken", "-p", "NA-ME=x"), "'NA-ME' is not an environment variable name"),
-        (("try", "taken", "--node", "Node_1"), "'Node_1' is no node's name"),
+        (("try", "taken", "--node", "Node_1"), "'Node_1' is not a valid node name"),
         (("try", "taken", "--node", "node-1"), "Cluster local has no node 'node-1'. Known: local."),
         (("try", "afile"), "The folder afile is no probe"),
         (("try", "taken", "--cluster", "prod"), "There is no cluster 'prod'"),

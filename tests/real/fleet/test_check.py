@@ -47,7 +47,7 @@ async def test_each_missing_right_is_named_with_the_rule_that_grants_it(
     assert found["permissions"].found == "missing: watch, delete pods; get pods/log"
     assert '{apiGroups: [""], resources: [pods], verbs: [watch, delete]}' in found["permissions"].remedy
     assert found["namespace"].ok, "it is there, though it may not be read"
-    assert found["image"].found == "not tried: it takes to watch, delete pods"
+    assert found["image"].found == "not tried: KubeProbe must be allowed to watch, delete pods"
 
 
 async def test_an_image_that_is_nowhere_and_a_namespace_that_is_missing_are_named(
@@ -58,7 +58,7 @@ async def test_an_image_that_is_nowhere_and_a_namespace_that_is_missing_are_name
     assert "ErrImagePull" in found["image"].found, found
     found = by_name(await check_cluster(admin, "no-such-namespace", TRIAL))
     assert found["namespace"].remedy.endswith("kubectl create namespace no-such-namespace")
-    assert "no pod could be tried" in found["image"].found
+    assert "no pod could be started" in found["image"].found
     assert found["permissions"].ok
 
 

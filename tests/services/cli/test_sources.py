@@ -172,7 +172,7 @@ def test_replacing_a_source_keeps_what_is_not_said_and_tells_what_is_another(
         (("https://host/x", "--branch", "a..b"), "is not a branch name"),
         (("https://host/x", "--every", "1s"), "at least 10s"),
         (("git@host:x",), "needs a key"),
-        (("https://host/x", "--name", "No Name"), "is no name"),
+        (("https://host/x", "--name", "No Name"), "is not a valid name"),
     ],
 )
 def test_bad_input_is_refused_at_the_door(kubeprobe: CommandLine, arguments: tuple[str, ...], told: str) -> None:

@@ -46,7 +46,7 @@ def test_a_cluster_is_added_with_what_was_said_and_its_credentials_encrypted(sto
 
 def test_adding_a_name_again_says_how_to_replace_it_and_changes_nothing(store: Store, now: datetime) -> None:
     add(store, now, ClusterSpec("prod-1", {"region": "eu"}))
-    with pytest.raises(InvalidInputError, match=r"'prod-1' exists already; .* --replace"):
+    with pytest.raises(InvalidInputError, match=r"'prod-1' already exists; .* --replace"):
         add(store, now, ClusterSpec("prod-1", {"region": "us"}))
     assert read(store, "prod-1").labels == {"region": "eu"}
 

@@ -56,7 +56,7 @@ def test_a_folder_named_tilde_is_one_of_the_repository(
     assert world.add().applied.changed_anything
 
 
-@pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is no YAML"), ("text", "is no kubeconfig")])
+@pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is not YAML"), ("text", "is not a kubeconfig")])
 def test_an_invalid_kubeconfig_is_reported_with_its_path_in_the_repository(
     world: World, kubeconfig: str, told: str
 ) -> None:

@@ -150,13 +150,16 @@ async def test_a_plugin_is_told_about_the_cluster_but_not_our_own_settings(
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("sys.exit('not logged in')", "ended with exit code 1: not logged in"),
-        ("print('s3cret')", "wrote no ExecCredential"),
-        ("print('[]')", "wrote no ExecCredential"),
-        ("answer()", "gave neither a token nor a certificate with its key"),
-        ("answer(clientCertificateData='x')", "gave neither a token nor a certificate with its key"),
-        ("answer(token='t', expirationTimestamp='tomorrow')", "wrote no ExecCredential"),
-        ("print(json.dumps({'apiVersion': 'v0', 'status': {'token': 's3cret'}}))", "another apiVersion than"),
+        ("sys.exit('not logged in')", "exited with code 1: not logged in"),
+        ("print('s3cret')", "wrote no valid ExecCredential"),
+        ("print('[]')", "wrote no valid ExecCredential"),
+        ("answer()", "returned neither a token nor a certificate with its key"),
+        ("answer(clientCertificateData='x')", "returned neither a token nor a certificate with its key"),
+        ("answer(token='t', expirationTimestamp='tomorrow')", "wrote no valid ExecCredential"),
+        (
+            "print(json.dumps({'apiVersion': 'v0', 'status': {'token': 's3cret'}}))",
+            "returned another apiVersion",
+        ),
     ],
 )
 async def test_a_plugin_that_gives_nothing_is_named_without_its_output(tmp_path: Path, body: str, said: str) -> None:
@@ -174,7 +177,7 @@ async def test_a_plugin_that_is_not_installed_is_named_with_its_hint() -> None:
 async def test_a_plugin_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execplugin, "PLUGIN_TIMEOUT_S", 3.0)
     body = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
-    assert "gave no answer within 3 s" in await refused(source({"exec": plugin(tmp_path, body)}))
+    assert "timed out after 3 s" in await refused(source({"exec": plugin(tmp_path, body)}))
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
@@ -243,7 +246,7 @@ async def test_the_local_cluster_is_found_again_after_it_moved(
 ) -> None:
     path = tmp_path / "kubeconfig"
     api = await clients.get(cluster_row(cipher, local(path)))
-    with pytest.raises(ClusterError, match="does not exist: the local cluster does not run"):
+    with pytest.raises(ClusterError, match="does not exist: the local cluster is not running"):
         await api.version()
     write_kubeconfig(path, "http://127.0.0.1:9")
     with pytest.raises(ClusterError, match="cannot connect"):
@@ -259,7 +262,7 @@ async def test_in_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch:
     (tmp_path / "token").write_text("one")
     found = AccessSource(in_cluster, clock, tmp_path)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert "does not run in a pod" in await refused(found)
+    assert "is not running in a pod" in await refused(found)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     first = await found.current()

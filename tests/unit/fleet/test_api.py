@@ -121,7 +121,7 @@ async def test_a_version_that_is_too_old_is_gone_as_an_answer_and_as_an_event(ap
 async def test_a_watch_that_falls_silent_is_noticed(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}"] << (line("ADDED", "p", 6), lambda: asyncio.sleep(30))
     error = await refused(watched(api, silence_s=0.3))
-    assert (error.cause, error.message) == (Cause.CLUSTER_UNREACHABLE, "the connection fell silent")
+    assert (error.cause, error.message) == (Cause.CLUSTER_UNREACHABLE, "the connection was silent for too long")
 
 
 async def test_a_watch_cut_in_the_middle_of_an_event_is_no_end(api: ClusterApi, kmock: Mock) -> None:
@@ -161,7 +161,7 @@ async def test_a_log_read_that_hangs_ends_in_time(
 ) -> None:
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 0.3)
     kmock[f"get {PODS}/p/log"] << (b"one\n", lambda: asyncio.sleep(30))
-    assert (await refused(api.read_log("ns", "p"))).message == "no answer in time"
+    assert (await refused(api.read_log("ns", "p"))).message == "no response within the time limit"
 
 
 async def test_a_cluster_that_takes_no_more_requests_does_not_make_others_wait(

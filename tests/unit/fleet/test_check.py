@@ -93,7 +93,7 @@ async def test_an_address_that_is_no_kubernetes_is_not_reachable(api: ClusterApi
     kmock["get /version"] << b"<html>welcome</html>"
     found = await check(api)
     assert list(found) == ["reachable"]
-    assert "the answer is no JSON" in found["reachable"].found
+    assert "the response is not JSON" in found["reachable"].found
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,16 @@ async def test_an_address_that_is_no_kubernetes_is_not_reachable(api: ClusterApi
         ((403, refusal(403, "Forbidden", "exceeded quota: q")), True, "ns exists"),
         ((404, {**refusal(404, "NotFound", "no"), "details": {"kind": "namespaces"}}), False, "does not exist"),
         ((403, refusal(403, "Forbidden", "because it is being terminated")), False, "is being deleted"),
-        ((403, refusal(403, "Forbidden", RBAC)), False, "cannot be found out: u may not create pods"),
-        ((500, refusal(500, "InternalError", "etcd is away")), False, "cannot be found out: etcd is away"),
+        (
+            (403, refusal(403, "Forbidden", RBAC)),
+            False,
+            "whether namespace ns exists: u may not create pods",
+        ),
+        (
+            (500, refusal(500, "InternalError", "etcd is away")),
+            False,
+            "whether namespace ns exists: etcd is away",
+        ),
     ],
 )
 async def test_a_namespace_that_may_not_be_read_is_felt_for(
@@ -166,7 +174,7 @@ async def test_missing_permissions_are_told_together(api: ClusterApi, kmock: Moc
     assert found["permissions"].found == "missing: create, list, watch, delete pods; get pods/log"
     assert (found["image"].ok, found["image"].found) == (
         False,
-        "not tried: it takes to create, list, watch, delete pods",
+        "not tried: KubeProbe must be allowed to create, list, watch, delete pods",
     )
     assert len(kmock[f"post {PODS}"]) == 0, "a pod that cannot be deleted must not be created"
 
@@ -175,7 +183,7 @@ async def test_a_cluster_that_answers_no_questions_about_permissions_says_so(api
     kmock[f"post {REVIEWS}"] << 500 << refusal(500, "InternalError", "etcd is away")
     healthy(kmock)
     found = await check(api)
-    assert "cannot be asked for: etcd is away" in found["permissions"].found
+    assert "cannot be checked: etcd is away" in found["permissions"].found
     assert found["image"].ok
 
 
@@ -196,7 +204,7 @@ def terminated(reason: str) -> Status:
         ([event(waiting("CreateContainerConfigError"))], "CreateContainerConfigError: why"),
         ([event(terminated("StartError"))], "StartError: why"),
         ([event({"phase": "Failed", "reason": "Evicted", "message": "disk"})], "Evicted: disk"),
-        ([event({}, "BOOKMARK"), event({}, "DELETED")], "its pod was deleted by somebody else"),
+        ([event({}, "BOOKMARK"), event({}, "DELETED")], "its pod was deleted, not by KubeProbe"),
     ],
 )
 async def test_an_image_is_judged_by_whether_its_container_ran(
@@ -215,7 +223,7 @@ async def test_a_pod_that_does_not_start_in_time_says_what_it_waited_for(api: Cl
     healthy(kmock)
     trial = ImageTrial("an-image", installation="01test", timeout_s=3)
     found = (await check_cluster(api, "ns", trial))[-1]
-    assert found.found == "after 3 s its pod had not started: Unschedulable: 0/3 nodes"
+    assert found.found == "its pod did not start within 3 s: Unschedulable: 0/3 nodes"
     assert len(kmock["delete"]) == 1
 
 

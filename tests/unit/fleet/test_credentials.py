@@ -45,7 +45,7 @@ def test_another_key_opens_nothing_and_the_error_says_what_to_do(cipher: Cipher)
 
 
 def test_a_key_that_is_none_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="is no Fernet key"):
+    with pytest.raises(InvalidInputError, match="is not a Fernet key"):
         Cipher("not a key")
 
 

@@ -93,21 +93,21 @@ PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "p"}
     [
         (None, None, "on", r"no context 'on'. Did you mean 'one'\?"),
         (None, None, "broken", r"no cluster 'c3'. Known: c1, c2"),
-        ({"server": "one:6443"}, None, None, "is no address; expected https://HOST"),
-        ({"server": ""}, None, None, "is no address"),
-        ({"server": "https://[::1:6443"}, None, None, "is no address"),
-        ({"server": "https://one:port"}, None, None, "is no address"),
+        ({"server": "one:6443"}, None, None, "is not an address; expected https://HOST"),
+        ({"server": ""}, None, None, "is not an address"),
+        ({"server": "https://[::1:6443"}, None, None, "is not an address"),
+        ({"server": "https://one:port"}, None, None, "is not an address"),
         ({"proxy-url": "socks5://p:1"}, None, None, "use an http or https proxy"),
         ({"certificate-authority": "missing"}, None, None, "certificate-authority .*missing: No such file"),
-        ({"certificate-authority-data": "@@"}, None, None, "certificate-authority-data is no base64"),
-        ({"certificate-authority-data": "AAAA"}, None, None, "certificate-authority is no PEM"),
+        ({"certificate-authority-data": "@@"}, None, None, "certificate-authority-data is not base64"),
+        ({"certificate-authority-data": "AAAA"}, None, None, "certificate-authority is not PEM"),
         (None, {"client-certificate-data": base64.b64encode(PEM).decode()}, None, "but not both"),
         (None, {"auth-provider": {"name": "gcp"}}, None, "use an exec plugin"),
         (None, {"exec": {"command": "p"}}, None, "needs a command and an apiVersion"),
-        (None, {"exec": PLUGIN | {"interactiveMode": "Always"}}, None, "wants a terminal"),
+        (None, {"exec": PLUGIN | {"interactiveMode": "Always"}}, None, "needs a terminal"),
         (None, {"token": "two\nlines"}, None, "token is not one line"),
-        (None, "s3cret", None, r"user 'u1' is no mapping; expected its fields$"),
-        (None, {"exec": "s3cret"}, None, r"exec plugin is no mapping; expected its fields$"),
+        (None, "s3cret", None, r"user 'u1' is not a mapping; expected its fields$"),
+        (None, {"exec": "s3cret"}, None, r"exec plugin is not a mapping; expected its fields$"),
         ({"certificate-authority": ["x"]}, None, None, "certificate-authority .*No such file"),
         ({"proxy-url": "socks5://[x"}, None, None, "use an http or https proxy"),
     ],
@@ -122,8 +122,11 @@ def test_what_cannot_be_used_is_refused_when_the_cluster_is_added(
 @pytest.mark.parametrize(
     ("top", "said"),
     [
-        ({"clusters": [{"name": "c1", "cluster": "s3cret"}]}, r"cluster 'c1' is no mapping; expected its fields$"),
-        ({"contexts": [{"name": "one", "context": ["s3cret"]}]}, r"context 'one' is no mapping; expected its fields$"),
+        ({"clusters": [{"name": "c1", "cluster": "s3cret"}]}, r"cluster 'c1' is not a mapping; expected its fields$"),
+        (
+            {"contexts": [{"name": "one", "context": ["s3cret"]}]},
+            r"'one' is not a mapping; expected its fields$",
+        ),
         ({"contexts": [{"name": "one", "context": {"cluster": {"c1": 1}}}]}, r"no cluster .*Known: c1, c2"),
     ],
 )
@@ -152,7 +155,7 @@ def test_without_a_current_context_the_contexts_are_offered(tmp_path: Path) -> N
 def test_a_file_that_is_no_kubeconfig_is_refused_without_showing_it(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config"
     path.write_text(content)
-    with pytest.raises(InvalidInputError, match=r"expected a kubeconfig|is no kubeconfig") as caught:
+    with pytest.raises(InvalidInputError, match=r"expected a kubeconfig|is not a kubeconfig") as caught:
         from_kubeconfig(path)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -92,7 +92,7 @@ def test_match_labels_and_expressions_all_hold_together() -> None:
     [
         (
             {"key": "a", "operator": "in", "values": ["b"]},
-            "matchExpressions[0].operator: 'in' is none. Known: DoesNotExist, Exists, In, NotIn.",
+            "matchExpressions[0].operator: unknown operator 'in'. Known: DoesNotExist, Exists, In, NotIn.",
         ),
         ({"key": "a", "operator": "In"}, "matchExpressions[0].values: In needs at least one value"),
         ({"key": "a", "operator": "Exists", "values": ["b"]}, "matchExpressions[0].values: Exists takes no values"),
@@ -107,7 +107,7 @@ def test_a_wrong_expression_is_refused_by_its_place(expression: dict[str, Any], 
 
 
 def test_a_wrong_match_label_is_refused_by_its_key() -> None:
-    with pytest.raises(InvalidInputError, match=r"matchLabels\['a'\]: label value True is no text"):
+    with pytest.raises(InvalidInputError, match=r"matchLabels\['a'\]: label value True is not a string"):
         selector_from({"a": True})  # type: ignore[dict-item]
 
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kubeprobe.fleet.errors import Cause, PermanentError, TemporaryError, cluster_error
-from kubeprobe.fleet.translation import from_answer, from_exception, from_status
+from kubeprobe.fleet.translation import from_exception, from_response, from_status
 
 
 def status(code: int, reason: str, message: str, kind: str = "pods", cause: str = "") -> bytes:
@@ -109,7 +109,7 @@ TEMPORARY = {
 @pytest.mark.parametrize(("body", "cause"), ANSWERS)
 def test_a_refusal_has_one_cause_that_is_temporary_or_permanent(body: bytes, cause: Cause) -> None:
     code = orjson.loads(body)["code"]
-    error = from_answer(code, body, where="cluster c: POST /x")
+    error = from_response(code, body, where="cluster c: POST /x")
     assert (error.cause, error.status) == (cause, code)
     assert isinstance(error, TemporaryError if cause in TEMPORARY else PermanentError)
     assert str(error).startswith("cluster c: POST /x: ")
@@ -121,28 +121,29 @@ def test_every_cause_is_either_temporary_or_permanent(cause: Cause) -> None:
 
 
 def test_what_rbac_forbids_is_named_with_who_verb_resource_and_namespace() -> None:
-    error = from_answer(403, status(403, "Forbidden", RBAC + ' in the namespace "ns"'))
+    error = from_response(403, status(403, "Forbidden", RBAC + ' in the namespace "ns"'))
     assert error.message == "system:serviceaccount:a:b may not create pods in namespace ns; grant it by RBAC"
 
 
 def test_what_rbac_forbids_in_the_whole_cluster_is_named_with_its_group() -> None:
     said = 'User "u" cannot list resource "jobs" in API group "batch" at the cluster scope'
-    assert "u may not list jobs.batch in the whole cluster" in from_answer(403, status(403, "Forbidden", said)).message
+    error = from_response(403, status(403, "Forbidden", said))
+    assert "u may not list jobs.batch in the whole cluster" in error.message
 
 
 def test_a_forbidden_path_is_named() -> None:
-    error = from_answer(403, status(403, "Forbidden", 'forbidden: User "u" cannot get path "/metrics"'))
+    error = from_response(403, status(403, "Forbidden", 'forbidden: User "u" cannot get path "/metrics"'))
     assert (error.cause, "get /metrics" in error.message) == (Cause.FORBIDDEN, True)
 
 
 @pytest.mark.parametrize("body", [status(429, "TooManyRequests", "slow down"), b"Too many requests"])
 def test_the_wait_that_a_throttling_cluster_asks_for_is_kept(body: bytes) -> None:
-    error = from_answer(429, body, retry_after="7")
+    error = from_response(429, body, retry_after="7")
     assert (error.cause, error.retry_after_s) == (Cause.THROTTLED, 7.0)
 
 
 def test_a_page_of_a_load_balancer_is_no_answer_of_the_cluster() -> None:
-    error = from_answer(404, b"<html><body>\n404 no such site</body></html>")
+    error = from_response(404, b"<html><body>\n404 no such site</body></html>")
     assert error.cause is Cause.CLUSTER_UNREACHABLE
     assert "404 no such site" in error.message
 
@@ -151,11 +152,11 @@ def test_a_page_of_a_load_balancer_is_no_answer_of_the_cluster() -> None:
     ("code", "cause"), [(401, Cause.UNAUTHORIZED), (403, Cause.CLUSTER_UNREACHABLE), (502, Cause.SERVER_ERROR)]
 )
 def test_answers_without_a_status_are_told_apart_by_their_code(code: int, cause: Cause) -> None:
-    assert from_answer(code, b"").cause is cause
+    assert from_response(code, b"").cause is cause
 
 
 def test_a_redirect_is_not_followed_with_our_credentials() -> None:
-    assert from_answer(302, b"").cause is Cause.CLUSTER_UNREACHABLE
+    assert from_response(302, b"").cause is Cause.CLUSTER_UNREACHABLE
 
 
 def test_an_error_event_of_a_watch_becomes_its_cause() -> None:
@@ -164,7 +165,7 @@ def test_an_error_event_of_a_watch_becomes_its_cause() -> None:
 
 
 def test_an_endless_message_is_cut() -> None:
-    assert len(from_answer(422, status(422, "Invalid", "x" * 100_000)).message) == 1000
+    assert len(from_response(422, status(422, "Invalid", "x" * 100_000)).message) == 1000
 
 
 def _refused() -> aiohttp.ClientConnectorError:
@@ -176,12 +177,12 @@ def _refused() -> aiohttp.ClientConnectorError:
     ("error", "said"),
     [
         (_refused(), "cannot connect to 10.0.0.1:6443: Connection refused"),
-        (aiohttp.ConnectionTimeoutError(), "no connection in time"),
-        (aiohttp.SocketTimeoutError(), "fell silent"),
-        (TimeoutError(), "no answer in time"),
-        (aiohttp.ServerDisconnectedError(), "closed before the answer"),
+        (aiohttp.ConnectionTimeoutError(), "the connection timed out"),
+        (aiohttp.SocketTimeoutError(), "was silent for too long"),
+        (TimeoutError(), "no response within the time limit"),
+        (aiohttp.ServerDisconnectedError(), "closed before the response"),
         (ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] x"), "TLS failed"),
-        (aiohttp.ClientPayloadError("cut"), "the connection broke: cut"),
+        (aiohttp.ClientPayloadError("cut"), "the connection failed: cut"),
     ],
 )
 def test_a_broken_connection_says_how_it_broke(error: Exception, said: str) -> None:
