@@ -12,7 +12,7 @@ from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
 from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, read_folder
 from kubeprobe.authoring.local import LOCAL, local_cluster, make_accounts, prepare_folder
-from kubeprobe.authoring.trial import ByHand, Place, Trial, try_probe
+from kubeprobe.authoring.trial import ByHand, Trial, TrialContext, try_probe
 from kubeprobe.catalog import ApplyResult, Declaration, Plan, apply, known_names, make_plan
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
@@ -166,5 +166,5 @@ def _lacking(found: Judgement, cluster: Cluster) -> str | None:
     return None
 
 
-def _place(api: ClusterApi, cluster: Cluster, clock: Clock, observer: Observer) -> Place:
-    return Place(api, cluster, clock, tell=observer.on_state, warn=observer.on_warning)
+def _place(api: ClusterApi, cluster: Cluster, clock: Clock, observer: Observer) -> TrialContext:
+    return TrialContext(api, cluster, clock, on_phase=observer.on_state, on_warning=observer.on_warning)

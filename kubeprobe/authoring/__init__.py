@@ -1,7 +1,7 @@
-"""Writing a probe: a folder that passes from the start, tried, built and registered from the command line.
+"""Authoring of probes: a folder that passes when it is created, tried, built and registered from the command line.
 
-A probe's folder holds its program, `catalog.yaml` (one ProbeTemplate, one ProbeCase) and a Dockerfile. `scaffold` makes
-one, `trial` runs it once, `image` builds it, `register` puts it into the catalog. From there on it is a case like any
+A probe's folder holds its program, `catalog.yaml` (one ProbeTemplate, one ProbeCase) and a Dockerfile. `scaffold`
+creates one, `trial` runs it once, `image` builds it, `register` adds it to the catalog. Then it is a case like any
 other: `trigger` opens its runs.
 """
 

@@ -1,4 +1,4 @@
-"""A probe's folder as it is read: its one case, its template, and the image that it becomes.
+"""A probe's folder: its one case, its template, and its image.
 
 Next: `trial` runs it, `image` builds it, `register` declares it.
 """
@@ -14,7 +14,7 @@ from kubeprobe.errors import InvalidInputError
 
 CATALOG_FILE = "catalog.yaml"
 IMAGE_FILE = ".image"
-"""Holds the image that was pushed last, with its digest. Nobody else's business: not in Git, not in the image."""
+"""Holds the image that was pushed last, with its digest. Neither in Git nor in the image."""
 _DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
@@ -38,22 +38,22 @@ class ProbeFolder:
 
     @property
     def parameters(self) -> frozenset[str]:
-        """The names of the variables that template and case set."""
+        """The names of the parameters that template and case set."""
         return frozenset({*self._templates[self.case_spec.template].env, *self.case_spec.parameters})
 
     @property
     def is_an_image(self) -> bool:
-        """Whether it becomes an image of its own; a built-in probe is part of one."""
+        """Whether it has a Dockerfile; built-in probes share one image."""
         return (self.path / "Dockerfile").is_file()
 
     @property
     def pushed_image(self) -> str | None:
-        """The image with its digest that `probe build --push` made last."""
+        """The image with its digest that `probe build --push` pushed last."""
         file = self.path / IMAGE_FILE
         return file.read_text().strip() if file.is_file() else None
 
     def with_image(self, image: str | None) -> "ProbeFolder":
-        """The same folder, whose template names this image; None: as it is."""
+        """The same folder with this image in its template; None: unchanged."""
         if image is None:
             return self
         key = ("ProbeTemplate", self.case_spec.template)
@@ -63,7 +63,7 @@ class ProbeFolder:
         return replace(self, declaration=replace(self.declaration, entries=entries))
 
     def catalog(self) -> Catalog:
-        """A catalog of nothing but this folder."""
+        """A catalog of this folder only."""
         return Catalog(
             templates=self._templates,
             cases=self.declaration.specs("ProbeCase", ProbeCaseSpec),
@@ -78,12 +78,12 @@ class ProbeFolder:
 def read_folder(path: Path, known: Mapping[str, frozenset[str]] | None = None) -> ProbeFolder:
     """Read a probe's folder. `known`: names in the catalog that it may refer to.
 
-    Raises InvalidInputError where it is no such folder, CatalogError where its YAML is wrong.
+    Raises InvalidInputError if it is not a probe's folder, CatalogError if its YAML is invalid.
     """
     file = path / CATALOG_FILE
     if not file.is_file():
         raise InvalidInputError(
-            f"the folder {path} is no probe: it holds no {CATALOG_FILE}. `kubeprobe probe new NAME` makes one."
+            f"the folder {path} is not a probe: it has no {CATALOG_FILE}. `kubeprobe probe new NAME` creates one."
         )
     declaration = parse([file], known)
     cases = sorted(declaration.names("ProbeCase"))
@@ -98,9 +98,9 @@ def read_folder(path: Path, known: Mapping[str, frozenset[str]] | None = None) -
 
 
 def check_digest(image: str) -> str:
-    """The image, if it names a digest: what is registered must not change behind anybody's back."""
+    """Return the image if it has a digest: a registered image must not change later. Raises InvalidInputError."""
     if not _DIGEST.fullmatch(image):
         raise InvalidInputError(
-            f"image {image!r} names no digest; expected NAME@sha256:..., as `kubeprobe probe build --push` prints it"
+            f"image {image!r} has no digest; expected NAME@sha256:..., as `kubeprobe probe build --push` prints it"
         )
     return image

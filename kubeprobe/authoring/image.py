@@ -1,7 +1,7 @@
-"""A probe's image, built with whatever builds images here: buildah, podman or docker. Next: `register` names it.
+"""Builds a probe's image with buildah, podman or docker. Next: `register` adds it to the catalog.
 
-The folder is the build's context, with the Python client beside a Python probe. What is pushed has a digest, which is
-kept in the folder: it says exactly what runs.
+The folder is the build's context, with the Python client added to a Python probe. The digest of a pushed image is
+stored in the folder.
 """
 
 import importlib.util
@@ -19,8 +19,8 @@ from kubeprobe.errors import InvalidInputError, KubeProbeError
 BUILDERS = ("buildah", "podman", "docker")
 _CLIENT = "kubeprobe_client"
 _STANDARD_ERROR = 2
-"""Where what the builder prints goes: standard output is for the image's name."""
-_LEFT_OUT = (".git", "__pycache__", ".venv", "*.pyc", IMAGE_FILE)
+"""The builder prints there: standard output is for the image's name."""
+_IGNORED = (".git", "__pycache__", ".venv", "*.pyc", IMAGE_FILE)
 
 
 class BuildError(KubeProbeError):
@@ -39,9 +39,9 @@ class Build:
 
 
 def build_image(folder: ProbeFolder, build: Build) -> str:
-    """Build, and push if asked; gives the reference: with `push` that with the digest. Raises BuildError.
+    """Build an image, and push it if requested. Returns its reference, with the digest if pushed. Raises BuildError.
 
-    What the builder says goes to standard error.
+    The builder's output goes to standard error.
     """
     if not folder.is_an_image:
         raise InvalidInputError(f"the folder {folder.path} has no Dockerfile: there is nothing to build")
@@ -59,17 +59,17 @@ def build_image(folder: ProbeFolder, build: Build) -> str:
 
 
 def find_builder(wanted: str | None = None) -> str:
-    """The program that builds images. Raises BuildError where there is none."""
+    """The program that builds images. Raises BuildError if none is installed."""
     names = (wanted,) if wanted else BUILDERS
     found = next((name for name in names if shutil.which(name)), None)
     if found is None:
-        raise BuildError(f"no program here builds images; expected {' or '.join(names)} to be installed")
+        raise BuildError(f"no program that builds images found; expected {' or '.join(names)} to be installed")
     return found
 
 
 def _stage(folder: Path, context: Path) -> Path:
     """The build's context: the folder, and the client library that a Python probe imports."""
-    shutil.copytree(folder, context, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    shutil.copytree(folder, context, ignore=shutil.ignore_patterns(*_IGNORED))
     if any(context.glob("*.py")) and not (context / _CLIENT).exists():
         spec = importlib.util.find_spec(_CLIENT)
         assert spec is not None
@@ -79,20 +79,20 @@ def _stage(folder: Path, context: Path) -> Path:
 
 
 def _push(builder: str, tag: str, digest_file: Path) -> str:
-    """Push, and give the digest that the registry knows it by."""
+    """Push an image. Returns its digest in the registry."""
     if builder != "docker":
         _run([builder, "push", "--digestfile", str(digest_file), tag])
         return digest_file.read_text().strip()
     _run([builder, "push", tag])
     format_ = "{{range .RepoDigests}}{{println .}}{{end}}"
-    told = subprocess.run(
+    output = subprocess.run(
         [builder, "image", "inspect", "--format", format_, tag], capture_output=True, text=True, check=True
     ).stdout
-    for line in told.split():
+    for line in output.split():
         name, _, digest = line.partition("@")
         if name in (_untagged(tag), f"docker.io/{_untagged(tag)}") or _untagged(tag).endswith(f"/{name}"):
             return digest
-    raise BuildError(f"docker pushed {tag}, but does not tell its digest: {told.strip() or 'nothing'}")
+    raise BuildError(f"docker pushed {tag}, but did not return its digest: {output.strip() or 'no output'}")
 
 
 def _untagged(reference: str) -> str:
@@ -103,4 +103,4 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=_STANDARD_ERROR, check=False)
     if done.returncode != 0:
         what = " ".join(command[:2])
-        raise BuildError(f"`{what}` failed with exit code {done.returncode}; what it said is above")
+        raise BuildError(f"`{what}` failed with exit code {done.returncode}; see its output above")

@@ -1,4 +1,4 @@
-"""The local cluster for a probe that is being written: the one that runs, or one started for the occasion.
+"""The local cluster for trials of a probe: the one that runs, or one started for the trial.
 
 There, a probe's folder is its image: `localcluster` reads a list of such folders at every pull.
 """
@@ -34,7 +34,7 @@ class LocalClusterError(KubeProbeError):
 
 
 def prepare_folder(folder: ProbeFolder, settings: Settings) -> None:
-    """Make the folder the image of the running local cluster; a Go probe is compiled."""
+    """Register the folder as an image of the local cluster; a Go probe is compiled."""
     if not folder.is_an_image:
         return
     if (folder.path / "go.mod").is_file():
@@ -46,7 +46,7 @@ def prepare_folder(folder: ProbeFolder, settings: Settings) -> None:
 async def local_cluster(
     folder: ProbeFolder, settings: Settings, now: datetime
 ) -> AsyncIterator[tuple[ClusterApi, Cluster]]:
-    """The local cluster of this data_dir if it runs, else one of its own until the end."""
+    """The local cluster of this data_dir if it runs, else a temporary one."""
     cipher = Cipher(Fernet.generate_key().decode())
     clients = ClusterClients(cipher)
 
@@ -57,7 +57,7 @@ async def local_cluster(
     try:
         cluster = cluster_at(settings.local_kubeconfig())
         api = await clients.get(cluster)
-        if await _answers(api):
+        if await _is_reachable(api):
             prepare_folder(folder, settings)
             await make_accounts(api, cluster, folder)
             yield api, cluster
@@ -66,7 +66,7 @@ async def local_cluster(
         with tempfile.TemporaryDirectory(prefix="kubeprobe-try-") as directory:
             own = settings.model_copy(update={"data_dir": Path(directory)})
             prepare_folder(folder, own)
-            async with _started(own):
+            async with _run_cluster(own):
                 cluster = cluster_at(own.local_kubeconfig())
                 api = await clients.get(cluster)
                 await make_accounts(api, cluster, folder)
@@ -76,7 +76,7 @@ async def local_cluster(
 
 
 async def make_accounts(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> None:
-    """Make the ServiceAccounts that the pod names. The local cluster asks for no rights, so there are no roles."""
+    """Create the ServiceAccounts that the pod names. The local cluster checks no rights, so no roles are needed."""
     place = TargetCluster(cluster.name, cluster.namespace, cluster.labels)
     for body in setup_objects(folder.catalog(), [folder.case], place):
         if body["kind"] != "ServiceAccount":
@@ -88,7 +88,7 @@ async def make_accounts(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) 
                 raise
 
 
-async def _answers(api: ClusterApi) -> bool:
+async def _is_reachable(api: ClusterApi) -> bool:
     try:
         await api.version()
     except ClusterError:
@@ -97,7 +97,7 @@ async def _answers(api: ClusterApi) -> bool:
 
 
 @asynccontextmanager
-async def _started(settings: Settings) -> AsyncIterator[None]:
+async def _run_cluster(settings: Settings) -> AsyncIterator[None]:
     command = [
         *(sys.executable, "-m", "kubeprobe.localcluster"),
         *("--dir", str(settings.data_dir / "localcluster")),
@@ -108,9 +108,9 @@ async def _started(settings: Settings) -> AsyncIterator[None]:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_START_S):
-            said = await process.stdout.readline()
-        if b"ready" not in said:
-            raise LocalClusterError("the local cluster did not start; what it said is above")
+            line = await process.stdout.readline()
+        if b"ready" not in line:
+            raise LocalClusterError("the local cluster did not start; see its output above")
         yield
     except TimeoutError:
         raise LocalClusterError(f"the local cluster did not start within {_START_S:g} s") from None

@@ -1,4 +1,4 @@
-"""A new probe's folder, in Python, Go or shell, that passes as it is. Next: `trial` runs it."""
+"""Creates a new probe's folder, in Python, Go or shell, that passes unchanged. Next: `trial` runs it."""
 
 import re
 import shutil
@@ -8,18 +8,18 @@ from pathlib import Path
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet.labels import name_problem
 
-_ROOM = Path(str(resources.files("kubeprobe.authoring")))
-_TEMPLATES = _ROOM / "templates"
+_PACKAGE = Path(str(resources.files("kubeprobe.authoring")))
+_TEMPLATES = _PACKAGE / "templates"
 LANGUAGES = tuple(sorted(folder.name for folder in _TEMPLATES.iterdir() if folder.is_dir()))
 _NAME = re.compile(r"\{\{name\}\}")
 _DOT = "dot-"
-"""Begins the names of hidden files among the templates, which packaging would leave out."""
+"""Prefix of hidden files among the templates, which packaging would leave out."""
 
 
 def new_probe(name: str, parent: Path, language: str) -> Path:
-    """Make the folder `parent/name`. Raises InvalidInputError for a bad name, or where it cannot be made."""
+    """Create the folder `parent/name`. Raises InvalidInputError: invalid name, or not an empty folder."""
     if problem := name_problem(name):
-        raise InvalidInputError(f"{name!r} cannot be the name of a probe: {problem}")
+        raise InvalidInputError(f"invalid name of a probe: {problem}")
     if language not in LANGUAGES:
         raise InvalidInputError(f"there is no template for {language!r}; expected {', '.join(LANGUAGES)}")
     folder = parent / name
@@ -49,7 +49,7 @@ def _fill(source: Path, target: Path, name: str) -> None:
 
 
 def _copy_go_client(target: Path) -> None:
-    """The Go client's source, without its tests: the folder builds where no module proxy has it."""
-    installed, checkout = _ROOM / "goclient", _ROOM.parents[1] / "clients" / "go"
+    """Copy the Go client's source, without its tests: the folder builds without a module proxy."""
+    installed, checkout = _PACKAGE / "goclient", _PACKAGE.parents[1] / "clients" / "go"
     source = installed if installed.is_dir() else checkout
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*_test.go", "testdata", "vector", "crosscheck"))

@@ -1,7 +1,7 @@
-"""Running a probe once in a cluster without an installation knowing of it: create, watch, judge, delete, sweep up.
+"""Runs a probe once in a cluster, outside of any installation: create, watch, judge, delete, sweep.
 
-The pod is the one that a launcher would create, and the verdict the one that a collector would come to. Nothing is
-stored. Its label says that it belongs to no installation, so that no collector touches it.
+The pod is the same that a launcher would create, and the verdict the same as a collector's. Nothing is stored. Its
+label names no installation, so that no collector touches it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, Self
 from ulid import ULID
 
 from kubeprobe.authoring.folder import ProbeFolder
-from kubeprobe.authoring.sweeping import creatable_by, sweep_up, told_of
+from kubeprobe.authoring.sweeping import creatable_by, describe, sweep_trial
 from kubeprobe.catalog import RunIdentity, check_parameters, render_pod
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.clock import Clock
@@ -38,13 +38,13 @@ _RETRIED = frozenset({Cause.CLUSTER_UNREACHABLE, Cause.SERVER_ERROR, Cause.THROT
 _SHORTEST_WAIT_S = 0.05
 _GRACE_S = 60
 _TERMINATION_S = 30
-"""What Kubernetes grants a pod between SIGTERM and SIGKILL unless it says otherwise."""
-_TO_VANISH_S = 10
+"""The default of terminationGracePeriodSeconds."""
+_DELETION_S = 10
 
 
 @dataclass(frozen=True)
 class ByHand:
-    """What is given by hand for one trial."""
+    """Parameters and node of one trial."""
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     node: str | None = None
@@ -52,7 +52,7 @@ class ByHand:
 
     @classmethod
     def checked(cls, parameters: Mapping[str, str], node: str | None) -> Self:
-        """Held to the same rules as what is given to a run. Raises InvalidInputError."""
+        """Validated by the same rules as a run's. Raises InvalidInputError."""
         if node is not None and (problem := node_problem(node)):
             raise InvalidInputError(f"node: {problem}")
         return cls(check_parameters(parameters), node)
@@ -60,7 +60,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it."""
+    """The result of a trial."""
 
     run_id: str
     given: ByHand
@@ -71,26 +71,26 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a probe is tried."""
+class TrialContext:
+    """The cluster of a trial, and where its progress is reported."""
 
     api: ClusterApi
     cluster: Cluster
     clock: Clock
-    tell: Callable[[str], None]
-    """Hears of each state that the run comes to."""
-    warn: Callable[[str], None]
-    """Hears of what the probe left behind."""
+    on_phase: Callable[[str], None]
+    """Called with each new phase of the pod."""
+    on_warning: Callable[[str], None]
+    """Called with messages about leftovers."""
 
 
-async def try_probe(folder: ProbeFolder, place: Place, given: ByHand) -> Trial:
-    """Run the probe and delete its pod and what it left behind, whatever happens.
+async def try_probe(folder: ProbeFolder, context: TrialContext, given: ByHand) -> Trial:
+    """Run the probe; its pod and its leftovers are deleted in any case.
 
-    Raises ClusterError if the cluster does not answer, NotFoundError if it has no such node.
+    Raises ClusterError if the cluster is unreachable, NotFoundError if it has no such node.
     """
-    cluster, opened_at = place.cluster, place.clock()
+    cluster, opened_at = context.cluster, context.clock()
     if given.node is not None:
-        await _check_node(given.node, place)
+        await _check_node(given.node, context)
     identity = RunIdentity(
         run_id=str(ULID()).lower(),
         installation=TRIAL,
@@ -104,107 +104,107 @@ async def try_probe(folder: ProbeFolder, place: Place, given: ByHand) -> Trial:
     )
     catalog = folder.catalog()
     pod = render_pod(catalog, identity)
-    await _delete_leftovers(place)
+    await _delete_leftovers(context)
     try:
-        created = await place.api.create_pod(cluster.namespace, pod)
+        created = await context.api.create_pod(cluster.namespace, pod)
     except ClusterError as error:
         if error.cause is Cause.CLUSTER_UNREACHABLE:
             raise
-        return Trial(identity.run_id, given, judge_refusal(error), "", opened_at, place.clock())
+        return Trial(identity.run_id, given, judge_refusal(error), "", opened_at, context.clock())
     seen = PodObservation.read(created)
     assert seen is not None, "a rendered pod carries its run"
     try:
-        judgement = await _follow(seen, place)
-        log = await _read_log(seen, place)
-        ended_at = place.clock()
+        judgement = await _follow(seen, context)
+        log = await _read_log(seen, context)
+        ended_at = context.clock()
     finally:
-        await place.api.delete_pod(cluster.namespace, seen.name, seen.uid)
-        await _sweep_up(seen, creatable_by(catalog, identity), identity, place)
+        await context.api.delete_pod(cluster.namespace, seen.name, seen.uid)
+        await _sweep(seen, creatable_by(catalog, identity), identity, context)
     return Trial(identity.run_id, given, judgement, log, opened_at, ended_at)
 
 
-async def _check_node(name: str, place: Place) -> None:
-    """Kubernetes takes a pod for a node that there is not, and lets it wait; who may not list nodes finds out so."""
+async def _check_node(name: str, context: TrialContext) -> None:
+    """Kubernetes accepts a pod for a node that does not exist. Without the right to list nodes, nothing is checked."""
     try:
-        known = [node["name"] for node in await Inventory(place.api).find(NODES_PATH, "")]
+        known = [node["name"] for node in await Inventory(context.api).find(NODES_PATH, "")]
     except ClusterError as error:
         if error.cause is not Cause.FORBIDDEN:
             raise
         return
     if name not in known:
-        raise NotFoundError(f"Cluster {place.cluster.name} has no node {name!r}.{nearest(name, known)}")
+        raise NotFoundError(f"Cluster {context.cluster.name} has no node {name!r}.{nearest(name, known)}")
 
 
-async def _follow(created: PodObservation, place: Place) -> Judgement:
+async def _follow(created: PodObservation, context: TrialContext) -> Judgement:
     """Watch the pod until its run is over."""
     seen, shown = created, ""
     while True:  # again only where a deadline has passed by the loop's clock and not yet by ours
         with suppress(TimeoutError):
-            async with asyncio.timeout(None) as limit, aclosing(_states(seen, place)) as states:
+            async with asyncio.timeout(None) as limit, aclosing(_states(seen, context)) as states:
                 async for seen, deleted in states:
-                    if judgement := judge(seen.pod, seen.policy, place.clock(), deleted=deleted):
+                    if judgement := judge(seen.pod, seen.policy, context.clock(), deleted=deleted):
                         return judgement
                     phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
                     if phase != shown:
-                        place.tell(shown := phase)
-                    left_s = (seen.deadline - place.clock()).total_seconds()
+                        context.on_phase(shown := phase)
+                    left_s = (seen.deadline - context.clock()).total_seconds()
                     limit.reschedule(asyncio.get_running_loop().time() + max(left_s, _SHORTEST_WAIT_S))
 
 
-async def _states(seen: PodObservation, place: Place) -> AsyncGenerator[tuple[PodObservation, bool], None]:
+async def _states(seen: PodObservation, context: TrialContext) -> AsyncGenerator[tuple[PodObservation, bool], None]:
     """The pod's states from `seen` on, and whether it was deleted. An unreachable cluster is tried again."""
     yield seen, False
-    path, selector = pods_path(place.cluster.namespace), f"{LABEL_RUN}={seen.run_id}"
-    async with aclosing(follow_object(place.api, path, selector, seen.pod, _RETRIED)) as states:
+    path, selector = pods_path(context.cluster.namespace), f"{LABEL_RUN}={seen.run_id}"
+    async with aclosing(follow_object(context.api, path, selector, seen.pod, _RETRIED)) as states:
         async for pod, deleted in states:
             seen = PodObservation.read(pod) or seen
             yield seen, deleted
 
 
-async def _read_log(seen: PodObservation, place: Place) -> str:
+async def _read_log(seen: PodObservation, context: TrialContext) -> str:
     try:
-        return await place.api.read_log(place.cluster.namespace, seen.name, tail_lines=_LOG_LINES)
-    except ClusterError:  # it never started, or is gone: the judgement says so
+        return await context.api.read_log(context.cluster.namespace, seen.name, tail_lines=_LOG_LINES)
+    except ClusterError:  # it never started, or is deleted: the judgement says so
         return ""
 
 
-async def _sweep_up(seen: PodObservation, targets: Sequence[Creatable], run: RunIdentity, place: Place) -> None:
-    """Remove what the pod does not take along, and tell. The verdict is known: nothing here changes it."""
+async def _sweep(seen: PodObservation, targets: Sequence[Creatable], run: RunIdentity, context: TrialContext) -> None:
+    """Delete and report leftovers. Errors are reported only: the verdict is known."""
     if not targets:
         return
     try:
-        await _wait_until_gone(seen, place)
-        swept = await sweep_up(place.api, targets, run, place.clock())
+        await _wait_until_deleted(seen, context)
+        swept = await sweep_trial(context.api, targets, run, context.clock())
     except ClusterError as error:
-        place.warn(f"what it may have left behind stays: {error.message}")
+        context.on_warning(f"objects of the probe may be left: {error.message}")
         return
-    for told in told_of(swept):
-        place.warn(told)
+    for message in describe(swept):
+        context.on_warning(message)
 
 
-async def _wait_until_gone(seen: PodObservation, place: Place) -> None:
-    """A probe that is being ended may clean up, or go on creating, until its grace is over."""
+async def _wait_until_deleted(seen: PodObservation, context: TrialContext) -> None:
+    """A probe may clean up, or create objects, until its grace period is over."""
     grace_s = seen.pod["spec"].get("terminationGracePeriodSeconds", _TERMINATION_S)
     with suppress(TimeoutError):
-        async with asyncio.timeout(grace_s + _TO_VANISH_S), aclosing(_states(seen, place)) as states:
+        async with asyncio.timeout(grace_s + _DELETION_S), aclosing(_states(seen, context)) as states:
             async for _ in states:
                 pass
 
 
-async def _delete_leftovers(place: Place) -> None:
-    """Delete probes' pods of earlier trials that were killed before they could. By the cluster's own clock.
+async def _delete_leftovers(context: TrialContext) -> None:
+    """Delete the pods of trials that were killed before they could. Ages are by the cluster's own clock.
 
-    Pods that probes create are of no known length: they go with what owns them, or are swept up.
+    Pods that probes create are left to Kubernetes and to the sweep: how long they run is not known.
     """
     selector = f"{LABEL_INSTALLATION}={TRIAL},{LABEL_CASE}"
-    pods, _ = await place.api.list_objects(pods_path(place.cluster.namespace), selector)
+    pods, _ = await context.api.list_objects(pods_path(context.cluster.namespace), selector)
     for pod in pods:
-        if _is_over(pod, place.clock()):
+        if _is_over(pod, context.clock()):
             metadata = pod["metadata"]
-            await place.api.delete_pod(place.cluster.namespace, metadata["name"], metadata["uid"])
+            await context.api.delete_pod(context.cluster.namespace, metadata["name"], metadata["uid"])
 
 
 def _is_over(pod: dict[str, Any], now: datetime) -> bool:
     created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-    lasts = timedelta(seconds=pod["spec"].get("activeDeadlineSeconds", 0) + _GRACE_S)
-    return now - created > lasts
+    longest = timedelta(seconds=pod["spec"].get("activeDeadlineSeconds", 0) + _GRACE_S)
+    return now - created > longest

@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 
 from kubeprobe.clock import utc_now
-from kubeprobe.execution.collect import Collector, CollectorParts
+from kubeprobe.execution.collect import Collector, CollectorContext
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.logs import configure_logs
@@ -22,7 +22,7 @@ def collect(name: str = "") -> None:
     settings = Settings()
     configure_logs(settings.log_format, process="collector")
     store = open_migrated_store(settings.database())
-    context = CollectorParts(
+    context = CollectorContext(
         store=store,
         clients=ClusterClients(Cipher.from_settings(settings)),
         queue=Queue.connect(settings.broker()),

@@ -1,16 +1,16 @@
-"""The judgement: what a pod's state means for its run. Pure functions; next stage: `runs.close`.
+"""The judgement: the verdict of a run from its pod's state. Pure functions; next stage: `runs.close`.
 
-`judge` is asked again at every watch event and when `deadline` has passed; it answers None while the run goes on.
-Two rules decide everything (promise 6): a verdict is what the probe container's exit code and report agree on,
-and whatever keeps us from knowing is `unknown`, with the reason. Other containers (sidecars) have no say.
+`judge` is called at every watch event and when `deadline` has passed; it returns None while the run goes on.
+Two rules (promise 6): pass and fail need a probe container whose exit code and report agree, and everything else is
+`unknown`, with the reason. Other containers (sidecars) are ignored.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubeprobe.execution.report import Report, Unreadable, read_report, storable
-from kubeprobe.execution.trouble import disruption, end_trouble, start_trouble, waiting_to_start
+from kubeprobe.execution.pod_problems import explain_wait, find_disruption, find_end_problem, find_start_problem
+from kubeprobe.execution.report import InvalidReport, Report, read_report, without_nul
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.vocabulary import PROBE_CONTAINER, Reason, Verdict
@@ -20,7 +20,7 @@ Pod = dict[str, Any]
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run's pod is to be judged; carried by the pod itself (annotation `kubeprobe.io/policy`)."""
+    """How to judge a run's pod; stored in the pod (annotation `kubeprobe.io/policy`)."""
 
     verdict_from: str = "report"
     start: timedelta = timedelta(seconds=60)
@@ -31,21 +31,21 @@ class Policy:
 
 
 def judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool = False) -> Judgement | None:
-    """What the pod's state means; None while its probe may still end by itself.
+    """The judgement of a pod; None while its probe may still end by itself.
 
-    `deleted`: the pod is gone and this is the last that was seen of it.
+    `deleted`: the pod is deleted and `pod` is its last observed state.
     """
     found = _judge(pod, policy, now, deleted=deleted)
     return found and _with_times(found, pod)
 
 
 def judge_refusal(error: ClusterError) -> Judgement:
-    """What it means that the cluster did not take the pod."""
-    return Judgement(Verdict.UNKNOWN, REFUSALS[error.cause], storable(error.message))
+    """The judgement of a run whose pod the cluster rejected."""
+    return Judgement(Verdict.UNKNOWN, REFUSALS[error.cause], without_nul(error.message))
 
 
 def deadline(pod: Pod, policy: Policy) -> datetime:
-    """When `judge` has to be asked again although nothing was heard of the pod."""
+    """When to judge the pod again even without an event."""
     started = _probe_time(pod, "startedAt")
     if started is not None:
         return started + policy.run
@@ -55,10 +55,10 @@ def deadline(pod: Pod, policy: Policy) -> datetime:
 def _judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool) -> Judgement | None:
     if end := _probe_state(pod).get("terminated"):
         return _judge_end(pod, end, policy, deleted=deleted)
-    if trouble := disruption(pod):
-        return _unknown(*trouble)
+    if problem := find_disruption(pod):
+        return _unknown(*problem)
     if deleted:
-        return _unknown(Reason.POD_DELETED, "The pod was deleted before its probe ended, and not by KubeProbe.")
+        return _unknown(Reason.POD_DELETED, "The pod was deleted before its probe ended, not by KubeProbe.")
     status = pod.get("status") or {}
     if status.get("phase") in {"Failed", "Succeeded"}:
         return _judge_failed_pod(status)
@@ -66,43 +66,43 @@ def _judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool) -> Judgeme
 
 
 def _judge_end(pod: Pod, end: dict[str, Any], policy: Policy, *, deleted: bool) -> Judgement:
-    """The probe container has ended: weigh its exit code against its report, and ask who ended it."""
+    """The probe container has ended: compare its exit code with its report, and find what ended it."""
     code = int(end["exitCode"])
     report = read_report(end.get("message"))
-    found = _weigh_exit_code(code, report) if policy.verdict_from == "exitCode" else _weigh_report(code, report)
+    found = _judge_exit_code(code, report) if policy.verdict_from == "exitCode" else _judge_report(code, report)
     if found.verdict is Verdict.PASS:
         return found
-    trouble = _taken_away(pod, deleted=deleted)
-    if trouble is None and found.reason is not Reason.REPORTED_FAILURE:
-        trouble = end_trouble(pod, end)
-    if trouble is None:
+    problem = _find_removal(pod, deleted=deleted)
+    if problem is None and found.reason is not Reason.REPORTED_FAILURE:
+        problem = find_end_problem(pod, end)
+    if problem is None:
         return found
-    return replace(found, verdict=Verdict.UNKNOWN, reason=trouble[0], message=trouble[1])
+    return replace(found, verdict=Verdict.UNKNOWN, reason=problem[0], message=problem[1])
 
 
-def _taken_away(pod: Pod, *, deleted: bool) -> tuple[Reason, str] | None:
-    """Eviction or deletion that may have ended the probe; what it said before that stands (failure mode 6)."""
+def _find_removal(pod: Pod, *, deleted: bool) -> tuple[Reason, str] | None:
+    """An eviction or deletion that may have ended the probe; an earlier report stays valid (failure mode 6)."""
     finished = _probe_time(pod, "finishedAt")
-    if trouble := disruption(pod, finished):
-        return trouble
+    if problem := find_disruption(pod, finished):
+        return problem
     metadata = pod["metadata"]
-    if (told := metadata.get("deletionTimestamp")) is None:
-        return None if finished or not deleted else (Reason.POD_DELETED, "The pod was deleted, and not by KubeProbe.")
-    # The time told is when its grace is over, and the kubelet sets the grace to 0 in the end.
+    if (deletion := metadata.get("deletionTimestamp")) is None:
+        return None if finished or not deleted else (Reason.POD_DELETED, "The pod was deleted, not by KubeProbe.")
+    # deletionTimestamp is the end of the grace period, and the kubelet sets that period to 0 in the end.
     spec = pod.get("spec") or {}
     grace = max(metadata.get("deletionGracePeriodSeconds") or 0, spec.get("terminationGracePeriodSeconds") or 0)
-    if finished is not None and finished < _time(told) - timedelta(seconds=grace):
+    if finished is not None and finished < _time(deletion) - timedelta(seconds=grace):
         return None
-    return Reason.POD_DELETED, "The pod was deleted while its probe ran, and not by KubeProbe."
+    return Reason.POD_DELETED, "The pod was deleted while its probe ran, not by KubeProbe."
 
 
-def _weigh_report(code: int, report: Report | Unreadable | None) -> Judgement:
+def _judge_report(code: int, report: Report | InvalidReport | None) -> Judgement:
     """`verdictFrom: report`: report and exit code must agree."""
     match report:
         case None:
-            return _unknown(Reason.REPORT_MISSING, f"The probe exited with {code} and left no report.", code)
-        case Unreadable():
-            return _weigh_unreadable(code, report)
+            return _unknown(Reason.REPORT_MISSING, f"The probe exited with code {code} and wrote no report.", code)
+        case InvalidReport():
+            return _judge_invalid_report(code, report)
         case Report(unknown=str(why), body=body) if code != 0:
             return _unknown(Reason.PROBE_GAVE_UP, why, code, body)
         case Report(ok=True, body=body) if code == 0:
@@ -110,55 +110,57 @@ def _weigh_report(code: int, report: Report | Unreadable | None) -> Judgement:
         case Report(ok=False, unknown=None, errors=errors, body=body) if code == 1:
             return Judgement(Verdict.FAIL, Reason.REPORTED_FAILURE, "; ".join(errors), code, body)
         case Report(ok=ok, body=body):
-            told = f"The report says ok: {str(ok).lower()}, yet the exit code is {code}."
-            return _unknown(Reason.REPORT_DISAGREES, told, code, body)
+            message = f"The report says ok: {str(ok).lower()}, but the exit code is {code}."
+            return _unknown(Reason.REPORT_DISAGREES, message, code, body)
 
 
-def _weigh_unreadable(code: int, report: Unreadable) -> Judgement:
-    if report.cut:
-        told = f"The report fills all of 4,096 bytes and was cut ({report.why}); the client library shortens honestly."
-        return _unknown(Reason.REPORT_TOO_LONG, told, code)
-    return _unknown(Reason.REPORT_GARBLED, f"The probe exited with {code}; its report is {report.why}.", code)
+def _judge_invalid_report(code: int, report: InvalidReport) -> Judgement:
+    if report.truncated:
+        message = (
+            f"The report was truncated at 4,096 bytes: {report.problem}. The client library shortens long reports."
+        )
+        return _unknown(Reason.REPORT_TOO_LONG, message, code)
+    return _unknown(Reason.REPORT_GARBLED, f"The probe exited with code {code}; its report is {report.problem}.", code)
 
 
-def _weigh_exit_code(code: int, report: Report | Unreadable | None) -> Judgement:
-    """`verdictFrom: exitCode`: 0 passes, what the probe itself returned otherwise fails. A signal is no answer."""
+def _judge_exit_code(code: int, report: Report | InvalidReport | None) -> Judgement:
+    """`verdictFrom: exitCode`: 0 passes, another code of the probe itself fails, a signal is unknown."""
     body = report.body if isinstance(report, Report) else None
     if code == 0:
         return Judgement(Verdict.PASS, Reason.PASSED, "", code, body)
-    if code >= 128:  # killed by a signal, or never run (shell convention, kept by the container runtimes)
+    if code >= 128:  # killed by a signal, or never run (shell convention, also of the container runtimes)
         return _unknown(Reason.REPORT_MISSING, f"The probe was killed by signal {code - 128}.", code, body)
     errors = "; ".join(report.errors) if isinstance(report, Report) else ""
-    return Judgement(Verdict.FAIL, Reason.EXITED_NONZERO, errors or f"The probe exited with {code}.", code, body)
+    return Judgement(Verdict.FAIL, Reason.EXITED_NONZERO, errors or f"The probe exited with code {code}.", code, body)
 
 
 def _judge_failed_pod(status: dict[str, Any]) -> Judgement:
-    """The pod has ended as a whole, and nothing is known of the probe container."""
+    """The pod has ended, without a state of the probe container."""
     if status.get("reason") == "DeadlineExceeded":
         return _unknown(Reason.RUN_DEADLINE, "Kubernetes ended the pod at its activeDeadlineSeconds.")
     for init in status.get("initContainerStatuses") or []:
         ended = (init.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode", 0) != 0:
-            told = f"Init container {init['name']} exited with {ended['exitCode']}. {ended.get('message', '')}"
-            return _unknown(Reason.INIT_FAILED, told.strip())
-    told = status.get("message") or status.get("reason") or f"The pod is {status.get('phase')}."
-    return _unknown(Reason.CONTAINER_NOT_STARTED, f"The probe container never ran: {told}")
+            message = f"Init container {init['name']} exited with {ended['exitCode']}. {ended.get('message', '')}"
+            return _unknown(Reason.INIT_FAILED, message.strip())
+    message = status.get("message") or status.get("reason") or f"The pod is {status.get('phase')}."
+    return _unknown(Reason.CONTAINER_NOT_STARTED, f"The probe container never ran: {message}")
 
 
 def _judge_pending(pod: Pod, policy: Policy, now: datetime) -> Judgement | None:
-    """The probe has not ended: find a reason not to wait any longer."""
+    """The probe has not ended: find a reason to stop waiting."""
     started = _probe_time(pod, "startedAt")
-    leaving = pod["metadata"].get("deletionTimestamp") is not None  # its end, or its deletion, will tell
-    if not started and not leaving and (trouble := start_trouble(pod)):
-        return _unknown(*trouble)
+    is_terminating = pod["metadata"].get("deletionTimestamp") is not None
+    if not started and not is_terminating and (problem := find_start_problem(pod)):
+        return _unknown(*problem)
     if now < deadline(pod, policy):
         return None
-    if leaving:
-        return _unknown(Reason.POD_DELETED, "The pod is being deleted, not by KubeProbe, and does not end.")
+    if is_terminating:
+        return _unknown(Reason.POD_DELETED, "The pod is being deleted, not by KubeProbe, and has not ended.")
     if started:
         return _unknown(Reason.RUN_DEADLINE, f"The probe did not end within {policy.run.total_seconds():g} s.")
-    reason, told = waiting_to_start(pod)
-    return _unknown(reason, f"Not started within {policy.start.total_seconds():g} s: {told}")
+    reason, message = explain_wait(pod)
+    return _unknown(reason, f"Not started within {policy.start.total_seconds():g} s: {message}")
 
 
 def _unknown(reason: Reason, message: str, code: int | None = None, body: dict[str, Any] | None = None) -> Judgement:
@@ -172,7 +174,7 @@ def _with_times(found: Judgement, pod: Pod) -> Judgement:
     )
     return replace(
         found,
-        message=storable(found.message),
+        message=without_nul(found.message),
         node=(pod.get("spec") or {}).get("nodeName"),
         scheduled_at=_time(scheduled) if scheduled else None,
         started_at=_probe_time(pod, "startedAt"),
@@ -190,9 +192,11 @@ def _probe_state(pod: Pod) -> dict[str, Any]:
 
 def _probe_time(pod: Pod, key: str) -> datetime | None:
     state = _probe_state(pod)
-    told = (state.get("terminated") or state.get("running") or {}).get(key)
-    found = _time(told) if told else None
-    return found if found and found.year > 1970 else None  # containerd tells the epoch of what never started
+    moment = (state.get("terminated") or state.get("running") or {}).get(key)
+    found = _time(moment) if moment else None
+    return (
+        found if found and found.year > 1970 else None
+    )  # containerd reports the epoch for a container that never started
 
 
 def _time(text: str) -> datetime:
@@ -215,4 +219,4 @@ REFUSALS = {
     Cause.THROTTLED: Reason.CLUSTER_THROTTLED,
     Cause.SERVER_ERROR: Reason.CLUSTER_ERROR,
 }
-"""Every cause of the door has its reason; a test keeps it so."""
+"""The reason of each cause; a test checks that none is missing."""

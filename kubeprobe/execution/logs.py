@@ -1,4 +1,4 @@
-"""Logs of probes: the tail that is kept of a run that did not pass. No verdict ever waits for it (failure mode 11)."""
+"""Stores the last log lines of a run that did not pass. No verdict waits for it (failure mode 11)."""
 
 import asyncio
 from typing import Protocol
@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.clock import Clock
-from kubeprobe.execution.report import storable
+from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import ClusterError
 from kubeprobe.settings import Settings
@@ -20,7 +20,7 @@ MAX_CHARS = 64_000
 
 
 class LogContext(Protocol):
-    """What keeping a log needs."""
+    """What `store_tail` needs."""
 
     @property
     def store(self) -> Store: ...
@@ -30,8 +30,8 @@ class LogContext(Protocol):
     def clock(self) -> Clock: ...
 
 
-async def keep_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, context: LogContext) -> None:
-    """Read the last lines of a pod's log and store them; gives up quickly, for the pod is about to be deleted."""
+async def store_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, context: LogContext) -> None:
+    """Read the last lines of a pod's log and store them. Errors are logged only: the pod is about to be deleted."""
     lines = context.settings.log_tail
     if not lines:
         return
@@ -39,12 +39,12 @@ async def keep_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, cont
         async with asyncio.timeout(READ_WITHIN_S):
             tail = await api.read_log(namespace, pod, lines)
         if tail:
-            await asyncio.to_thread(_store_tail, context, run_id, storable(tail[-MAX_CHARS:]))
+            await asyncio.to_thread(_insert_tail, context, run_id, without_nul(tail[-MAX_CHARS:]))
     except (ClusterError, TimeoutError, SQLAlchemyError) as error:
-        log.info("no log kept", pod=pod, error=str(error) or "reading it took too long")
+        log.info("probe log not stored", pod=pod, error=str(error) or "time-out")
 
 
-def _store_tail(context: LogContext, run_id: str, tail: str) -> None:
+def _insert_tail(context: LogContext, run_id: str, tail: str) -> None:
     row = {"run_id": run_id, "tail": tail, "stored_at": context.clock()}
     with context.store.writing() as session:
         session.execute(insert_ignoring_conflicts(session, RunLog, [row]))

@@ -1,7 +1,7 @@
-"""One event loop in a thread of its own, for threads that have to ask clusters something.
+"""One event loop in a thread of its own, for threads that send requests to clusters.
 
-Celery's threads hand their coroutines over and wait for the answer, so that one process keeps one set of
-connections however many threads it has.
+Celery's threads submit coroutines and wait for the result, so that all threads of a process share one set of
+connections.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def close(self) -> None:
-        """Stop the loop; what still runs in it is dropped."""
+        """Stop the loop; running coroutines are dropped."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()

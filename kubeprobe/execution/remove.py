@@ -1,6 +1,6 @@
-"""Removing pods whose run ended early: replaced by a newer slot, or expired. Their outcome is committed already.
+"""Deletes the pods of runs that ended early: replaced by a newer slot, or expired. Their outcome is already committed.
 
-What fails here is left to the cluster's watch, which deletes the pod when it ends or its time is up.
+A pod that cannot be deleted here is deleted by the cluster's watch, when it ends or its deadline passes.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -> None:
-    """Delete these runs' pods, each by its UID, if the run is done and its pod is known."""
+    """Delete the pods of those of the runs that are done, each by its UID."""
     with launcher.store.reading() as session:
         cluster = session.get(Cluster, cluster_name)
         done = select(Run).where(col(Run.id).in_(run_ids), Run.state == RunState.DONE, col(Run.pod_uid).is_not(None))
@@ -34,6 +34,6 @@ async def _delete_all(launcher: Launcher, cluster: Cluster, runs: Sequence[Run])
             try:
                 await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
             except ClusterError as error:
-                log.warning("pod not removed", pod=run.pod, error=error.message)
+                log.warning("pod not deleted", pod=run.pod, error=error.message)
                 if error.cause is Cause.CLUSTER_UNREACHABLE:
                     return

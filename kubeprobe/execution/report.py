@@ -1,6 +1,6 @@
-"""Reading what a probe said: the termination message of its container.
+"""Parses a probe's report: the termination message of its container.
 
-Next: `judge` weighs it against the exit code. The form is told in the client library's README; 4,096 bytes is
+Next: `judge` compares it with the exit code. The client library's README describes the format; 4,096 bytes is
 the kubelet's limit for one container (Kubernetes documentation, "Determine the Reason for Pod Failure").
 """
 
@@ -11,51 +11,51 @@ import orjson
 
 MAX_BYTES = 4096
 MAX_DEPTH = 20
-"""A report needs 4; what is nested very deeply can be read but not be written again."""
+"""A report needs 4. orjson reads deeper nesting than it can write."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A readable report. `unknown` is set where the probe says that it could not find out."""
+    """A valid report. `unknown`: why the probe reached no verdict."""
 
     ok: bool
     errors: tuple[str, ...] = ()
     unknown: str | None = None
     body: dict[str, Any] | None = None
-    """The whole of it, as stored with the outcome."""
+    """The whole report, as stored with the outcome."""
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """A message that is no report; `why` says what is wrong with it."""
+class InvalidReport:
+    """A termination message that is not a report."""
 
-    why: str
-    cut: bool = False
-    """It fills the limit to the brim, so that the kubelet probably cut it."""
+    problem: str
+    truncated: bool = False
+    """It has the limit's length, so that the kubelet probably truncated it."""
 
 
-def read_report(message: str | None) -> Report | Unreadable | None:
-    """The report in a termination message; None where there is none at all."""
+def read_report(message: str | None) -> Report | InvalidReport | None:
+    """Parse the report in a termination message; None if there is no message."""
     if not message or not message.strip():
         return None
     try:
         body = orjson.loads(message)
     except orjson.JSONDecodeError as error:
-        cut = len(message.encode()) >= MAX_BYTES - 3  # a cut inside a code point leaves up to 3 bytes less
-        return Unreadable(f"not JSON: {error}", cut=cut)
+        truncated = len(message.encode()) >= MAX_BYTES - 3  # up to 3 bytes less if cut inside a code point
+        return InvalidReport(f"not JSON: {error}", truncated=truncated)
     if not isinstance(body, dict):
-        return Unreadable(f"no JSON object but a {type(body).__name__}")
+        return InvalidReport(f"not a JSON object but a {type(body).__name__}")
     try:
         body = _storable(body, MAX_DEPTH)
     except ValueError as error:
-        return Unreadable(str(error))
+        return InvalidReport(str(error))
     if isinstance(body.get("unknown"), str):
         return Report(ok=False, unknown=body["unknown"], body=body)
     return _read_verdict(body)
 
 
-def storable(text: str) -> str:
-    """The text without NUL, which no text in PostgreSQL may hold (its documentation, "Character Types")."""
+def without_nul(text: str) -> str:
+    """The text without NUL, which PostgreSQL does not store (its documentation, "Character Types")."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -64,20 +64,20 @@ def _storable(value: Any, depth: int) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     match value:
         case str():
-            return storable(value)
+            return without_nul(value)
         case dict():
-            return {storable(key): _storable(found, depth - 1) for key, found in value.items()}
+            return {without_nul(key): _storable(found, depth - 1) for key, found in value.items()}
         case list():
             return [_storable(found, depth - 1) for found in value]
     return value
 
 
-def _read_verdict(body: dict[str, Any]) -> Report | Unreadable:
+def _read_verdict(body: dict[str, Any]) -> Report | InvalidReport:
     ok, errors = body.get("ok"), body.get("errors") or []
     if not isinstance(ok, bool):
-        return Unreadable('no report ("ok" must be true or false)')
+        return InvalidReport('invalid ("ok" must be true or false)')
     if not isinstance(errors, list) or not all(isinstance(e, str) for e in errors):
-        return Unreadable('no report ("errors" must be a list of strings)')
+        return InvalidReport('invalid ("errors" must be a list of strings)')
     if ok and errors:
-        return Unreadable('contradicting itself ("ok" is true, yet "errors" are given)')
+        return InvalidReport('inconsistent ("ok" is true, but "errors" is not empty)')
     return Report(ok=ok, errors=tuple(errors), body=body)

@@ -106,8 +106,8 @@ class ClusterApi:
         query = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES)}
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        answer = await self._transport.send(Request("GET", f"{pods_path(namespace, name)}/log", query))
-        return answer.data.decode(errors="replace")
+        response = await self._transport.send(Request("GET", f"{pods_path(namespace, name)}/log", query))
+        return response.data.decode(errors="replace")
 
     async def follow_log(
         self, namespace: str, name: str, container: str = PROBE_CONTAINER, silence_s: float = LOG_SILENCE_S
@@ -143,13 +143,13 @@ class ClusterApi:
         self._transport.close()
 
     async def _json(self, request: Request) -> dict[str, Any]:
-        answer = await self.send(request)
+        response = await self.send(request)
         try:
-            found: dict[str, Any] = orjson.loads(answer.data)
+            found: dict[str, Any] = orjson.loads(response.data)
         except orjson.JSONDecodeError as error:
             message = "the response is not JSON: check the server address and any proxy before it"
             raise cluster_error(
-                Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=answer.status
+                Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=response.status
             ) from error
         return found
 

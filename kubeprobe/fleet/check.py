@@ -188,8 +188,8 @@ async def _may(api: ClusterApi, namespace: str, verb: str, resource: str, subres
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    answer = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-    return bool(answer["status"]["allowed"])
+    response = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+    return bool(response["status"]["allowed"])
 
 
 async def _check_image(

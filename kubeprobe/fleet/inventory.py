@@ -46,8 +46,8 @@ class Inventory:
     async def find(self, collection: str, selector: str) -> list[dict[str, Any]]:
         """The metadata of the objects that match a label selector, from the API server's cache."""
         query = {"labelSelector": selector, "resourceVersion": "0"}
-        answer = await self.api.send(Request("GET", collection, query, accept=METADATA_ONLY))
-        return [item["metadata"] for item in orjson.loads(answer.data).get("items") or ()]
+        response = await self.api.send(Request("GET", collection, query, accept=METADATA_ONLY))
+        return [item["metadata"] for item in orjson.loads(response.data).get("items") or ()]
 
     async def delete(self, collection: str, metadata: dict[str, Any]) -> None:
         """Delete the object with this UID, and what it owns; not an error if it is already deleted or replaced.

@@ -8,11 +8,12 @@ again. A watch that is silent for too long has failed. Callers: `execution.colle
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -71,7 +72,8 @@ class Reflector:
     """Follows the objects of one resource path that match a label selector.
 
     `connect` gives the cluster's API; called before each list, as the connection may have changed. `version`: watch
-    from this resource version first instead of listing.
+    from this resource version first instead of listing. `measured_as`: the kind by which metrics count its watches;
+    empty: they don't.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Reflector:
         *,
         version: str | None = None,
         backoff: Backoff = BACKOFF,
+        measured_as: str = "",
     ) -> None:
         self._connect = connect
         self._path = path
@@ -91,6 +94,7 @@ class Reflector:
         self._failures = 0
         """Since the last watch that lasted."""
         self._list_requested = False
+        self._measured_as = measured_as
 
     def request_list(self) -> None:
         """List again as soon as the current watch ends."""
@@ -112,7 +116,7 @@ class Reflector:
                     try:
                         objects, version = await api.list_objects(self._path, self._selector)
                     except ClusterError as error:
-                        self._failures += 1
+                        self._fail(error)
                         yield ListFailed(error)
                         continue
                     yield Listed(objects)
@@ -130,7 +134,11 @@ class Reflector:
         while not self._list_requested:
             began, failure = loop.time(), None
             try:
-                async with aclosing(api.watch_objects(self._path, self._selector, version)) as changes:
+                async with AsyncExitStack() as stack:
+                    watch = api.watch_objects(self._path, self._selector, version)
+                    changes = await stack.enter_async_context(aclosing(watch))
+                    if self._measured_as:
+                        await stack.enter_async_context(metrics.watching(self._measured_as))
                     async for kind, found in changes:
                         version = found["metadata"]["resourceVersion"]
                         if kind == "DELETED":
@@ -143,12 +151,17 @@ class Reflector:
             if lasted:
                 self._failures = 0
             if failure is not None:
-                self._failures += 1
+                self._fail(failure)
                 yield WatchFailed(failure)
                 return
             if not lasted:
                 self._failures += 1
                 await self._pause()
+
+    def _fail(self, error: ClusterError) -> None:
+        self._failures += 1
+        if self._measured_as:
+            metrics.record_watch_restart(self._measured_as, error.cause)
 
     async def _pause(self) -> None:
         if self._failures:

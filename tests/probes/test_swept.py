@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from benchmarks.detection.seen import HEALTHY, RecordedRuns
 from kubeprobe.catalog import TargetCluster
 from kubeprobe.catalog.setup import Creatable, creatable
-from kubeprobe.execution.leftovers import Recalled, Swept, sweep
+from kubeprobe.execution.leftovers import RunStates, Swept, sweep
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.fleet.inventory import Inventory
@@ -139,8 +139,8 @@ async def sweep_now(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str])
     """The product's own sweep, once these runs' outcomes are a minute old."""
     now = datetime.now(UTC)
 
-    async def recall(_: Sequence[str]) -> Recalled:
-        return Recalled(ended=dict.fromkeys(runs, now - timedelta(minutes=2)))
+    async def recall(_: Sequence[str]) -> RunStates:
+        return RunStates(ended=dict.fromkeys(runs, now - timedelta(minutes=2)))
 
     return await with_inventory(bed, lambda inventory: sweep(inventory, targets, INSTALLATION, recall, now))
 

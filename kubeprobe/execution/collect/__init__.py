@@ -1,9 +1,9 @@
-"""Collect: one watch per cluster sees pods end; their outcomes are committed in groups, then the pods are deleted.
+"""Collect: one watch per cluster observes ended pods; outcomes are committed in groups, then the pods are deleted.
 
-Before it: `launch` created the pods. `watch` follows one cluster, `committer` stores what all watches found,
-`leases` shares the clusters out among collectors, `collector` is the process. Next stage: `response`.
+Before it: `launch` created the pods. `watch` follows one cluster, `committer` stores the outcomes of all watches,
+`leases` distributes the clusters among collectors, `collector` is the process. Next stage: `response`.
 """
 
-from kubeprobe.execution.collect.collector import Collector, CollectorParts
+from kubeprobe.execution.collect.collector import Collector, CollectorContext
 
-__all__ = ["Collector", "CollectorParts"]
+__all__ = ["Collector", "CollectorContext"]

@@ -1,4 +1,4 @@
-"""The collector process: one event loop, one watch for each cluster that it holds a lease of."""
+"""The collector process: one event loop, one watch for each cluster that it has leased."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from kubeprobe import metrics
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect import leases
 from kubeprobe.execution.collect.committer import Committer
-from kubeprobe.execution.collect.context import WatchContext, cancelled
+from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
 from kubeprobe.execution.collect.sweeper import Sweeper
 from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.fleet.api import ClusterClients
@@ -23,12 +23,12 @@ log = structlog.get_logger(__name__)
 
 DEADLINES_EVERY_S = 0.5
 SWEEPS_EVERY_S = 1.0
-"""How often is asked whether a cluster is to be swept."""
+"""How often it is checked which clusters are due for a sweep."""
 
 
 @dataclass(frozen=True)
-class CollectorParts:
-    """What a collector needs, opened by its process."""
+class CollectorContext:
+    """What a collector needs, created by its process."""
 
     store: Store
     clients: ClusterClients
@@ -39,9 +39,9 @@ class CollectorParts:
 
 
 class Collector:
-    """Watches the clusters of its share until cancelled; gives them back in the end."""
+    """Watches the clusters of its share until cancelled, and then releases them."""
 
-    def __init__(self, name: str, context: CollectorParts) -> None:
+    def __init__(self, name: str, context: CollectorContext) -> None:
         self.name = name
         self._context = context
         self._committer = Committer(context.store, context.queue, context.settings, context.clock)
@@ -54,14 +54,14 @@ class Collector:
     async def run(self) -> None:
         """Collect until cancelled."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._leave)
+            stack.push_async_callback(self._shut_down)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             group.create_task(self._committer.run())
-            group.create_task(self._watch_deadlines())
-            group.create_task(self._keep_leases())
-            group.create_task(self._keep_swept())
+            group.create_task(self._check_deadlines())
+            group.create_task(self._renew_leases())
+            group.create_task(self._sweep_due_clusters())
 
-    async def _keep_leases(self) -> None:
+    async def _renew_leases(self) -> None:
         """Renew often enough that one renewal may fail without another collector taking over."""
         renewed_at = self._context.clock()
         while True:
@@ -70,60 +70,60 @@ class Collector:
                 mine = await asyncio.to_thread(
                     leases.renew, self._context.store, self.name, self._context.settings, now
                 )
-                if now > renewed_at + self._context.settings.lease:  # nobody can take a lease that has not ended
+                if now > renewed_at + self._context.settings.lease:  # until then no other collector can take a lease
                     metrics.LEASES_LOST.inc(len(self._watches.keys() - {cluster.name for cluster in mine}))
                 metrics.LEASES_HELD.set(len(mine))
                 renewed_at = now
-                await self._follow({cluster.name: cluster for cluster in mine})
+                await self._watch_exactly({cluster.name: cluster for cluster in mine})
             except SQLAlchemyError as error:
-                log.error("store away; leases not renewed", error=str(error))
+                log.error("database unavailable; leases not renewed", error=str(error))
             await asyncio.sleep(self._context.settings.lease.total_seconds() / 4)
 
-    async def _follow(self, mine: dict[str, Cluster]) -> None:
-        """Watch exactly these clusters; one whose connection changed is watched anew."""
+    async def _watch_exactly(self, mine: dict[str, Cluster]) -> None:
+        """Watch these clusters and no other; a cluster whose connection changed gets a new watch."""
         for name, (watch, task) in list(self._watches.items()):
             if task.done():
-                # Nothing should end it; whatever did must not leave the cluster unwatched.
-                log.error("watch died; starting anew", cluster=name, exc_info=task.exception())
+                # An unexpected error ended it: watch the cluster again.
+                log.error("watch failed; restarting it", cluster=name, exc_info=task.exception())
                 metrics.record_watch_restart("pods", "Crashed")
                 del self._watches[name]
-                await watch.nodes.want(wanted=False)
+                await watch.nodes.set_enabled(enabled=False)
                 continue
             kept = mine.get(name)
-            if kept is not None and _same_way(kept, watch.cluster):
+            if kept is not None and _has_same_connection(kept, watch.cluster):
                 watch.cluster = kept
                 continue
             del self._watches[name]
-            await watch.nodes.want(wanted=False)
-            await cancelled(task)
+            await watch.nodes.set_enabled(enabled=False)
+            await cancel_and_wait(task)
         for name in mine.keys() - self._watches.keys():
             watch = ClusterWatch(mine[name], self._shared)
             self._watches[name] = (watch, asyncio.create_task(watch.run(), name=f"watch {name}"))
         for name, (watch, _) in self._watches.items():
-            await watch.nodes.want(wanted=mine[name].watches_nodes)
+            await watch.nodes.set_enabled(enabled=mine[name].watches_nodes)
 
-    async def _watch_deadlines(self) -> None:
+    async def _check_deadlines(self) -> None:
         while True:
             await asyncio.sleep(DEADLINES_EVERY_S)
             now = self._context.clock()
             for watch, _ in self._watches.values():
                 watch.check_deadlines(now)
 
-    async def _keep_swept(self) -> None:
+    async def _sweep_due_clusters(self) -> None:
         while True:
             await asyncio.sleep(SWEEPS_EVERY_S)
             now = self._context.clock()
             for watch, _ in self._watches.values():
-                self._sweeper.consider(watch, now)
+                self._sweeper.start_if_due(watch, now)
 
-    async def _leave(self) -> None:
+    async def _shut_down(self) -> None:
         await self._sweeper.close()
         for watch, task in self._watches.values():
-            await watch.nodes.want(wanted=False)
-            await cancelled(task)
+            await watch.nodes.set_enabled(enabled=False)
+            await cancel_and_wait(task)
         await self._context.clients.close()
         await asyncio.to_thread(leases.release, self._context.store, self.name)
 
 
-def _same_way(one: Cluster, other: Cluster) -> bool:
+def _has_same_connection(one: Cluster, other: Cluster) -> bool:
     return (one.connection_version, one.namespace) == (other.connection_version, other.namespace)

@@ -1,7 +1,7 @@
-"""Committing what all watches of a collector found, in groups: one transaction for many outcomes.
+"""Commits the endings of all watches of a collector in groups: one transaction for many outcomes.
 
-Before it: `watch`. Next: responders are woken, held runs are launched into the room that was made, and only then does
-each watch delete its pods (promise 3).
+Before it: `watch`. Next: responders are woken, held runs are launched, and only then does each watch delete its pods
+(promise 3).
 """
 
 import asyncio
@@ -28,11 +28,11 @@ log = structlog.get_logger(__name__)
 LINGER_S = 0.02
 GROUP = 300
 PAUSE_S = 1.0
-"""Between tries while the store is away."""
+"""Between attempts while the database is unavailable."""
 
 
 class Watch(Protocol):
-    """Whoever found an ending and deletes its pod afterwards."""
+    """The watch that observed an ending and deletes its pod afterwards."""
 
     cluster: Cluster
 
@@ -43,7 +43,7 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """An ending on its way into the store. `seen` is None where there is no pod, `deleted` where it is gone already."""
+    """An ending to be stored. `seen` is None if there is no pod; `deleted`: the pod is already deleted."""
 
     watch: Watch
     ending: Ending
@@ -52,7 +52,7 @@ class Finished:
 
 
 class Committer:
-    """Takes endings from many watches and stores them in groups."""
+    """Stores the endings of many watches in groups."""
 
     def __init__(self, store: Store, queue: Queue, settings: Settings, clock: Clock) -> None:
         self._store = store
@@ -63,18 +63,18 @@ class Committer:
         self._finishing: set[asyncio.Task[None]] = set()
 
     def submit(self, finished: Finished) -> None:
-        """Have an ending stored; `finished.watch.finish` is called once it is."""
+        """Queue an ending; `finished.watch.finish` is called once it is stored."""
         self._waiting.put_nowait(finished)
 
     async def run(self) -> None:
-        """Commit group after group until cancelled. Pods not deleted by then are leftovers for the next collector."""
+        """Commit group after group until cancelled. Pods not deleted by then are deleted by the next collector."""
         try:
             while True:
                 group = await self._next_group()
-                refused = await self._commit_surely(group, _busy_clusters(group))
+                rejected = await self._commit_until_stored(group, _busy_clusters(group))
                 for finished in group:
-                    if finished.ending in refused:
-                        continue  # no outcome, so the pod stays; the sweep ends the run when its time is up
+                    if finished.ending in rejected:
+                        continue  # no outcome, so the pod stays; the run expires at its deadline
                     task = asyncio.create_task(finished.watch.finish(finished))
                     self._finishing.add(task)
                     task.add_done_callback(self._finishing.discard)
@@ -84,65 +84,65 @@ class Committer:
             await asyncio.gather(*self._finishing, return_exceptions=True)
 
     async def _next_group(self) -> list[Finished]:
-        """What has ended within a few tens of milliseconds."""
+        """The endings of a few tens of milliseconds."""
         group = [await self._waiting.get()]
         await asyncio.sleep(LINGER_S)
         while len(group) < GROUP and not self._waiting.empty():
             group.append(self._waiting.get_nowait())
         return group
 
-    async def _commit_surely(self, group: Sequence[Finished], full: Sequence[str]) -> list[Ending]:
-        """A store that is away is tried until it is back: nothing is forgotten, no pod is deleted meanwhile.
+    async def _commit_until_stored(self, group: Sequence[Finished], full: Sequence[str]) -> list[Ending]:
+        """Commit endings, again and again while the database is unavailable; no pod is deleted meanwhile.
 
-        An ending that cannot be stored keeps no other from it; gives those that were refused.
+        Returns the endings that the database rejected; the others are stored.
         """
         endings = [finished.ending for finished in group]
         while True:
             try:
                 await asyncio.to_thread(self._commit, endings, full)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other outcomes must not wait for it
-                if _is_contents_fault(error):
+            except Exception as error:  # noqa: BLE001 - no error may stop the other outcomes
+                if _is_rejection(error):
                     break
-                log.error("store away; outcomes wait", outcomes=len(endings), error=str(error))
+                log.error("database unavailable; outcomes buffered", outcomes=len(endings), error=str(error))
                 await asyncio.sleep(PAUSE_S)
             else:
                 return []
         return [finished.ending for finished in group if not await self._commit_alone(finished, full)]
 
     async def _commit_alone(self, finished: Finished, full: Sequence[str]) -> bool:
-        """Store one ending as it is, or else what can be said of it without the probe's own words."""
-        told = Judgement(Verdict.UNKNOWN, Reason.REPORT_GARBLED, "The store refuses what the probe said.")
-        ending = finished.ending
+        """Store one ending, or if it is rejected, an unknown outcome without its report."""
+        message = "The database rejected the probe's report."
+        fallback, ending = Judgement(Verdict.UNKNOWN, Reason.REPORT_GARBLED, message), finished.ending
         with bound_contextvars(cluster=finished.watch.cluster.name, run=ending.run_id, attempt=ending.attempt):
-            for judgement in (ending.judgement, told):
+            for judgement in (ending.judgement, fallback):
                 try:
                     await asyncio.to_thread(self._commit, [replace(ending, judgement=judgement)], full)
                 except Exception as error:  # noqa: BLE001 - as above
-                    log.error("outcome cannot be stored", reason=judgement.reason, error=str(error))
+                    log.error("outcome rejected by the database", reason=judgement.reason, error=str(error))
                 else:
                     return True
         return False
 
     def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
-        """Store outcomes; then have them answered, and launch into the room that they made."""
+        """Store outcomes; then wake responders, and launchers for held runs."""
         with self._store.writing() as session:
             ended = close(session, endings, self._clock())
             held = held_runs(session, full, limit=2 * len(endings)) if full else ()
         effects = Effects(launch=held, responders=int(bool(ended)))
         try:
             dispatch(self._queue, effects, self._settings.batch_size)
-        except Exception:  # the outcomes are committed: beat sends what this did not
+        except Exception:  # the outcomes are committed: beat sends the wakes again
             log.exception("effects not dispatched")
 
 
-def _is_contents_fault(error: Exception) -> bool:
-    """The store is there and will never take this: refused by it, or by what brings it there."""
+def _is_rejection(error: Exception) -> bool:
+    """Whether the database, or its driver, will never accept these values."""
     if isinstance(error, DBAPIError):
         return isinstance(error, (DataError, IntegrityError))
     return not isinstance(error, SQLAlchemyError) or isinstance(error, StatementError)
 
 
 def _busy_clusters(group: Sequence[Finished]) -> list[str]:
-    """Those of whose cap half was in flight: runs may be waiting for room. Elsewhere looking would be a waste."""
+    """Clusters with half of their cap or more in flight: only there may runs be held."""
     ended = Counter(finished.watch for finished in group)
     return sorted(w.cluster.name for w, count in ended.items() if w.live + count >= w.cluster.max_in_flight // 2)

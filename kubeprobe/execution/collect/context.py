@@ -1,4 +1,4 @@
-"""What the watches of a collector have in common."""
+"""The context that the watches of a collector share."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class WatchContext:
     clock: Clock
 
 
-async def cancelled(task: "asyncio.Task[None]") -> None:
+async def cancel_and_wait(task: "asyncio.Task[None]") -> None:
     """Cancel a task and wait until it has ended."""
     task.cancel()
-    # Not `await task`: how it ended is nothing to whoever cancels it, and being cancelled oneself must not be lost.
+    # Not `await task`: that raises the task's error, and hides a cancellation of the caller.
     await asyncio.wait([task])

@@ -1,8 +1,7 @@
-"""Sharing clusters out among the collectors of a pool, by leases in the store.
+"""Distributes clusters among the collectors of a pool, by leases in the store.
 
-Every collector renews its leases several times before they run out, takes clusters that nobody holds up to its fair
-share, and gives back what is above it. Two collectors on one cluster, for a moment, do no harm: the store decides
-whose outcome counts.
+Every collector renews its leases several times before they expire, leases free clusters up to its fair share, and
+releases those above it. Two collectors on one cluster, for a moment, are harmless: the store accepts one outcome.
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ UNSYNCED = {"synchronize_session": False}
 
 
 def renew(store: Store, name: str, settings: Settings, now: datetime) -> Sequence[Cluster]:
-    """The clusters that collector `name` is to watch from now until its leases run out."""
+    """Renew the leases of collector `name`. Returns the clusters that it watches until they expire."""
     with store.writing() as session:
-        _show_life(session, name, settings.pool, now)
+        _record_heartbeat(session, name, settings.pool, now)
         share = _fair_share(session, settings, now)
         held = list(
             session.scalars(
@@ -33,17 +32,17 @@ def renew(store: Store, name: str, settings: Settings, now: datetime) -> Sequenc
             )
         )
         if len(held) > share:
-            _give_back(session, sorted(held)[share:])
+            _release(session, sorted(held)[share:])
         elif len(held) < share:
-            _take(session, name, share - len(held), settings, now)
+            _lease(session, name, share - len(held), settings, now)
         mine = select(Cluster).where(Cluster.collector == name, Cluster.pool == settings.pool)
         return session.exec(mine.order_by(Cluster.name)).all()
 
 
 def release(store: Store, name: str) -> None:
-    """Give everything back at once: a collector that ends in order leaves no gap.
+    """Release all clusters of a collector that shuts down, so that others lease them at once.
 
-    Its own row before its clusters, as in `renew`, which may still be under way: else each could wait for the other.
+    Its own row before its clusters, as in `renew`, which may run concurrently: else they could deadlock.
     """
     with store.writing() as session:
         session.execute(delete(Collector).where(col(Collector.name) == name))
@@ -51,7 +50,7 @@ def release(store: Store, name: str) -> None:
         session.execute(mine.values(collector=None, leased_until=None), execution_options=UNSYNCED)
 
 
-def _show_life(session: Session, name: str, pool: str, now: datetime) -> None:
+def _record_heartbeat(session: Session, name: str, pool: str, now: datetime) -> None:
     mine = update(Collector).where(col(Collector.name) == name).values(seen_at=now)
     if session.execute(mine.returning(col(Collector.name)), execution_options=UNSYNCED).first() is None:
         row = {"name": name, "pool": pool, "seen_at": now}
@@ -69,7 +68,7 @@ def _fair_share(session: Session, settings: Settings, now: datetime) -> int:
     return ceil(int(total) / max(1, int(sharing)))
 
 
-def _take(session: Session, name: str, count: int, settings: Settings, now: datetime) -> None:
+def _lease(session: Session, name: str, count: int, settings: Settings, now: datetime) -> None:
     free = (
         select(Cluster.name)
         .where(
@@ -88,7 +87,7 @@ def _take(session: Session, name: str, count: int, settings: Settings, now: date
     )
 
 
-def _give_back(session: Session, names: Sequence[str]) -> None:
+def _release(session: Session, names: Sequence[str]) -> None:
     session.execute(
         update(Cluster).where(col(Cluster.name).in_(names)).values(collector=None, leased_until=None),
         execution_options=UNSYNCED,

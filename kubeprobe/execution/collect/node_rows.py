@@ -1,4 +1,4 @@
-"""The rows of a cluster's nodes: written by whoever watches it, and only what has changed."""
+"""The rows of a cluster's nodes: written by its collector, and only on changes."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
@@ -17,9 +17,9 @@ CHUNK = 1000
 
 
 def replace_all(store: Store, cluster: str, nodes: "Iterable[NodeFacts]", now: datetime) -> list[str]:
-    """Make the rows equal these nodes; gives the names of those that had a row and are no more."""
+    """Make the rows equal these nodes. Returns the names of the removed rows."""
     with store.writing() as session:
-        if not _note_listed(session, cluster, now):
+        if not _record_list(session, cluster, now):
             return []
         rows = _rows(session, cluster)
         listed = {node.name: node for node in nodes}
@@ -29,25 +29,25 @@ def replace_all(store: Store, cluster: str, nodes: "Iterable[NodeFacts]", now: d
         return left
 
 
-def change(store: Store, cluster: str, kept: "Sequence[NodeFacts]", left: Collection[str], now: datetime) -> None:
-    """Write some nodes as they are now, and remove the rows of those that have left."""
+def update_some(store: Store, cluster: str, kept: "Sequence[NodeFacts]", left: Collection[str], now: datetime) -> None:
+    """Write the rows of changed nodes, and delete those of nodes that have left."""
     with store.writing() as session:
-        if _note_listed(session, cluster, now):
+        if _record_list(session, cluster, now):
             _write(session, cluster, kept, now)
             _remove(session, cluster, list(left))
 
 
-def forget(store: Store, cluster: str, why: str) -> None:
-    """Nothing is known of the nodes any more; triggers tell people why."""
+def clear(store: Store, cluster: str, error: str) -> None:
+    """Delete the rows and store why: triggers report it."""
     with store.writing() as session:
         session.execute(
-            update(Cluster).where(col(Cluster.name) == cluster).values(nodes_listed_at=None, nodes_error=why)
+            update(Cluster).where(col(Cluster.name) == cluster).values(nodes_listed_at=None, nodes_error=error)
         )
         session.execute(delete(Node).where(col(Node.cluster) == cluster))
 
 
-def _note_listed(session: Session, cluster: str, now: datetime) -> bool:
-    """False where no binding asks for the nodes any more: its collector has not heard so yet."""
+def _record_list(session: Session, cluster: str, now: datetime) -> bool:
+    """False if no binding has `nodes` any more, and the collector has not noticed yet."""
     watched = (col(Cluster.name) == cluster, col(Cluster.watches_nodes).is_(other=True))
     note = update(Cluster).where(*watched).values(nodes_listed_at=now, nodes_error="")
     return session.execute(note.returning(col(Cluster.name))).first() is not None

@@ -1,7 +1,7 @@
-"""Following the nodes of one cluster, so that triggers know them without asking: one list, one watch, few writes.
+"""Keeps the rows of one cluster's nodes up to date, so that triggers need no requests: one list, one watch, few writes.
 
-Of a node only what choosing takes is kept. Kubelets renew their nodes' status all the time; the store hears of a node
-when any of that has changed, and of several at once. Next: `trigger` chooses among the rows.
+Kubelets renew their nodes' status all the time; a row is written only when a field of NodeFacts has changed, and
+several rows at once. Next: `trigger` selects among the rows.
 """
 
 import asyncio
@@ -13,9 +13,11 @@ from typing import Any, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bind_contextvars
 
+from kubeprobe import metrics
 from kubeprobe.execution.collect import node_rows
-from kubeprobe.execution.collect.context import WatchContext, cancelled
+from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
 from kubeprobe.fleet.api import NODES_PATH, ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Reflector, WatchFailed
@@ -24,16 +26,16 @@ from kubeprobe.store import Cluster
 log = structlog.get_logger(__name__)
 
 LINGER_S = 0.2
-"""What changes within so long is written together."""
+"""Changes within so long are written together."""
 PAUSE_S = 0.5
-"""Before changes that the database did not take are written again."""
+"""Before changes are written again that could not be written."""
 REFUSED = frozenset({Cause.FORBIDDEN, Cause.UNAUTHORIZED})
-"""What no waiting mends: what was known before is not taken for the present."""
+"""Errors that do not resolve by themselves: the rows are deleted."""
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What is kept of a node."""
+    """The fields of a node that nodes are selected by."""
 
     name: str
     uid: str
@@ -44,7 +46,7 @@ class NodeFacts:
 
     @classmethod
     def read(cls, node: dict[str, Any]) -> Self:
-        """Out of a Node of the API."""
+        """Parse a Node of the API."""
         metadata, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
         conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
         return cls(
@@ -58,38 +60,39 @@ class NodeFacts:
 
 
 class NodeWatch:
-    """Keeps the rows of one cluster's nodes true while they are wanted."""
+    """Keeps the rows of one cluster's nodes up to date while it is enabled."""
 
     def __init__(
         self, cluster: Cluster, context: WatchContext, on_change: Callable[[Collection[str]], Awaitable[None]]
     ) -> None:
-        """`on_change` is told after the nodes were listed, and when some have left (their names)."""
+        """`on_change` is called after a list, and when nodes have left, with their names."""
         self._cluster = cluster
         self._context = context
         self._on_change = on_change
-        self._reflector = Reflector(self._connect, NODES_PATH)
+        self._reflector = Reflector(self._connect, NODES_PATH, measured_as="nodes")
         self._known: dict[str, NodeFacts] | None = None
         self._unwritten: set[str] = set()
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def lacks(self, name: str | None) -> bool:
-        """Whether a node is known not to be there; while nothing is known, none is."""
+    def has_left(self, name: str | None) -> bool:
+        """Whether the cluster has no such node. False while the nodes are not listed."""
         return name is not None and self._known is not None and name not in self._known
 
-    async def want(self, *, wanted: bool) -> None:
-        """Begin to follow the nodes, go on, or end it."""
+    async def set_enabled(self, *, enabled: bool) -> None:
+        """Start or stop watching the nodes."""
         if self._task is not None and self._task.done():
-            log.error("watch of nodes died; starting anew", cluster=self._cluster.name, exc_info=self._task.exception())
+            log.error("node watch failed; restarting it", cluster=self._cluster.name, exc_info=self._task.exception())
             self._task = None
-        if wanted and self._task is None:
+        if enabled and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")
-        elif not wanted and self._task is not None:
-            await cancelled(self._task)
+        elif not enabled and self._task is not None:
+            await cancel_and_wait(self._task)
             self._task, self._known = None, None
 
     async def _run(self) -> None:
+        bind_contextvars(cluster=self._cluster.name)  # for its task, and those of its group
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._write_changes())
@@ -102,7 +105,8 @@ class NodeWatch:
                         await self._handle(event)
             except (SQLAlchemyError, OSError) as error:
                 self._known = None
-                log.warning("database unavailable; nodes not listed", cluster=self._cluster.name, error=str(error))
+                metrics.record_watch_restart("nodes", "StoreUnavailable")
+                log.warning("database unavailable; nodes not listed", error=str(error))
 
     async def _connect(self) -> ClusterApi:
         return await self._context.clients.get(self._cluster)
@@ -118,9 +122,9 @@ class NodeWatch:
             case ListFailed(error) | WatchFailed(error):
                 self._known = None  # until the next list: nodes that join meanwhile are not known
                 if error.cause is not Cause.GONE:
-                    log.warning("nodes not followed", cluster=self._cluster.name, error=error.message)
+                    log.warning("nodes not followed", error=error.message)
                 if error.cause in REFUSED:
-                    await self._give_up(error)
+                    await self._clear(error)
 
     async def _replace(self, known: dict[str, NodeFacts]) -> None:
         async with self._writing:
@@ -146,7 +150,7 @@ class NodeWatch:
         self._changed.set()
 
     async def _write_changes(self) -> None:
-        """Write what has changed, again until the store takes it."""
+        """Write changes, again until the database accepts them."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -156,27 +160,27 @@ class NodeWatch:
                 try:
                     await self._write(sorted(names))
                 except (SQLAlchemyError, OSError) as error:
-                    log.warning("nodes not written: store away", cluster=self._cluster.name, error=str(error))
+                    log.warning("database unavailable; nodes not written", error=str(error))
                     self._unwritten |= names
             if self._unwritten:
                 await asyncio.sleep(PAUSE_S)
                 self._changed.set()
 
     async def _write(self, names: Sequence[str]) -> None:
-        """Nothing, where the nodes are listed anew: that tells all of it."""
+        """Nothing to do if the nodes are being listed again: the list is complete."""
         if not names or self._known is None:
             return
         kept = [self._known[name] for name in names if name in self._known]
         left = [name for name in names if name not in self._known]
         await asyncio.to_thread(
-            node_rows.change, self._context.store, self._cluster.name, kept, left, self._context.clock()
+            node_rows.update_some, self._context.store, self._cluster.name, kept, left, self._context.clock()
         )
         if left:
             await self._on_change(left)
 
-    async def _give_up(self, error: ClusterError) -> None:
-        told = "permission missing: list and watch nodes" if error.cause is Cause.FORBIDDEN else error.message
+    async def _clear(self, error: ClusterError) -> None:
+        message = "permission missing: list and watch nodes" if error.cause is Cause.FORBIDDEN else error.message
         try:
-            await asyncio.to_thread(node_rows.forget, self._context.store, self._cluster.name, told)
-        except (SQLAlchemyError, OSError) as away:
-            log.warning("nodes not forgotten: store away", cluster=self._cluster.name, error=str(away))
+            await asyncio.to_thread(node_rows.clear, self._context.store, self._cluster.name, message)
+        except (SQLAlchemyError, OSError) as failure:
+            log.warning("database unavailable; nodes not cleared", cluster=self._cluster.name, error=str(failure))

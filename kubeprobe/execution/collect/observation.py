@@ -1,4 +1,4 @@
-"""A pod of ours as the watch saw it last, and what it says about itself."""
+"""The last observed state of a probe's pod, and its labels and annotations."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from kubeprobe.vocabulary import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEM
 
 @dataclass(frozen=True)
 class PodObservation:
-    """One pod; everything needed to judge it comes from the pod, so that no look-up is needed."""
+    """One pod. It holds everything needed to judge it, so that no query is needed."""
 
     pod: dict[str, Any]
     run_id: str
@@ -23,7 +23,7 @@ class PodObservation:
 
     @classmethod
     def read(cls, pod: dict[str, Any]) -> "PodObservation | None":
-        """None where the pod carries no run (made by hand with our labels)."""
+        """None if the pod names no run (created by hand with our labels)."""
         metadata = pod["metadata"]
         labels = metadata.get("labels") or {}
         try:
@@ -39,17 +39,17 @@ class PodObservation:
 
     @property
     def uid(self) -> str:
-        """The pod's UID: the only thing that says which pod it is."""
+        """The pod's UID: names can be reused."""
         return str(self.pod["metadata"]["uid"])
 
     @property
     def node(self) -> str | None:
-        """The node that it is pinned to; None: the scheduler had its choice."""
+        """The node that it is pinned to; None: the scheduler chose."""
         found: str | None = self.pod["metadata"]["annotations"].get(ANNOTATION_NODE)
         return found
 
     def ending(self, judgement: Judgement) -> Ending:
-        """What is recorded of this pod."""
+        """The ending to record for this pod."""
         return Ending(
             run_id=self.run_id,
             judgement=judgement,
@@ -62,10 +62,10 @@ class PodObservation:
 
 
 def _policy(text: str) -> Policy:
-    told = orjson.loads(text)
+    policy = orjson.loads(text)
     return Policy(
-        verdict_from=told["verdictFrom"],
-        start=timedelta(seconds=told["startS"]),
-        run=timedelta(seconds=told["runS"]),
-        retries=int(told["retries"]),
+        verdict_from=policy["verdictFrom"],
+        start=timedelta(seconds=policy["startS"]),
+        run=timedelta(seconds=policy["runS"]),
+        retries=int(policy["retries"]),
     )

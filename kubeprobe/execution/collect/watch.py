@@ -12,13 +12,15 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from kubeprobe import metrics
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import WatchContext
 from kubeprobe.execution.collect.nodes import NodeWatch
 from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge
-from kubeprobe.execution.logs import keep_tail
+from kubeprobe.execution.logs import store_tail
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -30,11 +32,11 @@ from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_B
 log = structlog.get_logger(__name__)
 
 DELETES_AT_A_TIME = 8
-"""Outcomes come first: more of them compete with the creations of other pods for the API server."""
+"""Concurrent deletions: more would compete with the creations of pods for the API server."""
 LOGS_AT_A_TIME = 8
-"""Counted apart: logs that hang do not keep other pods from being deleted (failure mode 11)."""
+"""A limit of its own: hanging log requests do not delay deletions (failure mode 11)."""
 DELETE_PAUSES_S = (1.0, 5.0, 30.0)
-"""Before a deletion that failed is tried again."""
+"""Before a failed deletion is tried again."""
 LOOKUP = 500
 KILLED = frozenset(
     {
@@ -48,17 +50,17 @@ KILLED = frozenset(
         Reason.REPORT_MISSING,
     }
 )
-"""Ends of probes that had, or may have had, no time to clean up."""
+"""Reasons of probes that were or may have been killed before they could clean up."""
 
 
 class ClusterWatch:
-    """Sees every pod of this installation in one cluster until its probe has ended and its outcome is stored."""
+    """Follows the pods of this installation in one cluster until their outcomes are stored and they are deleted."""
 
     def __init__(self, cluster: Cluster, context: WatchContext) -> None:
         self.cluster = cluster
         self._context = context
         self.probe_killed_at: datetime | None = None
-        """When a probe last ended without having cleaned up, as far as can be told: see `sweeper`."""
+        """When a probe last ended with one of the reasons of `KILLED`; for `sweeper`."""
         self._live: dict[str, PodObservation] = {}
         self._finishing: set[str] = set()
         self._expected: list[tuple[str, int, str | None]] = []
@@ -68,7 +70,7 @@ class ClusterWatch:
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
         self.nodes = NodeWatch(cluster, context, self._nodes_changed)
         selector = f"{LABEL_INSTALLATION}={context.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
-        self._reflector = Reflector(self._connect, pods_path(cluster.namespace), selector)
+        self._reflector = Reflector(self._connect, pods_path(cluster.namespace), selector, measured_as="pods")
 
     @property
     def live(self) -> int:
@@ -77,31 +79,34 @@ class ClusterWatch:
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
+        bind_contextvars(cluster=self.cluster.name)  # for its task only
         while True:
             try:
                 async with aclosing(self._reflector.events()) as events:
                     async for event in events:
                         await self._handle(event)
             except (SQLAlchemyError, OSError) as error:
-                log.warning("database unavailable; pods not listed", cluster=self.cluster.name, error=str(error))
+                metrics.record_watch_restart("pods", "StoreUnavailable")
+                log.warning("database unavailable; pods not listed", error=str(error))
 
     def check_deadlines(self, now: datetime) -> None:
-        """Judge again the pods whose time is up although nothing was heard of them."""
+        """Judge the pods again whose deadline has passed without an event."""
         for seen in [s for s in self._live.values() if s.deadline <= now]:
-            self._see(seen.pod)
+            self._observe(seen.pod)
 
     async def finish(self, finished: Finished) -> None:
-        """The outcome is committed: keep the log of what did not pass, then delete the pod (promise 3)."""
+        """The outcome is committed: store the log if it did not pass, then delete the pod (promise 3)."""
         seen = finished.seen
         if seen is None or finished.deleted:
             return
-        # Of a run only one log is kept: that of the attempt that its outcome is of.
-        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_tried_again()
+        bind_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt)  # for its task only
+        # One log per run: that of its last attempt.
+        with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_retried()
         for pause in (*DELETE_PAUSES_S, None):
             try:
                 await self._remove(seen, with_log=with_log)
             except ClusterError as error:
-                log.warning("pod not deleted", cluster=self.cluster.name, pod=seen.name, error=error.message)
+                log.warning("pod not deleted", pod=seen.name, error=error.message)
             else:
                 return
             if pause is not None:
@@ -113,10 +118,10 @@ class ClusterWatch:
         api = await self._context.clients.get(self.cluster)
         if with_log:
             async with self._reading:
-                await keep_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._context)
+                await store_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._context)
         async with self._deleting:
-            # Of a node that has left, no kubelet would ever say that the pod has ended.
-            grace_s = 0 if self.nodes.lacks(seen.node) else None
+            # No kubelet would ever confirm the end of a pod whose node has left.
+            grace_s = 0 if self.nodes.has_left(seen.node) else None
             await api.delete_pod(self.cluster.namespace, seen.name, seen.uid, grace_s)
 
     async def _connect(self) -> ClusterApi:
@@ -132,9 +137,9 @@ class ClusterWatch:
                     await asyncio.to_thread(self._set_breaker, reached=True)
                     self._is_unreachable = False
             case Changed(pod):
-                self._see(pod)
+                self._observe(pod)
             case Deleted(pod):
-                self._gone(pod)
+                self._observe_deletion(pod)
             case ListFailed(error):
                 self._log_failure(error)
                 if error.cause is Cause.CLUSTER_UNREACHABLE:  # where nothing is launched, no launcher would notice
@@ -145,7 +150,7 @@ class ClusterWatch:
 
     def _log_failure(self, error: ClusterError) -> None:
         if error.cause is not Cause.GONE:
-            log.warning("pods not followed", cluster=self.cluster.name, cause=error.cause, error=error.message)
+            log.warning("pods not followed", cause=error.cause, error=error.message)
 
     def _set_breaker(self, *, reached: bool) -> None:
         with self._context.store.writing() as session:
@@ -156,24 +161,24 @@ class ClusterWatch:
                 breaker.trip(session, self.cluster.name, self._context.clock())
 
     async def _replace(self, pods: list[dict[str, Any]]) -> None:
-        """A complete list: judge the pods that there are and those that are gone, delete leftovers."""
+        """A complete list: judge its pods, those that are missing in it, and those whose run has ended."""
         present = {pod["metadata"]["uid"] for pod in pods}
         vanished = [s for uid, s in self._live.items() if uid not in present]
         for seen in vanished:
-            self._gone(seen.pod)
+            self._observe_deletion(seen.pod)
         accounted = present | self._finishing | {s.uid for s in vanished}
         self._finishing &= present
         ended = await asyncio.to_thread(self._ended_among, pods)
         for pod in pods:
-            self._see(pod, ended)
-        told = "The pod was gone when KubeProbe came to look, and not deleted by it."
+            self._observe(pod, ended)
+        message = "The pod was already deleted, not by KubeProbe."
         for run_id, attempt, uid in self._expected:
             if uid not in accounted:
-                ending = Ending(run_id, Judgement(Verdict.UNKNOWN, Reason.POD_DELETED, told), attempt)
+                ending = Ending(run_id, Judgement(Verdict.UNKNOWN, Reason.POD_DELETED, message), attempt)
                 self._context.committer.submit(Finished(self, ending))
 
-    def _see(self, pod: dict[str, Any], ended: Iterable[tuple[str, int]] = ()) -> None:
-        """A pod as it is now."""
+    def _observe(self, pod: dict[str, Any], ended: Iterable[tuple[str, int]] = ()) -> None:
+        """Judge a pod's current state."""
         seen = PodObservation.read(pod)
         if seen is None or seen.uid in self._finishing:
             return
@@ -185,8 +190,8 @@ class ClusterWatch:
             return
         self._submit(seen, judgement, deleted=False)
 
-    def _gone(self, pod: dict[str, Any]) -> None:
-        """A pod that is no more: most often because we deleted it."""
+    def _observe_deletion(self, pod: dict[str, Any]) -> None:
+        """Judge a deleted pod by its last state, unless we deleted it."""
         uid = pod["metadata"]["uid"]
         if uid in self._finishing:
             self._finishing.discard(uid)
@@ -199,14 +204,15 @@ class ClusterWatch:
             self._submit(seen, judgement, deleted=True)
 
     def _judge(self, seen: PodObservation, *, deleted: bool = False) -> Judgement | None:
-        """None, too, where nobody can make sense of the pod: it must not cost its cluster the watch."""
-        try:
-            found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
-            gone = self.nodes.lacks(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
-            return _node_gone(seen.node) if gone else found
-        except (LookupError, TypeError, ValueError, AttributeError):
-            log.exception("pod makes no sense", cluster=self.cluster.name, pod=seen.name)
-            return None
+        """None also if the pod cannot be judged: that must not end the watch of its cluster."""
+        with bound_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt):
+            try:
+                found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
+                node_has_left = self.nodes.has_left(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
+                return _node_gone(seen.node) if node_has_left else found
+            except (LookupError, TypeError, ValueError, AttributeError):
+                log.exception("pod cannot be judged", pod=seen.name)
+                return None
 
     def _submit(self, seen: PodObservation, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)
@@ -217,14 +223,14 @@ class ClusterWatch:
         self._context.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))
 
     async def _nodes_changed(self, left: Collection[str]) -> None:
-        """Nodes are listed, or these have left: end the runs that were to run where there is nothing any more."""
+        """After a list of nodes, or when these have left: end the runs on nodes that have left."""
         for seen in list(self._live.values()):
-            if self.nodes.lacks(seen.node):
-                self._see(seen.pod)
-        for run_id, attempt, node in await asyncio.to_thread(self._waiting_for, left) if left else ():
+            if self.nodes.has_left(seen.node):
+                self._observe(seen.pod)
+        for run_id, attempt, node in await asyncio.to_thread(self._pending_runs, left) if left else ():
             self._context.committer.submit(Finished(self, Ending(run_id, _node_gone(node), attempt)))
 
-    def _waiting_for(self, nodes: Collection[str]) -> list[tuple[str, int, str | None]]:
+    def _pending_runs(self, nodes: Collection[str]) -> list[tuple[str, int, str | None]]:
         """The runs for these nodes that have no pod yet."""
         with self._context.store.reading() as session:
             waiting = select(Run.id, Run.attempt, Run.node).where(
@@ -240,7 +246,7 @@ class ClusterWatch:
             return [(row[0], row[1], row[2]) for row in session.exec(running)]
 
     def _ended_among(self, pods: list[dict[str, Any]]) -> set[tuple[str, int]]:
-        """(run, attempt) of those pods that no open run answers for any more: leftovers."""
+        """(run, attempt) of the pods that belong to no open run."""
         found = {(s.run_id, s.attempt) for s in map(PodObservation.read, pods) if s is not None}
         ids = sorted({run_id for run_id, _ in found})
         still_open: set[tuple[str, int]] = set()

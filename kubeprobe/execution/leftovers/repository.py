@@ -1,6 +1,6 @@
-"""What the store knows of leftovers: what to look for in a cluster, whose runs are over, and what a sweep found.
+"""Leftovers in the store: the kinds to list in a cluster, the states of runs, and the results of sweeps.
 
-Every method is a transaction of its own, made for a thread. Next: `views` and `doctor` show what is written here.
+Every method is one transaction, to be called in a thread. Next: `views` and `doctor` show the rows.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, TargetCluster, cases_bound_to
 from kubeprobe.catalog.setup import Creatable, creatable
-from kubeprobe.execution.leftovers.decide import Found, Recalled
+from kubeprobe.execution.leftovers.decide import FoundObject, RunStates
 from kubeprobe.execution.leftovers.sweep import Swept
 from kubeprobe.store import Cluster, Leftover, Outcome, Run, Store, insert_ignoring_conflicts
 from kubeprobe.vocabulary import RunState
@@ -22,8 +22,8 @@ from kubeprobe.vocabulary import RunState
 log = structlog.get_logger(__name__)
 
 LOOKUP = 500
-LOOKED_BACK = timedelta(hours=1)
-"""Whose runs' leavings are looked for on a cluster that was never swept; the bound cases' always are."""
+LOOKBACK = timedelta(hours=1)
+"""On a cluster that was never swept, cases that ran within so long are included besides the bound ones."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class LeftoverRepository:
     catalogs: CatalogCache
 
     def targets(self, cluster: Cluster, now: datetime) -> list[Creatable]:
-        """What may be left there: by the bound cases, by those run by hand of late, and what was there before."""
+        """The kinds to list: what the bound cases and those run by hand may create, and those of known leftovers."""
         place = TargetCluster(cluster.name, cluster.namespace, cluster.labels)
-        since = (cluster.swept_at or now) - LOOKED_BACK
+        since = (cluster.swept_at or now) - LOOKBACK
         with self.store.reading() as session:
             catalog = self.catalogs.current(session)
             ran = session.exec(
                 select(Run.case).where(Run.cluster == cluster.name, Run.due_at >= since).distinct()
             ).all()
-            there = _there(session, cluster.name)
-        found = {_target_of(row) for row in there}
+            known = _known(session, cluster.name)
+        found = {_target_of(row) for row in known}
         for case in {*ran, *cases_bound_to(catalog, place)}:
             try:
                 found |= set(creatable(catalog, [case], place))
-            except CatalogNotFoundError:  # it was removed since it ran
+            except CatalogNotFoundError:  # the case was removed after it ran
                 continue
         return sorted(one for one in found if not one.namespace or Creatable(one.group, one.resource) not in found)
 
-    def recall(self, run_ids: Sequence[str]) -> Recalled:
+    def get_run_states(self, run_ids: Sequence[str]) -> RunStates:
         """Which of these runs are open, and when the others ended."""
         still_open, ended = set[str](), dict[str, datetime]()
         with self.store.reading() as session:
@@ -66,18 +66,18 @@ class LeftoverRepository:
                         ended[run_id] = stored_at
                     else:
                         still_open.add(run_id)
-        return Recalled(frozenset(still_open), ended)
+        return RunStates(frozenset(still_open), ended)
 
-    def note(self, cluster: Cluster, swept: Swept, now: datetime) -> None:
-        """Write down what a sweep removed, what is stuck, what is gone at last, and what it may not do."""
-        trouble = ", ".join(sorted(swept.not_allowed))
+    def record(self, cluster: Cluster, swept: Swept, now: datetime) -> None:
+        """Record what a sweep deleted, what is stuck, what no longer exists, and which rights are missing."""
+        missing = ", ".join(sorted(swept.not_allowed))
         stuck = {found.uid: why for found, why in swept.stuck}
         rows = [*swept.removed, *(found for found, _ in swept.stuck)]
         with self.store.writing() as session:
             session.execute(
-                update(Cluster).where(col(Cluster.name) == cluster.name).values(swept_at=now, sweep_trouble=trouble)
+                update(Cluster).where(col(Cluster.name) == cluster.name).values(swept_at=now, sweep_trouble=missing)
             )
-            known = {row.uid: row for row in _there(session, cluster.name)}
+            known = {row.uid: row for row in _known(session, cluster.name)}
             for uid, row in known.items():
                 if uid in stuck:
                     row.stuck = stuck[uid]
@@ -90,14 +90,14 @@ class LeftoverRepository:
             if values:
                 session.execute(insert_ignoring_conflicts(session, Leftover, values))
         for value in values:
-            told = {key: value[key] for key in ("case", "resource", "namespace", "name", "stuck")}
-            log.warning("leftover stuck" if value["stuck"] else "leftover removed", run=value["run_id"], **told)
-        if trouble and trouble != cluster.sweep_trouble:
-            log.warning("leftovers cannot be removed", missing=trouble)
+            shown = {key: value[key] for key in ("case", "resource", "namespace", "name", "stuck")}
+            log.warning("leftover stuck" if value["stuck"] else "leftover removed", run=value["run_id"], **shown)
+        if missing and missing != cluster.sweep_trouble:
+            log.warning("permissions to sweep missing", missing=missing)
 
 
-def _there(session: Session, cluster: str) -> Sequence[Leftover]:
-    """What was left on a cluster and has not been seen gone."""
+def _known(session: Session, cluster: str) -> Sequence[Leftover]:
+    """The leftovers of a cluster that still existed at its last sweep."""
     return session.exec(select(Leftover).where(Leftover.cluster == cluster, col(Leftover.gone_at).is_(None))).all()
 
 
@@ -106,12 +106,12 @@ def _target_of(row: Leftover) -> Creatable:
     return Creatable(group, resource, row.namespace)
 
 
-def _cases_of(session: Session, found: Sequence[Found]) -> dict[str, str]:
+def _cases_of(session: Session, found: Sequence[FoundObject]) -> dict[str, str]:
     ids = {one.run_id for one in found}
     return dict(session.exec(select(Run.id, Run.case).where(col(Run.id).in_(ids))).all()) if ids else {}
 
 
-def _row(cluster: str, found: Found, stuck: str, cases: dict[str, str], now: datetime) -> dict[str, Any]:
+def _row(cluster: str, found: FoundObject, stuck: str, cases: dict[str, str], now: datetime) -> dict[str, Any]:
     return {
         "cluster": cluster,
         "uid": found.uid,

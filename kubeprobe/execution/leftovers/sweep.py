@@ -1,4 +1,4 @@
-"""One sweep of one cluster: list what carries our label, remove what is left over. Next: `book` notes it."""
+"""One sweep of one cluster: list the objects with our label, delete the leftovers. Next: `repository` records it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -6,44 +6,44 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kubeprobe.catalog.setup import Creatable
-from kubeprobe.execution.leftovers.decide import Found, Recalled, decide
+from kubeprobe.execution.leftovers.decide import FoundObject, RunStates, decide
 from kubeprobe.fleet.check_pod import LABEL_CHECK
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 
 AT_A_TIME = 4
-"""Requests to one cluster: nobody waits for a sweep."""
+"""Concurrent requests to one cluster: a sweep is not urgent."""
 _NOT_THERE = frozenset({Cause.NOT_FOUND, Cause.NAMESPACE_MISSING})
-Recall = Callable[[Sequence[str]], Awaitable[Recalled]]
+GetRunStates = Callable[[Sequence[str]], Awaitable[RunStates]]
 
 
 @dataclass
 class Swept:
-    """What one sweep did and found."""
+    """The result of one sweep."""
 
-    removed: list[Found] = field(default_factory=list)
-    stuck: list[tuple[Found, str]] = field(default_factory=list)
+    removed: list[FoundObject] = field(default_factory=list)
+    stuck: list[tuple[FoundObject, str]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
-    """The UIDs of everything that was listed."""
+    """The UIDs of all listed objects."""
     listed: set[Creatable] = field(default_factory=set)
     not_allowed: set[str] = field(default_factory=set)
-    """`list namespaces`, `delete deployments.apps`: rights that KubeProbe's user lacks."""
+    """Missing rights, such as `list namespaces` or `delete deployments.apps`."""
     failed: dict[str, str] = field(default_factory=dict)
-    """What else a request was answered with, by the right: the next sweep asks again."""
+    """Other errors by right; the next sweep tries again."""
 
     def has_listed(self, target: Creatable) -> bool:
-        """Whether what is not among `seen` there is gone."""
+        """Whether an object of this kind that is not in `seen` no longer exists."""
         return target in self.listed or Creatable(target.group, target.resource) in self.listed
 
 
 async def sweep(
-    inventory: Inventory, targets: Iterable[Creatable], installation: str, recall: Recall, now: datetime
+    inventory: Inventory, targets: Iterable[Creatable], installation: str, get_run_states: GetRunStates, now: datetime
 ) -> Swept:
-    """Remove what is left over of runs that have ended. `recall` tells what is known of runs.
+    """Delete the leftovers of runs that have ended.
 
-    Probes' own pods are left to the cluster's watch, and other installations' things to these. One kind that cannot
-    be listed hides no other; raises ClusterError where the cluster does not answer at all.
+    Probes' own pods are deleted by the cluster's watch. Other installations' objects are not touched. A kind that
+    cannot be listed does not stop the others; raises ClusterError if the cluster is unreachable.
     """
     swept, slots = Swept(), asyncio.Semaphore(AT_A_TIME)
     selector = f"{LABEL_INSTALLATION}={installation},{LABEL_RUN},!{LABEL_CASE},!{LABEL_CHECK}"
@@ -52,7 +52,7 @@ async def sweep(
     swept.seen = {one.uid for one in found}
     if not found:
         return swept
-    decision = decide(found, await recall(sorted({one.run_id for one in found})), now)
+    decision = decide(found, await get_run_states(sorted({one.run_id for one in found})), now)
     swept.stuck = list(decision.stuck)
     await asyncio.gather(*(_remove(inventory, one, swept, slots) for one in decision.remove))
     return swept
@@ -60,31 +60,31 @@ async def sweep(
 
 async def _list(
     inventory: Inventory, target: Creatable, selector: str, swept: Swept, slots: asyncio.Semaphore
-) -> list[Found]:
+) -> list[FoundObject]:
     try:
         async with slots:
             collection = await inventory.collection(target.group, target.resource, target.namespace)
             found = await inventory.find(collection, selector) if collection else []
     except ClusterError as error:
         if error.cause not in _NOT_THERE:
-            _note(swept, f"list {target.qualified}", error)
+            _record_error(swept, f"list {target.qualified}", error)
             return []
         collection, found = "", []
     swept.listed.add(target)
-    return [Found(target, collection or "", metadata) for metadata in found]
+    return [FoundObject(target, collection or "", metadata) for metadata in found]
 
 
-async def _remove(inventory: Inventory, found: Found, swept: Swept, slots: asyncio.Semaphore) -> None:
+async def _remove(inventory: Inventory, found: FoundObject, swept: Swept, slots: asyncio.Semaphore) -> None:
     try:
         async with slots:
             await inventory.delete(found.collection, dict(found.metadata))
     except ClusterError as error:
-        _note(swept, f"delete {found.target.qualified}", error)
+        _record_error(swept, f"delete {found.target.qualified}", error)
     else:
         swept.removed.append(found)
 
 
-def _note(swept: Swept, right: str, error: ClusterError) -> None:
+def _record_error(swept: Swept, right: str, error: ClusterError) -> None:
     if error.cause in {Cause.CLUSTER_UNREACHABLE, Cause.UNAUTHORIZED}:
         raise error
     if error.cause is Cause.FORBIDDEN:

@@ -17,7 +17,7 @@ from kubeprobe import vocabulary
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import utc_now
 from kubeprobe.effects import Effects
-from kubeprobe.execution.collect import Collector, CollectorParts
+from kubeprobe.execution.collect import Collector, CollectorContext
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
@@ -114,7 +114,7 @@ class RunningCollector:
     """A collector with a thread, a loop and connections of its own."""
 
     def __init__(self, name: str, rooms: "Rooms") -> None:
-        self._context = CollectorParts(
+        self._context = CollectorContext(
             rooms.store, ClusterClients(rooms.cipher), rooms.queue, rooms.settings, rooms.installation, utc_now
         )
         self._name = name

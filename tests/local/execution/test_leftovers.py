@@ -36,7 +36,7 @@ class Sweeping:
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
-        self.book = LeftoverRepository(rooms.store, CatalogCache())
+        self.leftovers = LeftoverRepository(rooms.store, CatalogCache())
         common: dict[str, Any] = {"digest": "", "applied_at": utc_now()}
         with rooms.store.writing() as session:
             session.add(ProbeTemplate(name="maker", spec=SPEC, **common))
@@ -60,13 +60,13 @@ class Sweeping:
         now = utc_now() + after
         with self.rooms.store.reading() as session:
             cluster = session.get_one(Cluster, "local")
-        targets = self.book.targets(cluster, now)
+        targets = self.leftovers.targets(cluster, now)
 
         async def recall(run_ids: Any) -> Any:
-            return self.book.recall(run_ids)
+            return self.leftovers.get_run_states(run_ids)
 
         swept: Swept = self.rooms.ask(lambda api: sweep(Inventory(api), targets, self.rooms.installation, recall, now))
-        self.book.note(cluster, swept, now)
+        self.leftovers.record(cluster, swept, now)
         return swept
 
     def noted(self) -> dict[str, Leftover]:
@@ -157,7 +157,7 @@ def test_what_finalizers_hold_is_called_stuck_and_not_deleted_again_and_again(sw
     assert sweeping.sweep(timedelta(minutes=2)).removed == []
     late = sweeping.sweep(timedelta(minutes=20))
     assert (late.removed, [one.name for one, _ in late.stuck]) == ([], [f"{NAMESPACE}/held"])
-    assert "finalizers example.com/never have held it since" in sweeping.noted()["held"].stuck
+    assert "finalizers example.com/never have blocked its deletion since" in sweeping.noted()["held"].stuck
     with sweeping.rooms.store.reading() as session:
         [stuck] = leftover_health(session, utc_now()).stuck
     assert stuck.startswith(f"configmaps {NAMESPACE}/held on local: finalizers")
@@ -181,7 +181,7 @@ def test_a_namespace_goes_with_all_that_is_in_it(sweeping: Sweeping) -> None:
 def test_only_kinds_that_the_cases_may_create_are_looked_for(sweeping: Sweeping) -> None:
     sweeping.over()
     with sweeping.rooms.store.reading() as session:
-        found = sweeping.book.targets(session.get_one(Cluster, "local"), utc_now())
+        found = sweeping.leftovers.targets(session.get_one(Cluster, "local"), utc_now())
     assert found == [
         Creatable("", "configmaps", NAMESPACE),
         Creatable("", "namespaces"),

@@ -121,7 +121,7 @@ def test_objects_that_a_trial_leaves_in_other_namespaces_are_removed_and_reporte
     labels = {LABEL_INSTALLATION: TRIAL, LABEL_RUN: "01-of-a-colleague"}
     api.create(ELSEWHERE, {"metadata": {"name": "of-another-trial", "labels": labels}})
     tried = kubeprobe("probe", "try", folder, "--cluster", "prod-1", "-p", "WHERE=kube-public")
-    assert "shop on prod-1: left behind, and removed now: configmaps kube-public/left" in tried.stderr
+    assert "shop on prod-1: left behind by the probe, now deleted: configmaps kube-public/left" in tried.stderr
     left = [
         body["metadata"]["name"] for body in api.get(ELSEWHERE, labelSelector=f"{LABEL_INSTALLATION}={TRIAL}")["items"]
     ]

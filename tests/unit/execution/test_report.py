@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubeprobe.execution.report import MAX_BYTES, Report, Unreadable, read_report
+from kubeprobe.execution.report import MAX_BYTES, InvalidReport, Report, read_report
 
 
 @pytest.mark.parametrize("message", [None, "", "  \n\t"])
@@ -40,31 +40,31 @@ def test_a_report_is_read(message: str, report: Report) -> None:
         ('{"ok": true, "metrics": {"ms": NaN}}', "not JSON: "),
         ('{"ok": true, "metrics": {"ms": 1e999}}', "not JSON: "),
         ('{"ok": false, "errors": ["\\ud800"]}', "not JSON: "),
-        ("true", "no JSON object but a bool"),
-        ("[]", "no JSON object but a list"),
-        ("{}", 'no report ("ok" must be true or false)'),
-        ('{"ok": 1}', 'no report ("ok" must be true or false)'),
-        ('{"ok": "true"}', 'no report ("ok" must be true or false)'),
-        ('{"unknown": 3}', 'no report ("ok" must be true or false)'),
-        ('{"ok": false, "errors": "boom"}', 'no report ("errors" must be a list of strings)'),
-        ('{"ok": false, "errors": [1]}', 'no report ("errors" must be a list of strings)'),
-        ('{"ok": true, "errors": ["but"]}', 'contradicting itself ("ok" is true, yet "errors" are given)'),
+        ("true", "not a JSON object but a bool"),
+        ("[]", "not a JSON object but a list"),
+        ("{}", 'invalid ("ok" must be true or false)'),
+        ('{"ok": 1}', 'invalid ("ok" must be true or false)'),
+        ('{"ok": "true"}', 'invalid ("ok" must be true or false)'),
+        ('{"unknown": 3}', 'invalid ("ok" must be true or false)'),
+        ('{"ok": false, "errors": "boom"}', 'invalid ("errors" must be a list of strings)'),
+        ('{"ok": false, "errors": [1]}', 'invalid ("errors" must be a list of strings)'),
+        ('{"ok": true, "errors": ["but"]}', 'inconsistent ("ok" is true, but "errors" is not empty)'),
         ('{"ok": true, "steps": ' + "[" * 900 + "]" * 900 + "}", "nested deeper than 20"),
     ],
 )
 def test_what_is_no_report_is_told_why(message: str, why: str) -> None:
     found = read_report(message)
-    assert isinstance(found, Unreadable)
-    assert found.why.startswith(why)
-    assert not found.cut
+    assert isinstance(found, InvalidReport)
+    assert found.problem.startswith(why)
+    assert not found.truncated
 
 
 @pytest.mark.parametrize("head", ['{"ok": false, "errors": ["', "é" * 100], ids=["ascii", "two bytes a letter"])
 def test_a_message_that_fills_the_limit_was_cut_by_the_kubelet(head: str) -> None:
     fitting = (head + "é" * MAX_BYTES).encode()[:MAX_BYTES].decode(errors="ignore")
     found = read_report(fitting)
-    assert isinstance(found, Unreadable)
-    assert found.cut
+    assert isinstance(found, InvalidReport)
+    assert found.truncated
 
 
 def test_a_report_that_just_fits_is_no_cut_one() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from kubeprobe.execution.collect.sweeper import SOON, is_due, is_soon
+from kubeprobe.execution.collect.sweeper import SOON, is_due, is_due_after_kill
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 EVERY = timedelta(minutes=5)
@@ -33,8 +33,8 @@ def test_a_fleet_is_swept_in_its_turn() -> None:
 
 
 def test_after_a_killed_probe_it_is_swept_once_its_leavings_are_ripe_and_only_once() -> None:
-    assert not is_soon(None, NOW, NOW + SOON)
-    assert not is_soon(NOW, NOW - EVERY, NOW + SOON - SECOND)
-    assert is_soon(NOW, NOW - EVERY, NOW + SOON)
-    assert is_soon(NOW, NOW + SECOND, NOW + SOON)  # swept in between, too early
-    assert not is_soon(NOW, NOW + SOON, NOW + SOON + SECOND)
+    assert not is_due_after_kill(None, NOW, NOW + SOON)
+    assert not is_due_after_kill(NOW, NOW - EVERY, NOW + SOON - SECOND)
+    assert is_due_after_kill(NOW, NOW - EVERY, NOW + SOON)
+    assert is_due_after_kill(NOW, NOW + SECOND, NOW + SOON)  # swept in between, too early
+    assert not is_due_after_kill(NOW, NOW + SOON, NOW + SOON + SECOND)

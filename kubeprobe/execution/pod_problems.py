@@ -1,4 +1,4 @@
-"""Reading a pod's status for what keeps its probe from running: facts for `judge`, no verdicts."""
+"""Finds in a pod's status what prevents its probe from running or ended it: facts for `judge`, no verdicts."""
 
 import re
 from datetime import datetime
@@ -6,7 +6,8 @@ from typing import Any
 
 from kubeprobe.vocabulary import PROBE_CONTAINER, Reason
 
-Trouble = tuple[Reason, str]
+Problem = tuple[Reason, str]
+"""A reason and its message."""
 
 DISRUPTIONS = {
     # Kubernetes documentation, "Disruptions": reasons of the condition DisruptionTarget.
@@ -25,8 +26,8 @@ POD_REASONS = {
     "NodeAffinity": Reason.UNSCHEDULABLE,
     "UnexpectedAdmissionError": Reason.EVICTED,
 }
-HOPELESS = {
-    # Waiting reasons that no waiting mends.
+PERMANENT = {
+    # Waiting reasons that do not resolve by themselves.
     "ErrImageNeverPull": Reason.IMAGE_NOT_PULLED,
     "InvalidImageName": Reason.IMAGE_NOT_PULLED,
     "CreateContainerConfigError": Reason.CONFIG_INVALID,
@@ -35,78 +36,79 @@ HOPELESS = {
     "CrashLoopBackOff": Reason.CONTAINER_NOT_STARTED,
 }
 PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
-NO_SUCH_IMAGE = re.compile(
+IMAGE_MISSING = re.compile(
     r"not found|manifest unknown|name unknown|unauthorized|authentication required|access denied|denied:"
     r"|does not exist|invalid reference|no match for platform",
     re.IGNORECASE,
 )
-PASSING = re.compile(r"timed out|deadline exceeded|is reserved for", re.IGNORECASE)
-"""The kubelet's caches and the runtime are behind; it tries again by itself."""
+TRANSIENT = re.compile(r"timed out|deadline exceeded|is reserved for", re.IGNORECASE)
+"""The kubelet's caches or the runtime are slow; the kubelet tries again by itself."""
 THROTTLED = re.compile(r"\b429\b|toomanyrequests|too many requests|rate.?limit|\b50[0234]\b", re.IGNORECASE)
-"""The registry will answer later: the kubelet goes on trying, and so the run waits (failure mode 13)."""
+"""The registry is overloaded: the kubelet tries again by itself, so the run waits (failure mode 13)."""
 
 
-def disruption(pod: dict[str, Any], ended: datetime | None = None) -> Trouble | None:
-    """Eviction, preemption or a lost node: the cluster took the pod away (failure mode 12).
+def find_disruption(pod: dict[str, Any], ended: datetime | None = None) -> Problem | None:
+    """Eviction, preemption or a lost node: the cluster ended the pod (failure mode 12).
 
-    `ended`: when its probe did, by itself; what befell the pod later does not count.
+    `ended`: when its probe ended by itself; later disruptions are ignored.
     """
     status = pod.get("status") or {}
-    told = status.get("message") or ""
+    message = status.get("message") or ""
     for condition in status.get("conditions") or []:
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True" and not _after(condition, ended):
+        is_disrupted = condition["type"] == "DisruptionTarget" and condition["status"] == "True"
+        if is_disrupted and not _is_after(condition, ended):
             reason = DISRUPTIONS.get(condition.get("reason") or "", Reason.EVICTED)
-            return reason, told or condition.get("message") or "The cluster took the pod away."
+            return reason, message or condition.get("message") or "The cluster terminated the pod."
     phase, known = status.get("phase"), POD_REASONS.get(status.get("reason") or "")
-    # A silent node cannot end its pods: their phase stays what it was.
+    # A lost node does not update its pods: their phase stays.
     if known is not None and (phase == "Failed" or known is Reason.NODE_LOST):
-        return known, told or f"The cluster ended the pod: {status['reason']}."
+        return known, message or f"The cluster ended the pod: {status['reason']}."
     if phase == "Unknown":
-        return Reason.NODE_LOST, told or "The node has not been heard of."
+        return Reason.NODE_LOST, message or "The node stopped reporting."
     return None
 
 
-def end_trouble(pod: dict[str, Any], end: dict[str, Any]) -> Trouble | None:
-    """What ended the probe's container, where it was not the probe itself."""
-    status, told = pod.get("status") or {}, end.get("message") or ""
+def find_end_problem(pod: dict[str, Any], end: dict[str, Any]) -> Problem | None:
+    """What ended the probe's container, if it was not the probe itself."""
+    status, message = pod.get("status") or {}, end.get("message") or ""
     match end.get("reason"):
         case "OOMKilled":
             return Reason.OOM_KILLED, "Out of memory: limit reached."
         case "StartError" | "ContainerCannotRun":
-            return Reason.CONTAINER_NOT_STARTED, told
+            return Reason.CONTAINER_NOT_STARTED, message
         case "ContainerStatusUnknown":  # the node was restarted, or its runtime lost the container
-            return Reason.NODE_LOST, told
+            return Reason.NODE_LOST, message
     if status.get("reason") == "DeadlineExceeded":
         return Reason.RUN_DEADLINE, "Kubernetes ended the pod at its activeDeadlineSeconds."
     return None
 
 
-def start_trouble(pod: dict[str, Any]) -> Trouble | None:
-    """What makes waiting for the probe's start hopeless."""
-    for name, reason, told in _waiting(pod):
-        if (known := HOPELESS.get(reason)) and not PASSING.search(told):
-            return known, f"Container {name}: {reason}: {told}"
-        if reason in PULLING and NO_SUCH_IMAGE.search(told) and not THROTTLED.search(told):
-            return Reason.IMAGE_NOT_PULLED, f"Container {name}: {reason}: {told}"
+def find_start_problem(pod: dict[str, Any]) -> Problem | None:
+    """Why the probe will never start."""
+    for name, reason, message in _waiting(pod):
+        if (known := PERMANENT.get(reason)) and not TRANSIENT.search(message):
+            return known, f"Container {name}: {reason}: {message}"
+        if reason in PULLING and IMAGE_MISSING.search(message) and not THROTTLED.search(message):
+            return Reason.IMAGE_NOT_PULLED, f"Container {name}: {reason}: {message}"
     return None
 
 
-def waiting_to_start(pod: dict[str, Any]) -> Trouble:
-    """What the pod was waiting for when its start deadline passed."""
-    for name, reason, told in _waiting(pod):
+def explain_wait(pod: dict[str, Any]) -> Problem:
+    """What the pod was waiting for at its start deadline."""
+    for name, reason, message in _waiting(pod):
         if reason in PULLING:
-            return Reason.IMAGE_NOT_PULLED, f"container {name}: {reason}: {told}"
+            return Reason.IMAGE_NOT_PULLED, f"container {name}: {reason}: {message}"
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return Reason.UNSCHEDULABLE, condition.get("message") or condition.get("reason") or "no node took it."
+            return Reason.UNSCHEDULABLE, condition.get("message") or condition.get("reason") or "no node fits."
     if not (pod.get("spec") or {}).get("nodeName"):
-        return Reason.START_DEADLINE, "no scheduler has looked at the pod."
-    for name, reason, told in _waiting(pod):
-        return Reason.START_DEADLINE, f"container {name}: {reason} {told}".strip()
-    return Reason.START_DEADLINE, f"nothing was heard from node {pod['spec']['nodeName']}."
+        return Reason.START_DEADLINE, "no scheduler has processed the pod."
+    for name, reason, message in _waiting(pod):
+        return Reason.START_DEADLINE, f"container {name}: {reason} {message}".strip()
+    return Reason.START_DEADLINE, f"no status from node {pod['spec']['nodeName']}."
 
 
-def _after(condition: dict[str, Any], ended: datetime | None) -> bool:
+def _is_after(condition: dict[str, Any], ended: datetime | None) -> bool:
     since = condition.get("lastTransitionTime")
     return ended is not None and since is not None and datetime.fromisoformat(since) > ended
 
@@ -114,7 +116,7 @@ def _after(condition: dict[str, Any], ended: datetime | None) -> bool:
 def _waiting(pod: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(container, reason, message) of each container that waits, init containers first.
 
-    Of the ordinary containers only the first, the probe, counts: a sidecar has no say.
+    Of the other containers only the probe's counts: sidecars are ignored.
     """
     status = pod.get("status") or {}
     probe = [c for c in status.get("containerStatuses") or [] if c["name"] == PROBE_CONTAINER]
