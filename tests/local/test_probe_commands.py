@@ -1,4 +1,4 @@
-"""`kubeprobe probe new | try | register`: a folder that passes, on the local cluster, as a newcomer types it."""
+"""`kubeprobe probe new | try | register` on the local cluster."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ Ask = Callable[..., Result]
 
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
-    """Run a command of kubeprobe in a folder of its own, as its user would; gives what it said."""
+    """Runs a command of kubeprobe in an empty folder; returns its output."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("KUBEPROBE_")]:
         monkeypatch.delenv(name)
@@ -39,7 +39,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
         return done
 
     def configure(form: str = "console", level: int = logging.INFO, *, process: str = "cli") -> None:
-        """Without keeping loggers for the tests that follow."""
+        """Configure logs without caching loggers for later tests."""
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
 
     monkeypatch.setattr(logs, "configure_logs", configure)
@@ -49,7 +49,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
 
 @pytest.fixture
 def running_cluster(tmp_path: Path) -> Iterator[Path]:
-    """A local cluster where `kubeprobe up` would have one; gives its data_dir."""
+    """A local cluster as of `kubeprobe up`; its data_dir."""
     data_dir = tmp_path / ".kubeprobe"
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--kubeconfig", data_dir / "localcluster.kubeconfig"]
     with subprocess.Popen(
@@ -82,7 +82,7 @@ def test_a_new_probe_passes_and_so_do_its_own_tests(
     subprocess.run(own_tests, cwd=tmp_path / "shop-front", check=True, capture_output=True, timeout=120)
 
 
-def test_a_trial_tells_what_failed_and_shows_the_log(ask: Ask) -> None:
+def test_a_trial_shows_what_failed_and_the_log(ask: Ask) -> None:
     ask("probe", "new", "shop-front")
     tried = ask("probe", "try", "shop-front", "-p", "NAME=nowhere.invalid", code=1)
     assert "resolve: nowhere.invalid has no address" in tried.stdout
@@ -90,14 +90,14 @@ def test_a_trial_tells_what_failed_and_shows_the_log(ask: Ask) -> None:
     assert "Log\nFAIL\n" in tried.stdout
 
 
-def test_a_parameter_that_the_probe_does_not_name_is_doubted(ask: Ask) -> None:
+def test_an_unknown_parameter_is_a_warning(ask: Ask) -> None:
     ask("probe", "new", "shop-front")
     tried = ask("probe", "try", "shop-front", "-p", "PROT=18081", "-p", "NAME=localhost")
     assert "shop-front/catalog.yaml names no parameter 'PROT'. Did you mean 'PORT'?" in tried.stderr
     assert "'NAME'" not in tried.stderr
 
 
-def test_a_probe_can_be_aimed_at_a_node(ask: Ask) -> None:
+def test_a_probe_can_be_pinned_to_a_node(ask: Ask) -> None:
     ask("probe", "new", "node-disk", "--language", "shell")
     tried = ask("probe", "try", "node-disk", "--node", "local")
     assert tried.stdout.splitlines()[1].split()[:3] == ["pass", "node-disk", "local/local"]
@@ -111,7 +111,7 @@ def test_a_probe_that_gives_up_is_unknown(ask: Ask) -> None:
     assert run["message"] == "parameter DIRECTORY is not set"
 
 
-def test_a_running_local_cluster_is_used_and_knows_the_folder_as_it_is_now(
+def test_a_running_local_cluster_is_used_with_the_current_folder(
     ask: Ask, tmp_path: Path, running_cluster: Path
 ) -> None:
     ask("probe", "new", "shop-front")
@@ -166,7 +166,7 @@ def test_registering_shows_what_it_adds_and_the_digest_it_changes(ask: Ask) -> N
         (("build", "taken", "--builder", "no-such-builder"), "expected no-such-builder to be installed"),
     ],
 )
-def test_what_cannot_be_done_says_why(ask: Ask, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_each_error_has_its_message(ask: Ask, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
     ask("migrate")
     ask("probe", "new", "taken")
     (tmp_path / "afile").touch()
@@ -175,7 +175,7 @@ def test_what_cannot_be_done_says_why(ask: Ask, tmp_path: Path, arguments: tuple
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_cluster_is_not_asked_to_pull_an_image_that_is_nowhere(ask: Ask, tmp_path: Path) -> None:
+def test_a_trial_on_a_cluster_needs_a_pushed_image(ask: Ask, tmp_path: Path) -> None:
     ask("migrate")
     ask("probe", "new", "shop-front")
     kubeconfig = tmp_path / "kubeconfig"

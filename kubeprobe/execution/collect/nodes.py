@@ -183,4 +183,4 @@ class NodeWatch:
         try:
             await asyncio.to_thread(node_rows.clear, self._context.store, self._cluster.name, message)
         except (SQLAlchemyError, OSError) as failure:
-            log.warning("database unavailable; nodes not cleared", cluster=self._cluster.name, error=str(failure))
+            log.warning("database unavailable; nodes not cleared", error=str(failure))

@@ -1,4 +1,4 @@
-"""Fixtures: a local cluster for the session, and rooms with a store of each test's own."""
+"""Fixtures: a local cluster for the session, and an environment with a store for each test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,9 +11,9 @@ from kubeprobe.clock import utc_now
 from kubeprobe.localcluster import Script, Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import migrate
-from tests.local.execution.rooms import LocalThread, Rooms
+from tests.local.execution.environment import Environment, LocalThread
 
-MakeRooms = Callable[..., Rooms]
+MakeEnvironment = Callable[..., Environment]
 
 
 @pytest.fixture(scope="session")
@@ -47,19 +47,19 @@ def sqlite(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def make_rooms(tmp_path: Path) -> Iterator[MakeRooms]:
-    """Opens rooms on a store and a cluster."""
+def make_environment(tmp_path: Path) -> Iterator[MakeEnvironment]:
+    """Creates environments on a store and a cluster."""
     with ExitStack() as stack:
 
-        def make(store: Store, local: LocalThread, **cluster: Any) -> Rooms:
-            rooms = Rooms(store, local, tmp_path, **cluster)
-            stack.callback(rooms.close)
-            return rooms
+        def make(store: Store, local: LocalThread, **cluster: Any) -> Environment:
+            env = Environment(store, local, tmp_path, **cluster)
+            stack.callback(env.close)
+            return env
 
         yield make
 
 
 @pytest.fixture
-def rooms(make_rooms: MakeRooms, sqlite: Store, local: LocalThread) -> Rooms:
-    """Rooms on SQLite and the session's local cluster."""
-    return make_rooms(sqlite, local)
+def env(make_environment: MakeEnvironment, sqlite: Store, local: LocalThread) -> Environment:
+    """An environment on SQLite and the session's local cluster."""
+    return make_environment(sqlite, local)

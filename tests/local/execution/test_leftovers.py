@@ -1,4 +1,4 @@
-"""What killed probes leave behind is removed after their run, told of once, and nothing else is touched."""
+"""Leftovers of killed probes are deleted after their run and recorded once; nothing else is touched."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,8 +20,8 @@ from kubeprobe.store import Cluster, Leftover, Outcome, ProbeCase, ProbeTemplate
 from kubeprobe.views.leftovers import leftovers_of
 from kubeprobe.vocabulary import Reason
 from tests.harness.wait import until
-from tests.local.execution.conftest import MakeRooms
-from tests.local.execution.rooms import NAMESPACE, LocalThread, Rooms
+from tests.local.execution.conftest import MakeEnvironment
+from tests.local.execution.environment import NAMESPACE, Environment, LocalThread
 
 RBAC = [
     {"resources": ["configmaps", "pods"], "verbs": ["create", "delete"]},
@@ -32,64 +32,64 @@ SPEC = {"image": "docker.io/kubeprobe/busybox:dev", "command": ["true"], "servic
 
 
 class Sweeping:
-    """Rooms whose probes have left things behind."""
+    """An environment with objects that probes have left."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self.rooms = rooms
-        self.leftovers = LeftoverRepository(rooms.store, CatalogCache())
+    def __init__(self, env: Environment) -> None:
+        self.env = env
+        self.leftovers = LeftoverRepository(env.store, CatalogCache())
         common: dict[str, Any] = {"digest": "", "applied_at": utc_now()}
-        with rooms.store.writing() as session:
+        with env.store.writing() as session:
             session.add(ProbeTemplate(name="maker", spec=SPEC, **common))
             session.add(ProbeCase(name="maker", spec={"template": "maker", "kind": "blackbox"}, **common))
 
     def leave(self, kind: str, name: str, run: str, **metadata: Any) -> dict[str, Any]:
-        """Something that a probe has created."""
-        labels = {vocabulary.LABEL_INSTALLATION: self.rooms.installation, vocabulary.LABEL_RUN: run}
+        """Create an object as a probe does."""
+        labels = {vocabulary.LABEL_INSTALLATION: self.env.installation, vocabulary.LABEL_RUN: run}
         collection = "/api/v1/namespaces" if kind == "namespaces" else f"/api/v1/namespaces/{NAMESPACE}/{kind}"
         body = {"metadata": {"name": name, "labels": labels | metadata.pop("labels", {}), **metadata}}
-        made: dict[str, Any] = self.rooms.ask(lambda api: api.call("POST", collection, body=body))
+        made: dict[str, Any] = self.env.ask(lambda api: api.call("POST", collection, body=body))
         return made
 
     def names(self, kind: str = "configmaps") -> set[str]:
-        """What is there of a kind."""
-        found = self.rooms.ask(lambda api: api.call("GET", f"/api/v1/namespaces/{NAMESPACE}/{kind}"))
+        """The names of the objects of a kind."""
+        found = self.env.ask(lambda api: api.call("GET", f"/api/v1/namespaces/{NAMESPACE}/{kind}"))
         return {item["metadata"]["name"] for item in found["items"]}
 
     def sweep(self, after: timedelta = GRACE) -> Swept:
-        """One sweep, so long from now."""
+        """One sweep, as if so long from now."""
         now = utc_now() + after
-        with self.rooms.store.reading() as session:
+        with self.env.store.reading() as session:
             cluster = session.get_one(Cluster, "local")
         targets = self.leftovers.targets(cluster, now)
 
         async def recall(run_ids: Any) -> Any:
             return self.leftovers.get_run_states(run_ids)
 
-        swept: Swept = self.rooms.ask(lambda api: sweep(Inventory(api), targets, self.rooms.installation, recall, now))
+        swept: Swept = self.env.ask(lambda api: sweep(Inventory(api), targets, self.env.installation, recall, now))
         self.leftovers.record(cluster, swept, now)
         return swept
 
     def noted(self) -> dict[str, Leftover]:
-        """What is written down, by name."""
-        with self.rooms.store.reading() as session:
+        """The recorded leftovers by name."""
+        with self.env.store.reading() as session:
             return {row.name: row for row in session.exec(select(Leftover))}
 
     def over(self, case: str = "maker") -> str:
         """A run that has ended."""
-        run = self.rooms.open(case=case)
-        self.rooms.end(run, Reason.RUN_DEADLINE)
+        run = self.env.open(case=case)
+        self.env.end(run, Reason.RUN_DEADLINE)
         return run
 
 
 @pytest.fixture
-def sweeping(store: Store, local: LocalThread, make_rooms: MakeRooms) -> Iterator[Sweeping]:
+def sweeping(store: Store, local: LocalThread, make_environment: MakeEnvironment) -> Iterator[Sweeping]:
     """On both databases."""
-    made = Sweeping(make_rooms(store, local))
+    made = Sweeping(make_environment(store, local))
     yield made
     for name in made.names():
         path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{name}"
-        made.rooms.ask(lambda api, path=path: api.merge_patch(path, {"metadata": {"finalizers": None}}, {}))
-        made.rooms.ask(lambda api, path=path: _delete(api, path))
+        made.env.ask(lambda api, path=path: api.merge_patch(path, {"metadata": {"finalizers": None}}, {}))
+        made.env.ask(lambda api, path=path: _delete(api, path))
 
 
 async def _delete(api: Any, path: str) -> None:
@@ -100,7 +100,7 @@ async def _delete(api: Any, path: str) -> None:
             raise
 
 
-def test_what_is_left_of_a_run_that_has_ended_is_removed_and_told_of_once(sweeping: Sweeping) -> None:
+def test_leftovers_of_an_ended_run_are_deleted_and_recorded_once(sweeping: Sweeping) -> None:
     run = sweeping.over()
     sweeping.leave("configmaps", "left", run)
     swept = sweeping.sweep()
@@ -108,7 +108,7 @@ def test_what_is_left_of_a_run_that_has_ended_is_removed_and_told_of_once(sweepi
         ("configmaps", f"{NAMESPACE}/left", run)
     ]
     assert "left" not in sweeping.names()
-    with sweeping.rooms.store.reading() as session:
+    with sweeping.env.store.reading() as session:
         [told] = leftovers_of(session, run)
         assert leftover_health(session, utc_now() + GRACE).removed == {"maker on local": 1}
     assert (told.resource, told.namespace, told.name, told.stuck) == ("configmaps", NAMESPACE, "left", "")
@@ -118,15 +118,15 @@ def test_what_is_left_of_a_run_that_has_ended_is_removed_and_told_of_once(sweepi
     assert sweeping.noted()["left"].gone_at is not None
 
 
-def test_a_run_that_is_open_and_one_that_has_only_just_ended_keep_what_they_have_made(sweeping: Sweeping) -> None:
-    sweeping.leave("configmaps", "in-use", sweeping.rooms.open(case="maker"))
+def test_objects_of_open_and_just_ended_runs_are_kept(sweeping: Sweeping) -> None:
+    sweeping.leave("configmaps", "in-use", sweeping.env.open(case="maker"))
     sweeping.leave("configmaps", "just-ended", sweeping.over())
     assert sweeping.sweep(timedelta(seconds=5)).removed == []
     assert {"in-use", "just-ended"} <= sweeping.names()
     assert [one.name for one in sweeping.sweep().removed] == [f"{NAMESPACE}/just-ended"]
 
 
-def test_probes_own_pods_other_installations_and_other_people_are_left_alone(sweeping: Sweeping) -> None:
+def test_probe_pods_and_objects_of_others_are_not_touched(sweeping: Sweeping) -> None:
     run = sweeping.over()
     sweeping.leave("configmaps", "of-another", run, labels={vocabulary.LABEL_INSTALLATION: "another"})
     sweeping.leave("configmaps", "a-probe-itself", run, labels={vocabulary.LABEL_CASE: "maker"})
@@ -135,14 +135,14 @@ def test_probes_own_pods_other_installations_and_other_people_are_left_alone(swe
     assert sweeping.sweep().removed == []
 
 
-def test_a_run_that_the_store_does_not_know_is_given_an_hour(sweeping: Sweeping) -> None:
+def test_objects_of_an_unknown_run_are_deleted_after_an_hour(sweeping: Sweeping) -> None:
     sweeping.over()  # so that its case's kinds are looked for
     sweeping.leave("configmaps", "tried-by-hand", "01unknown")
     assert sweeping.sweep(timedelta(minutes=50)).removed == []
     assert [one.run_id for one in sweeping.sweep(timedelta(minutes=65)).removed] == ["01unknown"]
 
 
-def test_what_goes_with_its_owner_is_not_told_of_besides(sweeping: Sweeping) -> None:
+def test_objects_deleted_with_their_owner_are_not_recorded(sweeping: Sweeping) -> None:
     run = sweeping.over()
     owner = sweeping.leave("configmaps", "owner", run)["metadata"]["uid"]
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner}
@@ -150,7 +150,7 @@ def test_what_goes_with_its_owner_is_not_told_of_besides(sweeping: Sweeping) -> 
     assert [one.name for one in sweeping.sweep().removed] == [f"{NAMESPACE}/owner"]
 
 
-def test_what_finalizers_hold_is_called_stuck_and_not_deleted_again_and_again(sweeping: Sweeping) -> None:
+def test_objects_with_finalizers_are_stuck_and_not_deleted_again(sweeping: Sweeping) -> None:
     run = sweeping.over()
     sweeping.leave("configmaps", "held", run, finalizers=["example.com/never"])
     assert len(sweeping.sweep().removed) == 1
@@ -158,29 +158,29 @@ def test_what_finalizers_hold_is_called_stuck_and_not_deleted_again_and_again(sw
     late = sweeping.sweep(timedelta(minutes=20))
     assert (late.removed, [one.name for one, _ in late.stuck]) == ([], [f"{NAMESPACE}/held"])
     assert "finalizers example.com/never have blocked its deletion since" in sweeping.noted()["held"].stuck
-    with sweeping.rooms.store.reading() as session:
+    with sweeping.env.store.reading() as session:
         [stuck] = leftover_health(session, utc_now()).stuck
     assert stuck.startswith(f"configmaps {NAMESPACE}/held on local: finalizers")
 
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/held"
-    sweeping.rooms.ask(lambda api: api.merge_patch(path, {"metadata": {"finalizers": None}}, {}))
+    sweeping.env.ask(lambda api: api.merge_patch(path, {"metadata": {"finalizers": None}}, {}))
     sweeping.sweep(timedelta(minutes=21))
     assert sweeping.noted()["held"].gone_at is not None
 
 
-def test_a_namespace_goes_with_all_that_is_in_it(sweeping: Sweeping) -> None:
+def test_a_namespace_is_deleted_with_its_objects(sweeping: Sweeping) -> None:
     run = sweeping.over()
     name = f"left-{run[-10:]}"
     sweeping.leave("namespaces", name, run)
-    labels = {vocabulary.LABEL_INSTALLATION: sweeping.rooms.installation, vocabulary.LABEL_RUN: run}
+    labels = {vocabulary.LABEL_INSTALLATION: sweeping.env.installation, vocabulary.LABEL_RUN: run}
     inside = {"metadata": {"name": "inside", "labels": labels}}
-    sweeping.rooms.ask(lambda api: api.call("POST", f"/api/v1/namespaces/{name}/configmaps", body=inside))
+    sweeping.env.ask(lambda api: api.call("POST", f"/api/v1/namespaces/{name}/configmaps", body=inside))
     assert [one.name for one in sweeping.sweep().removed] == [name]
 
 
-def test_only_kinds_that_the_cases_may_create_are_looked_for(sweeping: Sweeping) -> None:
+def test_only_kinds_that_the_cases_may_create_are_listed(sweeping: Sweeping) -> None:
     sweeping.over()
-    with sweeping.rooms.store.reading() as session:
+    with sweeping.env.store.reading() as session:
         found = sweeping.leftovers.targets(session.get_one(Cluster, "local"), utc_now())
     assert found == [
         Creatable("", "configmaps", NAMESPACE),
@@ -191,18 +191,18 @@ def test_only_kinds_that_the_cases_may_create_are_looked_for(sweeping: Sweeping)
     assert sweeping.sweep().failed == {}  # a kind that the cluster does not know is no trouble
 
 
-def test_a_right_that_is_missing_is_told_by_the_doctor_and_hides_nothing_else(
+def test_a_missing_right_is_shown_by_doctor_and_stops_no_other_kind(
     sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = sweeping.over()
     sweeping.leave("configmaps", "left", run)
     monkeypatch.setattr(Inventory, "find", _forbidding("/namespaces", Inventory.find))
     assert [one.name for one in sweeping.sweep().removed] == [f"{NAMESPACE}/left"]
-    with sweeping.rooms.store.reading() as session:
+    with sweeping.env.store.reading() as session:
         assert leftover_health(session, utc_now()).not_allowed == {"local": "list namespaces"}
     monkeypatch.undo()
     sweeping.sweep()
-    with sweeping.rooms.store.reading() as session:
+    with sweeping.env.store.reading() as session:
         assert leftover_health(session, utc_now()).not_allowed == {}
 
 
@@ -215,14 +215,14 @@ def _forbidding(ending: str, ask: Callable[..., Any]) -> Callable[..., Any]:
     return find
 
 
-def test_the_collector_sweeps_by_itself(sweeping: Sweeping) -> None:
-    rooms = sweeping.rooms
-    rooms.settings = rooms.settings.model_copy(update={"sweep_every": timedelta(seconds=2)})
+def test_the_collector_sweeps_its_clusters(sweeping: Sweeping) -> None:
+    env = sweeping.env
+    env.settings = env.settings.model_copy(update={"sweep_every": timedelta(seconds=2)})
     run = sweeping.over()
     sweeping.leave("configmaps", "of-long-ago", run)
-    with rooms.store.writing() as session:
+    with env.store.writing() as session:
         session.execute(update(Outcome).values(stored_at=utc_now() - 2 * GRACE))
-    rooms.collect()
+    env.collect()
     until("the leftover to be removed", lambda: "of-long-ago" not in sweeping.names())
     until("it to be written down as gone", lambda: [row.name for row in sweeping.noted().values() if row.gone_at])
-    assert rooms.find(Cluster, "local").swept_at is not None
+    assert env.find(Cluster, "local").swept_at is not None

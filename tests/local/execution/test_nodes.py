@@ -1,4 +1,4 @@
-"""Probes of nodes: who watches a cluster knows its nodes, pods are pinned to them, and a run whose node left ends."""
+"""Probes of nodes: collectors store the nodes, pods are pinned to them, and a run whose node leaves ends."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,17 +11,17 @@ from kubeprobe.fleet.api import NODES_PATH
 from kubeprobe.store import Cluster, Node, Outcome, Store
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
-from tests.local.execution.conftest import MakeRooms
-from tests.local.execution.rooms import PASS, LocalThread, Rooms
+from tests.local.execution.conftest import MakeEnvironment
+from tests.local.execution.environment import PASS, Environment, LocalThread
 
 LOCAL = "local"
 SAYS_ITS_NODE = """echo "{\\"ok\\": true, \\"metrics\\": {\\"$KUBEPROBE_NODE\\": 1}}" > $KUBEPROBE_REPORT_FILE"""
 
 
 @pytest.fixture
-def rooms(make_rooms: MakeRooms, sqlite: Store, local: LocalThread) -> Iterator[Rooms]:
-    """A collector that follows the nodes of its cluster, and knows them."""
-    made = make_rooms(sqlite, local)
+def env(make_environment: MakeEnvironment, sqlite: Store, local: LocalThread) -> Iterator[Environment]:
+    """An environment whose collector has listed the nodes."""
+    made = make_environment(sqlite, local)
     want_nodes(sqlite, wanted=True)
     made.collect()
     until("the nodes to be known", lambda: nodes(sqlite))
@@ -41,108 +41,108 @@ def nodes(store: Store) -> dict[str, Node]:
         return {node.name: node for node in session.exec(select(Node).where(col(Node.cluster) == "local"))}
 
 
-def join(rooms: Rooms, name: str, **labels: str) -> None:
+def join(env: Environment, name: str, **labels: str) -> None:
     """A node without a kubelet."""
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
-    rooms.ask(lambda api: api.call("POST", "/api/v1/nodes", body=body))
-    until(f"{name} to be known", lambda: name in nodes(rooms.store))
+    env.ask(lambda api: api.call("POST", "/api/v1/nodes", body=body))
+    until(f"{name} to be known", lambda: name in nodes(env.store))
 
 
-def leave(rooms: Rooms, name: str) -> None:
-    rooms.ask(lambda api: api.call("DELETE", f"/api/v1/nodes/{name}"))
+def leave(env: Environment, name: str) -> None:
+    env.ask(lambda api: api.call("DELETE", f"/api/v1/nodes/{name}"))
 
 
-def change(rooms: Rooms, name: str, where: str = "", **fields: Any) -> None:
-    """Change a node, as an administrator or a kubelet might."""
+def change(env: Environment, name: str, where: str = "", **fields: Any) -> None:
+    """Change a node, as an administrator or a kubelet does."""
     path = f"/api/v1/nodes/{name}"
-    found = rooms.ask(lambda api: api.call("GET", path))
+    found = env.ask(lambda api: api.call("GET", path))
     found.update({key: {**found.get(key, {}), **value} for key, value in fields.items()})
-    rooms.ask(lambda api: api.call("PUT", path + where, body=found))
+    env.ask(lambda api: api.call("PUT", path + where, body=found))
 
 
-def test_the_rows_follow_the_nodes(rooms: Rooms) -> None:
-    assert nodes(rooms.store)[LOCAL].ready
-    join(rooms, "node-1", zone="a")
-    joined = nodes(rooms.store)["node-1"]
+def test_the_rows_follow_the_nodes(env: Environment) -> None:
+    assert nodes(env.store)[LOCAL].ready
+    join(env, "node-1", zone="a")
+    joined = nodes(env.store)["node-1"]
     assert (joined.labels["zone"], joined.unschedulable, joined.ready) == ("a", False, False)
-    change(rooms, "node-1", spec={"unschedulable": True})
-    until("node-1 to be cordoned", lambda: nodes(rooms.store)["node-1"].unschedulable)
-    leave(rooms, "node-1")
-    until("node-1 to be gone", lambda: "node-1" not in nodes(rooms.store))
-    join(rooms, "node-1")
-    assert nodes(rooms.store)["node-1"].uid != joined.uid
+    change(env, "node-1", spec={"unschedulable": True})
+    until("node-1 to be cordoned", lambda: nodes(env.store)["node-1"].unschedulable)
+    leave(env, "node-1")
+    until("node-1 to be gone", lambda: "node-1" not in nodes(env.store))
+    join(env, "node-1")
+    assert nodes(env.store)["node-1"].uid != joined.uid
 
 
-def test_what_a_kubelet_renews_all_the_time_is_not_written(rooms: Rooms) -> None:
-    join(rooms, "node-1")
-    before = nodes(rooms.store)["node-1"].seen_at
+def test_heartbeats_of_a_kubelet_are_not_written(env: Environment) -> None:
+    join(env, "node-1")
+    before = nodes(env.store)["node-1"].seen_at
     for beat in range(5):
         heard = {"type": "Ready", "status": "False", "lastHeartbeatTime": f"2026-11-25T12:00:0{beat}Z"}
-        change(rooms, "node-1", "/status", status={"conditions": [heard]})
-    join(rooms, "node-2")
-    assert nodes(rooms.store)["node-1"].seen_at == before
+        change(env, "node-1", "/status", status={"conditions": [heard]})
+    join(env, "node-2")
+    assert nodes(env.store)["node-1"].seen_at == before
 
 
-def test_a_collector_that_comes_late_finds_who_joined_and_who_left(rooms: Rooms) -> None:
-    join(rooms, "node-1")
-    rooms.stop_collecting()
-    leave(rooms, "node-1")
+def test_a_new_collector_finds_which_nodes_joined_and_left(env: Environment) -> None:
+    join(env, "node-1")
+    env.stop_collecting()
+    leave(env, "node-1")
     join_later = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-2"}}
-    rooms.ask(lambda api: api.call("POST", "/api/v1/nodes", body=join_later))
-    rooms.collect("two")
-    until("the newer nodes", lambda: nodes(rooms.store).keys() == {LOCAL, "node-2"})
+    env.ask(lambda api: api.call("POST", "/api/v1/nodes", body=join_later))
+    env.collect("two")
+    until("the newer nodes", lambda: nodes(env.store).keys() == {LOCAL, "node-2"})
 
 
-def test_a_pod_is_pinned_to_its_node_and_told_which_it_is(rooms: Rooms) -> None:
-    run_id = rooms.start(rooms.at_the_gate + SAYS_ITS_NODE, node=LOCAL)
-    pod = rooms.wait_until_running(run_id)
+def test_a_pod_is_pinned_to_its_node_and_gets_its_name(env: Environment) -> None:
+    run_id = env.start(env.at_the_gate + SAYS_ITS_NODE, node=LOCAL)
+    pod = env.wait_until_running(run_id)
     assert (pod["spec"]["nodeName"], pod["metadata"]["annotations"]["kubeprobe.io/node"]) == (LOCAL, LOCAL)
     assert {"operator": "Exists"} in pod["spec"]["tolerations"]
-    rooms.open_the_gate()
-    outcome = rooms.outcome(run_id)
+    env.open_the_gate()
+    outcome = env.outcome(run_id)
     assert (outcome.verdict, outcome.node, outcome.node_level) == (Verdict.PASS, LOCAL, True)
     assert outcome.report is not None
     assert outcome.report["metrics"] == {LOCAL: 1}
 
 
-def test_a_pod_on_any_node_is_told_too_where_it_runs_and_says_nothing_of_the_node(rooms: Rooms) -> None:
-    outcome = rooms.outcome(rooms.start(SAYS_ITS_NODE))
+def test_a_pod_on_any_node_gets_its_name_and_its_outcome_is_not_of_the_node(env: Environment) -> None:
+    outcome = env.outcome(env.start(SAYS_ITS_NODE))
     assert (outcome.node, outcome.node_level) == (LOCAL, False)
     assert outcome.report is not None
     assert outcome.report["metrics"] == {LOCAL: 1}
 
 
-def test_a_run_whose_node_leaves_ends_at_once_and_its_pod_goes(rooms: Rooms) -> None:
-    join(rooms, "node-1")
-    run_id = rooms.start(PASS, node="node-1")
-    leave(rooms, "node-1")
-    assert_gone(rooms.outcome(run_id, within_s=10), "node-1")
-    rooms.wait_until_no_pod_is_left()
+def test_a_run_whose_node_leaves_ends_at_once_and_its_pod_is_deleted(env: Environment) -> None:
+    join(env, "node-1")
+    run_id = env.start(PASS, node="node-1")
+    leave(env, "node-1")
+    assert_gone(env.outcome(run_id, within_s=10), "node-1")
+    env.wait_until_no_pod_is_left()
 
 
-def test_a_run_that_waits_for_a_launcher_ends_too_when_its_node_leaves(rooms: Rooms) -> None:
-    join(rooms, "node-1")
-    run_id = rooms.open(PASS, node="node-1")
-    leave(rooms, "node-1")
-    assert_gone(rooms.outcome(run_id, within_s=10), "node-1")
+def test_a_pending_run_ends_when_its_node_leaves(env: Environment) -> None:
+    join(env, "node-1")
+    run_id = env.open(PASS, node="node-1")
+    leave(env, "node-1")
+    assert_gone(env.outcome(run_id, within_s=10), "node-1")
 
 
-def test_a_run_launched_for_a_node_that_has_left_ends_at_once(rooms: Rooms) -> None:
-    join(rooms, "node-1")
-    rooms.stop_collecting()
-    run_id = rooms.start(PASS, node="node-1")
-    leave(rooms, "node-1")
-    rooms.collect("two")
-    assert_gone(rooms.outcome(run_id, within_s=10), "node-1")
-    rooms.wait_until_no_pod_is_left()
+def test_a_run_launched_for_a_node_that_has_left_ends_at_once(env: Environment) -> None:
+    join(env, "node-1")
+    env.stop_collecting()
+    run_id = env.start(PASS, node="node-1")
+    leave(env, "node-1")
+    env.collect("two")
+    assert_gone(env.outcome(run_id, within_s=10), "node-1")
+    env.wait_until_no_pod_is_left()
 
 
-def test_where_no_binding_asks_any_more_nothing_is_written(rooms: Rooms) -> None:
-    want_nodes(rooms.store, wanted=False)
+def test_without_a_binding_with_nodes_no_node_is_written(env: Environment) -> None:
+    want_nodes(env.store, wanted=False)
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-9"}}
-    rooms.ask(lambda api: api.call("POST", "/api/v1/nodes", body=body))
-    assert rooms.outcome(rooms.start(PASS)).verdict == Verdict.PASS
-    assert "node-9" not in nodes(rooms.store)
+    env.ask(lambda api: api.call("POST", "/api/v1/nodes", body=body))
+    assert env.outcome(env.start(PASS)).verdict == Verdict.PASS
+    assert "node-9" not in nodes(env.store)
 
 
 def assert_gone(outcome: Outcome, node: str) -> None:

@@ -1,5 +1,5 @@
-"""Fixtures: rooms on a local cluster, as the execution tests have them."""
+"""Fixtures: env on a local cluster, as the execution tests have them."""
 
-from tests.local.execution.conftest import local, make_rooms, rooms, sqlite
+from tests.local.execution.conftest import env, local, make_environment, sqlite
 
-__all__ = ["local", "make_rooms", "rooms", "sqlite"]
+__all__ = ["env", "local", "make_environment", "sqlite"]

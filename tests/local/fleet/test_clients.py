@@ -1,4 +1,4 @@
-"""The door to the local cluster: the same ways as to a real one."""
+"""The client with the local cluster: the same as with a real one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -81,7 +81,7 @@ async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:
     assert caught.value.cause is Cause.NAMESPACE_MISSING
 
 
-async def test_a_quiet_watch_ends_before_the_silence_is_too_long(api: ClusterApi) -> None:
+async def test_the_server_ends_a_quiet_watch_before_it_counts_as_failed(api: ClusterApi) -> None:
     _, version = await api.list_objects(pods_path("kubeprobe"))
     async with (
         asyncio.timeout(PATIENCE_S),

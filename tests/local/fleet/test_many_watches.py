@@ -23,7 +23,7 @@ POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "probe", "ima
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> Iterator[Path]:
-    """Of a fleet of simulated clusters in a process of its own."""
+    """The kubeconfig of simulated clusters in a separate process."""
     path = tmp_path / "kubeconfig"
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--clusters", str(CLUSTERS), "--kubeconfig", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
@@ -34,7 +34,7 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_thousand_watched_clusters_fit_into_one_process(kubeconfig: Path) -> None:
-    """Every watch is open and has given an event; this process has not become much larger."""
+    """Every watch is open and has yielded an event; this process uses little more memory."""
     before = _memory()
     cipher = Cipher(Fernet.generate_key().decode())
     clients, config = ClusterClients(cipher), read_kubeconfig(kubeconfig)

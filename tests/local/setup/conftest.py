@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubeprobe.localcluster import Settings
-from tests.local.execution.rooms import LocalThread
+from tests.local.execution.environment import LocalThread
 from tests.services.cli.conftest import CommandLine, kubeprobe, quiet_logs
 
 __all__ = ["kubeprobe", "quiet_logs"]

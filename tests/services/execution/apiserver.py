@@ -1,4 +1,4 @@
-"""A cluster's API that answers what it is told to: for answers that no real part gives when it is asked to."""
+"""A cluster's API with scripted responses, for those that a real one does not give on demand."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ Pod = dict[str, Any]
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer instead of the usual one. `stored`: the pod is there all the same."""
+    """A response instead of the usual one. `stored`: the pod is created nevertheless."""
 
     status: int
     reason: str = ""
@@ -23,10 +23,10 @@ class Refusal:
     headers: dict[str, str] = field(default_factory=dict)
     stored: bool = False
     silent: bool = False
-    """The connection breaks before the answer."""
+    """The connection is closed before the response."""
 
     def body(self) -> dict[str, Any]:
-        """As Kubernetes words it."""
+        """The Status of Kubernetes."""
         return {
             "kind": "Status",
             "status": "Failure",
@@ -37,7 +37,7 @@ class Refusal:
 
 
 class OddApi:
-    """Pods of one cluster; creations and deletions are answered by what lies in `refusals`, once each."""
+    """Pods of one cluster; the next creations and deletions get the responses in `refusals`."""
 
     def __init__(self) -> None:
         self.pods: dict[str, Pod] = {}
@@ -46,11 +46,11 @@ class OddApi:
         self.url = ""
 
     def refuse(self, *refusals: Refusal) -> None:
-        """Answer the next requests so."""
+        """Set the next responses."""
         self.refusals += refusals
 
     def put(self, name: str, **labels: str) -> Pod:
-        """A pod that is there already, whoever made it."""
+        """Add a pod."""
         metadata = {"name": name, "uid": str(uuid4()), "labels": labels}
         self.pods[name] = {"metadata": metadata, "spec": {"activeDeadlineSeconds": 180}}
         return self.pods[name]
@@ -97,7 +97,7 @@ class OddApi:
 
 @contextmanager
 def serving() -> Iterator[OddApi]:
-    """Such an API, on a free port, in a thread of its own."""
+    """Serve such an API on a free port in a separate thread."""
     api, loop = OddApi(), asyncio.new_event_loop()
     app = web.Application()
     base = "/api/v1/namespaces/kubeprobe/pods"

@@ -37,7 +37,7 @@ def cipher() -> Cipher:
 
 @pytest.fixture
 def world(store: Store, now: datetime, cipher: Cipher) -> ExecutionWorld:
-    """A store with a catalog and one cluster, which is never asked."""
+    """A store with a catalog and one cluster, which gets no requests."""
     made = ExecutionWorld(store, now, cipher)
     made.cluster("prod-1")
     return made

@@ -19,7 +19,7 @@ EVICTED = Judgement(Verdict.UNKNOWN, Reason.EVICTED, "low on memory")
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that tests advance."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
     def move(self, seconds: float) -> datetime:
-        """Let so many seconds pass."""
+        """Advance by so many seconds."""
         self.now += timedelta(seconds=seconds)
         return self.now
 
@@ -46,7 +46,7 @@ class ExecutionWorld(World):
             session.execute(update(CatalogVersion).values(version=1))
 
     def reach(self, name: str, server: str, **fields: Any) -> Cluster:
-        """Add a cluster whose API is at this address."""
+        """Add a cluster with its API at this address."""
         config = {
             "clusters": [{"name": "cluster", "cluster": {"server": server}}],
             "users": [{"name": "cluster", "user": {}}],
@@ -60,19 +60,19 @@ class ExecutionWorld(World):
         return cluster
 
     def claim(self, cluster: str, run_ids: Sequence[str], now: datetime, settings: Settings) -> list[str]:
-        """What a launcher that is woken for these runs gets."""
+        """Claim these runs as a launcher does."""
         with self.store.writing() as session:
             locked = lock_cluster(session, cluster)
             assert locked is not None
             return [run.id for run in claim(session, locked[0], run_ids, now, settings).runs]
 
     def find(self, run_id: str) -> Run:
-        """A run as it is now."""
+        """The current row of a run."""
         with self.store.reading() as session:
             return session.get_one(Run, run_id)
 
     def find_cluster(self, name: str) -> Cluster:
-        """A cluster as it is now."""
+        """The current row of a cluster."""
         with self.store.reading() as session:
             return session.get_one(Cluster, name)
 
@@ -88,5 +88,5 @@ class ExecutionWorld(World):
 
 
 def ending(run_id: str, judgement: Judgement = PASSED, attempt: int | None = 1, retries: int = 0) -> Ending:
-    """What came of one attempt of a run."""
+    """The ending of one attempt of a run."""
     return Ending(run_id, judgement, attempt=attempt, retries=retries, pod=f"kp-{run_id}", pod_uid=f"uid-{run_id}")

@@ -1,4 +1,4 @@
-"""Committing endings in groups: each is stored in the end, whatever is wrong with its neighbours."""
+"""Committing endings in groups: each is stored even if others of its group are rejected."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tests.services.trigger.given import statements
 
 
 class Wakes(Queue):
-    """Remembers who was woken."""
+    """Records the wakes."""
 
     def __init__(self) -> None:
         super().__init__(Celery(set_as_current=False))
@@ -35,7 +35,7 @@ class Wakes(Queue):
 
 @dataclass(eq=False)
 class Watched:
-    """A watch that remembers what it was told to finish."""
+    """A watch that records what was finished."""
 
     cluster: Cluster
     live: int = 0
@@ -56,7 +56,7 @@ def committer(world: ExecutionWorld, wakes: Wakes, settings: Settings, clock: Cl
 
 
 async def finish(committer: Committer, watch: Watched, *endings: Finished) -> list[str]:
-    """Have these committed; what the watch was told to finish, in order."""
+    """Commit these; returns what was finished, in order."""
     for finished in endings:
         committer.submit(finished)
     running = asyncio.create_task(committer.run())
@@ -67,7 +67,7 @@ async def finish(committer: Committer, watch: Watched, *endings: Finished) -> li
         running.cancel()
 
 
-async def test_what_ends_together_is_one_transaction_and_wakes_a_responder_once(
+async def test_a_group_of_endings_is_one_transaction_and_wakes_a_responder_once(
     world: ExecutionWorld, committer: Committer, wakes: Wakes
 ) -> None:
     watch = Watched(world.find_cluster("prod-1"))
@@ -79,7 +79,7 @@ async def test_what_ends_together_is_one_transaction_and_wakes_a_responder_once(
     assert len(world.outcomes) == 10
 
 
-async def test_an_ending_that_cannot_be_stored_keeps_no_other_from_it(
+async def test_an_ending_that_cannot_be_stored_does_not_stop_the_others(
     world: ExecutionWorld, committer: Committer
 ) -> None:
     watch = Watched(world.find_cluster("prod-1"))
@@ -95,10 +95,10 @@ async def test_an_ending_that_cannot_be_stored_keeps_no_other_from_it(
 
 
 @pytest.mark.parametrize(("live", "ended", "woken"), [(0, 4, 1), (4, 1, 1), (9, 1, 1), (0, 1, 0)])
-async def test_room_on_a_busy_cluster_wakes_what_was_held(
+async def test_endings_on_a_busy_cluster_wake_held_runs(
     world: ExecutionWorld, committer: Committer, wakes: Wakes, live: int, ended: int, woken: int
 ) -> None:
-    """With a cap of 9: on a cluster that was not even half full nobody can be waiting."""
+    """With a cap of 9: with less than half of it in flight, no run can be held."""
     world.change(Cluster, max_in_flight=9)
     watch = Watched(world.find_cluster("prod-1"), live)
     names = [f"r{i}" for i in range(ended)]

@@ -1,4 +1,4 @@
-"""Launching: what becomes of a run for each thing that a cluster may answer."""
+"""Launching: the result of a run for each response of a cluster."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -36,13 +36,13 @@ SILENT = Refusal(500, silent=True)
 
 @pytest.fixture
 def world(world: ExecutionWorld, api: OddApi) -> ExecutionWorld:
-    """The cluster `there` answers."""
+    """The API of the reachable cluster `there`."""
     world.reach("there", api.url)
     return world
 
 
 def launch(launcher: Launcher, world: ExecutionWorld, *run_ids: str, cluster: str = "there") -> bool:
-    """Open these runs, if they are not there yet, and have them launched; whether a responder is to be woken."""
+    """Open these runs, unless they exist, and launch them; returns whether a responder is to be woken."""
     known = world.states()
     if new := [i for i in run_ids or (RUN,) if i not in known]:
         later = world.noon + timedelta(minutes=10)
@@ -83,7 +83,9 @@ def test_a_batch_costs_one_request_for_each_pod_and_few_statements(
     assert costs == [3, 3]
 
 
-def test_a_message_that_comes_twice_creates_one_pod(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
+def test_a_message_that_is_delivered_twice_creates_one_pod(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi
+) -> None:
     world.run(RUN, cluster="there", expires_at=world.noon + timedelta(minutes=10))
     at_once(4, lambda _: launcher.launch("there", [RUN]))
     assert len(api.pods) == 1
@@ -93,7 +95,7 @@ def test_a_message_that_comes_twice_creates_one_pod(world: ExecutionWorld, launc
 @pytest.mark.parametrize(
     "answer", [SILENT, Refusal(504, "Timeout", "no answer in time")], ids=["connection broken", "time-out"]
 )
-def test_a_creation_that_had_succeeded_in_spite_of_its_error_is_adopted(
+def test_a_pod_whose_creation_succeeded_despite_an_error_is_adopted(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, settings: Settings, answer: Refusal
 ) -> None:
     api.refuse(Refusal(answer.status, answer.reason, answer.message, stored=True, silent=answer.silent))
@@ -106,7 +108,7 @@ def test_a_creation_that_had_succeeded_in_spite_of_its_error_is_adopted(
     assert not world.outcomes
 
 
-def test_a_launcher_that_died_after_creating_leaves_its_pod_to_the_next(
+def test_the_pod_of_a_launcher_that_died_is_adopted_by_the_next(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, settings: Settings
 ) -> None:
     launch(launcher, world)
@@ -129,7 +131,7 @@ def test_a_launcher_that_died_after_creating_leaves_its_pod_to_the_next(
     ],
     ids=["no labels", "no installation", "another installation", "another run"],
 )
-def test_a_strangers_pod_of_our_name_is_not_adopted(
+def test_another_pod_of_the_same_name_is_not_adopted(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, labels: dict[str, str]
 ) -> None:
     stranger = api.put(pod_name(CASE, RUN), **labels)
@@ -139,7 +141,7 @@ def test_a_strangers_pod_of_our_name_is_not_adopted(
     assert "not of this run" in world.outcomes[0].message
 
 
-def test_a_pod_of_ours_is_adopted_though_its_templates_labels_have_changed(
+def test_our_pod_is_adopted_even_if_the_labels_of_its_template_have_changed(
     world: ExecutionWorld, launcher: Launcher, api: OddApi
 ) -> None:
     launch(launcher, world)
@@ -163,7 +165,7 @@ def test_a_pod_of_ours_is_adopted_though_its_templates_labels_have_changed(
     ],
     ids=lambda found: found if isinstance(found, Reason) else "",
 )
-def test_a_refusal_that_waiting_does_not_mend_ends_the_run_at_once(
+def test_a_permanent_error_ends_the_run_at_once(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, refusal: Refusal, reason: Reason
 ) -> None:
     api.refuse(refusal, refusal)  # a 401 is tried again with fresh credentials
@@ -184,7 +186,7 @@ def test_a_refusal_that_waiting_does_not_mend_ends_the_run_at_once(
     ],
     ids=lambda found: found if isinstance(found, Reason) else "",
 )
-def test_a_refusal_that_may_pass_is_tried_again_after_a_while(
+def test_a_temporary_error_is_retried_after_a_pause(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, refusal: Refusal, reason: Reason
 ) -> None:
     api.refuse(refusal)
@@ -199,7 +201,7 @@ def test_a_refusal_that_may_pass_is_tried_again_after_a_while(
     assert world.find(RUN).state == RunState.RUNNING
 
 
-def test_a_run_that_is_refused_again_and_again_waits_longer_but_not_beyond_its_patience(
+def test_repeated_errors_make_pauses_longer_but_not_beyond_the_patience(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, settings: Settings, now: datetime
 ) -> None:
     waits = []
@@ -214,16 +216,14 @@ def test_a_run_that_is_refused_again_and_again_waits_longer_but_not_beyond_its_p
     assert waits == [2, 4, 8, 16, 30]
 
 
-def test_a_cluster_that_says_when_is_asked_then(
-    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock
-) -> None:
+def test_retry_after_is_respected(world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock) -> None:
     api.refuse(THROTTLED)
     launch(launcher, world)
     assert world.find(RUN).launch_at == clock() + timedelta(seconds=20)
 
 
 @pytest.mark.parametrize("wakes", [5, 100, 10_000])
-def test_a_run_that_was_woken_ever_so_often_is_put_off_no_longer(
+def test_the_pause_of_a_run_with_many_wakes_is_the_longest(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, wakes: int
 ) -> None:
     world.run(RUN, cluster="there", wakes=wakes, expires_at=clock() + timedelta(minutes=10))
@@ -232,7 +232,7 @@ def test_a_run_that_was_woken_ever_so_often_is_put_off_no_longer(
     assert world.find(RUN).launch_at == clock() + timedelta(seconds=30)
 
 
-def test_an_unreachable_cluster_trips_its_breaker_and_others_are_not_touched(
+def test_an_unreachable_cluster_trips_its_own_breaker_only(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, now: datetime
 ) -> None:
     world.reach("away", f"http://127.0.0.1:{free_port()}")
@@ -249,7 +249,7 @@ def test_an_unreachable_cluster_trips_its_breaker_and_others_are_not_touched(
     assert world.find(RUN).state == RunState.RUNNING
 
 
-def test_a_run_that_finds_the_breaker_open_waits_no_longer_than_its_patience(
+def test_a_run_waits_for_an_open_breaker_no_longer_than_its_patience(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, settings: Settings, now: datetime
 ) -> None:
     world.change(Cluster, failures=9, open_until=now + timedelta(minutes=5))
@@ -260,16 +260,14 @@ def test_a_run_that_finds_the_breaker_open_waits_no_longer_than_its_patience(
     assert api.requests == []
 
 
-def test_a_cluster_that_answers_again_closes_its_breaker(
-    world: ExecutionWorld, launcher: Launcher, clock: Clock, now: datetime
-) -> None:
+def test_a_response_closes_the_breaker(world: ExecutionWorld, launcher: Launcher, clock: Clock, now: datetime) -> None:
     world.change(Cluster, col(Cluster.name) == "there", failures=3, open_until=now - timedelta(seconds=1))
     launch(launcher, world)
     cluster = world.find_cluster("there")
     assert (cluster.failures, cluster.open_until) == (0, None)
 
 
-def test_only_one_launcher_tries_a_cluster_that_was_left_alone(
+def test_only_one_launcher_tries_a_cluster_after_its_breaker_was_open(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, now: datetime
 ) -> None:
     first, second = ids(2)
@@ -285,7 +283,7 @@ def test_only_one_launcher_tries_a_cluster_that_was_left_alone(
     assert api.requests == []
 
 
-def test_what_waited_for_the_breaker_is_sent_as_soon_as_the_cluster_answers(
+def test_postponed_runs_are_sent_as_soon_as_the_cluster_responds(
     world: ExecutionWorld, launcher: Launcher, clock: Clock, now: datetime
 ) -> None:
     first, second = ids(2)
@@ -316,13 +314,13 @@ def test_runs_for_a_cordoned_cluster_are_unknown_at_once(
     assert api.requests == []
 
 
-def test_runs_for_a_cluster_that_is_gone_are_unknown_at_once(world: ExecutionWorld, launcher: Launcher) -> None:
+def test_runs_for_a_removed_cluster_are_unknown_at_once(world: ExecutionWorld, launcher: Launcher) -> None:
     assert launch(launcher, world, cluster="removed")
     assert world.verdicts == {RUN: (Verdict.UNKNOWN, Reason.CLUSTER_REMOVED)}
 
 
 @pytest.mark.parametrize("state", [RunState.LAUNCHING, RunState.RUNNING])
-def test_a_late_message_for_a_cordoned_cluster_does_not_end_a_run_that_has_its_pod(
+def test_a_late_message_for_a_cordoned_cluster_does_not_end_a_run_with_a_pod(
     world: ExecutionWorld, launcher: Launcher, now: datetime, state: RunState
 ) -> None:
     world.run(RUN, cluster="there", state=state)
@@ -346,7 +344,7 @@ def test_a_run_whose_case_was_removed_is_unknown_and_the_rest_of_its_batch_runs(
     assert world.states()["03hrun"] == RunState.RUNNING
 
 
-def test_a_pod_whose_end_was_recorded_before_its_creation_was_written_down_stays_done(
+def test_a_run_that_ended_before_its_creation_was_recorded_stays_done(
     world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _meanwhile(launcher, monkeypatch, lambda: world.end(RUN))
@@ -354,10 +352,10 @@ def test_a_pod_whose_end_was_recorded_before_its_creation_was_written_down_stays
     assert world.states() == {RUN: RunState.DONE}
 
 
-def test_a_slow_launcher_does_not_claim_the_next_attempt_for_its_own_pod(
+def test_a_slow_launcher_does_not_record_its_pod_for_the_next_attempt(
     world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its pod was evicted, and another launcher is creating that of the second attempt."""
+    """Its pod was evicted, and another launcher creates that of the second attempt."""
     next_attempt = {"attempt": 2, "state": RunState.LAUNCHING}
     _meanwhile(launcher, monkeypatch, lambda: world.change(Run, **next_attempt))
     launch(launcher, world)
@@ -376,7 +374,7 @@ def test_a_slow_launcher_does_not_put_off_the_next_attempt(
 
 
 def _meanwhile(launcher: Launcher, monkeypatch: pytest.MonkeyPatch, happens: object) -> None:
-    """Have something happen after the launcher asked the cluster and before it writes down the answer."""
+    """Run something between the launcher's requests and the recording of their results."""
     run = launcher.loop.run
 
     def and_then(coroutine: object) -> object:

@@ -1,4 +1,4 @@
-"""Leases: every cluster watched by one collector, shared out fairly, taken over from the dead."""
+"""Leases: one collector per cluster, fair shares, and takeover from dead collectors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def world(world: ExecutionWorld) -> ExecutionWorld:
 
 
 class Collectors:
-    """Collectors that renew their leases in turn; what each believes to hold."""
+    """Collectors that renew their leases in turn, and the clusters that each got."""
 
     def __init__(self, world: ExecutionWorld, settings: Settings, clock: Clock) -> None:
         self._world = world
@@ -38,14 +38,14 @@ class Collectors:
             self.held[name] = [cluster.name for cluster in found]
 
     def rounds(self, names: Sequence[str], count: int = 6) -> list[int]:
-        """Renew as often as they would within some seconds; how many clusters each holds in the end."""
+        """Renew as often as within some seconds; returns how many clusters each has in the end."""
         for _ in range(count):
             self.renew(*names)
             self._clock.move(self._settings.lease.total_seconds() / 4)
         return sorted(len(self.held[name]) for name in names)
 
     def holders(self) -> Counter[str]:
-        """How many collectors believe to hold each cluster."""
+        """How many collectors have leased each cluster."""
         return Counter(cluster for held in self.held.values() for cluster in held)
 
 
@@ -54,7 +54,7 @@ def collectors(world: ExecutionWorld, settings: Settings, clock: Clock) -> Colle
     return Collectors(world, settings, clock)
 
 
-def test_a_lone_collector_takes_all_clusters_of_its_pool(
+def test_a_single_collector_leases_all_clusters_of_its_pool(
     world: ExecutionWorld, collectors: Collectors, settings: Settings, now: datetime
 ) -> None:
     world.cluster("far-1")
@@ -80,14 +80,14 @@ def test_a_new_collector_gets_its_share_within_one_renewal_of_the_others(collect
     assert set(collectors.holders().values()) == {1}
 
 
-def test_collectors_that_start_at_once_never_share_a_cluster(
+def test_collectors_that_start_concurrently_never_lease_the_same_cluster(
     world: ExecutionWorld, settings: Settings, now: datetime
 ) -> None:
     held = at_once(4, lambda i: leases.renew(world.store, f"c{i}", settings, now))
     assert max(Counter(cluster.name for part in held for cluster in part).values()) == 1
 
 
-def test_the_clusters_of_a_dead_collector_are_taken_over_when_its_leases_have_run_out(
+def test_the_clusters_of_a_dead_collector_are_leased_by_others_after_expiry(
     collectors: Collectors, settings: Settings, clock: Clock
 ) -> None:
     collectors.rounds("ab")
@@ -100,7 +100,7 @@ def test_the_clusters_of_a_dead_collector_are_taken_over_when_its_leases_have_ru
     assert len(collectors.held["a"]) == 10
 
 
-def test_a_collector_that_was_thought_dead_gets_nothing_back_that_others_took(
+def test_a_collector_that_returns_does_not_get_clusters_that_others_leased(
     collectors: Collectors, settings: Settings, clock: Clock
 ) -> None:
     collectors.rounds("ab")
@@ -113,18 +113,14 @@ def test_a_collector_that_was_thought_dead_gets_nothing_back_that_others_took(
     assert sorted(len(held) for held in collectors.held.values()) == [5, 5]
 
 
-def test_a_collector_that_ends_in_order_gives_everything_back_at_once(
-    world: ExecutionWorld, collectors: Collectors
-) -> None:
+def test_a_collector_that_shuts_down_releases_its_clusters(world: ExecutionWorld, collectors: Collectors) -> None:
     collectors.rounds("ab")
     leases.release(world.store, "a")
     collectors.renew("b")
     assert len(collectors.held["b"]) == 10
 
 
-def test_a_renewal_that_is_under_way_when_its_collector_ends_hinders_it_not(
-    world: ExecutionWorld, collectors: Collectors
-) -> None:
+def test_a_renewal_does_not_deadlock_with_a_concurrent_release(world: ExecutionWorld, collectors: Collectors) -> None:
     ends = [lambda: collectors.renew("a"), lambda: leases.release(world.store, "a")]
     for _ in range(40):
         collectors.renew("a")
@@ -134,7 +130,7 @@ def test_a_renewal_that_is_under_way_when_its_collector_ends_hinders_it_not(
     assert len(collectors.held["b"]) == 10, "nothing is held by who has ended"
 
 
-def test_a_cluster_that_moves_to_another_pool_is_given_back(
+def test_a_cluster_that_moves_to_another_pool_is_released(
     world: ExecutionWorld, collectors: Collectors, settings: Settings, now: datetime
 ) -> None:
     collectors.renew("a")
@@ -146,14 +142,14 @@ def test_a_cluster_that_moves_to_another_pool_is_given_back(
     assert [cluster.name for cluster in leases.renew(world.store, "z", far, later)] == ["prod-1"]
 
 
-def test_a_new_cluster_is_taken_at_the_next_renewal(world: ExecutionWorld, collectors: Collectors) -> None:
+def test_a_new_cluster_is_leased_at_the_next_renewal(world: ExecutionWorld, collectors: Collectors) -> None:
     collectors.rounds("ab")
     world.cluster("new-1")
     collectors.renew("a", "b")
     assert collectors.holders()["new-1"] == 1
 
 
-def test_a_renewal_costs_the_same_however_many_clusters(
+def test_a_renewal_costs_the_same_for_any_number_of_clusters(
     world: ExecutionWorld, collectors: Collectors, settings: Settings, now: datetime
 ) -> None:
     collectors.renew("a")

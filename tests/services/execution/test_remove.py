@@ -1,4 +1,4 @@
-"""Removing pods of runs that ended early: those very pods, and no others."""
+"""Deleting the pods of runs that ended early, by UID."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from tests.services.execution.given import ExecutionWorld
 
 
 def done(world: ExecutionWorld, api: OddApi, run_id: str, cluster: str = "there", **fields: object) -> None:
-    """A run that ended while its pod is still there."""
+    """A run that ended while its pod still exists."""
     uid = api.put(f"kp-{run_id}")["metadata"]["uid"]
     known = {"state": RunState.DONE, "pod": f"kp-{run_id}", "pod_uid": uid}
     world.run(run_id, cluster=cluster, **{**known, **fields})
@@ -21,7 +21,7 @@ def done(world: ExecutionWorld, api: OddApi, run_id: str, cluster: str = "there"
 
 @pytest.fixture
 def world(world: ExecutionWorld, api: OddApi) -> ExecutionWorld:
-    """The cluster `there` answers."""
+    """The API of the reachable cluster `there`."""
     world.reach("there", api.url)
     return world
 
@@ -50,7 +50,7 @@ def test_the_pod_of_a_run_that_is_open_stays(
     assert list(api.pods) == ["kp-r1"]
 
 
-def test_a_pod_that_is_gone_already_is_no_error(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
+def test_a_pod_that_is_already_deleted_is_not_an_error(world: ExecutionWorld, launcher: Launcher, api: OddApi) -> None:
     for run_id in ("r1", "r2"):
         done(world, api, run_id)
     api.pods.pop("kp-r1")
@@ -58,7 +58,7 @@ def test_a_pod_that_is_gone_already_is_no_error(world: ExecutionWorld, launcher:
     assert api.pods == {}
 
 
-def test_a_pod_that_cannot_be_deleted_does_not_keep_the_others(
+def test_a_pod_that_cannot_be_deleted_does_not_stop_the_others(
     world: ExecutionWorld, launcher: Launcher, api: OddApi
 ) -> None:
     for run_id in ("r1", "r2", "r3"):
@@ -68,7 +68,7 @@ def test_a_pod_that_cannot_be_deleted_does_not_keep_the_others(
     assert len(api.pods) == 1
 
 
-def test_a_cluster_that_is_gone_or_does_not_answer_is_no_error(
+def test_a_removed_or_unreachable_cluster_is_not_an_error(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, now: datetime
 ) -> None:
     world.reach("away", f"http://127.0.0.1:{free_port()}")

@@ -1,4 +1,4 @@
-"""The tasks of workers: each calls one function of kubeprobe and wakes whoever comes next."""
+"""The tasks of workers: each calls one function of kubeprobe and dispatches its effects."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,7 +21,7 @@ from workers.context import WorkerContext
 
 
 class Told(Wakes):
-    """Remembers which pods were to be removed, too."""
+    """Also records the pods to delete."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Told(Wakes):
 
 @pytest.fixture
 def told(world: ExecutionWorld, launcher: Launcher) -> Iterator[Told]:
-    """What the tasks of a worker tell others."""
+    """The wakes that the tasks of a worker send."""
     queue = Told()
     app.context = WorkerContext(
         Installation(launcher.settings, world.store, queue, catalogs=launcher.catalogs), launcher
@@ -62,13 +62,13 @@ def test_a_request_that_the_broker_delivers_twice_runs_once(world: ExecutionWorl
     assert told.launchers == [RunBatch("default", "prod-1", tuple(first), (CASE,))]
 
 
-def test_a_request_for_a_case_that_is_not_there_says_so_to_who_asked(world: ExecutionWorld, told: Told) -> None:
+def test_a_request_for_an_unknown_case_is_an_error(world: ExecutionWorld, told: Told) -> None:
     with pytest.raises(NotFoundError, match="Did you mean 'pod-lifecycle'"):
         launching.run_probe.apply(args=["pod-lifecycel", "prod-1"], throw=True).get()
     assert told.launchers == []
 
 
-def test_expired_runs_wake_a_responder_and_have_their_pods_removed_by_their_pools(
+def test_expired_runs_wake_a_responder_and_their_pods_are_deleted_by_their_pools(
     world: ExecutionWorld, told: Told, now: datetime
 ) -> None:
     world.cluster("prod-2")
@@ -85,6 +85,6 @@ def test_expired_runs_wake_a_responder_and_have_their_pods_removed_by_their_pool
     ]
 
 
-def test_nothing_expired_wakes_nobody(world: ExecutionWorld, told: Told, clock: Clock) -> None:
+def test_without_expired_runs_no_responder_is_woken(world: ExecutionWorld, told: Told, clock: Clock) -> None:
     housekeeping.expire()
     assert (told.responders, told.removals) == (0, [])

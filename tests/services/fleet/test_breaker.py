@@ -1,4 +1,4 @@
-"""The breaker in the store: one trip for many failures, ever longer, the same for all workers."""
+"""The breaker in the store: one trip for concurrent failures, growing pauses, the same state for all workers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -47,7 +47,7 @@ def test_each_failure_after_the_back_off_opens_it_for_longer(store: Store, clust
     assert read(store).failures == 8
 
 
-def test_while_it_is_open_further_failures_count_nothing(store: Store, cluster: str, now: datetime) -> None:
+def test_failures_while_it_is_open_are_not_counted(store: Store, cluster: str, now: datetime) -> None:
     until = trip(store, now)
     assert trip(store, now + 4 * SECOND) == until
     assert read(store).failures == 1
@@ -55,18 +55,18 @@ def test_while_it_is_open_further_failures_count_nothing(store: Store, cluster: 
     assert not breaker.is_open(read(store), now + 5 * SECOND)
 
 
-def test_workers_that_fail_at_once_trip_it_once(store: Store, cluster: str, now: datetime) -> None:
+def test_workers_that_fail_concurrently_trip_it_once(store: Store, cluster: str, now: datetime) -> None:
     with ThreadPoolExecutor(10) as workers:
         found = set(workers.map(lambda _: trip(store, now), range(30)))
     assert found == {now + 5 * SECOND}
     assert read(store).failures == 1
 
 
-def test_it_stays_open_as_long_as_the_cluster_asked_for(store: Store, cluster: str, now: datetime) -> None:
+def test_it_stays_open_for_retry_after(store: Store, cluster: str, now: datetime) -> None:
     assert trip(store, now, at_least=30 * SECOND) == now + 30 * SECOND
 
 
-def test_a_success_closes_it_and_the_next_failure_begins_anew(store: Store, cluster: str, now: datetime) -> None:
+def test_a_success_closes_it_and_resets_the_back_off(store: Store, cluster: str, now: datetime) -> None:
     trip(store, now)
     trip(store, now + 5 * SECOND)
     with store.writing() as session:

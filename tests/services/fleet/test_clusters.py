@@ -1,4 +1,4 @@
-"""Clusters in the store: added, replaced, found, cordoned, removed; wrong input changes nothing."""
+"""Clusters in the store: added, replaced, listed, cordoned, removed; invalid input changes nothing."""
 
 from datetime import datetime, timedelta
 
@@ -33,7 +33,7 @@ def read(store: Store, name: str) -> Cluster:
         return clusters.get(session, name)
 
 
-def test_a_cluster_is_added_with_what_was_said_and_its_credentials_encrypted(store: Store, now: datetime) -> None:
+def test_a_cluster_is_added_with_its_values_and_encrypted_credentials(store: Store, now: datetime) -> None:
     spec = ClusterSpec("prod-1", {"region": "eu"}, pool="edge", namespace="probes", max_in_flight=3)
     with store.writing() as session:
         clusters.add(session, spec, SECRET, CIPHER, now)
@@ -51,7 +51,7 @@ def test_adding_a_name_again_says_how_to_replace_it_and_changes_nothing(store: S
     assert read(store, "prod-1").labels == {"region": "eu"}
 
 
-def test_replacing_brings_a_new_version_and_keeps_the_maintenance(store: Store, now: datetime) -> None:
+def test_replacing_increments_the_version_and_keeps_the_maintenance_state(store: Store, now: datetime) -> None:
     add(store, now, ClusterSpec("prod-1", {"region": "eu"}))
     with store.writing() as session:
         clusters.cordon(session, "prod-1", "upgrade", now)
@@ -65,7 +65,7 @@ def test_replacing_brings_a_new_version_and_keeps_the_maintenance(store: Store, 
     assert (found.failures, found.open_until) == (0, None), "what failed was the old connection"
 
 
-def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_added(store: Store, now: datetime) -> None:
+def test_all_problems_are_one_error_and_nothing_is_added(store: Store, now: datetime) -> None:
     spec = ClusterSpec("Prod_1", {"region": "e u", "-a": "b"}, pool="", namespace="Probes", max_in_flight=0)
     with pytest.raises(InvalidInputError) as caught:
         add(store, now, spec)
@@ -74,7 +74,7 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_added(store: St
     assert names(store) == []
 
 
-def test_clusters_are_found_by_label_in_the_order_of_their_names(store: Store, now: datetime) -> None:
+def test_clusters_are_listed_by_label_in_the_order_of_their_names(store: Store, now: datetime) -> None:
     specs = [("b", "eu", "1"), ("a", "eu", "2"), ("c", "us", "1")]
     add(store, now, *(ClusterSpec(name, {"region": region, "wave": wave}) for name, region, wave in specs))
     assert names(store) == ["a", "b", "c"]
@@ -83,13 +83,13 @@ def test_clusters_are_found_by_label_in_the_order_of_their_names(store: Store, n
     assert names(store, "!region") == []
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(store: Store, now: datetime) -> None:
+def test_the_error_of_an_unknown_name_suggests_the_nearest(store: Store, now: datetime) -> None:
     add(store, now, ClusterSpec("prod-1"), ClusterSpec("staging"))
     with pytest.raises(NotFoundError, match=r"no cluster 'prod1'\. Did you mean 'prod-1'\?"):
         read(store, "prod1")
 
 
-def test_a_cordon_stands_from_its_first_time_with_its_newest_reason(store: Store, now: datetime) -> None:
+def test_a_repeated_cordon_keeps_the_first_time_and_sets_the_reason(store: Store, now: datetime) -> None:
     add(store, now, ClusterSpec("prod-1"))
     with store.writing() as session:
         clusters.cordon(session, "prod-1", "upgrade", now)
@@ -102,7 +102,7 @@ def test_a_cordon_stands_from_its_first_time_with_its_newest_reason(store: Store
     assert (found.cordoned_at, found.cordon_reason) == (None, "")
 
 
-def test_labels_are_set_as_a_whole_or_refused(store: Store, now: datetime) -> None:
+def test_labels_are_replaced_completely_or_not_at_all(store: Store, now: datetime) -> None:
     add(store, now, ClusterSpec("prod-1", {"region": "eu", "wave": "1"}))
     with store.writing() as session:
         clusters.set_labels(session, "prod-1", {"region": "us"})

@@ -18,7 +18,7 @@ from tests.unit.fleet.rows import cluster_row, connection_to
 
 
 async def _told_who_asked(request: web.Request) -> web.Response:
-    """Answers with the cluster that was addressed and the credentials that were shown."""
+    """Returns the addressed cluster and the received credentials."""
     await asyncio.sleep(0)
     who = request.headers["Authorization"].removeprefix("Bearer ")
     return web.json_response({"gitVersion": f"{request.match_info['cluster']} {who}"})
@@ -26,7 +26,7 @@ async def _told_who_asked(request: web.Request) -> web.Response:
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    """A server with as many clusters as are asked for, in a thread and loop of its own; its address."""
+    """A server of many clusters in a separate thread and loop; its address."""
     ready, stop = threading.Event(), asyncio.Event()
     found: list[str] = []
     loop = asyncio.new_event_loop()
@@ -51,8 +51,8 @@ def echo() -> Iterator[str]:
     loop.close()
 
 
-def test_100_clusters_in_50_threads_never_answer_for_one_another(echo: str) -> None:
-    """Failure mode 19. All clusters are on one host, so that their connections could be mistaken."""
+def test_100_clusters_in_50_threads_do_not_mix_responses(echo: str) -> None:
+    """Failure mode 19. All clusters are on one host, so that their connections could be mixed up."""
     cipher = Cipher(Fernet.generate_key().decode())
     names = [f"c{number:03}" for number in range(100)]
 

@@ -1,4 +1,4 @@
-"""Pods for these tests: made here, or as a real cluster told of them (pods/*.json, Kubernetes 1.34 and containerd)."""
+"""Pods for these tests: built here, or recorded from a real cluster (pods/*.json, Kubernetes 1.34 and containerd)."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ def at(seconds: float) -> str:
 
 
 def pod(status: Any = None, *, deleted_at: float | None = None, grace: int = 30, node: str | None = "n1") -> Pod:
-    """A pod of one probe container. `deleted_at`: when somebody asked for its deletion."""
+    """A pod of one probe container. `deleted_at`: its deletionTimestamp."""
     metadata: Pod = {"name": "kp-x", "uid": "u1", "creationTimestamp": at(0)}
     if deleted_at is not None:
         metadata |= {"deletionTimestamp": at(deleted_at + grace), "deletionGracePeriodSeconds": grace}
@@ -66,11 +66,11 @@ def condition(kind: str, value: str, reason: str, message: str = "", since: floa
 
 
 def disrupted(reason: str, since: float | None = None) -> Pod:
-    """Conditions of a pod that the cluster takes away."""
+    """Conditions of a disrupted pod."""
     return {"conditions": [condition("DisruptionTarget", "True", reason, "make room", since)]}
 
 
 def real(name: str) -> Pod:
-    """A pod as the real cluster told of it last."""
+    """The last recorded state of a pod of the real cluster."""
     found: Pod = orjson.loads((Path(__file__).parent / "pods" / f"{name}.json").read_bytes())
     return found

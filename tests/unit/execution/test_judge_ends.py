@@ -1,4 +1,4 @@
-"""What it means that the probe's container has ended."""
+"""Judgements of pods whose probe container has ended."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def test_exit_code_and_report_must_agree(code: int, message: str | None, verdict
         (143, None, UNKNOWN, Reason.REPORT_MISSING),
     ],
 )
-def test_where_the_template_says_so_the_exit_code_alone_decides(
+def test_with_verdict_from_exit_code_the_exit_code_alone_decides(
     code: int, message: str | None, verdict: Verdict, reason: Reason
 ) -> None:
     found = judge(pod(ended(code, message)), BY_EXIT_CODE, CREATED)
@@ -101,9 +101,7 @@ def test_where_the_template_says_so_the_exit_code_alone_decides(
         (ended(143, **disrupted("SomethingNew", 9)), Reason.EVICTED),
     ],
 )
-def test_a_probe_that_was_ended_by_others_is_unknown_with_their_reason(
-    status: Pod, reason: Reason, policy: Policy
-) -> None:
+def test_a_probe_that_was_killed_is_unknown_with_the_reason(status: Pod, reason: Reason, policy: Policy) -> None:
     found = judge(pod(status), policy, CREATED)
     assert found is not None
     assert (found.verdict, found.reason) == (UNKNOWN, reason)
@@ -111,13 +109,13 @@ def test_a_probe_that_was_ended_by_others_is_unknown_with_their_reason(
 
 
 @pytest.mark.parametrize("taken_away", [{"reason": "Evicted"}, disrupted("PreemptionByScheduler", 8)])
-def test_a_failure_reported_while_the_pod_was_taken_away_is_no_failure(taken_away: Pod) -> None:
+def test_a_failure_reported_during_a_disruption_is_unknown(taken_away: Pod) -> None:
     found = judge(pod(ended(1, NOT_OK) | taken_away), POLICY, CREATED)
     assert found is not None
     assert (found.verdict, found.reason in {Reason.EVICTED, Reason.PREEMPTED}) == (UNKNOWN, True)
 
 
-def test_a_pass_survives_whatever_comes_after_it() -> None:
+def test_a_pass_stays_a_pass_whatever_happens_to_the_pod_later() -> None:
     status = ended(0, OK, **disrupted("EvictionByEvictionAPI", 8)) | {"reason": "Evicted", "phase": "Failed"}
     found = judge(pod(status, deleted_at=7), POLICY, CREATED, deleted=True)
     assert found is not None
@@ -133,14 +131,14 @@ def test_a_pass_survives_whatever_comes_after_it() -> None:
         (ended(1, NOT_OK, **disrupted("DeletionByTaintManager", 60)), FAIL, Reason.REPORTED_FAILURE),
     ],
 )
-def test_what_a_probe_said_before_its_pod_was_deleted_stands(status: Pod, verdict: Verdict, reason: Reason) -> None:
+def test_a_report_before_the_deletion_of_the_pod_is_valid(status: Pod, verdict: Verdict, reason: Reason) -> None:
     for gone in (False, True):
         found = judge(pod(status, deleted_at=60, grace=0), POLICY, CREATED, deleted=gone)
         assert found is not None
         assert (found.verdict, found.reason) == (verdict, reason)
 
 
-def test_a_pod_that_ended_and_then_vanished_without_notice_keeps_its_verdict() -> None:
+def test_an_ended_pod_that_is_deleted_without_a_grace_period_keeps_its_verdict() -> None:
     found = judge(pod(ended(1, NOT_OK)), POLICY, CREATED, deleted=True)
     assert found is not None
     assert found.verdict is FAIL
@@ -149,7 +147,7 @@ def test_a_pod_that_ended_and_then_vanished_without_notice_keeps_its_verdict() -
 @pytest.mark.parametrize("status", [ended(1, NOT_OK), ended(143), ended(137, reason="Error"), ended(1, GARBLED)])
 @pytest.mark.parametrize("grace", [0, 3, 30], ids="grace {}".format)
 def test_a_probe_that_ended_while_its_pod_was_deleted_is_unknown(status: Pod, grace: int) -> None:
-    """The kubelet sets the grace to 0 at last, so the template's own grace has to be reckoned with."""
+    """The kubelet sets the grace period to 0 in the end, so the template's own is used."""
     found = judge(pod(status, deleted_at=9, grace=grace), POLICY, CREATED)
     assert found is not None
     assert (found.verdict, found.reason) == (UNKNOWN, Reason.POD_DELETED)
@@ -174,7 +172,7 @@ def test_a_pod_deleted_after_the_kubelet_lost_its_container_is_unknown() -> None
     ],
     ids=["runs on", "crashed", "crashes again and again", "has no image"],
 )
-def test_a_sidecar_has_no_say(sidecar: dict[str, Any]) -> None:
+def test_sidecars_are_ignored(sidecar: dict[str, Any]) -> None:
     other = container("sidecar", **sidecar)
     assert judge(pod(running(5, other)), POLICY, CREATED) is None
     for code, message, verdict in ((0, OK, PASS), (1, NOT_OK, FAIL)):
@@ -183,14 +181,14 @@ def test_a_sidecar_has_no_say(sidecar: dict[str, Any]) -> None:
         assert found.verdict is verdict
 
 
-def test_errors_are_told_in_full_and_the_report_is_kept_whole() -> None:
+def test_all_errors_and_the_whole_report_are_kept() -> None:
     found = judge(pod(ended(1, NOT_OK)), POLICY, CREATED)
     assert found is not None
     assert found.message == "create: forbidden; no pod"
     assert found.report == {"ok": False, "errors": ["create: forbidden", "no pod"], "steps": [], "metrics": {}}
 
 
-def test_a_message_never_holds_what_the_store_cannot() -> None:
+def test_messages_contain_no_nul() -> None:
     found = judge(pod(ended(1, '{"ok": false, "errors": ["read \\u0000\\u0001"]}')), POLICY, CREATED)
     assert found is not None
     assert (found.verdict, found.message) == (FAIL, "read \N{REPLACEMENT CHARACTER}\x01")

@@ -1,4 +1,4 @@
-"""What holds of every judgement, whatever the pod: by examples that hypothesis makes up."""
+"""Properties of every judgement, with generated pods."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,7 +88,7 @@ moments = st.integers(-100, 1000).map(lambda s: CREATED + timedelta(seconds=s))
 
 @settings(max_examples=150)
 @given(pods, policies, moments, st.booleans())
-def test_every_pod_can_be_judged_and_no_unknown_looks_like_a_verdict(
+def test_every_pod_can_be_judged_and_reasons_match_verdicts(
     pod: Pod,
     policy: Policy,
     now: datetime,
@@ -122,7 +122,7 @@ def test_only_a_probe_that_ended_by_itself_passes_or_fails(pod: Pod, policy: Pol
 
 
 @given(policies, moments, st.text(max_size=300))
-def test_no_termination_message_breaks_the_judge(policy: Policy, now: datetime, message: str) -> None:
+def test_any_termination_message_can_be_judged(policy: Policy, now: datetime, message: str) -> None:
     end = {"exitCode": 1, "message": message}
     pod = {
         "metadata": {"name": "kp", "uid": "u", "creationTimestamp": at(0)},

@@ -1,4 +1,4 @@
-"""The judgement of pods as a real kubelet, scheduler and API server told of them."""
+"""Judgements of pods recorded from a real cluster."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,11 +41,11 @@ PODS = {
     "tainted-after-failing": (FAIL, Reason.REPORTED_FAILURE),
     "force-deleted": None,
 }
-"""What is judged when the pod is seen like this; None: not yet."""
+"""The expected judgement of each recorded pod; None: not yet."""
 
 
 @pytest.mark.parametrize(("name", "expected"), PODS.items())
-def test_a_pod_as_a_real_cluster_tells_of_it(name: str, expected: tuple[Verdict, Reason] | None) -> None:
+def test_pods_of_a_real_cluster_are_judged(name: str, expected: tuple[Verdict, Reason] | None) -> None:
     pod = real(name)
     created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
     found = judge(pod, Policy(), created)
@@ -71,13 +71,13 @@ def test_a_real_pod_that_goes_on_is_unknown_at_its_deadline(name: str, reason: R
     assert (found.verdict, found.reason) == (UNKNOWN, reason)
 
 
-def test_a_pod_that_somebody_deleted_by_force_is_unknown_when_it_is_gone() -> None:
+def test_a_pod_that_was_force_deleted_is_unknown() -> None:
     found = judge(real("force-deleted"), Policy(), datetime(2026, 11, 23, 15, 2, 37, tzinfo=UTC), deleted=True)
     assert found is not None
     assert found.reason is Reason.POD_DELETED
 
 
-def test_the_times_and_the_node_are_what_the_pod_tells() -> None:
+def test_times_and_node_are_those_of_the_pod() -> None:
     found = judge(real("passed"), Policy(), datetime(2026, 11, 23, 15, 3, tzinfo=UTC))
     assert found is not None
     assert found.node == "node"

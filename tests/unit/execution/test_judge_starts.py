@@ -1,4 +1,4 @@
-"""What it means that the probe's container has not ended: waiting, hopeless, too late, gone."""
+"""Judgements of pods whose probe container has not ended: waiting, failed to start, overdue, deleted."""
 
 from datetime import timedelta
 
@@ -111,7 +111,7 @@ def test_a_probe_that_may_still_start_has_until_its_start_deadline(
     assert found.message.startswith("Not started within 60 s: ")
 
 
-def test_the_scheduler_is_quoted_when_no_node_takes_the_pod() -> None:
+def test_the_message_of_an_unschedulable_pod_is_the_schedulers() -> None:
     found = judge(pod(pending(**NO_NODE), node=None), POLICY, AT_START_DEADLINE)
     assert found is not None
     assert found.message == "Not started within 60 s: 0/3 nodes are available."
@@ -128,14 +128,14 @@ def test_the_run_deadline_counts_from_the_start_of_the_probe() -> None:
 
 
 @pytest.mark.parametrize("status", [pending(), running(), pending(waiting("ErrImagePull", NOT_FOUND))])
-def test_a_pod_that_is_gone_before_its_probe_ended_is_unknown(status: Pod) -> None:
+def test_a_pod_deleted_before_its_probe_ended_is_unknown(status: Pod) -> None:
     found = judge(pod(status), POLICY, EARLY, deleted=True)
     assert found is not None
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.POD_DELETED)
 
 
 @pytest.mark.parametrize("status", [pending(), running(), pending(waiting("ErrImagePull", NOT_FOUND))])
-def test_a_pod_that_is_being_deleted_may_still_tell_its_end_but_not_beyond_its_deadline(status: Pod) -> None:
+def test_a_terminating_pod_may_still_end_until_its_deadline(status: Pod) -> None:
     seen = pod(status, deleted_at=15)
     assert judge(seen, POLICY, EARLY) is None
     found = judge(seen, POLICY, deadline(seen, POLICY))
@@ -143,7 +143,7 @@ def test_a_pod_that_is_being_deleted_may_still_tell_its_end_but_not_beyond_its_d
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.POD_DELETED)
 
 
-def test_every_cause_of_the_door_has_its_reason() -> None:
+def test_every_cause_has_a_reason() -> None:
     assert set(REFUSALS) == set(Cause)
 
 
@@ -163,7 +163,7 @@ def test_every_cause_of_the_door_has_its_reason() -> None:
         (Cause.SERVER_ERROR, Reason.CLUSTER_ERROR),
     ],
 )
-def test_a_cluster_that_does_not_take_the_pod_leaves_the_run_unknown(cause: Cause, reason: Reason) -> None:
+def test_a_run_whose_pod_is_rejected_is_unknown(cause: Cause, reason: Reason) -> None:
     found = judge_refusal(ClusterError(cause, "because\0", where="cluster c: POST /"))
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
     assert found.message == "because\N{REPLACEMENT CHARACTER}"

@@ -1,4 +1,4 @@
-"""Reading the termination message of a probe's container."""
+"""Parsing the termination message of a probe's container."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from kubeprobe.execution.report import MAX_BYTES, InvalidReport, Report, read_re
 
 
 @pytest.mark.parametrize("message", [None, "", "  \n\t"])
-def test_no_message_is_no_report(message: str | None) -> None:
+def test_without_a_message_there_is_no_report(message: str | None) -> None:
     assert read_report(message) is None
 
 
@@ -25,7 +25,7 @@ def test_no_message_is_no_report(message: str | None) -> None:
         ('{"ok": true, "more": {"than": ["we", "know"]}}', Report(ok=True)),
     ],
 )
-def test_a_report_is_read(message: str, report: Report) -> None:
+def test_a_valid_report_is_parsed(message: str, report: Report) -> None:
     found = read_report(message)
     assert isinstance(found, Report)
     assert (found.ok, found.errors, found.unknown) == (report.ok, report.errors, report.unknown)
@@ -52,7 +52,7 @@ def test_a_report_is_read(message: str, report: Report) -> None:
         ('{"ok": true, "steps": ' + "[" * 900 + "]" * 900 + "}", "nested deeper than 20"),
     ],
 )
-def test_what_is_no_report_is_told_why(message: str, why: str) -> None:
+def test_an_invalid_report_has_its_problem(message: str, why: str) -> None:
     found = read_report(message)
     assert isinstance(found, InvalidReport)
     assert found.problem.startswith(why)
@@ -60,20 +60,20 @@ def test_what_is_no_report_is_told_why(message: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("head", ['{"ok": false, "errors": ["', "é" * 100], ids=["ascii", "two bytes a letter"])
-def test_a_message_that_fills_the_limit_was_cut_by_the_kubelet(head: str) -> None:
+def test_a_message_of_the_limits_length_was_truncated_by_the_kubelet(head: str) -> None:
     fitting = (head + "é" * MAX_BYTES).encode()[:MAX_BYTES].decode(errors="ignore")
     found = read_report(fitting)
     assert isinstance(found, InvalidReport)
     assert found.truncated
 
 
-def test_a_report_that_just_fits_is_no_cut_one() -> None:
+def test_a_valid_report_of_the_limits_length_is_not_truncated() -> None:
     room = MAX_BYTES - len('{"ok": false, "errors": [""]}')
     found = read_report('{"ok": false, "errors": ["' + "x" * room + '"]}')
     assert isinstance(found, Report)
 
 
-def test_nul_characters_are_replaced_wherever_they_are() -> None:
+def test_nul_characters_are_replaced_everywhere() -> None:
     found = read_report('{"ok": false, "errors": ["a\\u0000"], "steps": [{"na\\u0000me": "b\\u0000"}]}')
     assert isinstance(found, Report)
     assert found.errors == ("a\N{REPLACEMENT CHARACTER}",)

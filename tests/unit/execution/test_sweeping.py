@@ -1,4 +1,4 @@
-"""When a cluster is swept: once in every interval, at its own moment, and soon after a probe was killed."""
+"""A cluster is swept once in every interval, at its own moment, and soon after a probe was killed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,14 +25,14 @@ def test_a_cluster_is_swept_once_in_every_interval() -> None:
     assert second - first == third - second == 300
 
 
-def test_a_fleet_is_swept_in_its_turn() -> None:
+def test_sweeps_of_a_fleet_are_spread_over_the_interval() -> None:
     firsts = [moments(f"prod-{number}", 300)[0] for number in range(200)]
     assert max(firsts.count(moment) for moment in firsts) < 8
     assert min(firsts) < 30
     assert max(firsts) > 270
 
 
-def test_after_a_killed_probe_it_is_swept_once_its_leavings_are_ripe_and_only_once() -> None:
+def test_after_a_killed_probe_a_cluster_is_swept_once() -> None:
     assert not is_due_after_kill(None, NOW, NOW + SOON)
     assert not is_due_after_kill(NOW, NOW - EVERY, NOW + SOON - SECOND)
     assert is_due_after_kill(NOW, NOW - EVERY, NOW + SOON)

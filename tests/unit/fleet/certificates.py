@@ -1,4 +1,4 @@
-"""Certificates for TLS tests, made to order."""
+"""Certificates for TLS tests."""
 
 import base64
 import ipaddress
@@ -39,7 +39,7 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority of the test's own."""
+    """A certificate authority for tests."""
 
     def __init__(self, name: str = "test authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -87,7 +87,7 @@ def _alternative(host: str) -> x509.GeneralName:
 
 
 def server_context(pair: Pair, folder: Path, clients: Authority | None = None) -> ssl.SSLContext:
-    """A TLS server's context; with `clients`, it wants a client certificate of that authority."""
+    """A TLS server's context; with `clients`, it requires a client certificate of that authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.write(folder / "server.pem"))
     if clients is not None:

@@ -1,4 +1,4 @@
-"""What the fleet's tests share: a cipher, rows of clusters, and doors to servers of the test's own."""
+"""Fixtures of the fleet's tests: a cipher, rows of clusters, and clients of test servers."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any

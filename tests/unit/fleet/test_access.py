@@ -1,4 +1,4 @@
-"""Credentials that change: read again when they are old, refused or expired, by one of many who ask."""
+"""Credentials that change are read again when they are old, rejected or expired, once for concurrent requests."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ UNAUTHORIZED = {"kind": "Status", "code": 401, "reason": "Unauthorized", "messag
 
 
 class Clock:
-    """A clock that is moved by hand."""
+    """A clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -45,7 +45,7 @@ def source(user: dict[str, Any], clock: Clock | None = None) -> AccessSource:
 
 
 def plugin(tmp_path: Path, body: str, **more: Any) -> dict[str, Any]:
-    """An exec plugin in Python; `answer(**status)` writes an ExecCredential, and each run is counted in `runs`."""
+    """An exec plugin in Python; `answer(**status)` writes an ExecCredential. Each run is counted in `runs`."""
     script = tmp_path / "plugin.py"
     script.write_text(
         "import json, os, pathlib, sys, time\n"
@@ -93,14 +93,14 @@ async def test_a_token_file_is_read_again_after_a_minute(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines"])
-async def test_a_token_file_without_a_token_is_named(tmp_path: Path, content: str | None) -> None:
+async def test_a_token_file_without_a_token_is_an_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content)
     assert str(path) in await refused(source({"tokenFile": str(path)}))
 
 
-async def test_a_plugin_is_asked_again_shortly_before_its_credentials_expire(tmp_path: Path) -> None:
+async def test_a_plugin_runs_again_shortly_before_its_credentials_expire(tmp_path: Path) -> None:
     clock = Clock()
     expires = (clock.now + timedelta(minutes=10)).isoformat().replace("+00:00", "Z")
     found = source({"exec": plugin(tmp_path, f"answer(token=f't{{count}}', expirationTimestamp={expires!r})")}, clock)
@@ -110,13 +110,13 @@ async def test_a_plugin_is_asked_again_shortly_before_its_credentials_expire(tmp
     assert (await found.current()).authorization == "Bearer t2"
 
 
-async def test_of_many_who_ask_at_once_one_runs_the_plugin(tmp_path: Path) -> None:
+async def test_concurrent_requests_run_the_plugin_once(tmp_path: Path) -> None:
     found = source({"exec": plugin(tmp_path, "answer(token='t')")})
     await asyncio.gather(*(found.current() for _ in range(20)))
     assert runs(tmp_path) == 1
 
 
-async def test_a_plugin_may_give_a_client_certificate(tmp_path: Path) -> None:
+async def test_a_plugin_may_return_a_client_certificate(tmp_path: Path) -> None:
     pair = Authority().issue("kubeprobe")
     body = f"answer(clientCertificateData={pair.certificate!r}, clientKeyData={pair.key!r})"
     connection = connection_to("https://h", user={"exec": plugin(tmp_path, body)})
@@ -125,7 +125,7 @@ async def test_a_plugin_may_give_a_client_certificate(tmp_path: Path) -> None:
     assert access.ssl is not True
 
 
-async def test_a_plugin_is_told_about_the_cluster_but_not_our_own_settings(
+async def test_a_plugin_gets_the_cluster_but_not_our_own_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_SECRET_KEY", "s3cret")
@@ -162,19 +162,19 @@ async def test_a_plugin_is_told_about_the_cluster_but_not_our_own_settings(
         ),
     ],
 )
-async def test_a_plugin_that_gives_nothing_is_named_without_its_output(tmp_path: Path, body: str, said: str) -> None:
+async def test_the_error_of_an_invalid_plugin_output_does_not_show_it(tmp_path: Path, body: str, said: str) -> None:
     message = await refused(source({"exec": plugin(tmp_path, body)}))
     assert said in message
     assert "s3cret" not in message
 
 
-async def test_a_plugin_that_is_not_installed_is_named_with_its_hint() -> None:
+async def test_the_error_of_a_missing_plugin_has_its_install_hint() -> None:
     spec = {"apiVersion": VERSION, "command": "no-such-plugin", "installHint": "get it from the platform team"}
     message = await refused(source({"exec": spec}))
     assert "'no-such-plugin' cannot be started: No such file or directory; get it from" in message
 
 
-async def test_a_plugin_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plugin_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execplugin, "PLUGIN_TIMEOUT_S", 3.0)
     body = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
     assert "timed out after 3 s" in await refused(source({"exec": plugin(tmp_path, body)}))
@@ -183,13 +183,13 @@ async def test_a_plugin_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.
 
 
 async def test_a_plugin_runs_in_a_loop_beside_the_main_thread(tmp_path: Path) -> None:
-    """Launchers keep their loop in a thread of its own."""
+    """Launchers run their loop in a separate thread."""
     spec = {"exec": plugin(tmp_path, "answer(token='t')")}
     access = await asyncio.to_thread(lambda: asyncio.run(source(spec).current()))
     assert access.authorization == "Bearer t"
 
 
-async def test_a_refused_token_is_read_anew_three_rotations_long(
+async def test_a_rejected_token_is_read_again_over_three_rotations(
     clients: ClusterClients, row: Callable[..., Cluster], tmp_path: Path
 ) -> None:
     """Failure mode 10: the file changes, and the old token is revoked at once."""
@@ -210,7 +210,7 @@ async def test_a_refused_token_is_read_anew_three_rotations_long(
             assert await asyncio.gather(*(api.version() for _ in range(10))) == [valid] * 10
 
 
-async def test_credentials_that_stay_refused_are_tried_twice_and_no_more(
+async def test_rejected_credentials_are_tried_twice(
     clients: ClusterClients, row: Callable[..., Cluster], kmock: km.RawHandler
 ) -> None:
     kmock["get /version"] << 401 << UNAUTHORIZED
@@ -241,7 +241,7 @@ def write_kubeconfig(path: Path, server: str) -> None:
         YAML().dump(config, file)
 
 
-async def test_the_local_cluster_is_found_again_after_it_moved(
+async def test_a_new_port_of_the_local_cluster_is_read_again(
     clients: ClusterClients, cipher: Cipher, kmock: km.RawHandler, tmp_path: Path
 ) -> None:
     path = tmp_path / "kubeconfig"

@@ -1,4 +1,4 @@
-"""What a ClusterApi asks for and makes of odd answers; kmock plays the cluster."""
+"""Requests of ClusterApi and its handling of unusual responses; kmock plays the cluster."""
 
 import asyncio
 from collections.abc import Callable
@@ -47,14 +47,14 @@ async def test_a_pod_is_created_with_our_credentials(api: ClusterApi, kmock: Moc
     assert request.data == {"kind": "Pod"}
 
 
-async def test_a_name_that_is_taken_is_told_apart_from_other_conflicts(api: ClusterApi, kmock: Mock) -> None:
+async def test_already_exists_differs_from_other_conflicts(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"post {PODS}"] << 409 << status(409, "AlreadyExists")
     error = await refused(api.create_pod("ns", {}))
     assert error.cause is Cause.ALREADY_EXISTS
     assert str(error) == f"cluster c: POST {PODS}: said the cluster"
 
 
-async def test_deleting_asks_for_that_very_pod(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_pod_is_deleted_by_its_uid(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"delete {PODS}/p"] << {}
     await api.delete_pod("ns", "p", "uid-1", grace_s=0)
     assert kmock["delete"][0].data["preconditions"] == {"uid": "uid-1"}
@@ -62,7 +62,7 @@ async def test_deleting_asks_for_that_very_pod(api: ClusterApi, kmock: Mock) -> 
 
 
 @pytest.mark.parametrize(("code", "reason"), [(404, "NotFound"), (409, "Conflict")])
-async def test_a_pod_that_is_gone_or_another_one_is_no_error_when_deleting(
+async def test_deleting_a_pod_that_is_deleted_or_replaced_is_not_an_error(
     api: ClusterApi, kmock: Mock, code: int, reason: str
 ) -> None:
     kmock[f"delete {PODS}/p"] << code << status(code, reason)
@@ -70,7 +70,7 @@ async def test_a_pod_that_is_gone_or_another_one_is_no_error_when_deleting(
     assert len(kmock["delete"]) == 1
 
 
-async def test_a_delete_that_is_forbidden_is_an_error(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_forbidden_deletion_is_an_error(api: ClusterApi, kmock: Mock) -> None:
     (
         kmock[f"delete {PODS}/p"]
         << 403
@@ -87,12 +87,12 @@ async def test_a_long_list_is_read_page_by_page(api: ClusterApi, kmock: Mock) ->
     assert [request.params["labelSelector"] for request in kmock["get"]] == ["a in (b, c)"] * 2
 
 
-async def test_an_empty_list_may_say_null(api: ClusterApi, kmock: Mock) -> None:
+async def test_the_items_of_an_empty_list_may_be_null(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}"] << {"metadata": {"resourceVersion": "7"}, "items": None}
     assert await api.list_objects(pods_path("ns")) == ([], "7")
 
 
-async def test_a_watch_gives_events_and_bookmarks_until_the_server_ends_it(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_watch_yields_events_and_bookmarks_until_the_server_ends_it(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}"] << (line("ADDED", "p", 6), line("BOOKMARK", "", 9), b"\n", line("DELETED", "p", 10))
     assert await watched(api) == [("ADDED", "p"), ("BOOKMARK", ""), ("DELETED", "p")]
     assert dict(kmock["get"][0].params) == {
@@ -104,13 +104,13 @@ async def test_a_watch_gives_events_and_bookmarks_until_the_server_ends_it(api: 
     }
 
 
-async def test_an_event_may_be_long_and_come_in_pieces(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_long_event_may_arrive_in_chunks(api: ClusterApi, kmock: Mock) -> None:
     event = line("ADDED", "x" * 1_000_000, 6) + line("ADDED", "y", 7)
     kmock[f"get {PODS}"] << tuple(event[at : at + 70_001] for at in range(0, len(event), 70_001))
     assert [len(name) for _, name in await watched(api)] == [1_000_000, 1]
 
 
-async def test_a_version_that_is_too_old_is_gone_as_an_answer_and_as_an_event(api: ClusterApi, kmock: Mock) -> None:
+async def test_an_expired_version_is_gone_as_a_response_and_as_an_event(api: ClusterApi, kmock: Mock) -> None:
     expired = status(410, "Expired", "too old resource version")
     kmock[f"get {PODS}", {"resourceVersion": "1"}] << 410 << expired
     kmock[f"get {PODS}", {"resourceVersion": "2"}] << (orjson.dumps({"type": "ERROR", "object": expired}) + b"\n",)
@@ -118,18 +118,18 @@ async def test_a_version_that_is_too_old_is_gone_as_an_answer_and_as_an_event(ap
         assert (await refused(watched(api, version))).cause is Cause.GONE
 
 
-async def test_a_watch_that_falls_silent_is_noticed(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_silent_watch_fails(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}"] << (line("ADDED", "p", 6), lambda: asyncio.sleep(30))
     error = await refused(watched(api, silence_s=0.3))
     assert (error.cause, error.message) == (Cause.CLUSTER_UNREACHABLE, "the connection was silent for too long")
 
 
-async def test_a_watch_cut_in_the_middle_of_an_event_is_no_end(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_watch_cut_in_the_middle_of_an_event_fails(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}"] << (line("ADDED", "p", 6)[:-20],)
     assert (await refused(watched(api))).cause is Cause.CLUSTER_UNREACHABLE
 
 
-async def test_closing_an_api_ends_its_watches(api: ClusterApi, kmock: Mock) -> None:
+async def test_closing_a_client_ends_its_watches(api: ClusterApi, kmock: Mock) -> None:
     began = asyncio.Event()
 
     async def follow() -> None:
@@ -144,7 +144,7 @@ async def test_closing_an_api_ends_its_watches(api: ClusterApi, kmock: Mock) -> 
     assert (await refused(asyncio.wait_for(task, 10))).cause is Cause.CLUSTER_UNREACHABLE
 
 
-async def test_a_log_that_is_no_text_is_read_all_the_same(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_log_that_is_not_utf_8_is_read(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}/p/log"] << b"one\n\xff\n"
     assert await api.read_log("ns", "p", 10) == "one\n\N{REPLACEMENT CHARACTER}\n"
     assert dict(kmock["get"][0].params) == {"container": "probe", "limitBytes": "1000000", "tailLines": "10"}
@@ -156,15 +156,13 @@ async def test_a_log_is_followed_line_by_line_with_its_blank_lines(api: ClusterA
         assert [said async for said in lines] == ["one", "", "two", "end"]
 
 
-async def test_a_log_read_that_hangs_ends_in_time(
-    api: ClusterApi, kmock: Mock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hanging_log_request_times_out(api: ClusterApi, kmock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 0.3)
     kmock[f"get {PODS}/p/log"] << (b"one\n", lambda: asyncio.sleep(30))
     assert (await refused(api.read_log("ns", "p"))).message == "no response within the time limit"
 
 
-async def test_a_cluster_that_takes_no_more_requests_does_not_make_others_wait(
+async def test_a_hanging_cluster_does_not_delay_requests_to_others(
     clients: ClusterClients, row: Callable[..., Cluster], kmock: Mock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 5.0)
@@ -181,24 +179,26 @@ async def test_a_cluster_that_takes_no_more_requests_does_not_make_others_wait(
     await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_an_answer_that_is_no_json_is_no_answer_of_the_cluster(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_response_that_is_not_json_means_unreachable(api: ClusterApi, kmock: Mock) -> None:
     kmock["get /version"] << b"<html>welcome</html>"
     assert (await refused(api.version())).cause is Cause.CLUSTER_UNREACHABLE
 
 
-async def test_a_redirect_does_not_take_the_credentials_elsewhere(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_redirect_does_not_send_the_credentials_elsewhere(api: ClusterApi, kmock: Mock) -> None:
     kmock["get /version"] << 302 << {"Location": f"{kmock.url}/elsewhere"}
     assert (await refused(api.version())).cause is Cause.CLUSTER_UNREACHABLE
     assert len(kmock["get /elsewhere"]) == 0
 
 
-async def test_a_server_with_a_path_keeps_it(clients: ClusterClients, row: Callable[..., Cluster], kmock: Mock) -> None:
+async def test_the_path_of_a_server_address_is_kept(
+    clients: ClusterClients, row: Callable[..., Cluster], kmock: Mock
+) -> None:
     kmock["get /clusters/c0001/version"] << {"gitVersion": "v1"}
     api = await clients.get(row(f"{kmock.url}/clusters/c0001/"))
     assert await api.version() == "v1"
 
 
-async def test_no_proxy_of_the_environment_is_used(
+async def test_proxies_of_the_environment_are_ignored(
     api: ClusterApi, kmock: Mock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
@@ -207,7 +207,7 @@ async def test_no_proxy_of_the_environment_is_used(
     assert await api.version() == "v1"
 
 
-async def test_the_wait_that_a_cluster_asks_for_is_kept(api: ClusterApi, kmock: Mock) -> None:
+async def test_retry_after_is_read(api: ClusterApi, kmock: Mock) -> None:
     kmock["get /version"] << 429 << {"Retry-After": "3"} << status(429, "TooManyRequests")
     error = await refused(api.version())
     assert (error.cause, error.retry_after_s) == (Cause.THROTTLED, 3.0)

@@ -1,4 +1,4 @@
-"""Checking a cluster: each question has its own answer, whatever the others come to."""
+"""Checks of a cluster: each has its own finding, independent of the others."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def refusal(code: int, reason: str, message: str) -> Status:
 
 
 def healthy(kmock: Mock) -> None:
-    """A cluster where everything is well; what a test says before comes first."""
+    """Responses of a healthy cluster; a test's own responses, set before, take precedence."""
     kmock["get /version"] << {"gitVersion": "v1.34.4"}
     kmock["get /api/v1/namespaces/ns"] << {"status": {"phase": "Active"}}
     kmock[f"post {REVIEWS}"] << {"status": {"allowed": True}}
@@ -59,7 +59,7 @@ async def test_a_healthy_cluster_has_nothing_to_remedy_and_keeps_no_pod(api: Clu
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-async def test_whether_it_may_know_the_nodes_is_asked_where_a_binding_has_nodes(
+async def test_node_permissions_are_checked_if_a_binding_has_nodes(
     api: ClusterApi,
     kmock: Mock,
     allowed: bool,  # noqa: FBT001 - a case of its own
@@ -73,23 +73,21 @@ async def test_whether_it_may_know_the_nodes_is_asked_where_a_binding_has_nodes(
         assert '{apiGroups: [""], resources: [nodes], verbs: [list, watch]}' in found.remedy
 
 
-async def test_a_cluster_that_does_not_answer_ends_the_check_at_once(
-    clients: ClusterClients, row: Callable[..., Cluster]
-) -> None:
+async def test_an_unreachable_cluster_ends_the_check(clients: ClusterClients, row: Callable[..., Cluster]) -> None:
     found = await check(await clients.get(row("http://127.0.0.1:9")))
     assert list(found) == ["reachable"]
     assert not found["reachable"].ok
     assert "cluster add NAME" in found["reachable"].remedy
 
 
-async def test_a_cluster_that_hides_its_version_is_checked_all_the_same(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_cluster_that_hides_its_version_is_checked_further(api: ClusterApi, kmock: Mock) -> None:
     kmock["get /version"] << 403 << refusal(403, "Forbidden", 'User "u" cannot get path "/version"')
     healthy(kmock)
     found = await check(api)
     assert (found["reachable"].ok, found["version"].ok, found["image"].ok) == (True, False, True)
 
 
-async def test_an_address_that_is_no_kubernetes_is_not_reachable(api: ClusterApi, kmock: Mock) -> None:
+async def test_another_server_than_kubernetes_is_unreachable(api: ClusterApi, kmock: Mock) -> None:
     kmock["get /version"] << b"<html>welcome</html>"
     found = await check(api)
     assert list(found) == ["reachable"]
@@ -115,7 +113,7 @@ async def test_an_address_that_is_no_kubernetes_is_not_reachable(api: ClusterApi
         ),
     ],
 )
-async def test_a_namespace_that_may_not_be_read_is_felt_for(
+async def test_a_namespace_that_may_not_be_read_is_checked_by_a_dry_run(
     api: ClusterApi, kmock: Mock, answer: tuple[int, Status], *, ok: bool, said: str
 ) -> None:
     kmock["get /api/v1/namespaces/ns"] << 403 << refusal(403, "Forbidden", RBAC.replace("pods", "namespaces"))
@@ -163,7 +161,7 @@ async def test_a_namespace_that_cannot_be_used_is_named(
     assert found["image"].ok
 
 
-async def test_missing_permissions_are_told_together(api: ClusterApi, kmock: Mock) -> None:
+async def test_missing_permissions_are_one_finding(api: ClusterApi, kmock: Mock) -> None:
     def judge(request: Any) -> Status:
         attributes = request.data["spec"]["resourceAttributes"]
         return {"status": {"allowed": attributes["verb"] == "get" and not attributes["subresource"]}}
@@ -179,7 +177,7 @@ async def test_missing_permissions_are_told_together(api: ClusterApi, kmock: Moc
     assert len(kmock[f"post {PODS}"]) == 0, "a pod that cannot be deleted must not be created"
 
 
-async def test_a_cluster_that_answers_no_questions_about_permissions_says_so(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_failed_permission_review_is_a_finding(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"post {REVIEWS}"] << 500 << refusal(500, "InternalError", "etcd is away")
     healthy(kmock)
     found = await check(api)
@@ -217,7 +215,7 @@ async def test_an_image_is_judged_by_whether_its_container_ran(
     assert len(kmock["delete"]) == 1
 
 
-async def test_a_pod_that_does_not_start_in_time_says_what_it_waited_for(api: ClusterApi, kmock: Mock) -> None:
+async def test_a_pod_that_does_not_start_in_time_is_a_finding_with_its_reason(api: ClusterApi, kmock: Mock) -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
     kmock[f"get {PODS}", {"watch": "true"}] << (event({"conditions": [condition]}), ...)
     healthy(kmock)
@@ -227,7 +225,9 @@ async def test_a_pod_that_does_not_start_in_time_says_what_it_waited_for(api: Cl
     assert len(kmock["delete"]) == 1
 
 
-async def test_what_killed_checks_have_left_is_deleted_and_a_running_one_is_not(api: ClusterApi, kmock: Mock) -> None:
+async def test_pods_of_killed_checks_are_deleted_and_those_of_running_ones_are_not(
+    api: ClusterApi, kmock: Mock
+) -> None:
     def pod(name: str, made: str) -> Status:
         return {"metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": made}}
 

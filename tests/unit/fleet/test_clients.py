@@ -1,4 +1,4 @@
-"""The door: one client for each cluster, replaced when its connection is, and none mistaken for another."""
+"""One client per cluster, replaced when its connection changes."""
 
 import asyncio
 from collections.abc import Callable
@@ -46,7 +46,7 @@ async def test_a_new_connection_ends_the_watches_of_the_old_one(
     assert caught.value.cause is Cause.CLUSTER_UNREACHABLE
 
 
-async def test_a_connection_sealed_with_another_key_fails_its_requests_only(row: Row) -> None:
+async def test_a_connection_encrypted_with_another_key_fails_its_requests_only(row: Row) -> None:
     clients = ClusterClients(Cipher("A" * 43 + "="))
     api = await clients.get(row("http://h"))
     with pytest.raises(ClusterError, match="encrypted with another key") as caught:

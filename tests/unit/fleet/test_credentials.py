@@ -1,4 +1,4 @@
-"""Credentials at rest: encrypted, never shown, with a key that processes agree on."""
+"""Stored credentials: encrypted, never shown, with one key for all processes."""
 
 import stat
 import traceback
@@ -25,7 +25,7 @@ from kubeprobe.settings import Settings
 SECRET = Connection(ConnectionKind.KUBECONFIG, {"users": [{"user": {"token": "s3cret"}}]})
 
 
-def test_a_connection_is_stored_encrypted_and_comes_back_the_same(cipher: Cipher, tmp_path: Path) -> None:
+def test_a_connection_is_stored_encrypted_and_decrypts_to_the_same(cipher: Cipher, tmp_path: Path) -> None:
     for connection in (SECRET, in_cluster(), local(tmp_path / "kubeconfig")):
         sealed = cipher.seal(connection)
         assert b"s3cret" not in sealed
@@ -37,14 +37,14 @@ def test_a_connection_does_not_show_its_secrets() -> None:
     assert "s3cret" not in f"{SECRET}"
 
 
-def test_another_key_opens_nothing_and_the_error_says_what_to_do(cipher: Cipher) -> None:
+def test_the_error_of_a_wrong_key_says_what_to_do(cipher: Cipher) -> None:
     other = Cipher(Fernet.generate_key().decode())
     with pytest.raises(SecretKeyError, match="set KUBEPROBE_SECRET_KEY") as caught:
         other.open(cipher.seal(SECRET))
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_key_that_is_none_is_refused() -> None:
+def test_an_invalid_key_is_an_error() -> None:
     with pytest.raises(InvalidInputError, match="is not a Fernet key"):
         Cipher("not a key")
 
@@ -56,7 +56,7 @@ def test_the_key_of_the_settings_comes_first(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_file_is_made_once_that_only_its_owner_can_read(tmp_path: Path) -> None:
+def test_the_key_file_is_created_once_with_mode_0600(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     first = Cipher.from_settings(settings)
     assert Cipher.from_settings(settings).open(first.seal(SECRET)) == SECRET
@@ -65,7 +65,7 @@ def test_a_key_file_is_made_once_that_only_its_owner_can_read(tmp_path: Path) ->
     assert list(settings.data_dir.iterdir()) == [path]
 
 
-def test_all_who_make_the_key_at_once_end_up_with_the_same_one(tmp_path: Path) -> None:
+def test_processes_that_create_the_key_concurrently_get_the_same_one(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     with ThreadPoolExecutor(16) as pool:
         ciphers = list(pool.map(lambda _: Cipher.from_settings(settings), range(64)))

@@ -1,4 +1,4 @@
-"""Kubeconfig files: made self-contained, or refused with what to change and without their secrets."""
+"""Kubeconfig files are made self-contained, or rejected with what to change and without their secrets."""
 
 import base64
 from pathlib import Path
@@ -43,14 +43,14 @@ def flat(path: Path, context: str | None = None) -> tuple[dict[str, Any], dict[s
     return cluster_of(config), user_of(config)
 
 
-def test_the_current_context_is_taken_unless_another_is_named(tmp_path: Path) -> None:
+def test_the_current_context_is_the_default(tmp_path: Path) -> None:
     path = write(tmp_path)
     assert flat(path) == ({"server": "https://one:6443"}, {"token": "t1"})
     assert flat(path, "two") == ({"server": "http://two/prefix"}, {"token": "t2"})
     assert flat(path, "nobody") == ({"server": "http://two/prefix"}, {})
 
 
-def test_certificates_are_taken_in_and_what_changes_stays_a_reference(tmp_path: Path) -> None:
+def test_certificates_are_inlined_and_token_files_stay_references(tmp_path: Path) -> None:
     (tmp_path / "pki").mkdir()
     for name in ("ca", "cert", "key"):
         (tmp_path / "pki" / name).write_bytes(PEM)
@@ -78,7 +78,7 @@ def test_a_plugin_without_a_folder_is_looked_up_in_path_as_kubectl_does(tmp_path
     assert flat(write(tmp_path, user={"exec": plugin}))[1]["exec"]["command"] == "aws"
 
 
-def test_data_in_several_lines_is_understood(tmp_path: Path) -> None:
+def test_data_in_several_lines_is_read(tmp_path: Path) -> None:
     data = base64.encodebytes(PEM * 3).decode()
     assert flat(write(tmp_path, {"certificate-authority-data": data}))[0]["certificate-authority-data"] == (
         base64.b64encode(PEM * 3).decode()
@@ -112,7 +112,7 @@ PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "p"}
         ({"proxy-url": "socks5://[x"}, None, None, "use an http or https proxy"),
     ],
 )
-def test_what_cannot_be_used_is_refused_when_the_cluster_is_added(
+def test_unusable_fields_are_errors_when_the_cluster_is_added(
     tmp_path: Path, cluster: Any, user: Any, context: str | None, said: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=said):
@@ -130,12 +130,12 @@ def test_what_cannot_be_used_is_refused_when_the_cluster_is_added(
         ({"contexts": [{"name": "one", "context": {"cluster": {"c1": 1}}}]}, r"no cluster .*Known: c1, c2"),
     ],
 )
-def test_a_part_of_another_shape_is_refused_without_showing_it(tmp_path: Path, top: Any, said: str) -> None:
+def test_the_error_of_a_malformed_section_does_not_show_it(tmp_path: Path, top: Any, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         from_kubeconfig(write(tmp_path, **top))
 
 
-def test_without_a_current_context_the_contexts_are_offered(tmp_path: Path) -> None:
+def test_without_a_current_context_the_error_lists_the_contexts(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"name one\. Known: broken, nobody, one, two"):
         from_kubeconfig(write(tmp_path, **{"current-context": ""}))
 
@@ -152,7 +152,7 @@ def test_without_a_current_context_the_contexts_are_offered(tmp_path: Path) -> N
         "s3cret: 2001-99-99",
     ],
 )
-def test_a_file_that_is_no_kubeconfig_is_refused_without_showing_it(tmp_path: Path, content: str) -> None:
+def test_the_error_of_a_file_that_is_not_a_kubeconfig_does_not_show_it(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config"
     path.write_text(content)
     with pytest.raises(InvalidInputError, match=r"expected a kubeconfig|is not a kubeconfig") as caught:
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_kubeconfig_is_refused_without_showing_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: "])
-def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path, opening: str) -> None:
+def test_a_deeply_nested_file_is_an_error(tmp_path: Path, opening: str) -> None:
     path = tmp_path / "config"
     path.write_text(f"clusters: {opening * 3000}")
     with pytest.raises(InvalidInputError, match="config: is nested too deeply; expected a kubeconfig"):

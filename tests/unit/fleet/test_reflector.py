@@ -44,7 +44,7 @@ UNAVAILABLE = {"kind": "Status", "code": 503, "reason": "ServiceUnavailable", "m
 
 @dataclass(frozen=True)
 class RecordingBackoff(Backoff):
-    """Pauses of a millisecond; `counts` holds the failures that they were asked for."""
+    """Pauses of a millisecond; `counts` records the numbers of failures."""
 
     first: timedelta = timedelta(milliseconds=1)
     longest: timedelta = timedelta(milliseconds=1)
@@ -70,7 +70,7 @@ def follower(api: ClusterApi, backoff: RecordingBackoff) -> Reflector:
 
 @pytest.fixture
 def any_watch_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Watches that end at once count as ended by the server in due course."""
+    """Watches that end at once count as having lasted."""
     monkeypatch.setattr(reflector, "SHORTEST_WATCH_S", 0.0)
 
 
@@ -116,7 +116,7 @@ def watched_from(kmock: Mock) -> list[str]:
 
 
 async def until_end(events: AsyncGenerator[Event, None]) -> list[Event]:
-    """The events before the one of the last watch of a script."""
+    """The events before that of the last watch of a script."""
     found: list[Event] = []
     async with asyncio.timeout(20), aclosing(events):
         async for event in events:
@@ -127,7 +127,7 @@ async def until_end(events: AsyncGenerator[Event, None]) -> list[Event]:
 
 
 def names(events: list[Event]) -> list[str]:
-    """Of each event its kind, and of a change its object's name."""
+    """The kind of each event, and the object's name of a change."""
     return [
         f"{type(event).__name__} {event.object['metadata']['name']}"
         if isinstance(event, Changed | Deleted)

@@ -1,4 +1,4 @@
-"""Label selectors: what Kubernetes accepts, what it refuses and where, and that text and value agree."""
+"""Label selectors: what Kubernetes accepts, what it rejects and where, and the round trip of their text."""
 
 from typing import Any
 
@@ -65,14 +65,14 @@ def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None: 
         ("!region=eu", 8, "a comma, or the end"),
     ],
 )
-def test_a_wrong_selector_is_refused_at_the_character_that_is_wrong(text: str, character: int, said: str) -> None:
+def test_an_invalid_selector_is_an_error_with_its_position(text: str, character: int, said: str) -> None:
     with pytest.raises(SelectorError) as caught:
         parse_selector(text)
     assert caught.value.position + 1 == character, str(caught.value)
     assert said in str(caught.value)
 
 
-def test_match_labels_and_expressions_all_hold_together() -> None:
+def test_match_labels_and_expressions_must_all_match() -> None:
     selector = selector_from(
         {"region": "eu"},
         [
@@ -100,13 +100,13 @@ def test_match_labels_and_expressions_all_hold_together() -> None:
         ({"operator": "Exists"}, "matchExpressions[0].key"),
     ],
 )
-def test_a_wrong_expression_is_refused_by_its_place(expression: dict[str, Any], said: str) -> None:
+def test_an_invalid_expression_is_an_error_with_its_path(expression: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         selector_from(None, [expression])
     assert said in str(caught.value)
 
 
-def test_a_wrong_match_label_is_refused_by_its_key() -> None:
+def test_an_invalid_match_label_is_an_error_with_its_key() -> None:
     with pytest.raises(InvalidInputError, match=r"matchLabels\['a'\]: label value True is not a string"):
         selector_from({"a": True})  # type: ignore[dict-item]
 
@@ -136,9 +136,7 @@ def test_the_text_of_a_selector_parses_to_the_same_selector(selector: Selector) 
 
 @ANY_MACHINE
 @given(selectors, label_sets)
-def test_a_selector_and_the_opposites_of_its_requirements_never_both_hold(
-    selector: Selector, labels: dict[str, str]
-) -> None:
+def test_a_selector_and_its_negated_requirements_never_both_match(selector: Selector, labels: dict[str, str]) -> None:
     opposite = {
         Operator.IN: Operator.NOT_IN,
         Operator.NOT_IN: Operator.IN,
@@ -151,7 +149,7 @@ def test_a_selector_and_the_opposites_of_its_requirements_never_both_hold(
 
 @ANY_MACHINE
 @given(st.text(alphabet="ab=!,() in<>-./\t", max_size=20))
-def test_any_text_is_parsed_or_refused_within_the_text(text: str) -> None:
+def test_any_text_parses_or_is_an_error_with_a_position_in_the_text(text: str) -> None:
     try:
         parse_selector(text)
     except SelectorError as error:

@@ -1,4 +1,4 @@
-"""TLS as a cluster's owner meets it: each thing that can be wrong is named, and what is right works."""
+"""TLS: each problem has its own message, and valid configurations work."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ async def _who(request: web.Request) -> web.Response:
 
 @pytest_asyncio.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts servers that answer with the name in the client's certificate; gives their port."""
+    """Starts servers that return the name in the client's certificate; returns their port."""
     runners = []
 
     async def start(context: ssl.SSLContext | None) -> int:
@@ -72,7 +72,7 @@ def trusting(authority: Authority, **more: Any) -> dict[str, Any]:
     return {"certificate-authority-data": authority.pair.certificate_data} | more
 
 
-async def test_a_client_certificate_is_shown(
+async def test_a_client_certificate_is_sent(
     clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(server_context(authority.issue("server", host="127.0.0.1"), tmp_path, authority))
@@ -133,7 +133,7 @@ async def test_a_certificate_for_another_host_name_is_named(
     assert "its certificate is for another host name" in message
 
 
-async def test_an_address_that_does_not_speak_tls_is_named(clients: ClusterClients, row: Row, serve: Serve) -> None:
+async def test_an_address_without_tls_is_named(clients: ClusterClients, row: Row, serve: Serve) -> None:
     port = await serve(None)
     message = await refused(clients, row(f"https://127.0.0.1:{port}"))
     assert "the server does not use TLS; is the address http instead of https?" in message
@@ -152,8 +152,8 @@ async def test_a_host_without_an_address_is_named(clients: ClusterClients, row: 
     assert "the host name nowhere.invalid cannot be resolved" in message
 
 
-async def test_a_black_hole_is_left_in_time(clients: ClusterClients, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that takes the connection and never says anything: neither TLS nor HTTP."""
+async def test_a_black_hole_times_out(clients: ClusterClients, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that accepts connections and sends nothing: neither TLS nor HTTP."""
     monkeypatch.setattr(transport, "CONNECT_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as hole:
         port = hole.getsockname()[1]
@@ -166,7 +166,7 @@ async def test_a_black_hole_is_left_in_time(clients: ClusterClients, row: Row, m
 async def test_many_requests_share_few_connections(
     clients: ClusterClients, row: Row, serve: Serve, authority: Authority, tmp_path: Path
 ) -> None:
-    """A connection survives a request, so that not every one of them pays for TLS."""
+    """Connections are reused, so that not every request needs a TLS handshake."""
     context = server_context(authority.issue("server", host="127.0.0.1"), tmp_path)
     port = await serve(context)
     cluster = row(f"https://127.0.0.1:{port}", cluster=trusting(authority))
@@ -175,7 +175,7 @@ async def test_many_requests_share_few_connections(
     assert context.session_stats()["accept"] == 1
 
 
-async def test_a_watch_over_tls_takes_long_events_with_a_small_buffer(
+async def test_a_watch_over_tls_reads_long_events_with_a_small_buffer(
     clients: ClusterClients, row: Row, authority: Authority, tmp_path: Path
 ) -> None:
     """asyncio's own 256 KiB for each connection would be most of a collector's memory."""

@@ -1,4 +1,4 @@
-"""Refusals as real clusters write them, and the errors that they become."""
+"""Errors of real clusters, and their translation."""
 
 import errno
 import ssl
@@ -107,7 +107,7 @@ TEMPORARY = {
 
 
 @pytest.mark.parametrize(("body", "cause"), ANSWERS)
-def test_a_refusal_has_one_cause_that_is_temporary_or_permanent(body: bytes, cause: Cause) -> None:
+def test_each_refusal_has_its_cause_and_type(body: bytes, cause: Cause) -> None:
     code = orjson.loads(body)["code"]
     error = from_response(code, body, where="cluster c: POST /x")
     assert (error.cause, error.status) == (cause, code)
@@ -120,12 +120,12 @@ def test_every_cause_is_either_temporary_or_permanent(cause: Cause) -> None:
     assert isinstance(cluster_error(cause, "x"), TemporaryError) is (cause in TEMPORARY)
 
 
-def test_what_rbac_forbids_is_named_with_who_verb_resource_and_namespace() -> None:
+def test_a_refusal_by_rbac_names_user_verb_resource_and_namespace() -> None:
     error = from_response(403, status(403, "Forbidden", RBAC + ' in the namespace "ns"'))
     assert error.message == "system:serviceaccount:a:b may not create pods in namespace ns; grant it by RBAC"
 
 
-def test_what_rbac_forbids_in_the_whole_cluster_is_named_with_its_group() -> None:
+def test_a_cluster_wide_refusal_by_rbac_names_the_api_group() -> None:
     said = 'User "u" cannot list resource "jobs" in API group "batch" at the cluster scope'
     error = from_response(403, status(403, "Forbidden", said))
     assert "u may not list jobs.batch in the whole cluster" in error.message
@@ -137,12 +137,12 @@ def test_a_forbidden_path_is_named() -> None:
 
 
 @pytest.mark.parametrize("body", [status(429, "TooManyRequests", "slow down"), b"Too many requests"])
-def test_the_wait_that_a_throttling_cluster_asks_for_is_kept(body: bytes) -> None:
+def test_retry_after_is_part_of_the_error(body: bytes) -> None:
     error = from_response(429, body, retry_after="7")
     assert (error.cause, error.retry_after_s) == (Cause.THROTTLED, 7.0)
 
 
-def test_a_page_of_a_load_balancer_is_no_answer_of_the_cluster() -> None:
+def test_a_page_of_a_load_balancer_is_not_a_response_of_the_cluster() -> None:
     error = from_response(404, b"<html><body>\n404 no such site</body></html>")
     assert error.cause is Cause.CLUSTER_UNREACHABLE
     assert "404 no such site" in error.message
@@ -151,7 +151,7 @@ def test_a_page_of_a_load_balancer_is_no_answer_of_the_cluster() -> None:
 @pytest.mark.parametrize(
     ("code", "cause"), [(401, Cause.UNAUTHORIZED), (403, Cause.CLUSTER_UNREACHABLE), (502, Cause.SERVER_ERROR)]
 )
-def test_answers_without_a_status_are_told_apart_by_their_code(code: int, cause: Cause) -> None:
+def test_responses_without_a_status_are_classified_by_their_code(code: int, cause: Cause) -> None:
     assert from_response(code, b"").cause is cause
 
 
@@ -164,7 +164,7 @@ def test_an_error_event_of_a_watch_becomes_its_cause() -> None:
     assert from_status(event).cause is Cause.GONE
 
 
-def test_an_endless_message_is_cut() -> None:
+def test_a_long_message_is_truncated() -> None:
     assert len(from_response(422, status(422, "Invalid", "x" * 100_000)).message) == 1000
 
 
@@ -185,6 +185,6 @@ def _refused() -> aiohttp.ClientConnectorError:
         (aiohttp.ClientPayloadError("cut"), "the connection failed: cut"),
     ],
 )
-def test_a_broken_connection_says_how_it_broke(error: Exception, said: str) -> None:
+def test_each_connection_error_has_its_message(error: Exception, said: str) -> None:
     found = from_exception(error)
     assert (found.cause, said in found.message) == (Cause.CLUSTER_UNREACHABLE, True), found.message

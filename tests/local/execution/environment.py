@@ -1,4 +1,4 @@
-"""Launcher and collectors in this process, on a store and a local cluster of their own threads."""
+"""An environment of launcher and collectors in this process, with a store and a local cluster in threads."""
 
 import asyncio
 import threading
@@ -59,7 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 class LocalThread:
-    """A local cluster in a thread of its own."""
+    """A local cluster in a separate thread."""
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._loop = LoopThread()
@@ -72,7 +72,7 @@ class LocalThread:
         self._run(self.cluster.compact)
 
     def stop(self) -> None:
-        """End it; said twice, it is ended."""
+        """Stop it. Idempotent."""
         if not self._stopped:
             self._stopped = True
             self._loop.run(self.cluster.stop())
@@ -86,7 +86,7 @@ class LocalThread:
 
 
 class Launching(Queue):
-    """A queue that has launchers woken in threads, and remembers who else was."""
+    """A queue that runs launchers in threads and records other wakes."""
 
     def __init__(self, launch: Callable[[str, Sequence[str]], Effects]) -> None:
         super().__init__(Celery(set_as_current=False))
@@ -104,18 +104,18 @@ class Launching(Queue):
         return True
 
     def close(self) -> None:
-        """Wait for launchers under way; what went wrong in one is raised here."""
+        """Wait for running launchers, and raise their errors."""
         self._threads.shutdown()
         for launch in self._launches:
             launch.result()
 
 
 class RunningCollector:
-    """A collector with a thread, a loop and connections of its own."""
+    """A collector with its own thread, loop and connections."""
 
-    def __init__(self, name: str, rooms: "Rooms") -> None:
+    def __init__(self, name: str, env: "Environment") -> None:
         self._context = CollectorContext(
-            rooms.store, ClusterClients(rooms.cipher), rooms.queue, rooms.settings, rooms.installation, utc_now
+            env.store, ClusterClients(env.cipher), env.queue, env.settings, env.installation, utc_now
         )
         self._name = name
         self._error: BaseException | None = None
@@ -124,7 +124,7 @@ class RunningCollector:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it in order; an error that it died of is raised here."""
+        """Shut it down, and raise its error."""
         with suppress(RuntimeError):  # it died, and its loop with it
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(timeout=30)
@@ -144,8 +144,8 @@ class RunningCollector:
             self._loop.close()
 
 
-class Rooms:
-    """What the tests do with execution."""
+class Environment:
+    """Starts runs and collectors, and waits for their results."""
 
     def __init__(self, store: Store, local: LocalThread, data_dir: Path, **cluster: Any) -> None:
         self.store = store
@@ -163,16 +163,16 @@ class Rooms:
         self.queue = Launching(self.launcher.launch)
 
     def collect(self, name: str = "one") -> None:
-        """Start a collector and wait until it has the cluster, or shares it."""
+        """Start a collector and wait until it has leased the cluster, or shares it."""
         self._collectors[name] = RunningCollector(name, self)
         until("a collector that holds the cluster", lambda: self._cluster().collector)
 
     def stop_collecting(self, name: str = "one") -> None:
-        """End a collector in order."""
+        """Shut a collector down."""
         self._collectors.pop(name).stop()
 
     def open(self, script: str = PASS, case: str = "shell", cluster: str = "local", node: str | None = None) -> str:
-        """Ask for a run of a case whose probe is this script, on any node or on this one."""
+        """Request a run of a case whose probe is this script, on any node or on this one."""
         request = RunRequest(case, (cluster,), parameters={"SCRIPT": script}, nodes=(node,) if node else ())
         with self.store.writing() as session:
             catalog = self.launcher.catalogs.current(session)
@@ -180,24 +180,24 @@ class Rooms:
         return opened.id
 
     def start(self, script: str = PASS, case: str = "shell", node: str | None = None) -> str:
-        """Have a run launched; it has its pod when this returns."""
+        """Request a run and launch it; it has its pod when this returns."""
         run_id = self.open(script, case, node=node)
         self.launcher.launch("local", [run_id])
         return run_id
 
     def wake(self, run_ids: Sequence[str]) -> None:
-        """Have launchers woken for these runs, in batches."""
+        """Wake launchers for these runs, in batches."""
         with self.store.reading() as session:
             runs = session.exec(select(Run).where(col(Run.id).in_(run_ids))).all()
         self.queue.wake_launchers(run_batches(runs, self.settings.batch_size))
 
     def end(self, run_id: str, reason: Reason) -> None:
-        """Give a run its outcome while its pod runs."""
+        """Close a run while its pod runs."""
         with self.store.writing() as session:
             close(session, [Ending(run_id, Judgement(Verdict.UNKNOWN, reason))], utc_now())
 
     def create(self, labels: dict[str, str], script: str) -> dict[str, Any]:
-        """A pod that somebody else makes."""
+        """Create another pod."""
         container = {"name": "probe", "image": "docker.io/kubeprobe/busybox:dev", "command": ["sh", "-c", script]}
         pod = {
             "apiVersion": "v1",
@@ -210,20 +210,20 @@ class Rooms:
 
     @property
     def at_the_gate(self) -> str:
-        """The beginning of a script that goes on once the gate is open."""
+        """The beginning of a script that waits until the gate is open."""
         return f"until [ -e {self._gate} ]; do sleep 0.05; done; "
 
     def open_the_gate(self) -> None:
-        """Let probes that wait there go on."""
+        """Let waiting probes continue."""
         self._gate.touch()
 
     def resend(self) -> None:
-        """What beat does once a second."""
+        """Send due wakes, as beat does once a second."""
         waiting = resend_overdue(self.store, utc_now(), self.settings)
         self.queue.wake_launchers(run_batches(waiting, self.settings.batch_size))
 
     def outcome(self, run_id: str, within_s: float = 30) -> Outcome:
-        """A run's outcome, waited for."""
+        """Wait for a run's outcome."""
         found: Outcome = until(f"the outcome of run {run_id}", lambda: self.find(Outcome, run_id), within_s)
         return found
 
@@ -233,17 +233,17 @@ class Rooms:
             return dict(session.exec(select(col(Outcome.run_id), col(Outcome.reason))).all())
 
     def find(self, table: type[Any], key: str) -> Any:
-        """A row, if there is one."""
+        """A row, or None."""
         with self.store.reading() as session:
             return session.get(table, key)
 
     def run(self, run_id: str) -> Run:
-        """A run as it is now."""
+        """The current row of a run."""
         found: Run = self.find(Run, run_id)
         return found
 
     def log(self, run_id: str) -> str:
-        """The kept tail of a run's log, waited for."""
+        """Wait for the stored tail of a run's log."""
         found: RunLog = until(f"the log of run {run_id}", lambda: self.find(RunLog, run_id))
         return found.tail
 
@@ -257,7 +257,7 @@ class Rooms:
         return found
 
     def wait_until_running(self, run_id: str) -> dict[str, Any]:
-        """The pod of a run whose probe runs."""
+        """Wait until the probe of a run runs; its pod."""
 
         def running() -> dict[str, Any] | None:
             pods = [pod for pod in self.pods() if pod["metadata"]["labels"][vocabulary.LABEL_RUN] == run_id]
@@ -266,7 +266,7 @@ class Rooms:
         return until(f"run {run_id} to run", running)
 
     def wait_until_ended(self, *run_ids: str) -> None:
-        """Until the pods of these runs have ended, whether somebody looks or not."""
+        """Wait until the pods of these runs have ended."""
 
         def ended() -> bool:
             phases = {
@@ -277,11 +277,11 @@ class Rooms:
         until(f"the pods of {len(run_ids)} runs to end", ended)
 
     def wait_until_no_pod_is_left(self) -> None:
-        """Until the cluster holds no pod of this installation."""
+        """Wait until the cluster has no pod of this installation."""
         until("no pod left", lambda: not self.pods(), instead=self.pods)
 
     def ask(self, what: Callable[[ClusterApi], Any]) -> Any:
-        """Ask the cluster something, as an administrator would."""
+        """Send a request to the cluster."""
 
         async def asked() -> Any:
             return await what(await self.launcher.clients.get(self._row))
@@ -289,19 +289,19 @@ class Rooms:
         return self.launcher.loop.run(asked())
 
     def delete(self, pod: dict[str, Any], grace_s: int | None = None) -> None:
-        """Delete a pod, as somebody might."""
+        """Delete a pod."""
         metadata = pod["metadata"]
         self.ask(lambda api: api.delete_pod(NAMESPACE, metadata["name"], metadata["uid"], grace_s))
 
     def set_status(self, pod: dict[str, Any], **status: Any) -> None:
-        """Say something of a pod, as a kubelet might."""
+        """Set a pod's status, as a kubelet does."""
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}/status"
         body = {**pod, "status": {**pod["status"], **status}}
         body["metadata"] = {k: v for k, v in pod["metadata"].items() if k != "resourceVersion"}
         self.ask(lambda api: api.call("PUT", path, body=body))
 
     def close(self) -> None:
-        """End everything."""
+        """Shut everything down."""
         for name in list(self._collectors):
             self.stop_collecting(name)
         self.queue.close()

@@ -1,4 +1,4 @@
-"""A store that goes away while pods end: nothing is forgotten, and no pod is deleted meanwhile."""
+"""The database is unavailable while pods end: no outcome is lost, and no pod is deleted meanwhile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,28 +8,28 @@ from sqlalchemy.engine import make_url
 
 from kubeprobe.store import Store
 from kubeprobe.vocabulary import Verdict
-from tests.local.execution.conftest import MakeRooms
-from tests.local.execution.rooms import FAIL, PASS, LocalThread
+from tests.local.execution.conftest import MakeEnvironment
+from tests.local.execution.environment import FAIL, PASS, LocalThread
 
 
-def test_pods_that_end_while_the_store_is_away_get_their_outcomes_when_it_is_back(
-    store: Store, database_url: str, local: LocalThread, make_rooms: MakeRooms
+def test_pods_that_end_while_the_database_is_unavailable_get_their_outcomes_later(
+    store: Store, database_url: str, local: LocalThread, make_environment: MakeEnvironment
 ) -> None:
-    rooms = make_rooms(store, local)
-    rooms.collect()
-    runs = [rooms.start(rooms.at_the_gate + script) for script in (PASS, FAIL, PASS)]
-    known = {pod["metadata"]["uid"] for pod in rooms.pods()}
+    env = make_environment(store, local)
+    env.collect()
+    runs = [env.start(env.at_the_gate + script) for script in (PASS, FAIL, PASS)]
+    known = {pod["metadata"]["uid"] for pod in env.pods()}
     with away(database_url):
-        rooms.open_the_gate()
-        rooms.wait_until_ended(*runs)
-        assert {pod["metadata"]["uid"] for pod in rooms.pods()} == known
-    assert [rooms.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.FAIL, Verdict.PASS]
-    rooms.wait_until_no_pod_is_left()
+        env.open_the_gate()
+        env.wait_until_ended(*runs)
+        assert {pod["metadata"]["uid"] for pod in env.pods()} == known
+    assert [env.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.FAIL, Verdict.PASS]
+    env.wait_until_no_pod_is_left()
 
 
 @contextmanager
 def away(database_url: str) -> Iterator[None]:
-    """No statement gets through: SQLite is locked by somebody, PostgreSQL lets nobody in."""
+    """All statements fail: SQLite is locked, PostgreSQL accepts no connections."""
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, isolation_level=None)
