@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,6 +16,8 @@ from typer.testing import CliRunner, Result
 
 from kubeprobe import logs
 from kubeprobe.cli import app
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.errors import Cause, ClusterError
 from probes._access import find_access
 from probes._api import Api
 from tests.harness.need import lacking
@@ -88,6 +91,37 @@ def test_a_trial_shows_what_failed_and_the_log(ask: Ask) -> None:
     assert "resolve: nowhere.invalid has no address" in tried.stdout
     assert "failed  resolve" in tried.stdout
     assert "Log\nFAIL\n" in tried.stdout
+
+
+@pytest.mark.parametrize("cause", [Cause.GONE, Cause.CLUSTER_UNREACHABLE])
+def test_a_trial_survives_a_failed_watch(ask: Ask, monkeypatch: pytest.MonkeyPatch, cause: Cause) -> None:
+    watch, causes = ClusterApi.watch_objects, [cause]
+
+    async def fail_at_first(self: ClusterApi, *args: Any) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        if causes:
+            raise ClusterError(causes.pop(), "broken by the test")
+        async for event in watch(self, *args):
+            yield event
+
+    monkeypatch.setattr(ClusterApi, "watch_objects", fail_at_first)
+    ask("probe", "new", "shop-front")
+    assert "ok  resolve" in ask("probe", "try", "shop-front").stdout
+    assert not causes
+
+
+def test_a_trial_reports_a_forbidden_watch_and_deletes_its_pod(
+    ask: Ask, running_cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: ClusterApi, *_: Any) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        raise ClusterError(Cause.FORBIDDEN, "u may not watch pods", where=self.cluster)
+        yield
+
+    monkeypatch.setattr(ClusterApi, "watch_objects", refuse)
+    ask("probe", "new", "shop-front")
+    assert "may not watch pods" in ask("probe", "try", "shop-front", code=2).stderr
+    access = find_access({"KUBECONFIG": str(running_cluster / "localcluster.kubeconfig")})
+    with Api(access) as api:
+        until("no pod to be left", lambda: not api.get("/api/v1/namespaces/kubeprobe/pods")["items"])
 
 
 def test_an_unknown_parameter_is_a_warning(ask: Ask) -> None:

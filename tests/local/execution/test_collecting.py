@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 from kubeprobe import vocabulary
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import watch
 from kubeprobe.execution.collect.observation import PodObservation
+from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.execution.judge import judge
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -74,6 +76,25 @@ def test_no_ending_is_lost_when_the_version_of_a_watch_expires(
     until("a watch that got 410", lambda: gone)
     assert [env.outcome(run_id).verdict for run_id in runs] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL]
     env.wait_until_no_pod_is_left()
+
+
+def test_a_list_during_which_the_database_is_unavailable_is_repeated(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, failed = ClusterWatch._ended_among, list[str]()
+
+    def fail_twice(self: ClusterWatch, pods: list[dict[str, Any]]) -> set[tuple[str, int]]:
+        if len(failed) < 2:
+            failed.append(self.cluster.name)
+            raise OperationalError("SELECT", {}, Exception("unavailable"))
+        return read(self, pods)
+
+    monkeypatch.setattr(ClusterWatch, "_ended_among", fail_twice)
+    run_id = env.start(PASS)
+    env.wait_until_ended(run_id)
+    env.collect()
+    assert env.outcome(run_id).verdict == Verdict.PASS
+    assert failed == ["local", "local"]
 
 
 def test_the_pod_of_a_run_that_has_its_outcome_is_deleted(env: Environment) -> None:

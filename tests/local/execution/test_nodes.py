@@ -1,13 +1,17 @@
 """Probes of nodes: collectors store the nodes, pods are pinned to them, and a run whose node leaves ends."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
-from kubeprobe.fleet.api import NODES_PATH
+from kubeprobe.execution.collect import node_rows
+from kubeprobe.fleet.api import NODES_PATH, ClusterApi
+from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster, Node, Outcome, Store
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
@@ -91,6 +95,50 @@ def test_a_new_collector_finds_which_nodes_joined_and_left(env: Environment) -> 
     env.ask(lambda api: api.call("POST", "/api/v1/nodes", body=join_later))
     env.collect("two")
     until("the newer nodes", lambda: nodes(env.store).keys() == {LOCAL, "node-2"})
+
+
+@pytest.mark.parametrize("cause", [Cause.FORBIDDEN, Cause.CLUSTER_UNREACHABLE])
+def test_nodes_that_may_not_be_listed_are_deleted_and_those_of_an_unreachable_cluster_kept(
+    env: Environment, monkeypatch: pytest.MonkeyPatch, cause: Cause
+) -> None:
+    list_objects, failed, allowed = ClusterApi.list_objects, threading.Event(), threading.Event()
+
+    async def fail_for_nodes(self: ClusterApi, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
+        if path == NODES_PATH and not allowed.is_set():
+            failed.set()
+            raise ClusterError(cause, "refused by the test")
+        return await list_objects(self, path, selector)
+
+    env.stop_collecting()
+    monkeypatch.setattr(ClusterApi, "list_objects", fail_for_nodes)
+    env.collect("two")
+    assert failed.wait(20)
+    if cause is Cause.FORBIDDEN:
+        until("the nodes to be deleted", lambda: not nodes(env.store))
+        assert env.find(Cluster, "local").nodes_error == "permission missing: list and watch nodes"
+    else:
+        assert LOCAL in nodes(env.store)
+    allowed.set()
+    until("the nodes to be listed", lambda: LOCAL in nodes(env.store) and not env.find(Cluster, "local").nodes_error)
+
+
+def test_changes_that_the_database_did_not_accept_are_listed_again(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_all, failed = node_rows.replace_all, list[str]()
+
+    def fail_once(store: Store, cluster: str, *args: Any) -> list[str]:
+        if not failed:
+            failed.append(cluster)
+            raise OperationalError("UPDATE", {}, Exception("unavailable"))
+        return replace_all(store, cluster, *args)
+
+    env.stop_collecting()
+    env.ask(lambda api: api.call("POST", "/api/v1/nodes", body={"kind": "Node", "metadata": {"name": "node-3"}}))
+    monkeypatch.setattr(node_rows, "replace_all", fail_once)
+    env.collect("two")
+    until("node-3 to be known", lambda: "node-3" in nodes(env.store))
+    assert failed == ["local"]
 
 
 def test_a_pod_is_pinned_to_its_node_and_gets_its_name(env: Environment) -> None:
