@@ -1,5 +1,5 @@
 """The built-in probes: one folder each, run as `python -m probes.<folder>.probe` in the probes image.
 
-They act in the cluster they run in and report through `kubeprobe_client`; they import nothing of KubeProbe.
-Next stage: the report, on the pod's status, is judged by KubeProbe.
+They check the cluster they run in and report through `kubeprobe_client`; they import nothing of KubeProbe.
+
 """

@@ -1,7 +1,4 @@
-"""Where the cluster's API is and how to be let in: KUBECONFIG if set, else the pod's service account.
-
-Next stage: `_api` talks to it.
-"""
+"""Address and credentials of the cluster's API: from KUBECONFIG if set, else from the pod's service account."""
 
 import base64
 import json
@@ -18,15 +15,15 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class AccessError(Exception):
-    """There is no way to the API: what is missing, and where it was looked for."""
+    """Address or credentials of the API are missing; the text says what, and where it was expected."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """A way to a cluster's API."""
+    """Address and TLS settings of a cluster's API."""
 
     server: str
-    """URL, without a slash at its end."""
+    """URL without a trailing slash."""
     namespace: str = "default"
     token: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
@@ -44,12 +41,12 @@ class Access:
 
     @property
     def prefix(self) -> str:
-        """The path below which a proxy serves the API; usually none."""
+        """The path prefix of a proxy in front of the API; usually empty."""
         return urlsplit(self.server).path
 
 
 def find_access(environ: Mapping[str, str]) -> Access:
-    """The way to the API; raises AccessError if there is none."""
+    """The access to the API; raises AccessError if there is none."""
     kubeconfig = environ.get("KUBECONFIG", "")
     if kubeconfig:
         return _from_kubeconfig(Path(kubeconfig.split(os.pathsep)[0]))
@@ -108,7 +105,7 @@ def _named(config: Any, kind: str, name: str) -> dict[str, Any]:
 
 
 def _beside(kubeconfig: Path, name: str) -> Path:
-    """A file that a kubeconfig names: relative to the kubeconfig's own folder."""
+    """The path of a file in a kubeconfig, relative to the kubeconfig's folder."""
     return kubeconfig.parent / name
 
 
@@ -122,7 +119,7 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
     if "client-certificate-data" in user:
-        # OpenSSL reads a chain and its key from files only.
+        # OpenSSL reads a chain and its key only from files.
         with tempfile.NamedTemporaryFile() as pem:
             for key in ("client-certificate-data", "client-key-data"):
                 pem.write(base64.b64decode(user[key]) + b"\n")

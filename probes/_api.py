@@ -1,8 +1,8 @@
 """A small client of the Kubernetes API: JSON over the standard library's http.client.
 
 The official package takes 0.8 s of CPU to import (this: 0.05 s), and a probe starts thousands of times.
-What the API refuses becomes an ApiError in the API's own words; a missing permission is not a fault of
-the thing probed, so it ends the run as unknown. Next stage: the probes call it.
+A refused request becomes an ApiError with the API's message; a missing permission is not a fault of
+the target, so it ends the run as unknown.
 """
 
 import http.client
@@ -19,9 +19,9 @@ from kubeprobe_client import CheckFailed, give_up
 from probes._access import Access, AccessError, find_access
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds the API server has for the answer to a plain request."""
+"""Time limit of a plain request, in seconds."""
 
-_KEPT_FOR = 5.0  # seconds: a connection idle for longer may be closed by the server while we write to it
+_KEPT_FOR = 5.0  # seconds: the server may close a connection that was idle for longer while a request is sent
 
 _SOONEST = 0.1  # seconds before a request is sent again, even if the server says 0
 
@@ -32,9 +32,9 @@ _LACKS = re.compile(
 
 
 class ApiError(CheckFailed):
-    """The API refused or did not answer; the text is the API's own. `status` is 0 without an answer.
+    """The API refused the request or did not answer; the text is the API's message. `status` is 0 without an answer.
 
-    `retry_after_s`: how long a 429 asks to wait; None if it does not say.
+    `retry_after_s`: the Retry-After of a 429, in seconds; None without one.
     """
 
     def __init__(self, text: str, status: int = 0, reason: str = "", retry_after_s: float | None = None) -> None:
@@ -49,7 +49,7 @@ class PermissionMissing(ApiError):  # noqa: N818
 
 
 class Api:
-    """One cluster's API; close it by `with`. Not for several threads."""
+    """A client of one cluster's API; a context manager. Not thread-safe."""
 
     def __init__(self, access: Access, timeout: float = REQUEST_TIMEOUT) -> None:
         self.access = access
@@ -73,11 +73,11 @@ class Api:
         return self._json("POST", path, {}, body)
 
     def replace(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """PUT an object in the place of the one at `path`; raises ApiError, 409 if that has changed meanwhile."""
+        """PUT: replace the object at `path`; raises ApiError, with status 409 if it has changed meanwhile."""
         return self._json("PUT", path, {}, body)
 
     def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """PATCH with a merge patch (RFC 7386): null removes; raises ApiError."""
+        """PATCH with a merge patch (RFC 7386); raises ApiError."""
         return self._json("PATCH", path, {}, body)
 
     def delete(self, path: str, **options: Any) -> None:
@@ -89,7 +89,7 @@ class Api:
         return self._request("GET", path, query).decode("utf-8", "replace")
 
     def pages(self, path: str, size: int, **query: str) -> Iterator[list[dict[str, Any]]]:
-        """A list, page by page, so that no answer is endless; starts anew if the list became too old."""
+        """A list, page by page, so that responses are bounded; starts again if the list has expired."""
         go_on = ""
         while True:
             asked = {**query, "limit": str(size), **({"continue": go_on} if go_on else {})}
@@ -106,7 +106,7 @@ class Api:
                 return
 
     def watch(self, path: str, seconds: float, **query: str) -> Iterator[dict[str, Any]]:
-        """Events as they come, for so many seconds or until the server ends it; raises ApiError."""
+        """The events of a watch, for `seconds` or until the server ends it; raises ApiError."""
         until = time.monotonic() + seconds
         query = {**query, "watch": "true", "timeoutSeconds": str(max(round(seconds), 1))}
         connection = self._connect(seconds + 1)
@@ -139,10 +139,10 @@ class Api:
         return document
 
     def _request(self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None = None) -> bytes:
-        """The answer, after the waits that the server asks for, as long as they end within the time-out.
+        """The response; waits as the server's Retry-After says, within the time-out.
 
-        Every user's client waits so (client-go does): a server that restarts, or is busy for a second, is no fault.
-        What got a 429 was not carried out, so it may be sent again whatever it is.
+        Clients of users do the same (client-go): a server that restarts or is busy for a second is not a fault.
+        A request with a 429 was not executed, so any request can be sent again.
         """
         until = time.monotonic() + self._timeout
         while True:
@@ -162,7 +162,7 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             if kept and method == "GET" and isinstance(error, ConnectionError):
-                # The server was restarted since the last request: that says nothing of how it is now.
+                # The server was restarted since the last request, which is not a fault.
                 return self._ask(method, path, query, body)
             raise self._no_answer(method, path, error) from error
         if response.status >= 400:
@@ -172,7 +172,7 @@ class Api:
         return answer
 
     def _kept_connection(self) -> http.client.HTTPConnection | None:
-        """The connection of the last request, unless it has been idle for long."""
+        """The connection of the last request, unless it has been idle for too long."""
         kept, self._kept = self._kept, None
         if kept is not None and time.monotonic() - self._kept_since >= _KEPT_FOR:
             kept.close()
@@ -210,9 +210,9 @@ class Api:
 
 
 def connect(timeout: float = REQUEST_TIMEOUT) -> Api:
-    """The API of the cluster that this probe runs in; without a way to it the run ends as unknown.
+    """The API of the cluster that this probe runs in; without access to it the run ends as unknown.
 
-    `timeout`: seconds the API server has for the answer to a plain request.
+    `timeout`: the time limit of a plain request, in seconds.
     """
     try:
         return Api(find_access(os.environ), timeout)
@@ -227,7 +227,7 @@ def give_up_if_forbidden(error: ApiError) -> None:
 
 
 def _refusal(status: int, answer: bytes, request: str, retry_after: str | None = None) -> ApiError:
-    """The API's Status object as an error; RBAC's refusals apart from those by quota or admission."""
+    """The API's Status object as an error; distinguishes RBAC from quota and admission."""
     try:
         document = json.loads(answer)
         message, reason = document.get("message") or "", document.get("reason") or ""

@@ -1,8 +1,8 @@
-"""Asks the container runtime by the CRI, over its socket.
+"""A client of the container runtime's CRI, over its socket.
 
 https://github.com/kubernetes/cri-api/blob/master/pkg/apis/runtime/v1/api.proto
-Three calls with small answers: `h2` speaks HTTP/2, and messages are read field by field. grpcio and generated stubs
-would take longer to import than these calls take. Used by the probes that look at a node.
+Three calls with small answers: `h2` implements HTTP/2, and messages are parsed field by field. grpcio and generated
+stubs would take longer to import than these calls take. Used by the node probes.
 """
 
 import json
@@ -17,7 +17,7 @@ import h2.events
 import h2.exceptions
 
 RUNTIME_TIMEOUT = 5.0
-"""Seconds the runtime has for each piece of an answer."""
+"""Time limit for each part of an answer, in seconds."""
 
 SOCKETS = (
     "/run/k3s/containerd/containerd.sock",
@@ -25,9 +25,9 @@ SOCKETS = (
     "/run/cri-dockerd.sock",
     "/run/containerd/containerd.sock",
 )
-"""Where runtimes listen: https://kubernetes.io/docs/setup/production-environment/container-runtimes, and of K3s.
+"""The sockets of runtimes: https://kubernetes.io/docs/setup/production-environment/container-runtimes, and of K3s.
 
-containerd's own comes last: Docker's containerd listens there too, beside one of the others, and speaks no CRI.
+containerd's own is last: Docker's containerd listens there too, in addition to one of the others, and has no CRI.
 """
 
 _SERVICE = "/runtime.v1.RuntimeService"
@@ -37,15 +37,15 @@ Fields = dict[int, int | bytes]
 
 
 class RuntimeSilent(Exception):  # noqa: N818
-    """The container runtime did not answer, or refused: what happened, at which socket."""
+    """The container runtime did not answer, or refused; the text has the error and the socket."""
 
 
 class RuntimeNotFound(RuntimeSilent):
-    """No container runtime listens where runtimes usually do: it may be well, at another place."""
+    """There is no socket of a container runtime at the usual paths; the runtime may use another one."""
 
 
 class _NotFound(ValueError):  # noqa: N818 - as gRPC calls it
-    """The runtime does not know what it was asked about."""
+    """The runtime does not know the requested object."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A pod as the runtime knows it."""
+    """A pod sandbox of the runtime."""
 
     id: str
     pod_uid: str
@@ -73,9 +73,9 @@ class Sandbox:
 
 
 def socket_of(root: Path, said: str) -> Path:
-    """Where a node's runtime listens: at the socket said, else at the first of SOCKETS that is there.
+    """The socket of a node's runtime: the given one, else the first of SOCKETS that exists.
 
-    `root` is where the node's `/` is seen. Raises RuntimeNotFound if there is none.
+    `root` is where the node's `/` is mounted. Raises RuntimeNotFound if there is none.
     """
     places = [root / place.lstrip("/") for place in ([said] if said else SOCKETS)]
     for place in places:
@@ -87,19 +87,19 @@ def socket_of(root: Path, said: str) -> Path:
 
 
 def conditions(path: Path) -> list[Condition]:
-    """What the runtime says of itself. Raises RuntimeSilent."""
+    """The runtime's conditions. Raises RuntimeSilent."""
     [status] = _messages(_call(path, "Status"), 1)
     return [_condition(dict(_fields(found))) for found in _messages(status, 1)]
 
 
 def sandboxes(path: Path) -> list[Sandbox]:
-    """All pods that the runtime knows. Raises RuntimeSilent."""
+    """All sandboxes of the runtime. Raises RuntimeSilent."""
     return [_sandbox(dict(_fields(found))) for found in _messages(_call(path, "ListPodSandbox"), 1)]
 
 
 def network_namespace(path: Path, sandbox: str) -> str:
-    """The path of a pod's network namespace; empty if it has none of its own, or is no more. Raises RuntimeSilent."""
-    request = bytes([1 << 3 | 2, len(sandbox)]) + sandbox.encode() + b"\x10\x01"  # verbose: with its own details
+    """The path of a sandbox's network namespace; empty if it has none, or was removed. Raises RuntimeSilent."""
+    request = bytes([1 << 3 | 2, len(sandbox)]) + sandbox.encode() + b"\x10\x01"  # verbose: with details of the runtime
     try:
         status = _call(path, "PodSandboxStatus", request)
     except _NotFound:  # removed since it was listed
@@ -154,7 +154,7 @@ def _exchange(connection: socket.socket, method: str, message: bytes) -> bytes:
 
 
 class _Call:
-    """One call on a connection of its own."""
+    """One call on its own connection."""
 
     def __init__(self, method: str, message: bytes) -> None:
         self.http = h2.connection.H2Connection()
@@ -175,7 +175,7 @@ class _Call:
         self.http.send_data(self._stream, message, end_stream=True)
 
     def take(self, event: h2.events.Event) -> None:
-        """What the runtime sent; raises ValueError if it breaks the call off."""
+        """Handle an event from the runtime; raises ValueError if the runtime aborts the call."""
         if isinstance(event, h2.events.DataReceived):
             self.answer += event.data
             self.http.acknowledge_received_data(event.flow_controlled_length, self._stream)
@@ -184,7 +184,7 @@ class _Call:
         elif isinstance(event, h2.events.StreamEnded):
             self.ended = True
         elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
-            raise ValueError("the call was broken off")  # noqa: TRY004 - it is the runtime's doing
+            raise ValueError("the call was broken off")  # noqa: TRY004 - the runtime's fault, not a type error
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

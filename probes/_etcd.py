@@ -1,7 +1,7 @@
 """A small client of etcd: its JSON gateway (`/v3/...`) over HTTPS with a client certificate, standard library only.
 
-Every etcd since 3.4 serves the gateway on its client port, so nothing is needed beside what the API server
-itself uses: address, authority, certificate and key. Next stage: `etcd_crud` and `etcd_backup` ask with it.
+Every etcd since 3.4 serves the gateway on its client port, so only the API server's own settings are needed:
+address, CA, certificate and key.
 """
 
 import base64
@@ -25,7 +25,7 @@ _PERMISSION_DENIED = 7  # gRPC's code
 
 
 class EtcdError(CheckFailed):
-    """An etcd refused or did not answer; the text is its own. `code` is gRPC's, -1 without an answer."""
+    """An etcd refused or did not answer; the text is its message. `code` is gRPC's, -1 without an answer."""
 
     def __init__(self, text: str, code: int = -1) -> None:
         super().__init__(text)
@@ -33,7 +33,7 @@ class EtcdError(CheckFailed):
 
 
 class Endpoint:
-    """One etcd server's gateway; close it by `with`. Not for several threads."""
+    """One etcd server's gateway; a context manager. Not thread-safe."""
 
     def __init__(self, url: str, tls: ssl.SSLContext | None, timeout: float) -> None:
         self.url = url
@@ -68,7 +68,7 @@ class Endpoint:
 
     @contextmanager
     def stream(self, path: str, body: Json) -> Iterator[Iterator[Json]]:
-        """POST to `/v3/PATH` and yield the answers as they come, each within the time-out; raises EtcdError."""
+        """POST to `/v3/PATH` and yield the answers as they arrive, each within the time-out; raises EtcdError."""
         connection = self._connect()
         try:
             response = self._send(connection, path, body)
@@ -134,7 +134,7 @@ class Endpoint:
 
 
 def client_tls(directory: Path) -> ssl.SSLContext:
-    """TLS with the authority, certificate and key in a directory; what is missing ends the run as unknown."""
+    """TLS with the CA, certificate and key in a directory; a missing file ends the run as unknown."""
     try:
         tls = ssl.create_default_context(cafile=str(directory / CA))
         tls.load_cert_chain(directory / CERTIFICATE, directory / KEY)
@@ -146,33 +146,33 @@ def client_tls(directory: Path) -> ssl.SSLContext:
 
 
 def give_up_if_denied(error: EtcdError, what: str) -> None:
-    """End the run as unknown if etcd's own access control lacks a permission for us; else return."""
+    """End the run as unknown if the probe lacks a permission in etcd's own access control; else return."""
     if error.code == _PERMISSION_DENIED or "permission denied" in str(error):
         give_up(f"permission missing: {what} in etcd ({error})")
 
 
 def encoded(text: str | bytes) -> str:
-    """Keys and values travel in base64."""
+    """A key or value in base64, as in the gateway's JSON."""
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
 def decoded(text: str) -> str:
-    """The text of a key or value."""
+    """The text of a key or value in base64."""
     return base64.b64decode(text).decode("utf-8", "replace")
 
 
 def prefix_end(prefix: str) -> str:
-    """The first key after all that begin with `prefix`: the `range_end` of a request for them."""
+    """The `range_end` of a request for all keys with this prefix: the first key after them."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def revision(answer: Json) -> int:
-    """The store's revision that an answer was given at."""
+    """The store's revision in an answer's header."""
     return int(answer.get("header", {}).get("revision", 0))
 
 
 def wait_for_revision(endpoint: Endpoint, wanted: int, seconds: float) -> int:
-    """Wait until a member has seen a revision, so many seconds at most; the revision it is at. Raises EtcdError."""
+    """Wait until a member has reached a revision, at most `seconds`; returns its revision. Raises EtcdError."""
     deadline = time.monotonic() + seconds
     while True:
         reached = revision(endpoint.ask("maintenance/status"))

@@ -1,6 +1,6 @@
 """Other clusters' APIs, by kubeconfigs in a Secret of the cluster that the probe runs in.
 
-Used by the probes that look at several clusters at once. Next stage: `_api` talks to them.
+Used by the probes of several clusters.
 """
 
 import base64
@@ -16,7 +16,7 @@ from probes._api import Api, ApiError, give_up_if_forbidden
 
 
 def kubeconfigs_in(api: Api, namespace: str, secret: str) -> dict[str, bytes]:
-    """All that a Secret holds, by key. Without it, or without the right to read it, the run ends as unknown."""
+    """The content of a Secret, by key. If it is missing or may not be read, the run ends as unknown."""
     try:
         found: dict[str, Any] = api.get(f"/api/v1/namespaces/{namespace}/secrets/{secret}")
     except ApiError as error:
@@ -31,7 +31,7 @@ def kubeconfigs_in(api: Api, namespace: str, secret: str) -> dict[str, bytes]:
 
 
 def access_by(kubeconfig: bytes, place: str, server: str = "") -> Access:
-    """The way that a kubeconfig tells, or to `server` instead. One that tells none ends the run as unknown."""
+    """The access of a kubeconfig, with `server` as its address if given. An invalid one ends the run as unknown."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(kubeconfig)
         file.flush()

@@ -1,7 +1,7 @@
-"""What probes create, and how they take it away again. Used by the black-box probes.
+"""The objects that probes create, and their deletion. Used by the black-box probes.
 
-Everything carries the run's labels and, in the pod's own namespace, an ownerReference to the probe's pod: if the
-probe is killed, Kubernetes removes the one and KubeProbe's sweeper the other.
+Every object has the run's labels and, in the pod's own namespace, an ownerReference to the probe's pod: if the
+probe is killed, Kubernetes deletes objects with an owner, and KubeProbe's sweeper the others.
 """
 
 import secrets
@@ -30,20 +30,20 @@ CONTAINER_SECURITY: Json = {
     "readOnlyRootFilesystem": True,
 }
 LINUX = {"kubernetes.io/os": "linux"}
-"""Where the images of probes run: a cluster may have nodes of Windows besides."""
+"""The node selector of pods with the probes' images: a cluster may also have Windows nodes."""
 SMALL: Json = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}
-"""So little that quotas hardly feel it."""
+"""Small enough for nearly every quota."""
 
 
 def fresh_name(case: str) -> str:
-    """A name that no other run has: `api-crud-5f3a9c0b12de`."""
+    """A unique name: `api-crud-5f3a9c0b12de`."""
     return f"{case}-{secrets.token_hex(6)}"
 
 
 def metadata(run: Run, name: str, namespace: str | None = None, **labels: str) -> Json:
-    """The metadata of something that a probe creates; without `namespace` it belongs to the whole cluster.
+    """The metadata of an object that a probe creates; cluster-scoped without `namespace`.
 
-    Only what is in the pod's own namespace gets an owner: Kubernetes deletes at once what has one elsewhere.
+    Only objects in the pod's own namespace get an owner: Kubernetes immediately deletes others that have one.
     """
     owner = run.owner_reference(namespace) if namespace else None
     return {
@@ -55,7 +55,7 @@ def metadata(run: Run, name: str, namespace: str | None = None, **labels: str) -
 
 
 def pod_spec(container: Json, **fields: Any) -> Json:
-    """A pod's spec around one container, complying with `restricted`; fields given by name come on top."""
+    """A pod's spec around one container, complying with `restricted`; `fields` are added or override."""
     return {
         "nodeSelector": LINUX,
         "terminationGracePeriodSeconds": 5,
@@ -70,9 +70,9 @@ def pod_spec(container: Json, **fields: Any) -> Json:
 
 
 class Cleanup:
-    """Deletes what a probe created, last first, however the probe ends. Use it by `with`.
+    """Deletes the objects that a probe created, last first, however the probe ends. A context manager.
 
-    What cannot be deleted is told on stderr and left to Kubernetes and the sweeper: cleaning up decides no verdict.
+    Failed deletions are logged to stderr and left to Kubernetes and the sweeper; they do not change the verdict.
     """
 
     def __init__(self, api: Api) -> None:
@@ -89,9 +89,9 @@ class Cleanup:
             self._remove(self._paths.pop())
 
     def create(self, collection: str, body: Json) -> Json:
-        """Create an object that is to be deleted in the end; raises ApiError.
+        """Create an object and delete it at the end; raises ApiError.
 
-        It counts as created unless it was clearly refused: an answer may be lost.
+        It counts as created unless it was clearly refused, as a response may be lost.
         """
         path = f"{collection}/{body['metadata']['name']}"
         self._paths.append(path)
@@ -103,11 +103,11 @@ class Cleanup:
             raise
 
     def add(self, path: str) -> None:
-        """Have this object deleted too, which the probe's doings bring about."""
+        """Also delete this object at the end, which was created as a consequence of the probe."""
         self._paths.append(path)
 
     def forget(self, path: str) -> None:
-        """The probe has deleted it itself and seen it gone."""
+        """Do not delete this object at the end: the probe has deleted it itself."""
         if path in self._paths:
             self._paths.remove(path)
 

@@ -1,4 +1,4 @@
-"""A case's parameters, from the environment. One that makes no sense ends the run as unknown, and says so."""
+"""A case's parameters, from the environment. An invalid one ends the run as unknown, with the reason."""
 
 import math
 import os
@@ -25,5 +25,5 @@ def number(name: str, default: float) -> float:
 
 
 def words(name: str) -> list[str]:
-    """A parameter that is a list, separated by commas or white space."""
+    """A list parameter, separated by commas or white space."""
     return [word for word in re.split(r"[,\s]+", text(name, "")) if word]

@@ -1,4 +1,4 @@
-"""Kubernetes quantities as numbers, to be compared. Used by the inspections of limits and of capacity."""
+"""Kubernetes quantities as numbers. Used by the inspections of limits and of capacity."""
 
 import re
 from decimal import Decimal

@@ -1,8 +1,8 @@
-"""Follows one object by a watch, through whatever ends watches in a cluster that is well.
+"""Follows one object by a watch that survives the interruptions of a healthy cluster.
 
 API servers close watches every few minutes, and are restarted one after the other in every upgrade: a
-watch that breaks is opened again, and only what it leads to, or does not, in time is a finding.
-Next stage: the probes wait with it.
+broken watch is opened again, and only the object's state at the time limit is a finding.
+
 """
 
 import time
@@ -16,22 +16,22 @@ Json = dict[str, Any]
 RECONNECT_PAUSE = 0.5
 """Seconds before a broken watch is opened again."""
 
-_PASSES = {0, 429, 500, 502, 503, 504}  # no answer, too busy, or a part of the control plane restarts
+_PASSES = {0, 429, 500, 502, 503, 504}  # no answer, too busy, or a restart in the control plane
 
 
 class ObjectWatch:
-    """The last known state of one object, such as a pod; `path` is that of the object itself."""
+    """The last known state of one object, such as a pod; `path` is the object's own path."""
 
     def __init__(self, api: Api, path: str, known: Json) -> None:
         self._api = api
         self._path, _, self._name = path.rpartition("/")
         self.object = known
-        """Empty once it is gone."""
+        """Empty once it is deleted."""
         self.trouble = ""
-        """Why the API cannot be asked at present; empty if it can."""
+        """Why the API is unavailable at present; empty if it is available."""
 
     def until(self, done: Callable[[Json], bool], seconds: float) -> bool:
-        """Follow the object until `done` or gone, True, or until the time is up, False. Raises ApiError."""
+        """Follow the object: True once it is `done` or deleted, False after `seconds`. Raises ApiError."""
         deadline = time.monotonic() + seconds
         while not self._is(done) and (left := deadline - time.monotonic()) > 0:
             try:
@@ -51,7 +51,7 @@ class ObjectWatch:
         return not self.object or done(self.object)
 
     def _follow(self, done: Callable[[Json], bool], seconds: float) -> None:
-        """Take in events until `done`, or until the server ends the watch."""
+        """Process events until `done`, or until the server ends the watch."""
         version = self.object["metadata"]["resourceVersion"]
         query = {"fieldSelector": f"metadata.name={self._name}", "resourceVersion": version}
         try:
@@ -60,7 +60,7 @@ class ObjectWatch:
                 if self._is(done):
                     return
         except ApiError as error:
-            if error.status != 410:  # what we have seen is too old for the server: look afresh
+            if error.status != 410:  # 410: the version is too old for the server, so read again
                 raise
 
     def _look(self) -> None:

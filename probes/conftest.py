@@ -1,4 +1,4 @@
-"""What the tests in the probes' own folders share with `tests/probes`. Not part of the package."""
+"""Fixtures that the tests in the probes' folders share with `tests/probes`. Not part of the package."""
 
 from tests.probes.fixtures import bed
 

@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether admission webhooks answer, in time, and deny what must be denied."""
+"""Black-box probe: checks whether admission webhooks answer in time and deny what they must deny."""

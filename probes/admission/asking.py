@@ -1,7 +1,4 @@
-"""Asks a webhook as the API server does: to its Service or URL, trusting its caBundle only, within its time-out.
-
-Next stage: `probe` reports what is wrong.
-"""
+"""Calls a webhook as the API server does: at its Service or URL, trusting only its caBundle, within its time-out."""
 
 import contextlib
 import http.client
@@ -18,17 +15,17 @@ from probes.admission.webhooks import Webhook, review
 
 @dataclass(frozen=True)
 class Asked:
-    """What came of it."""
+    """The result of a call."""
 
     problem: str
-    """Empty if it answered as it must."""
+    """Empty if it answered correctly."""
     ms: float
     days_left: float | None = None
-    """Of its certificate; None if there was no handshake."""
+    """Days until its certificate expires; None without a handshake."""
 
 
 def ask(webhook: Webhook, address: str, namespace: str) -> Asked:
-    """Ask at this address (of its Service, or the URL's host) about an object of its own kind."""
+    """Call it at this address (of its Service, or the URL's host) with an object of its own kind."""
     started = time.perf_counter()
     days: float | None = None
     problem = ""
@@ -59,7 +56,7 @@ def _shake_hands(webhook: Webhook, address: str) -> ssl.SSLSocket:
 
 
 def _question(webhook: Webhook, stream: ssl.SSLSocket, namespace: str) -> str:
-    """Put the question; what is wrong with the answer, if anything."""
+    """Send a review; returns the problem with the answer, if any."""
     uid = str(uuid.uuid4())
     body = json.dumps(review(webhook, uid, namespace))
     connection = http.client.HTTPConnection(webhook.host)
@@ -72,9 +69,9 @@ def _question(webhook: Webhook, stream: ssl.SSLSocket, namespace: str) -> str:
 
 
 def what_is_wrong(status: int, body: bytes, uid: str, path: str) -> str:
-    """What is wrong with an answer to a review; empty if it is one, whatever it says of the object.
+    """The problem with an answer to a review; empty if it is valid, allowed or not.
 
-    A webhook may insist on the API server's own certificate (401, 403): then it is there, and more cannot be known.
+    A webhook may require the API server's own certificate (401, 403): then only its existence can be checked.
     """
     if status in (401, 403):
         return ""

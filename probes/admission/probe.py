@@ -1,4 +1,4 @@
-"""Asks every admission webhook itself, then has the API server try samples that must be denied, or accepted.
+"""Calls every admission webhook directly, then sends the API server samples that must be denied, or accepted.
 
 Parameters: DENIED, DENIED_BY, ALLOWED, MAX_MS, MIN_DAYS, ASK_DIRECTLY, IGNORE (README.md).
 """
@@ -27,10 +27,10 @@ metadata: {name: kubeprobe-admission}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for."""
+    """The case's parameters."""
 
     namespace: str
-    """Where samples go that name no namespace."""
+    """The namespace of samples without one."""
     denied: list[Json]
     denied_by: re.Pattern[str]
     allowed: list[Json]
@@ -41,7 +41,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         try:
             denied_by = re.compile(text("DENIED_BY", ""))
         except re.error as error:
@@ -66,7 +66,7 @@ def _samples(parameter: str, default: str) -> list[Json]:
 
 
 def configured(api: Api, settings: Settings) -> list[Webhook]:
-    """All webhooks but those of configurations in IGNORE."""
+    """All webhooks except those of configurations in IGNORE."""
     found: list[Webhook] = []
     for kind in ("validating", "mutating"):
         for page in api.pages(f"{REGISTRATION}/{kind}webhookconfigurations", PAGE_SIZE):
@@ -75,7 +75,7 @@ def configured(api: Api, settings: Settings) -> list[Webhook]:
 
 
 def examine(api: Api, webhook: Webhook, settings: Settings) -> tuple[list[str], float]:
-    """All that is wrong with a webhook, and the milliseconds that it took to answer (0: it was not asked)."""
+    """All problems of a webhook, and its response time in milliseconds (0: it was not called)."""
     address = webhook.host
     if webhook.service:
         try:
@@ -103,7 +103,7 @@ def _judge(asked: Asked, settings: Settings) -> Iterator[str]:
 
 
 def _address(api: Api, service: tuple[str, str, int]) -> str:
-    """The Service's cluster IP; raises CheckFailed if nobody is behind it. Empty: it is a name elsewhere."""
+    """The Service's cluster IP; raises CheckFailed if it has no endpoint. Empty for an ExternalName."""
     namespace, name, port = service
     try:
         found = api.get(f"/api/v1/namespaces/{namespace}/services/{name}")
@@ -124,7 +124,7 @@ def _address(api: Api, service: tuple[str, str, int]) -> str:
 
 
 def must_be_denied(sample: Json, answer: Answer, settings: Settings) -> str:
-    """What is wrong with the answer to a sample that must be denied; empty if nothing is."""
+    """The problem with the answer to a sample that must be denied; empty if there is nothing."""
     if answer.accepted:
         return f"{name_of(sample)} was accepted, though it must be denied (DENIED)"
     if answer.failed_call:
@@ -136,7 +136,7 @@ def must_be_denied(sample: Json, answer: Answer, settings: Settings) -> str:
 
 
 def must_be_accepted(sample: Json, answer: Answer, settings: Settings) -> str:
-    """What is wrong with the answer to a sample that must be accepted; empty if nothing is."""
+    """The problem with the answer to a sample that must be accepted; empty if there is nothing."""
     if answer.failed_call:
         return f"{name_of(sample)} was refused: {answer.failed_call}"
     if not answer.accepted:
@@ -151,7 +151,7 @@ def must_be_accepted(sample: Json, answer: Answer, settings: Settings) -> str:
 def _try_all(
     api: Api, samples: list[Json], settings: Settings, wrong: Callable[[Json, Answer, Settings], str]
 ) -> tuple[list[str], float]:
-    """What is wrong with the answers, and the slowest one's milliseconds."""
+    """The problems with the answers, and the slowest one's milliseconds."""
     answers = [(sample, try_out(api, sample, settings.namespace)) for sample in samples]
     found = [problem for sample, answer in answers if (problem := wrong(sample, answer, settings))]
     return found, max((answer.ms for _sample, answer in answers), default=0.0)
@@ -163,9 +163,9 @@ def _fail_if(problems: list[str]) -> None:
 
 
 def look_at_webhooks(api: Api, settings: Settings) -> None:
-    """Look at every webhook. Raises CheckFailed with all that is wrong with them."""
+    """Check every webhook. Raises CheckFailed with all problems."""
     webhooks = configured(api, settings)
-    # Those that refuse everything when they are away come first: a report that is cut keeps its first errors.
+    # Those that fail closed come first: a truncated report keeps its first errors.
     webhooks.sort(key=lambda one: not one.fails_closed)
     problems: list[str] = []
     slowest = 0.0
@@ -180,7 +180,7 @@ def look_at_webhooks(api: Api, settings: Settings) -> None:
 
 
 def try_denied(api: Api, settings: Settings) -> None:
-    """Try what must be denied."""
+    """Send the samples that must be denied."""
     problems, slowest = _try_all(api, settings.denied, settings, must_be_denied)
     if settings.denied:
         measure("denied_slowest_ms", round(slowest, 1))
@@ -188,7 +188,7 @@ def try_denied(api: Api, settings: Settings) -> None:
 
 
 def try_allowed(api: Api, settings: Settings) -> None:
-    """Try what must be accepted."""
+    """Send the samples that must be accepted."""
     problems, slowest = _try_all(api, settings.allowed, settings, must_be_accepted)
     measure("allowed_slowest_ms", round(slowest, 1))
     _fail_if(problems)
@@ -196,7 +196,7 @@ def try_allowed(api: Api, settings: Settings) -> None:
 
 @main
 def probe() -> None:
-    """Webhooks first, then samples; a step that fails is recorded, and the next one taken."""
+    """Check webhooks, then samples; after a failed step the next one still runs."""
     with connect() as api:
         settings = Settings.from_environment(run().namespace or api.access.namespace)
         for name, action in {"webhooks": look_at_webhooks, "denied": try_denied, "allowed": try_allowed}.items():

@@ -1,7 +1,4 @@
-"""Sample objects that must be denied, or accepted: sent to the API server with `dryRun: All`, so nothing is created.
-
-Next stage: `probe` compares what comes back with what must.
-"""
+"""Sample objects that must be denied, or accepted: sent to the API server with `dryRun: All`, so nothing is created."""
 
 import re
 import time
@@ -21,16 +18,16 @@ _BY_POLICY = re.compile(r"ValidatingAdmissionPolicy '(?P<name>[^']+)'")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API server said to a sample."""
+    """The API server's answer to a sample."""
 
     accepted: bool
     ms: float
     said: str = ""
-    """Its own words if it refused."""
+    """Its message if it refused."""
 
     @property
     def denied_by(self) -> str:
-        """Who denied it, by what the API server says; empty if it is not told."""
+        """The webhook or policy that denied it, from the API server's message; empty if unknown."""
         for pattern, what in ((_BY_WEBHOOK, "webhook"), (_BY_POLICY, "policy")):
             if found := pattern.search(self.said):
                 return f"{what} {found['name']}"
@@ -38,7 +35,7 @@ class Answer:
 
     @property
     def failed_call(self) -> str:
-        """The webhook that the API server could not ask, and why; empty if that was not the matter."""
+        """The webhook that the API server could not call, and why; empty if that was not the reason."""
         found = _FAILED_CALL.search(self.said)
         return f"the API server cannot ask webhook {found['name']}: {found['why'].strip()}" if found else ""
 
@@ -58,12 +55,12 @@ def parse(text: str) -> list[Json]:
 
 
 def name_of(sample: Json) -> str:
-    """As it stands in errors: `Pod privileged`."""
+    """The name in errors: `Pod privileged`."""
     return f"{sample['kind']} {sample['metadata']['name']}"
 
 
 def try_out(api: Api, sample: Json, namespace: str) -> Answer:
-    """Have the API server create it without creating it. Raises ApiError if that says nothing about admission."""
+    """Create it as a dry run. Raises ApiError if the error is not about admission."""
     path = _collection(api, sample, namespace)
     started = time.perf_counter()
     try:
@@ -78,7 +75,7 @@ def try_out(api: Api, sample: Json, namespace: str) -> Answer:
 
 
 def _collection(api: Api, sample: Json, namespace: str) -> str:
-    """The path that such objects are created at, by the API's own discovery."""
+    """The collection's path of a sample's kind, from API discovery."""
     version, kind = sample["apiVersion"], sample["kind"]
     base = f"/apis/{version}" if "/" in version else f"/api/{version}"
     for resource in api.get(base).get("resources") or []:

@@ -1,7 +1,4 @@
-"""The webhooks that the API server is told to ask, and what is wrong with where it is told to find them. Pure.
-
-Next stage: `asking` asks each of them itself.
-"""
+"""The configured admission webhooks, and problems of their configuration. Pure."""
 
 import base64
 import binascii
@@ -14,7 +11,7 @@ from urllib.parse import urlsplit
 Json = dict[str, Any]
 
 DEFAULT_TIMEOUT = 10
-"""Seconds that the API server waits if the webhook does not say (admissionregistration.k8s.io/v1)."""
+"""The API server's default `timeoutSeconds` (admissionregistration.k8s.io/v1)."""
 _KINDS = {"pods": "Pod", "configmaps": "ConfigMap", "services": "Service", "deployments": "Deployment"}
 
 
@@ -27,34 +24,34 @@ class Webhook:
     configuration: str
     name: str
     fails_closed: bool
-    """Whether requests are refused when it does not answer."""
+    """Whether requests are refused if it does not answer (failurePolicy Fail)."""
     timeout: float
     """Seconds."""
     ca_bundle: str
-    """PEM; empty: the API server's own authorities."""
+    """PEM; if empty, the API server uses its system's CAs."""
     service: tuple[str, str, int] | None
     """Namespace, name, port."""
     url: str
-    """Where it is if it is no Service."""
+    """Its address if it is not a Service."""
     path: str
     version: str
-    """Of AdmissionReview: the first that it understands."""
+    """The version of AdmissionReview: the first that it supports."""
     resource: Json
-    """Group, version, resource and kind of something that it is asked about."""
+    """Group, version, resource and kind of an object in its rules."""
 
     def __str__(self) -> str:
         return f"{self.kind} webhook {self.name} of {self.configuration}"
 
     @property
     def host(self) -> str:
-        """The name that its certificate must be for."""
+        """The name that its certificate must have."""
         if self.service:
             return f"{self.service[1]}.{self.service[0]}.svc"
         return urlsplit(self.url).hostname or ""
 
     @property
     def is_beside_the_api_server(self) -> bool:
-        """Whether it is on the API server's own host, where no pod can ask it: so EKS and GKE have theirs."""
+        """Whether it is on the API server's own host, where pods cannot reach it (EKS and GKE have such webhooks)."""
         try:
             return not self.service and (self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback)
         except ValueError:
@@ -62,7 +59,7 @@ class Webhook:
 
     @property
     def consequence(self) -> str:
-        """What it means for users that it does not answer."""
+        """The consequence for users if it does not answer."""
         if self.fails_closed:
             return "requests that it is asked about are refused (failurePolicy: Fail)"
         return "requests pass unchecked (failurePolicy: Ignore)"
@@ -76,7 +73,7 @@ def read(kind: str, configurations: list[Json]) -> Iterator[Webhook]:
 
 
 def ca_problem(webhook: Webhook) -> str:
-    """What is wrong with a caBundle by itself; empty if nothing is."""
+    """What is wrong with a caBundle by itself; empty if there is nothing."""
     if webhook.ca_bundle and "BEGIN CERTIFICATE" not in webhook.ca_bundle:
         return "its caBundle holds no certificate in PEM"
     if not webhook.ca_bundle and webhook.service:
@@ -85,7 +82,7 @@ def ca_problem(webhook: Webhook) -> str:
 
 
 def ready_endpoints(slices: list[Json]) -> int:
-    """How many endpoints a Service has that take requests."""
+    """The number of a Service's ready endpoints."""
     return sum(
         (endpoint.get("conditions") or {}).get("ready") is not False
         for piece in slices
@@ -94,7 +91,7 @@ def ready_endpoints(slices: list[Json]) -> int:
 
 
 def review(webhook: Webhook, uid: str, namespace: str) -> Json:
-    """A question such as the API server asks, about an object that nobody is going to create."""
+    """An AdmissionReview as the API server sends it, about an object that is not created."""
     about = webhook.resource
     version = f"{about['group']}/{about['version']}" if about["group"] else about["version"]
     meta = {"name": "kubeprobe-admission", "namespace": namespace}
@@ -151,7 +148,7 @@ def _target(url: str) -> str:
 
 
 def _resource(rules: list[Json]) -> Json:
-    """Something that the rules name; a ConfigMap where they name no kind that is known here."""
+    """A kind of the rules; a ConfigMap if the rules name no known kind."""
     for rule in rules:
         for resource in rule.get("resources") or []:
             if resource in _KINDS:

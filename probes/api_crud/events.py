@@ -1,7 +1,7 @@
-"""Follows one ConfigMap by a watch from before it exists, as a controller would, and notes when each event came.
+"""Follows one ConfigMap by a watch from before its creation, as a controller does, and records when each event arrives.
 
-In a thread of its own with a connection of its own: the events have to come while the probe writes.
-Next stage: `probe` compares them with what it wrote.
+Runs in its own thread with its own connection: the events must arrive while the probe writes.
+
 """
 
 import threading
@@ -13,12 +13,12 @@ from probes._access import Access
 from probes._api import Api, ApiError, PermissionMissing
 
 RECONNECT_PAUSE = 0.2
-"""Seconds before a broken watch goes on where it ended."""
+"""Seconds before a broken watch is resumed."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An event: its type, what the object's data was, and when it came (`time.monotonic`)."""
+    """An event: its type, the object's data, and when it arrived (`time.monotonic`)."""
 
     type: str
     data: dict[str, str]
@@ -26,7 +26,7 @@ class Seen:
 
 
 class EventRecorder:
-    """The events of one object since `version`, until it is deleted or so many seconds are over."""
+    """The events of one object since `version`, until it is deleted or `seconds` have passed."""
 
     def __init__(self, access: Access, path: str, version: str, seconds: float) -> None:
         self._access = access
@@ -37,22 +37,22 @@ class EventRecorder:
         self._ended = False
         self.seen: list[Seen] = []
         self.refused: PermissionMissing | None = None
-        """The watch itself is not allowed."""
+        """Set if the watch itself is forbidden."""
         self.trouble = ""
-        """Why the watch could not go on, as last told."""
+        """The last error of the watch."""
 
     def start(self) -> None:
-        """Begin to watch. The thread never outlives the probe."""
+        """Start the watch in a daemon thread."""
         threading.Thread(target=self._record, name="watch", daemon=True).start()
 
     def wait_for(self, kind: str, data: dict[str, str] | None, seconds: float) -> Seen | None:
-        """The first event of this type (and data), waited for; None if it does not come in time."""
+        """Wait for the first event of this type (and data); None if it does not arrive in time."""
         with self._came:
             self._came.wait_for(lambda: self._first(kind, data) or self._ended, seconds)
             return self._first(kind, data)
 
     def told(self) -> str:
-        """What came, for a message: `ADDED, MODIFIED`."""
+        """The received event types, for a message: `ADDED, MODIFIED`."""
         with self._came:
             return ", ".join(event.type for event in self.seen) or "none"
 
@@ -90,9 +90,9 @@ class EventRecorder:
 
 
 def out_of_order(seen: list[Seen], written: list[str]) -> str:
-    """What is wrong with the order of events: ADDED first, DELETED last, what was written in its order; else empty.
+    """The problem with the order of events (ADDED first, DELETED last, writes in their order); empty if there is none.
 
-    `written` has the values of `data.value` in the order of writing. Others may touch the object too.
+    `written` has the values of `data.value` in the order of writing. Other clients may change the object too.
     """
     kinds = [event.type for event in seen]
     if kinds[:1] != ["ADDED"] or kinds.count("ADDED") != 1 or "DELETED" in kinds[:-1]:

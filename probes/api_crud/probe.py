@@ -21,12 +21,12 @@ from probes.api_crud.readiness import why_unwell
 Json = dict[str, Any]
 
 UPDATE_TRIES = 5
-"""How often an update is tried anew because somebody else (a policy, a backup tool) changed the object meanwhile."""
+"""Attempts of an update, as another client (a policy, a backup tool) may change the object meanwhile."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds unless the name says otherwise."""
+    """The case's parameters; times in seconds unless the name says otherwise."""
 
     namespace: str
     max_latency_ms: float
@@ -36,7 +36,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         return cls(
             namespace=text("TARGET_NAMESPACE", own_namespace),
             max_latency_ms=number("MAX_LATENCY_MS", 5000),
@@ -46,7 +46,7 @@ class Settings:
 
 
 class ApiCrud:
-    """One ConfigMap's life. Raises CheckFailed with what was seen."""
+    """The lifecycle of one ConfigMap. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -63,7 +63,7 @@ class ApiCrud:
 
     @contextmanager
     def verb(self, name: str) -> Iterator[None]:
-        """A step whose latency is measured and held against the limit."""
+        """A step whose latency is measured and compared with the limit."""
         with step(name):
             started = time.perf_counter()
             yield
@@ -74,7 +74,7 @@ class ApiCrud:
             self.slow.append(f"{name} took {ms:.0f} ms, more than {limit:.0f} (MAX_LATENCY_MS)")
 
     def life(self) -> None:
-        """The whole way; what is too slow is told in the end, when all the latencies are known."""
+        """Run all steps; slow verbs are reported at the end, when all latencies are known."""
         recorder = self.start_watch()
         for name, action in {
             "create": self.create,
@@ -96,7 +96,7 @@ class ApiCrud:
             raise CheckFailed(*self.slow)
 
     def start_watch(self) -> EventRecorder:
-        """Watch from a moment before the object exists, so that no event can be missed."""
+        """Start the watch before the object exists, so that no event is missed."""
         with self.verb("open watch"):
             version = self.api.get(self.collection, limit="1")["metadata"]["resourceVersion"]
             recorder = EventRecorder(self.api.access, self.path, version, min(self.run.remaining(), 3600))
@@ -120,7 +120,7 @@ class ApiCrud:
         self._expect(self.api.get(self.path), "created")
 
     def list(self) -> None:
-        """Find the object among all others."""
+        """Find the object in a list."""
         found = self.api.get(self.collection, fieldSelector=f"metadata.name={self.name}")["items"]
         if [one["metadata"]["uid"] for one in found] != [self.known["metadata"]["uid"]]:
             raise CheckFailed(f"the list of configmaps in {self.settings.namespace} lacks {self.name}, just created")
@@ -140,7 +140,7 @@ class ApiCrud:
         self._expect(self.known, "updated")
 
     def update_stale(self) -> None:
-        """An update that rests on an old version must be refused, or concurrent writers lose each other's changes."""
+        """An update based on an old version must be refused, or concurrent writers overwrite each other's changes."""
         old = self.stale["metadata"]["resourceVersion"]
         try:
             self.api.replace(self.path, {**self.stale, "data": {"value": "stale"}})
@@ -154,12 +154,12 @@ class ApiCrud:
         )
 
     def delete(self) -> None:
-        """Delete that very object."""
+        """Delete the object by its UID."""
         self.api.delete(self.path, preconditions={"uid": self.known["metadata"]["uid"]})
         self.written_at["DELETED"] = time.monotonic()
 
     def wait_gone(self) -> None:
-        """See that it is gone; at once, unless a finalizer holds it."""
+        """Check that it is deleted: at once, unless a finalizer holds it."""
         until = time.monotonic() + self.settings.delete_timeout
         while True:
             try:
@@ -177,7 +177,7 @@ class ApiCrud:
             time.sleep(0.2)
 
     def check_events(self, recorder: EventRecorder) -> None:
-        """See that the watch told all of it, in order, and soon."""
+        """Check that the watch delivered all events in order and in time."""
         lag = 0.0
         for kind, data in (("ADDED", None), ("MODIFIED", {"value": "updated"}), ("DELETED", None)):
             event = recorder.wait_for(kind, data, self.settings.watch_timeout)
@@ -203,7 +203,7 @@ class ApiCrud:
 
 @main
 def probe() -> None:
-    """Lead the ConfigMap through its life; a failure is told together with what the API server says of itself."""
+    """Run the lifecycle of the ConfigMap; a failure is reported with the API server's own failed checks."""
     this_run = run()
     with connect(max(number("REQUEST_TIMEOUT", REQUEST_TIMEOUT), 0.1)) as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

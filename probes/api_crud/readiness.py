@@ -1,4 +1,4 @@
-"""When the API server gave no answer or an error of its own: which of its parts it says is unwell."""
+"""After no answer or a server error: the API server's own failed readiness checks."""
 
 import re
 
@@ -8,7 +8,7 @@ _FAILED_CHECK = re.compile(r"^\[-\](\S+) failed", re.MULTILINE)
 
 
 def why_unwell(api: Api, error: ApiError) -> str:
-    """`the API server says: not ready: etcd`; empty if the error is not of its own making or it does not say."""
+    """`the API server says: not ready: etcd`; empty for other errors, or if the checks are unavailable."""
     if 0 < error.status < 500:
         return ""
     try:
@@ -20,5 +20,5 @@ def why_unwell(api: Api, error: ApiError) -> str:
 
 
 def failed_checks(answer: str) -> list[str]:
-    """The checks that failed, by their names, in an answer of `/readyz?verbose`."""
+    """The names of the failed checks in an answer of `/readyz?verbose`."""
     return _FAILED_CHECK.findall(answer)

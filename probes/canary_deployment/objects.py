@@ -1,4 +1,4 @@
-"""The Deployment and the Service that the probe creates. Next stage: `rollout` reads how they fare."""
+"""The Deployment and the Service that the probe creates."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 INSTANCE = "app.kubernetes.io/instance"
 _DRAINING = 5
-"""Seconds a pod goes on serving after it is no endpoint any more: the time kube-proxies have to learn of it."""
+"""Seconds that a pod continues to serve after its removal from the endpoints, until all kube-proxies know."""
 
 
 def selector(name: str) -> str:
@@ -30,7 +30,7 @@ def service(run: Run, name: str, namespace: str) -> Json:
 
 
 def deployment(run: Run, name: str, namespace: str, replicas: int, template: Json) -> Json:
-    """A Deployment that replaces all pods at once, but never goes below its number of ready ones."""
+    """A Deployment that replaces all pods at once, without reducing the number of ready ones."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -45,7 +45,7 @@ def deployment(run: Run, name: str, namespace: str, replicas: int, template: Jso
 
 
 def pod_template(run: Run, name: str, image: str, version: str) -> Json:
-    """A pod that answers with its version; ready only when it does, and draining before it ends."""
+    """A pod that answers with its version; ready only when it does, and drained before it ends."""
     container = {
         "name": "server",
         "image": image,

@@ -23,12 +23,12 @@ Json = dict[str, Any]
 
 PROBES_IMAGE = "docker.io/kubeprobe/probes:dev"
 PAUSE = 0.25
-"""Seconds between two looks at endpoints or at what is left."""
+"""Seconds between two checks of endpoints or remaining objects."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     namespace: str
     image: str
@@ -42,7 +42,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         image = text("IMAGE", PROBES_IMAGE)
         return cls(
             namespace=text("TARGET_NAMESPACE", own_namespace),
@@ -58,7 +58,7 @@ class Settings:
 
 
 class Canary:
-    """One Deployment and its Service. Raises CheckFailed with what was seen."""
+    """One Deployment and its Service. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -75,7 +75,7 @@ class Canary:
         self.address = ""
 
     def life(self) -> None:
-        """The whole way, step by step."""
+        """Run all steps in order."""
         with step("create"):
             self.create()
         with step("rollout"):
@@ -103,7 +103,7 @@ class Canary:
         self.watch.object = self.cleanup.create(self.deployments, deployment)
 
     def wait_rolled_out(self) -> None:
-        """Wait until all pods of the newest template are available, and the old ones are gone from its count."""
+        """Wait until all pods of the newest template are available, and no old ones are counted."""
         began, seconds = time.monotonic(), self._at_most(self.settings.ready_timeout)
         self.watch.until(rollout.is_rolled_out, seconds)
         if not self.watch.object:
@@ -137,7 +137,7 @@ class Canary:
         measure("reach_ms", round((time.monotonic() - began) * 1000, 1))
 
     def change(self, what: str, image: str, version: str) -> None:
-        """Roll another template out while requests go on; none may be lost, and all must reach it in the end."""
+        """Roll out another template under traffic: no request may be lost, and all must reach the new version."""
         began = time.monotonic()
         template = objects.pod_template(self.run, self.name, image, version)
         with Traffic(self.address, 80, self.settings.request_timeout) as traffic:
@@ -165,7 +165,7 @@ class Canary:
             self.cleanup.forget(path)
 
     def wait_gone(self) -> None:
-        """Wait until pods and endpoints are gone too."""
+        """Wait until pods and endpoints are deleted too."""
         until = time.monotonic() + self._at_most(self.settings.delete_timeout)
         while left := [*self._pods(), *self._slices()]:
             if time.monotonic() > until:
@@ -178,7 +178,7 @@ class Canary:
             time.sleep(PAUSE)
 
     def _wait_drained(self) -> None:
-        """Wait until the old pods are gone: requests are lost, if at all, while they go."""
+        """Wait until the old pods are deleted, as requests are mostly lost during their termination."""
         until = time.monotonic() + self._at_most(self.settings.delete_timeout)
         while len(going := self._pods()) > self.settings.replicas:
             if time.monotonic() > until:
@@ -187,7 +187,7 @@ class Canary:
             time.sleep(PAUSE)
 
     def _fail_unreached(self, version: str, instead: str) -> NoReturn:
-        """Say who is to blame: the pods, or the way through the Service."""
+        """Fail with the cause: the pods, or the Service."""
         silent = []
         addresses = rollout.pod_addresses(self._pods())
         for address, name in addresses.items():
@@ -206,13 +206,13 @@ class Canary:
         return self.api.get(self.slices, labelSelector=f"kubernetes.io/service-name={self.name}").get("items") or []
 
     def _at_most(self, seconds: float) -> float:
-        """So many seconds, or what the run has left for waiting."""
+        """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
 
 @main
 def probe() -> None:
-    """Lead the canary through its life, and clean up however it ends."""
+    """Run the lifecycle of the canary, and clean up in any case."""
     this_run = run()
     with connect() as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

@@ -1,7 +1,4 @@
-"""Whether a Deployment is rolled out and who its Service's endpoints are; if not as it should be, why.
-
-Next stage: `probe` waits with it.
-"""
+"""Whether a Deployment is rolled out and its Service has the right endpoints; if not, why."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +15,7 @@ def is_rolled_out(deployment: Json) -> bool:
 
 
 def why_not_rolled_out(deployment: Json, pods: list[Json], of_pod: Callable[[Json], str]) -> str:
-    """What keeps it; `of_pod` tells what keeps a pod."""
+    """The cause; `of_pod` returns the cause for a pod."""
     status = deployment.get("status") or {}
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "kube-controller-manager's Deployment controller has not taken it up"
@@ -48,7 +45,7 @@ def ready_addresses(slices: list[Json]) -> dict[str, str]:
 
 
 def pod_addresses(pods: list[Json]) -> dict[str, str]:
-    """Address of each pod that is ready and not going -> its name."""
+    """Address of each pod that is ready and not terminating -> its name."""
     return {
         address["ip"]: pod["metadata"]["name"]
         for pod in pods
@@ -58,7 +55,7 @@ def pod_addresses(pods: list[Json]) -> dict[str, str]:
 
 
 def wrong_endpoints(slices: list[Json], pods: list[Json]) -> list[str]:
-    """Where the Service's endpoints and its pods differ: strangers among them, and pods that are missing."""
+    """Differences between the Service's endpoints and its pods: wrong endpoints, and missing pods."""
     listed, there = ready_addresses(slices), pod_addresses(pods)
     families = {one.get("addressType", "IPv4") for one in slices} or {"IPv4"}
     strangers = [

@@ -1,7 +1,7 @@
-"""What runs in the canary's pods: answers every request with its version, and goes without dropping any.
+"""The server in the canary's pods: answers every request with its version, and stops without dropping any.
 
-Run as `python3 -m probes.canary_deployment.server`. On SIGTERM it stops taking connections, finishes those it has
-and ends. The pod's preStop hook delays SIGTERM until every node has been told that the endpoint is going.
+Run as `python3 -m probes.canary_deployment.server`. On SIGTERM it stops accepting connections, finishes the open
+ones and exits. The pod's preStop hook delays SIGTERM until every node knows that the endpoint is removed.
 """
 
 import os
@@ -17,18 +17,18 @@ class _Handler(BaseHTTPRequestHandler):
     version = os.environ.get("CANARY_VERSION", "none").encode()
 
     def do_GET(self) -> None:
-        """The version, whatever is asked."""
+        """Answer with the version."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.version)))
         self.end_headers()
         self.wfile.write(self.version)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: several requests a second, and nobody reads it."""
+        """Log nothing: there are several requests per second."""
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that `server_close` waits for answers under way
+    daemon_threads = False  # so that `server_close` waits for open requests
     request_queue_size = 128
 
 
@@ -37,7 +37,7 @@ def serve() -> None:
     server = _Server(("", PORT), _Handler)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=server.shutdown).start()  # it waits for the loop, which this handler interrupts
+        threading.Thread(target=server.shutdown).start()  # shutdown waits for the loop, which this handler interrupts
 
     signal.signal(signal.SIGTERM, stop)
     server.serve_forever(poll_interval=0.1)

@@ -1,4 +1,4 @@
-"""Asks the canary again and again, as its users do, and counts what is lost. Next stage: `probe` judges it."""
+"""Sends requests to the canary continuously, as its users do, and counts lost ones."""
 
 import http.client
 import threading
@@ -12,11 +12,11 @@ PAUSE = 0.05
 
 
 class NoAnswer(Exception):  # noqa: N818
-    """A request without a proper answer: why."""
+    """A request without a valid answer; the text is the cause."""
 
 
 def ask(host: str, port: int, seconds: float) -> str:
-    """The version that answers, over a new connection; raises NoAnswer."""
+    """Send a request over a new connection; returns the version that answers. Raises NoAnswer."""
     connection = http.client.HTTPConnection(host, port, timeout=max(seconds, 0.1))
     try:
         connection.request("GET", "/")
@@ -32,16 +32,16 @@ def ask(host: str, port: int, seconds: float) -> str:
 
 
 class Traffic:
-    """Requests one after the other, in a thread, while `with` lasts."""
+    """Sends requests one after the other, in a thread. A context manager."""
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self._target = host, port, timeout
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="traffic", daemon=True)
         self.answers: Counter[str] = Counter()
-        """How many answers of each version."""
+        """The number of answers by version."""
         self.lost: list[str] = []
-        """Why, and when, of each request that got none."""
+        """Cause and time of each lost request."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,7 +55,7 @@ class Traffic:
 
     @property
     def sent(self) -> int:
-        """How many requests have an answer or are lost."""
+        """The number of finished requests, answered or lost."""
         return self.answers.total() + len(self.lost)
 
     def loss(self, during: str) -> str:
@@ -75,7 +75,7 @@ class Traffic:
 
 
 def ask_until(version: str, host: str, port: int, timeout: float, within: float) -> str:
-    """Ask until `version` has answered ten times in a row; empty then, else what came instead."""
+    """Send requests until `version` has answered ten times in a row: empty then, else what answered instead."""
     until, in_a_row, instead = time.monotonic() + within, 0, ""
     while in_a_row < 10:
         try:

@@ -1,1 +1,1 @@
-"""Inspection: what is nearly used up: pods per node, pod and Service addresses, quotas; and pods that find no node."""
+"""Inspection: nearly exhausted pods per node, pod and Service addresses and quotas; and unschedulable pods."""

@@ -1,4 +1,4 @@
-"""What is nearly used up, in words for people. Pure: `probe` lists the objects."""
+"""Nearly exhausted limits, as text. Pure: `probe` lists the objects."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator
@@ -14,18 +14,18 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Use:
-    """How much of something limited is in use."""
+    """The use of a limited resource."""
 
     what: str
     """`node worker-1: pods`."""
     used: float
     of: float
     shown: str = ""
-    """Used and limit as people write them, where numbers alone would say too little: `1900m of 2`."""
+    """Used and limit as quantities, where plain numbers are less clear: `1900m of 2`."""
 
     @property
     def percent(self) -> float:
-        """100 and more: nothing is left."""
+        """The use in percent; 100 or more means exhausted."""
         return self.used / self.of * 100
 
     def __str__(self) -> str:
@@ -33,25 +33,25 @@ class Use:
 
 
 def over(uses: Iterable[Use], percent: float, parameter: str) -> list[str]:
-    """Those at or over the threshold, the fullest first."""
+    """The uses at or above the threshold, the highest first."""
     full = sorted((use for use in uses if use.percent >= percent), key=lambda use: (-use.percent, use.what))
     return [f"{use} ({parameter} is {percent:g})" for use in full]
 
 
 @dataclass
 class Pods:
-    """What a pass over all pods leaves: counts, not the pods themselves, for there may be very many."""
+    """Counts of all pods, without the pods themselves, as there may be very many."""
 
     on_node: dict[str, int] = field(default_factory=dict)
     """Pods that have not ended, by node."""
     with_address: dict[str, int] = field(default_factory=dict)
-    """Those of them that take an address of the node's range: all but the ones in the node's own network."""
+    """Those of them with an address of the node's range, by node: all except pods with hostNetwork."""
     waiting: list[tuple[float, str]] = field(default_factory=list)
-    """Seconds without a node, and the pod with the reason."""
+    """Seconds unscheduled, and the pod with the reason."""
     seen: int = 0
 
     def take(self, pod: Json, now: datetime, seconds: float) -> None:
-        """Count a pod; one that has waited for so many seconds for a node is a finding."""
+        """Count a pod; one that has been unscheduled for `seconds` is a finding."""
         self.seen += 1
         if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             return
@@ -67,12 +67,12 @@ class Pods:
                 self.waiting.append((waited, why))
 
     def unschedulable(self) -> list[str]:
-        """The pods that find no node, the longest waiting first."""
+        """The unschedulable pods, the longest waiting first."""
         return [why for _waited, why in sorted(self.waiting, key=lambda pair: (-pair[0], pair[1]))]
 
 
 def why_waiting(pod: Json, now: datetime) -> tuple[float, str]:
-    """How long a pod without a node has been so, and the scheduler's reason; no reason if it is held on purpose."""
+    """How long a pod has been unscheduled, and the scheduler's reason; no reason if it is gated on purpose."""
     conditions: list[Json] = (pod.get("status") or {}).get("conditions") or []
     scheduled: Json = next((one for one in conditions if one["type"] == "PodScheduled"), {})
     if scheduled.get("reason") == "SchedulingGated":
@@ -85,7 +85,7 @@ def why_waiting(pod: Json, now: datetime) -> tuple[float, str]:
 
 
 def node_pods(nodes: Iterable[Json], pods: Pods) -> Iterator[Use]:
-    """Pods per node against the kubelet's limit."""
+    """Pods per node and the kubelet's limit."""
     for node in nodes:
         limit = ((node.get("status") or {}).get("allocatable") or {}).get("pods")
         if limit and (most := float(quantity(str(limit)))):
@@ -94,7 +94,7 @@ def node_pods(nodes: Iterable[Json], pods: Pods) -> Iterator[Use]:
 
 
 def node_addresses(nodes: Iterable[Json], pods: Pods) -> Iterator[Use]:
-    """Pod addresses per node against the range that the node was given, where Kubernetes gives it one."""
+    """Pod addresses per node and the size of the node's podCIDR, if Kubernetes assigns one."""
     for node in nodes:
         name = node["metadata"]["name"]
         for cidr in node["spec"].get("podCIDRs") or []:
@@ -102,7 +102,7 @@ def node_addresses(nodes: Iterable[Json], pods: Pods) -> Iterator[Use]:
 
 
 def node_ranges(nodes: Iterable[Json], cluster: Iterable[Network]) -> Iterator[Use]:
-    """Node ranges handed out against how many the cluster's own range has."""
+    """Assigned podCIDRs and their number in the cluster's range."""
     given = [_network(cidr) for node in nodes for cidr in node["spec"].get("podCIDRs") or []]
     for network in cluster:
         inside = [one for one in given if one.version == network.version and one.overlaps(network)]
@@ -112,7 +112,7 @@ def node_ranges(nodes: Iterable[Json], cluster: Iterable[Network]) -> Iterator[U
 
 
 def service_addresses(services: Iterable[Json], ranges: Iterable[Network]) -> Iterator[Use]:
-    """Service addresses in use, of each family against all of its ranges: a new Service may come from any of them."""
+    """Service addresses in use, per family over all of its ranges: a new Service may use any of them."""
     networks = list(ranges)
     used = {
         ipaddress.ip_address(address)
@@ -128,7 +128,7 @@ def service_addresses(services: Iterable[Json], ranges: Iterable[Network]) -> It
 
 
 def quota_uses(quotas: Iterable[Json]) -> Iterator[Use]:
-    """Every resource of every ResourceQuota; what is limited to nothing is meant so."""
+    """Every resource of every ResourceQuota; limits of zero are intended and left out."""
     for quota in quotas:
         status = quota.get("status") or {}
         hard, used = status.get("hard") or {}, status.get("used") or {}
@@ -141,7 +141,7 @@ def quota_uses(quotas: Iterable[Json]) -> Iterator[Use]:
 
 
 def ranges_of(cidrs: Iterable[Json]) -> list[Network]:
-    """The ranges of ServiceCIDR objects that addresses are taken from at present."""
+    """The ranges of ServiceCIDR objects in use."""
     return [
         _network(cidr)
         for one in cidrs
@@ -151,7 +151,7 @@ def ranges_of(cidrs: Iterable[Json]) -> list[Network]:
 
 
 def usable(network: Network) -> float:
-    """Addresses that can be handed out: not the network's own, and of IPv4 not the broadcast one."""
+    """The number of assignable addresses: without the network address, and with IPv4 without the broadcast address."""
     return max(float(network.num_addresses) - (2 if network.version == 4 else 1), 1)
 
 

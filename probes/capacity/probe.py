@@ -1,4 +1,4 @@
-"""Finds what is nearly used up: pods per node, pod and Service addresses, quotas; and pods that find no node.
+"""Finds nearly exhausted pods per node, pod and Service addresses and quotas; and unschedulable pods.
 
 Parameters: CHECKS, NODE_PODS_PERCENT, POD_ADDRESSES_PERCENT, SERVICE_ADDRESSES_PERCENT, QUOTA_PERCENT,
 PENDING_SECONDS, CLUSTER_CIDR, SERVICE_CIDR, EXCLUDE (README.md).
@@ -20,12 +20,12 @@ from probes.capacity.findings import Network, Use
 Json = dict[str, Any]
 
 PAGE_SIZE = 250
-"""Objects asked for at once: few enough for small memory, many enough for few requests."""
+"""Objects per page, a compromise between memory and number of requests."""
 SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
 
 
 def check_pods(api: Api) -> list[str]:
-    """Pods without a node, nodes nearly full of pods, and pod address ranges nearly used up."""
+    """Unschedulable pods, nodes near their pod limit, and nearly exhausted pod address ranges."""
     now, patience, excluded = datetime.now(UTC), number("PENDING_SECONDS", 120), words("EXCLUDE")
     pods = findings.Pods()
     for pod in _list(api, "/api/v1/pods"):
@@ -43,7 +43,7 @@ def check_pods(api: Api) -> list[str]:
 
 
 def check_services(api: Api) -> list[str]:
-    """Service addresses nearly used up."""
+    """Nearly exhausted Service addresses."""
     ranges = _networks("SERVICE_CIDR") or findings.ranges_of(_service_cidrs(api))
     uses = list(findings.service_addresses(_list(api, "/api/v1/services"), ranges))
     measure("service_ranges_seen", len(ranges))
@@ -51,7 +51,7 @@ def check_services(api: Api) -> list[str]:
 
 
 def check_quotas(api: Api) -> list[str]:
-    """Quotas nearly used up."""
+    """Nearly exhausted quotas."""
     excluded = words("EXCLUDE")
     listed = _list(api, "/api/v1/resourcequotas")
     quotas = [_needed_of_quota(quota) for quota in listed if not _matches(quota, excluded)]
@@ -67,7 +67,7 @@ CHECKS: dict[str, Callable[[Api], list[str]]] = {
 
 
 def _over(uses: Iterable[Use], parameter: str) -> list[str]:
-    """What reaches the threshold; the fullest is measured, so that one sees it coming."""
+    """Uses at the threshold; the highest use is also measured, for its trend."""
     found = list(uses)
     if found:
         name = parameter.lower().replace("_percent", "_used_percent")
@@ -76,7 +76,7 @@ def _over(uses: Iterable[Use], parameter: str) -> list[str]:
 
 
 def _service_cidrs(api: Api) -> list[Json]:
-    """ServiceCIDR objects; none before Kubernetes 1.33, where SERVICE_CIDR has to say it."""
+    """ServiceCIDR objects; none before Kubernetes 1.33, where SERVICE_CIDR must be set."""
     try:
         return list(_list(api, SERVICE_CIDRS))
     except ApiError as error:
@@ -103,7 +103,7 @@ def _list(api: Api, path: str) -> Iterator[Json]:
 
 
 def _needed_of_node(node: Json) -> Json:
-    """What is looked at: the images and managed fields of thousands of nodes would fill the memory."""
+    """The required fields only: images and managed fields of thousands of nodes need too much memory."""
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     return {
         "metadata": {"name": node["metadata"]["name"]},
@@ -122,7 +122,7 @@ def _needed_of_quota(quota: Json) -> Json:
 
 @main
 def probe() -> None:
-    """Make every check, then report each culprit."""
+    """Make every check, then report every finding."""
     asked = words("CHECKS") or list(CHECKS)
     unknown = [name for name in asked if name not in CHECKS]
     if unknown:

@@ -1,1 +1,1 @@
-"""Inspection: names the certificates that run out soon."""
+"""Inspection: certificates that expire soon."""

@@ -1,7 +1,7 @@
-"""The authorities by which the API server trusts others: webhooks, conversions, aggregated APIs, and its own proxies.
+"""The CAs with which the API server verifies others: webhooks, conversions, aggregated APIs, and its own proxies.
 
-When one runs out, requests fail far from the cause: `x509: certificate has expired` at every create.
-Next stage: `certificates` reads them, `probe` reports.
+When one expires, requests fail far from the cause: `x509: certificate has expired` at every create.
+
 """
 
 import base64
@@ -15,14 +15,14 @@ from probes.certificate_expiry.certificates import Finding, read_pem
 Json = dict[str, Any]
 
 AUTHENTICATION = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
-"""Where the API server publishes whom aggregated API servers have to trust."""
+"""The ConfigMap with the CAs that aggregated API servers must trust."""
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 
 def of_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Finding]:
-    """The authorities of admission webhooks; `kind` is `validating` or `mutating`."""
+    """The CAs of admission webhooks; `kind` is `validating` or `mutating`."""
     for configuration in configurations:
         for webhook in configuration.get("webhooks") or []:
             place = f"{kind} webhook {configuration['metadata']['name']}, {webhook['name']}"
@@ -30,7 +30,7 @@ def of_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Finding]:
 
 
 def of_conversions(definitions: Iterable[Json]) -> Iterator[Finding]:
-    """The authorities of webhooks that convert custom resources between versions."""
+    """The CAs of webhooks that convert custom resources between versions."""
     for definition in definitions:
         webhook = (definition["spec"].get("conversion") or {}).get("webhook") or {}
         place = f"conversion webhook of {definition['metadata']['name']}"
@@ -38,13 +38,13 @@ def of_conversions(definitions: Iterable[Json]) -> Iterator[Finding]:
 
 
 def of_aggregated(services: Iterable[Json]) -> Iterator[Finding]:
-    """The authorities of aggregated API servers."""
+    """The CAs of aggregated API servers."""
     for service in services:
         yield from _bundle(f"API service {service['metadata']['name']}", service["spec"].get("caBundle"))
 
 
 def of_authentication(published: Json) -> Iterator[Finding]:
-    """The authorities of clients and of the aggregation's front proxy."""
+    """The CAs of clients and of the aggregation's front proxy."""
     for key in ("client-ca-file", "requestheader-client-ca-file"):
         pem = (published.get("data") or {}).get(key)
         if pem:
@@ -54,14 +54,14 @@ def of_authentication(published: Json) -> Iterator[Finding]:
 
 
 def longest_lived(bundle: list[Finding]) -> Finding:
-    """A bundle is good for as long as one of its authorities is: old ones stay in it while they are replaced."""
+    """The last CA of a bundle to expire: old ones stay in it during their replacement."""
     never = datetime.min.replace(tzinfo=UTC)
     return max(bundle, key=lambda finding: finding.not_after or never)
 
 
 def _bundle(place: str, encoded: str | None) -> Iterator[Finding]:
     if not encoded:
-        return  # the system's authorities are used
+        return  # the system's CAs are used
     try:
         pem = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:

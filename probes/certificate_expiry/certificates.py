@@ -1,7 +1,4 @@
-"""Reads certificates and tells which of them are a problem, in words for people.
-
-Next stage: `probe` fetches them from endpoints and Secrets.
-"""
+"""Reads certificates and describes their problems."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -11,12 +8,12 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""A certificate made a moment ago by a machine whose clock is ahead is not a problem."""
+"""A new certificate from a machine with a fast clock is not a problem."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A certificate, or what should have been one, at a place."""
+    """A certificate, or invalid data in its place."""
 
     place: str
     """`secret default/web-tls` or `endpoint api.example.com:443`."""
@@ -24,16 +21,16 @@ class Finding:
     not_before: datetime | None = None
     not_after: datetime | None = None
     unreadable: str = ""
-    """Why there is no certificate; empty if there is."""
+    """Why there is no certificate; empty if there is one."""
     certificate: str = ""
-    """The Certificate of cert-manager that it is issued and renewed for, as `namespace/name`; empty if none is."""
+    """The cert-manager Certificate that it belongs to, as `namespace/name`; empty if none."""
 
     def days_left(self, now: datetime) -> float | None:
         """Days until it expires, negative afterwards; None without a certificate."""
         return None if self.not_after is None else (self.not_after - now) / timedelta(days=1)
 
     def problem(self, now: datetime, warn_days: float) -> str:
-        """What is wrong with it, empty if nothing is."""
+        """Its problem, empty if there is none."""
         left = self.days_left(now)
         if left is None or self.not_after is None or self.not_before is None:
             return f"{self.place}: {self.unreadable}"
@@ -51,7 +48,7 @@ class Finding:
 
 
 def read_pem(place: str, pem: bytes) -> list[Finding]:
-    """The certificates of a PEM file, the server's own first and then its chain; or why there are none."""
+    """The certificates of a PEM file, the server's own first, then its chain; or why there are none."""
     if not pem.strip():
         return [Finding(place, unreadable="no certificate: it is empty")]
     try:
@@ -70,10 +67,10 @@ def read_der(place: str, der: bytes) -> Finding:
 
 
 def problems(findings: Iterable[Finding], now: datetime, warn_days: float, renewed: Container[str] = ()) -> list[str]:
-    """What is wrong, the most urgent first: a report that is cut keeps its first errors.
+    """The problems, the most urgent first: a truncated report keeps its first errors.
 
-    `renewed`: Certificates of cert-manager that are judged by their renewal, so that what is issued for them may be
-    as short-lived as it likes.
+    `renewed`: cert-manager Certificates that are checked by their renewal, so that their issued certificates may be
+    short-lived.
     """
     wrong = [(one, one.problem(now, 0 if one.certificate in renewed else warn_days)) for one in findings]
     wrong.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].place))

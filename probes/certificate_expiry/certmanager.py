@@ -1,7 +1,4 @@
-"""cert-manager's Certificates: what it says of them, and whether it renews them when it said it would.
-
-Next stage: `probe` reports it.
-"""
+"""cert-manager's Certificates: their conditions, and whether they are renewed in time."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,11 +7,11 @@ Json = dict[str, Any]
 
 CERTIFICATES = "/apis/cert-manager.io/v1"
 CERTIFICATE_NAME = "cert-manager.io/certificate-name"
-"""Annotation of a Secret that cert-manager keeps: the Certificate that it is issued for."""
+"""Annotation of a Secret managed by cert-manager: its Certificate."""
 SETTLING = timedelta(minutes=15)
-"""How long a Certificate may be not ready: a challenge has to be answered, a request to be approved."""
+"""How long a Certificate may be not ready, for its challenge and approval."""
 OVERDUE = timedelta(hours=1)
-"""How late a renewal may be: issuers take their time."""
+"""How late a renewal may be, as issuers take time."""
 
 
 def name_of(certificate: Json) -> str:
@@ -23,16 +20,16 @@ def name_of(certificate: Json) -> str:
 
 
 def certificate_of(secret: Json) -> str:
-    """The Certificate that a Secret is issued for, as `namespace/name`; empty if cert-manager does not keep it."""
+    """The Certificate that a Secret is issued for, as `namespace/name`; empty if cert-manager does not manage it."""
     metadata = secret["metadata"]
     name = (metadata.get("annotations") or {}).get(CERTIFICATE_NAME)
     return f"{metadata['namespace']}/{name}" if name else ""
 
 
 def problem(certificate: Json, now: datetime, warn_days: float) -> str:
-    """What is wrong with it, empty if nothing is.
+    """Its problem, empty if there is none.
 
-    One that will be renewed is well, however short its life: `warn_days` counts only where no renewal is planned.
+    A Certificate that will be renewed is fine, however short-lived: `warn_days` is for those without a renewal time.
     """
     status = certificate.get("status") or {}
     place = f"certificate {name_of(certificate)}"
@@ -50,7 +47,7 @@ def problem(certificate: Json, now: datetime, warn_days: float) -> str:
 
 
 def _settles(certificate: Json, ready: Json, now: datetime) -> bool:
-    """Whether it has not been ready for so short a time that this is no fault yet."""
+    """Whether it has been not ready only for a short time, which is not a fault yet."""
     since = _time(ready.get("lastTransitionTime") or certificate["metadata"].get("creationTimestamp"))
     return since is not None and now - since <= SETTLING
 

@@ -1,14 +1,14 @@
-"""Fetches the certificate that a TLS server shows. Next stage: `certificates` reads it."""
+"""Fetches the certificate of a TLS server."""
 
 import socket
 import ssl
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds an endpoint has for its side of the handshake."""
+"""Time limit of a handshake, in seconds."""
 
 
 class EndpointError(Exception):
-    """No certificate could be had from an endpoint: why."""
+    """An endpoint's certificate could not be fetched; the text is the cause."""
 
 
 def parse(endpoint: str) -> tuple[str, int]:
@@ -23,18 +23,18 @@ def parse(endpoint: str) -> tuple[str, int]:
 
 
 def serving_certificate(host: str, port: int) -> bytes:
-    """The server's own certificate in DER; not verified, for an expired one must be seen too."""
+    """The server's own certificate in DER; not verified, as expired ones must be read too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # a weak key does not keep us from reading a date
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # also read certificates with weak keys
     try:
         with (
             socket.create_connection((host, port), CONNECT_TIMEOUT) as plain,
             context.wrap_socket(plain, server_hostname=host) as tls,
         ):
             certificate = tls.getpeercert(binary_form=True)
-    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+    except (OSError, ValueError) as error:  # ValueError: an invalid host name
         raise EndpointError(f"no TLS handshake: {error}") from error
     if certificate is None:
         raise EndpointError("the server showed no certificate")

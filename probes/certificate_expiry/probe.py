@@ -1,4 +1,4 @@
-"""Finds certificates that run out soon: of servers, kubelets, Secrets, webhooks, aggregated APIs and cert-manager.
+"""Finds certificates that expire soon: of servers, kubelets, Secrets, webhooks, aggregated APIs and cert-manager.
 
 Parameters: WARN_DAYS, ENDPOINTS, NAMESPACES, LOOK_AT (README.md).
 """
@@ -22,12 +22,12 @@ from probes.certificate_expiry.endpoints import EndpointError, parse, serving_ce
 
 Json = dict[str, Any]
 Server = tuple[str, str, int]
-"""What it is called in messages, its host and its port."""
+"""Name in messages, host, and port."""
 
 PAGE_SIZE = 100
-"""Secrets asked for at once: few enough for small memory, many enough for few requests."""
+"""Secrets per page, a compromise between memory and number of requests."""
 AT_ONCE = 16
-"""Handshakes under way at a time: a node that is away takes the whole time-out."""
+"""Concurrent handshakes: an unreachable node takes the whole time-out."""
 KUBELET_PORT = 10250
 EVERYTHING = ("kubelets", "webhooks", "aggregation", "cert-manager")
 
@@ -47,9 +47,9 @@ def _shown_by(server: Server) -> Finding:
 
 
 def kubelets(api: Api) -> Iterator[Server]:
-    """The kubelet of each node that is ready, at the address that the API server calls it by; raises ApiError.
+    """The kubelet of each ready node, at the address that the API server uses; raises ApiError.
 
-    That a node is down or leaving is no fault of its certificate.
+    Nodes that are down or being removed are left out: that is not a problem of a certificate.
     """
     for page in api.pages("/api/v1/nodes", PAGE_SIZE):
         for node in page:
@@ -68,7 +68,7 @@ def _is_ready(status: Json) -> bool:
 
 
 def look_at_webhooks(api: Api) -> list[Finding]:
-    """The authorities of admission and conversion webhooks; raises ApiError."""
+    """The CAs of admission and conversion webhooks; raises ApiError."""
     found: list[Finding] = []
     for kind in ("validating", "mutating"):
         path = f"{authorities.WEBHOOKS}/{kind}webhookconfigurations"
@@ -77,7 +77,7 @@ def look_at_webhooks(api: Api) -> list[Finding]:
 
 
 def look_at_aggregation(api: Api) -> list[Finding]:
-    """The authorities of aggregated API servers, and those that they have to trust; raises ApiError."""
+    """The CAs of aggregated API servers, and those that they must trust; raises ApiError."""
     found = list(authorities.of_aggregated(_all(api, authorities.SERVICES)))
     try:
         return [*found, *authorities.of_authentication(api.get(authorities.AUTHENTICATION))]
@@ -88,7 +88,7 @@ def look_at_aggregation(api: Api) -> list[Finding]:
 
 
 def look_at_cert_manager(api: Api, namespaces: list[str], now: datetime, warn_days: float) -> dict[str, str]:
-    """What is wrong with each of cert-manager's Certificates, empty if nothing is; raises ApiError."""
+    """The problem of each cert-manager Certificate, empty if there is none; raises ApiError."""
     return {
         certmanager.name_of(body): certmanager.problem(body, now, warn_days)
         for where in [f"/namespaces/{name}" for name in namespaces] or [""]
@@ -97,7 +97,7 @@ def look_at_cert_manager(api: Api, namespaces: list[str], now: datetime, warn_da
 
 
 def _all(api: Api, path: str, size: int = PAGE_SIZE) -> Iterator[Json]:
-    """All objects of a collection; none where the cluster does not know their kind. Raises ApiError."""
+    """All objects of a collection; none if the cluster does not know their kind. Raises ApiError."""
     try:
         for page in api.pages(path, size):
             yield from page
@@ -131,7 +131,7 @@ def _name(secret: dict[str, Any]) -> str:
 
 
 def _endpoints(api: Api) -> list[Server]:
-    """The API server and what ENDPOINTS names."""
+    """The API server and the servers in ENDPOINTS."""
     try:
         asked = [parse(endpoint) for endpoint in words("ENDPOINTS")]
     except ValueError as error:
@@ -145,7 +145,7 @@ def _endpoints(api: Api) -> list[Server]:
 
 
 def _wanted() -> list[str]:
-    """What LOOK_AT names."""
+    """The checks in LOOK_AT."""
     wanted = text("LOOK_AT", " ".join(EVERYTHING)).replace(",", " ").split()
     unknown = [word for word in wanted if word not in (*EVERYTHING, "none")]
     if unknown:
@@ -154,7 +154,7 @@ def _wanted() -> list[str]:
 
 
 class Inspection:
-    """All that was found in one run, judged as of its beginning."""
+    """All findings of one run, as of its start."""
 
     def __init__(self, api: Api, now: datetime, warn_days: float) -> None:
         self._api = api
@@ -164,21 +164,21 @@ class Inspection:
         self.findings: list[Finding] = []
         self.other: list[str] = []
         self.renewed: set[str] = set()
-        """Certificates of cert-manager: they are judged by their renewal."""
+        """cert-manager Certificates, which are checked by their renewal."""
 
     def servers(self, name: str, servers: list[Server]) -> None:
-        """Look at what servers show."""
+        """Check the certificates of servers."""
         self.findings += look_at_servers(servers)
         measure(f"{name}_checked", len(servers))
 
     def secrets(self) -> None:
-        """Look at TLS Secrets."""
+        """Check TLS Secrets."""
         found = look_at_secrets(self._api, self._namespaces)
         self.findings += [finding for chain in found.values() for finding in chain]
         measure("secrets_checked", len(found))
 
     def more(self, wanted: list[str]) -> None:
-        """Look at what LOOK_AT names."""
+        """Run the checks in LOOK_AT."""
         if "kubelets" in wanted and self._api.access.tls is not None:
             with step("kubelets"):
                 self.servers("kubelets", list(kubelets(self._api)))
@@ -193,13 +193,13 @@ class Inspection:
                 self.certificates(look_at_cert_manager(self._api, self._namespaces, self._now, self._warn_days))
 
     def certificates(self, wrong: dict[str, str]) -> None:
-        """Take in what is wrong with each of cert-manager's Certificates."""
+        """Add the problems of cert-manager Certificates."""
         self.other += sorted(filter(None, wrong.values()))
         self.renewed |= wrong.keys()
         measure("cert_manager_certificates_checked", len(wrong))
 
     def problems(self) -> list[str]:
-        """What is wrong, the most urgent first."""
+        """The problems, the most urgent first."""
         days = [left for finding in self.findings if (left := finding.days_left(self._now)) is not None]
         measure("certificates_checked", len(days))
         if days:
@@ -209,7 +209,7 @@ class Inspection:
 
 @main
 def probe() -> None:
-    """Look at all certificates, then report each that is a problem."""
+    """Check all certificates, then report every finding."""
     warn_days, wanted = number("WARN_DAYS", 30), _wanted()
     with connect() as api:
         inspection = Inspection(api, datetime.now(UTC), warn_days)

@@ -1,7 +1,4 @@
-"""Puts questions to servers, times each answer, and tells in words for people what is wrong with it.
-
-Next stage: `probe` reports it.
-"""
+"""Sends queries to servers, times each answer, and describes problems."""
 
 import time
 from collections.abc import Iterable
@@ -20,36 +17,36 @@ from probes.cluster_dns.questions import Question
 from probes.cluster_dns.servers import Server
 
 TOGETHER = 8
-"""Questions under way at once: few enough not to be the load that makes a server slow."""
+"""Concurrent queries: few enough not to overload a server."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server has, and when its answer is too slow."""
+    """Time-out and tries of a query, and when an answer is too slow."""
 
     timeout: float
     """Seconds for one try."""
     tries: int
-    """UDP loses datagrams, so every resolver asks again."""
+    """UDP loses datagrams, so every resolver retries."""
     slow_ms: float
-    """Milliseconds from which an answer counts as too slow; 0: never."""
+    """Milliseconds above which an answer is too slow; 0: no limit."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one question to one server over one protocol."""
+    """The result of one query to one server over one protocol."""
 
     server: Server
     question: Question
     protocol: str
     ms: float
     trouble: str = ""
-    """Empty: the answer is right and came in time."""
+    """Empty if the answer is right and in time."""
     tries: int = 1
 
 
 def ask_all(servers: list[Server], questions: list[Question], patience: Patience) -> list[Answer]:
-    """Every question to every server by UDP; over TCP, which longer answers need, the first one only."""
+    """Send every query to every server by UDP; over TCP, which long answers need, only the first one."""
     asked = [
         (server, question, (protocol, port))
         for number, question in enumerate(questions)
@@ -62,7 +59,7 @@ def ask_all(servers: list[Server], questions: list[Question], patience: Patience
 
 
 def ask(server: Server, question: Question, by: tuple[str, int], patience: Patience) -> Answer:
-    """Ask `by` this protocol and port until there is an answer or the tries are used up."""
+    """Query over this protocol and port until there is an answer or no try is left."""
     protocol, port = by
     query = dns.message.make_query(question.name, question.record)
     send = dns.query.tcp if protocol == "TCP" else _by_udp
@@ -83,7 +80,7 @@ def ask(server: Server, question: Question, by: tuple[str, int], patience: Patie
 
 
 def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
-    """Addresses of a name by this pod's own resolv.conf (servers, search path, ndots), or why there are none."""
+    """Addresses of a name by this pod's resolv.conf (servers, search path, ndots), or why there are none."""
     try:
         resolver = dns.resolver.Resolver()
         answer = resolver.resolve(name, "A", search=True, lifetime=seconds)
@@ -95,7 +92,7 @@ def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
 
 
 def what_is_wrong(question: Question, response: dns.message.Message) -> str:
-    """What is wrong with an answer's content; empty if it is right."""
+    """The problem with an answer's content; empty if it is right."""
     code = response.rcode()
     if code != dns.rcode.NOERROR:
         return dns.rcode.to_text(code)
@@ -111,7 +108,7 @@ def what_is_wrong(question: Question, response: dns.message.Message) -> str:
 
 
 def problems(answers: Iterable[Answer]) -> list[str]:
-    """One error per server and kind of trouble: it names the server, and the questions that it failed."""
+    """One error per server and kind of problem, with the server and the failed queries."""
     answers = list(answers)
     asked: dict[Server, int] = {}
     failed: dict[tuple[Server, str], list[Answer]] = {}

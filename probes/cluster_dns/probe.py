@@ -1,4 +1,4 @@
-"""Resolves names inside the cluster, outside of it and backwards, by the DNS Service and by every DNS pod.
+"""Resolves names inside and outside of the cluster and addresses (reverse), by the DNS Service and by every DNS pod.
 
 Parameters: INSIDE_NAMES, OUTSIDE_NAMES, CLUSTER_DOMAIN, DNS_NAMESPACE, DNS_SERVICE, QUERY_TIMEOUT, TRIES,
 SLOW_MS, UNREADY_GRACE (README.md).
@@ -25,7 +25,7 @@ PAGE_SIZE = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds unless named otherwise."""
+    """The case's parameters; times in seconds unless named otherwise."""
 
     namespace: str
     service: str
@@ -36,7 +36,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         domain = text("CLUSTER_DOMAIN", "cluster.local").strip(".").lower()
         try:
             named = [questions.inside(word, domain) for word in words("INSIDE_NAMES")]
@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """What the API says of the cluster's DNS."""
+    """The API's objects of the cluster's DNS."""
 
     dns: Json
     api_service: Json
@@ -92,7 +92,7 @@ def _all(api: Api, path: str, selector: str) -> list[Json]:
 
 
 def to_ask(found: Found, settings: Settings) -> list[Question]:
-    """Two Services that are always there, by name and backwards, and what the parameters name."""
+    """Queries for two Services that always exist, by name and reverse, and those of the parameters."""
     asked: list[Question] = []
     for service in (found.api_service, found.dns):
         meta = service["metadata"]
@@ -119,7 +119,7 @@ def resolve_short_name(found: Found, settings: Settings) -> None:
 
 
 def take_measure(answers: list[Answer], pods: list[Server]) -> None:
-    """Counts, and times of the right answers."""
+    """Measure counts, and times of right answers."""
     measure("dns_pods", len(pods))
     measure("questions", len(answers))
     measure("failed", sum(bool(answer.trouble) for answer in answers))
@@ -158,7 +158,7 @@ def _service(service: Json) -> Server:
 
 @main
 def probe() -> None:
-    """Look who should answer, then ask all of them; each step that fails names who does not answer as it must."""
+    """Find the servers, then query all of them; each failed step names the servers with problems."""
     settings = Settings.from_environment()
     with connect() as api:
         try:
@@ -171,7 +171,7 @@ def probe() -> None:
     pods = servers.behind(found.dns, found.slices)
     asked = to_ask(found, settings)
     answers: list[Answer] = []
-    # A step's failure is recorded, and the next step taken: together they tell where the fault is.
+    # After a failed step the next one still runs: together they locate the fault.
     with suppress(CheckFailed), step("service"):
         answers += _ask([service], asked, settings)
         _fail_if(problems(answers))

@@ -1,7 +1,4 @@
-"""What is asked: names inside the cluster, outside of it, and addresses backwards, with the answers that are right.
-
-Next stage: `asking` puts each to a server.
-"""
+"""The queries (names inside and outside of the cluster, and addresses) with their right answers."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -17,21 +14,21 @@ Kind = Literal["inside", "outside", "reverse"]
 
 @dataclass(frozen=True)
 class Question:
-    """A name and a record type. Without `expected` any record of that type is right."""
+    """A name and a record type. Without `expected` every record of that type is right."""
 
     kind: Kind
     name: str
     record: str
     """`A`, `AAAA` or `PTR`."""
     expected: frozenset[str] = frozenset()
-    """Addresses, or names without a dot at their end: each of them must be in the answer, and nothing else."""
+    """Addresses, or names without a trailing dot: the answer must have exactly these."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.record}"
 
 
 def of_service(name: str, namespace: str, addresses: Iterable[str], domain: str) -> list[Question]:
-    """A Service's name must lead to its cluster addresses, and each of these back to its name."""
+    """A Service's name must resolve to its cluster addresses, and each of these to its name."""
     full = f"{name}.{namespace}.svc.{domain}"
     by_record: dict[str, set[str]] = {}
     for address in addresses:
@@ -41,7 +38,7 @@ def of_service(name: str, namespace: str, addresses: Iterable[str], domain: str)
 
 
 def inside(word: str, domain: str) -> Question:
-    """A question of INSIDE_NAMES: `SERVICE.NAMESPACE` or a full name, each with `=ADDRESS` or without.
+    """A query of INSIDE_NAMES: `SERVICE.NAMESPACE` or a full name, each with or without `=ADDRESS`.
 
     Raises ValueError.
     """
@@ -51,18 +48,18 @@ def inside(word: str, domain: str) -> Question:
 
 
 def outside(word: str) -> Question:
-    """A question of OUTSIDE_NAMES: `NAME` or `NAME=ADDRESS`. Raises ValueError."""
+    """A query of OUTSIDE_NAMES: `NAME` or `NAME=ADDRESS`. Raises ValueError."""
     return _forward("outside", *_split(word))
 
 
 def backward(address: str, name: str) -> Question:
-    """The name that an address must lead back to."""
+    """A query for the name of an address."""
     pointer = str(dns.reversename.from_address(address)).rstrip(".")
     return Question("reverse", pointer, "PTR", frozenset({name}))
 
 
 def record_of(address: str) -> str:
-    """The type of record that holds an address; raises ValueError if it is none."""
+    """The record type of an address; raises ValueError for an invalid one."""
     return "A" if ipaddress.ip_address(address).version == 4 else "AAAA"
 
 

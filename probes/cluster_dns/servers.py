@@ -1,7 +1,4 @@
-"""Who answers: the Service and the DNS pods behind it, and what is wrong with them before anybody asks.
-
-Next stage: `asking` puts the questions to each.
-"""
+"""The DNS servers (the Service and its DNS pods), and their problems according to the API."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,23 +8,23 @@ from typing import Any
 Json = dict[str, Any]
 
 SETTLED = 30.0
-"""Seconds that a pod is ready before its absence from the Service's endpoints is a finding: they follow it."""
+"""Seconds that a pod must be ready before its absence from the Service's endpoints is a finding."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One address that answers questions."""
+    """One address that answers queries."""
 
     name: str
-    """As it stands in errors: `DNS pod kube-system/coredns-1 (10.244.0.5, node a)`."""
+    """As in errors: `DNS pod kube-system/coredns-1 (10.244.0.5, node a)`."""
     address: str
     ports: tuple[tuple[str, int], ...]
-    """`("UDP", 53), ("TCP", 53)`: those that the Service offers."""
+    """`("UDP", 53), ("TCP", 53)`: the ports of the Service."""
     is_service: bool = False
 
 
 def of_service(service: Json) -> Server:
-    """The Service itself, as every pod asks it. Raises ValueError if it has no address."""
+    """The Service itself, which all pods use. Raises ValueError if it has no address."""
     name = _full_name(service)
     addresses = addresses_of(service)
     if not addresses:
@@ -60,9 +57,9 @@ def behind(service: Json, slices: list[Json]) -> list[Server]:
 
 
 def problems(service: Json, slices: list[Json], pods: list[Json], now: datetime, grace: float) -> list[str]:
-    """What is wrong with endpoints and pods, by what the API says of them.
+    """Problems of endpoints and pods, from the API's objects.
 
-    `grace`: seconds that a pod may be unready (it is being rolled out) before that is a finding.
+    `grace`: seconds that a pod may be unready (for example in a rollout) before that is a finding.
     """
     name = _full_name(service)
     wrong = []
@@ -96,7 +93,7 @@ def _pod_problem(pod: Json, service: str, listed: set[str], now: datetime, grace
 
 
 def _readiness(pod: Json) -> tuple[bool, datetime]:
-    """Whether the pod is ready, and since when it is or is not."""
+    """Whether the pod is ready, and since when."""
     conditions = pod.get("status", {}).get("conditions") or []
     ready: Json = next((one for one in conditions if one["type"] == "Ready"), {})
     since = ready.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]
@@ -129,7 +126,7 @@ def _is_ready(endpoint: Json) -> bool:
 
 
 def _dns_ports(ports: list[Json]) -> list[Json]:
-    """The ports for questions: a DNS Service often has one for metrics too."""
+    """The ports for queries: a DNS Service often has one for metrics too."""
     return [port for port in ports if port.get("name", "").startswith("dns") or port.get("port") == 53]
 
 

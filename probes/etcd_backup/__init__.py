@@ -1,1 +1,1 @@
-"""Inspection: every etcd has a backup that could be restored, and a standby that keeps up where there should be one."""
+"""Inspection: every etcd has a restorable backup and, if required, a standby that keeps up."""

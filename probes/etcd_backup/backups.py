@@ -1,4 +1,4 @@
-"""The backups of one etcd, and what is wrong with them. Next stage: `probe` does so for every etcd."""
+"""The backups of one etcd, and their problems."""
 
 import re
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from probes.etcd_backup.snapshot import Snapshot, SnapshotError
 Read = Callable[[Path], Snapshot]
 """Reads a file; raises SnapshotError."""
 BEING_WRITTEN = timedelta(minutes=2)
-"""A file changed so lately may be a backup under way: if it is not whole, the one before it counts."""
-_LOOKED_AT = 3  # backups that are read: the newest, and others if it is no good
-_COMPARED = 7  # backups whose sizes the newest one's is compared with; of those, _LOOKED_AT are read at most
+"""A file changed more recently than this may still be written: if it is incomplete, the one before it counts."""
+_LOOKED_AT = 3  # backups that are read: the newest, and others if it is invalid
+_COMPARED = 7  # backups for the comparison of sizes; of those, at most _LOOKED_AT are read
 _TIME = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)[T_.-]?(\d\d)[-:h]?(\d\d)(?:[-:m]?(\d\d))?")
 
 
@@ -31,19 +31,19 @@ class Backup:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a backup must be."""
+    """The requirements of a backup."""
 
     max_age: timedelta
     shrink_percent: float
-    """A backup smaller than this part of the last ones' median is suspicious; 0: no comparison.
+    """A backup smaller than this percentage of the last ones' median is suspicious; 0: no comparison.
 
-    So are fewer entries than this part: a smaller file alone is what a defragmentation leaves.
+    It must also have fewer entries: a smaller file alone can result from a defragmentation.
     """
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found for one etcd."""
+    """The findings for one etcd."""
 
     problems: list[str]
     newest: datetime | None = None
@@ -64,7 +64,7 @@ def find(directory: Path, pattern: str, etcd: str) -> list[Backup]:
 
 
 def time_in(name: str) -> datetime | None:
-    """The time that a file's name tells, such as `etcd-2026-11-25T17-00-00.db`; None if there is none."""
+    """The time in a file's name, such as `etcd-2026-11-25T17-00-00.db`; None if there is none."""
     found = _TIME.search(name)
     if not found:
         return None
@@ -76,7 +76,7 @@ def time_in(name: str) -> datetime | None:
 
 
 def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: Read) -> Verdict:
-    """What is wrong with an etcd's backups: none at all, not whole, empty, shrunk, or too old."""
+    """Problems of an etcd's backups: missing, incomplete, empty, shrunk, or too old."""
     if not backups:
         return Verdict([f"etcd {etcd}: no backup at all"])
     wrong = []
@@ -104,13 +104,13 @@ def _age(etcd: str, backup: Backup, rules: Rules, now: datetime) -> list[str]:
 
 
 def _contents(backup: Backup, snapshot: Snapshot, before: list[Backup], rules: Rules, read: Read) -> str:
-    """What is wrong with a whole backup's contents: it is empty, or suspiciously small. Empty if nothing is."""
+    """The problem with a complete backup's content: it is empty, or suspiciously small. Empty if there is none."""
     if not snapshot.entries:
         return "is empty: no key is in it"
     usual = median(other.size for other in before) if before else 0
     if not _less(backup.size, usual, rules.shrink_percent):
         return ""
-    # Not simply the one before: were that the wrong etcd's too, it would vouch for this one.
+    # Not only the previous one: that could be of the same wrong etcd.
     larger = [other for other in before if _less(backup.size, other.size, rules.shrink_percent)]
     why = _does_not_go_on(snapshot, larger[:_LOOKED_AT], rules, read)
     less = f"{backup.size} bytes, the last {len(before)} had {usual:.0f} (less than {rules.shrink_percent:g} %)"
@@ -118,9 +118,9 @@ def _contents(backup: Backup, snapshot: Snapshot, before: list[Backup], rules: R
 
 
 def _does_not_go_on(snapshot: Snapshot, larger: list[Backup], rules: Rules, read: Read) -> str:
-    """Why a small backup is not of the same etcd as the last good larger one; empty if it seems to be.
+    """Why a small backup is not of the same etcd as the last valid larger one; empty if it seems to be.
 
-    A defragmentation makes the file smaller, but takes back no revision and loses no key.
+    A defragmentation makes the file smaller, but keeps the revision and all keys.
     """
     for other in larger:
         try:

@@ -1,4 +1,4 @@
-"""Looks whether every etcd has a backup that could be restored, and a standby where one is wanted.
+"""Checks that every etcd has a restorable backup and, if required, a standby.
 
 Parameters: ETCDS, ETCD_SELECTORS, BACKUP_DIR, PATTERN, MAX_AGE_HOURS, SHRINK_PERCENT, STANDBYS, REQUIRE_STANDBY,
 CERT_DIR, STANDBY_LAG, CATCH_UP_TIMEOUT, MIRROR_KEY (README.md).
@@ -21,7 +21,7 @@ from probes.etcd_backup.standby import Standby
 Json = dict[str, Any]
 
 NAME_LABEL = "kubeprobe.io/etcd"
-"""A pod's label that names the etcd it belongs to, where its namespace does not."""
+"""The label of a pod with the name of its etcd, if that is not its namespace."""
 PAGE_SIZE = 200
 
 
@@ -35,14 +35,14 @@ def etcds_in(api: Api, selectors: list[str]) -> set[str]:
 
 
 def name_of(pod: Json) -> str:
-    """How the etcd of a pod is called: by its label, else by its namespace."""
+    """The name of a pod's etcd: its label, else its namespace."""
     metadata = pod["metadata"]
     name: str = metadata.get("labels", {}).get(NAME_LABEL) or metadata["namespace"]
     return name
 
 
 def expected() -> list[str]:
-    """The names of all etcds that must have a backup: those listed, and those found."""
+    """The names of all etcds that must have a backup: those in ETCDS, and those found."""
     found = set(words("ETCDS"))
     selectors = [selector.strip() for selector in text("ETCD_SELECTORS", "component=etcd").split(";")]
     if selectors != ["none"]:
@@ -60,7 +60,7 @@ def expected() -> list[str]:
 
 
 def look_at_backups(etcds: list[str]) -> list[str]:
-    """What is wrong with the backups of each etcd, and measurements of those that are well."""
+    """Problems of each etcd's backups; also measures valid ones."""
     directory = Path(text("BACKUP_DIR", "/backups"))
     pattern = text("PATTERN", "{etcd}/*")
     rules = Rules(timedelta(hours=number("MAX_AGE_HOURS", 25)), number("SHRINK_PERCENT", 50))
@@ -87,7 +87,7 @@ def look_at_backups(etcds: list[str]) -> list[str]:
 
 
 def look_at_standbys(standbys: list[Standby]) -> list[str]:
-    """What is wrong with the standby of each etcd that must have one."""
+    """Problems of the standby of each etcd that must have one."""
     rules = standby.Rules(
         int(number("STANDBY_LAG", 100)),
         number("CATCH_UP_TIMEOUT", 5),
@@ -114,14 +114,14 @@ def look_at_standbys(standbys: list[Standby]) -> list[str]:
 
 
 def look_at_coverage(etcds: list[str], standbys: list[Standby]) -> list[str]:
-    """Each etcd for which no standby is known; whether the known ones keep up is looked at elsewhere."""
+    """The etcds without a known standby."""
     wrong = standby.uncovered(etcds, standbys)
     measure("etcds_without_standby", len(wrong))
     return wrong
 
 
 def standby_required() -> bool:
-    """Whether REQUIRE_STANDBY asks for a standby of every etcd."""
+    """Whether REQUIRE_STANDBY requires a standby of every etcd."""
     said = text("REQUIRE_STANDBY", "false").lower()
     if said not in ("true", "false"):
         give_up(f"parameter REQUIRE_STANDBY={said!r}: expected true or false")
@@ -130,7 +130,7 @@ def standby_required() -> bool:
 
 @main
 def probe() -> None:
-    """Look at all backups and standbys, then report each that is a problem."""
+    """Check all backups and standbys, then report every finding."""
     try:
         standbys = [standby.parse(word) for word in words("STANDBYS")]
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Reads a snapshot of etcd: is it whole, and what is in it. Next stage: `backups` judges it beside its neighbours.
+"""Reads a snapshot of etcd: whether it is complete, and its content.
 
-A snapshot is a bbolt database, followed (by `etcdctl snapshot save`) by its SHA-256. The hash tells of changed and lost
-bytes. Copies of `member/snap/db` have none, so the pages that can be reached are walked as well. The layout
+A snapshot is a bbolt database, followed (by `etcdctl snapshot save`) by its SHA-256. The hash detects changed and lost
+bytes. Copies of `member/snap/db` have none, so all reachable pages are read as well. The layout
 is that of bbolt's file format version 2 (go.etcd.io/bbolt, `internal/common`: page, meta, bucket).
 """
 
@@ -24,29 +24,29 @@ _HEADER = struct.Struct("<QHHI")  # id, flags, count, overflow
 _META = struct.Struct(
     "<IIIIQQQQQQ"
 )  # magic, version, page size, flags, root, sequence, freelist, high water, txid, sum
-_CHECKED = 56  # bytes of a meta that its checksum is of
+_CHECKED = 56  # bytes of a meta page covered by its checksum
 _LEAF_ELEMENT = struct.Struct("<IIII")  # flags, position, key size, value size
 _BRANCH_ELEMENT = struct.Struct("<IIQ")  # position, key size, page
 _BUCKET = struct.Struct("<QQ")  # root page, sequence
 _BRANCH, _LEAF, _META_PAGE = 0x01, 0x02, 0x04
 _IS_BUCKET = 0x01
-_DEEPEST = 64  # levels of a tree: more is a circle
+_DEEPEST = 64  # levels of a tree: more means a cycle
 _SMALLEST_PAGE, _LARGEST_PAGE = 512, 65_536
 _REVISION = struct.Struct(">Q")  # the first part of a key in the bucket `key`
 
 
 class SnapshotError(Exception):
-    """The file is no snapshot that could be restored: why."""
+    """The file is not a restorable snapshot; the text is the cause."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a whole snapshot holds."""
+    """The content of a complete snapshot."""
 
     size: int
     """Bytes of the database."""
     hashed: bool
-    """Whether it carried its SHA-256 (and agreed with it)."""
+    """Whether it has its SHA-256 (which was verified)."""
     revision: int
     entries: int
     """Revisions of keys: at least as many as there are keys."""
@@ -58,7 +58,7 @@ class _Page:
     flags: int
     count: int
     start: int
-    """Where its elements begin in the file."""
+    """The offset of its elements in the file."""
     end: int
 
 
@@ -94,7 +94,7 @@ def _read(data: mmap.mmap, size: int) -> Snapshot:
     if not hashed and size % _SECTOR:
         raise SnapshotError(f"it is cut off: {size} bytes are neither a database nor one with its SHA-256")
     end = size - HASH_SIZE if hashed else size
-    tree = _Tree(data, end)  # first: "cut off at page N" says more than "the hash differs"
+    tree = _Tree(data, end)  # first: "cut off at page N" is more specific than "the hash differs"
     if hashed:
         _check_hash(data, end)
     entries, last = tree.keys()
@@ -110,7 +110,7 @@ def _check_hash(data: mmap.mmap, end: int) -> None:
 
 
 class _Tree:
-    """The pages of a database that can be reached from its newest meta page; raises SnapshotError."""
+    """The pages of a database reachable from its newest meta page; raises SnapshotError."""
 
     def __init__(self, data: mmap.mmap, end: int) -> None:
         self._data = data
@@ -122,7 +122,7 @@ class _Tree:
             )
 
     def keys(self) -> tuple[int, int]:
-        """How many entries etcd's bucket `key` has, and the revision of the last; walks the other buckets too."""
+        """The number of entries in etcd's bucket `key`, and the revision of the last; reads the other buckets too."""
         entries = last = 0
         names = set()
         for page in self._leaves(self._root):
@@ -139,7 +139,7 @@ class _Tree:
 
     def _bucket(self, header: bytes) -> tuple[int, int]:
         root, _sequence = _BUCKET.unpack_from(header)
-        if root == 0:  # so small that it lies in its parent's value
+        if root == 0:  # a small bucket is stored inline in its parent's value
             _id, _flags, count, _overflow = _HEADER.unpack_from(header, _BUCKET.size)
             newest = self._inline_revision(header, count)
             return count, newest
@@ -162,7 +162,7 @@ class _Tree:
     def _newest_meta(self) -> tuple[int, int, int]:
         """Page size, root page and high water mark of the valid meta page with the highest transaction."""
         found = []
-        sizes = [1 << bits for bits in range(9, 17)]  # where the second one is depends on what the first should say
+        sizes = [1 << bits for bits in range(9, 17)]  # the second one is at an unknown page size
         for start in [0, *sizes]:
             meta = self._meta(start)
             if meta and start in (0, meta[0]):

@@ -1,4 +1,4 @@
-"""Warm standbys: a learner of the same cluster, or a mirror that is a cluster of its own. Next stage: `probe`."""
+"""Warm standbys: a learner of the same cluster, or a mirror that is a cluster of its own."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -26,11 +26,11 @@ class Rules:
     """How far a standby may be behind."""
 
     lag: int
-    """Revisions, of a learner."""
+    """In revisions, for a learner."""
     seconds: float
-    """How long it has to catch up with what was there when we began to look."""
+    """The time limit for catching up with the state at the start of the check."""
     mirror_key: str
-    """A key that is written often, to compare a mirror by: its revisions are its own."""
+    """A frequently written key for comparing a mirror, which has its own revisions."""
 
 
 def parse(word: str) -> Standby:
@@ -46,13 +46,13 @@ def parse(word: str) -> Standby:
 
 
 def uncovered(etcds: Iterable[str], standbys: Iterable[Standby]) -> list[str]:
-    """What is told of each etcd that no standby is known of."""
+    """An error for each etcd without a known standby."""
     known = {one.etcd for one in standbys}
     return [f"etcd {etcd}: no standby is known: STANDBYS does not name it" for etcd in etcds if etcd not in known]
 
 
 def check(standby: Standby, rules: Rules, ask: Ask) -> tuple[list[str], int]:
-    """What is wrong with an etcd's standby, and by how many revisions its learners lag; raises EtcdError."""
+    """Problems of an etcd's standby, and its learners' lag in revisions; raises EtcdError."""
     with ask(standby.primary) as primary:
         if not standby.mirror:
             return _check_learners(standby, primary, rules, ask)
@@ -61,7 +61,7 @@ def check(standby: Standby, rules: Rules, ask: Ask) -> tuple[list[str], int]:
 
 
 def _check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Ask) -> tuple[list[str], int]:
-    """What is wrong with an etcd's learners, and by how many revisions the slowest lags."""
+    """Problems of an etcd's learners, and the slowest one's lag in revisions."""
     members: list[Json] = primary.ask("cluster/member/list", {"linearizable": False})["members"]
     learners = [member for member in members if member.get("isLearner")]
     if not learners:
@@ -89,7 +89,7 @@ def _check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Ask)
 
 
 def _check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: Rules) -> list[str]:
-    """What is wrong with a mirror: whether it shows, in time, what the primary's key held when we began to look."""
+    """Problems of a mirror: it must have, in time, the value that the primary's key had at the start of the check."""
     values = {_value(primary, rules.mirror_key)}
     if None in values:
         return [

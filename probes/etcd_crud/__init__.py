@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether etcd stores, and whether each of its members keeps up."""
+"""Black-box probe: checks that etcd stores writes and that each of its members keeps up."""

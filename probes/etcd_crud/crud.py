@@ -1,7 +1,4 @@
-"""What a client does with etcd: lease, watch, put, get, compare-and-swap, delete; all below one prefix.
-
-Next stage: `probe` runs the steps in their order.
-"""
+"""The operations of an etcd client: lease, watch, put, get, compare-and-swap, delete; all with one key prefix."""
 
 import sys
 from contextlib import ExitStack
@@ -15,9 +12,9 @@ Json = dict[str, Any]
 
 
 class Crud:
-    """One run's key, its lease and its watch. Raises CheckFailed with what was seen.
+    """One run's key, its lease and its watch. Raises CheckFailed with the observed state.
 
-    The key hangs on a lease: a killed probe leaves nothing, for etcd itself deletes it.
+    The key has a lease, so that etcd deletes it if the probe is killed.
     """
 
     def __init__(self, endpoint: Endpoint, prefix: str, lease_seconds: int) -> None:
@@ -50,7 +47,7 @@ class Crud:
             self.revoke()
 
     def grant(self) -> None:
-        """Get a lease, and see that etcd counts it down."""
+        """Get a lease, and check that etcd counts it down."""
         granted = self._endpoint.ask("lease/grant", {"TTL": str(self._lease_seconds)})
         self._lease = str(granted["ID"])
         left = int(self._endpoint.ask("lease/timetolive", {"ID": self._lease}).get("TTL", -1))
@@ -58,7 +55,7 @@ class Crud:
             raise CheckFailed(f"a lease of {self._lease_seconds} s has {left} s left at once")
 
     def delete(self) -> None:
-        """Delete the key and see it gone."""
+        """Delete the key and check that it is deleted."""
         gone = self._ask("kv/deleterange", key=self._key)
         self.written = revision(gone)
         if int(gone.get("deleted", 0)) != 1:
@@ -67,16 +64,16 @@ class Crud:
             raise CheckFailed(f"{self._key} is still there after its deletion")
 
     def revoke(self) -> None:
-        """Give the lease back."""
+        """Revoke the lease."""
         lease, self._lease = self._lease, ""
         self._endpoint.ask("lease/revoke", {"ID": lease})
 
     def clean_up(self) -> None:
-        """Remove what may be there still; what goes wrong is for the log, and the lease sees to it."""
+        """Delete what may remain; errors are only logged, as the lease expires anyway."""
         if not self._lease:
             return
         try:
-            self.revoke()  # etcd deletes the keys that hang on it
+            self.revoke()  # etcd deletes the keys of the lease
         except EtcdError as error:
             sys.stderr.write(f"{self._prefix} goes with its lease, within {self._lease_seconds} s: {error}\n")
 
@@ -100,7 +97,7 @@ class Crud:
         return kept
 
     def _compare_and_swap(self) -> None:
-        """Swap on the right revision, and be refused on the one that is wrong by then."""
+        """Swap with the right revision, and check that the outdated one is refused."""
         seen = self._expect("first")["mod_revision"]
         if not self._swap(seen, "second"):
             raise CheckFailed(f"compare-and-swap of {self._key} failed though nobody else writes there")

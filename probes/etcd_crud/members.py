@@ -1,4 +1,4 @@
-"""What each member of an etcd cluster says of itself, and what is wrong with it. Next stage: `probe` reports it."""
+"""The status of each member of an etcd cluster, and its problems."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,38 +16,38 @@ _NO_LEADER = "etcdserver: no leader"
 
 @dataclass(frozen=True)
 class Member:
-    """One member; what it has not told is at its default."""
+    """One member; unknown fields have their defaults."""
 
     name: str
     url: str
-    """Where it was asked, or should have been."""
+    """The URL for its status."""
     trouble: str = ""
-    """Why it did not tell its status; empty if it did."""
+    """Why its status is unknown; empty if it is known."""
     leader: int = 0
-    """The id of the member that it takes for the leader; 0: it knows none."""
+    """The id of its leader; 0 without one."""
     learner: bool = False
     db_size: int = 0
     """Bytes of its file."""
     db_in_use: int = 0
-    """Bytes that a defragmentation would leave."""
+    """The size after a defragmentation, in bytes."""
     quota: int = 0
     """Bytes; 0 if not known."""
     said: tuple[str, ...] = field(default=())
-    """Errors that it reports of itself."""
+    """The errors in its status."""
 
     @property
     def place(self) -> str:
-        """How it is called in messages."""
+        """Its name in messages."""
         return f"member {self.name} ({self.url})" if self.name else f"member at {self.url}"
 
     @property
     def use(self) -> float:
-        """Percentage of the quota that its file has reached; 0 if the quota is not known."""
+        """The file's size in percent of the quota; 0 if the quota is unknown."""
         return 100 * self.db_size / self.quota if self.quota else 0.0
 
 
 def read_status(name: str, url: str, status: Json, quota: float | None) -> Member:
-    """A member from its answer to `maintenance/status`; `quota` is for those before 3.6, which do not tell it there."""
+    """A member from its answer to `maintenance/status`; `quota` is for those before 3.6, whose answer lacks it."""
     return Member(
         name,
         url,
@@ -61,7 +61,7 @@ def read_status(name: str, url: str, status: Json, quota: float | None) -> Membe
 
 
 def problems(members: list[Member], names: dict[int, str], warn_percent: float) -> list[str]:
-    """What is wrong with members, the most urgent first: away, alarms, without leader, at odds, nearly full."""
+    """Problems of members, the most urgent first: unreachable, alarms, no leader, different leaders, nearly full."""
     away = [f"{member.place}: {member.trouble}" for member in members if member.trouble]
     well = [member for member in members if not member.trouble]
     leaderless = [f"{member.place}: knows no leader" for member in well if not member.leader]
@@ -71,7 +71,7 @@ def problems(members: list[Member], names: dict[int, str], warn_percent: float) 
 
 
 def alarms(members: list[Member], names: dict[int, str]) -> list[str]:
-    """The alarms that are raised, by member. Every member tells them all, with or without a quorum."""
+    """The raised alarms, by member. Every member knows all of them, with or without a quorum."""
     raised = {
         (int(found[1]), found[2]) for member in members for error in member.said if (found := _ALARM.search(error))
     }
@@ -82,7 +82,7 @@ def alarms(members: list[Member], names: dict[int, str]) -> list[str]:
 
 
 def behind(members: list[tuple[Member, int]], written: int, tolerance: int, seconds: float) -> list[str]:
-    """Members that have not seen a write: each with the revision it is at. `seconds` is how long was waited."""
+    """Members that have not received a write, with the revision of each, after `seconds`."""
     return [
         f"{member.place}: is at revision {reached}, {written - reached} behind what was written {seconds:g} s ago"
         for member, reached in members
@@ -91,7 +91,7 @@ def behind(members: list[tuple[Member, int]], written: int, tolerance: int, seco
 
 
 def _is_new(error: str) -> bool:
-    """Whether an error of a status says something that is not told otherwise."""
+    """Whether an error of a status is not reported otherwise."""
     return error != _NO_LEADER and not _ALARM.search(error)
 
 

@@ -1,4 +1,4 @@
-"""Writes to etcd as the API server does, and asks every member how it is.
+"""Writes to etcd as the API server does, and checks the status of every member.
 
 Parameters: ENDPOINTS, CERT_DIR, REQUEST_TIMEOUT, MEMBER_TIMEOUT, CATCH_UP_TIMEOUT, REVISION_LAG, DB_WARN_PERCENT,
 KEY_PREFIX (README.md).
@@ -24,7 +24,7 @@ LEASE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     endpoints: list[str]
     tls: ssl.SSLContext | None
@@ -38,7 +38,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, run_id: str) -> "Settings":
-        """The parameters; a senseless one ends the run as unknown."""
+        """The parameters; an invalid one ends the run as unknown."""
         endpoints = [word.rstrip("/") for word in words("ENDPOINTS")]
         for endpoint in endpoints:
             if not endpoint.startswith(("https://", "http://")):
@@ -60,12 +60,12 @@ class Settings:
         )
 
     def ask(self, url: str) -> Endpoint:
-        """A member's gateway, for a question about itself."""
+        """A member's gateway, for requests about that member."""
         return Endpoint(url, self.tls, self.member_timeout)
 
 
 class Cluster:
-    """The members of one etcd cluster, each asked for its status."""
+    """The members of one etcd cluster and their status."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class Cluster:
         self.members: list[Member] = []
 
     def look(self) -> None:
-        """Ask the endpoints who the members are, and each member how it is. Raises CheckFailed if none answers."""
+        """Get the list of members from the endpoints, and the status of each. Raises CheckFailed if none answers."""
         for url in self._settings.endpoints:
             self._ask_status(url)
         if not self._statuses:
@@ -87,7 +87,7 @@ class Cluster:
         self.members = [self._member(int(member["ID"]), member.get("clientURLs") or []) for member in listed]
 
     def answering(self) -> list[Member]:
-        """The members that have told their status."""
+        """The members whose status is known."""
         return [member for member in self.members if not member.trouble]
 
     def _ask_status(self, url: str) -> None:
@@ -105,7 +105,7 @@ class Cluster:
     def _list(self) -> list[Json]:
         url = next(iter(self._statuses.values()))[0]
         with self._settings.ask(url) as endpoint:
-            # Not linearizable: a cluster without quorum must be able to tell who is missing.
+            # Not linearizable, so that it also works without a quorum.
             found: list[Json] = endpoint.ask("cluster/member/list", {"linearizable": False})["members"]
         return found
 
@@ -125,7 +125,7 @@ class Cluster:
 
 
 def client_certificate_trouble(settings: Settings) -> list[str]:
-    """Why etcd may refuse our certificate: its dates."""
+    """Why etcd may refuse the client certificate: its validity dates."""
     if settings.tls is None:
         return []
     from cryptography import x509  # noqa: PLC0415 (takes 60 ms, and only a failure needs it)
@@ -141,7 +141,7 @@ def client_certificate_trouble(settings: Settings) -> list[str]:
 
 
 def write(settings: Settings, url: str) -> int:
-    """Do what a client does with a key; the last write's revision, 0 if it was not done. Errors are the steps'."""
+    """Run the operations of a client; returns the last write's revision, 0 without one. Steps report errors."""
     with Endpoint(url, settings.tls, settings.request_timeout) as endpoint:
         crud = Crud(endpoint, settings.prefix, LEASE_SECONDS)
         try:
@@ -157,7 +157,7 @@ def write(settings: Settings, url: str) -> int:
 
 
 def compare_revisions(settings: Settings, members: list[Member], written: int) -> list[str]:
-    """Members that do not see the write in time."""
+    """Members that do not receive the write in time."""
     reached = []
     for member in members:
         try:
@@ -170,7 +170,7 @@ def compare_revisions(settings: Settings, members: list[Member], written: int) -
 
 
 def highest_revision(settings: Settings, members: list[Member]) -> int:
-    """The newest revision that a member tells, where nothing could be written."""
+    """The highest revision of all members, if nothing could be written."""
     found = [0]
     for member in members:
         with settings.ask(member.url) as endpoint:
@@ -180,7 +180,7 @@ def highest_revision(settings: Settings, members: list[Member]) -> int:
 
 @main
 def probe() -> None:
-    """Ask the members, write, see the write everywhere; then report all that is wrong."""
+    """Check the members, write, wait for the write on every member; then report all problems."""
     settings = Settings.from_environment(run().id)
     cluster = Cluster(settings)
     with step("members"):
@@ -191,7 +191,7 @@ def probe() -> None:
     measure("members_answering", len(answering))
     measure("db_use_percent", round(max(member.use for member in answering), 1))
     measure("db_size_bytes", max(member.db_size for member in answering))
-    # A voter that has a leader: where a client with a list of endpoints would end up.
+    # A voter with a leader, as a client with a list of endpoints would use.
     voters = sorted((m for m in answering if not m.learner), key=lambda member: not member.leader)
     target = (voters or answering)[0].url
     written = write(settings, target)

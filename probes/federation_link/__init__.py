@@ -1,1 +1,1 @@
-"""Black-box: an object placed on a federation's hub reaches each member, and goes away again."""
+"""Black-box probe: an object created on a federation's hub reaches each member, and is deleted there again."""

@@ -1,4 +1,4 @@
-"""Waits in all members at once for the object to arrive and to go. Next stage: `probe` tells how long it took."""
+"""Waits in all members at once for the creation and the deletion of the object."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,31 +9,31 @@ from probes._access import Access
 from probes._api import Api, ApiError, PermissionMissing
 
 PERIOD = 0.25
-"""Seconds between two looks at a member: the latency is exact to this."""
+"""Seconds between two checks of a member: the resolution of the latency."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen in one member."""
+    """The observation in one member."""
 
     member: str
     seconds: float | None
-    """Until it was so; None: it never was in the time given."""
+    """Seconds until the expected state; None if it was not reached in time."""
     trouble: str = ""
-    """Why the member could not be asked, at the last look; empty if it could."""
+    """Why the member's API was unavailable at the last check; empty if it was available."""
     forbidden: str = ""
-    """What the probe may not do there; nothing is known then."""
+    """The permission that the probe lacks there; nothing else is known then."""
     held: str = ""
-    """The finalizers of an object that should be gone."""
+    """The finalizers of an object that should be deleted."""
 
 
 def arrived(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Seen]:
-    """When the object at `path` was there first, in each member; `since` is the monotonic time to count from."""
+    """When the object at `path` appeared in each member; `since` is the start in monotonic time."""
     return _everywhere(members, lambda member, access: _follow(member, access, path, since, seconds, wanted=True))
 
 
 def gone(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Seen]:
-    """When it was there no more, in each member."""
+    """When it was deleted in each member."""
     return _everywhere(members, lambda member, access: _follow(member, access, path, since, seconds, wanted=False))
 
 
@@ -43,7 +43,7 @@ def _everywhere(members: Mapping[str, Access], look: Callable[[str, Access], See
 
 
 def _follow(member: str, access: Access, path: str, since: float, seconds: float, *, wanted: bool) -> Seen:
-    """Look again and again. One connection for each member: an Api is not for several threads."""
+    """Poll until the expected state. One connection for each member, as an Api is not thread-safe."""
     trouble = held = ""
     with Api(access) as api:
         while True:

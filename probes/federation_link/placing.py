@@ -1,7 +1,4 @@
-"""What is placed on the hub: manifests with placeholders, and the paths that they are created at.
-
-Next stage: `probe` creates them, `arriving` waits for them in the members.
-"""
+"""The objects for the hub: manifests with placeholders, and the paths of their collections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ _MEMBER = "${member}"
 
 
 class NoManifest(ValueError):  # noqa: N818
-    """Text that is no manifest: why."""
+    """An invalid manifest; the text is the cause."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Placement:
     """One object for the hub."""
 
     collection: str
-    """Path of the collection that it is created in."""
+    """The path of its collection."""
     body: Json
 
     @property
@@ -36,7 +33,7 @@ class Placement:
 
 
 def manifests(text: str, values: Mapping[str, str], members: Sequence[str]) -> list[Json]:
-    """The YAML documents with `${name}`, `${namespace}` filled in; one with `${member}` once for each member.
+    """The YAML documents with `${name}` and `${namespace}` filled in; one with `${member}` is repeated for each member.
 
     Raises NoManifest.
     """
@@ -70,7 +67,7 @@ def _read(document: str, values: Mapping[str, str]) -> list[Json]:
 
 
 def place_of(api: Api, body: Json) -> Placement:
-    """Where the hub takes an object of this kind. Raises ApiError, with status 404 for a kind that it does not know."""
+    """The placement of an object on the hub. Raises ApiError, with status 404 for an unknown kind."""
     version, kind = body["apiVersion"], body["kind"]
     prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
     for resource in api.get(prefix)["resources"]:
@@ -82,6 +79,6 @@ def place_of(api: Api, body: Json) -> Placement:
 
 
 def labelled(body: Json, labels: Mapping[str, str]) -> Json:
-    """The object with further labels, so that KubeProbe can sweep up what a killed run has left."""
+    """The object with additional labels, so that KubeProbe can delete the leftovers of a killed run."""
     metadata = body["metadata"]
     return {**body, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}}

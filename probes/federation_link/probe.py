@@ -1,7 +1,7 @@
-"""Places an object on a federation's hub, sees it arrive in each member, deletes it, sees it go from each.
+"""Creates an object on a federation's hub, waits for it in each member, deletes it, and waits for its deletion in each.
 
-Whatever engine propagates it: what to place is a parameter, and so are the members (README.md).
-It runs in the hub's cluster, or is given a kubeconfig of the hub.
+Works with every engine: the object and the members are parameters (README.md).
+It runs in the hub's cluster, or with a kubeconfig of the hub.
 """
 
 import re
@@ -40,7 +40,7 @@ spec:
 
 @dataclass(frozen=True)
 class Link:
-    """What is looked at."""
+    """Hub object, members and time limits."""
 
     hub: Access
     members: dict[str, Access]
@@ -50,7 +50,7 @@ class Link:
 
 
 def _link(own: Api, namespace: str) -> Link:
-    """From the parameters and the Secret; what makes no sense ends the run as unknown."""
+    """Read the parameters and the Secret; an invalid one ends the run as unknown."""
     secret = text("KUBECONFIGS_SECRET", "federation")
     found = kubeconfigs_in(own, namespace, secret)
     members = words("MEMBERS") or sorted(found.keys() - {HUB})
@@ -84,7 +84,7 @@ def _sought(values: dict[str, str]) -> str:
 
 
 def place(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[Placement]:
-    """Create all on the hub, in the order given. Being refused by the hub is a finding, lacking a right is not."""
+    """Create all objects on the hub, in order. A refusal by the hub is a finding, a missing permission is not."""
     placed = [place_of(hub, labelled(body, this_run.labels)) for body in link.bodies]
     for one in placed:
         cleanup.create(one.collection, one.body)
@@ -92,14 +92,14 @@ def place(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[Placeme
 
 
 def remove(hub: Api, placed: Sequence[Placement], cleanup: Cleanup) -> None:
-    """Delete all from the hub, last first."""
+    """Delete all objects from the hub, last first."""
     for one in reversed(placed):
         hub.delete(one.path)
         cleanup.forget(one.path)
 
 
 def tell(seen: Sequence[Seen], what: str, within: float) -> list[str]:
-    """What is wrong, by member; the others' times are measured. Ends the run as unknown if nothing can be told."""
+    """The problems, by member; the others' times are measured. Ends the run as unknown if nothing is known."""
     wrong: list[str] = []
     for one in seen:
         if one.seconds is not None:
@@ -126,12 +126,12 @@ def _why(one: Seen, what: str, within: float) -> str:
 
 
 def _at_most(this_run: Run, seconds: float) -> float:
-    """So many seconds, or half of what the run has left: both ways must be looked at."""
+    """The given seconds, or at most half of the run's time left: creation and deletion must be checked."""
     return min(seconds, round(max(this_run.remaining() / 2 - 1, 0), 1))
 
 
 def there_and_back(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> None:
-    """Every step; what is wrong in a member is recorded with it. Raises ApiError where the hub itself refuses."""
+    """Run every step; a member's problem is recorded with its step. Raises ApiError if the hub itself refuses."""
     with step("place"):
         placed = place(hub, link, this_run, cleanup)
     within = _at_most(this_run, number("ARRIVAL_TIMEOUT", 30))
@@ -144,7 +144,7 @@ def there_and_back(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> Non
 
 
 def _look(name: str, what: str, within: float, look: Callable[[float], list[Seen]]) -> list[Seen]:
-    """One step that may fail for some members, and does not keep the probe from the next one."""
+    """One step that may fail for some members; the next step still runs."""
     seen: list[Seen] = []
     with suppress(CheckFailed), step(name):
         seen = look(time.monotonic())
@@ -155,7 +155,7 @@ def _look(name: str, what: str, within: float, look: Callable[[float], list[Seen
 
 @main
 def probe() -> None:
-    """There and back; cleans up the hub however it ends. What engines do not take back from members is told."""
+    """Run all steps, and clean up the hub in any case. Objects that remain in members are reported."""
     this_run = run()
     with connect() as own:
         link = _link(own, text("SECRET_NAMESPACE", this_run.namespace or own.access.namespace))

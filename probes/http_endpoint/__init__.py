@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether a URL answers as it should, in time, with a certificate to be trusted."""
+"""Black-box probe: checks whether a URL answers as expected, in time, with a trusted certificate."""

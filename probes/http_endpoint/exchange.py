@@ -1,7 +1,4 @@
-"""One request and its answer, phase by phase: resolve, connect, TLS, first byte, body.
-
-Next stage: `probe` follows redirects with it and compares the answer with what was expected.
-"""
+"""One request and its answer, phase by phase: resolve, connect, TLS, first byte, body."""
 
 import http.client
 import socket
@@ -17,16 +14,16 @@ from kubeprobe_client import CheckFailed, step
 from probes.http_endpoint.trust import explain, plain_reason, subject
 
 BODY_LIMIT = 1 << 20
-"""Bytes of a body that are read: more is a download, not a probe."""
+"""The maximum number of bytes that are read of a body."""
 _PORTS = {"http": 80, "https": 443}
 
 
 def parse_url(text: str) -> SplitResult:
-    """A URL that can be asked; raises ValueError."""
+    """Parse a URL; raises ValueError."""
     url = urlsplit(text)
     if url.scheme not in _PORTS or not url.hostname:
         raise ValueError(f"{text!r}: expected a URL such as https://web.example.com/healthz")
-    if not 0 < (url.port or 1) < 65536:  # .port itself raises ValueError for what is no number
+    if not 0 < (url.port or 1) < 65536:  # .port raises ValueError for an invalid number
         raise ValueError(f"{text!r}: expected a port from 1 to 65535")
     if url.username is not None:
         raise ValueError("a URL with a user's name and password: expected them in HEADERS, as Authorization")
@@ -35,7 +32,7 @@ def parse_url(text: str) -> SplitResult:
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent."""
+    """The request to send."""
 
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
@@ -44,24 +41,24 @@ class Request:
 
 @dataclass
 class Answer:
-    """What came of it."""
+    """The result of a request."""
 
     status: int = 0
     reason: str = ""
     location: str = ""
-    """Where a redirect leads."""
+    """The target of a redirect."""
     body: str = ""
     cut: bool = False
-    """Whether the body was longer than what was read."""
+    """Whether the body was truncated."""
     phases: dict[str, float] = field(default_factory=dict)
     """Milliseconds by phase."""
     certificate: str = ""
     days_left: float | None = None
-    """Of the certificate; None without TLS."""
+    """Days until the certificate expires; None without TLS."""
 
 
 class Exchange:
-    """One request to one URL. Raises CheckFailed naming the phase that went wrong."""
+    """One request to one URL. Raises CheckFailed naming the failed phase."""
 
     def __init__(self, url: SplitResult, request: Request, tls: ssl.SSLContext, timeout: float) -> None:
         self._url = url
@@ -72,7 +69,7 @@ class Exchange:
         self.answer = Answer()
 
     def run(self) -> Answer:
-        """Do it all."""
+        """Run all phases."""
         host = self._url.hostname or ""
         with self._phase("resolve"):
             addresses = self._resolve(host)
@@ -98,7 +95,7 @@ class Exchange:
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def _connect(self, addresses: list[str]) -> socket.socket:
-        """Connect to the first address that lets us, as clients do."""
+        """Connect to the first address that accepts, as clients do."""
         troubles = []
         for address in addresses:
             try:
@@ -147,20 +144,20 @@ class Exchange:
         answer.location = response.getheader("Location", "") if 300 <= response.status < 400 else ""
         body = b""
         while len(body) < BODY_LIMIT:
-            if stream.fileno() >= 0:  # closed already if the end was seen
+            if stream.fileno() >= 0:  # already closed after the end of the response
                 stream.settimeout(self._left())
             piece = response.read1(65536)
             if not piece:
                 break
             body += piece
         answer.cut = len(body) >= BODY_LIMIT
-        if response.length and not answer.cut:  # read1 ends at the end of the stream, whatever was announced
+        if response.length and not answer.cut:  # read1 also ends before the announced length
             raise CheckFailed(f"connection closed by the server amid the body, {response.length} bytes are missing")
         answer.body = body.decode(response.headers.get_content_charset("utf-8"), "replace")
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        """Time a phase, and tell what goes wrong in it in words for people."""
+        """Time a phase, and describe its error."""
         started = time.perf_counter()
         with step(name):
             try:

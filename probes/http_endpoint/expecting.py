@@ -1,14 +1,11 @@
-"""What a right answer is: its status, what its body says, how long each phase may take. Pure.
-
-Next stage: `probe` compares it with what `exchange` brought.
-"""
+"""The expected answer: status, body, and maximum time of each phase. Pure."""
 
 import re
 from dataclasses import dataclass, field
 
 _ONE = re.compile(r"(?P<first>[1-5]\d\d)(?:-(?P<last>[1-5]\d\d))?|(?P<class>[1-5])xx", re.IGNORECASE)
 SHOWN = 120
-"""Characters of a wrong body that an error shows."""
+"""The maximum number of characters of a body in an error."""
 
 
 def parse_statuses(words: list[str]) -> list[range]:
@@ -30,7 +27,7 @@ def parse_statuses(words: list[str]) -> list[range]:
 
 
 def parse_headers(text: str) -> dict[str, str]:
-    """Lines of `Name: value`; raises ValueError. The value is never in the error: it may be a secret."""
+    """Lines of `Name: value`; raises ValueError. Values are never in the error, as they may be secret."""
     headers = {}
     for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), 1):
         name, colon, value = line.partition(":")
@@ -42,18 +39,18 @@ def parse_headers(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the case's parameters call right."""
+    """The expectations of the case's parameters."""
 
     statuses: list[range]
     contains: str = ""
     matches: re.Pattern[str] | None = None
     most_ms: dict[str, float] = field(default_factory=dict)
-    """By phase; a phase that is not named may take as long as the time-out allows."""
+    """Maximum milliseconds by phase; other phases are only limited by the time-out."""
     min_days: float = 0.0
     """Days that the certificate must be valid for."""
 
     def status_problem(self, status: int, reason: str, body: str) -> str:
-        """What is wrong with a status; empty if nothing is."""
+        """The problem with a status; empty if there is none."""
         if any(status in statuses for statuses in self.statuses):
             return ""
         wanted = ", ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in self.statuses)
@@ -61,7 +58,7 @@ class Expected:
         return f"status {status} {reason}".rstrip() + f", expected {wanted}{said}"
 
     def body_problem(self, body: str, *, cut: bool) -> str:
-        """What is wrong with a body; empty if nothing is."""
+        """The problem with a body; empty if there is nothing."""
         part = "the part of the body that was read" if cut else "the body"
         if self.contains and self.contains not in body:
             return f"{part} lacks {self.contains!r} (BODY_CONTAINS); it begins {_shown(body)}"
@@ -70,12 +67,12 @@ class Expected:
         return ""
 
     def slow(self, phase: str, ms: float) -> str:
-        """Whether a phase took too long, in words; empty if it did not."""
+        """The error of a phase that took too long; otherwise empty."""
         most = self.most_ms.get(phase, 0)
         return f"{phase} took {ms:.0f} ms, expected at most {most:g} ms" if 0 < most < ms else ""
 
     def expiry_problem(self, certificate: str, days: float) -> str:
-        """Whether a certificate ends too soon."""
+        """The error of a certificate that expires too soon; otherwise empty."""
         if days >= self.min_days:
             return ""
         return f"its certificate {certificate} expires in {days:.1f} days (MIN_DAYS is {self.min_days:g})"

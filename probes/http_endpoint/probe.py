@@ -1,4 +1,4 @@
-"""Asks URLs and compares the answers with what is expected: status, body, certificate, time of each phase.
+"""Requests URLs and compares the answers with expectations: status, body, certificate, time of each phase.
 
 Parameters: URLS, METHOD, HEADERS, REQUEST_BODY, EXPECT_STATUS, BODY_CONTAINS, BODY_MATCHES, REDIRECTS, TIMEOUT,
 MIN_DAYS, MAX_*_MS, CA_FILE, CA_PEM, CLIENT_CERT_FILE, CLIENT_KEY_FILE (README.md).
@@ -26,12 +26,12 @@ PHASES = {
     "body": "BODY",
     "total": "TOTAL",
 }
-"""Each phase, and how it is called in the parameters MAX_*_MS."""
+"""The name of each phase in the parameters MAX_*_MS."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for."""
+    """The case's parameters."""
 
     urls: list[SplitResult]
     request: Request
@@ -43,7 +43,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         try:
             urls = [parse_url(url) for url in words("URLS")]
         except ValueError as error:
@@ -85,7 +85,7 @@ def _expected() -> Expected:
 
 
 def fetch(url: SplitResult, settings: Settings) -> Answer:
-    """The answer at the end of all redirects; raises CheckFailed."""
+    """The answer after all redirects; raises CheckFailed."""
     request = settings.request
     for _hop in range(settings.redirects + 1):
         answer = Exchange(url, request, settings.tls, settings.timeout).run()
@@ -96,7 +96,7 @@ def fetch(url: SplitResult, settings: Settings) -> Answer:
 
 
 def _redirected(url: SplitResult, answer: Answer, request: Request) -> tuple[SplitResult, Request]:
-    """Where to go next, and with what: secrets for one host are not for another."""
+    """The URL and request of a redirect; secrets are not sent to another host."""
     try:
         target = parse_url(urljoin(url.geturl(), answer.location))
     except ValueError as error:
@@ -113,10 +113,10 @@ def _redirected(url: SplitResult, answer: Answer, request: Request) -> tuple[Spl
 
 
 def check(url: SplitResult, answer: Answer, expected: Expected) -> None:
-    """Raise CheckFailed with all that is wrong with an answer."""
+    """Raise CheckFailed with all problems of an answer."""
     total = sum(answer.phases.values())
     wrong = [expected.status_problem(answer.status, answer.reason, answer.body)]
-    if not wrong[0]:  # the body of an error page says nothing about the right page's
+    if not wrong[0]:  # the body of an error page need not be checked
         wrong.append(expected.body_problem(answer.body, cut=answer.cut))
     if answer.days_left is not None:
         wrong.append(expected.expiry_problem(answer.certificate, answer.days_left))
@@ -142,10 +142,10 @@ def _fetch_timed(url: SplitResult, settings: Settings) -> Answer:
 
 @main
 def probe() -> None:
-    """Ask each URL; one that fails does not keep the next from being asked."""
+    """Request each URL, also after one has failed."""
     settings = Settings.from_environment()
     for place, url in enumerate(settings.urls, 1):
-        with suppress(CheckFailed):  # recorded by the step it came from
+        with suppress(CheckFailed):  # recorded by its step
             answer = _fetch_timed(url, settings)
             sys.stdout.write(f"{url.geturl()}: {answer.status} {answer.reason}\n")
             take_measure(answer, f"url{place}_" if len(settings.urls) > 1 else "")

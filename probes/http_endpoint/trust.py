@@ -1,7 +1,4 @@
-"""Whom the probe trusts, and what a certificate that it does not trust is like.
-
-Next stage: `exchange` shakes hands with it.
-"""
+"""The trusted CAs, and descriptions of untrusted certificates."""
 
 import re
 import socket
@@ -19,12 +16,12 @@ _ALIASES = {"self signed certificate": "self-signed certificate"}
 
 
 class TrustError(Exception):
-    """What a parameter names cannot be loaded: which, and why."""
+    """A certificate or key of a parameter cannot be loaded; the text has the parameter and the cause."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Files and texts that the parameters name; empty where they name none."""
+    """Files and texts of the parameters; empty if not set."""
 
     ca_file: str = ""
     ca_pem: str = ""
@@ -32,9 +29,9 @@ class Trust:
     client_key_file: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """How to shake hands: verifying the chain and the name, always. Raises TrustError.
+        """A TLS context that always verifies chain and name. Raises TrustError.
 
-        The authorities of CA_FILE and CA_PEM are trusted besides the system's.
+        The CAs of CA_FILE and CA_PEM are trusted in addition to the system's.
         """
         context = ssl.create_default_context()
         try:
@@ -51,7 +48,7 @@ class Trust:
 
 
 def explain(error: ssl.SSLError, address: tuple[str, int], name: str, timeout: float) -> str:
-    """Why a handshake failed, and which certificate the server showed."""
+    """Why a handshake failed, and the server's certificate."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"no TLS handshake: {error.reason or error}".replace("_", " ")
     said = error.verify_message
@@ -74,7 +71,7 @@ def _alternatives(certificate: dict[str, object]) -> str:
 
 
 def _shown_by(address: tuple[str, int], name: str, timeout: float) -> str:
-    """The certificate that a server shows to somebody who trusts everybody, in words; empty if it cannot be had."""
+    """A description of a server's certificate, fetched without verification; empty if it cannot be fetched."""
     from cryptography import x509  # noqa: PLC0415 (only a failure needs it, and it takes 100 ms)
     from cryptography.x509.oid import NameOID  # noqa: PLC0415
 

@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether an image can be pulled, how long it takes, and who is to blame if it cannot."""
+"""Black-box probe: checks whether an image can be pulled, how long that takes, and the cause if it fails."""

@@ -1,4 +1,4 @@
-"""Has a node pull an image, whether it has it already or not, and tells how long that took or who is to blame.
+"""Makes a node pull an image, even if it has it already, and reports the duration or the cause of a failure.
 
 Parameters: IMAGE, PULL_SECRET, TARGET_NAMESPACE, PULL_TIMEOUT, MAX_PULL_MS (README.md).
 """
@@ -22,13 +22,13 @@ _REFERENCE = re.compile(
 
 
 UNFETCHED = "FailedToRetrieveImagePullSecret"
-"""The event that tells of a missing pull secret: the kubelet goes on without it."""
+"""The reason of the event about a missing pull secret, without which the kubelet continues."""
 _REFUSALS = {"auth", "denied"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds unless named otherwise."""
+    """The case's parameters; times in seconds unless named otherwise."""
 
     namespace: str
     image: str
@@ -38,7 +38,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         image = text("IMAGE", "")
         if not _REFERENCE.fullmatch(image):
             give_up(f"parameter IMAGE={image!r}: expected an image, such as registry.example.com/team/web:1.2")
@@ -52,7 +52,7 @@ class Settings:
 
 
 def pod_of(settings: Settings, this_run: Run, name: str) -> Json:
-    """A pod of that image that must be pulled anew; what it does then is of no interest."""
+    """A pod whose image is always pulled; its command does not matter."""
     container = {"name": "image", "image": settings.image, "imagePullPolicy": "Always"}
     spec = pod_spec(container, restartPolicy="Never", activeDeadlineSeconds=round(settings.timeout) + 60)
     spec["terminationGracePeriodSeconds"] = 0
@@ -62,7 +62,7 @@ def pod_of(settings: Settings, this_run: Run, name: str) -> Json:
 
 
 class Pull:
-    """One pod whose image is pulled. Raises CheckFailed with what was seen."""
+    """One pod whose image is pulled. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, settings: Settings, watch: ObjectWatch) -> None:
         self.api = api
@@ -72,7 +72,7 @@ class Pull:
         self.last: Failure | None = None
 
     def wait(self, seconds: float) -> None:
-        """Wait until the image is there, or has failed for a reason that does not pass by itself."""
+        """Wait until the image is pulled, or its pull has failed for a permanent reason."""
         self.watch.until(self._decided, seconds)
         pod = self.watch.object
         if not pod:
@@ -91,17 +91,17 @@ class Pull:
         found = failure(pod)
         if found is not None and (self.last is None or found.said != self.last.said):
             self.tries_failed += 1
-        # A later "back-off" without a cause must not hide the cause.
+        # A later "back-off" message must not hide the cause.
         if found is not None and (self.last is None or found.fault.name != "other"):
             self.last = found
         return has_pulled(pod) or (found is not None and not self._may_pass(found))
 
     def _may_pass(self, found: Failure) -> bool:
-        """Whether the kubelet's next try is worth waiting for: it may just have been late to learn of the secret."""
+        """Whether to wait for the kubelet's next try, as it may receive a new secret late."""
         return found.fault.passes or (found.fault.name in _REFUSALS and bool(self._unfetched()))
 
     def _unfetched(self) -> list[str]:
-        """What the kubelet says of pull secrets that it could not get: it tries without them."""
+        """The kubelet's events about missing pull secrets, without which it pulls."""
         return [event["message"] for event in self._events() if event.get("reason") == UNFETCHED]
 
     def check_time(self, watched_ms: float) -> None:
@@ -118,7 +118,7 @@ class Pull:
             raise CheckFailed(f"{self.settings.image}: {took}, expected at most {most:g} ms (MAX_PULL_MS)")
 
     def _events(self) -> list[Json]:
-        """The pod's events; they only make the time more exact, so they may be missing."""
+        """The pod's events; they may be missing, as they only make the time more accurate."""
         uid = self.watch.object["metadata"]["uid"]
         path = f"/api/v1/namespaces/{self.settings.namespace}/events"
         try:
@@ -149,7 +149,7 @@ def _pull(api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None
 
 @main
 def probe() -> None:
-    """Create the pod, wait for its image, take the time; clean up however it ends."""
+    """Create the pod, wait for its image, take the time; clean up in any case."""
     this_run = run()
     with connect() as api:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

@@ -1,7 +1,7 @@
-"""What the kubelet says of a pull: done, under way, or failed, and by whose fault.
+"""The state of a pull according to the kubelet: done, in progress, or failed with a cause.
 
-The kubelet passes on what the container runtime says, which passes on what the registry said; texts below are of
-containerd and CRI-O with the registries in use. Next stage: `probe` waits for it.
+The kubelet forwards the messages of the container runtime, and that the registry's; the texts below are those of
+containerd and CRI-O with common registries.
 """
 
 import re
@@ -21,9 +21,9 @@ class Fault:
 
     name: str
     tells: str
-    """What is wrong, in words for people."""
+    """The description of the cause."""
     passes: bool
-    """Whether it may pass by itself, so that the kubelet's next try is worth waiting for."""
+    """Whether it may be temporary, so that the kubelet's next try is worth waiting for."""
 
 
 _AUTH = Fault("auth", "the registry refuses the credentials, or wants some (PULL_SECRET)", passes=False)
@@ -77,11 +77,11 @@ class Failure:
 
     fault: Fault
     said: str
-    """The kubelet's words."""
+    """The kubelet's message."""
 
 
 def has_pulled(pod: Json) -> bool:
-    """Whether the image is on the node: its container was at least tried to be made of it."""
+    """Whether the image is on the node: the container was at least created."""
     container = _container(pod)
     state = container.get("state", {})
     if "running" in state or "terminated" in state:
@@ -102,9 +102,9 @@ def failure(pod: Json) -> Failure | None:
 
 
 def classify(message: str) -> Failure:
-    """Whose fault a failed pull is, by what the container runtime says."""
+    """The cause of a failed pull, from the container runtime's message."""
     said = re.sub(r"^Back-off pulling image \S+: \w+: ", "", message.strip())
-    # The image's own name must not be taken for a cause: registry-404.example.com/denied:500.
+    # Ignore the image's own name: registry-404.example.com/denied:500.
     cause = re.sub(r'"[^"]*"', '""', re.sub(r"https?://\S+", "", said))
     for pattern, fault in _KINDS:
         if re.search(pattern, cause, re.IGNORECASE):
@@ -113,7 +113,7 @@ def classify(message: str) -> Failure:
 
 
 def pulled_in(events: list[Json]) -> tuple[float, float] | None:
-    """Seconds of the pull and bytes of the image (0 if not told), by the kubelet's own measure in its events."""
+    """Seconds of the pull and bytes of the image (0 if unknown), from the kubelet's events."""
     for event in events:
         said = re.search(r"Successfully pulled image .* in ([0-9a-zµ.]+)", event.get("message") or "")
         if event.get("reason") == "Pulled" and said:
@@ -135,6 +135,6 @@ def _container(pod: Json) -> Json:
 
 
 def _shortened(text: str, most: int = 400) -> str:
-    """The end of a long message says more than its beginning."""
+    """The end of a long message, which has the cause."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"...{text[-most:]}"

@@ -1,1 +1,1 @@
-"""Black-box probe: a Job runs to its end and is tidied up, a CronJob fires on the minute, deletion cascades."""
+"""Black-box probe: a Job completes and is deleted by its TTL, a CronJob fires in time, deletion cascades."""

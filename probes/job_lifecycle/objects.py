@@ -1,4 +1,4 @@
-"""The Job and the CronJob that the probe creates, and what their status says. Next stage: `probe` follows them."""
+"""The Job and the CronJob of the probe, and the meaning of their status."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,16 +13,16 @@ Json = dict[str, Any]
 NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
-"""The CronJob controller's annotation of each Job: the instant for which it was made."""
+"""The CronJob controller's annotation of each Job: its scheduled time."""
 
 
 def selector(instance: str) -> str:
-    """The label selector of all that comes from one Job or CronJob."""
+    """The label selector of all objects of one Job or CronJob."""
     return f"{INSTANCE}={instance}"
 
 
 def job(run: Run, name: str, namespace: str, image: str, ttl: float, seconds: float) -> Json:
-    """A Job whose one pod does nothing and succeeds; removed `ttl` seconds after its end, ended after `seconds`."""
+    """A Job whose one pod does nothing and succeeds; deleted `ttl` seconds after its end; deadline `seconds`."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -32,7 +32,7 @@ def job(run: Run, name: str, namespace: str, image: str, ttl: float, seconds: fl
 
 
 def cron_job(run: Run, name: str, namespace: str, image: str, seconds: float) -> Json:
-    """A CronJob that makes such a Job in every minute."""
+    """A CronJob that creates such a Job every minute."""
     labels = {**run.labels, **_labels(name)}
     return {
         "apiVersion": "batch/v1",
@@ -75,12 +75,12 @@ def has_finished(found: Json) -> bool:
 
 
 def has_fired(found: Json) -> bool:
-    """Whether a CronJob has made a Job."""
+    """Whether a CronJob has created a Job."""
     return bool((found.get("status") or {}).get("lastScheduleTime"))
 
 
 def why_not_finished(found: Json, pods: list[Json], of_pod: Callable[[Json], str]) -> str:
-    """What keeps a Job from its end; `of_pod` tells what keeps a pod."""
+    """Why a Job has not finished; `of_pod` returns the cause for a pod."""
     failed = condition_of(found, "Failed", "FailureTarget")
     if failed:
         return f"it failed: {failed.get('reason', '')}: {failed.get('message', '')}"
@@ -98,17 +98,17 @@ def is_owned_by(found: Json, owner: Json) -> bool:
 
 
 def instant(text: str) -> datetime:
-    """An instant as Kubernetes writes it."""
+    """A time in the format of Kubernetes."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def first_minute_after(created: datetime) -> datetime:
-    """When a CronJob of every minute has to fire first."""
+    """When a CronJob of every minute must fire first."""
     return created.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def lateness(made: Json) -> float | None:
-    """Seconds from the minute for which a CronJob's Job was made to its creation; None if it does not say."""
+    """Seconds from the scheduled time of a CronJob's Job to its creation; None if unknown."""
     scheduled = (made["metadata"].get("annotations") or {}).get(SCHEDULED)
     if scheduled is None:
         return None

@@ -1,4 +1,4 @@
-"""Does what users of batch work rely on: a Job runs and is tidied up, a CronJob fires, and deletion cascades.
+"""Checks batch workloads: a Job completes and is deleted by its TTL, a CronJob fires, and deletion cascades.
 
 Parameters: IMAGE, TARGET_NAMESPACE, READY_TIMEOUT, CRON_TIMEOUT, TTL, DELETE_TIMEOUT (README.md).
 """
@@ -19,12 +19,12 @@ from probes.pod_lifecycle.pod import warnings, why_not_ready
 Json = dict[str, Any]
 
 PAUSE = 0.5
-"""Seconds between two looks at whether pods are gone."""
+"""Seconds between two checks of whether pods are gone."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     namespace: str
     image: str
@@ -35,7 +35,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         return cls(
             namespace=text("TARGET_NAMESPACE", own_namespace),
             image=text("IMAGE", BUSYBOX),
@@ -47,7 +47,7 @@ class Settings:
 
 
 class JobLifecycle:
-    """A CronJob and, while it waits for its minute, a Job. Raises CheckFailed with what was seen."""
+    """A CronJob and, during the wait for its minute, a Job. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -65,7 +65,7 @@ class JobLifecycle:
         self.job = ObjectWatch(api, f"{self.jobs}/{self.job_name}", {})
 
     def life(self) -> None:
-        """The whole way, step by step."""
+        """Run all steps in order."""
         for name, action in {
             "create": self.create,
             "complete": lambda: self.wait_complete(self.job, self.job_name),
@@ -79,7 +79,7 @@ class JobLifecycle:
                 action()
 
     def create(self) -> None:
-        """Create the CronJob first: its minute goes by while the Job runs."""
+        """Create the CronJob first, so that its minute passes while the Job runs."""
         of, lifetime = self.settings, self.settings.ready_timeout + 60
         cron_job = objects.cron_job(self.run, self.cron_name, of.namespace, of.image, lifetime)
         self.cron.object = self.cleanup.create(self.cron_jobs, cron_job)
@@ -101,7 +101,7 @@ class JobLifecycle:
         measure(f"{'cron_' if instance == self.cron_name else ''}complete_ms", _ms_since(began))
 
     def check_owner(self) -> None:
-        """The Job's pod has to be the Job's own, or it would not go with it."""
+        """The Job must own its pod, or the pod is not deleted with the Job."""
         pods = self._pods_of(self.job_name)
         strays = [pod["metadata"]["name"] for pod in pods if not objects.is_owned_by(pod, self.job.object)]
         if strays or not pods:
@@ -109,7 +109,7 @@ class JobLifecycle:
             raise CheckFailed(f"job {self.job_name} is complete, but {what}")
 
     def wait_tidied_up(self) -> None:
-        """Wait until the TTL controller has removed the finished Job; it removes the Job's pod before it."""
+        """Wait until the TTL controller has deleted the finished Job, and before it the Job's pod."""
         seconds = self._at_most(self.settings.ttl + self.settings.delete_timeout)
         if not self.job.until(lambda _job: False, seconds):
             self._fail(
@@ -120,7 +120,7 @@ class JobLifecycle:
         self.cleanup.forget(f"{self.jobs}/{self.job_name}")
 
     def wait_fired(self) -> None:
-        """Wait until the CronJob has made a Job for its first minute, and see how late."""
+        """Wait until the CronJob has created a Job for its first minute, and measure the delay."""
         created = objects.instant(self.cron.object["metadata"]["creationTimestamp"])
         due = objects.first_minute_after(created)
         until_due = (due - created).total_seconds() - (time.monotonic() - self.cron_created)
@@ -140,7 +140,7 @@ class JobLifecycle:
         self._check_lateness(made[0])
 
     def delete_cron_job(self) -> None:
-        """Delete the CronJob; its Jobs and their pods have to go too."""
+        """Delete the CronJob; its Jobs and their pods must be deleted too."""
         self.api.delete(
             f"{self.cron_jobs}/{self.cron_name}",
             preconditions={"uid": self.cron.object["metadata"]["uid"]},
@@ -176,7 +176,7 @@ class JobLifecycle:
         return self.api.get(self.jobs, labelSelector=objects.selector(instance)).get("items") or []
 
     def _why_not_tidied_up(self) -> str:
-        """The Job itself is held, or it waits for its pod, as in every foreground deletion."""
+        """Why the Job remains: finalizers, or its pod, as in every foreground deletion."""
         waits = "foregroundDeletion" in (self.job.object["metadata"].get("finalizers") or [])
         pods = self._pods_of(self.job_name) if waits else []
         if pods:
@@ -191,7 +191,7 @@ class JobLifecycle:
         return f"kube-controller-manager's {controller} has not deleted it"
 
     def _at_most(self, seconds: float) -> float:
-        """So many seconds, or what the run has left for waiting."""
+        """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _fail(self, why: str, of: ObjectWatch) -> NoReturn:
@@ -200,7 +200,7 @@ class JobLifecycle:
         raise CheckFailed(why, *trouble, *self._warnings(of.object, why))
 
     def _warnings(self, found: Json, told: str) -> list[str]:
-        """The object's last warning events that say more; for the report only, so they may be missing."""
+        """The object's last warning events that add information; may be missing, as they are for the report only."""
         events = f"/api/v1{self.namespace}/events"
         try:
             about = self.api.get(events, fieldSelector=f"involvedObject.uid={found['metadata']['uid']}")
@@ -217,7 +217,7 @@ def _ms_since(began: float) -> float:
 
 @main
 def probe() -> None:
-    """Lead Job and CronJob through their lives, and clean up however it ends."""
+    """Run the lifecycles of Job and CronJob, and clean up in any case."""
     this_run = run()
     with connect() as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

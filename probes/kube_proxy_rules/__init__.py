@@ -1,1 +1,1 @@
-"""Inspection: compares what Services want with the rules that kube-proxy has really made on a node."""
+"""Inspection: compares Services with the actual rules of kube-proxy on a node."""

@@ -1,7 +1,4 @@
-"""Holds what Services want against what the node's rules do, and tells each difference in words for people. Pure.
-
-Next stage: `probe` looks twice, for rules follow Services a moment later, and reports what is wrong both times.
-"""
+"""Compares the rules that Services need with the node's actual rules, and describes each difference. Pure."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -11,7 +8,7 @@ from probes.kube_proxy_rules.wanted import Backend, Front, Wanted
 
 
 def problems(wanted: list[Wanted], rules: Rules, family: int) -> list[str]:
-    """Every difference, what users meet first comes first: what is missing, what is wrong, what is left over."""
+    """Every difference, the most harmful first: missing, wrong, stale."""
     known = {one.front for one in wanted}
     return [
         *(problem for one in wanted for problem in _missing(one, rules)),

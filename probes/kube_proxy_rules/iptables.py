@@ -1,6 +1,6 @@
 """Reads kube-proxy's rules from `iptables-save -t nat`: KUBE-SERVICES -> KUBE-SVC-* -> KUBE-SEP-* -> DNAT.
 
-Source: pkg/proxy/iptables of Kubernetes. Next stage: `comparing`.
+Source: pkg/proxy/iptables of Kubernetes.
 """
 
 import re
@@ -13,9 +13,9 @@ ENTRY, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
 _FOLLOWED = ("KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-SVL-", "KUBE-XLB-", "KUBE-FW-")
 _DESTINATION = re.compile(r"\[?(?P<host>[0-9a-fA-F.:]+?)\]?:(?P<port>\d+)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-"""What iptables-save puts in quotes, in which it escapes quotes and backslashes: comments, that nothing here reads."""
+"""Quoted text of iptables-save, with escaped quotes and backslashes: comments, which are ignored."""
 _CONDITIONS = frozenset({"-s", "-i", "--src-type", "--rcheck"})
-"""Options of rules that not every connection follows."""
+"""Options that limit a rule to some connections."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class _Rule:
     port: int = 0
     to: str = ""
     conditional: bool = False
-    """For some sources only, by address or interface: a short cut, or session affinity."""
+    """For some sources only, by address or interface: an optimization, or session affinity."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class _Table:
 
 
 def parse(saved: str) -> Rules:
-    """The rules in what iptables-save (or ip6tables-save) prints."""
+    """The rules in the output of iptables-save or ip6tables-save."""
     table = _read(saved)
     rules = Rules("iptables")
     for chain in (ENTRY, NODE_PORTS):
@@ -51,7 +51,7 @@ def parse(saved: str) -> Rules:
 
 
 def is_there(saved: str) -> bool:
-    """Whether there is anything of kube-proxy's in iptables."""
+    """Whether kube-proxy has rules in iptables."""
     return f"-A {ENTRY} " in saved
 
 
@@ -61,7 +61,7 @@ def _read(saved: str) -> _Table:
         if line.startswith(":"):
             table.chains.setdefault(line[1:].split()[0], [])
         elif line.startswith("-A "):
-            # Ten times as fast as shlex: big clusters have hundreds of thousands of rules.
+            # Ten times faster than shlex: large clusters have hundreds of thousands of rules.
             chain, *words = _QUOTED.sub('""', line[3:]).split()
             table.chains.setdefault(chain, []).append(_rule(words))
     return table
@@ -93,7 +93,7 @@ def _follow(start: str, table: _Table) -> tuple[set[Backend], list[str]]:
             broken.append(f"chain {name} is missing")
             continue
         there = [(found["host"], int(found["port"])) for rule in rules if (found := _DESTINATION.fullmatch(rule.to))]
-        # Conditions on sources are short cuts there; in KUBE-FW-* they are the load balancer's source ranges.
+        # Conditions on sources are optimizations there; in KUBE-FW-* they are the load balancer's source ranges.
         by_policy = name.startswith(("KUBE-EXT-", "KUBE-XLB-"))
         further = [
             rule.target for rule in rules if rule.target.startswith(_FOLLOWED) and not (by_policy and rule.conditional)

@@ -1,7 +1,7 @@
-"""Reads the kernel's IPVS table, /proc/net/ip_vs, that kube-proxy fills in its mode `ipvs`.
+"""Reads the kernel's IPVS table, /proc/net/ip_vs, which kube-proxy fills in mode `ipvs`.
 
-Node ports stand there once for each of the node's addresses; they are recognized by their number.
-Next stage: `comparing`.
+Node ports have an entry for each of the node's addresses; they are recognized by their number.
+
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ def parse(table: str, own_addresses: set[str], node_ports: set[int]) -> Rules:
             front = Front("" if is_node_port else address, match["protocol"].lower(), port)
             found.setdefault(front, set())
         elif (match := _BACKEND.match(line)) and front is not None and int(match["weight"]):
-            # A weight of 0: nobody new is sent there, connections that exist may end.
+            # Weight 0: no new connections, existing ones continue.
             found[front].add((_address(match["address"]), int(match["port"], 16)))
     rules.fronts = {front: frozenset(backends) for front, backends in found.items()}
     return rules

@@ -1,8 +1,8 @@
 """Reads kube-proxy's nftables (`nft -j list table ip kube-proxy`), as of Kubernetes 1.31 and later.
 
 Maps `service-ips` and `service-nodeports` lead from an address, protocol and port to a chain; that leads by further
-chains to those of endpoints, each of which translates the address. Chains are followed, their names are not
-interpreted: long ones are cut. Source: pkg/proxy/nftables of Kubernetes. Next stage: `comparing`.
+chains to those of endpoints, each of which translates the address. Chains are followed without interpreting
+their names, as long ones are truncated. Source: pkg/proxy/nftables of Kubernetes.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def _front(key: Json) -> Front:
 
 
 def _follow(start: str, chains: dict[str, list[list[Json]]]) -> tuple[set[Backend], list[str]]:
-    """The endpoints that a chain leads to, and the chains on the way that lead nowhere."""
+    """The endpoints that a chain leads to, and the chains on the path without a target."""
     backends: set[Backend] = set()
     broken: list[str] = []
     seen, ahead = set(), [start]
@@ -83,7 +83,7 @@ def _translated(rule: list[Json]) -> Iterator[Backend]:
 
 
 def _targets(rule: list[Json]) -> Iterator[str]:
-    """Where a rule leads to, if it does so for everybody: one with a condition is a short cut or session affinity."""
+    """The targets of an unconditional rule; a condition means an optimization or session affinity."""
     if any("match" in expression for expression in rule):
         return
     for expression in rule:

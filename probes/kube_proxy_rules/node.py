@@ -1,7 +1,4 @@
-"""Fetches a node's rules, by nft and iptables' own commands in its network namespace and by /proc.
-
-Next stage: `nftables`, `iptables` and `ipvs` read them.
-"""
+"""Fetches a node's rules with nft, iptables-save and /proc, in the node's network namespace."""
 
 import json
 import os
@@ -15,23 +12,23 @@ from probes.kube_proxy_rules.rules import Rules
 
 IP_VS = Path("/proc/net/ip_vs")
 IPVS_DEVICE = Path("/sys/class/net/kube-ipvs0")
-"""kube-proxy's own, in mode `ipvs`. IPVS without it is somebody else's: kube-vip's, say, or keepalived's."""
+"""kube-proxy's own device in mode `ipvs`. IPVS without it belongs to another program (kube-vip, keepalived)."""
 LEGACY_TABLES = Path("/proc/net")
-"""Where the kernel names the tables of iptables' older backend that this network namespace has."""
+"""The kernel's list of the legacy iptables tables of this network namespace."""
 SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"
-"""Where the commands are on Debian; users' PATH is without them."""
+"""The directories of the commands on Debian, which a user's PATH lacks."""
 COMMAND_TIMEOUT = 20.0
-"""Seconds for nft or iptables-save to print tens of thousands of rules."""
+"""Time limit of nft and iptables-save, in seconds, for tens of thousands of rules."""
 
 
 class CannotLook(Exception):  # noqa: N818
-    """The node's rules cannot be read: why, and what is needed."""
+    """The node's rules cannot be read; the text has the cause and the requirement."""
 
 
 def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
-    """The rules of a mode, or in mode `auto` of every mode that kube-proxy has left any of; raises CannotLook."""
+    """The rules of a mode, or in mode `auto` of every mode with rules of kube-proxy; raises CannotLook."""
     if mode in ("auto", "ipvs") and (rules := _ipvs(node_ports)):
-        return [rules]  # in that mode iptables hold but a few helpers
+        return [rules]  # in that mode iptables has only a few helper rules
     found = []
     if mode in ("auto", "nftables") and (table := _nft(family)):
         found.append(nftables.parse(table))
@@ -41,7 +38,7 @@ def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
 
 
 def _ipvs(node_ports: set[int]) -> Rules | None:
-    """kube-proxy's part of the kernel's table, of both address families; None if there is none."""
+    """kube-proxy's part of the kernel's IPVS table, of both address families; None if there is none."""
     if not (IPVS_DEVICE.exists() and IP_VS.exists()):
         return None
     rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
@@ -49,7 +46,7 @@ def _ipvs(node_ports: set[int]) -> Rules | None:
 
 
 def _iptables(family: int) -> str:
-    """The table `nat`, of the one of iptables' two backends that has kube-proxy's chains; nf_tables comes first."""
+    """The table `nat` of the iptables backend with kube-proxy's chains; nf_tables comes first."""
     name = "iptables" if family == 4 else "ip6tables"
     by_nft = f"{name}-nft-save"
     saved = _run([by_nft if shutil.which(by_nft, path=_path()) else f"{name}-save", "-t", "nat"])
@@ -59,7 +56,7 @@ def _iptables(family: int) -> str:
 
 
 def _legacy(family: int, command: str) -> str:
-    """The same of the older backend, empty if it is not in use; to ask for a table that is not there would make it."""
+    """The table `nat` of the legacy backend; empty if it is not in use, as reading a missing table would create it."""
     tables = LEGACY_TABLES / ("ip_tables_names" if family == 4 else "ip6_tables_names")
     if not tables.exists() or "nat" not in tables.read_text().split():
         return ""

@@ -1,6 +1,6 @@
-"""Holds Services and EndpointSlices against the rules that kube-proxy has made on this node.
+"""Compares Services and EndpointSlices with kube-proxy's rules on this node.
 
-It looks, and if anything differs it looks again after SETTLE seconds, for rules follow a moment later: what differs
+Differences are checked again after SETTLE seconds, as rules follow changes with a delay: what differs
 both times is a fault. Parameters: MODE, SETTLE (README.md).
 """
 
@@ -21,12 +21,12 @@ from probes.kube_proxy_rules.wanted import Json
 PAGE_SIZE = 500
 MODES = ("auto", "nftables", "iptables", "ipvs")
 ROUND = 2.0
-"""Seconds between two looks while something differs."""
+"""Seconds between two comparisons while something differs."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One look at a node: what differs, and how much was compared."""
+    """One comparison: the differences, and how much was compared."""
 
     problems: list[str]
     fronts: int
@@ -61,7 +61,7 @@ def _found(family: int, node_ports: set[int], mode: str) -> list[Rules]:
 
 
 def _of_modes(modes: list[str], mode: str, node: str) -> list[str]:
-    """What is wrong with the modes themselves."""
+    """Problems with the modes themselves."""
     if not modes and mode == "auto":
         give_up(f"kube-proxy has no rules on node {node} in any of nftables, iptables, ipvs: does another do its work?")
     if not modes:
@@ -76,7 +76,7 @@ def _all(api: Api, path: str) -> list[Json]:
 
 
 def look_until_settled(api: Api, node: str, mode: str, settle: float) -> Seen:
-    """Look until nothing differs, or the same has differed for so many seconds."""
+    """Compare until nothing differs, or the same differences have lasted `settle` seconds."""
     seen = look(api, node, mode)
     until = time.monotonic() + min(settle, run().remaining())
     lasting = set(seen.problems)
@@ -89,7 +89,7 @@ def look_until_settled(api: Api, node: str, mode: str, settle: float) -> Seen:
 
 @main
 def probe() -> None:
-    """Look, and report what differs and stays so."""
+    """Compare, and report lasting differences."""
     mode = text("MODE", "auto").lower()
     if mode not in MODES:
         give_up(f"parameter MODE={mode!r}: expected one of {', '.join(MODES)}")

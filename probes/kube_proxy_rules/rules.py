@@ -1,4 +1,4 @@
-"""What a node's rules really do, whichever mode kube-proxy runs in. Next stage: `comparing`."""
+"""The actual rules of a node, independent of kube-proxy's mode."""
 
 from dataclasses import dataclass, field
 
@@ -9,15 +9,15 @@ PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
 
 @dataclass
 class Rules:
-    """The fronts that the node knows, and the endpoints that each leads to; none: refused or dropped."""
+    """The node's fronts, and the endpoints of each; without any, connections are refused or dropped."""
 
     mode: str
     """`nftables`, `iptables` or `ipvs`."""
     fronts: dict[Front, frozenset[Backend]] = field(default_factory=dict)
     broken: dict[Front, list[str]] = field(default_factory=dict)
-    """Rules on a front's way that lead nowhere."""
+    """Rules of a front without a target."""
 
 
 def protocol(said: object) -> str:
-    """A protocol's name, told as a name or a number."""
+    """A protocol's name, from its name or number."""
     return PROTOCOLS.get(str(said), str(said).lower())

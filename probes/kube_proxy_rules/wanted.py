@@ -1,7 +1,4 @@
-"""What Services and their EndpointSlices want a node to do with connections, as kube-proxy understands them. Pure.
-
-Next stage: `comparing` holds it against the node's rules.
-"""
+"""The rules that Services and their EndpointSlices need on a node, as kube-proxy derives them. Pure."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -13,12 +10,12 @@ Backend = tuple[str, int]
 """Address and port of an endpoint."""
 
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
-"""A Service with this label is not kube-proxy's business."""
+"""kube-proxy ignores a Service with this label."""
 
 
 @dataclass(frozen=True, order=True)
 class Front:
-    """Where connections go that are meant for a Service; node ports have no address."""
+    """Address, protocol and port of a Service; node ports have no address."""
 
     address: str
     protocol: str
@@ -39,7 +36,7 @@ class Wanted:
     front: Front
     backends: frozenset[Backend]
     some_suffice: bool = False
-    """Whether kube-proxy may leave endpoints out (topology hints), as long as there are any."""
+    """Whether kube-proxy may leave out endpoints (topology hints), as long as one remains."""
     names: dict[Backend, str] = field(default_factory=dict, compare=False)
     """The endpoints' pods."""
 
@@ -56,7 +53,7 @@ class _Endpoint:
 
 
 def read(services: list[Json], slices: list[Json], node: str, family: int) -> list[Wanted]:
-    """What is wanted of this node in an address family, 4 or 6."""
+    """The rules that this node needs, in address family 4 or 6."""
     by_service: dict[tuple[str, str], list[Json]] = {}
     for piece in slices:
         owner = (piece["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
@@ -115,7 +112,7 @@ def _outside(service: Json) -> list[str]:
 
 
 def _chosen(endpoints: list[_Endpoint], only_on: str) -> list[_Endpoint]:
-    """Those that kube-proxy sends to: the ready ones, or where there are none those that still serve."""
+    """The endpoints that kube-proxy uses: the ready ones, or without any the serving ones."""
     there = [one for one in endpoints if not only_on or one.node == only_on]
     return [one for one in there if one.ready] or [one for one in there if one.serving and one.terminating]
 
@@ -131,7 +128,7 @@ def _endpoints(slices: list[Json], port_name: str, protocol: str) -> Iterator[_E
         for endpoint in piece.get("endpoints") or []:
             conditions = endpoint.get("conditions") or {}
             for port in ports:
-                backend = (endpoint["addresses"][0], port)  # kube-proxy looks at the first only
+                backend = (endpoint["addresses"][0], port)  # kube-proxy uses only the first
                 if backend in seen:
                     continue
                 seen.add(backend)

@@ -1,1 +1,1 @@
-"""Black-box probe: a namespace is created, furnished by the controllers, deleted, and really goes away."""
+"""Black-box probe: a namespace is created, gets its default objects, and is deleted completely."""

@@ -1,4 +1,4 @@
-"""Creates a namespace as a user would, sees it furnished, deletes it, and sees that it really goes away.
+"""Creates a namespace as a user would, waits for its default objects, deletes it, and waits until it is deleted.
 
 Parameters: READY_TIMEOUT, DELETE_TIMEOUT (README.md).
 """
@@ -19,24 +19,24 @@ Json = dict[str, Any]
 
 NAMESPACES = "/api/v1/namespaces"
 PAUSE = 0.25
-"""Seconds between two looks at whether an object is there: watching it would need a further permission everywhere."""
+"""Seconds between two checks whether an object exists: a watch would need another permission in all namespaces."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     ready_timeout: float
     delete_timeout: float
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         return cls(ready_timeout=number("READY_TIMEOUT", 15), delete_timeout=number("DELETE_TIMEOUT", 45))
 
 
 class NamespaceLifecycle:
-    """One namespace's life. Raises CheckFailed with what was seen."""
+    """One namespace's life. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -48,7 +48,7 @@ class NamespaceLifecycle:
         self.watch = ObjectWatch(api, self.path, {})
 
     def life(self) -> None:
-        """The whole way, step by step."""
+        """Run all steps in order."""
         with step("create"):
             self.create()
         with step("service account"):
@@ -71,7 +71,7 @@ class NamespaceLifecycle:
         self.watch.object = self.cleanup.create(NAMESPACES, body)
 
     def wait_for(self, resource: str, name: str, controller: str) -> None:
-        """Wait for what a controller puts into every namespace; pods cannot start without it."""
+        """Wait for an object that a controller creates in every namespace, and that pods need."""
         seconds = self._at_most(self.settings.ready_timeout)
         began = time.monotonic()
         while not self._is_there(f"{self.path}/{resource}/{name}"):
@@ -88,7 +88,7 @@ class NamespaceLifecycle:
         self.api.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
     def wait_gone(self) -> None:
-        """Wait until it is gone, with all that was in it."""
+        """Wait until it is deleted with its content."""
         began = time.monotonic()
         seconds = self._at_most(self.settings.delete_timeout)
         if self.watch.until(lambda _namespace: False, seconds):
@@ -111,13 +111,13 @@ class NamespaceLifecycle:
         return True
 
     def _at_most(self, seconds: float) -> float:
-        """So many seconds, or what the run has left for waiting."""
+        """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 2, 0), 1))
 
 
 @main
 def probe() -> None:
-    """Lead the namespace through its life, and clean up however it ends."""
+    """Run the lifecycle of the namespace, and clean up in any case."""
     with connect() as api, Cleanup(api) as cleanup:
         try:
             NamespaceLifecycle(api, cleanup, Settings.from_environment(), run()).life()

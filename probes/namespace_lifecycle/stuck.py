@@ -1,7 +1,7 @@
-"""Why a namespace does not go away: what its conditions say, made concrete by names.
+"""Why a namespace is not deleted: its conditions, with the names of the objects.
 
-The namespace controller tells the groups it cannot discover, the kinds that remain and the finalizers that hold them.
-Whose finalizer, on which object, and which APIService, is looked up here. Next stage: `probe` reports it.
+The namespace controller reports the groups it cannot discover, the remaining kinds and their finalizers.
+This module finds the objects with finalizers, and the unavailable APIServices.
 """
 
 import re
@@ -22,7 +22,7 @@ _TELLING = (
 
 
 def why_stuck(api: Api, namespace: Json) -> list[str]:
-    """What holds a namespace that is being deleted, the most concrete first."""
+    """Why a namespace is not deleted, the most specific cause first."""
     told = conditions(namespace)
     if not told:
         return [nobody_worked_on(namespace)]
@@ -36,7 +36,7 @@ def why_stuck(api: Api, namespace: Json) -> list[str]:
 
 
 def nobody_worked_on(namespace: Json) -> str:
-    """No condition tells anything: the namespace controller has not worked on it, or others' finalizers hold it."""
+    """Without conditions: the namespace controller has not processed it, or other finalizers hold it."""
     others = [one for one in namespace["metadata"].get("finalizers") or [] if one != "foregroundDeletion"]
     if others:
         return f"its own finalizers hold it: {', '.join(others)}"
@@ -45,7 +45,7 @@ def nobody_worked_on(namespace: Json) -> str:
 
 
 def conditions(namespace: Json) -> dict[str, str]:
-    """The messages of the conditions that say what is wrong, by type, the causes before their effects."""
+    """The messages of the conditions with problems, by type, causes before effects."""
     found = {
         one["type"]: (one.get("message") or one.get("reason") or "").strip()
         for one in (namespace.get("status") or {}).get("conditions") or []
@@ -55,7 +55,7 @@ def conditions(namespace: Json) -> dict[str, str]:
 
 
 def remaining(message: str) -> list[tuple[str, str]]:
-    """Resource and API group of what remains, from `configmaps. has 1 resource instances, ...`."""
+    """Resource and API group of the remaining objects, from `configmaps. has 1 resource instances, ...`."""
     return [(resource, group) for resource, group in _REMAINING.findall(message)]
 
 
@@ -83,7 +83,7 @@ def unavailable(services: list[Json]) -> list[str]:
 def _unavailable_api_services(api: Api) -> list[str]:
     try:
         return unavailable(api.get("/apis/apiregistration.k8s.io/v1/apiservices").get("items") or [])
-    except ApiError:  # the condition's own message names the group too
+    except ApiError:  # the condition's message also has the group
         return []
 
 
@@ -93,5 +93,5 @@ def _held_objects(api: Api, namespace: str, resource: str, group: str) -> list[s
         if group:
             root = f"/apis/{api.get(f'/apis/{group}')['preferredVersion']['groupVersion']}"
         return held(resource, group, api.get(f"{root}/namespaces/{namespace}/{resource}").get("items") or [])
-    except (ApiError, LookupError):  # not allowed to look, or gone meanwhile: the condition names the kind
+    except (ApiError, LookupError):  # forbidden, or deleted meanwhile: the condition has the kind
         return []

@@ -1,1 +1,1 @@
-"""Inspection: what runs full or out of step on a node long before Kubernetes calls it unready."""
+"""Inspection: problems of a node, such as full tables and a wrong clock, long before it becomes NotReady."""

@@ -1,7 +1,4 @@
-"""Whether the node's kubelet and container runtime still do their work: asked themselves, and as the API knows them.
-
-Next stage: `probe` reports what is wrong.
-"""
+"""The health of the node's kubelet and container runtime, from themselves and from the API."""
 
 import urllib.error
 import urllib.request
@@ -16,18 +13,18 @@ from probes.node_health.finding import Findings
 Json = dict[str, Any]
 
 HEALTHZ_TIMEOUT = 5.0
-"""Seconds the kubelet has to say that it is well."""
+"""Time limit of the kubelet's health check, in seconds."""
 
 PAGE_SIZE = 250
 _GOOD_IF_TRUE = ("Ready", "EtcdIsVoter")
-"""How the types of node conditions end whose good state is True; that of all others is False.
+"""The suffixes of node condition types whose good status is True; for all others it is False.
 
-Beside the kubelet's Ready, EKS's node monitoring agent sets KernelReady and more; K3s and RKE2 set EtcdIsVoter.
+In addition to the kubelet's Ready, EKS's node monitoring agent sets KernelReady and more; K3s and RKE2 set EtcdIsVoter.
 """
 
 
 def kubelet(url: str) -> Findings:
-    """Ask the kubelet itself."""
+    """Call the kubelet's health check."""
     findings = Findings()
     try:
         with urllib.request.urlopen(url, timeout=HEALTHZ_TIMEOUT) as answer:  # noqa: S310 - the operator's own URL
@@ -41,7 +38,7 @@ def kubelet(url: str) -> Findings:
 
 
 def runtime(root: Path, socket: str) -> Findings:
-    """Ask the container runtime itself, at a socket of the node or, if that is empty, where runtimes listen."""
+    """Query the container runtime, at a socket of the node or, if that is empty, at the usual ones."""
     findings = Findings()
     try:
         told = conditions(socket_of(root, socket))
@@ -58,7 +55,7 @@ def runtime(root: Path, socket: str) -> Findings:
 
 
 def as_the_api_knows(api: Api, node: str, lease_age: float, terminating: float) -> Findings:
-    """The node's conditions, its lease, and pods on it that should be gone. Raises ApiError."""
+    """The node's conditions, its lease, and pods that should have been removed from it. Raises ApiError."""
     findings = Findings()
     now = datetime.now(UTC)
     findings.wrong += _conditions(node, api.get(f"/api/v1/nodes/{node}"))
@@ -75,7 +72,7 @@ def as_the_api_knows(api: Api, node: str, lease_age: float, terminating: float) 
 
 
 def _conditions(node: str, found: Json) -> list[str]:
-    """What is ready must be so; pressure on memory, disk or pids, and what else there is, must not be."""
+    """Conditions of readiness must be True; all others, such as MemoryPressure, must be False."""
     wrong = []
     for condition in found["status"].get("conditions") or ():
         good = "True" if condition["type"].endswith(_GOOD_IF_TRUE) else "False"
@@ -86,9 +83,9 @@ def _conditions(node: str, found: Json) -> list[str]:
 
 
 def _stuck(pod: Json, now: datetime, terminating: float) -> str:
-    """Why a pod is stuck on its way out; empty if it is not. Its deletionTimestamp includes the grace period."""
+    """Why a pod is stuck in termination; empty if it is not. Its deletionTimestamp includes the grace period."""
     deadline = pod["metadata"].get("deletionTimestamp")
-    if not deadline or pod["metadata"].get("finalizers"):  # those wait for somebody else than the node
+    if not deadline or pod["metadata"].get("finalizers"):  # finalizers are not the node's
         return ""
     late = (now - _time(deadline)).total_seconds()
     if late <= terminating:

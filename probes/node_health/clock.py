@@ -1,7 +1,4 @@
-"""How far the node's clock is off: against the API server's (any web server's) Date header, and by NTP.
-
-Next stage: `probe` reports what is wrong.
-"""
+"""The offset of the node's clock, from the Date header of the API server (or any web server) and from NTP."""
 
 import http.client
 import socket
@@ -18,24 +15,24 @@ from probes._access import Access
 from probes.node_health.finding import Findings
 
 ANSWER_TIMEOUT = 3.0
-"""Seconds a server of time has for its answer."""
+"""Time limit of a time server's answer, in seconds."""
 
 _NTP_TO_UNIX = 2_208_988_800  # seconds from 1900 to 1970 (RFC 5905)
-_CLIENT = b"\x23" + 47 * b"\0"  # version 4, mode 3: a client's question (RFC 5905, section 7.3)
+_CLIENT = b"\x23" + 47 * b"\0"  # version 4, mode 3: a client's request (RFC 5905, section 7.3)
 
 
 @dataclass(frozen=True)
 class Offset:
-    """The node's clock minus another's; positive: ours is fast."""
+    """The node's clock minus another one; positive if the node's is fast."""
 
     source: str
     seconds: float
     uncertainty: float
-    """Seconds by which this may be wrong."""
+    """The maximum error, in seconds."""
 
 
 def look(access: Access, url: str, ntp_servers: Iterable[str], most: float) -> Findings:
-    """Ask `url` (empty: the API server) and every NTP server; wrong if the clock is surely off by more than `most`."""
+    """Query `url` (empty: the API server) and every NTP server; a problem if the offset surely exceeds `most`."""
     findings = Findings()
     for ask in (partial(_by_date, access, url), *(partial(_by_ntp, server) for server in ntp_servers)):
         try:
@@ -53,7 +50,7 @@ def look(access: Access, url: str, ntp_servers: Iterable[str], most: float) -> F
 
 
 def _by_date(access: Access, url: str) -> Offset:
-    """By a Date header, which has whole seconds only: so half a second more of uncertainty."""
+    """From a Date header, whose whole seconds add half a second of uncertainty."""
     target = urlsplit(url or access.server + "/version")
     secure = target.scheme == "https"
     tls = access.tls if not url else ssl.create_default_context()
@@ -65,7 +62,7 @@ def _by_date(access: Access, url: str) -> Offset:
     )
     source = f"the Date header of {target.scheme}://{target.netloc}"
     try:
-        connection.connect()  # its time is none of the answer's
+        connection.connect()  # not part of the response time
         before = time.time()
         connection.request("GET", target.path or "/")
         date = connection.getresponse().headers["Date"]
@@ -81,7 +78,7 @@ def _by_date(access: Access, url: str) -> Offset:
 
 
 def _by_ntp(server: str) -> Offset:
-    """By one question to an NTP server (RFC 5905, section 8)."""
+    """From one request to an NTP server (RFC 5905, section 8)."""
     source = f"NTP server {server}"
     host, _, port = server.partition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:

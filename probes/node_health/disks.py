@@ -1,4 +1,4 @@
-"""Room and inodes of the file systems that a node lives on. Next stage: `probe` reports what is wrong."""
+"""Free space and inodes of a node's file systems."""
 
 import os
 from collections.abc import Iterable
@@ -7,14 +7,11 @@ from pathlib import Path
 from probes.node_health.finding import Findings
 
 _IMAGES = ("squashfs", "erofs", "iso9660")
-"""Types of file systems that are made once, as large as what is in them: full, and never fuller."""
+"""Read-only image file systems, which are always full."""
 
 
 def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: float) -> Findings:
-    """Each file system once, under the first of the paths that lie on it; paths that are not there are left out.
-
-    So are images of a system, which are full by design.
-    """
+    """Each file system once, by the first of the paths on it; missing paths and images are left out."""
     findings = Findings()
     images = _images(root)
     seen: set[int] = set()
@@ -31,7 +28,7 @@ def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: 
         except OSError as error:
             findings.wrong.append(f"{path} cannot be read: {error.strerror}")
             continue
-        # As `df` counts: what only root may use is not free.
+        # As `df`: space reserved for root is not free.
         used = found.f_blocks - found.f_bfree
         megabytes = found.f_frsize / 1e6
         room = (used + found.f_bavail) * megabytes
@@ -42,7 +39,7 @@ def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: 
 
 
 def _images(root: Path) -> set[int]:
-    """The devices of the node's mounts that are images of a system; none if the node's mounts cannot be read."""
+    """The devices of the node's mounts that are images; none if the node's mounts cannot be read."""
     try:
         mounts = (root / "proc/1/mountinfo").read_text("utf-8", "replace")
     except OSError:
@@ -58,5 +55,5 @@ def _device(mount: str) -> int:
 
 def _is_image(mount: str) -> bool:
     kind, _source, options = mount.rpartition(" - ")[2].split(" ", 2)
-    # An overlay without a layer to write to is put together of images: composefs, systems with extensions.
+    # An overlay without a writable layer consists of images: composefs, system extensions.
     return kind in _IMAGES or (kind == "overlay" and ",upperdir=" not in options)

@@ -1,25 +1,25 @@
-"""What a look at one part of a node brings: what is wrong, what could not be seen, what was measured."""
+"""The findings of a check: problems, failed checks, and measurements."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Findings:
-    """Of one look, or of several together."""
+    """The findings of one check, or of several."""
 
     wrong: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
-    """What could not be looked at, and why: not well, but not broken either."""
+    """What could not be checked, and why: neither fine nor broken."""
     measured: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: "Findings") -> None:
-        """Take in what another look has brought."""
+        """Add the findings of another check."""
         self.wrong += other.wrong
         self.blind += other.blind
         self.measured |= other.measured
 
     def use(self, what: str, name: str, used: float, most: float, percent: float) -> None:
-        """Something of which there is so much and no more: wrong if `percent` of it or more is used."""
+        """Add the use of a limited resource; a problem at `percent` or more."""
         share = 100 * used / most if most else 0.0
         self.measured[f"{name}_percent"] = max(round(share, 1), self.measured.get(f"{name}_percent", 0.0))
         if share >= percent:

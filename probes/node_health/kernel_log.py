@@ -1,7 +1,4 @@
-"""What the kernel has logged lately that means trouble: killed for memory, hung, disks that fail, tables that are full.
-
-Next stage: `probe` reports what is wrong.
-"""
+"""Recent problems in the kernel's log: out-of-memory kills, hung tasks, disk errors, full tables."""
 
 import os
 import re
@@ -12,20 +9,20 @@ from pathlib import Path
 
 from probes.node_health.finding import Findings
 
-_RECORD = 8192  # bytes: no record is longer (https://www.kernel.org/doc/Documentation/ABI/testing/dev-kmsg)
+_RECORD = 8192  # bytes: the maximum length of a record (https://www.kernel.org/doc/Documentation/ABI/testing/dev-kmsg)
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a message means, and how it is known."""
+    """The meaning of a message, and its pattern."""
 
     means: str
     pattern: re.Pattern[str]
 
 
-# The kernel's own words: mm/oom_kill.c, kernel/hung_task.c, kernel/watchdog.c, kernel/rcu, fs/ext4/super.c, fs/xfs,
+# The kernel's messages: mm/oom_kill.c, kernel/hung_task.c, kernel/watchdog.c, kernel/rcu, fs/ext4/super.c, fs/xfs,
 # block/blk-core.c, net/netfilter/nf_conntrack_core.c, net/core/neighbour.c, net/core/dev.c, net/sched/sch_generic.c.
-# A container that exceeds its own limit ("Memory cgroup out of memory") is no fault of the node.
+# A container that exceeds its own limit ("Memory cgroup out of memory") is not a fault of the node.
 PATTERNS = (
     Pattern("the node is out of memory", re.compile(r"^Out of memory: Killed process")),
     Pattern("a task hangs", re.compile(r"task \S+ blocked for more than \d+ seconds")),
@@ -56,7 +53,7 @@ class Message:
 
 
 def look(device: Path, within: float, further: Sequence[Pattern]) -> Findings:
-    """The messages of the last `within` seconds that a pattern knows; each kind once, with its latest and how many."""
+    """The messages of the last `within` seconds that match a pattern; for each kind the latest one and the count."""
     findings = Findings()
     try:
         messages = list(read(device))
@@ -74,15 +71,15 @@ def look(device: Path, within: float, further: Sequence[Pattern]) -> Findings:
 
 
 def read(device: Path) -> Iterator[Message]:
-    """What the kernel still has of its log, oldest first. Raises OSError."""
+    """The messages in the kernel's log buffer, oldest first. Raises OSError."""
     log = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
     try:
         while True:
             try:
                 record = os.read(log, _RECORD)
-            except BlockingIOError:  # that was all
+            except BlockingIOError:  # the end of the log
                 return
-            except BrokenPipeError:  # the oldest record was overwritten while we read
+            except BrokenPipeError:  # the oldest record was overwritten meanwhile
                 continue
             if not record:
                 return
@@ -92,6 +89,6 @@ def read(device: Path) -> Iterator[Message]:
 
 
 def parse(record: str) -> Message:
-    """`6,339,5140900,-;NET: Registered protocol family 10`, and lines with details that are left out."""
+    """Parse `6,339,5140900,-;NET: Registered protocol family 10`; following lines with details are left out."""
     head, _, text = record.partition(";")
     return Message(int(head.split(",")[2]) / 1e6, text.partition("\n")[0])

@@ -1,7 +1,4 @@
-"""Tables of the kernel that run full: connection tracking, processes, open files, inotify.
-
-Next stage: `probe` reports what is wrong.
-"""
+"""Kernel tables that may become full: connection tracking, processes, open files, inotify."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +12,7 @@ _INOTIFY = "anon_inode:inotify"
 
 @dataclass(frozen=True)
 class Percentages:
-    """From how much on a table is too full."""
+    """The thresholds of tables, in percent."""
 
     conntrack: float
     pids: float
@@ -24,7 +21,7 @@ class Percentages:
 
 
 def look(proc: Path, percent: Percentages) -> Findings:
-    """All of them. `proc` is the node's /proc, seen from its own network namespace."""
+    """Check all tables. `proc` is the node's /proc; the process must be in the node's network namespace."""
     findings = Findings()
     for name, one in (("conntrack", _conntrack), ("processes", _pids), ("open files", _files), ("inotify", _inotify)):
         try:
@@ -35,9 +32,9 @@ def look(proc: Path, percent: Percentages) -> Findings:
 
 
 def _conntrack(_proc: Path, percent: Percentages, findings: Findings) -> None:
-    # Not below the node's /proc: they are of the reader's network namespace, and this pod has the node's own.
+    # Not in the node's /proc: these files are per network namespace of the reader, which is the node's.
     own = Path("/proc/sys/net/netfilter")
-    if not own.exists():  # nothing on this node tracks connections
+    if not own.exists():  # no connection tracking on this node
         return
     used, most = _number(own / "nf_conntrack_count"), _number(own / "nf_conntrack_max")
     findings.use("connection tracking (nf_conntrack)", "conntrack", used, most, percent.conntrack)
@@ -66,7 +63,7 @@ class _Watcher:
 
 
 def _inotify(proc: Path, percent: Percentages, findings: Findings) -> None:
-    """Both limits are for each user (inotify(7)); what is told is the user's greediest process."""
+    """Both limits are per user (inotify(7)); the user's process with the highest use is reported."""
     watchers = list(_watchers(proc, findings))
     for what in ("instances", "watches"):
         most = _number(proc / f"sys/fs/inotify/max_user_{what}")
@@ -87,9 +84,9 @@ def _watchers(proc: Path, findings: Findings) -> Iterator[_Watcher]:
                 descriptors = [one.name for one in (process / "fd").iterdir() if _is_inotify(one)]
                 if descriptors:
                     yield _watcher(process, descriptors)
-            except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
                 continue
-            except PermissionError:  # a security module, or one that may do more than this container
+            except PermissionError:  # a security module, or a process with more privileges
                 hidden += 1
     findings.measured["processes_hidden"] = hidden
 

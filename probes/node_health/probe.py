@@ -1,6 +1,6 @@
-"""Looks at the node that it runs on: tables and disks that run full, the clock, the kernel's log, kubelet and runtime.
+"""Checks the node that it runs on: full tables and disks, the clock, the kernel's log, kubelet and runtime.
 
-Parameters: README.md. What cannot be looked at makes a run unknown, unless something else is found to be broken.
+Parameters: README.md. A failed check makes a run unknown, unless another one finds a problem.
 """
 
 import os
@@ -20,7 +20,7 @@ PATHS = "/ /var/lib/kubelet /var/lib/containerd /var/lib/etcd /var/log"
 
 
 def further_patterns() -> list[Pattern]:
-    """The case's own patterns of the kernel's log; one that is no regular expression ends the run as unknown."""
+    """The case's own patterns of the kernel's log; an invalid regular expression ends the run as unknown."""
     try:
         return [Pattern(f"matches {line!r}", re.compile(line)) for line in text("KERNEL_PATTERNS", "").splitlines()]
     except re.error as error:
@@ -37,7 +37,7 @@ def _percentages() -> limits.Percentages:
 
 
 def _on_the_node(root: Path) -> Findings:
-    """What is seen on the node itself."""
+    """The checks on the node itself."""
     findings = Findings()
     percentages, further = _percentages(), further_patterns()
     with step("limits"):
@@ -70,7 +70,7 @@ def _in_the_api(node: str) -> tuple[Findings, Access]:
 
 @main
 def probe() -> None:
-    """Look at everything, then report all that is wrong."""
+    """Run all checks, then report every problem."""
     node = os.environ.get("KUBEPROBE_NODE", "")
     if not node:
         give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")

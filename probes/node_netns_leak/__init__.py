@@ -1,1 +1,1 @@
-"""Inspection: what a node keeps of pods that are no more, as a bad upgrade of CNI or kubelet leaves it."""
+"""Inspection: leftovers of deleted pods on a node, for example after a bad upgrade of CNI or kubelet."""

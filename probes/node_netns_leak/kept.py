@@ -1,6 +1,6 @@
-"""What a node keeps for pods: network namespaces, veths, mounts, directories, addresses, CNI results.
+"""A node's resources for pods: network namespaces, veths, mounts, directories, addresses, CNI results.
 
-It is read before `living`, so that what is made meanwhile cannot be taken for a leak. Next stage: `remains` compares.
+They are read before `living`, so that resources of new pods are not taken for a leak.
 """
 
 import json
@@ -18,51 +18,51 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Where:
-    """Where a node keeps what belongs to pods. Paths are the node's own."""
+    """The paths of resources of pods, on the node."""
 
     root: Path
-    """Where the node's `/` is seen."""
+    """Where the node's `/` is mounted."""
     namespaces: tuple[str, ...]
     namespace_names: re.Pattern[str]
     interface_names: re.Pattern[str]
     kubelet: str
     results: tuple[str, ...]
-    """Patterns of the files that libcni keeps for each interface that it made."""
+    """Patterns of libcni's files for each interface."""
     addresses: tuple[str, ...]
-    """Patterns of the files that host-local keeps for each address that is taken."""
+    """Patterns of host-local's files for each assigned address."""
 
     def here(self, path: str) -> Path:
-        """A path of the node, as this process reaches it."""
+        """A path of the node, as in this process."""
         return self.root / path.lstrip("/")
 
     def shown(self, path: Path) -> str:
-        """A path as the node knows it."""
+        """A path, as on the node."""
         return "/" + str(path.relative_to(self.root))
 
     @property
     def pods(self) -> str:
-        """The kubelet's directory of all pods, with a slash at its end."""
+        """The kubelet's directory of all pods, with a trailing slash."""
         return f"{self.kubelet.rstrip('/')}/pods/"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a node keeps at one moment."""
+    """A node's resources at one moment."""
 
     namespaces: Mapping[int, Path]
     """A file of each network namespace with a pod's name, by inode: /var/run is /run, so it may have several."""
     veths: tuple[Link, ...]
     mounts: tuple[str, ...]
-    """The mount points below the kubelet's directory of pods."""
+    """The mount points in the kubelet's directory of pods."""
     directories: tuple[Path, ...]
     addresses: Mapping[Path, str]
-    """host-local's files -> the sandbox that each is taken by; empty if the file went meanwhile."""
+    """host-local's files -> the sandbox of each; empty if the file was deleted meanwhile."""
     results: Mapping[Path, str]
-    """libcni's files -> the sandbox that each is kept for."""
+    """libcni's files -> the sandbox of each."""
 
 
 def read(where: Where) -> Kept:
-    """Raises links.NotListed and OSError."""
+    """Read all resources. Raises links.NotListed and OSError."""
     return Kept(
         namespaces_in(where),
         tuple(links.named(links.veths(), where.interface_names)),
@@ -74,7 +74,7 @@ def read(where: Where) -> Kept:
 
 
 def namespaces_in(where: Where) -> dict[int, Path]:
-    """The network namespaces that CNI may have made, by their names."""
+    """The network namespaces that CNI may have created, by their names."""
     files = (file for folder in where.namespaces for file in sorted(where.here(folder).glob("*")))
     found: dict[int, Path] = {}
     for file in files:
@@ -91,7 +91,7 @@ def mounts_in(where: Where) -> tuple[str, ...]:
 
 
 def addresses_in(where: Where) -> dict[Path, str]:
-    """The addresses that host-local has given away."""
+    """The addresses assigned by host-local."""
     files = (file for file in _files(where, where.addresses) if not file.name.startswith(_NOT_ADDRESSES))
     return {file: _owner(file) for file in files}
 
@@ -103,7 +103,7 @@ def results_in(where: Where) -> dict[Path, str]:
 
 
 def inode_of(file: Path) -> int | None:
-    """None if the file is no more."""
+    """A file's inode; None if it was deleted."""
     try:
         return file.stat().st_ino
     except FileNotFoundError:
@@ -116,7 +116,7 @@ def _files(where: Where, patterns: Iterable[str]) -> Iterator[Path]:
 
 
 def _owner(file: Path) -> str:
-    """The sandbox that host-local gave an address to: the file's first line; that itself, if it is gone by now."""
+    """The sandbox of a host-local address: the file's first line; empty if the file was deleted meanwhile."""
     try:
         return file.read_text().partition("\n")[0].strip()
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def _owner(file: Path) -> str:
 
 
 def _owner_of_result(file: Path) -> str:
-    """The sandbox that libcni keeps a result for; empty if the file is gone, half written, or something else."""
+    """The sandbox of a libcni result; empty if the file was deleted, is incomplete, or is something else."""
     try:
         return str(json.loads(file.read_text()).get("containerId", ""))
     except (FileNotFoundError, ValueError, AttributeError):

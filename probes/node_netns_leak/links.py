@@ -1,7 +1,4 @@
-"""Network interfaces of kind veth, by iproute2: those of the node, and those that pods' ends lead to.
-
-Next stages: `kept` lists the node's, `remains` compares.
-"""
+"""Network interfaces of type veth, by iproute2: those of the node, and the peers of pods' interfaces."""
 
 import json
 import re
@@ -11,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMAND_TIMEOUT = 10.0
-"""Seconds that listing a namespace's interfaces may take."""
+"""Time limit for listing a namespace's interfaces, in seconds."""
 
 
 class NotListed(Exception):  # noqa: N818
-    """Interfaces that cannot be listed: where, and why."""
+    """Interfaces cannot be listed; the text has the namespace and the cause."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +22,16 @@ class Link:
     index: int
     name: str
     peer: int
-    """Index of its other end, in whatever namespace that is."""
+    """The index of its peer, in the peer's namespace."""
 
 
 def veths() -> list[Link]:
-    """Those of the network namespace that this process is in."""
+    """The veths of this process's network namespace."""
     return _listed([], "the node")
 
 
 def peers_of(root: Path, namespaces: Iterable[str]) -> set[int]:
-    """The indexes of the other ends of all veths in these namespaces. One that is just going has none."""
+    """The indexes of the peers of all veths in these namespaces; namespaces that disappear are skipped."""
     found: set[int] = set()
     for path in namespaces:
         here = root / path.lstrip("/")
@@ -47,17 +44,17 @@ def peers_of(root: Path, namespaces: Iterable[str]) -> set[int]:
 
 
 def parse(told: str) -> list[Link]:
-    """What `ip -json link show` prints."""
+    """Parse the output of `ip -json link show`."""
     return [
         Link(link["ifindex"], link["ifname"], link.get("link_index", 0))
-        # An interface whose other end is in the same namespace names that instead: `"link": "veth2"`.
+        # An interface whose peer is in the same namespace has its name instead: `"link": "veth2"`.
         for link in json.loads(told or "[]")
         if link
     ]
 
 
 def named(links: Iterable[Link], pattern: re.Pattern[str]) -> list[Link]:
-    """Those that a CNI plugin may have made, by their names."""
+    """The links that a CNI plugin may have created, by their names."""
     return [link for link in links if pattern.search(link.name)]
 
 

@@ -1,7 +1,4 @@
-"""What lives on a node: the pods that the API has for it, and the runtime's sandboxes with their network namespaces.
-
-Next stage: `remains` is what of `kept` belongs to none of them.
-"""
+"""The existing pods of a node: those in the API, and the runtime's sandboxes with their network namespaces."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,23 +16,23 @@ _STATIC_UID = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
 
 @dataclass(frozen=True)
 class Living:
-    """All that has a right to be on the node."""
+    """The pods and sandboxes that exist on the node."""
 
     pod_uids: frozenset[str]
     sandboxes: tuple[Sandbox, ...]
     namespaces: frozenset[str]
-    """Paths on the node of the network namespaces of sandboxes that run."""
+    """The network namespaces of running sandboxes, as paths on the node."""
 
     @property
     def sandbox_ids(self) -> frozenset[str]:
-        """Of those that have ended too: what they hold is given back when they are removed."""
+        """Ids of all sandboxes, including ended ones, whose resources are released when they are removed."""
         return frozenset(sandbox.id for sandbox in self.sandboxes)
 
 
 def find(api: Api, node: str, socket: Path) -> Living:
-    """Ask runtime and API. Raises ApiError and RuntimeSilent.
+    """Query runtime and API. Raises ApiError and RuntimeSilent.
 
-    The runtime first: of what is made meanwhile the API knows the pod before the runtime knows the sandbox.
+    The runtime first: of a new pod, the API has the pod before the runtime has the sandbox.
     """
     known = tuple(sandboxes(socket))
     namespaces = frozenset(network_namespace(socket, sandbox.id) for sandbox in known if sandbox.ready)
@@ -46,7 +43,7 @@ def find(api: Api, node: str, socket: Path) -> Living:
 
 
 def uids_of(pods: Iterable[dict[str, Any]]) -> set[str]:
-    """The UIDs by which a kubelet and a runtime know these pods."""
+    """The UIDs of these pods in kubelet and runtime."""
     found: set[str] = set()
     for pod in pods:
         annotations = pod["metadata"].get("annotations") or {}

@@ -1,6 +1,6 @@
-"""Finds what a node keeps of pods that are no more: network namespaces, veths, mounts, sandboxes, addresses.
+"""Finds leftovers of deleted pods on a node: network namespaces, veths, mounts, sandboxes, addresses.
 
-It looks, and if it suspects something it looks on for GRACE seconds: what is left every time is a leak.
+If it finds something, it checks again for GRACE seconds: what remains every time is a leak.
 Parameters: README.md.
 """
 
@@ -21,7 +21,7 @@ from probes.node_netns_leak.links import NotListed
 from probes.node_netns_leak.remains import Remains
 
 LOOKS_AGAIN = 2
-"""In between, a pod is seen alive that was just being made at the first look and is taken down at the last."""
+"""More than once, as a pod may be starting at the first check and terminating at the last."""
 KINDS = ("namespaces", "veths", "mounts", "directories", "sandboxes", "addresses", "results")
 
 
@@ -46,7 +46,7 @@ def _where() -> Where:
 
 
 def look(api: Api, node: str, where: Where) -> set[Remains]:
-    """All that belongs to nothing alive at this moment. Ends the run as unknown if that cannot be told."""
+    """All resources that belong to no existing pod. Ends the run as unknown if that cannot be determined."""
     try:
         there = kept.read(where)
         alive = living.find(api, node, socket_of(where.root, text("RUNTIME_SOCKET", "")))
@@ -60,7 +60,7 @@ def look(api: Api, node: str, where: Where) -> set[Remains]:
 
 @main
 def probe() -> None:
-    """Report what is left over at every look."""
+    """Report what remains at every check."""
     node = os.environ.get("KUBEPROBE_NODE", "")
     if not node:
         give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")

@@ -1,7 +1,4 @@
-"""What on a node belongs to nothing that lives there: namespaces, veths, mounts, sandboxes, addresses.
-
-Next stage: `probe` looks twice, for what is just taken away is no leak.
-"""
+"""A node's resources that belong to no existing pod: namespaces, veths, mounts, sandboxes, addresses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,15 +12,15 @@ _SHORT = 13  # characters of a sandbox's id, as crictl shows it
 
 @dataclass(frozen=True, order=True)
 class Remains:
-    """One thing that is left over."""
+    """One leftover."""
 
     kind: str
-    """What measurements call it."""
+    """Its name in measurements."""
     text: str
 
 
 def of(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
-    """All that was kept and belongs to nothing that lives. Raises links.NotListed."""
+    """All resources that belong to no existing pod. Raises links.NotListed."""
     yield from of_namespaces(kept, living, where)
     yield from of_veths(kept, living, where)
     yield from of_mounts(kept, living, where)
@@ -32,7 +29,7 @@ def of(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
 
 
 def of_namespaces(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
-    """Network namespaces with a CNI-like name that are no running sandbox's."""
+    """Network namespaces with a CNI name that belong to no running sandbox."""
     owned = {inode_of(where.here(path)) for path in living.namespaces}
     for inode, file in kept.namespaces.items():
         if inode not in owned:
@@ -40,7 +37,7 @@ def of_namespaces(kept: Kept, living: Living, where: Where) -> Iterator[Remains]
 
 
 def of_veths(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
-    """The node's veths whose other end is in no running sandbox. Raises links.NotListed."""
+    """The node's veths whose peer is in no running sandbox. Raises links.NotListed."""
     led_to = links.peers_of(where.root, living.namespaces)
     for link in kept.veths:
         if link.index not in led_to:
@@ -48,7 +45,7 @@ def of_veths(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
 
 
 def of_mounts(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
-    """Mounts and directories that the kubelet has for pods that are no more."""
+    """The kubelet's mounts and directories of deleted pods."""
     mounted: set[str] = set()
     for point in kept.mounts:
         uid = point.removeprefix(where.pods).partition("/")[0]
@@ -61,7 +58,7 @@ def of_mounts(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
 
 
 def of_sandboxes(living: Living) -> Iterator[Remains]:
-    """Sandboxes that run for pods which the API does not have on this node."""
+    """Running sandboxes whose pods are not on this node according to the API."""
     for sandbox in living.sandboxes:
         if sandbox.ready and sandbox.pod_uid not in living.pod_uids:
             yield Remains(
@@ -70,7 +67,7 @@ def of_sandboxes(living: Living) -> Iterator[Remains]:
 
 
 def of_network(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
-    """Addresses and results that CNI plugins keep for sandboxes that are no more."""
+    """Addresses and results of CNI plugins for removed sandboxes."""
     for file, owner in kept.addresses.items():
         if owner not in living.sandbox_ids:
             what = f"address {file.name} of network {file.parent.name} is taken by sandbox {owner[:_SHORT]}"

@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether a user can run a pod."""
+"""Black-box probe: checks whether a user can run a pod."""

@@ -1,7 +1,4 @@
-"""The pod that the probe creates, and what its status and events say when it does not become ready.
-
-Next stage: `probe` creates it and watches it.
-"""
+"""The pod of the probe, and the causes in its status and events if it does not become ready."""
 
 from typing import Any
 
@@ -15,7 +12,7 @@ Json = dict[str, Any]
 def manifest(name: str, namespace: str, image: str, token: str, run: Run, seconds: float) -> Json:
     """A pod that prints `token` and waits to be deleted; it ends by itself after `seconds`.
 
-    It complies with the `restricted` Pod Security Standard, and is so small that quotas hardly feel it.
+    It complies with the `restricted` Pod Security Standard, and is small enough for nearly every quota.
     """
     owner = run.owner_reference(namespace)
     metadata: Json = {
@@ -24,7 +21,7 @@ def manifest(name: str, namespace: str, image: str, token: str, run: Run, second
         "labels": {**run.labels, "app.kubernetes.io/name": "kubeprobe-pod-lifecycle"},
         **({"ownerReferences": [owner]} if owner else {}),
     }
-    # The shell answers SIGTERM at once: as process 1 it would else be killed only after the grace period.
+    # The shell handles SIGTERM: otherwise, as process 1, it would be killed only after the grace period.
     script = f"trap 'exit 0' TERM; echo {token}; sleep {round(seconds)} & wait"
     container = {
         "name": "user",
@@ -65,12 +62,12 @@ def is_ready(pod: Json) -> bool:
 
 
 def has_ended(pod: Json) -> bool:
-    """Whether its containers will not run any more."""
+    """Whether all its containers have ended for good."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def why_not_ready(pod: Json) -> str:
-    """What keeps the pod from being ready, as the control plane and the kubelet tell it."""
+    """Why the pod is not ready, according to control plane and kubelet."""
     status = pod.get("status", {})
     node = pod.get("spec", {}).get("nodeName", "")
     trouble = next(filter(None, map(_container_trouble, status.get("containerStatuses", []))), "")
@@ -100,7 +97,7 @@ def _container_trouble(container: Json) -> str:
 
 
 def warnings(events: list[Json], told: str, most: int = 2) -> list[str]:
-    """The last warnings among events, without those that repeat each other or what is told already."""
+    """The last warnings among events, without duplicates of each other and of `told`."""
     texts: dict[str, None] = {}
     for event in sorted(events, key=_when):
         message = (event.get("message") or "").strip().removeprefix("Error: ")

@@ -1,4 +1,4 @@
-"""Does what a user does with a pod: create it, wait until it is ready, read its log, delete it, see it gone.
+"""Does what a user does with a pod: create it, wait until it is ready, read its log, delete it, wait for its deletion.
 
 Each is a timed step. Parameters: IMAGE, TARGET_NAMESPACE, READY_TIMEOUT, DELETE_TIMEOUT (README.md).
 """
@@ -19,7 +19,7 @@ from probes.pod_lifecycle.pod import has_ended, is_ready, manifest, warnings, wh
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     namespace: str
     image: str
@@ -28,7 +28,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         return cls(
             namespace=text("TARGET_NAMESPACE", own_namespace),
             image=text("IMAGE", "docker.io/kubeprobe/busybox:dev"),
@@ -38,7 +38,7 @@ class Settings:
 
 
 class PodLifecycle:
-    """One pod's life. Raises CheckFailed with what was seen."""
+    """The lifecycle of one pod. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -59,7 +59,7 @@ class PodLifecycle:
         try:
             self.watch.object = self.api.create(self.pods, pod)
         except ApiError as error:
-            self.may_exist = not 400 <= error.status < 500  # without a clear refusal it may have been created
+            self.may_exist = not 400 <= error.status < 500  # it may exist unless it was clearly refused
             raise
 
     def wait_ready(self) -> None:
@@ -75,8 +75,8 @@ class PodLifecycle:
             self._fail(f"pod {when}: {why_not_ready(pod)}")
 
     def read_logs(self) -> None:
-        """Read the pod's log and find in it what the pod was told to print."""
-        # The kubelet says "running" when the process is started; its first line may be a moment later.
+        """Read the pod's log and find the token that the pod prints."""
+        # The kubelet reports "running" at the start of the process; its first line may follow later.
         until = time.monotonic() + 5
         log = self.api.text(f"{self.path}/log", tailLines="10")
         while self.token not in log and time.monotonic() < until:
@@ -86,11 +86,11 @@ class PodLifecycle:
             raise CheckFailed(f"the pod's log lacks {self.token!r}, which it was told to print: {log[:200]!r}")
 
     def delete(self) -> None:
-        """Ask for the pod's deletion."""
+        """Request the pod's deletion."""
         self.api.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
     def wait_gone(self) -> None:
-        """Wait until the pod is gone from the API, as it is when its node has cleaned up."""
+        """Wait until the pod is deleted from the API, which happens after its node has cleaned up."""
         seconds = self._at_most(self.settings.delete_timeout)
         if self.watch.until(lambda _pod: False, seconds):
             self.may_exist = False
@@ -102,7 +102,7 @@ class PodLifecycle:
         self._fail(f"pod not gone {seconds:g} s after its deletion: {why}")
 
     def clean_up(self) -> None:
-        """Delete the pod if it may be there still; whatever goes wrong is for the log only."""
+        """Delete the pod if it may still exist; errors are only logged."""
         if not self.may_exist:
             return
         try:
@@ -112,16 +112,16 @@ class PodLifecycle:
                 sys.stderr.write(f"pod {self.settings.namespace}/{self.name} is left behind: {error}\n")
 
     def _at_most(self, seconds: float) -> float:
-        """So many seconds, or what the run has left for waiting."""
+        """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _fail(self, why: str) -> NoReturn:
-        """Fail with what was seen, what is wrong with the API, and the pod's last warnings."""
+        """Fail with the observed state, the API's trouble, and the pod's last warnings."""
         trouble = [self.watch.trouble] if self.watch.trouble else []
         raise CheckFailed(why, *trouble, *self._warnings(why))
 
     def _warnings(self, told: str) -> list[str]:
-        """The pod's last warning events that say more; for the report only, so they may be missing."""
+        """The pod's last warning events that add information; may be missing, as they are for the report only."""
         try:
             events = self.api.get(
                 f"/api/v1/namespaces/{self.settings.namespace}/events",
@@ -136,7 +136,7 @@ class PodLifecycle:
 
 @main
 def probe() -> None:
-    """Run the pod through its life, and clean up however it ends."""
+    """Run the lifecycle of the pod, and clean up in any case."""
     this_run = run()
     with connect() as api:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

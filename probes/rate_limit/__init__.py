@@ -1,1 +1,1 @@
-"""Inspection: limits that are missing, contradict each other, or let through what they should hold back."""
+"""Inspection: limits that are missing, contradictory or ineffective."""

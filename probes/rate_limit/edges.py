@@ -1,6 +1,6 @@
 """Limits at the cluster's edge: ingress-nginx's annotations, and rate limit filters of Istio and Envoy.
 
-They are missing, contradict each other, or have no effect. Next stage: `probe` reports it.
+They are missing, contradict each other, or have no effect.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ _GLOBAL = "envoy.filters.http.ratelimit"
 
 
 def ingress_problems(ingresses: list[Json], *, required: bool) -> list[str]:
-    """What is wrong with the limits of ingress-nginx's Ingresses; `required`: each must have one."""
+    """Problems of the limits of ingress-nginx's Ingresses; `required`: each must have one."""
     found: list[str] = []
     for ingress in ingresses:
         annotations = ingress["metadata"].get("annotations") or {}
@@ -57,7 +57,7 @@ def _is_nginx(ingress: Json, annotations: Json) -> bool:
 
 
 def filter_problems(filters: list[Json]) -> list[str]:
-    """What is wrong with the rate limits in Istio's EnvoyFilters."""
+    """Problems of the rate limits in Istio's EnvoyFilters."""
     found: list[str] = []
     for body in filters:
         place = f"EnvoyFilter {body['metadata']['namespace']}/{body['metadata']['name']}"
@@ -69,7 +69,7 @@ def filter_problems(filters: list[Json]) -> list[str]:
 
 
 def _configs(value: Json) -> Iterator[tuple[str, Json]]:
-    """Rate limit filters in a patch: as an HTTP filter of its own, or for a route or host."""
+    """Rate limit filters in a patch: as a separate HTTP filter, or for a route or host."""
     if value.get("name") in (_LOCAL, _GLOBAL):
         yield value["name"], _unwrapped(value.get("typed_config") or {})
     for name, config in (value.get("typed_per_filter_config") or {}).items():
@@ -78,7 +78,7 @@ def _configs(value: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _unwrapped(config: Json) -> Json:
-    """The config itself, where it is wrapped in a TypedStruct."""
+    """The config without a wrapping TypedStruct."""
     inner = config.get("value")
     return inner if isinstance(inner, dict) else config
 
@@ -88,7 +88,7 @@ def _local(config: Json) -> Iterator[str]:
     if bucket is not None and int(bucket.get("max_tokens", 0)) == 0:
         yield "local rate limit: token_bucket.max_tokens is 0: every request is refused"
     if bucket is None:
-        return  # the filter in the chain; the bucket is given per route
+        return  # the filter in the chain; the bucket is configured per route
     for switch in ("filter_enabled", "filter_enforced"):
         percent = (config.get(switch) or {}).get("default_value") or {}
         if int(percent.get("numerator", 0)) == 0:

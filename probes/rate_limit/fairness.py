@@ -1,6 +1,6 @@
-"""API priority and fairness: FlowSchemas and priority levels that contradict each other, or hold nobody back.
+"""API priority and fairness: contradictory or ineffective FlowSchemas and priority levels.
 
-https://kubernetes.io/docs/concepts/cluster-administration/flow-control/. Next stage: `probe` reports it.
+https://kubernetes.io/docs/concepts/cluster-administration/flow-control/.
 """
 
 import re
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 MANDATORY_LEVELS = ("exempt", "catch-all")
 SUGGESTED_LEVELS = ("system", "node-high", "leader-election", "workload-high", "workload-low", "global-default")
-"""What every API server of 1.29 and later makes when it starts."""
+"""The levels that every API server since 1.29 creates at its start."""
 _MANDATORY_SCHEMAS = ("exempt", "catch-all")
 _MAY_EXEMPT = {"exempt", "probes"}
 """Kubernetes' own schemas for administrators, and for health checks."""
@@ -23,11 +23,11 @@ _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 Rejected = dict[tuple[str, str, str], float]
-"""Requests by FlowSchema, level and reason, since an API server has started."""
+"""Rejected requests by FlowSchema, level and reason, since the API server's start."""
 
 
 def problems(schemas: list[Json], levels: list[Json], altered_allowed: set[str]) -> list[str]:
-    """What is wrong with them, requests that get nowhere first."""
+    """Problems of schemas and levels, those that reject requests first."""
     by_name = {_name(level): level for level in levels}
     return [
         *_dangling(schemas, by_name),
@@ -50,7 +50,7 @@ def _dangling(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
 
 
 def _starved(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
-    """Levels without a share of their own: what they serve is what others lend them."""
+    """Levels without a share of their own, which can only borrow from others."""
     for name, level in levels.items():
         limited = level["spec"].get("limited") or {}
         users = [_name(schema) for schema in schemas if _level_of(schema) == name]
@@ -73,7 +73,7 @@ def _missing(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
 
 
 def _exempt(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
-    """Schemas that spare large groups every limit."""
+    """Schemas that exempt large groups from every limit."""
     for schema in schemas:
         level = levels.get(_level_of(schema))
         if _name(schema) in _MAY_EXEMPT or level is None or level["spec"].get("type") != "Exempt":
@@ -87,7 +87,7 @@ def _exempt(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
 
 
 def _ambiguous(schemas: list[Json]) -> Iterator[str]:
-    """Schemas of one precedence that lead to different levels: which one decides follows from their names."""
+    """Schemas of the same precedence with different levels, of which the name decides."""
     by_precedence: dict[int, list[Json]] = defaultdict(list)
     for schema in schemas:
         by_precedence[schema["spec"].get("matchingPrecedence", 1000)].append(schema)
@@ -100,7 +100,7 @@ def _ambiguous(schemas: list[Json]) -> Iterator[str]:
 
 
 def _altered(schemas: list[Json], levels: list[Json], allowed: set[str]) -> Iterator[str]:
-    """Kubernetes' own objects that somebody has taken over: the API server does not maintain them any more."""
+    """Kubernetes' own objects that were modified, so that the API server no longer maintains them."""
     for kind, found in (("FlowSchema", schemas), ("PriorityLevelConfiguration", levels)):
         for body in found:
             annotations = body["metadata"].get("annotations") or {}
@@ -112,7 +112,7 @@ def _altered(schemas: list[Json], levels: list[Json], allowed: set[str]) -> Iter
 
 
 def rejected(metrics: str) -> Rejected:
-    """The requests that this API server has rejected since it started, out of its `/metrics`."""
+    """The requests that this API server has rejected since its start, from its `/metrics`."""
     found: Rejected = {}
     for labels, value in _REJECTED.findall(metrics):
         told = dict(_LABEL.findall(labels))
@@ -121,13 +121,13 @@ def rejected(metrics: str) -> Rejected:
 
 
 def started(metrics: str) -> str:
-    """When this API server has started: what tells one from another behind the same address."""
+    """When this API server started, which distinguishes several behind the same address."""
     found = _STARTED.search(metrics)
     return found[1] if found else ""
 
 
 def newly_rejected(before: Rejected, after: Rejected, seconds: float) -> list[str]:
-    """What was rejected between two looks, the most first."""
+    """The rejections between two readings, the highest number first."""
     more = {key: after[key] - before.get(key, 0.0) for key in after}
     return [
         f"PriorityLevelConfiguration {level}: rejected {count:.0f} requests of FlowSchema {schema} within "

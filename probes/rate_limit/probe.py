@@ -1,4 +1,4 @@
-"""Looks for limits that are missing, contradict each other, or hold nobody back.
+"""Finds limits that are missing, contradictory or ineffective.
 
 Parameters: NAMESPACE_SELECTOR, EXEMPT_NAMESPACES, REQUIRE_QUOTA, REQUIRE_LIMIT_RANGE, GRACE_MINUTES,
 REQUIRE_INGRESS_LIMITS, ALLOW_ALTERED, REJECTION_WINDOW (README.md).
@@ -24,13 +24,13 @@ FLOWCONTROL = "/apis/flowcontrol.apiserver.k8s.io/v1"
 ENVOY_FILTERS = "/apis/networking.istio.io/v1alpha3/envoyfilters"
 PAGE_SIZE = 200
 SYSTEM = "default,kube-*,kubeprobe*,*-system,gke-*,gmp-*,tigera-*,cattle-*"
-"""What distributions bring along, which nobody else can give limits to."""
+"""The namespaces of distributions, whose limits users cannot set."""
 MOST_SERVERS = 8
-"""So often another API server of the same cluster may answer before the one is given up that was asked first."""
+"""Attempts to reach the same API server again, as others of the cluster may answer."""
 
 
 class Rejections:
-    """The requests that the API server rejects while the probe runs; without the permission nothing is known."""
+    """The requests that the API server rejects while the probe runs; unknown without the permission."""
 
     def __init__(self, api: Api, window: float) -> None:
         self._api = api
@@ -39,7 +39,7 @@ class Rejections:
         self._before = self._look() if window else None
 
     def problems(self) -> list[str]:
-        """What was rejected since it was made, or within the window if that is longer."""
+        """The rejections since its creation, at least over the window."""
         if self._before is None:
             return []
         time.sleep(max(self._window - (time.monotonic() - self._began), 0))
@@ -56,7 +56,7 @@ class Rejections:
         return []
 
     def _look(self) -> tuple[str, fairness.Rejected] | None:
-        """Which API server answered, by its start, and what it has rejected since; a new connection each time."""
+        """The start of the answering API server, and its rejections since then; over a new connection each time."""
         try:
             with Api(self._api.access) as api:
                 metrics = api.text("/metrics")
@@ -72,7 +72,7 @@ def listed(api: Api, path: str, **query: str) -> list[Json]:
 
 
 def look_at_fairness(api: Api) -> list[str]:
-    """What is wrong with priority and fairness."""
+    """Problems of priority and fairness."""
     schemas = listed(api, f"{FLOWCONTROL}/flowschemas")
     levels = listed(api, f"{FLOWCONTROL}/prioritylevelconfigurations")
     measure("flow_schemas", len(schemas))
@@ -81,7 +81,7 @@ def look_at_fairness(api: Api) -> list[str]:
 
 
 def look_at_namespaces(api: Api, selector: str) -> list[str]:
-    """What is wrong with quotas and limit ranges."""
+    """Problems of quotas and limit ranges."""
     required = Required(
         quota=_switch("REQUIRE_QUOTA", "true"),
         limit_range=_switch("REQUIRE_LIMIT_RANGE", "true"),
@@ -102,14 +102,14 @@ def look_at_namespaces(api: Api, selector: str) -> list[str]:
 
 
 def look_at_edges(api: Api) -> list[str]:
-    """What is wrong with the limits of ingresses and meshes."""
+    """Problems of the limits of ingresses and meshes."""
     ingresses = listed(api, "/apis/networking.k8s.io/v1/ingresses")
     try:
         filters = listed(api, ENVOY_FILTERS)
     except ApiError as error:
         if error.status != 404:
             raise
-        filters = []  # no Istio here
+        filters = []  # the cluster has no Istio
     measure("ingresses", len(ingresses))
     required = _switch("REQUIRE_INGRESS_LIMITS", "false")
     return edges.ingress_problems(ingresses, required=required) + edges.filter_problems(filters)
@@ -135,7 +135,7 @@ def _switch(name: str, default: str) -> bool:
 
 @main
 def probe() -> None:
-    """Look at all limits, then report each that is a problem."""
+    """Check all limits, then report every finding."""
     with connect() as api:
         try:
             rejections = Rejections(api, number("REJECTION_WINDOW", 5))

@@ -1,7 +1,4 @@
-"""ResourceQuotas and LimitRanges of namespaces: missing, or such that they cannot be kept together.
-
-Next stage: `probe` reports it.
-"""
+"""ResourceQuotas and LimitRanges of namespaces: missing, or contradictory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,11 +29,11 @@ class Required:
     quota: bool
     limit_range: bool
     grace: timedelta
-    """A namespace as young as this may still lack it: whoever made it is not done."""
+    """A namespace younger than this may still lack it."""
 
 
 def problems(namespaces: list[Namespace], required: Required, now: datetime) -> list[str]:
-    """What is wrong: contradictions, by which users cannot create pods, before what is missing."""
+    """The problems: contradictions, which prevent pods, before missing limits."""
     contradictions = [problem for namespace in namespaces for problem in _contradictions(namespace)]
     missing = [
         problem
@@ -61,7 +58,7 @@ def _contradictions(namespace: Namespace) -> Iterator[str]:
 
 
 def _ranges_against_each_other(namespace: Namespace) -> Iterator[str]:
-    """What one LimitRange gives to pods must be allowed by all others; within one, the API server sees to it."""
+    """Defaults of one LimitRange that others forbid; within one, the API server checks that."""
     for given in namespace.ranges:
         for other in namespace.ranges:
             if given is other:
@@ -83,7 +80,7 @@ def _beyond(namespace: Namespace, given: Json, other: Json, kind: str) -> Iterat
 def _quota_against_ranges(namespace: Namespace, quota: Json) -> Iterator[str]:
     spec = quota["spec"]
     if spec.get("scopes") or spec.get("scopeSelector"):
-        return  # it is for some pods only, and which ones is not for us to say
+        return  # it is for some pods only, which are unknown here
     for resource, hard in (spec.get("hard") or {}).items():
         full = _COMPUTE.get(resource, resource)
         kind, dot, what = full.partition(".")
@@ -98,7 +95,7 @@ def _quota_against_ranges(namespace: Namespace, quota: Json) -> Iterator[str]:
 
 
 def _default(namespace: Namespace, kind: str, what: str) -> tuple[str, str] | None:
-    """What a container gets that says nothing, and from which LimitRange. A request that is not given is the limit."""
+    """The default of a container, and its LimitRange. A missing default request is the default limit."""
     keys = ("defaultRequest", "default") if kind == "requests" else ("default",)
     for key in keys:
         for limits in namespace.ranges:

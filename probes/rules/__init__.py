@@ -1,1 +1,1 @@
-"""Inspection without code: what must be true of a cluster's objects is written in the case, in CEL."""
+"""Inspection without code: the case has rules in CEL for a cluster's objects."""

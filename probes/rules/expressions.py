@@ -1,4 +1,4 @@
-"""CEL, as a rule uses it: compiled once, evaluated for each object. Next stage: `rule` makes sentences of it."""
+"""CEL expressions of rules: compiled once, evaluated for each object."""
 
 import json
 import re
@@ -21,11 +21,11 @@ _ENVIRONMENT = cel.NewEnv(
 
 
 class NotEvaluated(Exception):  # noqa: N818
-    """An expression has no value for an object: it reads a field that is not there, or compares what cannot be."""
+    """An expression has no value for an object: it reads a missing field, or compares different types."""
 
 
 class Expression:
-    """One CEL expression. Raises ValueError if it is none."""
+    """One CEL expression. Raises ValueError for an invalid one."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -50,16 +50,16 @@ class Expression:
 
 
 class Text:
-    """Text in which `{{ }}` encloses expressions. Raises ValueError if one of them is none."""
+    """Text with expressions in `{{ }}`. Raises ValueError for an invalid one."""
 
     def __init__(self, text: str) -> None:
-        # Every second part is what stood between the braces.
+        # Every second part is an expression.
         self._parts = [
             Expression(part.strip()) if number % 2 else part for number, part in enumerate(_INLINE.split(text))
         ]
 
     def filled(self, variables: Variables) -> str:
-        """The text with the values; an expression without one is shown with the reason, for the rest is still true."""
+        """The text with values filled in; an expression without a value is replaced by the reason."""
         return "".join(part if isinstance(part, str) else _told(part, variables) for part in self._parts)
 
 

@@ -1,4 +1,4 @@
-"""Holds a cluster's objects to the rules of its case: names each object that breaks one, and how.
+"""Checks a cluster's objects against the rules of its case, and reports each violation.
 
 The rules come from the ProbeCase's `rules`, by KUBEPROBE_RULES (README.md); its parameters are `params` in them.
 """
@@ -14,18 +14,18 @@ from probes._api import Api, ApiError, PermissionMissing, connect
 from probes.rules.rule import Findings, Place, Rule, examine, read_rules
 
 PAGE_SIZE = 250
-"""Objects asked for at once: few enough for small memory, many enough for few requests."""
+"""Objects per page, a compromise between memory and number of requests."""
 
 _NOT_PARAMETERS = ("KUBEPROBE_", "KUBERNETES_")
 
 
 def parameters() -> dict[str, str]:
-    """What rules know as `params`: the environment without what KubeProbe and Kubernetes put there."""
+    """The variable `params` of rules: the environment without KubeProbe's and Kubernetes' variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PARAMETERS)}
 
 
 def by_place(rules: list[Rule]) -> dict[Place, list[tuple[int, Rule]]]:
-    """The numbered rules by what is listed for them: each list is asked for once."""
+    """The numbered rules by their list of objects, so that each list is requested once."""
     places: dict[Place, list[tuple[int, Rule]]] = {}
     for number, rule in enumerate(rules):
         places.setdefault(rule.place, []).append((number, rule))
@@ -33,13 +33,13 @@ def by_place(rules: list[Rule]) -> dict[Place, list[tuple[int, Rule]]]:
 
 
 def look(api: Api, place: Place, rules: list[tuple[int, Rule]], others: dict[str, Any]) -> Iterator[Findings]:
-    """Page by page, what the objects of a place show. Raises ApiError."""
+    """The findings of one list, page by page. Raises ApiError."""
     for page in api.pages(place.path, PAGE_SIZE, **place.query):
         yield examine(place, rules, page, others)
 
 
 def inspect(api: Api, rules: list[Rule]) -> list[Findings]:
-    """What all rules show. One whose objects cannot be listed keeps no other from being told; raises ApiError."""
+    """The findings of all rules, also if some lists fail; raises ApiError."""
     others = {"params": parameters(), "now": datetime.now(UTC)}
     findings: list[Findings] = []
     for place, of_place in by_place(rules).items():
@@ -57,7 +57,7 @@ def inspect(api: Api, rules: list[Rule]) -> list[Findings]:
 
 @main
 def probe() -> None:
-    """Look at all objects, then report each that breaks a rule, in the order of the rules."""
+    """Check all objects, then report each violation, in the order of the rules."""
     try:
         rules = read_rules(os.environ.get("KUBEPROBE_RULES", ""))
     except ValueError as error:

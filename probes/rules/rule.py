@@ -1,7 +1,4 @@
-"""A rule: where it looks, whom it is for, what it expects, and what is said of an object that breaks it.
-
-Next stage: `probe` lists the objects and holds each to its rules.
-"""
+"""A rule: its list of objects, its condition, its expectation, and the error of a violation."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +12,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """What is listed for a rule; several rules may share it."""
+    """The list of objects of a rule; several rules may share it."""
 
     resource: str
     """`apps/v1/deployments`, `v1/pods`."""
@@ -47,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Rule:
-    """What must be true of each object at a place."""
+    """What must be true of each object in a list."""
 
     place: Place
     where: Expression
@@ -55,7 +52,7 @@ class Rule:
     message: Text
 
     def broken_by(self, variables: Variables) -> str | None:
-        """What is wrong with `variables["object"]`, or None; raises NotEvaluated if it cannot be told."""
+        """The violation of `variables["object"]`, or None; raises NotEvaluated if an expression has no value."""
         if not self.where.holds(variables) or self.expect.holds(variables):
             return None
         return f"{self.place.name_of(variables['object'])}: {self.message.filled(variables)}"
@@ -63,17 +60,17 @@ class Rule:
 
 @dataclass
 class Findings:
-    """What the objects of a place showed."""
+    """The findings of one list."""
 
     objects: int
     broken: list[tuple[int, str]]
-    """Number of the rule and what is said."""
+    """The number of the rule and the error."""
     not_evaluated: list[str]
-    """Rules that could not be told for an object."""
+    """Rules that could not be evaluated for an object."""
 
 
 def read_rules(text: str) -> list[Rule]:
-    """The rules out of KUBEPROBE_RULES; raises ValueError if it holds none."""
+    """Parse KUBEPROBE_RULES; raises ValueError if it is invalid."""
     found: list[Json] = json.loads(text or "[]")
     if not found:
         raise ValueError("there is no rule: expected `rules` in the ProbeCase")
@@ -81,7 +78,7 @@ def read_rules(text: str) -> list[Rule]:
 
 
 def examine(place: Place, rules: Sequence[tuple[int, Rule]], objects: Sequence[Json], others: Variables) -> Findings:
-    """Hold each object to each of its place's rules; `others` are the variables beside `object`."""
+    """Check each object against each rule of its list; `others` are the other variables than `object`."""
     findings = Findings(len(objects), [], [])
     for found in objects:
         variables = {**others, "object": found}

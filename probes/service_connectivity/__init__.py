@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether connections reach the pods behind a Service, and nobody else."""
+"""Black-box probe: checks whether connections reach the pods of a Service, and no others."""

@@ -1,7 +1,7 @@
-"""Connects again and again, each time anew, and tells who answered.
+"""Connects repeatedly, each time with a new connection, and reports which pod answered.
 
-Rules for a Service come a moment after its endpoints and change a moment after them. So one does not ask once,
-but until a long row of connections went as it should. Next stage: `probe` asks each way to the pods.
+The rules of a Service follow its endpoints with a delay. So one connection proves nothing: connections are
+repeated until many in a row were right.
 """
 
 import errno
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PAUSE = 0.05
-"""Seconds after a failed connection: the rules may come any moment, and must not be waited for in a tight loop."""
+"""Seconds after a failed connection, to avoid a busy loop while rules are pending."""
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
 @dataclass(frozen=True)
 class Said:
-    """What came of one connection."""
+    """The result of one connection."""
 
     who: str
     """The name that answered; empty if there was no answer."""
@@ -29,7 +29,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to the pods: an address and port, and what to call it in errors."""
+    """A path to the pods: an address and port, and its name in errors."""
 
     name: str
     address: str
@@ -41,17 +41,17 @@ class Way:
 
 @dataclass(frozen=True)
 class Settled:
-    """How a row of connections ended."""
+    """The result of a series of connections."""
 
     well: bool
     last: tuple[Said, ...]
-    """The last connections, at most as many as must go well in a row."""
+    """The last connections, at most as many as must succeed in a row."""
     seconds: float
-    """Until the first connection of the row that went well, or until the time was up."""
+    """Seconds until the first connection of the successful series, or until the time-out."""
 
     @property
     def seen(self) -> Counter[str]:
-        """Who answered the last connections, and how often."""
+        """The pods that answered the last connections, and how often."""
         return Counter(said.who for said in self.last if said.who)
 
     @property
@@ -67,7 +67,7 @@ class Settled:
 
 
 def connect(way: Way, timeout: float) -> Said:
-    """One new connection and a request; who answers says so."""
+    """Make one request over a new connection; the pod answers with its name."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection(way.address, way.port, timeout=timeout)
     who, trouble = "", ""
@@ -84,7 +84,7 @@ def connect(way: Way, timeout: float) -> Said:
 
 
 def settle(way: Way, right: Callable[[set[str]], bool], in_a_row: int, seconds: float, timeout: float) -> Settled:
-    """Connect until so many connections in a row were answered, by names that are `right` together."""
+    """Connect until `in_a_row` connections were answered, by a set of names that is `right`."""
     started = time.monotonic()
     last: deque[tuple[float, Said]] = deque(maxlen=in_a_row)
     while True:

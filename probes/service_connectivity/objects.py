@@ -1,7 +1,4 @@
-"""What the probe creates, two server pods and four Services, and how it reads what becomes of them.
-
-Next stage: `probe` creates them.
-"""
+"""The objects of the probe, two server pods and four Services, and their status."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +31,7 @@ class Backend:
 def server_pod(run: Run, name: str, namespace: str, group: str, image: str, seconds: float) -> Json:
     """A pod that answers every HTTP request with its own name; it ends by itself after `seconds`."""
     serve = f"echo {name} > /www/index.html; httpd -f -p {PORT} -h /www &"
-    # The shell answers SIGTERM at once: as process 1 it would else be killed only after the grace period.
+    # The shell handles SIGTERM: otherwise, as process 1, it would be killed only after the grace period.
     script = f"trap 'exit 0' TERM; {serve} sleep {round(seconds)} & wait"
     container = {
         "name": "server",
@@ -62,7 +59,7 @@ def server_pod(run: Run, name: str, namespace: str, group: str, image: str, seco
 
 
 def service(run: Run, name: str, namespace: str, group: str, **spec: Any) -> Json:
-    """A Service in front of the group's pods."""
+    """A Service of the group's pods."""
     ports = [{"name": "http", "port": SERVICE_PORT, "targetPort": PORT}]
     return {
         "apiVersion": "v1",
@@ -73,13 +70,13 @@ def service(run: Run, name: str, namespace: str, group: str, **spec: Any) -> Jso
 
 
 def backend(pod: Json) -> Backend:
-    """The server behind a pod that is ready."""
+    """The server in a ready pod."""
     status = pod["status"]
     return Backend(pod["metadata"]["name"], status["podIP"], pod["spec"]["nodeName"], status["hostIP"])
 
 
 def ready_addresses(slices: list[Json]) -> dict[str, str]:
-    """The addresses to which connections are sent, each with the EndpointSlice that says so."""
+    """The addresses of ready endpoints, each with its EndpointSlice."""
     return {address: piece["metadata"]["name"] for piece, address in _ready(slices)}
 
 

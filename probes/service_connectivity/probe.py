@@ -1,4 +1,4 @@
-"""Reaches two server pods in every way that a Service offers, then deletes one and sees that nobody is sent to it.
+"""Connects to two server pods by every type of Service, deletes one, and checks that no connection is sent to it.
 
 Parameters: IMAGE, TARGET_NAMESPACE, CLUSTER_DOMAIN, CONNECTIONS, CONNECT_TIMEOUT, READY_TIMEOUT, RULES_TIMEOUT
 (README.md).
@@ -30,7 +30,7 @@ from probes.service_connectivity.objects import (
 )
 
 POLL = 0.2
-"""Seconds between two looks at EndpointSlices and DNS."""
+"""Seconds between two checks of EndpointSlices and DNS."""
 
 
 LOOK_AT_KUBE_PROXY = (
@@ -41,7 +41,7 @@ LOOK_AT_KUBE_PROXY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     namespace: str
     image: str
@@ -53,7 +53,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         return cls(
             namespace=text("TARGET_NAMESPACE", own_namespace),
             image=text("IMAGE", BUSYBOX),
@@ -66,7 +66,7 @@ class Settings:
 
 
 class ServiceConnectivity:
-    """Two server pods, and the ways to them. Raises CheckFailed with what was seen."""
+    """Two server pods, and the paths to them. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -79,9 +79,9 @@ class ServiceConnectivity:
         self.backends: list[Backend] = []
         self.services: dict[str, Json] = {}
         self.sticks_to = ""
-        """Whom the Service with session affinity has chosen for us."""
+        """The pod that session affinity has selected."""
         self.ways: list[Way] = []
-        """Those that kube-proxy makes."""
+        """The paths that kube-proxy implements."""
 
     def create(self) -> None:
         """Create both pods and the four Services."""
@@ -115,7 +115,7 @@ class ServiceConnectivity:
         self.backends = [backend(watch.object) for watch in self.pods.values()]
 
     def wait_for_endpoints(self) -> None:
-        """Wait until the EndpointSlices of each Service list both pods; they must list nothing else."""
+        """Wait until the EndpointSlices of each Service list both pods; and nothing else."""
         until = time.monotonic() + self.settings.rules_timeout
         for kind in self.services:
             while (wrong := self._endpoints_wrong(kind, self.backends)) and time.monotonic() < until:
@@ -124,7 +124,7 @@ class ServiceConnectivity:
                 raise CheckFailed(*wrong)
 
     def reach_pods(self) -> None:
-        """Reach each pod at its own address: whatever fails here is no Service's fault."""
+        """Reach each pod at its own address: a failure here is not a Service's fault."""
         for server in self.backends:
             way = Way(f"{server} directly", server.address, PORT)
             settled = self._settle(way, {server.name}.__eq__)
@@ -147,7 +147,7 @@ class ServiceConnectivity:
             self._reach_all(way, "node_port")
 
     def reach_headless(self) -> None:
-        """Resolve the headless Service's name: it must lead to both pods, and both must answer."""
+        """Resolve the headless Service's name: it must resolve to both pods, and both must answer."""
         name = f"{self.group}-headless.{self.settings.namespace}.svc.{self.settings.domain}"
         expected = {server.address for server in self.backends}
         until = time.monotonic() + self.settings.rules_timeout
@@ -160,7 +160,7 @@ class ServiceConnectivity:
             raise CheckFailed(f"name of the headless Service {name}: {said}, expected {_listed(expected)}")
 
     def stick(self) -> None:
-        """Connect through the Service with session affinity: one and the same pod must answer every time."""
+        """Connect through the Service with session affinity: the same pod must answer every time."""
         way = self._cluster_way("affinity")
         settled = self._settle(way, lambda seen: len(seen) == 1)
         if not settled.well:
@@ -169,7 +169,7 @@ class ServiceConnectivity:
         self.ways.append(way)
 
     def delete_one(self) -> None:
-        """Delete the pod that session affinity has chosen, and see it gone."""
+        """Delete the pod that session affinity has selected, and wait for its deletion."""
         watch = self.pods[self.sticks_to]
         path = f"{self.base}/pods/{self.sticks_to}"
         self.api.delete(path, preconditions={"uid": watch.object["metadata"]["uid"]})
@@ -178,7 +178,7 @@ class ServiceConnectivity:
         self.cleanup.forget(path)
 
     def avoid_deleted(self) -> None:
-        """Connect in every way again: nobody may be sent to the pod that is gone."""
+        """Connect by every path again: no connection may be sent to the deleted pod."""
         left = [server for server in self.backends if server.name != self.sticks_to]
         names = {server.name for server in left}
         slowest = 0.0
@@ -192,7 +192,7 @@ class ServiceConnectivity:
         measure("followed_deletion_ms", round(slowest * 1000, 1))
 
     def remove_services(self) -> None:
-        """Delete the Services, as their user would."""
+        """Delete the Services."""
         for made in self.services.values():
             path = f"{self.base}/services/{made['metadata']['name']}"
             self.api.delete(path, preconditions={"uid": made["metadata"]["uid"]})
@@ -215,7 +215,7 @@ class ServiceConnectivity:
         return Way(f"Service {made['metadata']['name']}", made["spec"]["clusterIP"], SERVICE_PORT)
 
     def _fail(self, way: Way, kind: str, settled: Settled, expected: list[Backend], first: str = "") -> NoReturn:
-        """Fail with what was seen, and who has to be asked: the endpoints' author, or kube-proxy on this node."""
+        """Fail with the observed state and the cause: the endpoints' controller, or this node's kube-proxy."""
         said = f"{way}: {self._seen(settled, expected)} after {settled.seconds:.1f} s"
         errors = [f"{first}: {said}" if first else said]
         wrong = self._endpoints_wrong(kind, expected)
@@ -223,7 +223,7 @@ class ServiceConnectivity:
         raise CheckFailed(*errors)
 
     def _seen(self, settled: Settled, expected: list[Backend]) -> str:
-        """What the last connections came to, in words."""
+        """A summary of the last connections."""
         total = len(settled.last)
         if settled.troubles:
             kinds = ", ".join(f"{trouble} ({count})" for trouble, count in settled.troubles.most_common(3))
@@ -274,7 +274,7 @@ def _go(way: ServiceConnectivity) -> None:
     for name, action in needed.items():
         with step(name):
             action()
-    # Each way is made by other rules: one that fails says nothing about the next.
+    # Each path has its own rules, so the next one is tested after a failure.
     ways = {"cluster-ip": way.reach_cluster_ip, "node-port": way.reach_node_port, "headless": way.reach_headless}
     failed = False
     for name, action in {**ways, "affinity": way.stick}.items():
@@ -286,7 +286,7 @@ def _go(way: ServiceConnectivity) -> None:
         except CheckFailed:
             failed = True
     if failed:
-        return  # recorded: there is no use in looking for what is stale among what does not work
+        return  # recorded: testing for stale rules makes no sense if paths do not work
     with step("delete"):
         way.delete_one()
     with step("stale"):
@@ -297,7 +297,7 @@ def _go(way: ServiceConnectivity) -> None:
 
 @main
 def probe() -> None:
-    """Set up, go every way, take one pod away, go every way again; clean up however it ends."""
+    """Set up, test every path, delete one pod, test every path again; clean up in any case."""
     this_run = run()
     with connect() as api:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

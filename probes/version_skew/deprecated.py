@@ -1,4 +1,4 @@
-"""Deprecated API versions that clients still request, from an API server's own metrics. Next stage: `probe`."""
+"""Deprecated API versions that clients still request, from an API server's own metrics."""
 
 import re
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def requested(metrics: str) -> Iterator[Deprecated]:
 
 
 def told(found: set[Deprecated], ignored: list[str]) -> list[str]:
-    """Those that no pattern ignores, the ones to be removed first; by release, as numbers."""
+    """Those that no pattern ignores, sorted by the release that removes them."""
     kept = [one for one in found if not any(fnmatchcase(one.api, pattern) for pattern in ignored)]
     kept.sort(key=lambda one: (not one.removed_release, _release(one.removed_release), one.api))
     return [str(one) for one in kept]

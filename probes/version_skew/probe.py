@@ -20,11 +20,11 @@ Json = dict[str, Any]
 PAGE_SIZE = 250
 """Objects asked for at once."""
 ALWAYS_REQUESTED = "v1/endpoints v1/componentstatuses"
-"""Deprecated without a planned removal; of Endpoints the control plane itself makes requests."""
+"""Deprecated without a planned removal; the control plane itself requests Endpoints."""
 
 
 def api_servers(api: Api) -> Iterator[Api]:
-    """Every API server, by its own address; the one at hand only if the others cannot be asked so."""
+    """Every API server, by its own address; only the configured one if the others cannot be reached."""
     path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     slices = api.get(path, labelSelector="kubernetes.io/service-name=kubernetes").get("items") or []
     answered = 0
@@ -61,7 +61,7 @@ def kubelets(api: Api) -> Iterator[Component]:
 
 
 def in_pods(api: Api, selector: str, named: tuple[str, ...]) -> Iterator[Component]:
-    """The components that run as pods with these labels; their version is the tag of their image."""
+    """The components in pods with these labels; their version is the tag of their image."""
     path = f"/api/v1/namespaces/{text('COMPONENTS_NAMESPACE', 'kube-system')}/pods"
     for page in api.pages(path, PAGE_SIZE, labelSelector=selector):
         for pod in page:
@@ -73,7 +73,7 @@ def in_pods(api: Api, selector: str, named: tuple[str, ...]) -> Iterator[Compone
 
 
 def skewed(api: Api) -> list[str]:
-    """What is outside the supported skew."""
+    """The components outside the supported skew."""
     servers = []
     for server in api_servers(api):
         place = f"{server.access.host}:{server.access.port}"
@@ -95,7 +95,7 @@ def skewed(api: Api) -> list[str]:
 
 
 def still_requested(api: Api) -> list[str]:
-    """The deprecated APIs that some API server has been asked for."""
+    """The deprecated APIs that were requested from any API server."""
     found = {one for server in api_servers(api) for one in deprecated.requested(server.text("/metrics"))}
     measure("deprecated_apis_requested", len(found))
     return deprecated.told(found, words("IGNORE_APIS") or ALWAYS_REQUESTED.split())
@@ -106,7 +106,7 @@ CHECKS = {"skew": skewed, "deprecated": still_requested}
 
 @main
 def probe() -> None:
-    """Make both checks, then report each culprit."""
+    """Run both checks, then report every finding."""
     asked = words("CHECKS") or list(CHECKS)
     unknown = [name for name in asked if name not in CHECKS]
     if unknown:

@@ -12,17 +12,17 @@ _FEWER_BEFORE = 25  # kubelets and kube-proxies older than 1.25 may only be two 
 
 APISERVER, KUBELET, KUBE_PROXY = "kube-apiserver", "kubelet", "kube-proxy"
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler", "cloud-controller-manager")
-"""May be as old as one minor version before the oldest API server that they may talk to, and never newer."""
+"""May be one minor version older than the oldest API server, and never newer."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """One running component: what it is, its version as it says, and where it runs."""
+    """One running component: name, version and location."""
 
     name: str
     version: str
     place: str
-    """`node worker-1`, or what names it: `pod kube-system/kube-scheduler-a`."""
+    """`node worker-1` or `pod kube-system/kube-scheduler-a`."""
 
     @property
     def minor(self) -> int | None:
@@ -31,7 +31,7 @@ class Component:
 
 
 def minor_of(version: str) -> int | None:
-    """34 of `v1.34.4-gke.100`; None if it is no version of Kubernetes 1."""
+    """34 of `v1.34.4-gke.100`; None if it is not a version of Kubernetes 1."""
     found = _VERSION.match(version)
     return int(found[2]) if found and found[1] == "1" else None
 
@@ -43,7 +43,7 @@ def version_in_image(image: str) -> str:
 
 
 def outside(components: Iterable[Component]) -> list[str]:
-    """What is outside the supported skew: API servers first, then whatever is newer than they, then the oldest."""
+    """Components outside the supported skew: API servers first, then newer ones, then the oldest."""
     known = [(one, one.minor) for one in components]
     servers = [(one, minor) for one, minor in known if one.name == APISERVER and minor is not None]
     if not servers:

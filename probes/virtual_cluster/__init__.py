@@ -1,1 +1,1 @@
-"""Black-box: a pod's life in a virtual cluster, and that of its counterpart on the host cluster."""
+"""Black-box probe: the lifecycle of a pod in a virtual cluster, and of its counterpart on the host cluster."""

@@ -1,7 +1,4 @@
-"""Which pod of the host cluster stands for a pod of the virtual one: by what its syncer writes on it.
-
-Next stage: `probe` waits for it.
-"""
+"""Finds the host cluster's pod of a virtual pod, by the labels and annotations of the syncer."""
 
 import time
 from dataclasses import dataclass
@@ -19,17 +16,17 @@ _PASSES = {0, 410, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True)
 class Convention:
-    """How a syncer marks what it makes on the host cluster."""
+    """How a syncer marks its objects on the host cluster."""
 
     selector: str
-    """Labels that all of it has; empty: none."""
+    """The labels of all its objects; may be empty."""
     name_key: str
-    """Label or annotation that holds the virtual object's name; empty: both have the same name."""
+    """The label or annotation with the virtual object's name; empty if both have the same name."""
     namespace_key: str
-    """Label or annotation that holds the virtual object's namespace; empty: nothing does."""
+    """The label or annotation with the virtual object's namespace; empty if there is none."""
 
     def fits(self, host_pod: Json, name: str, namespace: str) -> bool:
-        """Whether this pod of the host's stands for that one."""
+        """Whether this host pod belongs to the virtual pod."""
         metadata = host_pod["metadata"]
         marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
         if (marks.get(self.name_key) if self.name_key else metadata["name"]) != name:
@@ -38,16 +35,16 @@ class Convention:
 
 
 def wait_for(api: Api, pods: str, convention: Convention, virtual: Json, seconds: float) -> Json:
-    """The counterpart of a virtual pod as soon as there is one; empty after so many seconds. Raises ApiError.
+    """Wait for the counterpart of a virtual pod; empty after `seconds`. Raises ApiError.
 
-    `pods` is the path of the host's namespace; an API server that is restarted meanwhile is no finding.
+    `pods` is the path in the host's namespace; a restart of the API server is not a finding.
     """
     name, namespace = virtual["metadata"]["name"], virtual["metadata"]["namespace"]
     query = {"labelSelector": convention.selector} if convention.selector else {}
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         try:
-            for event in api.watch(pods, left, **query):  # it begins with what is there already
+            for event in api.watch(pods, left, **query):  # starts with the existing objects
                 if event["type"] != "DELETED" and convention.fits(event["object"], name, namespace):
                     found: Json = event["object"]
                     return found

@@ -1,7 +1,7 @@
-"""Does what a user of a virtual cluster does with a pod, and looks whether the host cluster follows.
+"""Does what a user of a virtual cluster does with a pod, and checks that the host cluster follows.
 
-Each is a timed step: create the pod by the virtual cluster's own kubeconfig, see its counterpart appear on the host and
-become ready, see the virtual pod become ready, delete it, see both gone. Parameters: README.md.
+Timed steps: create the pod with the virtual cluster's own kubeconfig, wait for its counterpart on the host, wait
+until both are ready, delete it, wait until both are deleted. Parameters: README.md.
 """
 
 import sys
@@ -31,7 +31,7 @@ _STAYS = "trap 'exit 0' TERM; sleep 600 & wait"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds."""
+    """The case's parameters; times in seconds."""
 
     secret: str
     key: str
@@ -46,7 +46,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         return cls(
             secret=text("KUBECONFIG_SECRET", "vc-virtual"),
             key=text("KUBECONFIG_KEY", "config"),
@@ -62,12 +62,12 @@ class Settings:
 
     @property
     def lifetime(self) -> float:
-        """Seconds after which the pod ends by itself: nothing in the virtual cluster knows of our own pod's end."""
+        """Seconds after which the pod ends by itself, as the probe's own pod cannot own it."""
         return self.counterpart_timeout + self.ready_timeout + self.delete_timeout + 60
 
 
 class TwoLives:
-    """A pod's life in the virtual cluster and on the host. Raises CheckFailed with what was seen."""
+    """The lifecycle of a pod in the virtual cluster and on the host. Raises CheckFailed with the observed state."""
 
     def __init__(self, host: Api, virtual: Api, settings: Settings, this_run: Run) -> None:
         self.virtual = virtual
@@ -81,7 +81,7 @@ class TwoLives:
         self.counterpart = ObjectWatch(host, self.host_pods, {})
 
     def sweep(self) -> None:
-        """Delete what killed runs have left: no owner and no sweeper of the host's reaches into the virtual cluster."""
+        """Delete leftovers of killed runs: owners and the host's sweeper have no effect in the virtual cluster."""
         selector = ",".join(f"{key}={value}" for key, value in NAME_LABEL.items())
         for pod in self.virtual.get(self.pods, labelSelector=selector).get("items") or []:
             made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
@@ -112,15 +112,15 @@ class TwoLives:
         self._wait_ready(self.counterpart, f"counterpart {self._counterpart_name} on the host")
 
     def virtual_ready(self) -> None:
-        """Wait until the virtual cluster knows that."""
+        """Wait until the virtual pod is ready too."""
         self._wait_ready(self.watch, "the counterpart is ready, but the virtual pod")
 
     def delete(self) -> None:
-        """Ask for the pod's deletion in the virtual cluster."""
+        """Request the pod's deletion in the virtual cluster."""
         self.virtual.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
     def counterpart_gone(self) -> None:
-        """Wait until the host cluster has followed."""
+        """Wait until the counterpart is deleted."""
         seconds = self._at_most(self.settings.delete_timeout)
         if self.counterpart.until(lambda _pod: False, seconds):
             return
@@ -128,7 +128,7 @@ class TwoLives:
         raise CheckFailed(f"{what}: {why_not_gone(self.counterpart.object)}")
 
     def virtual_gone(self, cleanup: Cleanup) -> None:
-        """Wait until the pod is gone from the virtual cluster."""
+        """Wait until the pod is deleted from the virtual cluster."""
         seconds = self._at_most(self.settings.delete_timeout)
         if not self.watch.until(lambda _pod: False, seconds):
             why = why_not_gone(self.watch.object)
@@ -151,11 +151,11 @@ class TwoLives:
             raise CheckFailed(f"{what} is not ready after {seconds:g} s: {why}", *trouble, *self._warnings())
 
     def _at_most(self, seconds: float) -> float:
-        """So many seconds, or what the run has left for waiting."""
+        """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _warnings(self) -> list[str]:
-        """The virtual pod's last warnings: syncers write there why they cannot follow. They may be missing."""
+        """The virtual pod's last warnings: syncers record their errors there. May be missing."""
         uid = self.watch.object["metadata"]["uid"]
         path = f"/api/v1/namespaces/{self.settings.namespace}/events"
         try:
@@ -166,7 +166,7 @@ class TwoLives:
 
 
 def why_not_gone(pod: Json) -> str:
-    """What keeps a pod that should be gone."""
+    """Why a pod is not deleted."""
     if not pod["metadata"].get("deletionTimestamp"):
         return "the syncer has not asked for its deletion"
     if held := ", ".join(pod["metadata"].get("finalizers") or ()):
@@ -176,7 +176,7 @@ def why_not_gone(pod: Json) -> str:
 
 @contextmanager
 def of_virtual(settings: Settings) -> Iterator[None]:
-    """Tell the virtual cluster's errors from the host's: being refused there is a finding, for its users are too."""
+    """Mark errors of the virtual cluster: being refused there is a finding, as users are refused too."""
     try:
         yield
     except PermissionMissing as error:
@@ -190,7 +190,7 @@ def of_virtual(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def of_host() -> Iterator[None]:
-    """A right that the probe itself lacks on the host makes the run unknown."""
+    """A missing permission on the host makes the run unknown."""
     try:
         yield
     except ApiError as error:
@@ -199,7 +199,7 @@ def of_host() -> Iterator[None]:
 
 
 def live(lives: TwoLives, cleanup: Cleanup) -> None:
-    """One step after the other."""
+    """Run all steps in order."""
     settings = lives.settings
     with step("connect"), of_virtual(settings):
         lives.sweep()
@@ -220,9 +220,9 @@ def live(lives: TwoLives, cleanup: Cleanup) -> None:
 
 
 def why_nowhere(access: Access, settings: Settings) -> str:
-    """Why this way cannot lead to a virtual cluster; empty if it may.
+    """Why this access cannot be a virtual cluster's; empty if it can.
 
-    vcluster writes `localhost` unless it is told otherwise.
+    vcluster writes `localhost` by default.
     """
     if access.host not in _HERE:
         return ""
@@ -233,7 +233,7 @@ def why_nowhere(access: Access, settings: Settings) -> str:
 
 @main
 def probe() -> None:
-    """Lead both lives, and clean up however it ends."""
+    """Run both lifecycles, and clean up in any case."""
     this_run = run()
     with connect() as host:
         settings = Settings.from_environment(this_run.namespace or host.access.namespace)

@@ -1,1 +1,1 @@
-"""Black-box probe: finds out whether a user gets storage, keeps what is written to it, and is rid of it afterwards."""
+"""Black-box probe: checks that a user gets storage, that it keeps written data, and that it is released."""

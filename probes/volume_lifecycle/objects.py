@@ -1,4 +1,4 @@
-"""The claim and the pods that the probe creates, and what their status says. Next stage: `probe` creates them."""
+"""The claim and the pods of the probe, and the meaning of their status."""
 
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ _LOST = 3  # the reader's exit code
 
 
 def claim(run: Run, name: str, namespace: str, storage_class: str, settings: Any) -> Json:
-    """A claim of the asked size."""
+    """A claim of the requested size."""
     spec = {
         "storageClassName": storage_class,
         "accessModes": [settings.access_mode],
@@ -31,23 +31,23 @@ def claim(run: Run, name: str, namespace: str, storage_class: str, settings: Any
 
 
 def writer(token: str) -> str:
-    """A script that writes the token, and does not end before it is on the disk."""
+    """A script that writes the token and syncs it to the disk."""
     return f"echo {token} > {FILE} && sync && echo written"
 
 
 def reader(token: str) -> str:
-    """A script that compares, tells what it found if that is something else, and then waits to be deleted.
+    """A script that compares the token, reports a difference, and then waits to be deleted.
 
-    The shell answers SIGTERM at once: as process 1 it would else be killed only after the grace period.
+    The shell handles SIGTERM: otherwise, as process 1, it would be killed only after the grace period.
     """
     compare = f'found=$(cat {FILE} 2>&1); if [ "$found" != {token} ]; then echo "$found" > /dev/termination-log; '
     return f"{compare} exit {_LOST}; fi; trap 'exit 0' TERM; sleep 3600 & wait"
 
 
 def pod(run: Run, names: tuple[str, str, str], image: str, script: str, seconds: float, ready: str = "") -> Json:
-    """A pod with the volume mounted; `names` are its own, its namespace and the claim's. It ends after `seconds`.
+    """A pod with the volume mounted; `names` are the pod's, the namespace's and the claim's. It ends after `seconds`.
 
-    `ready`: what the file must hold for it to be ready.
+    `ready`: the file content for readiness.
     """
     name, namespace, claim_name = names
     container: Json = {
@@ -65,13 +65,13 @@ def pod(run: Run, names: tuple[str, str, str], image: str, script: str, seconds:
         activeDeadlineSeconds=round(seconds),
         volumes=[{"name": "volume", "persistentVolumeClaim": {"claimName": claim_name}}],
     )
-    # The pod's user owns what it mounts, where the driver lets Kubernetes see to it.
+    # The pod's user owns the volume, if the driver supports fsGroup.
     spec["securityContext"] = {**spec["securityContext"], "fsGroup": spec["securityContext"]["runAsGroup"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(run, name, namespace), "spec": spec}
 
 
 def choose_class(classes: list[Json], name: str) -> Json | None:
-    """The StorageClass of this name, or the default one (the newest, as Kubernetes does) if none is asked for."""
+    """The StorageClass of this name, or the default one (the newest, as in Kubernetes) if none is requested."""
     if name:
         return next((one for one in classes if one["metadata"]["name"] == name), None)
     defaults = [one for one in classes if (one["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
@@ -79,7 +79,7 @@ def choose_class(classes: list[Json], name: str) -> Json | None:
 
 
 def waits_for_pod(storage_class: Json) -> bool:
-    """Whether a claim is bound only when a pod wants it."""
+    """Whether a claim is bound only when a pod uses it."""
     return bool(storage_class.get("volumeBindingMode") == "WaitForFirstConsumer")
 
 
@@ -89,14 +89,14 @@ def is_bound(claim_object: Json) -> bool:
 
 
 def why_not_bound(claim_object: Json, storage_class: Json) -> str:
-    """What is known of a claim that has no volume."""
+    """The known causes of a claim without a volume."""
     phase = (claim_object.get("status") or {}).get("phase", "Pending")
     name, provisioner = storage_class["metadata"]["name"], storage_class["provisioner"]
     return f"{phase}: StorageClass {name} is served by provisioner {provisioner}, which has made no volume"
 
 
 def size_of(quantity_or_none: str | None) -> Decimal:
-    """Bytes of a size as Kubernetes writes it; 0 if it is none."""
+    """The bytes of a quantity; 0 if it is missing."""
     try:
         return quantity(quantity_or_none or "0")
     except ValueError:
@@ -104,13 +104,13 @@ def size_of(quantity_or_none: str | None) -> Decimal:
 
 
 def has_grown(claim_object: Json, wanted: str) -> bool:
-    """Whether a claim has at least what was asked for: storage has a least size, so it may have had more before."""
+    """Whether a claim has at least the requested size; a minimum size of the storage may exceed it."""
     capacity = (claim_object.get("status") or {}).get("capacity") or {}
     return size_of(capacity.get("storage")) >= size_of(wanted)
 
 
 def why_not_expanded(claim_object: Json, storage_class: Json) -> str:
-    """What is known of a claim that has not grown."""
+    """The known causes of a claim that was not expanded."""
     status = claim_object.get("status") or {}
     told = [f"{one['type']}: {one.get('message', '')}".rstrip(": ") for one in status.get("conditions") or []]
     told += [f"{kind} {state}" for kind, state in (status.get("allocatedResourceStatuses") or {}).items()]
@@ -120,7 +120,7 @@ def why_not_expanded(claim_object: Json, storage_class: Json) -> str:
 
 
 def what_was_lost(reader_pod: Json) -> str | None:
-    """What the reader found in the place of what was written; None if it did not complain."""
+    """The content that the reader found instead of the written one; None if they are equal."""
     for container in (reader_pod.get("status") or {}).get("containerStatuses") or []:
         ended = (container.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode") == _LOST:
@@ -129,6 +129,6 @@ def what_was_lost(reader_pod: Json) -> str | None:
 
 
 def held_by(body: Json) -> str:
-    """The finalizers that keep something from going away."""
+    """The finalizers that prevent an object's deletion."""
     finalizers = ", ".join(body["metadata"].get("finalizers") or [])
     return f"held by the finalizers {finalizers}" if finalizers else "nobody deletes it"

@@ -1,4 +1,4 @@
-"""Does what a user does with storage: claim it, write to it, read it from another pod, let it grow, give it back.
+"""Does what a user does with storage: claim it, write to it, read it from another pod, expand it, release it.
 
 Parameters: STORAGE_CLASS, SIZE, EXPAND_TO, ACCESS_MODE, IMAGE, TARGET_NAMESPACE, BIND_TIMEOUT, MOUNT_TIMEOUT,
 EXPAND_TIMEOUT, DELETE_TIMEOUT (README.md).
@@ -24,12 +24,12 @@ Json = dict[str, Any]
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 VOLUMES = "/api/v1/persistentvolumes"
 PAUSE = 0.5
-"""Seconds between two looks at a volume."""
+"""Seconds between two checks of a volume."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the case's parameters ask for; times in seconds, sizes as Kubernetes quantities."""
+    """The case's parameters; times in seconds, sizes as Kubernetes quantities."""
 
     namespace: str
     storage_class: str
@@ -44,7 +44,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
-        """The parameters; a missing one has its default, a senseless one ends the run as unknown."""
+        """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         expand_to = text("EXPAND_TO", "2Gi")
         if expand_to != "none" and not objects.size_of(expand_to):
             give_up(f"parameter EXPAND_TO={expand_to!r}: expected a size such as 2Gi, or none")
@@ -57,13 +57,13 @@ class Settings:
             image=text("IMAGE", BUSYBOX),
             bind_timeout=number("BIND_TIMEOUT", 60),
             mount_timeout=number("MOUNT_TIMEOUT", 60),
-            expand_timeout=number("EXPAND_TIMEOUT", 180),  # a kubelet sees it at its next look, after 60 to 90 s
+            expand_timeout=number("EXPAND_TIMEOUT", 180),  # a kubelet notices it after 60 to 90 s
             delete_timeout=number("DELETE_TIMEOUT", 60),
         )
 
 
 class VolumeLifecycle:
-    """One volume's life. Raises CheckFailed with what was seen."""
+    """The lifecycle of one volume. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -79,12 +79,12 @@ class VolumeLifecycle:
         self.volume = ""
 
     def life(self) -> None:
-        """The whole way, step by step."""
+        """Run all steps in order."""
         with step("class"):
             self.find_class()
         with step("claim"):
             self.claim.object = self.cleanup.create(self.claims, self._claim())
-        # Where a volume is made only for a pod, the first pod's start is what is waited for.
+        # With WaitForFirstConsumer, the first pod's start is awaited instead.
         bind_first = not objects.waits_for_pod(self.storage_class)
         if bind_first:
             with step("bind"):
@@ -107,7 +107,7 @@ class VolumeLifecycle:
             self.wait_reclaimed()
 
     def find_class(self) -> None:
-        """The StorageClass that is asked for, or the default one."""
+        """The requested StorageClass, or the default one."""
         classes = self.api.get(CLASSES).get("items") or []
         name = self.settings.storage_class
         found = objects.choose_class(classes, name)
@@ -131,7 +131,7 @@ class VolumeLifecycle:
         self.volume = self.claim.object["spec"]["volumeName"]
 
     def write(self) -> None:
-        """Write from a pod, which then is removed: the next one may run on another node."""
+        """Write from a pod, which is then deleted, so that the next one may run on another node."""
         writer = self._start("write", objects.writer(self.token))
         self._await_pod(writer, "written", has_ended)
         if writer.object["status"].get("phase") != "Succeeded":
@@ -139,7 +139,7 @@ class VolumeLifecycle:
         self.remove(writer, "pod")
 
     def read(self) -> ObjectWatch:
-        """Read from another pod; it goes on running, with the volume mounted."""
+        """Read from another pod, which keeps running with the volume mounted."""
         reader = self._start("read", objects.reader(self.token), ready=self.token)
         self._await_pod(reader, "ready", lambda pod: is_ready(pod) or has_ended(pod))
         lost = objects.what_was_lost(reader.object)
@@ -150,7 +150,7 @@ class VolumeLifecycle:
         return reader
 
     def expand(self) -> None:
-        """Ask for more, and wait until the claim has it."""
+        """Request a larger size, and wait until the claim has it."""
         wanted = self.settings.expand_to
         path = f"{self.claims}/{self.name}"
         self.claim.object = self.api.patch(path, {"spec": {"resources": {"requests": {"storage": wanted}}}})
@@ -160,7 +160,7 @@ class VolumeLifecycle:
             self._fail(f"claim {self.name} not expanded to {wanted} after {seconds:g} s: {why}", self.claim.object)
 
     def remove(self, watched: ObjectWatch, what: str) -> None:
-        """Delete a pod or the claim and wait until it is gone."""
+        """Delete a pod or the claim and wait until it is deleted."""
         name = watched.object["metadata"]["name"]
         path = f"{self.pods if what == 'pod' else self.claims}/{name}"
         watched.object = self.api.get(path)
@@ -173,7 +173,7 @@ class VolumeLifecycle:
         self.cleanup.forget(path)
 
     def wait_reclaimed(self) -> None:
-        """Wait until the volume itself is gone, as its reclaim policy says."""
+        """Wait until the volume itself is deleted, as its reclaim policy requires."""
         seconds = self._at_most(self.settings.delete_timeout)
         until = time.monotonic() + seconds
         while volume := self._look_at_volume():
@@ -185,7 +185,7 @@ class VolumeLifecycle:
             time.sleep(PAUSE)
 
     def _look_at_volume(self) -> Json:
-        """The volume as it is now; empty if it is gone."""
+        """The current volume; empty if it is deleted."""
         try:
             return self.api.get(f"{VOLUMES}/{self.volume}")
         except ApiError as error:
@@ -216,23 +216,23 @@ class VolumeLifecycle:
             self._fail(f"pod not {wanted} after {seconds:g} s: {why_not_ready(pod.object)}{waits}", pod.object)
 
     def _unbound(self) -> bool:
-        """Whether the claim still has no volume, as the API says by now."""
+        """Whether the claim still has no volume, according to the API."""
         self.claim.object = self.api.get(f"{self.claims}/{self.name}")
         return not objects.is_bound(self.claim.object)
 
     def _at_most(self, seconds: float) -> float:
-        """So many seconds, or what the run has left for waiting."""
+        """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _fail(self, why: str, *about: Json) -> NoReturn:
-        """Fail with what was seen and the last warnings about these objects and the claim."""
+        """Fail with the observed state and the last warnings about these objects and the claim."""
         told = [warning for body in (*about, self.claim.object) for warning in self._warnings(body, why)]
         raise CheckFailed(why, *dict.fromkeys(told))
 
     def _warnings(self, body: Json, told: str) -> list[str]:
-        """The last warning events that say more; for the report only, so they may be missing."""
+        """The last warning events that add information; may be missing, as they are for the report only."""
         metadata = body.get("metadata") or {}
-        # What belongs to no namespace has its events in `default`.
+        # Events of cluster-scoped objects are in `default`.
         namespace = self.settings.namespace if metadata.get("namespace") else "default"
         query = {"fieldSelector": f"involvedObject.uid={metadata.get('uid', '')}"}
         try:
@@ -246,7 +246,7 @@ class VolumeLifecycle:
 
 @main
 def probe() -> None:
-    """Run the volume through its life, and clean up however it ends."""
+    """Run the lifecycle of the volume, and clean up in any case."""
     this_run = run()
     with connect() as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)

@@ -1,1 +1,1 @@
-"""Inspection: what will hurt at the next node drain or webhook restart: budgets, single replicas, closed webhooks."""
+"""Inspection: risks at the next node drain or webhook restart: budgets, single replicas, webhooks that fail closed."""

@@ -1,4 +1,4 @@
-"""What is unsafe about webhooks, disruption budgets and workloads, in words for people.
+"""Risks of webhooks, disruption budgets and workloads, as text.
 
 Pure: `probe` lists the objects and reports what is found here.
 """
@@ -10,12 +10,12 @@ from typing import Any
 Json = dict[str, Any]
 
 INTENDED = "kubeprobe.io/single-replica"
-"""Annotation of a workload whose owners know that it has one replica: `intended`."""
+"""The annotation of a workload with one replica on purpose: `intended`."""
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """One webhook that refuses what it guards when it cannot be asked, and that a Service leads to."""
+    """One webhook that fails closed and has a Service."""
 
     configuration: str
     """`validatingwebhookconfiguration policy`."""
@@ -26,7 +26,7 @@ class Webhook:
     """`CREATE, UPDATE of pods, deployments`."""
 
     def without_endpoint(self) -> str:
-        """What it means that nobody is behind its Service."""
+        """The consequence if its Service has no endpoint."""
         return (
             f"{self.configuration}: webhook {self.name} has failurePolicy Fail, and its service "
             f"{self.namespace}/{self.service} has no ready endpoint: {self.guards} is refused"
@@ -34,7 +34,7 @@ class Webhook:
 
 
 def closed_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Webhook]:
-    """The webhooks of these configurations that fail closed and are reached by a Service."""
+    """The webhooks of these configurations that fail closed and have a Service."""
     for configuration in configurations:
         for webhook in configuration.get("webhooks") or []:
             service = webhook["clientConfig"].get("service")
@@ -54,7 +54,7 @@ def has_ready_endpoint(slices: Iterable[Json]) -> bool:
 
 
 def blocking_budget(budget: Json) -> str:
-    """Why a PodDisruptionBudget allows no eviction even when all of its pods are well; empty if it does."""
+    """Why a PodDisruptionBudget allows no eviction even if all of its pods are healthy; empty if it does."""
     status, spec = budget.get("status") or {}, budget.get("spec") or {}
     where = f"poddisruptionbudget {_name(budget)}"
     for condition in status.get("conditions") or []:
@@ -71,7 +71,7 @@ def blocking_budget(budget: Json) -> str:
 
 
 def overlapping_budgets(budgets: Iterable[Json], workloads: Iterable[Json]) -> Iterator[str]:
-    """Workloads whose pods two budgets select: the API refuses to evict such pods at all."""
+    """Workloads whose pods two budgets select, which the API refuses to evict."""
     by_namespace = _by_namespace(budgets)
     for workload in workloads:
         labels = _template_labels(workload)
@@ -89,7 +89,7 @@ def overlapping_budgets(budgets: Iterable[Json], workloads: Iterable[Json]) -> I
 
 
 def single_replicas(workloads: Iterable[Json], services: Iterable[Json]) -> Iterator[str]:
-    """Deployments and StatefulSets of one replica that a Service leads to."""
+    """Deployments and StatefulSets with one replica and a Service."""
     by_namespace = _by_namespace(services)
     for workload in workloads:
         annotations = workload["metadata"].get("annotations") or {}

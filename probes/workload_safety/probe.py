@@ -1,4 +1,4 @@
-"""Finds what will hurt at the next drain, update or restart: closed webhooks, blocking budgets, single replicas.
+"""Finds risks at the next drain, update or restart: webhooks that fail closed, blocking budgets, single replicas.
 
 Parameters: CHECKS, NAMESPACES, SELECTOR, EXCLUDE (README.md).
 """
@@ -17,14 +17,14 @@ from probes.workload_safety import findings
 Json = dict[str, Any]
 
 PAGE_SIZE = 250
-"""Objects asked for at once: few enough for small memory, many enough for few requests."""
+"""Objects per page, a compromise between memory and number of requests."""
 
-_OF_A_PROBE = "kubeprobe.io/run"  # what other probes create for a minute is nobody's workload
+_OF_A_PROBE = "kubeprobe.io/run"  # objects of other probes are not workloads
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which workloads, Services and budgets are looked at."""
+    """The workloads, Services and budgets to check."""
 
     namespaces: list[str]
     """Empty: all."""
@@ -34,7 +34,7 @@ class Selection:
     """Patterns of `namespace/name`, such as `kube-system/*`."""
 
     def has(self, found: Json) -> bool:
-        """Whether this object is looked at."""
+        """Whether to check this object."""
         metadata = found["metadata"]
         name = f"{metadata['namespace']}/{metadata['name']}"
         return _OF_A_PROBE not in (metadata.get("labels") or {}) and not any(
@@ -43,7 +43,7 @@ class Selection:
 
 
 class Inspection:
-    """Lists what the checks need, each kind once."""
+    """Lists the objects for the checks, each kind once."""
 
     def __init__(self, api: Api, selection: Selection) -> None:
         self.api = api
@@ -51,7 +51,7 @@ class Inspection:
         self._workloads: list[Json] | None = None
 
     def webhooks(self) -> Iterator[str]:
-        """Webhooks with `failurePolicy: Fail` and nobody behind their Service."""
+        """Webhooks with `failurePolicy: Fail` whose Service has no endpoint."""
         answered: dict[tuple[str, str], bool] = {}
         checked = 0
         for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
@@ -74,13 +74,13 @@ class Inspection:
         yield from findings.overlapping_budgets(budgets, self.workloads())
 
     def replicas(self) -> Iterator[str]:
-        """Workloads of one replica behind a Service."""
+        """Workloads with one replica and a Service."""
         workloads = self.workloads()
         measure("workloads_checked", len(workloads))
         yield from findings.single_replicas(workloads, map(_needed_of_service, self._everywhere("v1", "services")))
 
     def workloads(self) -> list[Json]:
-        """Deployments and StatefulSets, as selected; lists leave the kind out, so it is put back."""
+        """Deployments and StatefulSets, as selected; with the kind, which lists leave out."""
         if self._workloads is None:
             self._workloads = [
                 _needed_of_workload(kind, one)
@@ -107,7 +107,7 @@ class Inspection:
 
 
 def _needed_of_budget(budget: Json) -> Json:
-    """What is looked at: whole objects, templates and managed fields above all, of a big cluster fill the memory."""
+    """The required fields only: whole objects of a large cluster need too much memory."""
     spec, status = budget.get("spec") or {}, budget.get("status") or {}
     return {
         "metadata": _place(budget),
@@ -135,7 +135,7 @@ def _place(found: Json) -> Json:
 
 
 def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:
-    """What CHECKS asks for, the most urgent first."""
+    """The checks in CHECKS, the most urgent first."""
     known = {
         "webhooks": inspection.webhooks,
         "budgets": inspection.budgets,
@@ -150,7 +150,7 @@ def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:
 
 @main
 def probe() -> None:
-    """Make every check, then report each culprit."""
+    """Run every check, then report every finding."""
     wrong: list[str] = []
     with connect() as api:
         selection = Selection(words("NAMESPACES"), text("SELECTOR", ""), words("EXCLUDE"))
