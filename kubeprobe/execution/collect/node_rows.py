@@ -1,22 +1,45 @@
 """The rows of a cluster's nodes: written by its collector, and only on changes."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from sqlalchemy import delete, select, update
 from sqlmodel import Session, col
 
 from kubeprobe.store import Cluster, Node, Store, upsert
 
-if TYPE_CHECKING:
-    from kubeprobe.execution.collect.nodes import NodeFacts
-
 CHUNK = 1000
 
 
-def replace_all(store: Store, cluster: str, nodes: "Iterable[NodeFacts]", now: datetime) -> list[str]:
+@dataclass(frozen=True)
+class NodeFacts:
+    """The fields of a node that nodes are selected by."""
+
+    name: str
+    uid: str
+    labels: dict[str, str]
+    unschedulable: bool
+    ready: bool
+    created_at: datetime
+
+    @classmethod
+    def read(cls, node: dict[str, Any]) -> Self:
+        """Parse a Node of the API."""
+        metadata, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+        conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            labels=metadata.get("labels") or {},
+            unschedulable=bool(spec.get("unschedulable")),
+            ready=conditions.get("Ready") == "True",
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        )
+
+
+def replace_all(store: Store, cluster: str, nodes: Iterable[NodeFacts], now: datetime) -> list[str]:
     """Make the rows equal these nodes. Returns the names of the removed rows."""
     with store.writing() as session:
         if not _record_list(session, cluster, now):
@@ -29,7 +52,7 @@ def replace_all(store: Store, cluster: str, nodes: "Iterable[NodeFacts]", now: d
         return left
 
 
-def update_some(store: Store, cluster: str, kept: "Sequence[NodeFacts]", left: Collection[str], now: datetime) -> None:
+def update_some(store: Store, cluster: str, kept: Sequence[NodeFacts], left: Collection[str], now: datetime) -> None:
     """Write the rows of changed nodes, and delete those of nodes that have left."""
     with store.writing() as session:
         if _record_list(session, cluster, now):
@@ -59,7 +82,7 @@ def _rows(session: Session, cluster: str) -> dict[str, dict[str, Any]]:
     return {row["name"]: dict(row) for row in found.mappings()}
 
 
-def _write(session: Session, cluster: str, nodes: "Sequence[NodeFacts]", now: datetime) -> None:
+def _write(session: Session, cluster: str, nodes: Sequence[NodeFacts], now: datetime) -> None:
     if nodes:
         upsert(session, Node, [{"cluster": cluster, **asdict(node), "seen_at": now} for node in nodes])
 

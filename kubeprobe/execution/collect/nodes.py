@@ -7,9 +7,6 @@ several rows at once. Next: `trigger` selects among the rows.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +15,7 @@ from structlog.contextvars import bind_contextvars
 from kubeprobe import metrics
 from kubeprobe.execution.collect import node_rows
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
+from kubeprobe.execution.collect.node_rows import NodeFacts
 from kubeprobe.fleet.api import NODES_PATH, ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Reflector, WatchFailed
@@ -31,32 +29,6 @@ PAUSE_S = 0.5
 """Before changes are written again that could not be written."""
 REFUSED = frozenset({Cause.FORBIDDEN, Cause.UNAUTHORIZED})
 """Errors that do not resolve by themselves: the rows are deleted."""
-
-
-@dataclass(frozen=True)
-class NodeFacts:
-    """The fields of a node that nodes are selected by."""
-
-    name: str
-    uid: str
-    labels: dict[str, str]
-    unschedulable: bool
-    ready: bool
-    created_at: datetime
-
-    @classmethod
-    def read(cls, node: dict[str, Any]) -> Self:
-        """Parse a Node of the API."""
-        metadata, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
-        conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
-        return cls(
-            name=metadata["name"],
-            uid=metadata["uid"],
-            labels=metadata.get("labels") or {},
-            unschedulable=bool(spec.get("unschedulable")),
-            ready=conditions.get("Ready") == "True",
-            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-        )
 
 
 class NodeWatch:
