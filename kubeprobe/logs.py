@@ -34,9 +34,9 @@ def configure_logs(form: str = "console", level: int = logging.INFO, *, process:
         exception_formatter=structlog.dev.plain_traceback,  # the fancy one prints local variables: credentials
     )
     if form == "json":
-        # Not structlog's own `dict_tracebacks`, which tells local variables too.
-        told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        shared.append(structlog.processors.ExceptionRenderer(told))
+        # Not structlog's own `dict_tracebacks`, which prints local variables too.
+        exceptions = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(exceptions))
         renderer = structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -1,4 +1,4 @@
-"""The collector's process: opens its context, runs until it is told to end, gives its clusters back."""
+"""The collector's process: opens its context, runs until SIGTERM or SIGINT, releases its clusters."""
 
 import asyncio
 import os

@@ -1,6 +1,6 @@
 """The judgement: the verdict of a run from its pod's state. Pure functions; next stage: `runs.close`.
 
-`judge` is called at every watch event and when `deadline` has passed; it returns None while the run goes on.
+`judge` is called at every watch event and when `deadline` has passed; it returns None while the run has not ended.
 Two rules (promise 6): pass and fail need a probe container whose exit code and report agree, and everything else is
 `unknown`, with the reason. Other containers (sidecars) are ignored.
 """

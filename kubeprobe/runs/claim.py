@@ -1,8 +1,8 @@
 """Claims runs for a launcher, up to the cluster's cap on pods in flight.
 
 Next: `execution.launch` creates the pods of claimed runs, and marks the runs as running. Claiming takes two
-statements whatever the batch: the cluster's row is locked, so that its cap holds across all launchers (promise 5), then
-the runs are claimed by compare-and-set.
+statements for any size of batch: the cluster's row is locked, so that its cap holds across all launchers (promise 5),
+then the runs are claimed by compare-and-set.
 """
 
 from collections.abc import Sequence

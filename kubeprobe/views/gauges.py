@@ -1,6 +1,6 @@
 """The numbers of an installation that only the store knows, for metrics: what is open, overdue, unanswered, unwatched.
 
-Four statements, each over an index of open work or the clusters, whatever the history.
+Four statements, each over an index of open work or over the clusters, so that history costs nothing.
 """
 
 from collections import defaultdict

@@ -144,7 +144,7 @@ _PLAIN: tuple[tuple[str, str, Callable[[StoreGauges], float | None]], ...] = (
     ("clusters", "Clusters of the installation.", lambda g: sum(g.clusters.values())),
     ("unwatched_clusters", "Clusters that no collector watches.", lambda g: g.unwatched_clusters),
     ("cordoned_clusters", "Clusters that are cordoned.", lambda g: g.cordoned_clusters),
-    ("open_breakers", "Clusters that did not answer and are left alone for now.", lambda g: g.open_breakers),
+    ("open_breakers", "Clusters whose breaker is open.", lambda g: g.open_breakers),
     ("collectors", "Collectors that renew their leases.", lambda g: g.collectors),
 )
 """Name without prefix, meaning, and value; None: never."""

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 
 _HMACS = {"x-hub-signature-256": "sha256=", "x-gitea-signature": "", "x-forgejo-signature": "", "x-gogs-signature": ""}
-"""Header -> prefix of its value, which goes on with the HMAC-SHA256 of the body in hex."""
+"""Header -> prefix of its value, which continues with the HMAC-SHA256 of the body in hex."""
 _TOKEN = "x-gitlab-token"  # noqa: S105 - a header's name
 
 
