@@ -26,7 +26,7 @@ TOP = 12
 SHOWN_S = 0.05
 VERDICT = re.compile(r"\b(pass|fail|unknown) ")
 ENTRIES = {
-    "up, collector": "import kubeprobe.cli.commands, kubeprobe.up, kubeprobe.cli.collecting",
+    "up, collector": "import kubeprobe.cli.commands, kubeprobe.up, kubeprobe.cli.collector",
     "beat": "import beat_schedule, celery.bin.celery, celery.apps.beat",
     "launcher, responder": "import workers.app, workers.launching, workers.responding, workers.housekeeping, "
     "celery.bin.celery, celery.apps.worker",

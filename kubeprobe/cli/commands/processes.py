@@ -53,7 +53,7 @@ def collector(
 
     It watches clusters, judges the pods that end and stores their outcomes.
     """
-    from kubeprobe.cli.collecting import collect
+    from kubeprobe.cli.collector import collect
 
     collect(name)
 
@@ -66,7 +66,7 @@ def web(
 
     So far: signed pushes to sources, and /healthz. Put a TLS proxy before it.
     """
-    from kubeprobe.cli.serving import serve
+    from kubeprobe.cli.web import serve
 
     serve(host, port)
 
