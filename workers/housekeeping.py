@@ -15,7 +15,7 @@ def expire() -> None:
 @app.task(name=Task.RESEND_NOTIFICATIONS)
 def resend_notifications() -> None:
     """Wake responders for outcomes whose message was lost, and for notifications that are due again."""
-    app.context.dispatch(response.due_again(app.context.installation.store, utc_now()))
+    app.context.dispatch(response.due_effects(app.context.installation.store, utc_now()))
 
 
 @app.task(name=Task.REPEAT_ALERTS)

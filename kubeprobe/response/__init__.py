@@ -5,7 +5,7 @@ It doesn't import `execution`: they meet in the store. `views` read what it writ
 """
 
 from kubeprobe.response.deliver import deliver, due_notifications
-from kubeprobe.response.housekeeping import close_withdrawn, delete_old_alerts, due_again, repeat_alerts
+from kubeprobe.response.housekeeping import close_withdrawn, delete_old_alerts, due_effects, repeat_alerts
 from kubeprobe.response.outcomes import count_pending_outcomes
 from kubeprobe.response.respond import BATCH, respond
 
@@ -15,7 +15,7 @@ __all__ = [
     "count_pending_outcomes",
     "delete_old_alerts",
     "deliver",
-    "due_again",
+    "due_effects",
     "due_notifications",
     "repeat_alerts",
     "respond",

@@ -13,7 +13,7 @@ from kubeprobe.jsonmodel import from_json
 from kubeprobe.response.deliver import due_notifications
 from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import Message, MessageKind
-from kubeprobe.response.outbox import delivered_openings, new_notification, target_of
+from kubeprobe.response.outbox import new_notification, opening_notifications, target_of
 from kubeprobe.response.outcomes import count_pending_outcomes
 from kubeprobe.response.respond import BATCH
 from kubeprobe.response.targets import needs_repeats
@@ -73,7 +73,7 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effe
         withdrawn = session.exec(statement).all()
         for alert in withdrawn:
             alert.closed_at = now
-        openings = delivered_openings(session, [alert.id for alert in withdrawn])
+        openings = opening_notifications(session, [alert.id for alert in withdrawn])
         notifications = [
             new_notification(alert, AlertEvent.CLOSED, target_of(opened), _withdrawal(alert, opened, now), now)
             for alert in withdrawn
@@ -84,7 +84,7 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effe
         return Effects(deliver=[notification.id for notification in notifications])
 
 
-def due_again(store: Store, now: datetime) -> Effects:
+def due_effects(store: Store, now: datetime) -> Effects:
     """Pending outcomes and due notifications: their message was lost, or another attempt is due."""
     return Effects(responders=ceil(count_pending_outcomes(store) / BATCH), deliver=due_notifications(store, now))
 

@@ -33,11 +33,10 @@ def write_notifications(
 ) -> OutboxEntries:
     """Write one notification for each update and target.
 
-    An opening is for the targets of the routes that match now; a closing for those that received the opening, with the
-    opening's severity and owner, so that receivers can match the two.
+    An opening is for the targets of the routes that match now; X    opening's severity and owner, so that receivers can match the two.
     """
     closing = [update.alert.id for update in updates if update.event is AlertEvent.CLOSED]
-    openings = delivered_openings(session, closing)
+    openings = opening_notifications(session, closing)
     written: list[Notification] = []
     unrouted: list[Message] = []
     for update in updates:
@@ -61,8 +60,8 @@ def write_notifications(
     return OutboxEntries(tuple(written), tuple(unrouted))
 
 
-def delivered_openings(session: Session, alerts: Iterable[str]) -> dict[str, list[Notification]]:
-    """The notifications of the openings of these alerts, by alert; without those that failed for good."""
+def opening_notifications(session: Session, alerts: Iterable[str]) -> dict[str, list[Notification]]:
+    """The notifications of the openings of these alerts, by alert; without those that failed and were never sent."""
     ids = list(alerts)
     if not ids:
         return {}

@@ -109,8 +109,8 @@ class _Subjects:
         return list(dict.fromkeys(self.request.nodes))
 
     def _selected(self, cluster: str) -> list[str]:
-        if why := self.nodes.unknown.get(cluster):
-            raise InvalidInputError(f"{why}. Name the nodes (--node) instead.")
+        if problem := self.nodes.unknown.get(cluster):
+            raise InvalidInputError(f"{problem}. Name the nodes (--node) instead.")
         found = self.nodes.matching(cluster, parse_selector(self.request.nodes_selector))
         if not found:
             raise NotFoundError(f"No node of {cluster} matches {self.request.nodes_selector!r}.")

@@ -16,7 +16,7 @@ class TargetKind(Generic[SpecT]):
     """One kind of target. `send` raises TemporaryTargetError or PermanentTargetError and nothing else."""
 
     spec: type[SpecT]
-    """What the catalog says of such a target."""
+    """The model of such a target in the catalog."""
     send: Callable[[SpecT, Message, Delivery], None]
     needs_repeats: bool = False
     """The receiver forgets: while the alert is open, its opening is sent again and again."""

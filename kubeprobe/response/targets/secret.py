@@ -1,4 +1,4 @@
-"""Reads secrets from where the catalog says, and redacts them in what is logged and stored."""
+"""Reads secrets from the places that the catalog names, and redacts them in what is logged and stored."""
 
 import os
 import re

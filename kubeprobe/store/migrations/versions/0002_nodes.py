@@ -58,7 +58,7 @@ def downgrade() -> None:
 
 
 def _standings_by(*key: str) -> None:
-    """Make the table of standings anew with this primary key: SQLite cannot alter one."""
+    """Recreate the table of standings with this primary key: SQLite cannot alter one."""
     counted = ("verdict", "since", "fails", "unknowns", "due_at", "run_id")
     op.rename_table("standing", "standing_before")
     op.create_table(
