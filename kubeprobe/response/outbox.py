@@ -33,7 +33,8 @@ def write_notifications(
 ) -> OutboxEntries:
     """Write one notification for each update and target.
 
-    An opening is for the targets of the routes that match now; X    opening's severity and owner, so that receivers can match the two.
+    An opening is for the targets of the routes that match now; a closing for those that received the opening or still
+    will, with the opening's severity and owner, so that receivers can match the two.
     """
     closing = [update.alert.id for update in updates if update.event is AlertEvent.CLOSED]
     openings = opening_notifications(session, closing)

@@ -40,7 +40,7 @@ def test_a_path_keeps_its_letters() -> None:
 def test_an_error_without_a_message_tells_its_meaning() -> None:
     assert told(SchemaOutdatedError()) == (
         2,
-        "The store has another shape than this version expects; run `kubeprobe migrate`.\n",
+        "The store has another schema than this version expects; run `kubeprobe migrate`.\n",
     )
 
 
