@@ -142,6 +142,6 @@ def _clusters(session: Session, request: RunRequest) -> Sequence[Cluster]:
     selector = parse_selector(request.selector)
     matching = [c for c in clusters.find(session, selector) if c.cordoned_at is None]
     if not matching and not named:
-        raise NotFoundError(f"No uncordoned cluster matches {request.selector!r}.")
+        raise NotFoundError(f"No cluster matches {request.selector!r}; cordoned ones are left out.")
     by_name = {c.name: c for c in [*named, *matching]}
     return list(by_name.values())

@@ -66,7 +66,7 @@ def test_one_request_may_name_thousands_of_clusters(world: World, settings: Sett
         (RunRequest(CASE, ("prod-1", "prod-l")), NotFoundError, "Did you mean 'prod-1'?"),
         (RunRequest(CASE), InvalidInputError, "No cluster is given"),
         (RunRequest(CASE, ("edge-9",)), InvalidInputError, "Cordoned, so no case runs there: edge-9"),
-        (RunRequest(CASE, selector="region=nowhere"), NotFoundError, "No uncordoned cluster matches"),
+        (RunRequest(CASE, selector="region=nowhere"), NotFoundError, "No cluster matches 'region=nowhere'; cordoned"),
         (RunRequest(CASE, selector="region=("), InvalidInputError, "region"),
         (RunRequest(CASE, ("prod-1",), id="x" * 101), InvalidInputError, "at most 100"),
         (RunRequest(CASE, ("prod-1",), id="a\0"), InvalidInputError, "is not printable"),
