@@ -35,7 +35,7 @@ class NoStoreError(KubeProbeError):
 
 
 def open_migrated_store(address: str) -> Store:
-    """Open a store that exists and has this version's shape. Raises NoStoreError or SchemaOutdatedError."""
+    """Open a store that exists and has this version's schema. Raises NoStoreError or SchemaOutdatedError."""
     url = make_url(address)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise NoStoreError(
