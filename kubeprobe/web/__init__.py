@@ -1,7 +1,7 @@
-"""The web: KubeProbe over HTTP. So far: webhooks of sources, and health.
+"""The web: KubeProbe over HTTP. So far: webhooks of sources, health and metrics.
 
-`app` puts the routes together, `webhooks` receives pushes, `signatures` verifies who sent them. Routes call use cases
-of `kubeprobe.app`.
+`app` puts the routes together, `webhooks` receives pushes, `signatures` verifies who sent them, `metrics` reads
+the installation's numbers for Prometheus. Routes call use cases of `kubeprobe.app`.
 """
 
 from kubeprobe.web.app import make_app

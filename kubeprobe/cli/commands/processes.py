@@ -64,7 +64,7 @@ def web(
 ) -> None:
     """Serve the REST API, until SIGTERM or Ctrl-C.
 
-    So far: signed pushes to sources, and /healthz. Put a TLS proxy before it.
+    So far: signed pushes to sources, /healthz and /metrics. Put a TLS proxy before it.
     """
     from kubeprobe.cli.web import serve
 
