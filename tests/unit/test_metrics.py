@@ -14,11 +14,12 @@ from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from kubeprobe import metrics
+from kubeprobe.app import Installation
 from kubeprobe.fleet.measuring import describe
 from kubeprobe.metrics.listener import PORT_OFFSETS
 from kubeprobe.queue import Queue
+from kubeprobe.settings import Settings
 from kubeprobe.store import open_store
-from kubeprobe.web import WebContext
 from kubeprobe.web.metrics import InstallationMetrics, _queues
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -48,8 +49,7 @@ def of_this_process() -> list[MetricWrapperBase]:
 def of_the_installation() -> list[Metric]:
     store = open_store("sqlite://")
     try:
-        context = WebContext(store, Queue.connect("redis://"), cipher=None)  # type: ignore[arg-type] # not used
-        return list(InstallationMetrics(context).describe())
+        return list(InstallationMetrics(Installation(Settings(), store, Queue.connect("redis://"))).describe())
     finally:
         store.close()
 

@@ -19,7 +19,7 @@ from kubeprobe.metrics import REGISTRY
 from kubeprobe.runs import Ending, Judgement, Opening, close, open_runs
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
-from kubeprobe.vocabulary import Reason, Trigger, Verdict
+from kubeprobe.vocabulary import Reason, Subject, Trigger, Verdict
 from tests.harness.wait import until
 from tests.services.execution.apiserver import Refusal, serving
 from tests.services.execution.given import Clock, ExecutionWorld
@@ -73,7 +73,7 @@ def opening(cluster: str, due_at: datetime, case: str = CASE, reason: Reason | N
         slot=f"{cluster}/{case}/{reason}",
         trigger=Trigger.PERIODIC,
         case=case,
-        cluster=cluster,
+        subject=Subject(cluster),
         pool="default",
         due_at=due_at,
         reason=reason,

@@ -10,11 +10,12 @@ import redis
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
+from kubeprobe.app import Installation
 from kubeprobe.queue import RESPONSE_QUEUE, Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
 from kubeprobe.vocabulary import Verdict
-from kubeprobe.web import WebContext, make_app
+from kubeprobe.web import make_app
 from kubeprobe.web.metrics import InstallationMetrics
 from tests.harness.ports import free_port
 from tests.harness.wait import until
@@ -36,17 +37,17 @@ def world(store: Store, clock: Clock) -> World:
 
 
 @pytest.fixture
-def context(store: Store, valkey: str, clock: Clock) -> WebContext:
+def installation(store: Store, valkey: str, clock: Clock) -> Installation:
     with redis.Redis.from_url(valkey) as broker:
         broker.flushall()
     settings = Settings(metrics_pools=2)
-    return WebContext(store, Queue.connect(valkey), cipher=None, clock=clock, settings=settings)  # type: ignore[arg-type]
+    return Installation(settings, store, Queue.connect(valkey), clock=clock)
 
 
 @pytest.fixture
-def url(context: WebContext) -> Iterator[str]:
+def url(installation: Installation) -> Iterator[str]:
     port = free_port()
-    running = uvicorn.Server(uvicorn.Config(make_app(context), port=port, log_config=None, lifespan="off"))
+    running = uvicorn.Server(uvicorn.Config(make_app(installation), port=port, log_config=None, lifespan="off"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     until("the server to listen", lambda: running.started)
@@ -78,13 +79,13 @@ def test_prometheus_reads_it_in_both_of_its_formats(url: str, world: World) -> N
         assert answer.read().endswith(b"# EOF\n")
 
 
-def test_many_clusters_cases_and_pools_add_no_series(context: WebContext, world: World, clock: Clock) -> None:
+def test_many_clusters_cases_and_pools_add_no_series(installation: Installation, world: World, clock: Clock) -> None:
     for name in ("a", "b", "c"):
         world.cluster(name)
         world.change_cluster(name, pool=f"pool-{name}")
     world.run(cluster="a")
     world.opened(cluster="a")
-    metrics = InstallationMetrics(context)
+    metrics = InstallationMetrics(installation)
     few = read(metrics)
     for number in range(60):
         name = f"prod-{number}"
@@ -108,8 +109,8 @@ def test_many_clusters_cases_and_pools_add_no_series(context: WebContext, world:
     }
 
 
-def test_a_reading_is_served_for_some_seconds(context: WebContext, world: World, clock: Clock) -> None:
-    metrics = InstallationMetrics(context)
+def test_a_reading_is_served_for_some_seconds(installation: Installation, world: World, clock: Clock) -> None:
+    metrics = InstallationMetrics(installation)
     read(metrics)
     with statements(world.store) as sent:
         for _ in range(20):
@@ -121,27 +122,27 @@ def test_a_reading_is_served_for_some_seconds(context: WebContext, world: World,
         assert len(sent) == 4
 
 
-def test_lengths_of_queues(context: WebContext) -> None:
-    assert context.queue.wake_responder()
-    assert context.queue.wake_responder()
-    assert context.queue.wake_sources()
-    found = read(InstallationMetrics(context))
+def test_lengths_of_queues(installation: Installation) -> None:
+    assert installation.queue.wake_responder()
+    assert installation.queue.wake_responder()
+    assert installation.queue.sync_sources()
+    found = read(InstallationMetrics(installation))
     lengths = {labels[0][1]: value for (name, labels), value in found.items() if name == "kubeprobe_queue_messages"}
     assert lengths == {"request": 0, RESPONSE_QUEUE: 2, "housekeeping": 1}
 
 
 def test_without_a_broker_the_store_is_still_read(store: Store, clock: Clock) -> None:
     queue = Queue.connect(f"redis://127.0.0.1:{free_port()}/0")
-    found = read(InstallationMetrics(WebContext(store, queue, None, clock)))  # type: ignore[arg-type]
+    found = read(InstallationMetrics(Installation(Settings(), store, queue, clock=clock)))
     assert (found[("kubeprobe_database_up", ())], found[("kubeprobe_broker_up", ())]) == (1, 0)
     assert ("kubeprobe_clusters", ()) in found
     assert not any(name == "kubeprobe_queue_messages" for name, _ in found)
 
 
 def test_without_a_database_nothing_else_is_served(
-    context: WebContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metrics = InstallationMetrics(context)
+    metrics = InstallationMetrics(installation)
     read(metrics)
     clock.move(60)
     monkeypatch.setattr("kubeprobe.web.metrics.read_gauges", _broken)
@@ -150,9 +151,9 @@ def test_without_a_database_nothing_else_is_served(
 
 
 def test_a_database_that_hangs_delays_one_scrape_and_its_old_numbers_expire(
-    context: WebContext, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metrics, hangs, go_on = InstallationMetrics(context), threading.Event(), threading.Event()
+    metrics, hangs, go_on = InstallationMetrics(installation), threading.Event(), threading.Event()
     read(metrics)
     clock.move(11)
 
