@@ -56,6 +56,7 @@ class NodeWatch:
         """Start or stop watching the nodes."""
         if self._task is not None and self._task.done():
             log.error("node watch failed; restarting it", cluster=self._cluster.name, exc_info=self._task.exception())
+            metrics.record_watch_restart("nodes", "Crashed")
             self._task = None
         if enabled and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")

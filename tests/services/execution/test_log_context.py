@@ -17,6 +17,7 @@ from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, cluster_error
+from kubeprobe.metrics import REGISTRY
 from kubeprobe.settings import Settings
 from tests.harness.wait import until
 from tests.services.execution.apiserver import OddApi
@@ -102,7 +103,7 @@ async def test_a_pod_that_cannot_be_judged_leaves_nothing_to_the_next_line_of_it
 ) -> None:
     monkeypatch.setattr(watching, "judge", refuse)
     with capture_logs(processors=[merge_contextvars]) as lines:
-        watch._see(pod_of("r1", 3, POLICY))
+        watch._observe(pod_of("r1", 3, POLICY))
     (line,) = lines
     assert (line["cluster"], line["run"], line["attempt"], line["exc_info"]) == ("prod-1", "r1", 3, True)
     assert get_contextvars() == {}
@@ -113,14 +114,14 @@ async def test_two_watches_do_not_share_what_they_bind(
 ) -> None:
     world.cluster("prod-2")
     other = ClusterWatch(world.find_cluster("prod-2"), watch._context)
-    monkeypatch.setattr(ClusterApi, "list_pods", unreachable)
+    monkeypatch.setattr(ClusterApi, "list_objects", unreachable)
     with capture_logs(processors=[merge_contextvars]) as lines:
         tasks = [asyncio.create_task(one.run()) for one in (watch, other)]
         await asyncio.to_thread(until, "both to log", lambda: len({line["cluster"] for line in lines}) == 2)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    assert {line["cluster"] for line in lines if line["event"] == "watch broken"} == {"prod-1", "prod-2"}
+    assert {line["cluster"] for line in lines if line["event"] == "pods not followed"} == {"prod-1", "prod-2"}
     assert get_contextvars() == {}
 
 
@@ -132,5 +133,36 @@ async def test_an_outcome_that_the_store_refuses_is_logged_with_its_cluster(
     assert seen is not None
     ending = seen.ending(PASSED)
     with capture_logs(processors=[merge_contextvars]) as lines:
-        assert await watch._context.committer._commit_surely([Finished(watch, ending, seen)], ()) == [ending]
+        assert await watch._context.committer._commit_until_stored([Finished(watch, ending, seen)], ()) == [ending]
     assert {(line["cluster"], line["run"], line["attempt"]) for line in lines} == {("prod-1", "r1", 1)}
+
+
+async def test_a_watch_is_counted_while_it_is_open_and_when_it_breaks(
+    watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+
+    async def listed(*_: Any) -> tuple[list[Any], str]:
+        return [], "1"
+
+    async def silent(*_: Any) -> AsyncIterator[Any]:
+        await go_on.wait()
+        raise cluster_error(Cause.GONE, "too old")
+        yield
+
+    def broken() -> float:
+        return REGISTRY.get_sample_value("kubeprobe_watch_restarts_total", {"kind": "pods", "cause": "Gone"}) or 0
+
+    def is_open() -> float:
+        return REGISTRY.get_sample_value("kubeprobe_watches", {"kind": "pods"}) or 0
+
+    before, opened_before = broken(), is_open()
+    monkeypatch.setattr(ClusterApi, "list_objects", listed)
+    monkeypatch.setattr(ClusterApi, "watch_objects", silent)
+    task = asyncio.create_task(watch.run())
+    await asyncio.to_thread(until, "the watch", lambda: is_open() == opened_before + 1)
+    go_on.set()
+    await asyncio.to_thread(until, "its end", lambda: broken() > before)
+    task.cancel()
+    await asyncio.wait([task])
+    assert is_open() == opened_before
