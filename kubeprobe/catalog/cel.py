@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 VARIABLES = ("object", "params", "now")
 """The variables of an expression: the Kubernetes object, the probe's parameters (strings), the time (a timestamp)."""
 
-_INLINE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _BOOLEAN = ("BOOL", "DYN")
 
@@ -76,8 +75,10 @@ def check_text(text: str) -> None:
 
 def inline(text: str) -> Iterator[tuple[str, int]]:
     """The expressions in a text, with the offset of each."""
-    for found in _INLINE.finditer(text):
-        yield found[1], found.start(1)
+    start = text.find("{{")
+    while start >= 0 and (end := text.find("}}", start + 2)) >= 0:
+        yield text[start + 2 : end], start + 2
+        start = text.find("{{", end + 2)
 
 
 def _first_error(output: str) -> CelError:

@@ -19,7 +19,7 @@ from kubeprobe.catalog.yamlfile import RawDocument, read_documents
 from kubeprobe.vocabulary import API_VERSION
 
 _SUFFIXES = {".yaml", ".yml"}
-_NAME_LINE = re.compile(r"^\s+name:\s*[\"']?([a-z0-9-]+)", re.MULTILINE)
+_NAME_LINE = re.compile(r"^[ \t]+name:[ \t]*[\"']?([a-z0-9-]+)", re.MULTILINE)
 SpecT = TypeVar("SpecT", bound=Spec)
 
 

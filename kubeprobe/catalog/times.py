@@ -105,11 +105,12 @@ def check_time_zone(name: str) -> str:
     """The time zone's name. Raises the error of a validator, with the nearest name, if there is no such zone."""
     zones = _time_zones()
     if name not in zones:
+        by_city = {zone.rpartition("/")[2]: zone for zone in sorted(zones)}
+        city = nearest_name(name.replace(" ", "_"), by_city)
         raise invalid(
             f"{name!r} is not a time zone",
             expected="an IANA name such as Europe/Berlin",
-            near=nearest_name(name, zones)
-            or nearest_name(name.replace(" ", "_"), {zone.rpartition("/")[2] for zone in zones}),
+            near=nearest_name(name, zones) or by_city.get(city, ""),
         )
     return name
 

@@ -1,7 +1,9 @@
 """Reading YAML with the line of every value, for error messages. Next: `parse` makes models of it."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +43,23 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
     }
 )
 """How YAML's own tags are read; a timestamp stays a string, as no field is one."""
+
+
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+"""NUL, which PostgreSQL rejects in text and JSON, and surrogates, which cannot be encoded as UTF-8."""
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+"""The range of the JSON serializer."""
+
+
+def _storage_problem(value: Any) -> tuple[str, str] | None:
+    """Why a scalar cannot be stored, and what was expected; None if it can."""
+    if isinstance(value, str) and (found := _UNSTORABLE.search(value)):
+        return f"the text contains the character {found[0]!r}", "text without NUL and surrogate characters"
+    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
+        return "the number exceeds 64 bits", "a smaller number, or a string in quotes"
+    if isinstance(value, float) and not isfinite(value):
+        return f"{value} is not a JSON number", "a finite number, or a string in quotes"
+    return None
 
 
 class _TooDeepError(Exception):
@@ -149,12 +168,19 @@ class _Reader:
             if key_node.tag == f"{_TAG}merge":
                 sources = value_node.value if isinstance(value_node, SequenceNode) else [value_node]
                 for source in reversed(sources):
-                    merged |= self._read(source, path) or {}
+                    base = self._read(source, path) or {}
+                    if isinstance(base, dict):
+                        merged |= base
+                    else:
+                        self._problem(source, path, "<< merges a value that is not a mapping", "a mapping")
                 continue
             if not isinstance(key_node, ScalarNode):
                 self._problem(key_node, path, "a key is a mapping or a list", "a string as key")
                 continue
             key: str = key_node.value
+            if problem := _storage_problem(key):
+                self._problem(key_node, path, *problem)
+                continue
             here = (*path, key)
             if key in first:
                 self._problem(key_node, here, f"duplicate key {key!r}, first in line {first[key]}", "each key once")
@@ -169,9 +195,13 @@ class _Reader:
             self._problem(node, path, f"the tag {node.tag} is not supported", "plain values")
             return None
         try:
-            return _SCALARS[kind](node.value)
+            value = _SCALARS[kind](node.value)
         except ValueError:
-            return node.value
+            value = node.value
+        if problem := _storage_problem(value):
+            self._problem(node, path, *problem)
+            return _UNSTORABLE.sub("?", value) if isinstance(value, str) else None
+        return value
 
     def _problem(self, node: Node, path: YamlPath, message: str, expected: str) -> None:
         shown = show_path(path)

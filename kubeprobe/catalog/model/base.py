@@ -26,7 +26,7 @@ from kubeprobe.vocabulary import API_VERSION, ENV_PREFIX
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUANTITY = re.compile(r"\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i|[eE]\d+)?")
-_DURATION = re.compile(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 _DURATION_HELP = "a whole duration such as 30s, 5m, 1h30m or 2d"
 _MAX_DURATION = timedelta(days=366)
 

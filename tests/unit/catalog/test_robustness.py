@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,56 @@ def test_any_text_is_accepted_or_rejected(tmp_path, text):
     file.write_text(text, encoding="utf-8", errors="replace")
     entries, _ = read(file)
     assert entries == []
+
+
+TEMPLATE = "apiVersion: kubeprobe.io/v1\nkind: ProbeTemplate\nmetadata: {{name: t}}\nspec: {{image: a, {}}}\n"
+RULE = """\
+apiVersion: kubeprobe.io/v1
+kind: ProbeCase
+metadata: {{name: c}}
+spec: {{template: nothing, kind: inspection, rules: [{{resource: v1/pods, expect: "true", message: "{}"}}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("<<: 5", "not a mapping"),
+        ("<<: abc", "not a mapping"),
+        ("<<: [[1, 2]]", "not a mapping"),
+        ("pod: {priority: 99999999999999999999}", "64 bits"),
+        ("tolerations: [{tolerationSeconds: -99999999999999999999}]", "64 bits"),
+        ("pod: {priority: .nan}", "not a JSON number"),
+        ("pod: {priority: -.inf}", "not a JSON number"),
+        (r'env: {A: "a\0b"}', r"'\x00'"),
+        (r'env: {"A\0": b}', r"'\x00'"),
+        (r'pod: {hostname: "\ud800"}', r"'\ud800'"),
+    ],
+)
+def test_a_value_that_cannot_be_stored_is_rejected_with_its_line(tmp_path, field, message):
+    file = tmp_path / "one.yaml"
+    file.write_text(TEMPLATE.format(field))
+    entries, problems = read(file)
+    assert entries == []
+    assert any(message in problem.message and problem.line == 4 for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 200_000 + "a: [",
+        TEMPLATE.format("args: [") + "{{" * 100_000,
+        RULE.format("{{" * 100_000),
+    ],
+    ids=["blank lines", "braces", "message"],
+)
+def test_large_invalid_input_is_rejected_in_linear_time(tmp_path, text):
+    file = tmp_path / "one.yaml"
+    file.write_text(text)
+    started = time.process_time()
+    entries, _ = read(file)
+    assert entries == []
+    assert time.process_time() - started < 20
 
 
 def test_the_schema_is_one_json_document():

@@ -225,7 +225,10 @@ def test_extra_spaces_in_cron_are_removed():
     assert check_cron("  30   2 * * *") == "30 2 * * *"
 
 
-@pytest.mark.parametrize(("given", "near"), [("Europe/Berlni", "Europe/Berlin"), ("europe/berlin", "Europe/Berlin")])
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [("Europe/Berlni", BERLIN), ("europe/berlin", BERLIN), ("Berln", BERLIN), ("new york", "America/New_York")],
+)
 def test_an_unknown_time_zone_is_reported_with_the_nearest(given, near):
     with pytest.raises(PydanticCustomError) as caught:
         check_time_zone(given)
