@@ -27,6 +27,7 @@ from kubeprobe.sources.secret import Secret
 FETCH_TIMEOUT_S = 60.0
 READ_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10
+KILL_TIMEOUT_S = 5.0
 ORPHAN_AGE_S = 600
 """A runner's folder that is older belongs to a process that was killed."""
 MAX_MESSAGE_LENGTH = 600
@@ -236,7 +237,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(KILL_TIMEOUT_S)
+        for pipe in (process.stdin, process.stdout, process.stderr):  # not read: a child that left the session has them
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def _subcommand(arguments: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,11 +27,18 @@ from kubeprobe.sources.git import (
 )
 
 HEAD = "refs/kubeprobe/head"
+LOCK_TIMEOUT_S = 150.0
+"""Longer than another process's sync takes, with two fetches; with a fetch of its own within `sync.CLAIM_LIFETIME`."""
+LOCK_POLL_S = 0.1
 MAX_NAMES_SHOWN = 8
 _NO_BRANCH = "couldn't find remote ref"
 _LOCKED = re.compile(r"\.lock': File exists")
 MAX_PACKS = 50
 """Each fetch of something new adds a pack. With more, the mirror is recreated, so that it does not grow for ever."""
+
+
+class MirrorLockedError(GitError):
+    """Another process uses the mirror."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,17 @@ class Mirror:
 
     @contextmanager
     def lock(self) -> Iterator[int]:
-        """Lock the mirror against other processes; yields the lock's file descriptor."""
-        with self._locked(fcntl.LOCK_EX) as lock:
+        """Lock the mirror against other processes; yields the lock's file descriptor.
+
+        Raises MirrorLockedError if it stays locked for LOCK_TIMEOUT_S, so that a stopped process, or the git of a
+        killed one, does not block others for ever.
+        """
+        with self._locked(LOCK_TIMEOUT_S) as lock:
             yield lock.fileno()
 
     def delete_if_unlocked(self) -> None:
         """Delete the mirror, unless it is locked."""
-        with suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with suppress(MirrorLockedError), self._locked(0):
             self.delete()
 
     def fetch(self, remote: Remote, branch: str, lock: int) -> "Fetched":
@@ -95,15 +107,19 @@ class Mirror:
         return self.folder / f"{self.name}.lock"
 
     @contextmanager
-    def _locked(self, operation: int) -> Iterator[IO[str]]:
+    def _locked(self, timeout_s: float) -> Iterator[IO[str]]:
         make_private(self.folder)
+        deadline = time.monotonic() + timeout_s
         while True:
             with self._lock_file.open("w") as lock:
-                fcntl.flock(lock, operation)
-                if not _is_file_at(lock, self._lock_file):
-                    continue  # it was deleted meanwhile; another file is the lock now
-                yield lock
-                return
+                if not _try_lock(lock):
+                    if time.monotonic() >= deadline:
+                        message = f"the mirror of source {self.name} is locked by another process"
+                        raise MirrorLockedError(f"{message}, for more than {timeout_s:g} s; try again later")
+                elif _is_file_at(lock, self._lock_file):  # else it was deleted meanwhile, and replaced
+                    yield lock
+                    return
+            time.sleep(LOCK_POLL_S)
 
     def _fetch(self, runner: GitRunner, remote: Remote, branch: str) -> None:
         if len(list(self.path.glob("objects/pack/*.pack"))) > MAX_PACKS:
@@ -159,6 +175,14 @@ def mirrors(folder: Path) -> Iterator[Mirror]:
     """All mirrors in a folder, complete or not."""
     for lock in folder.glob("*.lock"):
         yield Mirror(folder, lock.stem)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_file_at(opened: IO[str], path: Path) -> bool:

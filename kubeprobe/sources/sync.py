@@ -49,15 +49,17 @@ class SyncResult:
 
 
 def sync_due(context: SyncContext) -> list[SyncResult]:
-    """Sync every source that is due.
+    """Sync every source that is due, each once.
 
-    One call at a time per process, so that slow repositories occupy only one of its worker threads.
+    One call at a time per process, so that slow repositories occupy only one of its worker threads. Sources that become
+    due meanwhile are left to the next call, so that this one ends.
     """
     if not _busy.acquire(blocking=False):
         return []
     try:
         found: list[SyncResult] = []
-        while claimed := _claim_due(context):
+        due_by = context.clock()
+        while claimed := _claim_due(context, due_by):
             with ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="source") as pool:
                 found += pool.map(lambda source: _sync(context, source), claimed)
         _delete_orphaned_mirrors(context)
@@ -117,13 +119,13 @@ def _delete_orphaned_mirrors(context: SyncContext) -> None:
             mirror.delete_if_unlocked()  # that of a source that is being added is locked
 
 
-def _claim_due(context: SyncContext) -> Sequence[Source]:
+def _claim_due(context: SyncContext, due_by: datetime) -> Sequence[Source]:
     now = context.clock()
     due = (
         select(Source)
         .where(
             col(Source.paused_at).is_(None),
-            col(Source.next_sync) <= now,
+            col(Source.next_sync) <= due_by,
             or_(col(Source.claimed_until).is_(None), col(Source.claimed_until) <= now),
         )
         .order_by(col(Source.next_sync))

@@ -2,8 +2,13 @@
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
+import pytest
+
+from kubeprobe.sources import GitError, git
+from kubeprobe.sources import mirror as mirror_module
 from kubeprobe.sources.git import git_runner
 from kubeprobe.sources.mirror import Mirror
 from tests.harness.wait import until
@@ -22,6 +27,26 @@ def test_git_holds_the_lock_after_its_worker_was_killed(tmp_path: Path) -> None:
     assert mirror.path.exists(), "it is locked"
     goes_on.write_text("enough")
     until("git to exit", lambda: mirror.delete_if_unlocked() or not mirror.path.exists())
+
+
+def test_a_lock_that_is_not_released_is_an_error_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_module, "LOCK_TIMEOUT_S", 0.3)
+    first, second = (Mirror(tmp_path / "sources", "team") for _ in range(2))
+    locked = r"source team is locked by another process, for more than 0\.3 s"
+    with first.lock(), pytest.raises(GitError, match=locked), second.lock():
+        pass
+    with second.lock():
+        pass
+
+
+def test_a_child_process_that_outlives_a_killed_git_does_not_block_its_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "KILL_TIMEOUT_S", 0.3)
+    started = time.monotonic()
+    with git_runner(tmp_path) as runner, pytest.raises(GitError, match=r"took longer than 0\.5 s and was killed"):
+        runner.run("-c", "alias.linger=!setsid sleep 20", "linger", timeout_s=0.5)
+    assert time.monotonic() - started < 15
 
 
 def _fetch(mirror: Mirror, begun: Path, goes_on: Path) -> None:

@@ -19,8 +19,8 @@ from sqlmodel import select
 
 from kubeprobe.catalog import CatalogError, load_catalog
 from kubeprobe.settings import Settings
-from kubeprobe.sources import GitError, SyncContext, request_sync, sync, sync_due
-from kubeprobe.store import Cluster, Schedule, open_store
+from kubeprobe.sources import GitError, SyncContext, SyncResult, request_sync, sync, sync_due
+from kubeprobe.store import Cluster, Schedule, Source, open_store
 from kubeprobe.trigger import Request, issue_due, request_runs
 from tests.harness.wait import until
 from tests.services.sources.given import BINDING, BROKEN, CASE, OTHER_CASE, World
@@ -302,6 +302,25 @@ def test_many_sources_are_synced_concurrently(world: World) -> None:
         "team",
     ]
     assert not any(synced.error for synced in found)
+
+
+def test_sources_that_become_due_during_a_sync_are_left_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add()
+    synced: list[str] = []
+
+    def slow(_: SyncContext, source: Source, **__: object) -> SyncResult:
+        synced.append(source.name)
+        assert len(synced) < 5, "it does not end"
+        world.now += timedelta(hours=1)
+        return SyncResult(source.name)
+
+    monkeypatch.setattr(sync, "_sync", slow)
+    world.poll()
+    assert synced == ["team"]
+    world.poll()
+    assert synced == ["team", "team"]
 
 
 def test_a_sync_that_is_requested_after_another_makes_the_source_due_again(world: World) -> None:
