@@ -1,4 +1,4 @@
-"""Admission that refuses: quotas, policies and webhooks, in the probes' namespace only. For scenarios."""
+"""Quotas, policies and webhooks that refuse requests, in the probes' namespace only. For scenarios."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ _PRESENT = {"configmaps": "kube-root-ca.crt", "namespaces": "default"}
 def quota(bed: Bed, name: str, **hard: str) -> Iterator[None]:
     """While this ResourceQuota is in force; `count_configmaps` stands for `count/configmaps`.
 
-    Pods of earlier runs are waited for: they would count.
+    Waits for the end of earlier runs' pods, which would count.
     """
     pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
     until("the pods of earlier runs to be gone", lambda: not bed.api.get(pods)["items"], within_s=90)
@@ -59,7 +59,7 @@ def denying_policy(bed: Bed, resource: str, operation: str, message: str) -> Ite
 
 @contextmanager
 def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterator[None]:
-    """While this operation asks a webhook whose Service has nobody behind it, and `failurePolicy` is Fail."""
+    """While this operation calls a webhook without endpoints and with `failurePolicy: Fail`."""
     service = {"metadata": {"name": "away"}, "spec": {"ports": [{"port": 443}], "selector": {"app": "away"}}}
     webhook = {
         "name": f"{resource}.away.example.com",
@@ -82,9 +82,9 @@ def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterat
 
 @contextmanager
 def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, selector: Json) -> Iterator[None]:
-    """While a webhook puts a finalizer on what is created, where `selector` (as a webhook has it) says.
+    """While a webhook adds a finalizer to created objects that match `selector` (a webhook's selector).
 
-    What holds back by it is for the caller to let go.
+    The caller must remove the finalizers.
     """
     authority = Authority.make("webhooks of the tests")
     pem = b"".join(authority.issue((NODE_ADDRESS,)))
@@ -114,7 +114,7 @@ def _finalizing(name: str, client: Json, resource: str, selector: Json) -> Json:
 
 
 def _with_finalizer(asked: Asked, finalizer: str) -> Reply:
-    """Let everything pass, with a finalizer."""
+    """Allow everything, with a finalizer."""
     request = json.loads(asked.body)["request"]
     patch = [{"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}]
     response = {
@@ -142,7 +142,7 @@ def _rule(resource: str, operation: str) -> Json:
 
 
 def _wait_until_refused(bed: Bed, resource: str, operation: str) -> None:
-    """The API server learns of policies and webhooks a moment after they are there."""
+    """Wait until the API server has loaded new policies and webhooks."""
     until(f"{operation} of {resource} to be refused", lambda: not _is_allowed(bed.api, resource, operation))
 
 
@@ -151,7 +151,7 @@ def _wait_until_allowed(bed: Bed, resource: str, operation: str) -> None:
 
 
 def _is_allowed(api: Api, resource: str, operation: str) -> bool:
-    """Ask by a dry run, which goes through all of admission."""
+    """Check with a dry run, which includes all of admission."""
     collection = _COLLECTIONS[resource]
     present = f"{collection}/{_PRESENT[resource]}"
     try:
@@ -161,7 +161,7 @@ def _is_allowed(api: Api, resource: str, operation: str) -> bool:
             case "UPDATE":
                 api.patch(f"{present}?dryRun=All", {"metadata": {"annotations": {"example.com/tried": "now"}}})
             case _:
-                api.delete(present, dryRun=["All"])  # a DELETE with a body does not look at its query
+                api.delete(present, dryRun=["All"])  # a DELETE with a body ignores its query
     except ApiError:
         return False
     return True

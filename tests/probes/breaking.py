@@ -1,4 +1,4 @@
-"""Faults that several probes have to find: whole components of the control plane and the node."""
+"""Faults that several probes must detect: whole components of the control plane and the node."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the scenarios import this, and are imported by it
     from tests.probes.scenario import Bed, State
 
-_MOMENT = 0.005  # seconds: enough for a request or two, not for a whole probe
+_MOMENT = 0.005  # seconds: enough for one or two requests, not for a whole probe
 
 
 def without_component(name: str) -> "State":
@@ -27,7 +27,7 @@ def without_component(name: str) -> "State":
 
 
 def with_frozen_component(name: str) -> "State":
-    """A state in which a component keeps its connections and answers nothing."""
+    """A state in which a component is suspended: it keeps its connections and answers nothing."""
 
     @contextmanager
     def frozen(bed: "Bed") -> Iterator[None]:
@@ -41,14 +41,14 @@ def with_frozen_component(name: str) -> "State":
 
 
 def with_hesitant_component(name: str, seconds: float) -> "State":
-    """A state in which a component stands still for so long at a time, with a moment of work in between."""
+    """A state in which a component is suspended for `seconds` at a time, with short moments of work in between."""
 
     @contextmanager
     def hesitant(bed: "Bed") -> Iterator[None]:
         over = threading.Event()
 
         def hesitate() -> None:
-            os.setpriority(os.PRIO_PROCESS, 0, -20)  # of this thread: on a busy machine the moment gets longer else
+            os.setpriority(os.PRIO_PROCESS, 0, -20)  # of this thread, so that the moments stay short on a busy machine
             while not over.is_set():
                 bed.testbed.pause(name)
                 over.wait(seconds)
@@ -68,5 +68,5 @@ def with_hesitant_component(name: str, seconds: float) -> "State":
 
 @contextmanager
 def nothing_broken(_bed: "Bed") -> Iterator[None]:
-    """For faults that lie in the parameters alone, such as an image that there is not."""
+    """For faults in the parameters only, such as a missing image."""
     yield

@@ -1,4 +1,4 @@
-"""The probes' own catalogs, read as KubeProbe reads them: their pods and their rights are what users get."""
+"""The probes' own catalogs, parsed by KubeProbe, so that pods and RBAC rules are those of users."""
 
 from functools import cache
 
@@ -22,15 +22,15 @@ def catalog_of(folder: str) -> Catalog:
 
 
 def case_of(folder: str) -> str:
-    """The name of the case that is named like the folder."""
+    """The name of the case in a folder."""
     return folder.replace("_", "-")
 
 
 def rights_of(folder: str) -> list[Json]:
-    """The namespace, account and roles that `kubeprobe cluster setup` would make for a probe."""
+    """The namespace, account and roles that `kubeprobe cluster setup` creates for a probe."""
     return setup_objects(catalog_of(folder), [case_of(folder)], TargetCluster(CLUSTER, namespace_of(folder)))
 
 
 def namespace_of(folder: str) -> str:
-    """Where a probe's pods run in tests: apart if they cannot comply with `restricted`."""
+    """The namespace of a probe's pods in tests: another one if they cannot comply with `restricted`."""
     return NAMESPACE if is_restricted(pod_spec_of(catalog_of(folder), case_of(folder))) else NODE_NAMESPACE

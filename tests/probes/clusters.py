@@ -26,7 +26,7 @@ from tests.probes.rights import grant
 INSTALLATION = "test"
 WITHIN_S = 150.0
 _PASSING = {0, 410, 429, 500, 502, 503, 504}
-"""What a watch may end with while an API server or etcd starts; the pod is looked at afresh then."""
+"""Errors of a watch while an API server or etcd starts, after which the pod is read again."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,27 @@ class Ended:
     log: str
     run: str
     seconds: float = 0.0
-    """From the pod's creation (the process's start) until its end was seen."""
+    """Seconds from the pod's creation (the process's start) until its end was observed."""
 
     @property
     def verdict(self) -> str:
-        """As KubeProbe makes it of a report that agrees with the exit code."""
+        """KubeProbe's verdict for a report that agrees with the exit code."""
         return {0: "pass", 1: "fail"}.get(self.code, "unknown")
 
     @property
     def errors(self) -> list[str]:
-        """The report's errors; of one that gave up, why."""
+        """The report's errors, or the reason for giving up."""
         found: list[str] = self.report.get("errors") or [self.report.get("unknown", "")]
         return found
 
     @property
     def steps(self) -> dict[str, bool]:
-        """Which steps there were, and whether they went well."""
+        """The steps, and whether each succeeded."""
         return {step["name"]: step["ok"] for step in self.report["steps"]}
 
 
 class ProbedCluster:
-    """A cluster that probes run in, by its administrator's API."""
+    """A cluster for probes, with its administrator's API."""
 
     def __init__(self, api: Api, kubeconfig: Path | None = None) -> None:
         self.api = api
@@ -72,13 +72,13 @@ class ProbedCluster:
         return other
 
     def grant_rights(self, folder: str) -> None:
-        """Give a probe its namespace, account and roles, as `kubeprobe cluster setup` does."""
+        """Create a probe's namespace, account and roles, as `kubeprobe cluster setup` does."""
         if folder not in self._granted:
             grant(self.api, rights_of(folder))
             self._granted.add(folder)
 
     def start(self, folder: str, node: str = "", account: str = "", **env: str) -> tuple[str, str]:
-        """Create the probe's pod; its name and its run's id. With `node`, past the scheduler."""
+        """Create the probe's pod; its name and its run's id. With `node`, without the scheduler."""
         self.grant_rights(folder)
         run = "01test" + secrets.token_hex(10)
         namespace = namespace_of(folder)
@@ -90,7 +90,7 @@ class ProbedCluster:
         return pod["metadata"]["name"], run
 
     def run(self, folder: str, node: str = "", **env: str) -> Ended:
-        """Run a probe to its end and delete its pod."""
+        """Run a probe and delete its pod."""
         began = time.monotonic()
         name, run = self.start(folder, node, **env)
         return self.finish(folder, name, run, began)
@@ -107,9 +107,9 @@ class ProbedCluster:
         return Ended(ended["exitCode"], json.loads(ended.get("message") or "{}"), log, run, seconds)
 
     def process(self, folder: str, tmp: Path, **env: str) -> "ProbeProcess":
-        """A probe as a process beside the cluster, with its account's token: for when no pod can be run.
+        """A probe as a process outside of the cluster, with its account's token, for when no pod can run.
 
-        It holds its token from now on, so that it can be started while the API is away.
+        It gets its token now, so that it can start while the API is unavailable.
         """
         assert self._kubeconfig is not None, "a cluster without a kubeconfig has no probes beside it"
         self.grant_rights(folder)
@@ -129,11 +129,11 @@ class ProbedCluster:
         return [pod for pod in found["items"] if "kubeprobe.io/case" not in pod["metadata"].get("labels", {})]
 
     def left_by(self, run: str) -> list[str]:
-        """All that a run's probe has left, of whatever kind and wherever."""
+        """All leftovers of a run's probe, of every kind and namespace."""
         return left_by(self.api, run)
 
     def wait_until_nothing_is_left_of(self, run: str, within_s: float = 30) -> None:
-        """Wait until all that a run's probe created is gone."""
+        """Wait until all objects of a run's probe are deleted."""
         until(f"nothing left of run {run}", lambda: not self.left_by(run), within_s, 0.3, lambda: self.left_by(run))
 
     @contextmanager
@@ -208,7 +208,7 @@ class ProbeProcess:
         )
 
     def run(self, **env: str) -> Ended:
-        """Run it to its end."""
+        """Run it until it ends."""
         run, began = "01test" + secrets.token_hex(10), time.monotonic()
         with self.start(run, **env) as process:
             log, _ = process.communicate(timeout=WITHIN_S)
@@ -217,7 +217,7 @@ class ProbeProcess:
 
 
 def has_ended(pod: Json) -> bool:
-    """Whether the probe's container has ended, whatever others do."""
+    """Whether the probe's container has ended, independent of other containers."""
     return any(
         status["name"] == "probe" and "terminated" in status.get("state", {})
         for status in pod["status"].get("containerStatuses") or ()

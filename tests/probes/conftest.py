@@ -1,4 +1,4 @@
-"""What the probes' tests share: the client library on the path, and the real cluster."""
+"""Shared by the probes' tests: the client library on the path, and the real cluster."""
 
 import sys
 
@@ -7,5 +7,5 @@ from tests.probes.places import CLIENT
 
 __all__ = ["bed"]
 
-if str(CLIENT) not in sys.path:  # the package is installed in images only
+if str(CLIENT) not in sys.path:  # the package is only installed in images
     sys.path.insert(0, str(CLIENT))

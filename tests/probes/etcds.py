@@ -1,4 +1,4 @@
-"""Etcd clusters beside the test bed's own, for members to be killed, paused, cut off and filled.
+"""Etcd clusters besides the test bed's own, whose members can be killed, paused, cut off and filled.
 
 Each is real: processes of the test bed's `etcd`, in its network namespace, with its certificates.
 """
@@ -25,13 +25,13 @@ from tests.probes.scenario import Bed
 Json = dict[str, Any]
 CLIENT_SECRET = "kubeprobe-etcd-client"
 FIRST_PORT = 23790
-_GROUP = 70_000  # of member 0; the next one's is one more: what a partition knows a member by
+_GROUP = 70_000  # the group id of member 0, by which a partition identifies a member; the next member's is one more
 _TABLE = "kubeprobe-test-partition"
 
 
 @dataclass
 class Member:
-    """One member's process and where it is."""
+    """One member's process and address."""
 
     name: str
     port: int
@@ -61,11 +61,11 @@ class EtcdCluster:
 
     @property
     def endpoints(self) -> str:
-        """As the parameter ENDPOINTS has it."""
+        """The value of the parameter ENDPOINTS."""
         return ",".join(member.url for member in self.members)
 
     def begin(self, size: int) -> None:
-        """Start a new cluster of so many members and wait until it has a leader."""
+        """Start a new cluster of `size` members and wait until it has a leader."""
         keys, token = pki.directory(self._instance), secrets.token_hex(4)
         ports = [self._first_port + 2 * number for number in range(size)]
         names = [f"etcd-{number + 1}" for number in range(size)]
@@ -130,19 +130,19 @@ class EtcdCluster:
             )
 
     def kill(self, member: Member) -> None:
-        """End a member at once."""
+        """Kill a member."""
         if member.process is not None:
             member.process.kill()
             member.process.wait(10)
             member.process = None
 
     def pause(self, member: Member) -> None:
-        """Freeze a member: it keeps its connections and answers nothing."""
+        """Suspend a member: it keeps its connections and answers nothing."""
         assert member.process is not None
         member.process.send_signal(signal.SIGSTOP)
 
     def cut_off(self, member: Member) -> None:
-        """Let no packet pass between a member and the others; clients still reach it."""
+        """Drop all packets between a member and the others; clients still reach it."""
         others = ", ".join(str(other.peer_port) for other in self.members if other is not member)
         rules = f"""table inet {_TABLE} {{
             chain out {{
@@ -160,13 +160,13 @@ class EtcdCluster:
         subprocess.run(command, check=False, capture_output=True)
 
     def close(self) -> None:
-        """End all members."""
+        """Stop all members."""
         self.connect_again()
         for member in self.members:
             self.kill(member)
 
     def ask(self, member: Member, path: str, body: Json | None = None) -> Json:
-        """Ask a member's gateway."""
+        """Send a request to a member's gateway."""
         with Endpoint(member.url, self._tls, 10) as endpoint:
             return endpoint.ask(path, body)
 
@@ -186,7 +186,7 @@ class EtcdCluster:
 
 
 def save_snapshot(instance: Instance, url: str, file: Path) -> None:
-    """Save a snapshot of an etcd as `etcdctl snapshot save` does: the stream as it comes, its SHA-256 at the end."""
+    """Save a snapshot of an etcd as `etcdctl snapshot save` does: the stream, followed by its SHA-256."""
     with (
         file.open("wb") as saved,
         Endpoint(url, own_tls(instance), 30) as endpoint,
@@ -223,7 +223,7 @@ def client_secret(authority: bytes, certificate: bytes, key: bytes) -> str:
 def etcd_cluster(
     instance: Instance, folder: Path, size: int = 3, *options: str, first_port: int = FIRST_PORT
 ) -> Iterator[EtcdCluster]:
-    """A cluster of so many members, for a while. Its data is below `folder`, in a directory of its own."""
+    """A running cluster of `size` members, with its data in its own directory in `folder`."""
     own = folder / f"etcd-{secrets.token_hex(4)}"
     own.mkdir(parents=True)
     cluster = EtcdCluster(instance, own, options, first_port)

@@ -18,7 +18,7 @@ VARIABLE = "KUBEPROBE_TEST_REAL_KUBECONFIG"
 
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    """The test bed in whose network namespace this process is (`make test` sees to it)."""
+    """The test bed in whose network namespace this process is (see `make test`)."""
     found = os.environ.get(VARIABLE)
     if not found:
         lacking(f"no real cluster: {VARIABLE} is not set (`make test` as root, with Go, starts one)")

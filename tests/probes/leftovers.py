@@ -1,4 +1,4 @@
-"""What a run's probe has left in a cluster: of every kind that the API knows, in every namespace."""
+"""The leftovers of a run's probe in a cluster: of every kind in the API, in every namespace."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,12 @@ from tests.probes.places import Json
 
 _RUN = "kubeprobe.io/run"
 _known: dict[tuple[str, str], list[str]] = {}
-"""Discovery takes 30 requests: it is done once for each server and all of its groups, to which scenarios add some."""
+"""Discovery takes 30 requests, so it is cached by server and its groups, which scenarios may extend."""
 _NOT_ASKED = {"events", "componentstatuses", "bindings"}
 
 
 def left_by(api: Api, run: str) -> list[str]:
-    """`kind namespace/name` of everything with this run's label, but the probe's own pod."""
+    """`kind namespace/name` of every object with this run's label, except the probe's own pod."""
     return [
         f"{body.get('kind', path.rpartition('/')[2])} {_name(body)}"
         for path in _collections(api)
@@ -22,7 +22,7 @@ def left_by(api: Api, run: str) -> list[str]:
 
 
 def remove_left_by(api: Api, run: str) -> None:
-    """Delete all of it, as the administrator."""
+    """Delete all leftovers, as the administrator."""
     for path in _collections(api):
         for body in _labelled(api, path, run):
             if "kubeprobe.io/case" not in body["metadata"].get("labels", {}):
@@ -43,7 +43,7 @@ def _labelled(api: Api, path: str, run: str) -> list[Json]:
     try:
         found: list[Json] = api.get(path, labelSelector=f"{_RUN}={run}").get("items") or []
     except ApiError as error:
-        if error.status in (404, 405, 503):  # its definition was removed, or its API server is away
+        if error.status in (404, 405, 503):  # its definition was removed, or its API server is unavailable
             return []
         raise
     return found
@@ -62,7 +62,7 @@ def _of_version(api: Api, version: str) -> Iterator[str]:
     try:
         resources = api.get(version)["resources"]
     except ApiError:
-        return  # an aggregated API whose server is away
+        return  # an aggregated API whose server is unavailable
     for resource in resources:
         listed = {"list", "delete"} <= set(resource["verbs"])
         if listed and "/" not in resource["name"] and resource["name"] not in _NOT_ASKED:

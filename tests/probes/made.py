@@ -1,4 +1,4 @@
-"""Certificates made to order, and a TLS server that shows one."""
+"""Test certificates, and a TLS server."""
 
 import base64
 import ipaddress
@@ -44,7 +44,7 @@ def certificate(name: str, begins: datetime, ends: datetime, sans: tuple[str, ..
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority, or one that another vouches for."""
+    """A certificate authority, root or intermediate."""
 
     name: str
     certificate: x509.Certificate
@@ -61,7 +61,7 @@ class Authority:
 
     @classmethod
     def read(cls, certificate: Path, key: Path) -> "Authority":
-        """The one in these files, such as the test bed's."""
+        """The CA in these files, such as the test bed's."""
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = load_pem_private_key(key.read_bytes(), None)
         assert isinstance(private, ec.EllipticCurvePrivateKey)
@@ -73,7 +73,7 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def issue(self, sans: tuple[str, ...], days: float = 90, name: str = "web") -> tuple[bytes, bytes]:
-        """A server's certificate for these names, and its key, both in PEM; it ends in so many days."""
+        """A server's certificate for these names, and its key, both in PEM; valid for `days`."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         names = [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in sans]
@@ -102,7 +102,7 @@ def _builder(
 
 
 def ending_in(days: float, name: str = "web", sans: tuple[str, ...] = ()) -> tuple[bytes, bytes]:
-    """A certificate that ends so many days from now (before now if negative)."""
+    """A certificate that expires in `days` (in the past if negative)."""
     now = datetime.now(UTC)
     return certificate(name, now - 400 * DAY, now + days * DAY, sans)
 
@@ -115,7 +115,7 @@ def tls_secret(name: str, pem: bytes, key: bytes) -> dict[str, Any]:
 
 @contextmanager
 def tls_server(folder: Path, pem: bytes, key: bytes, host: str = "127.0.0.1") -> Iterator[int]:
-    """A TLS server that shows the certificate to everybody who calls; its port."""
+    """A TLS server with this certificate; yields its port."""
     file = folder / "server.pem"
     file.write_bytes(pem + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

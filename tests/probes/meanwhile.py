@@ -1,4 +1,4 @@
-"""Faults that strike while a probe is at work: something is done to what it creates, the moment it is there."""
+"""Faults that are injected while a probe runs: an action on its objects as soon as they exist."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from probes._api import Api, ApiError
 from tests.probes.places import Json
 
 Act = Callable[[Api, Json], None]
-_LOOK_AGAIN = 1.0  # seconds a watch lasts at most, so that the thread sees that it is no longer wanted
+_LOOK_AGAIN = 1.0  # seconds: the time-out of a watch, after which the thread checks whether to stop
 
 
 @contextmanager
@@ -17,8 +17,8 @@ def on_each(
 ) -> Iterator[None]:
     """While this lasts, `act` once on every object that appears in the collection, as soon as `when` is true of it.
 
-    It happens in a thread of its own. `query` may select by labels.
-    What `act` raises is raised at the end: a fault that did not happen must not look like one that was missed.
+    It runs in its own thread. `query` may select by labels.
+    Errors of `act` are raised at the end: a fault that was not injected must not look like an undetected one.
     """
     over = threading.Event()
     failures: list[Exception] = []
@@ -29,7 +29,7 @@ def on_each(
         at = version
         with Api(api.access) as own:
             while not over.is_set():
-                with suppress(ApiError):  # the fault may be that the API is away
+                with suppress(ApiError):  # the fault may be that the API is unavailable
                     for event in own.watch(collection, _LOOK_AGAIN, **{**query, "resourceVersion": at}):
                         found = event["object"]
                         at = found["metadata"]["resourceVersion"]
@@ -51,5 +51,5 @@ def on_each(
 def _attempt(act: Act, api: Api, found: Json, failures: list[Exception]) -> None:
     try:
         act(api, found)
-    except Exception as error:  # noqa: BLE001 (kept, and raised where the test sees it)
+    except Exception as error:  # noqa: BLE001 (recorded, and raised in the test's thread)
         failures.append(error)

@@ -1,4 +1,4 @@
-"""Where things are, for the tests of probes."""
+"""Paths and namespaces for the tests of probes."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ Json = dict[str, Any]
 
 NAMESPACE = "kubeprobe"
 NODE_NAMESPACE = "kubeprobe-node"
-"""Where those probes run that cannot comply with `restricted`."""
+"""The namespace of probes that cannot comply with `restricted`."""
 REPOSITORY = Path(__file__).parents[2]
 PROBES = REPOSITORY / "probes"
 CLIENT = REPOSITORY / "clients" / "python"

@@ -1,4 +1,4 @@
-"""Gives probes their rights in a cluster, exactly those of their templates or one verb less."""
+"""Grants probes their RBAC rules in a cluster, exactly those of their templates or all but one verb."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ _COLLECTIONS = {
 
 @dataclass(frozen=True)
 class Right:
-    """One verb on one kind of thing, out of a template's rbac."""
+    """One verb on one resource, from a template's rbac."""
 
     verb: str
     what: str
@@ -32,7 +32,7 @@ class Right:
 
 
 def each_right(folder: str) -> list[Right]:
-    """Every single right of a probe, in the order of its template."""
+    """Every right of a probe, in the order of its template."""
     [template] = catalog_of(folder).templates.values()
     permissions = (*template.rbac, *catalog_of(folder).case(case_of(folder)).rbac)
     found = [
@@ -45,7 +45,7 @@ def each_right(folder: str) -> list[Right]:
 
 
 def grant(api: Api, objects: Iterable[Json]) -> None:
-    """Create these objects, or make what is there equal to them."""
+    """Create or update these objects."""
     for body in objects:
         path = _path(body)
         try:
@@ -68,7 +68,7 @@ def revoke(api: Api, objects: Iterable[Json]) -> None:
 
 
 def rights_without(folder: str, right: Right, account: str) -> list[Json]:
-    """All of a probe's rights but one, for an account of this name."""
+    """All rights of a probe except one, for an account of this name."""
     return [_renamed(body, account) for body in _without(rights_of(folder), right)]
 
 
@@ -80,7 +80,7 @@ def _without(objects: list[Json], right: Right) -> Iterator[Json]:
 
 
 def _reduced(rule: Json, right: Right) -> Iterator[Json]:
-    """The rule, split so that only this verb on only this thing is missing."""
+    """The rule, split so that only this verb on this resource is missing."""
     key = "nonResourceURLs" if "nonResourceURLs" in rule else "resources"
     others = [what for what in rule[key] if what != right.what]
     verbs = [verb for verb in rule["verbs"] if verb != right.verb]

@@ -1,7 +1,7 @@
-"""How a probe is shown to work on the real cluster: what it needs there, and the faults that it has to find.
+"""The scenario of a probe on the real cluster: its requirements, and the faults that it must detect.
 
-Each probe's folder has `tests/scenario.py` with `healthy` (if it needs anything) and `FAULTS`. Next: `test_scenarios`
-runs them as tests, `benchmarks/detection` every fault against every probe.
+Each probe's folder has `tests/scenario.py` with `healthy` (if it needs anything) and `FAULTS`. `test_scenarios` runs
+them as tests, `benchmarks/detection` runs every fault with every probe.
 """
 
 import re
@@ -25,41 +25,41 @@ class Bed:
 
     testbed: Testbed
     api: Api
-    """As the administrator."""
+    """The API as the administrator."""
     cluster: ProbedCluster
     tmp: Path
 
     @contextmanager
     def for_a_thread(self) -> Iterator["Bed"]:
-        """The same bed with connections of its own: an Api is not for several threads."""
+        """The same bed with its own connections, as an Api is not thread-safe."""
         with Api(self.api.access) as api:
             yield replace(self, api=api, cluster=self.cluster.with_connection(api))
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """What kubectl prints as the administrator; raises TestbedError if it fails."""
-        return self.testbed.kubectl(*arguments, stdin=stdin, timeout=180)  # of a namespace, all its pods end first
+        """The output of kubectl as the administrator; raises TestbedError if it fails."""
+        return self.testbed.kubectl(*arguments, stdin=stdin, timeout=180)  # deleting a namespace waits for its pods
 
 
 Parameters = Mapping[str, str]
 State = Callable[[Bed], AbstractContextManager[Parameters | None]]
-"""Brings the cluster into a state and undoes it on exit; yields parameters for the probe's run."""
+"""Brings the cluster into a state and reverts it at the end; yields parameters for the probe's run."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something broken for real, and what its probe has to say about it."""
+    """A real fault, and the error that its probe must report."""
 
     name: str
     """A sentence: `the scheduler is down`."""
     breaks: State
     says: str
-    """A regular expression that one of the report's errors matches: it names the culprit."""
+    """A regular expression that one of the report's errors matches: it names the cause."""
     parameters: Parameters = field(default_factory=dict)
     runs_as: Literal["pod", "pinned", "process"] = "pod"
-    """pinned: past a scheduler that is down; process: beside a cluster that cannot run pods."""
+    """pinned: without the scheduler; process: outside of a cluster that cannot run pods."""
 
     def is_named_in(self, ended: Ended) -> bool:
-        """Whether the probe failed for this fault's reason."""
+        """Whether the probe failed and named this fault's cause."""
         return ended.verdict == "fail" and any(re.search(self.says, error) for error in ended.errors)
 
 
@@ -78,13 +78,13 @@ class Scenario:
 
     @contextmanager
     def ready(self, bed: Bed) -> Iterator[dict[str, str]]:
-        """With all that the probe needs; the parameters for its runs."""
+        """Create what the probe needs; yields the parameters for its runs."""
         bed.cluster.grant_rights(self.folder)
         with self.healthy(bed) as parameters:
             yield dict(parameters or {})
 
     def run_with(self, bed: Bed, fault: Fault, parameters: Parameters) -> Ended:
-        """Break the cluster, run the probe there, mend it."""
+        """Inject the fault, run the probe, remove the fault."""
         process = bed.cluster.process(self.folder, bed.tmp) if fault.runs_as == "process" else None
         with fault.breaks(bed) as found:
             env = {**parameters, **fault.parameters, **(found or {})}
@@ -94,7 +94,7 @@ class Scenario:
 
 
 def scenario_of(folder: str) -> Scenario:
-    """A probe's scenario; the plain one if it has none of its own."""
+    """A probe's scenario; a default one if it has none of its own."""
     if not (PROBES / folder / "tests" / "scenario.py").exists():
         return Scenario(folder)
     own = import_module(f"probes.{folder}.tests.scenario")
@@ -102,4 +102,4 @@ def scenario_of(folder: str) -> Scenario:
 
 
 SCENARIOS = tuple(scenario_of(path.parent.name) for path in sorted(PROBES.glob("*/catalog.yaml")))
-"""Every built-in probe's, by folder name."""
+"""The scenarios of all built-in probes, by folder name."""

@@ -1,4 +1,4 @@
-"""An API server that answers by script, for the answers that real ones give too rarely to wait for."""
+"""An API server with scripted answers, for answers that are rare on a real one."""
 
 import json
 import threading
@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = tuple[int, Any] | tuple[int, Any, Mapping[str, str]]
-"""Status, and what is told: JSON, or bytes as they are, or None to hang up without an answer; more headers, if any."""
+"""Status, body (JSON, raw bytes, or None to close the connection without an answer), and optional headers."""
 
 
 class ScriptedApi(ThreadingHTTPServer):
-    """Gives the answers in turn; remembers what was asked."""
+    """Sends the answers in order, and records the requests."""
 
     daemon_threads = True
 

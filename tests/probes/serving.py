@@ -1,4 +1,4 @@
-"""HTTP servers of the tests' own, with TLS or without, for probes that ask one."""
+"""HTTP servers for the tests, with or without TLS."""
 
 import ssl
 import tempfile
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as the server got it."""
+    """A received request."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server says to it."""
+    """The answer to a request."""
 
     status: int = 200
     body: bytes = b""
@@ -36,7 +36,7 @@ Answering = Callable[[Asked], Reply]
 
 @contextmanager
 def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes | Callable[[], bytes] = b"") -> Iterator[int]:
-    """A server that answers so, with TLS if `pem` (chain and key, or what makes them) is given; its port."""
+    """A server with these answers, with TLS if `pem` (chain and key, or a function) is given; yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,16 +55,16 @@ def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes | Call
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
 
         def log_message(self, *_args: Any) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_args: Any) -> None:
-            """Clients that hang up are what some tests are about."""
+            """Log nothing: in some tests clients close the connection."""
 
         def finish_request(self, request: Any, client_address: Any) -> None:
-            """In the request's own thread: a client that says nothing keeps nobody else waiting."""
+            """Do the handshake in the request's own thread, so that a silent client does not block others."""
             if not pem:
                 super().finish_request(request, client_address)
                 return

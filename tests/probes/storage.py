@@ -35,18 +35,18 @@ class Storage:
 
     @property
     def volumes(self) -> Path:
-        """Where the volumes' directories are: `ID/data`."""
+        """The directory of the volumes: `ID/data`."""
         return self._folder / "volumes"
 
     def begin(self) -> None:
-        """Start all of it, and wait until the node can mount."""
+        """Start everything, and wait until the node can mount."""
         self._folder.mkdir(exist_ok=True)
         for part in PARTS:
             self.start(part)
         until("the driver to be registered with the kubelet", self._is_registered, 30)
 
     def start(self, part: str) -> None:
-        """Start one part."""
+        """Start one process."""
         with (self._folder / f"{part}.log").open("ab") as log:
             command = self._bed.testbed.inside(self._command(part))
             self._processes[part] = subprocess.Popen(command, stdout=log, stderr=log)
@@ -54,22 +54,22 @@ class Storage:
             until(f"the driver's {part} to serve", self._socket(part).exists, 10)
 
     def kill(self, part: str) -> None:
-        """End one part at once."""
+        """Kill one process."""
         process = self._processes.pop(part, None)
         if process is not None:
             process.kill()
             process.wait(10)
 
     def pause(self, part: str) -> None:
-        """Freeze one part: it keeps its connections and answers nothing."""
+        """Suspend one process: it keeps its connections and answers nothing."""
         self._processes[part].send_signal(signal.SIGSTOP)
 
     def resume(self, part: str) -> None:
-        """Let it go on."""
+        """Resume one process."""
         self._processes[part].send_signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """End all of it; volumes that are left go too."""
+        """Stop everything, and delete remaining volumes."""
         for part in reversed(PARTS):
             self.kill(part)
         shutil.rmtree(self._kubelet / "plugins" / DRIVER, ignore_errors=True)
@@ -99,7 +99,7 @@ class Storage:
 
 
 def storage_class(name: str, provisioner: str, **fields: Any) -> Json:
-    """A StorageClass; claims get their volume at once."""
+    """A StorageClass with immediate binding."""
     return {"metadata": {"name": name}, "provisioner": provisioner, "allowVolumeExpansion": True, **fields}
 
 

@@ -1,7 +1,7 @@
-"""Which faults the real tier tries: of each probe the most telling ones, and all of a probe that has changed.
+"""The faults of the real tier: the most important ones of each probe, and all of a probe that has changed.
 
-All 183 take hours on two cores; `make detection` brings them about and keeps what it saw in the repository. A probe
-whose code has not been seen there with one of its faults has not shown that it finds it: the real tier tries it, too.
+All 183 take hours on two cores; `make detection` runs them and records the results in the repository. If the current
+code of a probe has no recorded run with one of its faults, the real tier runs that fault too.
 """
 
 from benchmarks.detection.seen import RecordedRuns
@@ -105,11 +105,11 @@ TELLING: dict[str, tuple[str, ...]] = {
         "a StatefulSet has one replica",
     ),
 }
-"""By folder. What users meet most, and what takes the most code to tell apart; half of them are whole components."""
+"""By folder: the faults that are most frequent, and those that need the most code to detect."""
 
 
 def chosen_faults() -> list[tuple[Scenario, Fault]]:
-    """What the real tier tries."""
+    """The faults of the real tier."""
     seen = RecordedRuns()
     return [
         (scenario, fault)
@@ -120,18 +120,18 @@ def chosen_faults() -> list[tuple[Scenario, Fault]]:
 
 
 def is_unseen(seen: RecordedRuns, scenario: Scenario, fault: Fault) -> bool:
-    """Whether this probe, as its code is now, has not been run with this fault of its own, as it is now."""
+    """Whether the current code of this probe has no recorded run with the current version of its fault."""
     return seen.lacks(f"{scenario.folder}/{fault.name}", scenario.folder)
 
 
 def explanation() -> list[str]:
-    """Lines that say what was chosen and why, for the output of the tests."""
+    """Which faults were chosen, and why, as lines for the output of the tests."""
     seen, chosen = RecordedRuns(), chosen_faults()
     total = sum(len(scenario.faults) for scenario in SCENARIOS)
     unseen = [scenario for scenario in SCENARIOS if any(is_unseen(seen, scenario, fault) for fault in scenario.faults)]
-    lines = [f"faults: {len(chosen)} of {total}, the most telling of each probe (tests/probes/telling.py)"]
+    lines = [f"faults: {len(chosen)} of {total}, the most important of each probe (tests/probes/telling.py)"]
     lines += [
-        f"  {scenario.folder}: all that `make detection` has not seen with its present code: "
+        f"  {scenario.folder}: without a recorded run of the current code: "
         f"{sum(is_unseen(seen, scenario, fault) for fault in scenario.faults)} of {len(scenario.faults)}"
         for scenario in unseen
     ]

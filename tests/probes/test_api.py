@@ -63,22 +63,22 @@ def test_quota_and_admission_are_refusals_not_missing_permissions(message, api) 
     assert str(caught.value) == f"403 Forbidden: {message} (POST {PODS})"
 
 
-def test_an_error_that_is_no_status_is_told_as_it_is(api) -> None:
+def test_an_error_that_is_not_a_status_is_reported_unchanged(api) -> None:
     with scripted_api((502, b"bad gateway\n")) as server, pytest.raises(ApiError, match=r"502 : bad gateway \("):
         api(server).get(PODS)
 
 
-def test_an_answer_that_is_no_json_is_an_error(api) -> None:
+def test_an_answer_that_is_not_json_is_an_error(api) -> None:
     with scripted_api((200, b"<html>")) as server, pytest.raises(ApiError, match="expected JSON, got b'<html>'"):
         api(server).get(PODS)
 
 
-def test_a_server_that_hangs_up_is_named(api) -> None:
+def test_a_closed_connection_is_reported_with_the_server(api) -> None:
     with scripted_api((200, None)) as server, pytest.raises(ApiError, match="no answer from the API server http"):
         api(server).get(PODS)
 
 
-def test_reading_goes_on_over_a_new_connection_when_the_server_was_restarted(api) -> None:
+def test_a_read_is_repeated_over_a_new_connection_after_a_server_restart(api) -> None:
     with scripted_api((200, {"a": 1}), (200, None), (200, {"a": 2})) as server:
         client = api(server)
         assert client.get("/first") == {"a": 1}
@@ -86,7 +86,7 @@ def test_reading_goes_on_over_a_new_connection_when_the_server_was_restarted(api
     assert server.asked == ["GET /first", "GET /second", "GET /second"]
 
 
-def test_what_writes_is_not_sent_twice_over_a_connection_that_broke(api) -> None:
+def test_a_write_is_not_repeated_after_a_broken_connection(api) -> None:
     with scripted_api((200, {"a": 1}), (200, None), (200, {"a": 2})) as server:
         client = api(server)
         client.get("/first")
@@ -100,7 +100,7 @@ def throttled(retry_after: str) -> tuple[int, dict[str, Any], dict[str, str]]:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_the_server_asks_to_send_later_is_sent_again(method, api) -> None:
+def test_a_throttled_request_is_sent_again(method, api) -> None:
     with scripted_api(throttled("0"), throttled("0"), (200, {"a": 1})) as server:
         client = api(server)
         assert (client.get(PODS) if method == "GET" else client.create(PODS, {})) == {"a": 1}
@@ -119,7 +119,7 @@ def test_too_many_requests_are_an_error_if_waiting_would_not_help(refusal, api) 
     assert server.asked == [f"GET {PODS}"]
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_an_unreachable_server_is_named() -> None:
     with pytest.raises(ApiError, match=r"no answer from the API server http://127\.0\.0\.1:1 .*refused"):
         Api(Access("http://127.0.0.1:1")).get(PODS)
 
@@ -134,7 +134,7 @@ def test_a_list_is_read_page_by_page(api) -> None:
     ]
 
 
-def test_a_list_that_became_too_old_is_read_anew(api) -> None:
+def test_a_list_that_became_too_old_is_read_again(api) -> None:
     with scripted_api(
         (200, {"metadata": {"continue": "more"}, "items": [1]}),
         status(410, "Expired", "too old"),
@@ -213,11 +213,11 @@ def test_a_kubeconfig_may_hold_certificates(tmp_path: Path) -> None:
         ({"client-certificate-data": "bm8="}, "client-key-data"),
     ],
 )
-def test_a_kubeconfig_that_cannot_be_used_says_why(tmp_path: Path, user, says) -> None:
+def test_an_unusable_kubeconfig_is_reported_with_the_cause(tmp_path: Path, user, says) -> None:
     with pytest.raises(AccessError, match=says):
         find_access(kubeconfig(tmp_path / "config", user))
 
 
-def test_without_kubeconfig_and_service_account_there_is_no_way() -> None:
+def test_without_kubeconfig_and_service_account_there_is_no_access() -> None:
     with pytest.raises(AccessError, match="KUBECONFIG is not set and the service account is not mounted"):
         find_access({})

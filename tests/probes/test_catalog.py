@@ -20,13 +20,13 @@ def test_kubeprobe_accepts_the_probes_catalog(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_every_parameter_is_told_in_the_readme(folder: Path) -> None:
+def test_every_parameter_is_in_the_readme(folder: Path) -> None:
     _template, case = yaml.safe_load_all((folder / "catalog.yaml").read_text())
     readme = (folder / "README.md").read_text()
     assert [name for name in case["spec"]["parameters"] if f"`{name}`" not in readme] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_probe_that_does_not_comply_with_restricted_says_why(folder: Path) -> None:
+def test_a_probe_that_violates_restricted_is_reported_with_the_cause(folder: Path) -> None:
     if not is_restricted(pod_spec_of(catalog_of(folder.name), case_of(folder.name))):
         assert "not `restricted`" in (folder / "README.md").read_text()

@@ -18,7 +18,7 @@ def problem(begins: timedelta, ends: timedelta, warn_days: float = 30) -> str:
     return finding.problem(NOW, warn_days)
 
 
-def test_a_certificate_that_lasts_is_no_problem() -> None:
+def test_a_long_lived_certificate_is_not_a_problem() -> None:
     assert problem(-DAY, 31 * DAY) == ""
 
 
@@ -29,7 +29,7 @@ def test_a_certificate_that_ends_soon_is_named_with_its_date_and_days_left() -> 
     )
 
 
-def test_an_expired_certificate_says_since_when() -> None:
+def test_an_expired_certificate_has_its_date() -> None:
     assert problem(-40 * DAY, -2 * DAY) == (
         "secret shop/web-tls: CN=web (SAN web.example.com, 10.0.0.1) expired on 2026-11-21 12:00 UTC, 2.0 days ago"
     )
@@ -39,7 +39,7 @@ def test_a_certificate_that_is_not_valid_yet_says_when_it_will_be() -> None:
     assert "is not valid before 2026-11-25 12:00 UTC, in 2.0 days" in problem(2 * DAY, 90 * DAY)
 
 
-def test_a_clock_that_is_a_minute_ahead_is_no_problem() -> None:
+def test_a_clock_that_is_a_minute_fast_is_not_a_problem() -> None:
     assert problem(timedelta(minutes=1), 90 * DAY) == ""
 
 
@@ -52,13 +52,13 @@ def test_an_empty_secret_is_a_problem(pem: bytes) -> None:
 @pytest.mark.parametrize(
     "pem", [b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe"]
 )
-def test_what_is_no_certificate_is_a_problem(pem: bytes) -> None:
+def test_an_invalid_certificate_is_a_problem(pem: bytes) -> None:
     [finding] = read_pem("secret a/b", pem)
     assert finding.problem(NOW, 30).startswith("secret a/b: no readable certificate: ")
     assert read_der("endpoint a:1", pem).problem(NOW, 30).startswith("endpoint a:1: no readable certificate")
 
 
-def test_every_certificate_of_a_chain_is_looked_at() -> None:
+def test_every_certificate_of_a_chain_is_checked() -> None:
     leaf, _ = certificate("leaf", NOW - DAY, NOW + 90 * DAY)
     issuer, _ = certificate("issuer", NOW - DAY, NOW + 3 * DAY)
     assert ["CN=issuer" in text for text in problems(read_pem("secret a/b", leaf + issuer), NOW, 30)] == [True]
@@ -104,17 +104,17 @@ def test_an_endpoint_is_host_and_port(text, address) -> None:
 
 
 @pytest.mark.parametrize("text", ["https://example.com", "example.com:", ":443", "example.com:70000", ""])
-def test_what_is_no_endpoint_is_refused_with_an_example(text) -> None:
+def test_an_invalid_endpoint_is_refused_with_an_example(text) -> None:
     with pytest.raises(ValueError, match="expected host:port, such as"):
         parse(text)
 
 
-def test_a_servers_certificate_is_seen_though_it_has_expired(tmp_path: Path) -> None:
+def test_an_expired_server_certificate_is_read(tmp_path: Path) -> None:
     with tls_server(tmp_path, *ending_in(-3, "old")) as port:
         finding = read_der(f"endpoint 127.0.0.1:{port}", serving_certificate("127.0.0.1", port))
     assert "CN=old expired on" in finding.problem(datetime.now(UTC), 30)
 
 
-def test_a_server_that_is_not_there_is_an_error_that_says_why() -> None:
+def test_an_unreachable_server_is_an_error_with_the_cause() -> None:
     with pytest.raises(EndpointError, match="refused"):
         serving_certificate("127.0.0.1", 1)

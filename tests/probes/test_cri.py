@@ -1,4 +1,4 @@
-"""What a container runtime's answers mean, and what is said of one that gives none; scenarios ask a real one."""
+"""Answers of a container runtime, and errors without one; scenarios use a real runtime."""
 
 import socket
 import threading
@@ -30,7 +30,7 @@ def test_a_sandbox_is_read_with_its_pod() -> None:
     assert found == Sandbox("a" * 64, "uid-1", "shop/web", ready=False, created=1_700_000_000.0)
 
 
-def test_what_is_left_out_of_a_message_is_zero_and_zero_is_ready() -> None:
+def test_missing_fields_of_a_message_are_zero_and_zero_is_ready() -> None:
     assert _cri._sandbox(dict(_cri._fields(field(1, b"a")))).ready
 
 
@@ -40,7 +40,7 @@ def test_a_condition_is_read() -> None:
     assert found == Condition("NetworkReady", status=False, reason="NotReady", message="cni plugin not initialized")
 
 
-def test_fields_of_fixed_length_are_passed_over() -> None:
+def test_fields_of_fixed_length_are_skipped() -> None:
     message = b"\x09" + 8 * b"\1" + b"\x15" + 4 * b"\2" + field(3, 7)
     assert dict(_cri._fields(message))[3] == 7
 
@@ -54,7 +54,7 @@ def test_the_network_namespace_is_in_the_runtimes_details() -> None:
     assert _cri._namespace_in("{}") == ""
 
 
-def test_the_socket_is_where_the_parameter_says_or_where_a_runtime_listens(tmp_path: Path) -> None:
+def test_the_socket_is_the_parameters_or_a_usual_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeNotFound, match=r"none listens at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
         socket_of(tmp_path, "")
     (tmp_path / "run/crio").mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_the_socket_is_where_the_parameter_says_or_where_a_runtime_listens(tmp_p
 
 
 @pytest.mark.parametrize("place", ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock", "run/cri-dockerd.sock"])
-def test_the_containerd_of_a_docker_beside_the_runtime_is_not_taken_for_it(tmp_path: Path, place: str) -> None:
+def test_the_containerd_of_docker_is_not_taken_for_the_runtime(tmp_path: Path, place: str) -> None:
     of_docker = tmp_path / "run/containerd/containerd.sock"
     for path in (of_docker, tmp_path / place):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def test_the_containerd_of_a_docker_beside_the_runtime_is_not_taken_for_it(tmp_p
 
 
 @pytest.mark.real
-def test_a_sandbox_that_is_no_more_has_no_network_namespace(bed: Bed) -> None:
+def test_a_sandbox_that_was_removed_has_no_network_namespace(bed: Bed) -> None:
     assert network_namespace(bed.testbed.instance.containerd_socket, "0" * 64) == ""
 
 
@@ -86,15 +86,13 @@ def listening(path: Path) -> socket.socket:
     return server
 
 
-def test_a_runtime_that_takes_the_call_and_says_nothing_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runtime_that_does_not_answer_a_call_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cri, "RUNTIME_TIMEOUT", 0.1)
     with listening(tmp_path / "s"), pytest.raises(RuntimeSilent, match=r"/s: no answer to Status within 0\.1 s"):
         conditions(tmp_path / "s")
 
 
-def test_something_else_at_the_socket_is_told(tmp_path: Path) -> None:
+def test_another_program_at_the_socket_is_reported(tmp_path: Path) -> None:
     with listening(tmp_path / "s") as server:
 
         def answer() -> None:

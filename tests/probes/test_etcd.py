@@ -6,7 +6,7 @@ from tests.probes.scripted import scripted_api
 DENIED = {"error": "etcdserver: permission denied", "code": 7, "message": "etcdserver: permission denied"}
 
 
-def test_an_answer_is_what_the_gateway_says() -> None:
+def test_an_answer_is_that_of_the_gateway() -> None:
     with (
         scripted_api((200, {"header": {"revision": "7"}})) as server,
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
@@ -15,7 +15,7 @@ def test_an_answer_is_what_the_gateway_says() -> None:
         assert server.asked == ["POST /v3/kv/put"]
 
 
-def test_a_refusal_is_told_in_etcds_own_words_with_its_code() -> None:
+def test_a_refusal_has_etcds_message_and_code() -> None:
     with (
         scripted_api((403, DENIED)) as server,
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
@@ -25,7 +25,7 @@ def test_a_refusal_is_told_in_etcds_own_words_with_its_code() -> None:
     assert caught.value.code == 7
 
 
-def test_a_server_that_is_no_etcd_is_told() -> None:
+def test_a_server_that_is_not_an_etcd_is_reported() -> None:
     with (
         scripted_api((404, b"<html>")) as server,
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
@@ -34,7 +34,7 @@ def test_a_server_that_is_no_etcd_is_told() -> None:
         endpoint.ask("kv/put")
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_an_unreachable_server_is_named() -> None:
     with (
         Endpoint("http://127.0.0.1:9", None, 5) as endpoint,
         pytest.raises(EtcdError, match=r"no answer from http://127\.0\.0\.1:9 "),
@@ -42,7 +42,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
         endpoint.ask("kv/put")
 
 
-def test_an_error_in_the_midst_of_a_stream_ends_it() -> None:
+def test_an_error_within_a_stream_ends_it() -> None:
     lines = b'{"result": {"created": true}}\n{"error": {"code": 14, "message": "etcdserver: no leader"}}\n'
     with (
         scripted_api((200, lines)) as server,
@@ -54,5 +54,5 @@ def test_an_error_in_the_midst_of_a_stream_ends_it() -> None:
             next(answers)
 
 
-def test_the_end_of_a_prefix_is_the_first_key_that_does_not_begin_with_it() -> None:
+def test_the_end_of_a_prefix_is_the_first_key_after_it() -> None:
     assert prefix_end("/kubeprobe/a/") == "/kubeprobe/a0"

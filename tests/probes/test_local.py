@@ -1,4 +1,4 @@
-"""The probes on the local cluster: seen to pass, and to fail for the right reason."""
+"""The probes on the local cluster: they pass, and fail for the right reason."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_pod_lifecycle_passes_and_leaves_nothing(cluster: ProbedCluster) -> None
     assert cluster.pods_of(ended.run) == []
 
 
-def test_pod_lifecycle_names_the_image_that_is_missing(cluster: ProbedCluster) -> None:
+def test_pod_lifecycle_names_the_missing_image(cluster: ProbedCluster) -> None:
     ended = cluster.run("pod_lifecycle", IMAGE="docker.io/nobody/nothing:1", READY_TIMEOUT="2")
     assert ended.code == 1
     assert ended.errors[0].startswith("ready: pod not ready after 2 s: ")
@@ -47,20 +47,20 @@ def test_pod_lifecycle_names_the_image_that_is_missing(cluster: ProbedCluster) -
     cluster.wait_until_nothing_is_left_of(ended.run)
 
 
-def test_pod_lifecycle_in_a_namespace_that_is_not_there_says_so(cluster: ProbedCluster) -> None:
+def test_pod_lifecycle_reports_a_missing_namespace(cluster: ProbedCluster) -> None:
     ended = cluster.run("pod_lifecycle", TARGET_NAMESPACE="nowhere")
     assert ended.code == 1
     assert "404" in ended.errors[0]
     assert '"nowhere" not found' in ended.errors[0]
 
 
-def test_pod_lifecycle_does_not_guess_what_a_parameter_means(cluster: ProbedCluster) -> None:
+def test_pod_lifecycle_refuses_an_invalid_parameter(cluster: ProbedCluster) -> None:
     ended = cluster.run("pod_lifecycle", READY_TIMEOUT="half a minute")
     assert ended.code == 2
     assert ended.report["unknown"].startswith("parameter READY_TIMEOUT='half a minute': expected a number")
 
 
-def test_certificate_expiry_passes_and_says_that_plain_http_has_no_certificate(cluster: ProbedCluster) -> None:
+def test_certificate_expiry_passes_and_reports_plain_http(cluster: ProbedCluster) -> None:
     with cluster.having(NAMESPACE, "secrets", tls_secret("good", *ending_in(300))):
         ended = cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
@@ -71,7 +71,7 @@ def test_certificate_expiry_passes_and_says_that_plain_http_has_no_certificate(c
     assert 299 < metrics["days_to_first_expiry"] < 301
 
 
-def test_certificate_expiry_names_each_culprit_the_most_urgent_first(cluster: ProbedCluster, tmp_path: Path) -> None:
+def test_certificate_expiry_names_each_problem_the_most_urgent_first(cluster: ProbedCluster, tmp_path: Path) -> None:
     secrets = [
         tls_secret("soon", *ending_in(12, "shop", ("shop.example.com",))),
         tls_secret("expired", *ending_in(-2, "old")),

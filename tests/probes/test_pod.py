@@ -41,7 +41,7 @@ def waiting(reason: str, message: str = "") -> dict:
         (pod("n1", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],
 )
-def test_what_keeps_a_pod_from_being_ready_is_told(seen, why) -> None:
+def test_the_cause_of_an_unready_pod_is_reported(seen, why) -> None:
     assert not is_ready(seen)
     assert why_not_ready(seen) == why
 
@@ -60,7 +60,7 @@ def test_the_last_two_warnings_are_kept_and_repeats_are_not() -> None:
     assert warnings(events, "") == ["event Second: m", "event Third: m"]
 
 
-def test_a_warning_that_says_nothing_new_is_left_out() -> None:
+def test_a_duplicate_warning_is_left_out() -> None:
     event = {"type": "Warning", "reason": "Failed", "message": "Error: ErrImagePull"}
     assert warnings([event], "pod not ready after 3 s: ErrImagePull: not found") == []
 

@@ -1,4 +1,4 @@
-"""Every built-in probe on the real cluster, with its own rights only: it passes, finds its faults, leaves nothing."""
+"""Every built-in probe on the real cluster, with only its own rights: it passes, detects its faults, leaves nothing."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("scenario", ALL)
-def test_a_probe_passes_with_its_rights_only_and_leaves_nothing(bed: Bed, scenario: Scenario) -> None:
+def test_a_probe_passes_with_only_its_rbac_rules_and_leaves_nothing(bed: Bed, scenario: Scenario) -> None:
     with scenario.ready(bed) as parameters:
         ended = bed.cluster.run(scenario.folder, **parameters)
         assert ended.verdict == "pass", (ended.report, ended.log)
@@ -31,16 +31,16 @@ def test_a_probe_passes_with_its_rights_only_and_leaves_nothing(bed: Bed, scenar
 
 
 @pytest.mark.parametrize(("scenario", "fault"), FAULTS)
-def test_a_probe_finds_its_fault_and_names_the_culprit(bed: Bed, scenario: Scenario, fault: Fault) -> None:
+def test_a_probe_detects_its_fault_and_names_the_cause(bed: Bed, scenario: Scenario, fault: Fault) -> None:
     with scenario.ready(bed) as parameters:
         ended = scenario.run_with(bed, fault, parameters)
     assert ended.verdict == "fail", (ended.report, ended.log)
     assert fault.is_named_in(ended), f"expected /{fault.says}/ in {ended.errors}"
-    remove_left_by(bed.api, ended.run)  # what a broken cluster did not delete; killed probes have a test of their own
+    remove_left_by(bed.api, ended.run)  # leftovers due to the fault; killed probes have their own test
 
 
 @pytest.mark.parametrize("scenario", ALL)
-def test_a_probe_without_one_of_its_rights_is_unknown_and_names_it(bed: Bed, scenario: Scenario) -> None:
+def test_a_probe_without_one_of_its_rbac_rules_is_unknown_and_names_it(bed: Bed, scenario: Scenario) -> None:
     rights = each_right(scenario.folder)
     with scenario.ready(bed) as parameters, ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda right: _run_without(bed, scenario.folder, right, parameters), rights))
@@ -58,14 +58,14 @@ def _run_without(bed: Bed, folder: str, right: Right, parameters: dict[str, str]
         try:
             name, run = own.cluster.start(folder, account=account, **parameters)
             ended = own.cluster.finish(folder, name, run)
-            remove_left_by(own.api, run)  # a probe that may not delete leaves what it made
+            remove_left_by(own.api, run)  # a probe that may not delete leaves its objects
         finally:
             revoke(own.api, objects)
     return ended
 
 
 def _odd(right: Right, ended: Ended) -> str:
-    """What is wrong with the verdict of a probe that lacks a right; empty if nothing is."""
+    """The problem with the verdict of a probe that lacks a right; empty if there is none."""
     if right.optional:
         return "" if ended.verdict == "pass" else f"{ended.verdict}: {ended.errors}, though it is optional"
     told = ended.report.get("unknown", "")

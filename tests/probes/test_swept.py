@@ -33,15 +33,15 @@ pytestmark = pytest.mark.real
 
 PODS = 3
 PROCESSES = 2
-"""Beside the cluster, so that they have no pod that owns what they make: all of it is the sweeper's."""
+"""Run outside of the cluster, so that no pod owns their objects and only the sweeper deletes them."""
 LONGEST_S = 30.0
-"""What the slowest probe takes that has the cluster to itself; `make detection` has seen them on a busy one."""
+"""The duration of the slowest probe on an idle cluster; recorded durations are from a busy one."""
 SEED = 20261125
 T = TypeVar("T")
 
 
 def targets_of(folder: str) -> list[Creatable]:
-    """What a probe may leave behind."""
+    """The kinds of leftovers of a probe."""
     return creatable(catalog_of(folder), [case_of(folder)], TargetCluster(CLUSTER, namespace_of(folder)))
 
 
@@ -63,7 +63,7 @@ def test_a_probe_that_is_killed_leaves_nothing_that_one_sweep_does_not_remove(be
         until("the probes' last words", lambda: not still_running(runs))
         until("Kubernetes to collect what its pods owned", lambda: not owned_by_pods(bed, scenario.folder, runs))
         left = {name.partition(" ")[2] for run in runs for name in bed.cluster.left_by(run)}
-        ownerless = nobody_s(asyncio.run(look(bed, targets_of(scenario.folder), runs)))
+        ownerless = unowned(asyncio.run(look(bed, targets_of(scenario.folder), runs)))
         swept = asyncio.run(sweep_now(bed, targets_of(scenario.folder), runs))
         for run in runs:
             bed.cluster.wait_until_nothing_is_left_of(run, within_s=60)
@@ -74,7 +74,7 @@ def test_a_probe_that_is_killed_leaves_nothing_that_one_sweep_does_not_remove(be
 
 
 def kill_pod(bed: Bed, folder: str, parameters: Mapping[str, str], after_s: float) -> str:
-    """Start a probe, delete its pod without grace so long after it began; its run."""
+    """Start a probe, delete its pod without grace after `after_s`; returns the run id."""
     with bed.for_a_thread() as own:
         name, run = own.cluster.start(folder, **parameters)
         path = f"{pods_in(namespace_of(folder))}/{name}"
@@ -85,7 +85,7 @@ def kill_pod(bed: Bed, folder: str, parameters: Mapping[str, str], after_s: floa
 
 
 def still_running(runs: Sequence[str]) -> list[int]:
-    """Processes of these runs: a container has some seconds to clean up, though its pod is no more."""
+    """Processes of these runs, as a container may clean up for some seconds after its pod was deleted."""
     found = psutil.process_iter(["environ"])
     return [one.pid for one in found if (one.info["environ"] or {}).get("KUBEPROBE_RUN_ID") in runs]
 
@@ -97,7 +97,7 @@ def began(bed: Bed, path: str) -> bool:
 
 
 def kill_process(process: ProbeProcess, after_s: float) -> str:
-    """`kill -9` a probe's process so long after it began; its run."""
+    """Kill a probe's process after `after_s`; returns the run id."""
     run = "01test" + secrets.token_hex(10)
     with process.start(run) as running:
         time.sleep(after_s)
@@ -107,7 +107,7 @@ def kill_process(process: ProbeProcess, after_s: float) -> str:
 
 
 def owned_by_pods(bed: Bed, folder: str, runs: Sequence[str]) -> list[str]:
-    """What of these runs still waits for Kubernetes' garbage collector."""
+    """The objects of these runs that still wait for Kubernetes' garbage collector."""
     found = asyncio.run(look(bed, targets_of(folder), runs))
     return [
         f"{body['name']}"
@@ -116,9 +116,9 @@ def owned_by_pods(bed: Bed, folder: str, runs: Sequence[str]) -> list[str]:
     ]
 
 
-def nobody_s(found: Sequence[dict[str, Any]]) -> set[str]:
-    """What of it is neither on its way out nor goes with something else: it would stay for ever."""
-    names = {body["name"] for body in found}  # namespaces among them take along what is in them
+def unowned(found: Sequence[dict[str, Any]]) -> set[str]:
+    """The objects that neither are being deleted nor depend on another one, and would stay for ever."""
+    names = {body["name"] for body in found}  # deleting a namespace deletes its content
     return {
         f"{body['namespace']}/{body['name']}" if "namespace" in body else body["name"]
         for body in found
@@ -136,7 +136,7 @@ async def look(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> l
 
 
 async def sweep_now(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> Swept:
-    """The product's own sweep, once these runs' outcomes are a minute old."""
+    """KubeProbe's own sweep, as one minute after these runs' outcomes."""
     now = datetime.now(UTC)
 
     async def recall(_: Sequence[str]) -> RunStates:

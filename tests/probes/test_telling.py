@@ -1,4 +1,4 @@
-"""Which faults the real tier tries."""
+"""The selection of faults for the real tier."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_fault_is_unseen_until_the_probe_as_it_is_now_was_run_with_it(tmp_path
     assert is_unseen(seen, scenario, other)
 
 
-def test_comments_docstrings_and_line_breaks_make_no_other_code() -> None:
+def test_comments_docstrings_and_line_breaks_do_not_change_the_hash() -> None:
     code = "def f(x):\n    return (x + 1)\n"
     commented = 'def f(x):\n    """Adds ü."""  # ü, one\n    return (x\n      + 1)\n'
     assert statements_of(f'"""What it is."""\n# Why.\n{code}') == statements_of(code)

@@ -58,20 +58,20 @@ def is_done(pod: dict[str, Any]) -> bool:
         [status(410), (200, WAITING), events(("MODIFIED", DONE))],
     ],
 )
-def test_a_watch_goes_on_whatever_interrupts_it(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
+def test_a_watch_survives_interruptions(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
     server.answers = answers
     assert watch.until(is_done, 20)
     assert (watch.object, watch.trouble, server.answers) == (DONE, "", [])
 
 
 @pytest.mark.parametrize("answers", [[events(("DELETED", WAITING))], [NOTHING_NEW, status(404)]])
-def test_a_pod_that_is_gone_is_empty(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
+def test_a_deleted_pod_is_empty(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
     server.answers = answers
     assert watch.until(is_done, 20)
     assert watch.object == {}
 
 
-def test_an_api_that_stays_away_is_told_when_the_time_is_up(server: ScriptedApi, watch: ObjectWatch) -> None:
+def test_an_unavailable_api_is_reported_after_the_time_out(server: ScriptedApi, watch: ObjectWatch) -> None:
     server.answers = [HANGS_UP] * 10_000
     assert not watch.until(is_done, 0.2)
     assert watch.object == WAITING

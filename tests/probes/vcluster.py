@@ -1,6 +1,6 @@
-"""A real vcluster: its own program, beside the cluster, before a control plane that others have started.
+"""A real vcluster, as a process outside of the cluster, with a separate control plane.
 
-It does what its chart has it do in a pod: syncs pods to the host, answers for the virtual API, writes its Secret.
+It does the same as in a pod of its chart: syncs pods to the host, serves the virtual API, writes its Secret.
 """
 
 import json
@@ -27,8 +27,8 @@ NAME = "virtual"
 PORT = 18443
 SECRET = f"vc-{NAME}"
 SERVER = f"https://{NAME}.{NAMESPACE}:443"
-"""How the host's pods reach the virtual API: by the Service that the chart makes."""
-_ADDRESS = "10.96.0.243"  # always the same, for the cluster's DNS goes on telling the last one for a while
+"""The Service of the chart, by which the host's pods reach the virtual API."""
+_ADDRESS = "10.96.0.243"  # constant, as the cluster's DNS caches it
 _SECRET_PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}"
 MANAGED_BY = "vcluster.loft.sh/managed-by"
 _API_SERVER = (
@@ -36,7 +36,7 @@ _API_SERVER = (
     "--endpoint-reconciler-type=none",  # `kubernetes` is vcluster's own address there
 )
 _MADE = ("pods", "services", "configmaps", "secrets")
-# The path is a constant of vcluster, which writes .kube/config there whatever HOME says: it finds that read-only.
+# vcluster writes .kube/config to this constant path, independent of HOME: it is mounted read-only.
 _SPARE_HOME = 'mount --rbind /root /root && mount -o remount,bind,ro /root && exec "$@"'
 
 
@@ -61,7 +61,7 @@ class VirtualCluster:
         config.write_text(json.dumps(_merged(yaml.safe_load((program / "values.yaml").read_text()), self._values())))
         start = [str(program / "vcluster"), "start", f"--config={config}"]
         command = ["unshare", "--mount", "sh", "-ec", _SPARE_HOME, "start", *start]
-        if is_there(self._bed.api, _SECRET_PATH):  # when it is there again, this process has made it
+        if is_there(self._bed.api, _SECRET_PATH):  # so that its existence means that this process has created it
             self._bed.api.delete(_SECRET_PATH)
         with (self._folder / "vcluster.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -81,18 +81,18 @@ class VirtualCluster:
         until("vcluster to serve and to write its Secret", self._is_ready, 90, 0.3, self._last_words)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
             self._process = None
 
     def pause(self) -> None:
-        """Freeze it: it keeps its connections and answers nothing."""
+        """Suspend it: it keeps its connections and answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -100,7 +100,7 @@ class VirtualCluster:
         self._process.send_signal(number)
 
     def _values(self) -> Json:
-        """What differs from the chart's values: the control plane is there already."""
+        """Differences from the chart's values, as the control plane already exists."""
         keys = pki.directory(self.plane.instance)
         authority = str(keys / "ca.crt")
         etcd = {
@@ -132,7 +132,7 @@ class VirtualCluster:
         assert self._process is not None
         assert self._process.poll() is None, f"vcluster has ended: {self._last_words()}"
         access = replace(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}), server=f"https://{_ADDRESS}")
-        with Api(access, 1) as api:  # in this way pods come: kube-proxy may be later than vcluster
+        with Api(access, 1) as api:  # the pods' path, as kube-proxy may be later than vcluster
             try:
                 api.text("/readyz")
             except ApiError:
@@ -145,7 +145,7 @@ class VirtualCluster:
 
 @contextmanager
 def virtual_cluster(bed: Bed) -> Iterator[VirtualCluster]:
-    """A virtual cluster whose pods run in the host's namespace NAMESPACE. Its control plane is left running."""
+    """A virtual cluster whose pods run in the host's namespace NAMESPACE. Its control plane keeps running."""
     found = VirtualCluster(bed)
     found.plane.up()
     with ExitStack() as stack:
@@ -159,7 +159,7 @@ def virtual_cluster(bed: Bed) -> Iterator[VirtualCluster]:
 
 
 def is_there(api: Api, path: str) -> bool:
-    """Whether there is an object at `path`."""
+    """Whether an object exists at `path`."""
     try:
         return bool(api.get(path))
     except ApiError as error:
@@ -169,7 +169,7 @@ def is_there(api: Api, path: str) -> bool:
 
 
 def _of_chart() -> Iterator[tuple[str, Json]]:
-    """What the chart makes on the host. The Service owns all that vcluster makes: with it, that goes."""
+    """The chart's objects on the host. The Service owns all objects of vcluster, which are deleted with it."""
     ports = [{"name": "https", "port": 443, "targetPort": PORT}, {"name": "kubelet", "port": 10250, "targetPort": PORT}]
     addresses = [{"ip": NODE_ADDRESS}]
     listening = [{"name": port["name"], "port": PORT} for port in ports]
@@ -183,7 +183,7 @@ def _of_chart() -> Iterator[tuple[str, Json]]:
 
 
 def _serve_names(found: VirtualCluster) -> None:
-    """The Service of the virtual cluster's DNS: vcluster starts no pod before there is one."""
+    """The Service of the virtual cluster's DNS: without it, vcluster starts no pod."""
     body = {"metadata": {"name": "kube-dns"}, "spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}}
     with found.api() as api:
         services = "/api/v1/namespaces/kube-system/services"
@@ -204,7 +204,7 @@ def _wait_until_nothing_is_left(bed: Bed) -> None:
 
 
 def _merged(values: Json, others: Json) -> Json:
-    """Values as Helm merges them: what `others` says wins."""
+    """Values merged as in Helm: `others` takes precedence."""
     both: dict[str, Any] = dict(values)
     for key, value in others.items():
         both[key] = _merged(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value

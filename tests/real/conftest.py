@@ -12,7 +12,7 @@ KUBECONFIG = "KUBEPROBE_TEST_REAL_KUBECONFIG"
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Path:
-    """Of the test bed that the tests run in (`make test` sees to it)."""
+    """The kubeconfig of the test bed that the tests run in (see `make test`)."""
     if KUBECONFIG not in os.environ:
         lacking(f"no real cluster: {KUBECONFIG} is not set (`make test` as root, with Go, starts one)")
     return Path(os.environ[KUBECONFIG])

@@ -1,4 +1,4 @@
-"""Promises 1 to 3 on the real API server: kill anything, and each slot has one run, one outcome, and no pod is left."""
+"""Promises 1 to 3 on the real API server: after any kill, each slot has one run, one outcome, and no pod remains."""
 
 import subprocess
 import sys
@@ -48,18 +48,18 @@ spec:
 
 @pytest.fixture
 def fake_node(kubeconfig: Path) -> Iterator[None]:
-    """Ends pods two seconds after they came: time to kill something in between."""
+    """Ends pods two seconds after their creation, so that there is time to kill something."""
     command = [sys.executable, "-m", "tests.harness.fakenode", str(kubeconfig), "2.0"]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     yield
     process.kill()
     process.wait()
-    kubectl("delete", "node", NODE)  # or other tests meet a node that nobody plays any more
+    kubectl("delete", "node", NODE)  # otherwise it remains without a kubelet for other tests
 
 
 @pytest.fixture
 def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
-    """Processes that give up a lost claim, or a dead collector's clusters, soon."""
+    """Processes with short time-outs of claims and leases."""
     quick = {"KUBEPROBE_CLAIM_TIMEOUT": "PT8S", "KUBEPROBE_LEASE": "PT4S", "KUBEPROBE_RESEND_AFTER": "PT2S"}
     with Installation(tmp_path, database_url, quick) as installation:
         yield installation
@@ -158,7 +158,7 @@ def test_two_of_every_process_do_what_one_does(
 
 
 def open_runs(store: Store) -> list[tuple[object, ...]]:
-    """What is known of runs without an outcome, for the failure's message."""
+    """The runs without an outcome, for the failure's message."""
     told = (Run.id, Run.state, Run.attempt, Run.wakes, Run.held, Run.claimed_at, Run.wake_at, Run.setback_message)
     with store.reading() as session:
         runs = session.exec(select(Run).where(col(Run.state) != RunState.DONE)).all()

@@ -1,4 +1,4 @@
-"""A new cluster, by a user's four commands: every built-in case that is bound gets a verdict that is no unknown."""
+"""A new cluster, by a user's four commands: every bound built-in case gets a verdict other than unknown."""
 
 import json
 from collections.abc import Iterator
@@ -51,12 +51,12 @@ def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
 
 
 def _socket() -> str:
-    """Where the container runtime is; no node of a user's has it there."""
+    """The test bed's socket of the container runtime, which is not a usual one."""
     return f"RUNTIME_SOCKET={Instance.named().containerd_socket}"
 
 
 def _verdicts(user: User) -> dict[str, str]:
-    """What each case that was asked for has said, with its reasons."""
+    """The verdict of each requested case, with its reason."""
     found = user.reads("runs", "--trigger", "manual", "--limit", "100")
     return {run["case"]: f"{run['verdict']} {run['reason']} {run['message']}" for run in found if run["verdict"]}
 
@@ -67,7 +67,7 @@ def bound() -> set[str]:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(installation: Installation, kubeconfig: Path) -> None:
+def test_a_new_cluster_needs_only_setup_and_one_apply(installation: Installation, kubeconfig: Path) -> None:
     user = User(installation)
     user.types("cluster", "add", "new", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE)
     user.types("apply", "--built-in")
@@ -82,7 +82,7 @@ def test_setup_and_one_apply_are_all_that_a_new_cluster_needs(installation: Inst
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_probes_of_nodes_can_have_a_namespace_apart_so_that_the_others_stays_restricted(
+def test_node_probes_can_have_their_own_privileged_namespace(
     installation: Installation, kubeconfig: Path, tmp_path: Path
 ) -> None:
     user = User(installation)

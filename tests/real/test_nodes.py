@@ -1,6 +1,6 @@
-"""Probes of nodes on a real Kubernetes, by the user's own commands: pinned, in turn, past cordons, gone with a node.
+"""Node probes on a real Kubernetes, by the user's own commands: pinned, rotated, with cordoned and removed nodes.
 
-Besides the bed's one node there are others that only the API server knows: nobody runs pods there.
+Besides the bed's node there are others without a kubelet, which exist in the API only.
 """
 
 import json
@@ -58,13 +58,13 @@ def installation(tmp_path: Path, database_url: str) -> Iterator[Installation]:
 
 @pytest.fixture
 def node(kubeconfig: Path) -> Iterator[str]:
-    """The bed's own node, schedulable again in the end; the others are removed."""
+    """The bed's own node, uncordoned at the end; the others are removed."""
     kubectl("create", "namespace", "kubeprobe", check=False)
     yield NODE_NAME
     kubectl("uncordon", NODE_NAME)
     kubectl("taint", "node", NODE_NAME, "kubeprobe-test-", check=False)
     kubectl("delete", "node", *FAKE, "--ignore-not-found")
-    # Of nodes without a kubelet, whose installation is no more: nobody else would tell that they are gone.
+    # Pods of nodes without a kubelet, which nobody else deletes.
     mine = ("-l", "kubeprobe.io/case=which-node")
     kubectl("-n", "kubeprobe", "delete", "pods", *mine, "--force", "--grace-period=0", check=False)
 
@@ -93,7 +93,7 @@ def nodes_of(found: list[dict[str, Any]]) -> set[str]:
     return {run["node"] for run in found if run["node"]}
 
 
-def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
+def test_every_node_is_probed_in_turn_even_cordoned_or_tainted(
     installation: Installation, node: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     join(*FAKE)
@@ -101,7 +101,7 @@ def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
     user = start(installation, kubeconfig, tmp_path)
     until("every node to have its run", lambda: nodes_of(runs(user)) == {node, *FAKE}, 90, 1, lambda: runs(user))
 
-    # On the real node it runs, tainted as it is, and says so itself; elsewhere nothing is there to run it.
+    # It runs on the real node despite its taint, and reports that node; the others cannot run it.
     passed = until("a pass", lambda: runs(user, "--verdict", "pass"), within_s=90, every_s=1)[0]
     assert (passed["node"], passed["nodeLevel"], passed["report"]["metrics"]) == (node, True, {node: 1})
     until("an unknown", lambda: runs(user, "--node", "fake-1", "--verdict", "unknown"), within_s=120, every_s=1)
@@ -116,7 +116,7 @@ def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
     )
     assert user.reads("status")["cells"][0]["nodes"]["pass"] == 1
 
-    # Cordoned, it is left out; whoever repairs it asks.
+    # A cordoned node is left out of periodic runs, but not of manual ones.
     kubectl("cordon", node)
     until("the cordon to be known", lambda: user.reads("status")["cells"][0]["nodes"].get("cordoned"), every_s=1)
     before = len(runs(user, "--node", node))
@@ -127,7 +127,7 @@ def test_every_node_has_its_turn_and_verdicts_of_its_own_cordoned_or_tainted(
     assert (asked["verdict"], asked["node"]) == ("pass", node)
 
 
-def test_what_was_to_run_on_a_node_that_leaves_ends_at_once_and_nothing_is_left(
+def test_runs_on_a_removed_node_end_at_once_and_leave_nothing(
     installation: Installation, node: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     join("fake-1")
@@ -147,7 +147,7 @@ def test_what_was_to_run_on_a_node_that_leaves_ends_at_once_and_nothing_is_left(
     assert "which-node on prod-1/fake-1" in told
 
 
-def test_where_nodes_may_not_be_listed_that_is_what_check_and_outcomes_say(
+def test_a_missing_permission_for_nodes_is_reported_by_check_and_outcomes(
     installation: Installation, node: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     kubectl("-n", "kubeprobe", "delete", "serviceaccount,role,rolebinding", "no-nodes", "--ignore-not-found")

@@ -33,7 +33,7 @@ def pushed_to() -> Iterator[Registry]:
 
 @pytest.fixture
 def user(tmp_path: Path, pushed_to: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user with an installation of their own, and a buildah that keeps its images here and trusts this registry."""
+    """A user with their own installation, and a buildah with its own storage that trusts this registry."""
     registries, storage = tmp_path / "registries.conf", tmp_path / "storage.conf"
     registries.write_text(f'[[registry]]\nlocation = "{pushed_to.host}"\ninsecure = true\n')
     storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/images"\nrunroot = "{tmp_path}/run"\n')
@@ -47,7 +47,7 @@ def user(tmp_path: Path, pushed_to: Registry, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def types(user: None) -> Types:
-    """Type `kubeprobe ...`; gives what it printed."""
+    """Run `kubeprobe ...`; returns its output."""
 
     def run(*command: str, code: int = 0) -> str:
         done = CliRunner().invoke(app, list(command))
@@ -61,7 +61,7 @@ def types(user: None) -> Types:
 
 @pytest.fixture
 def base(tmp_path: Path, user: None) -> str:
-    """An image with a shell, made here: no registry of other people's can be reached."""
+    """An image with a shell, built here, as no other registry can be reached."""
     context = tmp_path / "base"
     context.mkdir()
     shutil.copy2("/bin/busybox", context)
@@ -72,7 +72,7 @@ def base(tmp_path: Path, user: None) -> str:
 
 @pytest.fixture
 def namespace(kubeconfig: Path) -> Iterator[str]:
-    """Where one test's probes run: a user's cluster does not have it either before it is set up."""
+    """The namespace of one test's probes, which does not exist before the setup."""
     name = f"kubeprobe-own-{secrets.token_hex(3)}"
     yield name
     kubectl(kubeconfig, "delete", "namespace", name, "--ignore-not-found", "--wait=false")
@@ -84,7 +84,7 @@ def kubectl(kubeconfig: Path, *arguments: str) -> str:
 
 
 def set_up(types: Types, kubeconfig: Path, namespace: str) -> None:
-    """The tutorial's way to a cluster of one's own, up to the trial there; it has what pods need at a person's pace."""
+    """The tutorial's commands for the user's own cluster, up to the trial; waits for what pods need."""
     types("migrate")
     types("cluster", "add", "bed", "--kubeconfig", str(kubeconfig), "--namespace", namespace)
     assert "+ ProbeTemplate/disk" in types("probe", "register", "disk")
@@ -113,7 +113,7 @@ def test_a_probe_is_built_pushed_registered_with_its_digest_and_tried(
     assert f"{pinned[:40]}" in types("probe", "register", "disk", "--image", other, "--dry-run")
 
 
-def test_an_image_that_is_nowhere_is_unknown_and_says_so(
+def test_a_missing_image_is_unknown_with_the_reason(
     types: Types, kubeconfig: Path, pushed_to: Registry, namespace: str
 ) -> None:
     types("probe", "new", "disk", "--language", "shell")

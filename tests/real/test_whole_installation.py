@@ -1,4 +1,4 @@
-"""A run's whole way on a real Kubernetes, by the user's own commands: beat, queue, pod, exit code, store, alert."""
+"""A complete run on a real Kubernetes, by the user's own commands: beat, queue, pod, exit code, store, alert."""
 
 import json
 import subprocess
@@ -48,7 +48,7 @@ class User:
         return self._runs([str(Path(sys.executable).parent / "kubeprobe"), *command], code)
 
     def runs_in_python(self, script: str, *arguments: str) -> str:
-        """As in a Python shell, where many runs cost one start."""
+        """Run a script as in a Python shell, with many runs per start."""
         return self._runs([sys.executable, "-c", script, *arguments], 0)
 
     def _runs(self, command: list[str], code: int) -> str:
@@ -67,7 +67,7 @@ class User:
         return json.loads(self.types(*command, "--output", "json", code=code))
 
     def verdicts(self, case: str) -> list[str]:
-        """Newest first."""
+        """The verdicts of a case, newest first."""
         return [run["verdict"] for run in self.reads("runs", "--case", case) if run["verdict"]]
 
 
@@ -79,7 +79,7 @@ def told() -> Iterator[Received]:
 
 @pytest.fixture
 def namespace(kubeconfig: Path) -> Iterator[str]:
-    """The namespace, with what the two probes need in it."""
+    """The namespace with the requirements of the two probes."""
     kubectl("create", "namespace", "kubeprobe", check=False)
     for folder in FOLDERS:
         kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": rights_of(folder)}))
@@ -105,7 +105,7 @@ def break_a_certificate() -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
+def test_a_fault_on_a_real_cluster_is_detected_and_notified_once_and_so_is_its_recovery(
     installation: Installation,
     namespace: str,
     kubeconfig: Path,
@@ -126,13 +126,13 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
     user.types("apply", "-f", "catalog")
     installation.start_all()
 
-    # Healthy: both cases pass, and nobody is told anything.
+    # Healthy: both cases pass, without notifications.
     for case in ("pod-lifecycle", "certificate-expiry"):
         until(f"{case} to pass", lambda c=case: "pass" in user.verdicts(c), within_s=120, every_s=1)
     assert told.messages == []
     user.types("run", "certificate-expiry", "--cluster", "prod-1", "--wait")
 
-    # Broken: found by the periodic run, named, told once however often it fails.
+    # Broken: detected by the periodic run, named, and notified once for all failures.
     break_a_certificate()
     until("the fault to be told", lambda: told.messages, within_s=120)
     until("a second fail", lambda: user.verdicts("certificate-expiry")[:2] == ["fail", "fail"], within_s=120, every_s=1)
@@ -142,12 +142,12 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
     failing = user.reads("run", "certificate-expiry", "--cluster", "prod-1", "--wait", code=1)
     assert "nearly-over" in json.dumps(failing)
 
-    # Mended: told once as well.
+    # Fixed: also notified once.
     kubectl("-n", "kubeprobe", "delete", "secret", "nearly-over")
     until("the recovery to be told", lambda: len(told.messages) == 2, within_s=120)
     assert (told.messages[0]["kind"], told.messages[1]["kind"]) == ("failed", "recovered")
 
-    # A change opens a run of everything bound to its component, once.
+    # A change opens one run of every case bound to its component.
     change = ("change", "--component", "coredns", "--version", "1.12", "--cluster", "prod-1", "--id", "rollout-1")
     user.types(*change)
     user.types(*change)
@@ -161,7 +161,7 @@ def test_a_fault_on_a_real_cluster_is_found_told_once_and_its_end_is_told_too(
         every_s=1,
     )
     assert user.types("show", user.reads("runs", "--trigger", "change")[0]["id"])
-    user.types("cluster", "cordon", "prod-1")  # or the next run has its pod already
+    user.types("cluster", "cordon", "prod-1")  # otherwise the next run already has its pod
     until("no pod left", lambda: not pods_of_ours(), within_s=60, every_s=1)
 
 

@@ -30,7 +30,7 @@ def asked(
         return ask(hook, HOST, "kubeprobe")
 
 
-def test_a_webhook_that_answers_is_well_whatever_it_says_of_the_object() -> None:
+def test_a_webhook_that_answers_is_fine_allowed_or_not() -> None:
     found = asked(says(allowed=False))
     assert found.problem == ""
     assert found.ms > 0
@@ -47,7 +47,7 @@ def test_a_certificate_is_trusted_by_the_bundle_only_and_for_the_right_name() ->
     assert "certificate has expired" in asked(says(), days=-1).problem
 
 
-def test_silence_ends_with_the_webhooks_own_time_out() -> None:
+def test_a_call_ends_with_the_webhooks_own_time_out() -> None:
     def sleepy(request: Request) -> Reply:
         time.sleep(0.7)
         return says()(request)
@@ -55,7 +55,7 @@ def test_silence_ends_with_the_webhooks_own_time_out() -> None:
     assert asked(sleepy, seconds=0.5).problem == "no answer within its time-out of 0.5 s"
 
 
-def test_what_is_no_answer_to_the_question_is_told() -> None:
+def test_an_answer_to_another_query_is_reported() -> None:
     assert (
         asked(lambda _asked: Reply(404, b"no such page")).problem == "status 404 at /judge, expected 200: no such page"
     )
@@ -63,5 +63,5 @@ def test_what_is_no_answer_to_the_question_is_told() -> None:
     assert asked(says(uid="other")).problem.startswith("its answer is to another question: uid 'other'")
 
 
-def test_a_webhook_that_insists_on_the_api_servers_certificate_is_there() -> None:
+def test_a_webhook_that_requires_the_api_servers_certificate_exists() -> None:
     assert what_is_wrong(401, b"", "u", "/") == what_is_wrong(403, b"", "u", "/") == ""

@@ -11,12 +11,12 @@ def test_a_manifest_may_have_several_objects_in_yaml_or_json() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "just text", "kind: Pod", "{apiVersion: v1, kind: Pod, metadata: {}}"])
-def test_what_is_no_object_is_refused(text: str) -> None:
+def test_an_invalid_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
 
 
-def test_who_denied_is_read_from_the_api_servers_words() -> None:
+def test_the_denying_policy_is_read_from_the_api_servers_message() -> None:
     by_webhook = Answer(False, 1, '403 Forbidden: admission webhook "guard.shop.io" denied the request: no (POST /api)')
     by_policy = Answer(
         False,
@@ -28,7 +28,7 @@ def test_who_denied_is_read_from_the_api_servers_words() -> None:
     assert Answer(False, 1, "403 Forbidden: exceeded quota").denied_by == ""
 
 
-def test_a_webhook_that_could_not_be_asked_is_no_denial() -> None:
+def test_a_webhook_that_could_not_be_called_is_not_a_denial() -> None:
     said = (
         '500 InternalError: Internal error occurred: failed calling webhook "guard.shop.io": failed to call webhook: '
         'Post "https://guard.shop.svc:443/?timeout=2s": context deadline exceeded (POST /api/v1/pods)'

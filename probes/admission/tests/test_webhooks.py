@@ -26,14 +26,14 @@ def webhook(**fields: Any) -> Any:
     return found
 
 
-def test_what_a_webhook_does_not_say_is_the_apis_default() -> None:
+def test_missing_fields_of_a_webhook_have_the_apis_defaults() -> None:
     found = webhook()
     assert (found.timeout, found.fails_closed, found.service) == (10, True, ("shop", "guard", 443))
     assert (found.host, found.path) == ("guard.shop.svc", "/judge")
     assert str(found) == "validating webhook guard.shop.io of shop"
 
 
-def test_a_webhook_by_url_is_asked_there() -> None:
+def test_a_webhook_with_a_url_is_called_there() -> None:
     found = webhook(clientConfig={"url": "https://guard.example.com:8443/a/b?c=d"}, failurePolicy="Ignore")
     assert (found.service, found.host, found.path) == (None, "guard.example.com", "/a/b?c=d")
     assert "unchecked" in found.consequence
@@ -49,7 +49,7 @@ def test_a_webhook_by_url_is_asked_there() -> None:
         ("https://10.0.0.1/", False),
     ],
 )
-def test_a_webhook_on_the_api_servers_own_host_is_known(url: str, *, beside: bool) -> None:
+def test_a_webhook_on_the_api_servers_own_host_is_recognized(url: str, *, beside: bool) -> None:
     assert webhook(clientConfig={"url": url}).is_beside_the_api_server is beside
     assert webhook().is_beside_the_api_server is False
 
@@ -61,13 +61,13 @@ def test_a_webhook_on_the_api_servers_own_host_is_known(url: str, *, beside: boo
         ({}, "it has no caBundle: nobody vouches for a Service's certificate"),
     ],
 )
-def test_a_bundle_that_cannot_vouch_is_a_problem_by_itself(client: dict[str, Any], problem: str) -> None:
+def test_an_unusable_bundle_is_a_problem(client: dict[str, Any], problem: str) -> None:
     service = {"namespace": "shop", "name": "guard"}
     assert ca_problem(webhook(clientConfig={"service": service, **client})) == problem
     assert ca_problem(webhook()) == ca_problem(webhook(clientConfig={"url": "https://a"})) == ""
 
 
-def test_the_review_is_about_a_kind_that_the_webhook_is_asked_about_and_a_dry_run() -> None:
+def test_the_review_is_a_dry_run_of_a_kind_in_the_rules() -> None:
     request = review(webhook(), "u", "kubeprobe")["request"]
     assert request["kind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
     assert request["object"]["apiVersion"] == "apps/v1"
@@ -76,6 +76,6 @@ def test_the_review_is_about_a_kind_that_the_webhook_is_asked_about_and_a_dry_ru
     assert review(anything, "u", "kubeprobe")["request"]["kind"]["kind"] == "ConfigMap"
 
 
-def test_only_endpoints_that_take_requests_count() -> None:
+def test_only_ready_endpoints_count() -> None:
     slices = [{"endpoints": [{"conditions": {"ready": False}}, {"conditions": {}}, {}]}, {"endpoints": None}]
     assert ready_endpoints(slices) == 2

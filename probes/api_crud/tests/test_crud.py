@@ -33,7 +33,7 @@ def crud() -> Iterator[Callable[..., ApiCrud]]:
         yield make
 
 
-def test_a_stale_update_that_is_refused_is_as_it_should_be(crud: Callable[..., ApiCrud]) -> None:
+def test_a_refused_stale_update_is_right(crud: Callable[..., ApiCrud]) -> None:
     crud(REFUSED).update_stale()
 
 
@@ -42,18 +42,18 @@ def test_a_stale_update_that_is_accepted_means_broken_locking(crud: Callable[...
         crud((200, configmap("stale"))).update_stale()
 
 
-def test_an_update_is_tried_anew_when_somebody_else_was_faster(crud: Callable[..., ApiCrud]) -> None:
+def test_an_update_is_repeated_after_a_conflict(crud: Callable[..., ApiCrud]) -> None:
     probe = crud(REFUSED, (200, configmap("created")), (200, configmap("updated")))
     probe.update()
     assert probe.known["data"] == {"value": "updated"}
 
 
-def test_an_update_that_reads_back_as_the_old_value_is_told(crud: Callable[..., ApiCrud]) -> None:
+def test_an_update_that_reads_back_as_the_old_value_is_reported(crud: Callable[..., ApiCrud]) -> None:
     with pytest.raises(CheckFailed, match="reads value='created' right after 'updated' was written"):
         crud((200, configmap("created"))).update()
 
 
-def test_an_object_that_the_list_lacks_is_told(crud: Callable[..., ApiCrud]) -> None:
+def test_an_object_that_the_list_lacks_is_reported(crud: Callable[..., ApiCrud]) -> None:
     with pytest.raises(CheckFailed, match="the list of configmaps in team-a lacks"):
         crud((200, {"items": []})).list()
 

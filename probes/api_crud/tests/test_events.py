@@ -9,12 +9,12 @@ def events(*told: str) -> list[Seen]:
     return [Seen(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in told)]
 
 
-def test_the_events_of_a_whole_life_in_order_are_well() -> None:
+def test_the_events_of_a_lifecycle_in_order_are_fine() -> None:
     seen = events("ADDED created", "MODIFIED updated", "DELETED updated")
     assert out_of_order(seen, ["created", "updated"]) == ""
 
 
-def test_others_may_touch_the_object_meanwhile() -> None:
+def test_other_clients_may_change_the_object() -> None:
     seen = events("ADDED created", "MODIFIED created", "MODIFIED updated", "MODIFIED updated", "DELETED updated")
     assert out_of_order(seen, ["created", "updated"]) == ""
 
@@ -27,12 +27,12 @@ def test_others_may_touch_the_object_meanwhile() -> None:
         ("ADDED created", "ADDED created", "DELETED updated"),
     ],
 )
-def test_a_wrong_order_of_types_is_told(told: tuple[str, ...]) -> None:
+def test_a_wrong_order_of_types_is_reported(told: tuple[str, ...]) -> None:
     said = out_of_order(events(*told), ["created", "updated"])
     assert said.startswith(f"events came as {', '.join(one.split()[0] for one in told)}: expected ADDED first")
 
 
-def test_a_value_that_comes_before_its_time_is_told() -> None:
+def test_an_event_out_of_order_is_reported() -> None:
     seen = events("ADDED updated", "MODIFIED created", "DELETED created")
     assert out_of_order(seen, ["created", "updated"]) == (
         "the events show the values updated, created: expected created, updated, in this order"

@@ -45,7 +45,7 @@ def test_a_deployment_is_rolled_out_when_only_new_pods_are_there_and_available(g
     assert rollout.is_rolled_out(deployment(generation, **status)) is rolled_out
 
 
-def test_what_keeps_a_rollout_is_told_the_controllers_first() -> None:
+def test_the_cause_of_a_stuck_rollout_is_reported_controllers_first() -> None:
     def why(found: dict[str, Any], *pods: dict[str, Any]) -> str:
         return rollout.why_not_rolled_out(found, list(pods), lambda _pod: "ErrImagePull")
 
@@ -56,13 +56,13 @@ def test_what_keeps_a_rollout_is_told_the_controllers_first() -> None:
     assert why(deployment(replicas=1), pod("a", "1")) == "1 pods, 0 updated, 0 available, of 2 wanted"
 
 
-def test_endpoints_that_are_the_ready_pods_are_well() -> None:
+def test_endpoints_equal_to_the_ready_pods_are_fine() -> None:
     pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), pod("old", "10.0.0.3", going=True)]
     slices = [endpoint_slice("s", "10.0.0.1", "10.0.0.2"), endpoint_slice("t", "10.0.0.3", ready=False)]
     assert rollout.wrong_endpoints(slices, pods) == []
 
 
-def test_strangers_and_missing_pods_are_named() -> None:
+def test_wrong_endpoints_and_missing_pods_are_named() -> None:
     pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2")]
     stranger, missing = rollout.wrong_endpoints([endpoint_slice("s", "10.0.0.1", "10.9.9.9")], pods)
     assert stranger == "endpointslice s lists 10.9.9.9, the address of no ready pod of it"

@@ -46,7 +46,7 @@ def test_the_canary_answers_with_its_version_and_traffic_counts_it() -> None:
     assert traffic.loss("update") == ""
 
 
-def test_a_version_that_does_not_come_is_told_with_what_came_instead() -> None:
+def test_a_missing_version_is_reported_with_what_answered_instead() -> None:
     with canary("v1"):
         assert ask_until("v2", HOST, PORT, 5, 0.3) == "version 'v1' answers"
 
@@ -59,7 +59,7 @@ def test_lost_requests_are_counted_with_their_reasons() -> None:
     assert "Connection refused" in said
 
 
-def test_an_answer_under_way_is_finished_when_the_canary_is_told_to_end() -> None:
+def test_an_open_request_is_finished_when_the_canary_is_terminated() -> None:
     with canary("v1") as process, socket.create_connection((HOST, PORT), 5) as half:
         half.sendall(b"GET / HTTP/1.0\r\n")
         heard: list[bytes] = []
@@ -74,7 +74,7 @@ def test_an_answer_under_way_is_finished_when_the_canary_is_told_to_end() -> Non
     assert [answer.endswith(b"v1") for answer in heard] == [True]
 
 
-def test_without_anybody_there_the_wait_ends_in_time() -> None:
+def test_the_wait_without_endpoints_ends_in_time() -> None:
     began = time.monotonic()
     with pytest.raises(NoAnswer, match="refused"):
         ask(HOST, PORT, 1)

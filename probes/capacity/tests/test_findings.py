@@ -34,21 +34,21 @@ def counted(*pods: dict[str, Any]) -> findings.Pods:
     return found
 
 
-def test_pods_that_find_no_node_are_told_with_the_reason_the_longest_waiting_first() -> None:
+def test_unschedulable_pods_are_reported_with_the_reason_the_longest_waiting_first() -> None:
     found = counted(unscheduled("new", seconds=150), unscheduled("old", minutes=20), unscheduled("now", seconds=5))
     old, new = found.unschedulable()
     assert old == "pod shop/old has found no node for 20 min: Unschedulable: 0/9 nodes are available"
     assert new.startswith("pod shop/new has found no node for 150 s: ")
 
 
-def test_a_pod_that_no_scheduler_looks_at_is_told_a_gated_or_dying_one_not() -> None:
+def test_a_pod_without_a_scheduler_is_reported_but_not_a_gated_or_terminating_one() -> None:
     dying = pod("dying")
     dying["metadata"]["deletionTimestamp"] = at()
     [said] = counted(pod(), dying, unscheduled("gated", "SchedulingGated", minutes=20)).unschedulable()
     assert said == "pod shop/web has found no node for 30 min: Pending: no scheduler has looked at it"
 
 
-def test_pods_that_have_ended_take_no_room_and_those_in_the_nodes_network_no_address() -> None:
+def test_ended_pods_and_pods_with_host_network_are_not_counted() -> None:
     pods = counted(
         pod(node="a", phase="Running"), pod(node="a", phase="Running", hostNetwork=True), pod(node="a", phase="Failed")
     )
@@ -59,7 +59,7 @@ def test_pods_that_have_ended_take_no_room_and_those_in_the_nodes_network_no_add
     ]
 
 
-def test_ranges_for_nodes_are_counted_against_the_clusters_range() -> None:
+def test_node_ranges_are_counted_within_the_clusters_range() -> None:
     nodes = [node("a", "110", "10.244.0.0/24"), node("b", "110", "10.244.1.0/24"), node("c", "110", "10.9.0.0/24")]
     [use] = findings.node_ranges(nodes, [ipaddress.ip_network("10.244.0.0/22")])
     assert str(use) == "cluster CIDR 10.244.0.0/22: ranges for nodes: 2 of 4 in use, 50 %"
@@ -76,7 +76,7 @@ def test_service_addresses_of_a_family_are_counted_over_all_its_ranges() -> None
     assert (six.used, six.of) == (1, 3)
 
 
-def test_every_resource_of_a_quota_is_told_as_it_is_written_the_fullest_first() -> None:
+def test_every_resource_of_a_quota_is_reported_the_fullest_first() -> None:
     status = {
         "hard": {"requests.cpu": "2", "pods": "10", "secrets": "0"},
         "used": {"requests.cpu": "1900m", "pods": "10", "secrets": "0"},
@@ -88,7 +88,7 @@ def test_every_resource_of_a_quota_is_told_as_it_is_written_the_fullest_first() 
     ]
 
 
-def test_a_range_that_is_going_away_does_not_count() -> None:
+def test_a_terminating_range_is_ignored() -> None:
     there = {"metadata": {"name": "a"}, "spec": {"cidrs": ["10.96.0.0/16"]}}
     going = {"metadata": {"name": "b", "deletionTimestamp": at()}, "spec": {"cidrs": ["10.97.0.0/16"]}}
     assert [str(one) for one in findings.ranges_of([there, going])] == ["10.96.0.0/16"]

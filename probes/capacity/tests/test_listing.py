@@ -36,7 +36,7 @@ def peak(check: Any, cluster: BigCluster) -> tuple[list[str], int]:
         tracemalloc.stop()
 
 
-def test_a_node_is_judged_by_the_little_that_is_kept_of_it() -> None:
+def test_a_node_is_checked_by_its_reduced_object() -> None:
     as_node = {"podCIDRs": ["10.244.0.0/30"]}, {"allocatable": {"pods": "2", "cpu": "4"}}
     as_pod = {"nodeName": "big-7-7"}, {"phase": "Running"}
     spec, status = ({**node, **pod} for node, pod in zip(as_node, as_pod, strict=True))
@@ -49,7 +49,7 @@ def test_a_node_is_judged_by_the_little_that_is_kept_of_it() -> None:
     assert most < PAGES * ON_A_PAGE * BALLAST / 4
 
 
-def test_a_quota_is_judged_by_the_little_that_is_kept_of_it() -> None:
+def test_a_quota_is_checked_by_its_reduced_object() -> None:
     status = {"hard": {"pods": "10", "secrets": "5"}, "used": {"pods": "10"}}
     told, most = peak(check_quotas, BigCluster({"spec": {}, "status": status}, "/resourcequotas"))
     assert len(told) == PAGES * ON_A_PAGE

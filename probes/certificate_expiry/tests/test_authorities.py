@@ -15,25 +15,25 @@ def bundle(*days: float) -> str:
     return base64.b64encode(b"".join(ending_in(left, f"ca-{left:g}")[0] for left in days)).decode()
 
 
-def test_a_bundle_is_good_for_as_long_as_its_longest_lived_authority() -> None:
+def test_a_bundle_is_valid_as_long_as_its_last_ca() -> None:
     webhook = {"name": "check.test", "clientConfig": {"caBundle": bundle(-5, 200)}}
     [finding] = authorities.of_webhooks("mutating", [{"metadata": {"name": "policies"}, "webhooks": [webhook]}])
     assert (finding.place, finding.subject) == ("caBundle of mutating webhook policies, check.test", "CN=ca-200")
 
 
-def test_a_webhook_without_a_bundle_trusts_the_systems_authorities() -> None:
+def test_a_webhook_without_a_bundle_uses_the_systems_cas() -> None:
     webhook = {"name": "check.test", "clientConfig": {}}
     assert list(authorities.of_webhooks("mutating", [{"metadata": {"name": "a"}, "webhooks": [webhook]}])) == []
     assert list(authorities.of_conversions([{"metadata": {"name": "a"}, "spec": {}}])) == []
 
 
-def test_a_bundle_that_is_no_certificate_is_told() -> None:
+def test_a_bundle_that_is_not_a_certificate_is_reported() -> None:
     [finding] = authorities.of_aggregated([{"metadata": {"name": "v1.a"}, "spec": {"caBundle": "bm90IGEgY2VydA=="}}])
     assert finding.place == "caBundle of API service v1.a"
     assert finding.unreadable.startswith("no readable certificate: ")
 
 
-def test_what_the_api_server_publishes_is_named_by_its_key() -> None:
+def test_the_api_servers_published_cas_are_named_by_key() -> None:
     data = {"client-ca-file": ending_in(300)[0].decode(), "requestheader-allowed-names": "[]"}
     [finding] = authorities.of_authentication({"data": data})
     assert finding.place == "client-ca-file in configmap kube-system/extension-apiserver-authentication"
@@ -77,19 +77,19 @@ def new(created: str, *conditions: Json) -> Json:
     return {"metadata": metadata, "status": {"conditions": list(conditions)}}
 
 
-def test_a_certificate_that_is_new_has_a_while_to_become_ready() -> None:
+def test_a_new_certificate_has_time_to_become_ready() -> None:
     assert certmanager.problem(new("2026-11-25T11:59:50Z"), NOW, 30) == ""
     assert certmanager.problem(new("2026-11-25T11:44:59Z"), NOW, 30) == f"{WEB}: is not ready: {UNSEEN}"
 
 
-def test_the_while_begins_anew_when_a_certificate_ceases_to_be_ready() -> None:
+def test_the_time_to_become_ready_starts_again_when_a_certificate_becomes_unready() -> None:
     since = [{**REFUSED, "lastTransitionTime": f"2026-11-25T{time}:00Z"} for time in ("11:50", "11:40")]
     assert certmanager.problem(new("2026-01-01T00:00:00Z", since[0]), NOW, 30) == ""
     told = certmanager.problem(new("2026-01-01T00:00:00Z", since[1]), NOW, 30)
     assert told == f"{WEB}: is not ready: DoesNotExist: the issuer is missing"
 
 
-def test_a_certificate_that_is_over_has_no_while() -> None:
+def test_an_expired_certificate_has_no_time_to_become_ready() -> None:
     body = new("2026-01-01T00:00:00Z", {**REFUSED, "lastTransitionTime": "2026-11-25T11:59:00Z"})
     body["status"]["notAfter"] = "2026-11-25T11:59:00Z"
     assert certmanager.problem(body, NOW, 30).startswith(f"{WEB}: expired on 2026-11-25 11:59 UTC")

@@ -41,7 +41,7 @@ def problems(secret: Json, *certificates: Json, wanted: str = "cert-manager") ->
         return inspection.problems()
 
 
-def test_a_short_lived_secret_is_well_while_its_certificate_is_renewed() -> None:
+def test_a_short_lived_secret_is_fine_while_its_certificate_is_renewed() -> None:
     assert problems(kept_by_cert_manager(0.5), issued()) == []
 
 
@@ -52,17 +52,17 @@ def test_a_short_lived_secret_is_well_while_its_certificate_is_renewed() -> None
         (kept_by_cert_manager(1, b"no certificate"), "secret shop/web-tls: no readable certificate"),
     ],
 )
-def test_a_secret_that_serves_nobody_is_told_though_its_certificate_is_well(secret: Json, told: str) -> None:
+def test_an_expired_secret_is_reported_even_if_its_certificate_is_fine(secret: Json, told: str) -> None:
     [problem] = problems(secret, issued())
     assert problem.startswith(told)
 
 
-def test_a_secret_whose_certificate_is_gone_is_renewed_by_nobody() -> None:
+def test_a_secret_whose_certificate_was_deleted_is_not_renewed() -> None:
     [problem] = problems(kept_by_cert_manager(0.5), issued("other"))
     assert problem.startswith("secret shop/web-tls: CN=web expires on")
 
 
-def test_a_secret_is_judged_by_its_days_where_certificates_are_not_looked_at() -> None:
+def test_a_secret_is_checked_by_its_expiry_if_certificates_are_not_checked() -> None:
     [problem] = problems(kept_by_cert_manager(0.5), issued(), wanted="none")
     assert problem.startswith("secret shop/web-tls: CN=web expires on")
 
@@ -74,7 +74,7 @@ def node(name: str, **conditions: str) -> Json:
     return {"metadata": {"name": name}, "status": {"addresses": addresses, "conditions": told}}
 
 
-def test_only_the_kubelets_of_nodes_that_are_ready_are_asked() -> None:
+def test_only_kubelets_of_ready_nodes_are_checked() -> None:
     nodes = [
         node("up", MemoryPressure="True", Ready="True"),
         node("down", Ready="Unknown"),

@@ -13,7 +13,7 @@ from tests.probes.scenario import Bed
 pytestmark = pytest.mark.real
 
 
-def test_it_measures_what_it_looked_at(bed: Bed) -> None:
+def test_checked_objects_are_measured(bed: Bed) -> None:
     with bed.cluster.having("default", "secrets", tls_secret("good", *ending_in(300))):
         ended = bed.cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
@@ -50,7 +50,7 @@ def test_it_names_each_secret_that_is_a_problem_the_most_urgent_first(bed: Bed) 
     assert ended.report["metrics"]["secrets_checked"] == 5
 
 
-def test_it_tells_a_server_that_does_not_answer_from_one_whose_certificate_ends(bed: Bed, tmp_path: Path) -> None:
+def test_an_unreachable_server_and_an_expiring_certificate_are_distinguished(bed: Bed, tmp_path: Path) -> None:
     with tls_server(tmp_path, *ending_in(5, "server"), host=NODE_ADDRESS) as port:
         ended = bed.cluster.run("certificate_expiry", ENDPOINTS=f"{NODE_ADDRESS}:{port} {NODE_ADDRESS}:9")
     assert ended.code == 1

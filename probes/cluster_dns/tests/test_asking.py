@@ -73,7 +73,7 @@ def wrong(answering: Answering, *questions: Question, patience: Patience = PATIE
         return problems(ask_all([server], list(questions), patience))
 
 
-def test_the_right_answer_is_no_problem_and_its_time_is_known() -> None:
+def test_the_right_answer_is_not_a_problem_and_its_time_is_measured() -> None:
     with dns_server(says("10.96.0.7")) as server:
         answers = ask_all([server], [WEB, ANY], PATIENT)
     assert problems(answers) == []
@@ -81,7 +81,7 @@ def test_the_right_answer_is_no_problem_and_its_time_is_known() -> None:
     assert all(0 < answer.ms < 5000 for answer in answers)
 
 
-def test_what_went_wrong_is_told_with_server_and_question() -> None:
+def test_an_error_has_server_and_query() -> None:
     pod = "DNS pod kube-system/a (127.0.0.1, node a)"
     asked = "web.shop.svc.cluster.local A over UDP"
     assert wrong(says(rcode=dns.rcode.SERVFAIL), WEB) == [
@@ -95,14 +95,14 @@ def test_what_went_wrong_is_told_with_server_and_question() -> None:
     ]
 
 
-def test_silence_is_told_after_all_tries() -> None:
+def test_no_answer_is_reported_after_all_tries() -> None:
     with dns_server(lambda _query: None) as server:
         answers = ask_all([server], [ANY], HASTY)
     udp = answers[0]
     assert (udp.protocol, udp.trouble, udp.tries) == ("UDP", "no answer within 0.2 s", 2)
 
 
-def test_a_datagram_that_is_lost_once_is_asked_for_again() -> None:
+def test_a_query_is_repeated_after_a_lost_datagram() -> None:
     seen: list[int] = []
 
     def lose_the_first(query: dns.message.Message) -> dns.message.Message | None:
@@ -115,19 +115,19 @@ def test_a_datagram_that_is_lost_once_is_asked_for_again() -> None:
     assert (answer.trouble, answer.tries >= 2) == ("", True)
 
 
-def test_an_answer_that_comes_late_is_a_problem_though_it_is_right() -> None:
+def test_a_slow_answer_is_a_problem_even_if_it_is_right() -> None:
     [error, *_] = wrong(says("10.96.0.7"), WEB, patience=Patience(5, 1, slow_ms=0.0001))
     assert "right but late, after more than 0.0001 ms" in error
 
 
-def test_a_closed_port_is_told_as_such() -> None:
+def test_a_closed_port_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     [answer] = ask_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], HASTY)
     assert answer.trouble == "connection refused"
 
 
-def test_many_questions_that_fail_alike_are_one_error() -> None:
+def test_queries_with_the_same_failure_are_one_error() -> None:
     questions = [Question("outside", f"{number}.example.com", "A") for number in range(6)]
 
     def all_but_one(query: dns.message.Message) -> dns.message.Message:

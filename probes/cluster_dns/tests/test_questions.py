@@ -3,7 +3,7 @@ import pytest
 from probes.cluster_dns.questions import Question, inside, of_service, outside
 
 
-def test_a_service_is_asked_for_by_name_and_backwards_in_each_family() -> None:
+def test_a_service_is_queried_by_name_and_reverse_in_each_family() -> None:
     assert of_service("web", "shop", ["10.96.0.7", "fd00::7"], "cluster.local") == [
         Question("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"})),
         Question("inside", "web.shop.svc.cluster.local", "AAAA", frozenset({"fd00::7"})),
@@ -31,11 +31,11 @@ def test_a_name_inside_is_a_service_or_ends_in_the_clusters_domain(
     assert inside(word, "example.org") == Question("inside", name, "A", expected)
 
 
-def test_the_expected_address_says_which_record_is_asked_for() -> None:
+def test_the_expected_address_decides_the_record_type() -> None:
     assert outside("example.com=2001:DB8::1") == Question("outside", "example.com", "AAAA", frozenset({"2001:db8::1"}))
 
 
 @pytest.mark.parametrize("word", ["=10.0.0.1", "example.com=", "example.com=ten", "a..b", f"{'a' * 64}.com"])
-def test_a_name_that_makes_no_sense_is_refused_with_what_was_expected(word: str) -> None:
+def test_an_invalid_name_is_refused_with_what_was_expected(word: str) -> None:
     with pytest.raises(ValueError, match="expected NAME or NAME=ADDRESS"):
         outside(word)

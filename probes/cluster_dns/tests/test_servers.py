@@ -54,7 +54,7 @@ def found(slices: list[dict[str, Any]], pods: list[dict[str, Any]], **spec: Any)
     return problems(service(**spec), slices, pods, NOW, 60)
 
 
-def test_the_service_is_asked_on_its_ports_for_names_only() -> None:
+def test_the_service_is_queried_on_its_dns_ports_only() -> None:
     assert of_service(service()) == Server("Service kube-system/kube-dns (10.96.0.10)", "10.96.0.10", BOTH, True)
 
 
@@ -74,17 +74,17 @@ def test_each_ready_endpoint_is_a_server_that_is_named_by_pod_and_node() -> None
     ]
 
 
-def test_pods_that_are_ready_and_listed_are_no_problem() -> None:
+def test_ready_pods_in_the_endpoints_are_not_a_problem() -> None:
     assert found([slice_of(endpoint("a", "10.0.0.1"))], [pod("a", "10.0.0.1")]) == []
 
 
-def test_without_a_ready_endpoint_nobody_answers() -> None:
+def test_a_service_without_a_ready_endpoint_does_not_answer() -> None:
     expected = "Service kube-system/kube-dns has no ready endpoint, so nobody answers names; "
     assert found([], []) == [expected + "0 pods match its selector k8s-app=kube-dns"]
     assert found([], [], selector=None) == [expected + "it has no selector"]
 
 
-def test_an_endpoint_that_is_no_pods_address_is_named() -> None:
+def test_an_endpoint_whose_address_belongs_to_no_pod_is_named() -> None:
     wrong = found([slice_of(endpoint("a", "10.0.0.1"), endpoint("a", "10.0.0.9"))], [pod("a", "10.0.0.1")])
     assert wrong == ["endpoint 10.0.0.9 of Service kube-system/kube-dns is the address of none of its pods"]
 
@@ -98,7 +98,7 @@ def test_a_pod_that_is_unready_for_long_is_named_with_the_reason_and_one_that_st
     assert found(endpoints, [pod("a", "10.0.0.1"), pod("b", "10.0.0.2", ready=False, seconds=59)]) == []
 
 
-def test_a_ready_pod_that_is_missing_from_the_endpoints_is_named_once_they_had_time_to_follow() -> None:
+def test_a_ready_pod_missing_from_the_endpoints_is_named_after_a_delay() -> None:
     endpoints = [slice_of(endpoint("a", "10.0.0.1"))]
     assert found(endpoints, [pod("a", "10.0.0.1"), pod("b", "10.0.0.2")]) == [
         "DNS pod kube-system/b (10.0.0.2, node a) is ready but not among the endpoints of Service kube-system/kube-dns"
@@ -106,7 +106,7 @@ def test_a_ready_pod_that_is_missing_from_the_endpoints_is_named_once_they_had_t
     assert found(endpoints, [pod("a", "10.0.0.1"), pod("b", "10.0.0.2", seconds=5)]) == []
 
 
-def test_a_pod_that_is_being_deleted_or_has_ended_is_nobodys_business() -> None:
+def test_a_terminating_or_ended_pod_is_ignored() -> None:
     leaving = pod("b", "10.0.0.2", ready=False)
     leaving["metadata"]["deletionTimestamp"] = "2026-11-25T11:59:00Z"
     evicted = pod("c", "10.0.0.3", ready=False)

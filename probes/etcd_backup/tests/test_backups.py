@@ -29,34 +29,34 @@ def problems(*backups: Backup) -> list[str]:
     return judge("main", list(backups), RULES, NOW, read).problems
 
 
-def test_a_young_whole_backup_of_the_usual_size_is_no_problem() -> None:
+def test_a_recent_complete_backup_of_the_usual_size_is_not_a_problem() -> None:
     verdict = judge("main", [backup(1), backup(25), backup(49)], RULES, NOW, read)
     assert (verdict.problems, verdict.newest) == ([], NOW - timedelta(hours=1))
 
 
-def test_none_at_all_is_told() -> None:
+def test_no_backup_is_reported() -> None:
     assert problems() == ["etcd main: no backup at all"]
 
 
-def test_one_that_is_too_old_is_told_with_its_age() -> None:
+def test_a_backup_that_is_too_old_is_reported_with_its_age() -> None:
     assert problems(backup(31)) == [
         "etcd main: the last good backup 31.db is 31.0 h old, of 2026-11-24 05:00 UTC (MAX_AGE_HOURS is 25.0 h)"
     ]
 
 
-def test_a_newest_that_is_no_good_is_a_problem_though_another_is_young_enough() -> None:
+def test_an_invalid_newest_backup_is_a_problem_even_with_another_recent_one() -> None:
     assert problems(backup(2), backup(20)) == ["etcd main: backup 2.db is no good: it is cut off"]
 
 
-def test_a_newest_that_is_no_good_and_an_old_one_are_two_problems() -> None:
+def test_an_invalid_newest_backup_and_an_old_one_are_two_problems() -> None:
     assert len(problems(backup(2), backup(26))) == 2
 
 
-def test_no_good_one_at_all_is_told() -> None:
+def test_no_valid_backup_is_reported() -> None:
     assert problems(backup(2), backup(2.5))[-1] == "etcd main: none of its last 2 backups can be restored"
 
 
-def test_one_that_is_being_written_leaves_the_word_to_the_one_before() -> None:
+def test_a_backup_being_written_is_skipped_for_the_previous_one() -> None:
     assert problems(backup(2, changed_minutes=1), backup(20)) == []
     assert len(problems(backup(2, changed_minutes=3), backup(20))) == 1
 
@@ -79,32 +79,32 @@ SHRUNK = "etcd main: backup 1.db has 400 bytes, the last 2 had 1000 (less than 5
 RIGHT = "is it the right etcd's?"
 
 
-def test_one_that_has_shrunk_and_has_a_lower_revision_is_suspicious() -> None:
+def test_a_shrunk_backup_with_a_lower_revision_is_suspicious() -> None:
     told = f"{SHRUNK} its revision 8 is lower than 9 of 25.db: {RIGHT}"
     assert shrunk((8, 100), {"25.db": (9, 100), "49.db": (5, 100)}) == [told]
 
 
-def test_one_that_has_shrunk_and_lost_most_of_its_entries_is_suspicious() -> None:
+def test_a_shrunk_backup_with_far_fewer_entries_is_suspicious() -> None:
     told = f"{SHRUNK} it has 49 entries, 25.db had 100: {RIGHT}"
     assert shrunk((10, 49), {"25.db": (9, 100), "49.db": (5, 100)}) == [told]
 
 
-def test_one_that_is_smaller_after_a_defragmentation_is_no_problem() -> None:
+def test_a_smaller_backup_after_a_defragmentation_is_not_a_problem() -> None:
     assert shrunk((10, 50), {"25.db": (9, 100), "49.db": (5, 100)}) == []
 
 
-def test_one_that_has_shrunk_is_compared_with_the_last_good_one_before_it() -> None:
+def test_a_shrunk_backup_is_compared_with_the_last_valid_one() -> None:
     assert shrunk((6, 100), {"25.db": None, "49.db": (5, 100)}) == []
     told = f"{SHRUNK} its revision 4 is lower than 5 of 49.db: {RIGHT}"
     assert shrunk((4, 100), {"25.db": None, "49.db": (5, 100)}) == [told]
 
 
-def test_one_that_has_shrunk_is_suspicious_where_there_is_no_good_one_to_compare_it_with() -> None:
+def test_a_shrunk_backup_without_a_valid_predecessor_is_suspicious() -> None:
     told = f"{SHRUNK} no larger one can be read to compare it with: {RIGHT}"
     assert shrunk((10, 100), {"25.db": None, "49.db": None}) == [told]
 
 
-def test_another_etcds_backup_is_not_vouched_for_by_the_one_before_it() -> None:
+def test_another_etcds_backup_is_detected_even_after_a_second_one() -> None:
     """The day after: both of the last two are of the wrong etcd."""
     wrong, right = Snapshot(400, hashed=True, revision=8, entries=5), Snapshot(1000, hashed=True, revision=9, entries=5)
     backups = [backup(1, 400), backup(25, 400), backup(49), backup(73), backup(97)]
@@ -125,7 +125,7 @@ def test_the_backups_before_are_read_only_where_the_newest_has_shrunk() -> None:
     assert seen == ["1.db"]
 
 
-def test_one_without_keys_is_empty() -> None:
+def test_a_backup_without_keys_is_empty() -> None:
     verdict = judge("main", [backup(1)], RULES, NOW, lambda _path: Snapshot(1000, hashed=True, revision=1, entries=0))
     assert verdict.problems == ["etcd main: backup 1.db is empty: no key is in it"]
 
@@ -144,7 +144,7 @@ def test_a_name_tells_a_time(name: str, told: datetime | None) -> None:
     assert time_in(name) == told
 
 
-def test_files_are_found_by_the_pattern_and_a_copys_fresh_date_does_not_make_it_young(tmp_path: Path) -> None:
+def test_files_are_found_by_pattern_and_a_copy_keeps_its_age(tmp_path: Path) -> None:
     for name in ("a/etcd-2026-11-20T00-00-00.db", "a/newest.db", "a/half.part", "a/.hidden", "b/other.db"):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
@@ -167,7 +167,7 @@ def test_a_standby_is_a_learner_or_a_mirror() -> None:
     assert parse("main=https://a:2379>https://b:2379") == Standby("main", "https://a:2379", "https://b:2379")
 
 
-def test_an_etcd_that_no_standby_is_known_of_is_named() -> None:
+def test_an_etcd_without_a_known_standby_is_named() -> None:
     standbys = [parse("main=https://a:2379"), parse("tenant-a=https://b:2379>https://c:2379")]
     assert uncovered(["main", "tenant-a"], standbys) == []
     assert uncovered(["main", "tenant-b"], standbys) == [
@@ -176,14 +176,12 @@ def test_an_etcd_that_no_standby_is_known_of_is_named() -> None:
 
 
 @pytest.mark.parametrize(("said", "required"), [("", False), ("false", False), ("True", True)])
-def test_a_standby_is_required_only_if_that_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, said: str, *, required: bool
-) -> None:
+def test_a_standby_is_required_only_by_parameter(monkeypatch: pytest.MonkeyPatch, said: str, *, required: bool) -> None:
     monkeypatch.setenv("REQUIRE_STANDBY", said)
     assert standby_required() is required
 
 
 @pytest.mark.parametrize("word", ["main", "main=", "=https://a", "main=a:2379", "main=https://a>"])
-def test_a_standby_that_makes_no_sense_is_refused(word: str) -> None:
+def test_an_invalid_standby_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match="expected NAME=URL"):
         parse(word)

@@ -27,7 +27,7 @@ def why_not(tmp_path: Path, content: bytes) -> str:
     return str(caught.value)
 
 
-def test_a_whole_snapshot_tells_its_revision_and_how_much_is_in_it(tmp_path: Path, whole: bytes) -> None:
+def test_a_complete_snapshot_has_revision_and_size(tmp_path: Path, whole: bytes) -> None:
     file = tmp_path / "snapshot.db"
     file.write_bytes(whole)
     read = read_snapshot(file)
@@ -56,14 +56,14 @@ def test_a_changed_value_is_found_by_the_hash_alone(tmp_path: Path, whole: bytes
     assert why_not(tmp_path, whole.replace(b"value", b"vague")).startswith("its SHA-256 differs")
 
 
-def test_a_hash_that_is_right_does_not_hide_pages_that_are_not(tmp_path: Path, whole: bytes) -> None:
+def test_a_valid_hash_does_not_hide_invalid_pages(tmp_path: Path, whole: bytes) -> None:
     """Damaged before it was hashed: the disk of the etcd itself."""
     damaged = whole[: 2 * PAGE] + bytes(len(whole) - 32 - 2 * PAGE)
     assert "is damaged" in why_not(tmp_path, damaged + hashlib.sha256(damaged).digest())
 
 
 @pytest.mark.parametrize("length", [0, 100, PAGE, 3 * PAGE, 5 * PAGE + 32, -PAGE, -1])
-def test_what_is_cut_off_is_told(tmp_path: Path, whole: bytes, length: int) -> None:
+def test_a_truncated_snapshot_is_reported(tmp_path: Path, whole: bytes, length: int) -> None:
     told = why_not(tmp_path, whole[:length])
     assert "cut off" in told or "too few" in told
 
@@ -82,7 +82,7 @@ def test_the_second_meta_page_counts_where_the_first_is_damaged(tmp_path: Path, 
     assert "neither of its meta pages" in why_not(tmp_path, bytes(2 * PAGE) + whole[2 * PAGE : -32])
 
 
-def test_a_tree_that_goes_in_circles_ends(tmp_path: Path, whole: bytes) -> None:
+def test_a_tree_with_a_cycle_ends(tmp_path: Path, whole: bytes) -> None:
     """A branch page that points to itself."""
     root = max(struct.unpack_from("<Q", whole, start + 32)[0] for start in (0, PAGE))
     circle = struct.pack("<QHHI", root, 0x01, 1, 0) + struct.pack("<IIQ", 16, 0, root)
@@ -90,5 +90,5 @@ def test_a_tree_that_goes_in_circles_ends(tmp_path: Path, whole: bytes) -> None:
     assert "is damaged" in why_not(tmp_path, whole[:at] + circle + whole[at + len(circle) : -32])
 
 
-def test_another_programs_database_is_no_etcds(tmp_path: Path, whole: bytes) -> None:
+def test_another_programs_database_is_refused(tmp_path: Path, whole: bytes) -> None:
     assert "the bucket `key` is missing" in why_not(tmp_path, whole[:-32].replace(b"key", b"kez"))

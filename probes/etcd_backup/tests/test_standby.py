@@ -21,14 +21,14 @@ def ask(bed: Bed) -> Ask:
     return lambda url: Endpoint(url, tls, 10)
 
 
-def test_a_learner_that_keeps_up_is_no_problem(bed: Bed, ask: Ask) -> None:
+def test_a_learner_that_keeps_up_is_not_a_problem(bed: Bed, ask: Ask) -> None:
     with etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster:
         cluster.add_learner()
         cluster.put("heartbeat", "1")
         assert standby.check(Standby("main", cluster.members[0].url), RULES, ask) == ([], 0)
 
 
-def test_a_mirror_that_follows_a_little_later_is_no_problem(bed: Bed, ask: Ask) -> None:
+def test_a_mirror_that_follows_a_little_later_is_not_a_problem(bed: Bed, ask: Ask) -> None:
     with (
         etcd_cluster(bed.testbed.instance, bed.tmp, 1) as first,
         etcd_cluster(bed.testbed.instance, bed.tmp, 1, first_port=23890) as second,
@@ -42,7 +42,7 @@ def test_a_mirror_that_follows_a_little_later_is_no_problem(bed: Bed, ask: Ask) 
         later.join(10)
 
 
-def test_a_key_that_is_not_there_compares_nothing_and_says_so(bed: Bed, ask: Ask) -> None:
+def test_a_missing_mirror_key_is_reported(bed: Bed, ask: Ask) -> None:
     with etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster:
         url = cluster.members[0].url
         [problem], _ = standby.check(Standby("main", url, url), RULES, ask)

@@ -32,7 +32,7 @@ def keys(cluster: EtcdCluster) -> int:
     return int(cluster.ask(cluster.members[0], "kv/range", asked).get("count", 0))
 
 
-def test_a_key_goes_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None:
+def test_a_key_expires_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None:
     with (
         etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster,
         Endpoint(cluster.endpoints, own_tls(bed.testbed.instance), 10) as endpoint,
@@ -43,7 +43,7 @@ def test_a_key_goes_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None:
         until("etcd to delete the key", lambda: keys(cluster) == 0, 20)
 
 
-def test_a_run_to_its_end_leaves_no_key(bed: Bed) -> None:
+def test_a_complete_run_leaves_no_key(bed: Bed) -> None:
     with (
         etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster,
         Endpoint(cluster.endpoints, own_tls(bed.testbed.instance), 10) as endpoint,

@@ -11,18 +11,18 @@ def member(name: str, **told: object) -> Member:
     return dataclasses.replace(WELL, name=name, url=f"https://{name}:2379", **told)  # type: ignore[arg-type]
 
 
-def test_members_that_agree_and_have_room_are_no_problem() -> None:
+def test_members_that_agree_and_have_space_are_not_a_problem() -> None:
     assert problems([WELL, member("etcd-2"), member("etcd-3", learner=True)], NAMES, 80) == []
 
 
-def test_a_status_is_read_as_the_gateway_writes_it_numbers_as_text_and_zeros_left_out() -> None:
+def test_a_status_of_the_gateway_has_numbers_as_text_and_no_zeros() -> None:
     status = {"leader": "18446744073709551615", "dbSize": "4096", "dbSizeInUse": "2048", "dbSizeQuota": "8192"}
     read = read_status("etcd-1", "https://a:2379", status, None)
     assert (read.leader, read.db_size, read.db_in_use, read.quota) == (2**64 - 1, 4096, 2048, 8192)
     assert read_status("etcd-1", "https://a:2379", {}, 8192.0).quota == 8192
 
 
-def test_who_is_away_comes_before_alarms_and_those_before_who_is_nearly_full() -> None:
+def test_unreachable_members_come_before_alarms_and_those_before_full_members() -> None:
     members = [
         member("etcd-1", db_size=90 * MB),
         member("etcd-2", trouble="no answer"),
@@ -43,14 +43,14 @@ def test_members_that_follow_different_leaders_are_named() -> None:
     ]
 
 
-def test_an_alarm_that_every_member_tells_is_told_once() -> None:
+def test_an_alarm_of_every_member_is_reported_once() -> None:
     said = ("memberID:2 alarm:CORRUPT ",)
     assert alarms([member("etcd-1", said=said), member("etcd-2", said=said)], NAMES) == [
         "alarm CORRUPT of member etcd-2: its data differs from the other members'"
     ]
 
 
-def test_an_error_that_this_probe_does_not_know_is_told_word_for_word() -> None:
+def test_an_unknown_error_is_reported_unchanged() -> None:
     assert problems([member("etcd-1", said=("a new one",))], NAMES, 80) == [
         "member etcd-1 (https://etcd-1:2379): a new one"
     ]

@@ -19,13 +19,13 @@ NOT_FOUND = (404, {"kind": "Status", "reason": "NotFound", "message": "not found
 THERE = (200, {"metadata": {"name": "link-1", "finalizers": ["example.com/backup"]}})
 
 
-def test_karmadas_object_and_policy_are_placed_one_after_the_other() -> None:
+def test_karmadas_object_and_policy_are_created_in_order() -> None:
     config, policy = manifests(KARMADA, VALUES, ["east", "west"])
     assert config["metadata"] == {"name": "link-1", "namespace": "shop"}
     assert policy["spec"]["resourceSelectors"] == [{"apiVersion": "v1", "kind": "ConfigMap", "name": "link-1"}]
 
 
-def test_a_document_with_the_members_name_is_placed_for_each_member() -> None:
+def test_a_document_with_the_members_name_is_created_for_each_member() -> None:
     works = manifests(probe.MANIFESTS, VALUES, ["east", "west"])
     assert [work["metadata"]["namespace"] for work in works] == ["east", "west"]
     assert works[0]["spec"]["workload"]["manifests"][0]["metadata"] == VALUES
@@ -47,12 +47,12 @@ def test_the_default_is_what_the_catalog_says() -> None:
         ("{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}}", r"expected it to contain \$\{name\}"),
     ],
 )
-def test_text_that_is_no_manifest_is_refused(text: str, why: str) -> None:
+def test_an_invalid_manifest_is_refused(text: str, why: str) -> None:
     with pytest.raises(NoManifest, match=why):
         manifests(text, VALUES, ["east"])
 
 
-def test_the_hub_says_where_a_kind_is_created() -> None:
+def test_the_hubs_discovery_gives_the_path_of_a_kind() -> None:
     served = {"resources": [{"name": "works/status", "kind": "Work", "namespaced": True}]}
     served["resources"] += [{"name": "works", "kind": "Work", "namespaced": True}]
     served["resources"] += [{"name": "regions", "kind": "Region", "namespaced": False}]
@@ -65,7 +65,7 @@ def test_the_hub_says_where_a_kind_is_created() -> None:
             place_of(api, {**work, "kind": "Worker"})
 
 
-def test_what_is_placed_carries_the_runs_labels_beside_its_own() -> None:
+def test_placed_objects_have_the_runs_labels_and_their_own() -> None:
     body = {"metadata": {"name": "a", "labels": {"own": "1"}}}
     assert labelled(body, {"run": "2"})["metadata"]["labels"] == {"own": "1", "run": "2"}
     assert body["metadata"]["labels"] == {"own": "1"}
@@ -80,27 +80,27 @@ def seen_by(*answers: object, wanted: bool, seconds: float) -> arriving.Seen:
     return seen
 
 
-def test_an_object_arrives_when_it_is_there_first() -> None:
+def test_an_object_arrives_when_it_first_exists() -> None:
     seen = seen_by(NOT_FOUND, NOT_FOUND, THERE, wanted=True, seconds=5)
     assert seen.seconds is not None
     assert seen.seconds >= 2 * arriving.PERIOD
 
 
-def test_an_object_that_does_not_arrive_is_told() -> None:
+def test_an_object_that_does_not_arrive_is_reported() -> None:
     seen = seen_by(NOT_FOUND, wanted=True, seconds=0)
     assert probe.tell([seen], "arrived", 5) == [
         "member east: the object has not arrived 5 s after it was placed on the hub"
     ]
 
 
-def test_an_object_that_stays_is_told_with_what_holds_it() -> None:
+def test_an_object_that_is_not_deleted_is_reported_with_its_finalizers() -> None:
     seen = seen_by(THERE, wanted=False, seconds=0)
     [wrong] = probe.tell([seen], "gone", 5)
     assert wrong.startswith("member east: the object is still there 5 s after it was deleted from the hub: held there")
     assert wrong.endswith("by the finalizers example.com/backup")
 
 
-def test_a_member_that_cannot_be_asked_is_told_and_is_not_taken_for_gone() -> None:
+def test_a_member_that_is_unavailable_is_reported_and_not_taken_for_deleted() -> None:
     seen = seen_by((503, {"reason": "ServiceUnavailable", "message": "etcd is away"}), wanted=False, seconds=0)
     assert seen.seconds is None
     assert probe.tell([seen], "gone", 5) == ["member east: 503 ServiceUnavailable: etcd is away (GET /x)"]

@@ -13,12 +13,12 @@ def test_statuses_are_codes_ranges_and_classes() -> None:
 
 
 @pytest.mark.parametrize("word", ["20", "600", "ok", "404-401", "200-"])
-def test_a_status_that_makes_no_sense_is_refused(word: str) -> None:
+def test_an_invalid_status_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match=word):
         parse_statuses([word])
 
 
-def test_headers_are_lines_and_a_wrong_one_is_named_without_its_value() -> None:
+def test_an_invalid_header_is_reported_without_its_value() -> None:
     assert parse_headers("Accept: text/plain\n\nX-Two:a: b") == {"Accept": "text/plain", "X-Two": "a: b"}
     with pytest.raises(ValueError, match="line 2 is no header") as refused:
         parse_headers("A: b\nno header, but a secret")
@@ -26,7 +26,7 @@ def test_headers_are_lines_and_a_wrong_one_is_named_without_its_value() -> None:
 
 
 @pytest.mark.parametrize("url", ["web.example.com", "ftp://web", "https://", "https://web:0x", "https://web:99999/"])
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         parse_url(url)
 
@@ -37,14 +37,14 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_wrong_status_is_told_with_what_was_expected_and_how_the_body_begins() -> None:
+def test_a_wrong_status_is_reported_with_expectation_and_start_of_the_body() -> None:
     expected = Expected(parse_statuses(["200", "3xx"]))
     assert expected.status_problem(302, "Found", "") == ""
     said = expected.status_problem(503, "Service Unavailable", "no\n healthy   upstream")
     assert said == "status 503 Service Unavailable, expected 200, 300-399, its body begins 'no healthy upstream'"
 
 
-def test_a_body_must_contain_and_match_what_is_asked() -> None:
+def test_a_body_must_contain_and_match_what_is_expected() -> None:
     assert Expected(OK, "up", re.compile("^v[0-9]+$", re.MULTILINE)).body_problem("up\nv12\n", cut=False) == ""
     assert "lacks 'up' (BODY_CONTAINS)" in Expected(OK, "up").body_problem("down", cut=False)
     wrong = Expected(OK, matches=re.compile("v[0-9]")).body_problem("x" * 500, cut=True)

@@ -65,7 +65,7 @@ def test_method_headers_and_body_arrive(tmp_path: Path) -> None:
     assert asked.headers["host"] == f"{HOST}:{port}"
 
 
-def test_an_intermediate_that_is_missing_is_told_and_one_that_is_sent_is_followed(tmp_path: Path) -> None:
+def test_a_missing_intermediate_is_reported_and_a_sent_one_is_used(tmp_path: Path) -> None:
     pem, key = MIDDLE.issue((HOST,))
     for chain, expected in ((pem + MIDDLE.pem + key, 0), (pem + key, 1)):
         with http_server(says("up"), pem=chain) as port:
@@ -112,7 +112,7 @@ def test_one_url_that_fails_does_not_hide_the_next(tmp_path: Path) -> None:
     assert "url2_first_byte_ms" in log
 
 
-def test_a_server_that_hangs_up_amid_the_body_is_told(tmp_path: Path) -> None:
+def test_a_connection_closed_within_the_body_is_reported(tmp_path: Path) -> None:
     with http_server(lambda _asked: Reply(200, b"half", {"Content-Length": "8", "Connection": "close"})) as port:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/")
     assert code == 1
@@ -120,7 +120,7 @@ def test_a_server_that_hangs_up_amid_the_body_is_told(tmp_path: Path) -> None:
     assert "closed by the server amid the body" in log
 
 
-def test_a_server_that_is_no_http_server_is_told(tmp_path: Path) -> None:
+def test_a_server_that_is_not_an_http_server_is_reported(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as listener:
         listener.settimeout(20)
         port = listener.getsockname()[1]
@@ -139,7 +139,7 @@ def test_a_server_that_is_no_http_server_is_told(tmp_path: Path) -> None:
     assert "no HTTP answer: BadStatusLine SSH-2.0" in log
 
 
-def test_a_body_that_drips_is_ended_by_the_time_out(tmp_path: Path) -> None:
+def test_a_slow_body_is_ended_by_the_time_out(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as listener:
         listener.settimeout(20)
         port = listener.getsockname()[1]
@@ -174,7 +174,7 @@ def test_a_body_that_drips_is_ended_by_the_time_out(tmp_path: Path) -> None:
         ({"URLS": "http://a", "CLIENT_CERT_FILE": "/nowhere"}, "parameter CLIENT_CERT_FILE or CLIENT_KEY_FILE cannot"),
     ],
 )
-def test_a_parameter_that_makes_no_sense_ends_as_unknown(tmp_path: Path, env: dict[str, str], why: str) -> None:
+def test_an_invalid_parameter_ends_as_unknown(tmp_path: Path, env: dict[str, str], why: str) -> None:
     code, log = probe(tmp_path, **env)
     assert code == 2
     assert f"UNKNOWN: {why}" in log

@@ -56,12 +56,12 @@ def resolving(said: str) -> str:
         ("something nobody has seen", "other"),
     ],
 )
-def test_a_failed_pull_is_told_by_whose_fault_it_is(said: str, fault: str) -> None:
+def test_a_failed_pull_is_classified(said: str, fault: str) -> None:
     said = said.replace(f"{IMAGE}: not", "image: not")
     assert classify(said).fault.name == fault
 
 
-def test_back_off_keeps_the_cause_that_it_repeats() -> None:
+def test_back_off_keeps_the_cause() -> None:
     found = failure(waiting("ImagePullBackOff", 'Back-off pulling image "a:1": ErrImagePull: a:1: not found'))
     assert found is not None
     assert (found.fault.name, found.said) == ("missing", "a:1: not found")
@@ -87,7 +87,7 @@ def test_a_long_message_keeps_its_end() -> None:
         (pod(terminated={"reason": "StartError"}), "pulled"),
     ],
 )
-def test_what_comes_after_the_pull_means_that_it_went_well(seen: dict[str, Any], known: str) -> None:
+def test_states_after_the_pull_mean_success(seen: dict[str, Any], known: str) -> None:
     assert has_pulled(seen) is (known == "pulled")
     assert (failure(seen) is not None) is (known == "failed")
 
@@ -100,5 +100,5 @@ def test_what_comes_after_the_pull_means_that_it_went_well(seen: dict[str, Any],
         ('Container image "a" already present on machine', None),
     ],
 )
-def test_the_kubelet_tells_how_long_it_took(message: str, found: tuple[float, float] | None) -> None:
+def test_the_duration_is_read_from_the_kubelets_event(message: str, found: tuple[float, float] | None) -> None:
     assert pulled_in([{"reason": "Pulling"}, {"reason": "Pulled", "message": message}]) == found

@@ -13,7 +13,7 @@ def conditions(*told: tuple[str, str]) -> dict[str, Any]:
     return {"status": {"conditions": [{"type": kind, "status": is_so} for kind, is_so in told]}}
 
 
-def test_everything_carries_the_runs_labels_and_the_instance() -> None:
+def test_everything_has_the_runs_labels_and_the_instance() -> None:
     made = objects.cron_job(RUN, "x-cron", "kubeprobe", "image", 60)
     template = made["spec"]["jobTemplate"]
     for labels in (
@@ -26,7 +26,7 @@ def test_everything_carries_the_runs_labels_and_the_instance() -> None:
     assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
 
 
-def test_a_job_ends_by_itself_and_is_not_tried_again() -> None:
+def test_a_job_has_a_deadline_and_no_retries() -> None:
     spec = objects.job(RUN, "x", "kubeprobe", "image", 5, 90)["spec"]
     assert (spec["ttlSecondsAfterFinished"], spec["activeDeadlineSeconds"], spec["backoffLimit"]) == (5, 90, 0)
 
@@ -44,7 +44,7 @@ def test_a_job_has_finished_when_it_is_complete_or_failed(told, finished) -> Non
     assert objects.has_finished(conditions(*told)) is finished
 
 
-def test_what_keeps_a_job_from_its_end_is_told() -> None:
+def test_the_cause_of_an_unfinished_job_is_reported() -> None:
     failed = {
         "status": {
             "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "gone"}]
@@ -72,7 +72,7 @@ def test_a_cron_job_is_due_at_the_next_full_minute() -> None:
     assert objects.first_minute_after(created) == datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 
 
-def test_lateness_is_told_by_the_controllers_own_annotation() -> None:
+def test_lateness_is_computed_from_the_controllers_annotation() -> None:
     made = {
         "metadata": {
             "creationTimestamp": "2026-11-25T18:00:04Z",

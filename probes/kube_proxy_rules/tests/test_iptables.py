@@ -32,7 +32,7 @@ def of(wanted: list[Wanted], service: str) -> list[Wanted]:
     return [one for one in wanted if one.service == service]
 
 
-def test_what_kube_proxy_made_is_what_is_wanted(saved: str, wanted: list[Wanted]) -> None:
+def test_kube_proxys_rules_match_the_services(saved: str, wanted: list[Wanted]) -> None:
     assert is_there(saved)
     assert problems(wanted, parse(saved), 4) == []
 
@@ -44,9 +44,7 @@ def test_local_traffic_policy_leads_from_outside_to_the_nodes_own_pods(saved: st
 
 
 @pytest.mark.parametrize("condition", ["-i cbr0", "-i veth+"])
-def test_pods_that_are_told_by_their_interface_are_a_short_cut_too(
-    saved: str, wanted: list[Wanted], condition: str
-) -> None:
+def test_rules_by_a_pods_interface_are_optimizations(saved: str, wanted: list[Wanted], condition: str) -> None:
     by_interface = re.sub(r"(?m)^(-A KUBE-EXT-\S+) -s 10\.244\.0\.0/16", rf"\1 {condition}", saved)
     assert by_interface != saved
     assert problems(wanted, parse(by_interface), 4) == []
@@ -55,13 +53,13 @@ def test_pods_that_are_told_by_their_interface_are_a_short_cut_too(
 @pytest.mark.parametrize(
     "comment", [r"say \"-j DROP\" -s 1.2.3.4", r"it\'s --dport 1", r"ends with a backslash \\", "a # or ; or $(x)", ""]
 )
-def test_what_comments_say_is_no_part_of_a_rule(saved: str, wanted: list[Wanted], comment: str) -> None:
+def test_comments_are_not_part_of_a_rule(saved: str, wanted: list[Wanted], comment: str) -> None:
     said = saved.replace('"default/web:http"', f'"{comment}"')
     assert said != saved
     assert problems(wanted, parse(said), 4) == []
 
 
-def test_a_service_whose_entry_is_gone_is_missed(saved: str, wanted: list[Wanted]) -> None:
+def test_a_missing_entry_of_a_service_is_detected(saved: str, wanted: list[Wanted]) -> None:
     less = "\n".join(line for line in saved.splitlines() if "--dport 30080" not in line)
     assert problems(wanted, parse(less), 4) == [
         "Service default/web at node port 30080/tcp has no rule: connections to it lead nowhere"
@@ -75,7 +73,7 @@ def test_an_endpoint_without_its_translation_is_named(saved: str, wanted: list[W
     assert any("is not led to 10.244.1.1:8080, which is ready" in text for text in wrong)
 
 
-def test_an_endpoint_that_nobody_wants_any_more_is_stale(saved: str, wanted: list[Wanted]) -> None:
+def test_an_endpoint_without_its_service_is_stale(saved: str, wanted: list[Wanted]) -> None:
     [front] = of(wanted, "default/sticky")
     less = [one for one in wanted if one != front]
     [problem] = problems(less, parse(saved), 4)

@@ -32,7 +32,7 @@ def _of(kind: str, table: Json) -> list[Json]:
     return [entry[kind] for entry in table["nftables"] if kind in entry]
 
 
-def test_what_kube_proxy_made_is_what_is_wanted(table: Json, wanted: list[Wanted]) -> None:
+def test_kube_proxys_rules_match_the_services(table: Json, wanted: list[Wanted]) -> None:
     rules = parse(table)
     assert problems(wanted, rules, 4) == []
     assert len(rules.fronts) == len(wanted) == 11
@@ -48,7 +48,7 @@ def test_a_service_without_endpoints_is_refused(table: Json) -> None:
     assert parse(table).fronts[Front("10.96.155.67", "tcp", 80)] == frozenset()
 
 
-def test_a_map_element_that_is_gone_is_missed(table: Json, wanted: list[Wanted]) -> None:
+def test_a_removed_map_element_is_detected(table: Json, wanted: list[Wanted]) -> None:
     for found in _of("map", table):
         if found["name"] == "service-nodeports":
             found["elem"] = [pair for pair in found["elem"] if pair[0]["concat"][1] != 30080]
@@ -69,7 +69,7 @@ def test_an_endpoints_chain_without_its_rule_is_named(table: Json, wanted: list[
     assert second == f"{where} is not led to 10.244.1.1:8080, which is ready"
 
 
-def test_a_service_that_is_gone_leaves_its_rules_over(table: Json, wanted: list[Wanted]) -> None:
+def test_rules_of_a_deleted_service_are_detected(table: Json, wanted: list[Wanted]) -> None:
     less = [one for one in wanted if one.service != "default/sticky"]
     assert problems(less, parse(table), 4) == [
         "10.96.254.116:443/tcp is led to 10.244.1.3:8443, though no Service has it: left over"

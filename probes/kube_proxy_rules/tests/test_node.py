@@ -64,13 +64,13 @@ def legacy_tables(tmp_path: Path, *names: str, file: str = "ip_tables_names") ->
     (tmp_path / "LEGACY_TABLES" / file).write_text("".join(f"{name}\n" for name in names))
 
 
-def test_ipvs_is_kube_proxys_where_its_device_is(tmp_path: Path, command: Command) -> None:
+def test_ipvs_with_kube_proxys_device_is_kube_proxys(tmp_path: Path, command: Command) -> None:
     ipvs_is_filled(tmp_path, command)
     (tmp_path / "IPVS_DEVICE").mkdir()
     assert modes() == ["ipvs"]
 
 
-def test_ipvs_of_somebody_else_is_not_taken_for_kube_proxys(tmp_path: Path, command: Command) -> None:
+def test_ipvs_without_kube_proxys_device_is_ignored(tmp_path: Path, command: Command) -> None:
     ipvs_is_filled(tmp_path, command)
     command("nft", NO_TABLES)
     command("iptables-save", saved())
@@ -78,7 +78,7 @@ def test_ipvs_of_somebody_else_is_not_taken_for_kube_proxys(tmp_path: Path, comm
     assert modes("ipvs") == []
 
 
-def test_only_the_rules_of_the_mode_that_is_said_are_looked_at(tmp_path: Path, command: Command) -> None:
+def test_only_the_rules_of_the_given_mode_are_checked(tmp_path: Path, command: Command) -> None:
     ipvs_is_filled(tmp_path, command)
     (tmp_path / "IPVS_DEVICE").mkdir()
     command("nft", None)
@@ -95,7 +95,7 @@ def test_rules_in_two_modes_are_both_found(command: Command) -> None:
     assert modes() == ["nftables", "iptables"]
 
 
-def test_iptables_is_read_by_the_backend_that_has_kube_proxys_chains(tmp_path: Path, command: Command) -> None:
+def test_iptables_is_read_from_the_backend_with_kube_proxys_chains(tmp_path: Path, command: Command) -> None:
     legacy_tables(tmp_path, "filter", "nat")
     command("iptables-nft-save", NAT_OF_OTHERS)
     command("iptables-legacy-save", saved())
@@ -114,7 +114,7 @@ def test_each_family_has_its_own_backend_of_iptables(tmp_path: Path, command: Co
     assert modes("iptables", family=6) == ["iptables"]
 
 
-def test_the_older_backend_is_not_asked_for_a_table_that_asking_would_make(tmp_path: Path, command: Command) -> None:
+def test_a_missing_table_of_the_legacy_backend_is_not_created_by_reading(tmp_path: Path, command: Command) -> None:
     command("iptables-nft-save", NAT_OF_OTHERS)
     command("iptables-legacy-save", saved())
     assert modes("iptables") == [], "a kernel without that backend"
@@ -130,7 +130,7 @@ def test_an_older_backend_that_cannot_be_read_counts_as_empty(tmp_path: Path, co
     assert modes("iptables") == [], "with one that fails"
 
 
-def test_iptables_that_cannot_be_read_at_all_is_told(command: Command) -> None:
+def test_iptables_that_cannot_be_read_at_all_is_reported(command: Command) -> None:
     with pytest.raises(CannotLook, match=r"^iptables-save cannot be run: "):
         rules_of(4, set(), "iptables")
     command("iptables-nft-save", None)

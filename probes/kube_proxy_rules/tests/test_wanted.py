@@ -34,17 +34,17 @@ def backends(one: Json, *endpoints: Json) -> list[set[str]]:
     return [{address for address, _port in found.backends} for found in read([one], [piece(*endpoints)], "a", 4)]
 
 
-def test_ready_endpoints_are_wanted_and_unset_counts_as_ready() -> None:
+def test_ready_endpoints_are_needed_and_unset_counts_as_ready() -> None:
     assert backends(service(), endpoint("10.0.0.1"), endpoint("10.0.0.2", ready=False)) == [{"10.0.0.1"}]
 
 
-def test_without_a_ready_one_those_that_end_but_still_serve_are_wanted() -> None:
+def test_without_ready_endpoints_the_serving_ones_are_needed() -> None:
     ending = endpoint("10.0.0.1", ready=False, serving=True, terminating=True)
     assert backends(service(), ending) == [{"10.0.0.1"}]
     assert backends(service(), ending, endpoint("10.0.0.2")) == [{"10.0.0.2"}]
 
 
-def test_local_policies_want_this_nodes_endpoints_only() -> None:
+def test_local_policies_need_only_this_nodes_endpoints() -> None:
     there = (endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b"))
     outside = service(type="NodePort", ports=[{**HTTP, "nodePort": 30080}], externalTrafficPolicy="Local")
     assert backends(outside, *there) == [{"10.0.0.1", "10.0.0.2"}, {"10.0.0.1"}]
@@ -74,16 +74,16 @@ def test_each_family_has_its_own_fronts_and_endpoints() -> None:
         },
     ],
 )
-def test_services_that_kube_proxy_leaves_alone_want_nothing(one: Json) -> None:
+def test_services_ignored_by_kube_proxy_need_no_rules(one: Json) -> None:
     assert read([one], [piece(endpoint("10.0.0.1"))], "a", 4) == []
 
 
-def test_a_slice_of_another_port_is_no_endpoint_of_this_one() -> None:
+def test_a_slice_of_another_port_is_ignored() -> None:
     [wanted] = read([service()], [piece(endpoint("10.0.0.1"), port="metrics")], "a", 4)
     assert wanted.backends == frozenset()
 
 
-def test_with_hints_some_of_the_endpoints_suffice() -> None:
+def test_with_topology_hints_some_endpoints_suffice() -> None:
     hints = {"hints": {"forZones": [{"name": "z"}]}}
     wanted = read([service()], [piece(endpoint("10.0.0.1", **hints), endpoint("10.0.0.2", **hints))], "a", 4)
     front = Front("10.96.0.7", "tcp", 80)

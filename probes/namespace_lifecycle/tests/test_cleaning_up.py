@@ -11,7 +11,7 @@ from tests.probes.scenario import Bed
 pytestmark = pytest.mark.real
 
 
-def test_it_leaves_no_namespace_when_it_is_told_to_end(bed: Bed) -> None:
+def test_no_namespace_remains_after_sigterm(bed: Bed) -> None:
     probe = bed.cluster.process("namespace_lifecycle", bed.tmp)
     with probe.start("01ended") as process:
         until("its namespace", lambda: _namespaces(bed, "01ended"))

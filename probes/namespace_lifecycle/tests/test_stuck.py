@@ -11,7 +11,7 @@ def namespace(*told: tuple[str, str, str], **metadata: Any) -> dict[str, Any]:
     }
 
 
-def test_conditions_that_say_what_is_wrong_come_causes_first_and_those_that_are_well_not_at_all() -> None:
+def test_bad_conditions_are_reported_causes_first_and_good_ones_left_out() -> None:
     found = conditions(
         namespace(
             ("NamespaceFinalizersRemaining", "True", "example.com/hold in 1 resource instances"),
@@ -30,7 +30,7 @@ def test_the_kinds_that_remain_are_read_with_their_group() -> None:
     assert remaining(message) == [("configmaps", ""), ("x-ys", "example.com")]
 
 
-def test_objects_held_by_finalizers_are_named_others_not() -> None:
+def test_only_objects_held_by_finalizers_are_named() -> None:
     objects = [{"metadata": {"name": "free"}}, {"metadata": {"name": "kept", "finalizers": ["a.com/x", "b.com/y"]}}]
     assert held("configmaps", "", objects) == ["configmaps kept is held by the finalizer a.com/x, b.com/y"]
     assert held("foos", "example.com", objects)[0].startswith("foos.example.com kept ")
@@ -45,7 +45,7 @@ def test_api_services_without_backend_are_named() -> None:
     assert unavailable(services) == ["APIService v1.bad.example.com is not available: ServiceNotFound: no such service"]
 
 
-def test_without_conditions_the_controller_has_not_worked_on_it() -> None:
+def test_without_conditions_the_controller_has_not_processed_it() -> None:
     assert nobody_worked_on(namespace()) == (
         "the namespace controller (kube-controller-manager) has told nothing; finalizers in its spec: kubernetes"
     )

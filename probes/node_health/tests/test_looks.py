@@ -46,7 +46,7 @@ def proc(tmp_path: Path, *, threads: int = 100, files: str = "10 0 1000", instan
     return tmp_path
 
 
-def test_a_quiet_node_has_nothing_wrong(tmp_path: Path) -> None:
+def test_a_healthy_node_has_no_problems(tmp_path: Path) -> None:
     found = limits.look(proc(tmp_path), PERCENT)
     assert (found.wrong, found.blind) == ([], [])
     measured = {name: value for name, value in found.measured.items() if not name.startswith("conntrack")}
@@ -59,7 +59,7 @@ def test_a_quiet_node_has_nothing_wrong(tmp_path: Path) -> None:
     }
 
 
-def test_what_runs_full_is_named_with_how_full_it_is(tmp_path: Path) -> None:
+def test_a_nearly_full_resource_is_named_with_its_use(tmp_path: Path) -> None:
     found = limits.look(proc(tmp_path, threads=900, files="990 0 1000", instances=9), PERCENT)
     assert found.wrong == [
         "processes and threads (pid_max, threads-max): 90.0 % used, 900 of 1,000 (the limit here is 80 %)",
@@ -68,13 +68,13 @@ def test_what_runs_full_is_named_with_how_full_it_is(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_read_is_no_finding(tmp_path: Path) -> None:
+def test_unreadable_files_are_not_a_finding(tmp_path: Path) -> None:
     found = limits.look(tmp_path, PERCENT)
     assert found.wrong == []
     assert [why.partition(":")[0] for why in found.blind] == ["processes", "open files", "inotify"]
 
 
-def test_a_file_system_is_looked_at_once_and_a_path_that_is_not_there_not_at_all(tmp_path: Path) -> None:
+def test_a_file_system_is_checked_once_and_a_missing_path_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     found = disks.look(tmp_path, ["/", "/a", "/nowhere"], 101, 101)
     assert (found.wrong, found.measured["file_systems"]) == ([], 1)
@@ -96,7 +96,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         ("ext4 /dev/sda1 ro", 1),
     ],
 )
-def test_images_of_a_system_are_full_by_design_and_not_looked_at(tmp_path: Path, mount: str, looked_at: int) -> None:
+def test_image_file_systems_are_not_checked(tmp_path: Path, mount: str, looked_at: int) -> None:
     device = tmp_path.stat().st_dev
     mountinfo = tmp_path / "proc/1/mountinfo"
     mountinfo.parent.mkdir(parents=True)
@@ -134,7 +134,7 @@ def test_images_of_a_system_are_full_by_design_and_not_looked_at(tmp_path: Path,
         (None, "IPv6: ADDRCONF(NETDEV_CHANGE): veth1: link becomes ready"),
     ],
 )
-def test_what_the_kernel_says_is_understood(means: str | None, message: str) -> None:
+def test_kernel_messages_are_recognized(means: str | None, message: str) -> None:
     assert [one.means for one in PATTERNS if one.pattern.search(message)] == ([means] if means else [])
 
 
@@ -144,7 +144,7 @@ def test_a_record_of_the_kernels_log_is_read_without_its_details() -> None:
 
 
 @pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK), reason="the kernel's log cannot be read here")
-def test_only_what_was_logged_lately_counts() -> None:
+def test_only_recent_messages_count() -> None:
     anything = Pattern("said", re.compile(""))
     whole = kernel_log.look(Path("/dev/kmsg"), 1e9, [anything])
     assert whole.measured["kernel_messages"] > 0
@@ -153,7 +153,7 @@ def test_only_what_was_logged_lately_counts() -> None:
     assert kernel_log.look(Path("/dev/kmsg"), -3600, [anything]).wrong == []
 
 
-def test_a_kernel_log_that_cannot_be_read_is_no_finding(tmp_path: Path) -> None:
+def test_a_kernel_log_that_cannot_be_read_is_not_a_finding(tmp_path: Path) -> None:
     assert kernel_log.look(tmp_path / "kmsg", 60, []).blind == [
         f"kernel log {tmp_path}/kmsg: No such file or directory"
     ]
@@ -174,14 +174,14 @@ def ntp_server(offset: float) -> socket.socket:
     return server
 
 
-def test_a_clock_that_is_off_by_ntp_is_found_to_the_millisecond() -> None:
+def test_an_offset_by_ntp_is_measured_to_the_millisecond() -> None:
     with ntp_server(-5) as server:
         found = clock._by_ntp(f"127.0.0.1:{server.getsockname()[1]}")
     assert abs(found.seconds - 5) <= found.uncertainty + 0.01
     assert found.uncertainty < 5, "half of what the exchange took, however busy the machine is"
 
 
-def test_a_server_of_time_that_does_not_answer_is_no_finding() -> None:
+def test_a_server_of_time_that_does_not_answer_is_not_a_finding() -> None:
     found = clock.look(Access("http://127.0.0.1:1"), "", ["127.0.0.1:1"], 2)
     assert found.wrong == []
     assert [why.split(":")[1].strip() for why in found.blind] == [
@@ -190,7 +190,7 @@ def test_a_server_of_time_that_does_not_answer_is_no_finding() -> None:
     ]
 
 
-def test_pods_that_should_be_gone_are_named() -> None:
+def test_pods_stuck_in_termination_are_named() -> None:
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
     def pod(**metadata: object) -> dict[str, object]:
@@ -214,7 +214,7 @@ def told_of(**conditions: str) -> list[str]:
         return agents.as_the_api_knows(api, "a", 40, 300).wrong
 
 
-def test_conditions_of_a_healthy_node_are_no_finding_whichever_their_good_state_is() -> None:
+def test_good_conditions_of_a_node_are_not_a_finding() -> None:
     of_the_kubelet = {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False"}
     of_others = {
         "KernelReady": "True",
@@ -225,7 +225,7 @@ def test_conditions_of_a_healthy_node_are_no_finding_whichever_their_good_state_
     assert told_of(**of_the_kubelet, **of_others) == []
 
 
-def test_conditions_that_are_not_in_their_good_state_are_told() -> None:
+def test_bad_conditions_are_reported() -> None:
     wrong = told_of(Ready="Unknown", StorageReady="False", EtcdIsVoter="False", DiskPressure="True")
     assert [why.removesuffix(": : ") for why in wrong] == [
         "node a: Ready is Unknown",
@@ -235,17 +235,17 @@ def test_conditions_that_are_not_in_their_good_state_are_told() -> None:
     ]
 
 
-def test_a_kubelet_that_is_not_there_is_told() -> None:
+def test_a_kubelet_that_is_missing_is_reported() -> None:
     [wrong] = agents.kubelet("http://127.0.0.1:1/healthz").wrong
     assert wrong.startswith("kubelet: no answer at http://127.0.0.1:1/healthz: ")
 
 
-def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_runtime_that_is_missing_is_reported(tmp_path: Path) -> None:
     [wrong] = agents.runtime(tmp_path, "/none.sock").wrong
     assert wrong.startswith(f"container runtime at {tmp_path}/none.sock: Status: ")
 
 
-def test_a_runtime_that_may_listen_elsewhere_is_no_finding(tmp_path: Path) -> None:
+def test_a_runtime_at_an_unknown_socket_is_not_a_finding(tmp_path: Path) -> None:
     found = agents.runtime(tmp_path, "")
     assert found.wrong == []
     [why] = found.blind
@@ -260,7 +260,7 @@ def test_a_probe_that_does_not_know_its_node_is_unknown() -> None:
     assert "KUBEPROBE_NODE is not set" in done.stdout + done.stderr
 
 
-def test_findings_of_several_looks_come_together() -> None:
+def test_findings_of_several_checks_are_merged() -> None:
     together = Findings(wrong=["a"], measured={"x": 1})
     together.add(Findings(wrong=["b"], blind=["c"], measured={"y": 2}))
     assert together == Findings(["a", "b"], ["c"], {"x": 1, "y": 2})

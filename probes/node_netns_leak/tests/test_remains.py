@@ -40,7 +40,7 @@ def file(root: Path, path: str, text: str = "") -> None:
     (root / path).write_text(text)
 
 
-def test_namespaces_of_pods_and_those_with_other_names_are_left_alone(tmp_path: Path) -> None:
+def test_namespaces_of_pods_and_with_other_names_are_ignored(tmp_path: Path) -> None:
     at = where(tmp_path)
     for name in ("cni-1", "cni-2", "vpn"):
         file(tmp_path, f"run/netns/{name}")
@@ -51,7 +51,7 @@ def test_namespaces_of_pods_and_those_with_other_names_are_left_alone(tmp_path: 
     ]
 
 
-def test_what_is_made_while_the_probe_looks_is_not_suspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_of_new_pods_are_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = replace(where(tmp_path), interface_names=re.compile("^no interface of this machine$"))
     file(tmp_path, "containerd.sock")
 
@@ -66,7 +66,7 @@ def test_what_is_made_while_the_probe_looks_is_not_suspected(tmp_path: Path, mon
         assert look(api, "node-1", at) == set()
 
 
-def test_mounts_and_directories_of_pods_that_are_gone_are_named(tmp_path: Path) -> None:
+def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> None:
     at = where(tmp_path)
     lines = [
         "36 35 98:0 / /var/lib/kubelet/pods/uid-1/volumes/a rw - tmpfs tmpfs rw",
@@ -89,7 +89,7 @@ def test_a_sandbox_that_runs_for_no_pod_is_named() -> None:
     assert [one.text for one in found] == ["sandbox ccccccccccccc of pod shop/old runs, but there is no such pod"]
 
 
-def test_addresses_and_results_belong_to_sandboxes_though_they_have_ended(tmp_path: Path) -> None:
+def test_addresses_and_results_of_ended_sandboxes_are_not_leaks(tmp_path: Path) -> None:
     at = where(tmp_path)
     networks = "var/lib/cni/networks"
     file(tmp_path, "var/lib/cni/networks/net/10.0.0.1", f"{RUNS.id}\r\neth0")
@@ -106,12 +106,12 @@ def test_addresses_and_results_belong_to_sandboxes_though_they_have_ended(tmp_pa
     ]
 
 
-def test_static_pods_are_known_by_their_own_uid() -> None:
+def test_static_pods_are_identified_by_their_own_uid() -> None:
     mirror = {"metadata": {"uid": "m", "annotations": {"kubernetes.io/config.mirror": "static"}}}
     assert living.uids_of([mirror, {"metadata": {"uid": "p"}}]) == {"m", "static", "p"}
 
 
-def test_interfaces_are_read_as_iproute2_tells_them() -> None:
+def test_interfaces_are_parsed_from_iproute2() -> None:
     told = """[{}, {"ifindex": 5, "link_index": 2, "ifname": "veth1", "link_netnsid": 0},
                {"ifindex": 7, "link": "peer", "ifname": "veth2"}]"""
     found = links.parse(told)
@@ -120,11 +120,11 @@ def test_interfaces_are_read_as_iproute2_tells_them() -> None:
     assert links.parse("") == []
 
 
-def test_a_namespace_that_has_just_gone_has_no_interfaces(tmp_path: Path) -> None:
+def test_a_namespace_that_disappears_has_no_interfaces(tmp_path: Path) -> None:
     assert links.peers_of(tmp_path, ["/run/netns/gone"]) == set()
 
 
-def test_a_pattern_that_is_none_makes_the_run_unknown() -> None:
+def test_an_invalid_pattern_makes_the_run_unknown() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "probes.node_netns_leak.probe"],
         env={"KUBEPROBE_NODE": "n", "NAMESPACE_NAMES": "(", "PYTHONPATH": ":".join(sys.path)},

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real
 MISSING_IMAGE = "docker.io/kubeprobe/nothing-here:dev"
 
 
-def test_it_cleans_up_when_it_is_told_to_end(bed: Bed) -> None:
+def test_the_probe_cleans_up_after_sigterm(bed: Bed) -> None:
     probe = bed.cluster.process("pod_lifecycle", bed.tmp, IMAGE=MISSING_IMAGE)
     with probe.start("01ended") as process:
         until("the probe's pod", lambda: bed.cluster.pods_of("01ended"))

@@ -57,12 +57,12 @@ def test_a_quantity_is_a_number(text: str, value: str | int) -> None:
     assert quantity(text) == Decimal(value)
 
 
-def test_what_is_no_quantity_is_refused() -> None:
+def test_an_invalid_amount_is_refused() -> None:
     with pytest.raises(ValueError, match="'10 GB' is not a quantity"):
         quantity("10 GB")
 
 
-def test_kubernetes_own_flows_are_no_problem() -> None:
+def test_kubernetes_own_flows_are_not_a_problem() -> None:
     assert fairness.problems(SCHEMAS, LEVELS, set()) == []
 
 
@@ -73,7 +73,7 @@ def test_a_level_that_is_missing_is_named() -> None:
     ]
 
 
-def test_schemas_of_one_precedence_are_well_if_they_agree_or_are_for_different_subjects() -> None:
+def test_schemas_of_one_precedence_may_agree_or_have_different_subjects() -> None:
     agree = [schema("a", "system"), schema("b", "system")]
     apart = [schema("a", "system", "one"), schema("b", "node-high", "two")]
     assert fairness.problems(SCHEMAS + agree, LEVELS, set()) == fairness.problems(SCHEMAS + apart, LEVELS, set()) == []
@@ -87,7 +87,7 @@ def test_a_level_without_shares_that_may_borrow_depends_on_others() -> None:
     assert wrong[0].endswith("though a send requests there: they depend on what other levels lend")
 
 
-def test_what_was_altered_on_purpose_is_no_problem() -> None:
+def test_allowed_alterations_are_not_a_problem() -> None:
     altered = level("system") | {
         "metadata": {"name": "system", "annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}}
     }
@@ -119,12 +119,12 @@ def test_counters_of_another_api_server_are_not_compared(capsys: pytest.CaptureF
     assert "did not answer again" in capsys.readouterr().out
 
 
-def test_a_quota_with_defaults_below_it_is_no_problem() -> None:
+def test_a_quota_with_defaults_below_it_is_not_a_problem() -> None:
     well = namespace(limits("d", default={"cpu": "1"}, defaultRequest={"cpu": "100m"}), quota={"cpu": "4", "pods": "9"})
     assert quotas.problems([well], REQUIRED, NOW) == []
 
 
-def test_a_default_limit_is_the_default_request_too_as_the_api_server_has_it() -> None:
+def test_a_default_limit_is_also_the_default_request() -> None:
     well = namespace(limits("d", default={"memory": "1Gi"}), quota={"requests.memory": "4Gi"})
     assert quotas.problems([well], REQUIRED, NOW) == []
 
@@ -134,7 +134,7 @@ def test_a_young_namespace_may_still_lack_limits() -> None:
     assert len(quotas.problems([namespace(age=timedelta(minutes=11))], REQUIRED, NOW)) == 2
 
 
-def test_a_default_below_another_ranges_min_is_told() -> None:
+def test_a_default_below_another_ranges_min_is_reported() -> None:
     wrong = quotas.problems(
         [namespace(limits("a", defaultRequest={"cpu": "10m"}), limits("b", min={"cpu": "50m"}), quota={})],
         REQUIRED,
@@ -146,7 +146,7 @@ def test_a_default_below_another_ranges_min_is_told() -> None:
     )
 
 
-def test_a_quota_for_some_pods_only_is_left_alone() -> None:
+def test_a_quota_for_some_pods_only_is_ignored() -> None:
     scoped = {"metadata": {"name": "best"}, "spec": {"hard": {"cpu": "1"}, "scopes": ["BestEffort"]}}
     assert quotas.problems([quotas.Namespace("shop", NOW, [scoped], [])], REQUIRED, NOW) == []
 
@@ -180,14 +180,14 @@ def envoy_filter(value: Json) -> Json:
 ON = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
 
-def test_a_local_rate_limit_that_is_on_is_no_problem() -> None:
+def test_a_local_rate_limit_that_is_on_is_not_a_problem() -> None:
     config = {"token_bucket": {"max_tokens": 10}, "filter_enabled": ON, "filter_enforced": ON}
     value = {"typed_per_filter_config": {"envoy.filters.http.local_ratelimit": {"value": config}}}
     chain = {"name": "envoy.filters.http.local_ratelimit", "typed_config": {"value": {"stat_prefix": "x"}}}
     assert edges.filter_problems([envoy_filter(value), envoy_filter(chain)]) == []
 
 
-def test_a_local_rate_limit_that_refuses_everything_is_told() -> None:
+def test_a_local_rate_limit_that_refuses_everything_is_reported() -> None:
     config = {"token_bucket": {}, "filter_enabled": ON, "filter_enforced": ON}
     value = {"name": "envoy.filters.http.local_ratelimit", "typed_config": config}
     assert edges.filter_problems([envoy_filter(value)]) == [
@@ -195,7 +195,7 @@ def test_a_local_rate_limit_that_refuses_everything_is_told() -> None:
     ]
 
 
-def test_a_global_rate_limit_without_a_server_is_told() -> None:
+def test_a_global_rate_limit_without_a_server_is_reported() -> None:
     value = {"name": "envoy.filters.http.ratelimit", "typed_config": {"domain": "d", "rate_limit_service": {}}}
     assert edges.filter_problems([envoy_filter(value)]) == [
         "EnvoyFilter mesh/limit: global rate limit: rate_limit_service names no server: nothing is limited"

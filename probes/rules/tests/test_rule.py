@@ -53,7 +53,7 @@ def of_example(resource: str, *objects: dict[str, Any]) -> list[str]:
 READY = {"name": "web", "image": "registry.example.com:5000/shop/web:1.4", "readinessProbe": {"httpGet": {"port": 80}}}
 
 
-def test_an_object_that_keeps_the_rule_is_not_mentioned() -> None:
+def test_an_object_that_satisfies_the_rule_is_not_reported() -> None:
     assert told("object.spec.replicas >= 2", deployment(replicas=2)) == Findings(1, [], [])
 
 
@@ -63,14 +63,14 @@ def test_an_object_that_breaks_the_rule_is_named_with_the_message() -> None:
     assert found.broken == [(0, "deployments shop/web: 1 replica of 2, looked at 2026-11-25 12:00:00 UTC")]
 
 
-def test_a_rule_is_only_for_the_objects_that_where_chooses() -> None:
+def test_a_rule_is_only_for_objects_that_match_where() -> None:
     found = told(
         "false", deployment(namespace="a"), deployment(namespace="b"), where="object.metadata.namespace == 'b'"
     )
     assert [wrong for _, wrong in found.broken] == ["deployments b/web: wrong"]
 
 
-def test_what_cannot_be_told_is_neither_kept_nor_broken() -> None:
+def test_a_rule_without_a_value_is_neither_satisfied_nor_violated() -> None:
     found = told("object.spec.paused", deployment(), deployment(paused="yes", name="other"))
     assert found.broken == []
     assert found.not_evaluated == [
@@ -104,7 +104,7 @@ def test_dollars_reach_the_probe_though_the_kubelet_expands_them() -> None:
     assert told("'ab'.matches('^ab$')", deployment()).broken == []
 
 
-def test_a_list_is_asked_for_once_for_all_of_its_rules() -> None:
+def test_a_list_is_requested_once_for_all_of_its_rules() -> None:
     places = example()
     assert [(place.path, len(rules)) for place, rules in places.items()] == [
         ("/apis/apps/v1/deployments", 2),
@@ -118,14 +118,14 @@ def test_no_rules_are_refused() -> None:
         read_rules("")
 
 
-def test_an_expression_that_is_none_is_refused() -> None:
+def test_an_invalid_expression_is_refused() -> None:
     with pytest.raises(ValueError, match="'a b' is no CEL expression"):
         Expression("a b")
     with pytest.raises(NotEvaluated):
         Text("a {{ object.x }}")._parts[1].value({"object": {}, "params": {}, "now": NOW})  # type: ignore[union-attr]
 
 
-def test_the_example_passes_a_deployment_that_is_as_it_should_be() -> None:
+def test_the_example_passes_a_correct_deployment() -> None:
     digest = {**READY, "image": "shop/web@sha256:" + "0" * 64}
     assert of_example("apps/v1/deployments", deployment(READY), deployment(digest)) == []
 
@@ -139,7 +139,7 @@ def test_the_example_names_containers_without_a_readiness_probe_and_images_witho
     ]
 
 
-def test_the_example_lets_exempt_namespaces_be() -> None:
+def test_the_example_ignores_exempt_namespaces() -> None:
     assert of_example("apps/v1/deployments", deployment({"name": "a", "image": "a"}, namespace="kube-system")) == []
 
 
@@ -153,7 +153,7 @@ def test_the_example_names_ingresses_without_tls() -> None:
     ]
 
 
-def test_the_readmes_example_is_taken_and_does_what_it_says() -> None:
+def test_the_readmes_example_works() -> None:
     [block] = re.findall(r"^```yaml\n(.*?)^```", (CATALOG.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     spec = ProbeCaseSpec.model_validate(yaml.safe_load(block)["spec"])
     [(place, rules)] = by_place(read_rules(rules_variable(spec.rules))).items()
@@ -163,7 +163,7 @@ def test_the_readmes_example_is_taken_and_does_what_it_says() -> None:
     assert found.broken[0] == (0, "deployments shop/web: 1 replicas, at least 2 are wanted")
 
 
-def test_a_rule_whose_objects_cannot_be_listed_hides_no_other() -> None:
+def test_a_rule_whose_objects_cannot_be_listed_does_not_hide_others() -> None:
     rules = [
         {"resource": place, "expect": "size(object.metadata.name) > 99", "message": "wrong"}
         for place in ("example.com/v1/widgets", "v1/secrets", "v1/configmaps")

@@ -39,28 +39,28 @@ def in_turn(*names: str) -> Answering:
     return lambda number: (200, f"{names[number % len(names)]}\n")
 
 
-def test_who_answers_is_known_and_how_long_it_took() -> None:
+def test_the_answering_pod_and_its_time_are_known() -> None:
     with server(in_turn("a")) as way:
         said = connect(way, timeout=5)
     assert (said.who, said.trouble) == ("a", "")
     assert 0 < said.ms < 5000
 
 
-def test_a_closed_port_and_silence_are_told_apart() -> None:
+def test_a_closed_port_and_a_time_out_are_distinguished() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         assert connect(Way("", "127.0.0.1", port), timeout=0.1).trouble == "no answer within 0.1 s"
     assert connect(Way("", "127.0.0.1", port), timeout=5).trouble == "connection refused"
 
 
-def test_it_is_settled_when_a_row_of_connections_is_right() -> None:
+def test_a_series_of_right_connections_is_settled() -> None:
     with server(in_turn("a", "b")) as way:
         settled = settle(way, {"a", "b"}.__eq__, in_a_row=6, seconds=5, timeout=5)
     assert settled.well
     assert settled.seen == {"a": 3, "b": 3}
 
 
-def test_rules_that_come_late_are_waited_for_and_their_time_is_told() -> None:
+def test_late_rules_are_awaited_and_their_delay_is_measured() -> None:
     with server(lambda number: (200, "a") if number >= 5 else (503, "")) as way:
         settled = settle(way, {"a"}.__eq__, in_a_row=3, seconds=30, timeout=5)
     assert settled.well
@@ -68,14 +68,14 @@ def test_rules_that_come_late_are_waited_for_and_their_time_is_told() -> None:
     assert settled.seconds >= 5 * 0.05
 
 
-def test_an_endpoint_that_is_never_seen_is_a_fault_when_the_time_is_up() -> None:
+def test_a_missing_endpoint_is_a_fault_after_the_time_out() -> None:
     with server(in_turn("a")) as way:
         settled = settle(way, {"a", "b"}.__eq__, in_a_row=4, seconds=2, timeout=5)
     assert not settled.well
     assert settled.seen == {"a": 4}
 
 
-def test_now_and_then_a_connection_to_nowhere_is_never_settled() -> None:
+def test_occasional_failed_connections_are_never_settled() -> None:
     with server(lambda number: (200, "a") if number % 3 else (500, "")) as way:
         settled = settle(way, {"a"}.__eq__, in_a_row=6, seconds=2, timeout=5)
     assert not settled.well

@@ -7,7 +7,7 @@ from probes.service_connectivity.objects import ready_addresses, server_pod, ser
 RUN = Run(id="01run", installation="test", namespace="kubeprobe", pod_name="probe", pod_uid="uid")
 
 
-def test_what_is_created_belongs_to_the_probes_pod_and_carries_the_runs_labels() -> None:
+def test_objects_belong_to_the_probes_pod_and_have_the_runs_labels() -> None:
     pod = server_pod(RUN, "service-1", "kubeprobe", "service", "busybox", 60)
     made = service(RUN, "service-headless", "kubeprobe", "service", clusterIP="None")
     for thing in (pod, made):

@@ -25,7 +25,7 @@ SERVER = component("kube-apiserver", "v1.34.4", "10.0.0.1:6443")
         ("v1.3x", None),
     ],
 )
-def test_the_minor_version_is_read_from_whatever_vendors_make_of_it(version, minor) -> None:
+def test_the_minor_version_is_read_from_vendors_versions(version, minor) -> None:
     assert skew.minor_of(version) == minor
 
 
@@ -53,7 +53,7 @@ def test_an_image_has_a_version_only_if_its_tag_is_one(image, version) -> None:
         ("kubelet", "unknown"),
     ],
 )
-def test_what_is_inside_the_skew_is_not_told(name, version) -> None:
+def test_components_within_the_skew_are_not_reported(name, version) -> None:
     assert skew.outside([SERVER, component(name, version)]) == []
 
 
@@ -67,13 +67,13 @@ def test_what_is_inside_the_skew_is_not_told(name, version) -> None:
         ("kube-controller-manager", "v1.35.0", "is newer than kube-apiserver v1.34.4"),
     ],
 )
-def test_what_is_outside_the_skew_is_told(name, version, said) -> None:
+def test_components_outside_the_skew_are_reported(name, version, said) -> None:
     [text] = skew.outside([SERVER, component(name, version)])
     assert text.startswith(f"{name} {version} on node a is ")
     assert said in text
 
 
-def test_with_api_servers_of_two_versions_the_oldest_sets_what_is_too_new_the_newest_what_is_too_old() -> None:
+def test_with_api_servers_of_two_versions_both_limit_the_skew() -> None:
     old = component("kube-apiserver", "v1.33.9", "10.0.0.2:6443")
     kubelets = [component("kubelet", "v1.34.0", "node b"), component("kubelet", "v1.30.0", "node c")]
     newer, older = skew.outside([SERVER, old, *kubelets])
@@ -81,7 +81,7 @@ def test_with_api_servers_of_two_versions_the_oldest_sets_what_is_too_new_the_ne
     assert older.startswith("kubelet v1.30.0 on node c is 4 minor versions older than kube-apiserver v1.34.4")
 
 
-def test_api_servers_two_minor_versions_apart_are_told_with_both_addresses() -> None:
+def test_api_servers_two_minor_versions_apart_are_reported_with_both_addresses() -> None:
     [text] = skew.outside([SERVER, component("kube-apiserver", "v1.32.0", "10.0.0.2:6443")])
     assert text == (
         "kube-apiserver v1.34.4 at 10.0.0.1:6443 is 2 minor versions newer than kube-apiserver v1.32.0 at "
@@ -95,7 +95,7 @@ def test_nodes_with_the_same_fault_share_a_line() -> None:
     assert "on node 0, node 1, node 2 and 2 more is 5 minor versions older" in text
 
 
-def test_kube_proxy_is_held_against_the_kubelet_of_its_own_node() -> None:
+def test_kube_proxy_is_compared_with_the_kubelet_of_its_node() -> None:
     kubelets = {"node a": component("kubelet", "v1.34.0"), "node b": component("kubelet", "v1.31.0", "node b")}
     proxies = [component("kube-proxy", "v1.30.0"), component("kube-proxy", "v1.30.0", "node b")]
     assert skew.beside(kubelets, proxies) == [
@@ -113,12 +113,12 @@ apiserver_request_total{group="",resource="pods"} 7
 """
 
 
-def test_deprecated_apis_are_read_from_the_metrics_those_removed_first_come_first() -> None:
+def test_deprecated_apis_are_read_from_the_metrics_sorted_by_removal() -> None:
     found = set(deprecated.requested(METRICS))
     assert [one.split()[1] for one in deprecated.told(found, [])] == ["b.io/v1/xs/z", "a.io/v1/ys", "v1/endpoints"]
     assert deprecated.told(found, [])[1].endswith("Kubernetes 1.40 removes it")
 
 
-def test_deprecated_apis_that_are_ignored_are_no_finding() -> None:
+def test_deprecated_apis_that_are_ignored_are_not_a_finding() -> None:
     found = set(deprecated.requested(METRICS))
     assert deprecated.told(found, ["v1/endpoints", "*.io/*"]) == []

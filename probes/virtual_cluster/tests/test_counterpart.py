@@ -23,7 +23,7 @@ def pod(host_name: str, **annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": host_name, "namespace": "host", "annotations": marks}}
 
 
-def test_a_counterpart_is_known_by_name_and_namespace() -> None:
+def test_a_counterpart_is_recognized_by_name_and_namespace() -> None:
     assert VCLUSTER.fits(pod("web-x-shop-x-v", name="web", namespace="shop"), "web", "shop")
     assert not VCLUSTER.fits(pod("web-x-shop-x-v", name="web", namespace="other"), "web", "shop")
     assert not VCLUSTER.fits(pod("web"), "web", "shop")
@@ -38,7 +38,7 @@ def events(*found: dict[str, Any]) -> tuple[int, bytes]:
     return 200, b"".join(json.dumps({"type": "ADDED", "object": one}).encode() + b"\n" for one in found)
 
 
-def test_the_counterpart_is_found_among_others_and_after_the_watch_broke() -> None:
+def test_the_counterpart_is_found_among_others_and_after_a_broken_watch() -> None:
     ours = pod("web-x-shop-x-v", name="web", namespace="shop")
     with scripted_api(events(pod("other", name="a", namespace="b")), (503, {}), events(ours)) as server:
         found = wait_for(Api(Access(f"http://127.0.0.1:{server.server_port}")), "/pods", VCLUSTER, VIRTUAL, 10)
@@ -46,19 +46,19 @@ def test_the_counterpart_is_found_among_others_and_after_the_watch_broke() -> No
     assert "labelSelector=vcluster.loft.sh%2Fmanaged-by" in server.asked[0]
 
 
-def test_without_a_counterpart_there_is_an_end_to_the_wait() -> None:
+def test_the_wait_for_a_counterpart_ends() -> None:
     with scripted_api(events()) as server:
         assert wait_for(Api(Access(f"http://127.0.0.1:{server.server_port}")), "/pods", VCLUSTER, VIRTUAL, 0.1) == {}
 
 
-def test_what_keeps_a_pod_is_told() -> None:
+def test_the_cause_of_an_undeleted_pod_is_reported() -> None:
     assert why_not_gone({"metadata": {}}) == "the syncer has not asked for its deletion"
     going = {"deletionTimestamp": "2026-11-25T12:00:00Z"}
     assert why_not_gone({"metadata": {**going, "finalizers": ["a/b"]}}) == "held by the finalizers a/b"
     assert why_not_gone({"metadata": going, "spec": {"nodeName": "n"}}) == "its kubelet on node n has not removed it"
 
 
-def test_a_kubeconfig_that_leads_to_the_pod_itself_is_no_finding() -> None:
+def test_a_kubeconfig_for_localhost_is_not_a_finding() -> None:
     settings = Settings.from_environment("team-a")
     assert why_nowhere(Access("https://localhost:8443"), settings).endswith(
         "set SERVER, such as https://virtual.team-a:443"
@@ -66,7 +66,7 @@ def test_a_kubeconfig_that_leads_to_the_pod_itself_is_no_finding() -> None:
     assert why_nowhere(Access("https://virtual.team-a:443"), settings) == ""
 
 
-def test_pods_that_killed_runs_have_left_are_deleted_and_those_of_others_are_not() -> None:
+def test_only_pods_of_killed_runs_are_deleted() -> None:
     settings = Settings.from_environment("host")
 
     def left(name: str, ago: float) -> dict[str, Any]:

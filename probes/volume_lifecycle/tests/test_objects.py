@@ -26,12 +26,12 @@ def test_the_default_class_is_chosen_and_of_several_the_newest() -> None:
     assert objects.choose_class([storage_class("other")], "") is None
 
 
-def test_a_class_that_is_asked_for_is_chosen_by_name() -> None:
+def test_a_requested_class_is_chosen_by_name() -> None:
     assert objects.choose_class([storage_class("a", default=True), storage_class("b")], "b") == storage_class("b")
     assert objects.choose_class([storage_class("a", default=True)], "b") is None
 
 
-def test_a_claim_without_a_volume_names_who_should_make_it() -> None:
+def test_a_claim_without_a_volume_is_reported_with_its_provisioner() -> None:
     assert objects.why_not_bound({"status": {"phase": "Pending"}}, storage_class("fast")) == (
         "Pending: StorageClass fast is served by provisioner csi.example.com, which has made no volume"
     )
@@ -52,12 +52,12 @@ def test_a_claim_without_a_volume_names_who_should_make_it() -> None:
         ),
     ],
 )
-def test_a_claim_that_does_not_grow_tells_how_far_it_got(status: Json, told: str) -> None:
+def test_a_claim_that_is_not_expanded_is_reported_with_its_progress(status: Json, told: str) -> None:
     claim = {"status": {"capacity": {"storage": "1Gi"}, **status}}
     assert objects.why_not_expanded(claim, storage_class("fast")) == f"it is still 1Gi: {told}"
 
 
-def test_what_the_reader_found_instead_is_told_and_other_ends_are_not_a_loss() -> None:
+def test_a_difference_in_read_data_is_reported_and_other_failures_are_not_a_loss() -> None:
     def ended(code: int, message: str = "") -> Json:
         return {"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": code, "message": message}}}]}}
 
@@ -67,7 +67,7 @@ def test_what_the_reader_found_instead_is_told_and_other_ends_are_not_a_loss() -
     assert objects.what_was_lost({}) is None
 
 
-def test_the_scripts_write_what_they_later_want_to_read(tmp_path: Path) -> None:
+def test_the_reader_script_reads_what_the_writer_script_wrote(tmp_path: Path) -> None:
     def shell(script: str) -> int:
         here = script.replace(objects.FILE, str(tmp_path / "file")).replace(
             "/dev/termination-log", str(tmp_path / "log")
@@ -93,6 +93,6 @@ def test_a_pod_belongs_to_the_run_and_lets_its_user_write() -> None:
     ("capacity", "grown"),
     [("1Gi", False), ("2Gi", True), ("2048Mi", True), ("10Gi", True), (None, False)],
 )
-def test_a_claim_has_grown_if_it_has_at_least_what_was_asked_for(capacity: str | None, *, grown: bool) -> None:
+def test_a_claim_is_expanded_if_it_has_at_least_the_requested_size(capacity: str | None, *, grown: bool) -> None:
     status = {"capacity": {"storage": capacity}} if capacity else {}
     assert objects.has_grown({"status": status}, "2Gi") is grown

@@ -32,7 +32,7 @@ def configuration(**webhook: Any) -> dict[str, Any]:
     return {"metadata": {"name": "p"}, "webhooks": [{"name": "w", "clientConfig": client, "rules": rules, **webhook}]}
 
 
-def test_a_webhook_fails_closed_unless_it_says_otherwise() -> None:
+def test_a_webhook_fails_closed_by_default() -> None:
     [found] = findings.closed_webhooks("validatingwebhookconfiguration", [configuration()])
     assert found.without_endpoint() == (
         "validatingwebhookconfiguration p: webhook w has failurePolicy Fail, and its service policy/hook "
@@ -42,7 +42,7 @@ def test_a_webhook_fails_closed_unless_it_says_otherwise() -> None:
     assert not list(findings.closed_webhooks("x", [configuration(clientConfig={"url": "https://hook"})]))
 
 
-def test_an_endpoint_is_ready_unless_it_says_otherwise() -> None:
+def test_an_endpoint_is_ready_by_default() -> None:
     def slices(*ready: bool | None) -> list[dict[str, Any]]:
         return [{"endpoints": [{"conditions": {"ready": one}} for one in ready]}]
 
@@ -52,7 +52,7 @@ def test_an_endpoint_is_ready_unless_it_says_otherwise() -> None:
     assert not findings.has_ready_endpoint([{"endpoints": None}])
 
 
-def test_a_budget_that_wants_all_pods_to_stay_blocks() -> None:
+def test_a_budget_that_requires_all_pods_blocks() -> None:
     assert findings.blocking_budget(budget(minAvailable="100%")) == (
         "poddisruptionbudget shop/web blocks every eviction: with minAvailable 100% all 2 of its pods have to stay; "
         "a drain of their nodes will not end"
@@ -60,12 +60,12 @@ def test_a_budget_that_wants_all_pods_to_stay_blocks() -> None:
     assert "with maxUnavailable 0 all" in findings.blocking_budget(budget(maxUnavailable=0))
 
 
-def test_a_budget_that_blocks_only_while_pods_are_unwell_or_has_none_is_left_alone() -> None:
+def test_a_budget_that_blocks_only_while_pods_are_unhealthy_is_ignored() -> None:
     assert findings.blocking_budget(budget(expected=3, desired=2, minAvailable=2)) == ""
     assert findings.blocking_budget(budget(expected=0, desired=1, minAvailable=1)) == ""
 
 
-def test_a_budget_that_cannot_be_worked_out_is_told_with_its_reason() -> None:
+def test_a_budget_that_cannot_be_computed_is_reported_with_its_reason() -> None:
     failed = budget(expected=0, desired=0)
     failed["status"]["conditions"] = [{"type": "DisruptionAllowed", "reason": "SyncFailed", "message": "no scale"}]
     assert findings.blocking_budget(failed).endswith("allows no eviction, for it cannot be worked out: no scale")
@@ -89,7 +89,7 @@ def test_a_single_replica_counts_only_behind_a_service_of_its_namespace() -> Non
     assert not list(findings.single_replicas([workload(replicas=2), workload(replicas=0)], services))
 
 
-def test_a_single_replica_that_is_intended_is_left_alone() -> None:
+def test_an_intended_single_replica_is_ignored() -> None:
     wanted = workload(**{findings.INTENDED: "intended"})
     assert not list(findings.single_replicas([wanted], [service("web", app="web")]))
 
@@ -113,7 +113,7 @@ def test_an_empty_selector_matches_everything_and_a_missing_one_nothing() -> Non
     assert not findings.selects(None, {"app": "web"})
 
 
-def test_exclusions_are_patterns_and_what_probes_make_is_left_out() -> None:
+def test_exclusions_are_patterns_and_objects_of_probes_are_left_out() -> None:
     selection = Selection([], "", ["kube-system/*", "*/web-dev"])
     assert selection.has(workload())
     assert not selection.has(workload("web-dev"))

@@ -47,7 +47,7 @@ def inspect(cluster: Any) -> tuple[list[str], int]:
         tracemalloc.stop()
 
 
-def test_all_is_judged_by_the_little_that_is_kept_of_it() -> None:
+def test_objects_are_checked_by_their_reduced_form() -> None:
     told, most = inspect(BigCluster())
     assert len(told) == 2 * PAGES * ON_A_PAGE
     assert told[0].startswith("poddisruptionbudget big-0-0/web blocks every eviction: with minAvailable 2 all 2 of")
@@ -55,6 +55,6 @@ def test_all_is_judged_by_the_little_that_is_kept_of_it() -> None:
     assert most < PAGES * ON_A_PAGE * BALLAST / 2
 
 
-def test_what_is_kept_of_a_workload_says_whether_its_single_replica_is_intended() -> None:
+def test_the_reduced_workload_has_the_annotation_of_an_intended_single_replica() -> None:
     told, _most = inspect(BigCluster({findings.INTENDED: "intended"}))
     assert [said for said in told if "has 1 replica" in said] == []

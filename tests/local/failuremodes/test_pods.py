@@ -17,9 +17,7 @@ from tests.local.execution.environment import FAIL, PASS, Environment
 from tests.local.failuremodes.given import BRIEF, SIDECAR, add_case, phase
 
 
-def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
-    env: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_pod_remains_after_its_deadline_without_a_collector(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Failure mode 2: the kubelet ends the probe, beat the run, and a launcher removes the pod."""
     monkeypatch.setattr(render, "BACKSTOP_S", 0)
     add_case(env, "brief", timeouts=BRIEF)
@@ -57,7 +55,7 @@ def test_logs_that_hang_hold_up_neither_verdicts_nor_the_deletion_of_other_pods(
     assert len(env.pods()) == len(failed), "their logs are still being read"
 
 
-def test_a_sidecar_that_never_ends_has_no_say(env: Environment) -> None:
+def test_a_sidecar_that_never_ends_is_ignored(env: Environment) -> None:
     """Failure mode 17."""
     add_case(env, "with-sidecar", pod={"containers": [SIDECAR]})
     env.collect()

@@ -1,1 +1,1 @@
-"""Engines to be broken: Open Cluster Management's, for federations. vcluster is in `tests.probes.vcluster`."""
+"""Engines for fault injection: Open Cluster Management, for federations. vcluster is in `tests.probes.vcluster`."""

@@ -1,6 +1,6 @@
-"""Open Cluster Management for the tests: a hub, its members, and OCM's own work agent for each, to be broken.
+"""Open Cluster Management for the tests: a hub, its members, and OCM's own work agent for each, for fault injection.
 
-Nobody registers members: an agent is given the kubeconfigs that registration would have led to.
+Members are not registered: an agent gets the kubeconfigs that registration would create.
 """
 
 import json
@@ -24,11 +24,11 @@ _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _NAMESPACES = "/api/v1/namespaces"
 _GROUP = "work.open-cluster-management.io/v1"
 _FIRST_PORT = 19443
-"""Where the first member's agent tells its health."""
+"""The port of the first agent's health check."""
 
 
 class Federation:
-    """A hub and its members, and an agent for each while it is needed. A member's objects are in NAMESPACE."""
+    """A hub and its members, and an agent for each. A member's objects are in NAMESPACE."""
 
     def __init__(self, hub: Api, hub_kubeconfig: Path, members: Mapping[str, ControlPlane], folder: Path) -> None:
         self._hub = hub
@@ -38,7 +38,7 @@ class Federation:
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
 
     def begin(self) -> None:
-        """Start all of it, and wait until it propagates. What is defined and named stays when it ends."""
+        """Start everything, and wait until objects propagate. Definitions and namespaces stay at the end."""
         self._folder.mkdir(exist_ok=True)
         _define(self._hub, "manifestworks")
         for member, plane in self._members.items():
@@ -51,7 +51,7 @@ class Federation:
             self._await(member)
 
     def end(self) -> None:
-        """Take back all that is still placed, then end the agents."""
+        """Delete all remaining objects, then stop the agents."""
         try:
             for member in self._members:
                 self._take_back(member)
@@ -65,25 +65,25 @@ class Federation:
         self._await(member)
 
     def kill(self, member: str) -> None:
-        """End a member's agent at once."""
+        """Kill a member's agent."""
         agent = self._agents.pop(member, None)
         if agent is not None:
             agent.kill()
             agent.wait(10)
 
     def pause(self) -> None:
-        """Freeze all agents: they keep their connections and do nothing."""
+        """Suspend all agents: they keep their connections and do nothing."""
         for agent in self._agents.values():
             agent.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Resume all agents."""
         for agent in self._agents.values():
             agent.send_signal(signal.SIGCONT)
 
     def _launch(self, member: str) -> None:
         with (self._folder / f"{member}.log").open("ab") as log:
-            # It keeps the certificate that it serves its health with in the folder for temporary files.
+            # It stores the certificate of its health endpoint in the temporary folder.
             env = {**os.environ, "TMPDIR": str(self._folder)}
             self._agents[member] = subprocess.Popen(
                 cgroups.within(self._members[member].instance, self._command(member)), env=env, stdout=log, stderr=log
@@ -97,14 +97,14 @@ class Federation:
             f"--workload-source-config={self._hub_kubeconfig}",
             f"--kubeconfig={self._by_loopback(member)}",
             f"--listen=127.0.0.1:{_FIRST_PORT + list(self._members).index(member)}",
-            # What a hung member gets when it goes on, though its work is gone by then, stays for an hour otherwise.
+            # Otherwise, objects that a resumed member receives after their work was deleted stay for an hour.
             "--appliedmanifestwork-eviction-grace-period=30s",
             "--namespace=default",
             "--disable-leader-election",
         ]
 
     def _by_loopback(self, member: str) -> Path:
-        """A kubeconfig of the agent's own: its link can be cut while the probe still reaches the member."""
+        """The agent's own kubeconfig, so that its link can be cut while the probe still reaches the member."""
         plane = self._members[member]
         config = json.loads(plane.kubeconfig.read_text())
         config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{plane.instance.port('kube-apiserver')}"
@@ -113,20 +113,20 @@ class Federation:
         return own
 
     def _await(self, member: str) -> None:
-        """Wait until a work is applied in a member, and taken back."""
+        """Wait until a work is applied in a member, and deleted again."""
         work = f"trial-{secrets.token_hex(4)}"
         self._hub.create(_works_of(member), _trial(work))
         log = self._folder / f"{member}.log"
 
-        def told() -> str:
+        def log_tail() -> str:
             return log.read_text()[-1500:]
 
-        until(f"{member} to have what is placed", lambda: self._is_applied(member, work), 60, 0.2, told)
+        until(f"{member} has applied the work", lambda: self._is_applied(member, work), 60, 0.2, log_tail)
         self._hub.delete(_path(member, work))
-        until(f"{member} to take it back", lambda: work not in self._works(member), 60, 0.2, told)
+        until(f"{member} has removed the work", lambda: work not in self._works(member), 60, 0.2, log_tail)
 
     def _take_back(self, member: str) -> None:
-        """Delete all that is placed for a member, and wait until its agent has let it go."""
+        """Delete all works of a member, and wait until its agent has removed their finalizers."""
         for work in self._works(member):
             path = _path(member, work)
             unless_missing(lambda path=path: self._hub.delete(path))  # type: ignore[misc]
@@ -159,7 +159,7 @@ def _trial(work: str) -> Json:
 
 
 def _define(api: Api, kind: str) -> None:
-    """Have an API know a kind of OCM's, and wait until it serves it."""
+    """Define a kind of OCM, and wait until the API serves it."""
     definition = yaml.safe_load((binaries.OCM.folder() / f"{kind}.yaml").read_text())
     unless_missing(lambda: api.create(_DEFINITIONS, definition))
     until(f"{kind} to be served", lambda: _serves(api, f"/apis/{_GROUP}/{kind}"))

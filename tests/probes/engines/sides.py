@@ -1,4 +1,4 @@
-"""What engines share: the API of each side, and deleting or creating without regard to what is there. Next: `ocm`."""
+"""Shared by engines: the API of a kubeconfig, and idempotent creation and deletion."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +11,12 @@ Json = dict[str, Any]
 
 
 def api_of(kubeconfig: Path) -> Api:
-    """The API that a kubeconfig tells."""
+    """The API of a kubeconfig."""
     return Api(find_access({"KUBECONFIG": str(kubeconfig)}))
 
 
 def unless_missing(action: Callable[[], Any]) -> None:
-    """Do it; that there is nothing (or already something) of the name is fine."""
+    """Run an action; ignore that the object is missing or already exists."""
     try:
         action()
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""Failure modes 2 and 17 as a real kubelet plays them."""
+"""Failure modes 2 and 17 with a real kubelet."""
 
 import pytest
 
@@ -11,13 +11,11 @@ from tests.local.execution.environment import FAIL, PASS, Environment
 from tests.local.failuremodes.given import BRIEF, SIDECAR, add_case, phase
 
 SOON_KILLED = {"terminationGracePeriodSeconds": 2}
-"""Shells do not end at SIGTERM as process 1; by default the kubelet would wait for 30 s."""
+"""As process 1, a shell ignores SIGTERM; by default the kubelet would wait for 30 s."""
 
 
-def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
-    env: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(render, "BACKSTOP_S", 10)  # the image is there, so that the probe starts within it
+def test_no_pod_remains_after_its_deadline_without_a_collector(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "BACKSTOP_S", 10)  # the image exists, so that the probe starts within this time
     add_case(env, "brief", pod=SOON_KILLED, timeouts=BRIEF)
     run_id = env.start("trap '' TERM; sleep 600", "brief")
     until("the kubelet to end the pod", lambda: phase(env, run_id) == ("Failed", "DeadlineExceeded"), within_s=90)
@@ -27,7 +25,7 @@ def test_no_pod_is_left_after_its_deadline_though_no_collector_lives(
     assert env.outcome(run_id).reason == Reason.LOST
 
 
-def test_a_collector_that_comes_after_the_kubelet_ended_a_pod_says_so(
+def test_a_collector_that_starts_after_the_pods_deadline_reports_it(
     env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render, "BACKSTOP_S", 10)
@@ -40,7 +38,7 @@ def test_a_collector_that_comes_after_the_kubelet_ended_a_pod_says_so(
     env.wait_until_no_pod_is_left()
 
 
-def test_a_sidecar_that_never_ends_has_no_say(env: Environment) -> None:
+def test_a_sidecar_that_never_ends_is_ignored(env: Environment) -> None:
     add_case(env, "with-sidecar", pod={"containers": [SIDECAR]})
     env.collect()
     passed, failed = env.start(PASS, "with-sidecar"), env.start(FAIL, "with-sidecar")

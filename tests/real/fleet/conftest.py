@@ -1,4 +1,4 @@
-"""The door to the real cluster: as its administrator, as somebody with few rights, as somebody with wrong settings."""
+"""Clients of the real cluster: as its administrator, with few permissions, with wrong settings."""
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ Enter = Callable[[Path], Awaitable[ClusterApi]]
 
 @pytest_asyncio.fixture
 async def enter() -> AsyncIterator[Enter]:
-    """The API of the cluster that a kubeconfig file names."""
+    """A function that opens the API of a kubeconfig file's cluster."""
     cipher = Cipher(Fernet.generate_key().decode())
     clients = ClusterClients(cipher)
 
@@ -46,7 +46,7 @@ async def admin(enter: Enter, kubeconfig: Path) -> ClusterApi:
 
 @pytest_asyncio.fixture
 async def namespace(admin: ClusterApi) -> AsyncIterator[str]:
-    """A namespace of the test's own that is ready for pods."""
+    """A namespace of the test's own, ready for pods."""
     name = f"fleet-{secrets.token_hex(4)}"
     await admin.call("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
     await _wait_for_default_account(admin, name)
@@ -60,7 +60,7 @@ def accounts(admin: ClusterApi, namespace: str) -> Accounts:
 
 
 async def _wait_for_default_account(admin: ClusterApi, namespace: str) -> None:
-    """Without it no pod is admitted; the controller manager makes it shortly after the namespace."""
+    """Wait for the default service account, which pods need and the controller manager creates."""
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     look = {"fieldSelector": "metadata.name=default"}
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""What the tests of the door set up in the real cluster: accounts, kubeconfigs, pods."""
+"""Accounts, kubeconfigs and pods in the real cluster, for the tests of the API client."""
 
 import asyncio
 import copy
@@ -35,7 +35,7 @@ def kubeconfig_with(path: Path, admin: Path, user: Json, **cluster: Any) -> Path
 
 
 async def refused_in_time(admin: ClusterApi, namespace: str) -> ClusterError:
-    """The refusal of a pod, once admission has taken notice of its new rules."""
+    """The refusal of a pod, once admission has loaded its new rules."""
     async with asyncio.timeout(_PATIENCE_S):
         for attempt in count():
             try:
@@ -46,7 +46,7 @@ async def refused_in_time(admin: ClusterApi, namespace: str) -> ClusterError:
 
 
 class Accounts:
-    """Makes service accounts in a namespace, with their roles and tokens."""
+    """Creates service accounts in a namespace, with roles and tokens."""
 
     def __init__(self, admin: ClusterApi, namespace: str) -> None:
         self._admin = admin
@@ -55,7 +55,7 @@ class Accounts:
         self._namespace = namespace
 
     async def make(self, name: str, rules: list[Json]) -> None:
-        """A service account that may do what the rules say, in its namespace."""
+        """Create a service account with these RBAC rules in its namespace."""
         meta = {"metadata": {"name": name}}
         subject = {"kind": "ServiceAccount", "name": name, "namespace": self._namespace}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
@@ -67,7 +67,7 @@ class Accounts:
             await self._await(name, rule)
 
     async def _await(self, name: str, rule: Json) -> None:
-        """Until the API server has taken notice."""
+        """Wait until the API server has loaded the rules."""
         async with asyncio.timeout(_PATIENCE_S):
             for _ in count():
                 if await self._may(name, rule):
@@ -88,7 +88,7 @@ class Accounts:
         return bool(found["status"]["allowed"])
 
     async def token(self, name: str, bound_to: str | None = None) -> str:
-        """A token of an account; with `bound_to`, it dies with the Secret of that name, which is made here."""
+        """A token of an account; with `bound_to`, it is bound to a new Secret of that name."""
         spec: Json = {"expirationSeconds": 3600}
         if bound_to:
             made = await self._admin.call("POST", f"{self._core}/secrets", body={"metadata": {"name": bound_to}})

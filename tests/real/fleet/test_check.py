@@ -1,4 +1,4 @@
-"""Checking a real cluster, as somebody who may do just enough, and as somebody who may not."""
+"""Checking a real cluster, with sufficient permissions and without."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ async def as_somebody(enter: Enter, accounts: Accounts, rules: list[Json], admin
     return await enter(kubeconfig_with(folder / "config", admin, {"token": await accounts.token("somebody")}))
 
 
-async def test_the_rights_that_are_asked_for_are_enough_and_nothing_is_left(
+async def test_the_documented_permissions_suffice_and_nothing_is_left(
     enter: Enter, accounts: Accounts, namespace: str, admin: ClusterApi, kubeconfig: Path, tmp_path: Path
 ) -> None:
     api = await as_somebody(enter, accounts, ENOUGH, kubeconfig, tmp_path)
@@ -50,9 +50,7 @@ async def test_each_missing_right_is_named_with_the_rule_that_grants_it(
     assert found["image"].found == "not tried: KubeProbe must be allowed to watch, delete pods"
 
 
-async def test_an_image_that_is_nowhere_and_a_namespace_that_is_missing_are_named(
-    admin: ClusterApi, namespace: str
-) -> None:
+async def test_a_missing_image_and_a_missing_namespace_are_named(admin: ClusterApi, namespace: str) -> None:
     missing = ImageTrial("docker.io/kubeprobe/nothing-here:dev", installation="01test")
     found = by_name(await check_cluster(admin, namespace, missing))
     assert "ErrImagePull" in found["image"].found, found
@@ -62,7 +60,7 @@ async def test_an_image_that_is_nowhere_and_a_namespace_that_is_missing_are_name
     assert found["permissions"].ok
 
 
-async def test_a_quota_that_leaves_no_room_is_named(admin: ClusterApi, namespace: str) -> None:
+async def test_a_full_quota_is_named(admin: ClusterApi, namespace: str) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     await admin.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", body=quota)
     await refused_in_time(admin, namespace)

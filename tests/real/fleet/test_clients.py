@@ -1,4 +1,4 @@
-"""The door to a real API server: pods from creation to deletion, and every refusal under its right cause."""
+"""The client of a real API server: pods from creation to deletion, and the cause of every refusal."""
 
 import asyncio
 import secrets
@@ -66,17 +66,17 @@ async def test_a_log_is_followed_while_it_is_written(admin: ClusterApi, namespac
         assert [line async for line in lines] == ["one", "", "two"]
 
 
-async def test_a_name_that_is_taken_is_already_exists(admin: ClusterApi, namespace: str) -> None:
+async def test_a_taken_name_is_already_exists(admin: ClusterApi, namespace: str) -> None:
     await admin.create_pod(namespace, pod("p", nodeName="nowhere"))
     assert (await refused(admin.create_pod(namespace, pod("p")))).cause is Cause.ALREADY_EXISTS
 
 
-async def test_a_pod_that_makes_no_sense_is_invalid(admin: ClusterApi, namespace: str) -> None:
+async def test_a_malformed_pod_is_invalid(admin: ClusterApi, namespace: str) -> None:
     error = await refused(admin.create_pod(namespace, pod("p", restartPolicy="Sometimes")))
     assert (error.cause, "restartPolicy" in error.message) == (Cause.INVALID, True)
 
 
-async def test_a_quiet_watch_gives_bookmarks_and_ends_by_itself_before_the_silence_is_too_long(
+async def test_an_idle_watch_gets_bookmarks_and_ends_before_the_read_time_out(
     admin: ClusterApi, namespace: str
 ) -> None:
     _, version = await admin.list_objects(pods_path(namespace))
@@ -87,7 +87,7 @@ async def test_a_quiet_watch_gives_bookmarks_and_ends_by_itself_before_the_silen
         assert {kind async for kind, _ in events} == {"BOOKMARK"}
 
 
-async def test_a_used_up_quota_is_temporary(admin: ClusterApi, namespace: str) -> None:
+async def test_an_exhausted_quota_is_temporary(admin: ClusterApi, namespace: str) -> None:
     quota = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
     await admin.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", body=quota)
     error = await refused_in_time(admin, namespace)
@@ -153,7 +153,7 @@ async def deny(request: web.Request) -> web.Response:
     return web.json_response({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": answer})
 
 
-async def test_a_webhook_that_says_no_denies_and_one_that_is_down_is_temporary(
+async def test_a_denial_by_a_webhook_is_final_and_an_unavailable_webhook_is_temporary(
     admin: ClusterApi, namespace: str, tmp_path: Path
 ) -> None:
     authority, app = Authority(), web.Application()
@@ -180,7 +180,7 @@ async def test_a_missing_namespace_is_named(admin: ClusterApi) -> None:
     assert (error.cause, '"no-such-namespace" not found' in error.message) == (Cause.NAMESPACE_MISSING, True)
 
 
-async def test_a_namespace_on_its_way_out_takes_no_pods(admin: ClusterApi) -> None:
+async def test_a_terminating_namespace_accepts_no_pods(admin: ClusterApi) -> None:
     name = f"fleet-{secrets.token_hex(4)}"
     path = f"/api/v1/namespaces/{name}"
     held = {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}}
@@ -194,7 +194,7 @@ async def test_a_namespace_on_its_way_out_takes_no_pods(admin: ClusterApi) -> No
     assert error.cause is Cause.NAMESPACE_TERMINATING, error
 
 
-async def test_what_an_account_may_not_do_is_named(
+async def test_missing_permissions_of_an_account_are_named(
     enter: Enter, accounts: Accounts, namespace: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     await accounts.make("few", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
@@ -206,7 +206,7 @@ async def test_what_an_account_may_not_do_is_named(
     assert error.message == f"{who} may not create pods in namespace {namespace}; grant it by RBAC"
 
 
-async def test_a_port_where_nobody_listens_is_unreachable(enter: Enter, kubeconfig: Path, tmp_path: Path) -> None:
+async def test_a_closed_port_is_unreachable(enter: Enter, kubeconfig: Path, tmp_path: Path) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         server = f"https://127.0.0.1:{held.getsockname()[1]}"

@@ -27,7 +27,7 @@ WHOAMI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 async def who(api: ClusterApi) -> str:
-    """The name that the cluster knows us by."""
+    """The name of the authenticated user."""
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     return str((await api.call("POST", WHOAMI, body=review))["status"]["userInfo"]["username"])
 
@@ -39,7 +39,7 @@ async def refused(request: Any) -> ClusterError:
 
 
 async def until_refused(api: ClusterApi) -> None:
-    """Until a token is dead: the API server remembers valid ones for some seconds."""
+    """Wait until a token is refused, as the API server caches valid ones for some seconds."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -53,7 +53,7 @@ def decode(data: str) -> str:
 
 
 def plugin(path: Path, status: Json) -> Json:
-    """An exec plugin that gives out one and the same status."""
+    """An exec plugin with a constant status."""
     version = "client.authentication.k8s.io/v1"
     credential = {"apiVersion": version, "kind": "ExecCredential", "status": status}
     path.write_text(f"import json\nprint(json.dumps({credential!r}))\n")
@@ -85,7 +85,7 @@ async def test_a_token_file_survives_rotations_with_the_old_token_revoked(
         await api.list_objects(pods_path(namespace))
 
 
-async def test_a_plugin_gives_a_token_or_a_certificate(
+async def test_a_plugin_provides_a_token_or_a_certificate(
     enter: Enter, accounts: Accounts, namespace: str, kubeconfig: Path, tmp_path: Path
 ) -> None:
     await accounts.make("plugged", READ_PODS)
@@ -117,7 +117,7 @@ async def test_the_service_account_of_a_pod_opens_the_cluster(
         assert await who(api) == f"system:serviceaccount:{namespace}:inside"
 
 
-async def test_a_token_that_is_none_is_unauthorized(enter: Enter, kubeconfig: Path, tmp_path: Path) -> None:
+async def test_an_invalid_token_is_unauthorized(enter: Enter, kubeconfig: Path, tmp_path: Path) -> None:
     api = await enter(kubeconfig_with(tmp_path / "config", kubeconfig, {"token": "none"}))
     assert (await refused(api.version())).cause is Cause.UNAUTHORIZED
 
@@ -139,10 +139,10 @@ async def test_wrong_settings_are_named(
     assert (error.cause, said in error.message) == (Cause.CLUSTER_UNREACHABLE, True), error
 
 
-async def test_a_frozen_api_server_is_noticed_by_requests_and_watches_and_found_again(
+async def test_a_frozen_api_server_is_detected_by_requests_and_watches_and_used_again(
     admin: ClusterApi, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Failure mode 9: the connections stay open, and nothing comes any more."""
+    """Failure mode 9: the connections stay open, but nothing arrives."""
     testbed = Testbed(Instance.named())
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 2.0)
     _, version = await admin.list_objects(pods_path(namespace))

@@ -1,4 +1,4 @@
-"""The official client, opened with what the store keeps of a cluster."""
+"""The official client, opened with a cluster's stored connection."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -25,7 +25,7 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-def test_up_twice_starts_nothing_twice(cluster: Testbed) -> None:
+def test_up_is_idempotent(cluster: Testbed) -> None:
     before = pids(cluster)
     cluster.up()
 
