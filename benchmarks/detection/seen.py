@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Self
 
+import yaml
+
 from testbed.cache import digest
 from tests.probes.clusters import Ended
 from tests.probes.places import PROBES
@@ -104,7 +106,8 @@ class RecordedRuns:
 def version_of(fault: str, probe: str) -> str:
     """A hash of the probe's code and catalog, and of the fault's scenario.
 
-    Of Python code only statements count: comments and docstrings may change without new runs.
+    Of Python code only statements count, and of the catalog all but descriptions: comments, docstrings and
+    descriptions may change without new runs.
     """
     scenario = PROBES / fault.partition("/")[0] / "tests" / "scenario.py"
     return digest(*map(_meaning, [scenario] if scenario.exists() else []), *map(_meaning, _code_of(probe)))
@@ -113,7 +116,15 @@ def version_of(fault: str, probe: str) -> str:
 @cache
 def _meaning(file: Path) -> str:
     text = file.read_text()
-    return f"{file.relative_to(PROBES)} {statements_of(text) if file.suffix == '.py' else text}"
+    return f"{file.relative_to(PROBES)} {statements_of(text) if file.suffix == '.py' else declarations_of(text)}"
+
+
+def declarations_of(catalog: str) -> str:
+    """A catalog without comments and descriptions, as JSON."""
+    documents = list(yaml.safe_load_all(catalog))
+    for document in documents:
+        document["spec"].pop("description", None)
+    return json.dumps(documents, sort_keys=True)
 
 
 def statements_of(code: str) -> str:

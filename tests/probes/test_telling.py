@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.detection.seen import RecordedRun, RecordedRuns, statements_of
+from benchmarks.detection.seen import RecordedRun, RecordedRuns, declarations_of, statements_of
 from tests.probes.scenario import SCENARIOS
 from tests.probes.telling import TELLING, chosen_faults, is_unseen
 
@@ -39,3 +39,10 @@ def test_comments_docstrings_and_line_breaks_do_not_change_the_hash() -> None:
     assert statements_of(f'"""What it is."""\n# Why.\n{code}') == statements_of(code)
     assert statements_of(commented) == statements_of(code)
     assert statements_of(code.replace("1", "2")) != statements_of(code)
+
+
+def test_comments_and_descriptions_of_a_catalog_do_not_change_the_hash() -> None:
+    catalog = "kind: ProbeCase\nspec:\n  description: Creates a pod\n  severity: critical\n"
+    assert declarations_of(f"# Why.\n{catalog}") == declarations_of(catalog)
+    assert declarations_of(catalog.replace("Creates", "Deletes")) == declarations_of(catalog)
+    assert declarations_of(catalog.replace("critical", "info")) != declarations_of(catalog)
