@@ -35,7 +35,7 @@ class RecordedRun:
     verdict: str
     """pass, fail, unknown; none if the probe did not run."""
     seconds: float
-    said: str
+    error: str
     """The beginning of the first error."""
     named: bool
     """Whether the fault's own probe failed and named the fault's cause."""
@@ -48,8 +48,8 @@ class RecordedRun:
         version = version_of(fault, probe)
         if not isinstance(result, Ended):
             return cls(fault, probe, "none", 0.0, result or "not run: it needs a pod", named, version)
-        said = result.errors[0][:200] if result.errors else ""
-        return cls(fault, probe, result.verdict, round(result.seconds, 1), said, named, version)
+        error = result.errors[0][:200] if result.errors else ""
+        return cls(fault, probe, result.verdict, round(result.seconds, 1), error, named, version)
 
 
 class RecordedRuns:

@@ -17,7 +17,9 @@ from tests.local.execution.environment import FAIL, PASS, Environment
 from tests.local.failuremodes.given import BRIEF, SIDECAR, add_case, phase
 
 
-def test_no_pod_remains_after_its_deadline_without_a_collector(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pod_remains_after_its_deadline_without_a_collector(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Failure mode 2: the kubelet ends the probe, beat the run, and a launcher removes the pod."""
     monkeypatch.setattr(render, "BACKSTOP_S", 0)
     add_case(env, "brief", timeouts=BRIEF)

@@ -14,7 +14,9 @@ SOON_KILLED = {"terminationGracePeriodSeconds": 2}
 """As process 1, a shell ignores SIGTERM; by default the kubelet would wait for 30 s."""
 
 
-def test_no_pod_remains_after_its_deadline_without_a_collector(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pod_remains_after_its_deadline_without_a_collector(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(render, "BACKSTOP_S", 10)  # the image exists, so that the probe starts within this time
     add_case(env, "brief", pod=SOON_KILLED, timeouts=BRIEF)
     run_id = env.start("trap '' TERM; sleep 600", "brief")
