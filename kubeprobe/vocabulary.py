@@ -221,8 +221,3 @@ class Subject:
         if self.node_key == SOME_NODE:
             return f"the nodes of {self.cluster}"
         return f"{self.cluster}/{self.node_key}" if self.node_key else self.cluster
-
-
-def place_name(cluster: str, node: str | None) -> str:
-    """The text for people of a subject that is given by its columns."""
-    return str(Subject(cluster, node or ""))

@@ -90,14 +90,14 @@ class RequestedRuns:
         """Return once every run has its outcome. Raises NotEndedError after `timeout` seconds."""
         runs = wait_for_outcomes(self.installation.store, self.run_ids, timeout, on_progress)
         if waiting := [run for run in runs if run.verdict is None]:
-            listed = ", ".join(f"{run.case} on {run.place} ({run.state})" for run in waiting[:NAMED])
+            listed = ", ".join(f"{run.case} on {run.subject} ({run.state})" for run in waiting[:NAMED])
             more = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
             raise NotEndedError(f"No outcome after {timeout:g} s: {listed}{more}. `kubeprobe doctor` may show why.")
         return self
 
     def __repr__(self) -> str:
         lines = (
-            f"{run.verdict or run.state:8} {run.case} on {run.place}  {run.id}  {run.summary}".rstrip()
+            f"{run.verdict or run.state:8} {run.case} on {run.subject}  {run.id}  {run.summary}".rstrip()
             for run in self.runs
         )
         return "\n".join(lines) or "no runs"

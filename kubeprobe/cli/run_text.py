@@ -23,7 +23,7 @@ def run_row(run: RunView) -> Sequence[Cell]:
         clock_time(moment),
         styled(run.verdict or run.state),
         run.case,
-        run.place,
+        run.subject,
         run.trigger,
         took(run),
         run.id,
@@ -62,7 +62,7 @@ def step_lines(report: Mapping[str, Any] | None) -> list[Text]:
 def print_run(run: RunDetails, now: datetime) -> None:
     """Everything about one run."""
     out = console()
-    out.print(Text.assemble(styled(run.verdict or run.state), f"  {run.case} on {run.place}  ", (run.id, "dim")))
+    out.print(Text.assemble(styled(run.verdict or run.state), f"  {run.case} on {run.subject}  ", (run.id, "dim")))
     for line in message_lines(run):
         out.print(line)
     facts = [(name, value) for name, value in _facts(run) if value]

@@ -8,7 +8,6 @@ from rich.text import Text
 
 from kubeprobe.cli.output import Columns, ago, console, one_line, remark, styled
 from kubeprobe.views import AlertView, Cell, Fleet, NodeCell, Shown
-from kubeprobe.vocabulary import place_name
 
 WIDE = 12
 """More clusters than this are summed up for each case."""
@@ -121,7 +120,7 @@ def _print_alerts(fleet: Fleet, now: datetime) -> None:
             styled(alert.kind),
             alert.severity,
             alert.case,
-            place_name(alert.cluster, alert.node) + (f" and {more} more nodes" if more else ""),
+            alert.subject + (f" and {more} more nodes" if more else ""),
             ago(alert.opened_at, now),
             alert.last_run_id,
             one_line(f"{alert.reason}: {alert.message}").rstrip(": "),
@@ -150,7 +149,7 @@ def print_nodes(cells: Sequence[NodeCell], now: datetime) -> None:
         (
             Text(MEANINGS[cell.shown], SYMBOLS[cell.shown][1]),
             cell.case,
-            place_name(cell.cluster, cell.node),
+            cell.subject,
             ago(cell.since, now),
             cell.run_id,
         )

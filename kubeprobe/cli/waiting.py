@@ -51,7 +51,7 @@ def report(requested: RequestedRuns, timeout_s: float | None, output: Output, no
 def print_results(found: Sequence[RunView]) -> None:
     """A line for each run; below, the messages of those that did not pass, or the steps of a single one."""
     Columns("VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN").print(
-        (styled(run.verdict or run.state), run.case, run.place, took(run), run.reason or "-", run.id) for run in found
+        (styled(run.verdict or run.state), run.case, run.subject, took(run), run.reason or "-", run.id) for run in found
     )
     out = console()
     for line in _explanations(found):
@@ -65,7 +65,7 @@ def _explanations(found: Sequence[RunView]) -> Iterator[Text]:
         return
     failing = [run for run in found if run.verdict not in {None, Verdict.PASS}]
     for run in failing[:EXPLAINED]:
-        yield Text.assemble("\n", (f"{run.case} on {run.place}", "bold"), ": ", styled(run.verdict))
+        yield Text.assemble("\n", (f"{run.case} on {run.subject}", "bold"), ": ", styled(run.verdict))
         yield from message_lines(run)
     if len(failing) > EXPLAINED:
         yield Text(f"\n{len(failing) - EXPLAINED} more did not pass; see `kubeprobe runs`", "dim")
@@ -107,13 +107,13 @@ class Progress:
             state = _state(run)
             if self._shown.get(run.id) != state:
                 self._shown[run.id] = state
-                self._console.print(f"{run.case} on {run.place}: {state}")
+                self._console.print(f"{run.case} on {run.subject}: {state}")
 
     def _picture(self, runs: Sequence[RunView]) -> Group:
         """Those that have not ended, and how many have."""
         done = sum(run.verdict is not None for run in runs)
         unfinished = [run for run in runs if run.verdict is None]
-        rows = [(styled(run.state), run.case, run.place, run.id) for run in unfinished[:SHOWN_LIVE]]
+        rows = [(styled(run.state), run.case, run.subject, run.id) for run in unfinished[:SHOWN_LIVE]]
         lines = Columns("", "", "", "").lines(rows, title=False)
         if len(unfinished) > SHOWN_LIVE:
             lines.append(Text(f"... and {len(unfinished) - SHOWN_LIVE} more", "dim"))

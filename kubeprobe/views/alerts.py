@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import computed_field
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, func, select
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.jsonmodel import JsonModel, Page
 from kubeprobe.store import Alert
+from kubeprobe.vocabulary import Subject
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class AlertView(JsonModel):
     closed_at: datetime | None
     first_run_id: str
     last_run_id: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def subject(self) -> str:
+        """What it is about, in words: a cluster, or a node of it."""
+        return str(Subject(self.cluster, self.node))
 
 
 def list_alerts(

@@ -10,10 +10,10 @@ from sqlmodel import Session, col, select
 from kubeprobe.catalog.model import ProbeCaseSpec
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.jsonmodel import JsonModel
-from kubeprobe.store import Change, Outcome, ProbeCase, Run, RunLog
+from kubeprobe.store import Change, Outcome, ProbeCase, Run, RunLog, subject_of_outcome
 from kubeprobe.views.leftovers import LeftoverView, leftovers_of
 from kubeprobe.views.runs import ID_LENGTH
-from kubeprobe.vocabulary import SOME_NODE, RunState, place_name
+from kubeprobe.vocabulary import RunState
 
 SHOWN_MATCHES = 5
 
@@ -34,7 +34,7 @@ class RunDetails(JsonModel):
     id: str
     case: str
     cluster: str
-    place: str
+    subject: str
     """In words: the cluster, or the node of it that the run is about."""
     trigger: str
     binding: str | None
@@ -120,7 +120,7 @@ def get_run(session: Session, given: str) -> RunDetails:
         id=run.id,
         case=run.case,
         cluster=run.cluster,
-        place=place_name(run.cluster, (node or SOME_NODE) if node_level else None),
+        subject=str(subject_of_outcome(run.cluster, node, node_level=node_level)),
         trigger=run.trigger,
         binding=run.binding,
         change_id=run.change_id,

@@ -12,8 +12,7 @@ from ulid import ULID
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.jsonmodel import JsonModel, Page
-from kubeprobe.store import Outcome, Run
-from kubeprobe.vocabulary import SOME_NODE, place_name
+from kubeprobe.store import Outcome, Run, subject_of_outcome
 
 ID_LENGTH = 26
 LOOKUP = 5000
@@ -68,13 +67,13 @@ class RunView(JsonModel):
     stored_at: datetime | None
 
     def __repr__(self) -> str:
-        return f"<{self.verdict or self.state}: {self.case} on {self.place}, run {self.id}>"
+        return f"<{self.verdict or self.state}: {self.case} on {self.subject}, run {self.id}>"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def place(self) -> str:
+    def subject(self) -> str:
         """What it is about, in words: a cluster, or a node of it."""
-        return place_name(self.cluster, (self.node or SOME_NODE) if self.node_level else None)
+        return str(subject_of_outcome(self.cluster, self.node, node_level=self.node_level))
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -153,10 +152,10 @@ def runs_by_id(session: Session, run_ids: Sequence[str]) -> list[RunView]:
     """These runs as they stand, by cluster."""
     parts = (run_ids[start : start + LOOKUP] for start in range(0, len(run_ids), LOOKUP))
     found = [run for part in parts for run in _read(session, _all().where(col(Run.id).in_(part)))]
-    return sorted(found, key=by_place)
+    return sorted(found, key=by_subject)
 
 
-def by_place(run: RunView) -> tuple[str, str, str, str]:
+def by_subject(run: RunView) -> tuple[str, str, str, str]:
     """The order in which runs that were requested together are listed."""
     return run.cluster, run.node or "", run.case, run.id
 

@@ -24,12 +24,12 @@ from kubeprobe.store import Node, Outcome, Run, Schedule, Standing, is_open
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.views.alerts import AlertFilter, AlertView, count_alerts, list_alerts
 from kubeprobe.views.clusters import ClusterView, list_clusters
-from kubeprobe.vocabulary import SOME_NODE, Verdict
+from kubeprobe.vocabulary import SOME_NODE, Subject, Verdict
 
 GRACE = timedelta(minutes=1)
 """How long a slot or a run may be overdue before the standing counts as not known."""
 
-Place = tuple[str, str]
+CellKey = tuple[str, str]
 """A case and a cluster."""
 _OF_NODE = "node"
 
@@ -77,6 +77,12 @@ class NodeCell(JsonModel):
     unknowns: int
     run_id: str
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def subject(self) -> str:
+        """The node, as `prod-1/node-7`."""
+        return str(Subject(self.cluster, self.node))
+
 
 @dataclass(frozen=True)
 class Fleet(JsonModel):
@@ -106,15 +112,15 @@ def fleet(session: Session, now: datetime, selector: Selector | None = None) -> 
     chosen = {cluster.name for cluster in found}
     firing = AlertFilter(clusters=None if selector is None else chosen)
     alerts = list_alerts(session, firing)
-    standings: dict[Place, list[Any]] = defaultdict(list)
+    standings: dict[CellKey, list[Any]] = defaultdict(list)
     for row in session.execute(_standings()):
         standings[row.case, row.cluster].append(row)
     due = {(case, cluster): next_due for case, cluster, next_due in session.execute(_schedules())}
     late = _late(due, session, now)
     cells = [
-        _cell(place, standings.get(place, ()), is_late=place in late, is_cordoned=place[1] in cordoned)
-        for place in sorted(standings.keys() | due.keys())
-        if place[1] in chosen
+        _cell(key, standings.get(key, ()), is_late=key in late, is_cordoned=key[1] in cordoned)
+        for key in sorted(standings.keys() | due.keys())
+        if key[1] in chosen
     ]
     waiting = select(func.count()).where(col(Outcome.responded_at).is_(None), col(Outcome.stored_at) < now - GRACE)
     return Fleet(
@@ -169,16 +175,16 @@ def _node_cell(case: str, cluster: str, node: str, shown: str, *known: Any) -> N
 
 
 def _standings() -> Select[Any]:
-    """For each place, how many of its nodes have which standing; the cluster's own is counted apart.
+    """For each case and cluster, how many of its nodes have which standing; the cluster's own is counted apart.
 
     Summed up by the database: there may be as many as cases times nodes of the whole fleet.
     """
     level = sql_case((col(Standing.node).in_(("", SOME_NODE)), ""), else_=_OF_NODE).label("level")
     shown = _shown().label("shown")
-    place: tuple[Any, ...] = (col(Standing.case).label("case"), col(Standing.cluster).label("cluster"))
+    key: tuple[Any, ...] = (col(Standing.case).label("case"), col(Standing.cluster).label("cluster"))
     return (
         select(
-            *place,
+            *key,
             level,
             shown,
             func.count().label("nodes"),
@@ -191,7 +197,7 @@ def _standings() -> Select[Any]:
         .join(Node, _its_node(), isouter=True)
         # A pass of the nodes as a whole only means that nodes are known.
         .where(not_((col(Standing.node) == SOME_NODE) & (col(Standing.verdict) == Verdict.PASS)))
-        .group_by(*place, level, shown)
+        .group_by(*key, level, shown)
     )
 
 
@@ -206,29 +212,27 @@ def _shown() -> ColumnElement[str]:
 def _schedules() -> Select[Any]:
     """Where something is due periodically, and when next; None where all of it is paused."""
     earliest = func.min(sql_case((col(Schedule.paused_at).is_(None), col(Schedule.next_due))))
-    place = (col(Schedule.case), col(Schedule.cluster))
-    return select(*place, type_coerce(earliest, UTCDateTime)).group_by(*place)  # type: ignore[return-value]
+    key = (col(Schedule.case), col(Schedule.cluster))
+    return select(*key, type_coerce(earliest, UTCDateTime)).group_by(*key)  # type: ignore[return-value]
 
 
-def _late(due: Mapping[Place, datetime | None], session: Session, now: datetime) -> set[Place]:
+def _late(due: Mapping[CellKey, datetime | None], session: Session, now: datetime) -> set[CellKey]:
     """Where a slot was not issued in time, or a run has no outcome long after its time was up."""
     runs = select(col(Run.case), col(Run.cluster)).where(is_open(), col(Run.expires_at) < now - GRACE)
     overdue = {(case, cluster) for case, cluster in session.execute(runs)}
-    return overdue | {place for place, next_due in due.items() if next_due is not None and next_due < now - GRACE}
+    return overdue | {key for key, next_due in due.items() if next_due is not None and next_due < now - GRACE}
 
 
 _WORST_FIRST = (Shown.FAIL, Shown.UNKNOWN, Shown.PASS, Shown.CORDONED)
 
 
-def _cell(place: Place, standings: Sequence[Any], *, is_late: bool, is_cordoned: bool) -> Cell:
+def _cell(key: CellKey, standings: Sequence[Any], *, is_late: bool, is_cordoned: bool) -> Cell:
     """The worst of a cluster's own standing and those of its nodes."""
     ordered = sorted(standings, key=lambda row: _WORST_FIRST.index(Shown(row.shown)))
     if not ordered:
         shown = Shown.CORDONED if is_cordoned else Shown.STALE if is_late else Shown.NEVER
-        return Cell(*place, shown, None, None, 0, 0, None)
+        return Cell(*key, shown, None, None, 0, 0, None)
     worst = ordered[0]
     shown = Shown.CORDONED if is_cordoned else Shown.STALE if is_late else Shown(worst.shown)
     nodes = {row.shown: int(row.nodes) for row in ordered if row.level == _OF_NODE}
-    return Cell(
-        *place, shown, worst.verdict, worst.since, worst.fails, worst.unknowns, worst.run_id, nodes=nodes or None
-    )
+    return Cell(*key, shown, worst.verdict, worst.since, worst.fails, worst.unknowns, worst.run_id, nodes=nodes or None)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from kubeprobe.store import Store
-from kubeprobe.views.runs import RunView, by_place, runs_by_id
+from kubeprobe.views.runs import RunView, by_subject, runs_by_id
 
 FIRST_PAUSE_S = 0.2
 LAST_PAUSE_S = 1.0
@@ -30,7 +30,7 @@ def wait_for_outcomes(
         with store.reading() as session:
             found = {run.id: run for run in runs_by_id(session, waiting)}
         known |= found
-        runs = sorted(known.values(), key=by_place)
+        runs = sorted(known.values(), key=by_subject)
         if on_progress is not None:
             on_progress(runs)
         left_s = None if timeout_s is None else started + timeout_s - time.monotonic()

@@ -70,4 +70,4 @@ def test_every_view_has_a_schema_of_its_camel_case_names(view: type[JsonModel]) 
 
 def test_properties_are_part_of_the_schema() -> None:
     names: dict[str, Any] = json_schema(RunView)["properties"]
-    assert {"place", "errors", "ranFor"} <= set(names)
+    assert {"subject", "errors", "ranFor"} <= set(names)

@@ -58,7 +58,7 @@ def test_json_of_runs_is_stable(ready: CommandLine, world: World) -> None:
     assert list(run) == [
         "id", "case", "cluster", "node", "nodeLevel", "trigger", "binding", "changeId", "caseCommit", "state",
         "attempt", "held", "setback", "dueAt", "openedAt", "verdict", "reason", "message", "missed", "report",
-        "startedAt", "finishedAt", "storedAt", "place", "ranFor", "errors",
+        "startedAt", "finishedAt", "storedAt", "subject", "ranFor", "errors",
     ]  # fmt: skip
     assert ready.json("runs", "--case", "none-such") == []
 

@@ -99,10 +99,10 @@ def test_runs_are_found_by_the_node_that_they_are_about(world: World) -> None:
     world.run()
     with world.store.reading() as session:
         [found] = list_runs(session, RunFilter(node="node-1")).items
-        assert (found.id, found.node, found.node_level, found.place) == (wanted, "node-1", True, "prod-1/node-1")
+        assert (found.id, found.node, found.node_level, found.subject) == (wanted, "node-1", True, "prod-1/node-1")
         shown = get_run(session, wanted)
-        assert (shown.node, shown.node_level, shown.place) == ("node-1", True, "prod-1/node-1")
-        assert {run.place for run in list_runs(session, RunFilter()).items} == {
+        assert (shown.node, shown.node_level, shown.subject) == ("node-1", True, "prod-1/node-1")
+        assert {run.subject for run in list_runs(session, RunFilter()).items} == {
             "prod-1",
             "prod-1/node-1",
             "prod-1/node-2",
@@ -113,4 +113,4 @@ def test_a_run_without_an_outcome_names_its_node(world: World) -> None:
     world.cluster("prod-1")
     world.opened(node="node-1")
     with world.store.reading() as session:
-        assert [run.place for run in list_runs(session, RunFilter()).items] == ["prod-1/node-1"]
+        assert [run.subject for run in list_runs(session, RunFilter()).items] == ["prod-1/node-1"]
