@@ -20,7 +20,9 @@ from kubeprobe.app.logs import NoLogError, read_log
 from kubeprobe.app.permission import OPERATOR, Caller, NotPermittedError, Permission
 from kubeprobe.app.runs import NotEndedError, RequestedRuns, record_change, request_runs
 from kubeprobe.app.sources import (
+    SourceWebhook,
     add_source,
+    find_webhook,
     pause_source,
     plan_source,
     remove_source,
@@ -40,11 +42,13 @@ __all__ = [
     "Permission",
     "Relabelled",
     "RequestedRuns",
+    "SourceWebhook",
     "add_cluster",
     "add_source",
     "apply_catalog",
     "check_cluster",
     "cordon_cluster",
+    "find_webhook",
     "migrate_store",
     "pause_binding",
     "pause_source",

@@ -51,7 +51,7 @@ def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool
             session, declaration, installation.connector, installation.clock(), prune=prune, author=files.author
         )
 
-    return installation.read(plan)
+    return installation.query(plan)
 
 
 @transaction(Permission.CATALOG)

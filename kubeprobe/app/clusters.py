@@ -77,9 +77,7 @@ def remove_cluster(tx: Transaction, name: str) -> None:
 @use_case(Permission.OPERATE)
 def check_cluster(installation: Installation, name: str, image: str = "") -> list[Finding]:
     """Check whether probes can run in a cluster; with an image, also whether a pod of it starts there."""
-    with installation.store.reading() as session:
-        cluster = clusters.get(session, name)
-        catalog = load_catalog(session)
+    cluster, catalog = installation.query(clusters.get, name), installation.query(load_catalog)
     trial = ImageTrial(image, installation_id(installation.store)) if image else None
     return call_cluster(installation.cipher, cluster, lambda api: _check(api, cluster, catalog, trial))
 

@@ -6,6 +6,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from kubeprobe.app.permission import OPERATOR, Caller, Permission
@@ -74,10 +76,25 @@ class Installation:
         return SyncContext.of(self.store, self.settings)
 
     def read(self, view: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Evaluate a view in one read-only transaction: ``installation.read(list_runs, RunFilter(case="dns"))``."""
+        """Evaluate a view in one read-only transaction: ``installation.read(list_runs, RunFilter(case="dns"))``.
+
+        Raises NotPermittedError unless the caller may read.
+        """
         self.caller.require(Permission.READ, "read")
+        return self.query(view, *args, **kwargs)
+
+    def query(self, view: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, for use cases: they have checked their own permission."""
         with self.store.reading() as session:
             return view(session, *args, **kwargs)
+
+    def is_database_up(self) -> bool:
+        """Whether the database answers a query."""
+        try:
+            self.query(lambda session: session.execute(text("SELECT 1")))
+        except SQLAlchemyError:
+            return False
+        return True
 
     def dispatch(self, effects: Effects) -> None:
         """Send the effects of a committed transaction."""

@@ -36,15 +36,15 @@ def read_log(installation: Installation, run_id: str, write: Write, *, follow: b
 
     `run_id` may be the beginning of one. Raises NoLogError, with the reason, where there is none.
     """
-    run = installation.read(get_run, run_id)
+    run = installation.query(get_run, run_id)
     if run.state != RunState.DONE:
         if run.state != RunState.RUNNING and not follow:
             raise NoLogError(f"No log yet: the run is {run.state} ({run.why}). --follow waits for it.")
-        cluster = installation.read(clusters.get, run.cluster)
+        cluster = installation.query(clusters.get, run.cluster)
         reader = _Reader(installation, cluster.namespace, run, write)
         if call_cluster(installation.cipher, cluster, lambda api: reader.read(api, follow=follow)):
             return follow
-        run = installation.read(get_run, run.id)
+        run = installation.query(get_run, run.id)
     tail = _kept(installation, run)
     write(tail if tail.endswith("\n") else f"{tail}\n")
     return False
@@ -54,7 +54,7 @@ def _kept(installation: Installation, run: RunDetails) -> str:
     """The kept tail, which the collector stores some seconds after the outcome."""
     comes_until = run.stages[-1].at + KEPT_WITHIN
     while True:
-        if (kept := installation.read(kept_log, run.id)) is not None:
+        if (kept := installation.query(kept_log, run.id)) is not None:
             return kept.tail
         if run.verdict == Verdict.PASS or run.pod is None or installation.clock() > comes_until:
             raise NoLogError(f"There is no log of run {run.id}: {_why_none(run)}")
@@ -109,4 +109,4 @@ class _Reader:
         return True
 
     async def _refresh(self) -> None:
-        self._run = await asyncio.to_thread(self._installation.read, get_run, self._run.id)
+        self._run = await asyncio.to_thread(self._installation.query, get_run, self._run.id)

@@ -9,7 +9,7 @@ from pathlib import Path
 from kubeprobe.app.clusters import call_cluster
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
-from kubeprobe.app.usecase import Transaction, transaction, use_case
+from kubeprobe.app.usecase import use_case
 from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, read_folder
 from kubeprobe.authoring.local import LOCAL, local_cluster, make_accounts, prepare_folder
 from kubeprobe.authoring.trial import ByHand, Trial, TrialContext, try_probe
@@ -65,7 +65,7 @@ def try_locally(settings: Settings, folder: ProbeFolder, given: ByHand, observer
 
     async def run() -> Trial:
         async with local_cluster(folder, settings, utc_now()) as (api, cluster):
-            return await try_probe(folder, _place(api, cluster, utc_now, observer), given)
+            return await try_probe(folder, _context(api, cluster, utc_now, observer), given)
 
     return asyncio.run(run())
 
@@ -75,7 +75,7 @@ def try_on_cluster(
     installation: Installation, name: str, folder: ProbeFolder, given: ByHand, observer: Observer, image: str | None
 ) -> TrialOnCluster:
     """Run a probe once on a registered cluster, with an image or the one pushed last. Nothing is stored."""
-    cluster = installation.read(clusters.get, name)
+    cluster = installation.query(clusters.get, name)
     is_local = cluster.connection_kind == LOCAL
     if is_local:
         prepare_folder(folder, installation.settings)
@@ -85,25 +85,31 @@ def try_on_cluster(
     async def run(api: ClusterApi) -> Trial:
         if is_local:
             await make_accounts(api, cluster, folder)
-        return await try_probe(folder, _place(api, cluster, installation.clock, observer), given)
+        return await try_probe(folder, _context(api, cluster, installation.clock, observer), given)
 
     trial = call_cluster(installation.cipher, cluster, run)
-    is_registered = folder.case in installation.read(known_names)["ProbeCase"]
+    is_registered = folder.case in installation.query(known_names)["ProbeCase"]
     return TrialOnCluster(trial, _lacking(trial.judgement, cluster), is_registered)
 
 
-@transaction(Permission.CATALOG)
-def register_probe(tx: Transaction, path: Path, image: str | None = None, *, dry_run: bool = False) -> Registered:
-    """Apply a probe's template and case, with the digest of its image. Raises CatalogError, nothing changed."""
-    folder = read_folder(path, known_names(tx.session))
+@use_case(Permission.CATALOG)
+def register_probe(
+    installation: Installation, path: Path, image: str | None = None, *, dry_run: bool = False
+) -> Registered:
+    """Apply a probe's template and case, with the digest of its image. Raises CatalogError, nothing changed.
+
+    Without an image the folder becomes one of the local cluster, once the catalog has it: compiling takes long.
+    """
+    folder = read_folder(path, installation.query(known_names))
     pinned = check_digest(image) if image else folder.pushed_image
-    declaration, connector = folder.with_image(pinned).declaration, tx.installation.connector
+    declaration, connector, now = folder.with_image(pinned).declaration, installation.connector, installation.clock()
     if dry_run:
-        return Registered(folder, declaration, make_plan(tx.session, declaration, connector, tx.now), None)
-    applied = apply(tx.session, declaration, connector, tx.now)
+        return Registered(folder, declaration, installation.query(make_plan, declaration, connector, now), None)
+    with installation.store.writing() as session:
+        applied = apply(session, declaration, connector, now)
     is_local_only = pinned is None and folder.is_an_image
     if is_local_only:
-        prepare_folder(folder, tx.installation.settings)
+        prepare_folder(folder, installation.settings)
     return Registered(folder, declaration, None, applied, is_local_only)
 
 
@@ -166,5 +172,5 @@ def _lacking(found: Judgement, cluster: Cluster) -> str | None:
     return None
 
 
-def _place(api: ClusterApi, cluster: Cluster, clock: Clock, observer: Observer) -> TrialContext:
+def _context(api: ClusterApi, cluster: Cluster, clock: Clock, observer: Observer) -> TrialContext:
     return TrialContext(api, cluster, clock, on_phase=observer.on_state, on_warning=observer.on_warning)

@@ -88,12 +88,15 @@ class RequestedRuns:
         self, timeout: float | None = None, on_progress: Callable[[list[RunView]], None] | None = None
     ) -> "RequestedRuns":
         """Return once every run has its outcome. Raises NotEndedError after `timeout` seconds."""
-        runs = wait_for_outcomes(self.installation.store, self.run_ids, timeout, on_progress)
+        runs = wait_for_outcomes(self._query, self.run_ids, timeout, on_progress)
         if waiting := [run for run in runs if run.verdict is None]:
             listed = ", ".join(f"{run.case} on {run.subject} ({run.state})" for run in waiting[:NAMED])
             more = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
             raise NotEndedError(f"No outcome after {timeout:g} s: {listed}{more}. `kubeprobe doctor` may show why.")
         return self
+
+    def _query(self, run_ids: Sequence[str]) -> list[RunView]:
+        return self.installation.read(runs_by_id, run_ids)
 
     def __repr__(self) -> str:
         lines = (

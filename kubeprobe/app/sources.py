@@ -1,12 +1,23 @@
 """Sources of the catalog: add, sync, pause, remove. What is fetched from Git is applied in one transaction."""
 
+from dataclasses import dataclass, field
+
 from kubeprobe import sources
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
 from kubeprobe.catalog import ApplyResult, Plan
 from kubeprobe.effects import Effects
-from kubeprobe.sources import AddResult, SourceSpec, SyncResult
+from kubeprobe.sources import AddResult, Secret, SourceSpec, SyncResult
+from kubeprobe.store import Source
+
+
+@dataclass(frozen=True)
+class SourceWebhook:
+    """What the receiver of a push needs to know of its source."""
+
+    branch: str
+    secret: str = field(repr=False)
 
 
 @use_case(Permission.CATALOG)
@@ -20,13 +31,13 @@ def add_source(
 @use_case(Permission.READ)
 def plan_source(installation: Installation, name: str) -> Plan:
     """What applying a source's newest commit would change. Raises NotFoundError, GitError and CatalogError."""
-    return sources.plan_source(installation.sync_context, installation.read(sources.get_source, name))
+    return sources.plan_source(installation.sync_context, installation.query(sources.get_source, name))
 
 
 @use_case(Permission.CATALOG)
 def sync_source(installation: Installation, name: str) -> SyncResult:
     """Fetch and apply a source now, over what was changed by hand. Raises NotFoundError."""
-    installation.read(sources.get_source, name)
+    installation.query(sources.get_source, name)
     return sources.sync_now(installation.sync_context, name)
 
 
@@ -40,6 +51,18 @@ def pause_source(tx: Transaction, name: str) -> None:
 def resume_source(tx: Transaction, name: str) -> None:
     """Sync a paused source again, within seconds."""
     sources.set_paused(tx.session, name, None, tx.now)
+
+
+@use_case(Permission.OPERATE)
+def find_webhook(installation: Installation, name: str) -> SourceWebhook:
+    """The branch that a source follows, and the secret that pushes are signed with; both empty without such a source.
+
+    Raises SecretKeyError.
+    """
+    row = installation.query(lambda session: session.get(Source, name))
+    return SourceWebhook(
+        row.branch if row else "", Secret.open(installation.cipher, row.secret if row else None).webhook
+    )
 
 
 @transaction(Permission.OPERATE)

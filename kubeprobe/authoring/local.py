@@ -77,8 +77,8 @@ async def local_cluster(
 
 async def make_accounts(api: ClusterApi, cluster: Cluster, folder: ProbeFolder) -> None:
     """Create the ServiceAccounts that the pod names. The local cluster checks no rights, so no roles are needed."""
-    place = TargetCluster(cluster.name, cluster.namespace, cluster.labels)
-    for body in setup_objects(folder.catalog(), [folder.case], place):
+    target = TargetCluster(cluster.name, cluster.namespace, cluster.labels)
+    for body in setup_objects(folder.catalog(), [folder.case], target):
         if body["kind"] != "ServiceAccount":
             continue
         try:

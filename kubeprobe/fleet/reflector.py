@@ -124,7 +124,7 @@ class Reflector:
                 async with aclosing(self._watch(api, version)) as changes:
                     async for change in changes:
                         yield change
-        except GeneratorExit:
+        except BaseException:  # of the consumer (GeneratorExit), or an unexpected one of the API
             self._failures += 1
             raise
 
@@ -161,7 +161,7 @@ class Reflector:
     def _fail(self, error: ClusterError) -> None:
         self._failures += 1
         if self._measured_as:
-            metrics.record_watch_restart(self._measured_as, error.cause)
+            metrics.record_watch_failure(self._measured_as, error.cause)
 
     async def _pause(self) -> None:
         if self._failures:

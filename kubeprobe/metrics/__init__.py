@@ -88,8 +88,8 @@ CLUSTER_REQUESTS = Histogram(
     registry=REGISTRY,
 )
 WATCHES = Gauge("kubeprobe_watches", "Watches that are established now.", ("kind",), registry=REGISTRY)
-WATCH_RESTARTS = Counter(
-    "kubeprobe_watch_restarts", "Watches that broke and began again with a list.", ("kind", "cause"), registry=REGISTRY
+WATCH_FAILURES = Counter(
+    "kubeprobe_watch_failures", "Watches that broke and began again with a list.", ("kind", "cause"), registry=REGISTRY
 )
 LEASES_HELD = Gauge("kubeprobe_leases_held", "Clusters that this collector watches.", registry=REGISTRY)
 LEASES_LOST = Counter(
@@ -156,9 +156,9 @@ async def watching(kind: str) -> AsyncIterator[None]:
         gauge.dec()
 
 
-def record_watch_restart(kind: str, cause: str) -> None:
+def record_watch_failure(kind: str, cause: str) -> None:
     """A watch of `pods` or `nodes` broke; `cause` as in CAUSES."""
-    WATCH_RESTARTS.labels(one_of(kind, WATCHED), one_of(cause, CAUSES)).inc()
+    WATCH_FAILURES.labels(one_of(kind, WATCHED), one_of(cause, CAUSES)).inc()
 
 
 def record_delivery(target: str, result: str) -> None:

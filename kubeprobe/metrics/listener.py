@@ -7,6 +7,7 @@ its own on its own port.
 import socket
 import sys
 import threading
+from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 PORT_OFFSETS = {"launcher": 0, "collector": 1, "responder": 2, "beat": 3}
 """Added to KUBEPROBE_METRICS_PORT, so that one environment serves all processes of a machine (`kubeprobe up`)."""
 TIMEOUT_S = 5.0
+REQUEST_WITHIN_S = 15.0
 """For each read from and write to a client."""
 AT_A_TIME = 8
 """Connections; more are closed at once."""
@@ -40,6 +42,11 @@ def serve_metrics(settings: Settings, process: str) -> "MetricsListener | None":
         return None
     log.info("metrics served", address=address[0], port=address[1])
     return listener
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class MetricsListener:
@@ -84,12 +91,20 @@ class _Server(ThreadingHTTPServer):
         if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._slots.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        deadline = threading.Timer(REQUEST_WITHIN_S, _hang_up, (request,))  # `timeout` is of each read only
+        deadline.daemon = True
+        deadline.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            deadline.cancel()
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's signature

@@ -6,13 +6,13 @@ It doesn't import `execution`: they meet in the store. `views` read what it writ
 
 from kubeprobe.response.deliver import deliver, due_notifications
 from kubeprobe.response.housekeeping import close_withdrawn, delete_old_alerts, due_effects, repeat_alerts
-from kubeprobe.response.outcomes import count_pending_outcomes
+from kubeprobe.response.outcomes import count_unprocessed_outcomes
 from kubeprobe.response.respond import BATCH, respond
 
 __all__ = [
     "BATCH",
     "close_withdrawn",
-    "count_pending_outcomes",
+    "count_unprocessed_outcomes",
     "delete_old_alerts",
     "deliver",
     "due_effects",

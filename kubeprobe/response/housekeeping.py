@@ -14,7 +14,7 @@ from kubeprobe.response.deliver import due_notifications
 from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.outbox import new_notification, opening_notifications, target_of
-from kubeprobe.response.outcomes import count_pending_outcomes
+from kubeprobe.response.outcomes import count_unprocessed_outcomes
 from kubeprobe.response.respond import BATCH
 from kubeprobe.response.targets import needs_repeats
 from kubeprobe.store import Alert, Cluster, Node, Notification, Standing, Store
@@ -86,7 +86,7 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effe
 
 def due_effects(store: Store, now: datetime) -> Effects:
     """Pending outcomes and due notifications: their message was lost, or another attempt is due."""
-    return Effects(responders=ceil(count_pending_outcomes(store) / BATCH), deliver=due_notifications(store, now))
+    return Effects(responders=ceil(count_unprocessed_outcomes(store) / BATCH), deliver=due_notifications(store, now))
 
 
 def delete_old_alerts(store: Store, before: datetime) -> int:

@@ -71,8 +71,8 @@ class Message(JsonModel):
     @model_validator(mode="before")
     @classmethod
     def _read_subject(cls, value: Any) -> Any:
-        if isinstance(value, dict) and {"cluster", "node"} <= value.keys():
-            return {**value, "subject": Subject(value["cluster"], value["node"])}
+        if isinstance(value, dict) and "cluster" in value:  # a message of before nodes were known has no node
+            return {**value, "subject": Subject(value["cluster"], value.get("node", ""))}
         return value
 
     @computed_field  # type: ignore[prop-decorator]

@@ -65,7 +65,7 @@ _OTHERS = [column.name for column in fields(ClaimedOutcome) if column.name != "k
 _COLUMNS = [getattr(Outcome, name) for name in ("case", *_SUBJECT, *_OTHERS)]
 
 
-def count_pending_outcomes(store: Store) -> int:
+def count_unprocessed_outcomes(store: Store) -> int:
     """How many outcomes no responder has processed yet."""
     with store.reading() as session:
         waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))

@@ -16,6 +16,7 @@ from kubeprobe.store.catalog import (
 from kubeprobe.store.change import Change
 from kubeprobe.store.cluster import Cluster, Collector
 from kubeprobe.store.engine import (
+    DatabaseError,
     Store,
     insert_all,
     insert_ignoring_conflicts,
@@ -48,6 +49,7 @@ __all__ = [
     "Change",
     "Cluster",
     "Collector",
+    "DatabaseError",
     "Installation",
     "Leftover",
     "Node",

@@ -5,13 +5,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import CTE, Connection, Engine, Insert, bindparam, column, create_engine, event, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
+log = structlog.get_logger(__name__)
+
 BUSY_TIMEOUT_S = 30
+DatabaseError = SQLAlchemyError
+"""What statements and connections raise, for modules without SQL of their own."""
 
 
 class Store:
@@ -87,8 +92,18 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def on_commit(session: Session, action: Callable[[], object]) -> None:
-    """Call this once the session's transaction is committed; not at all if it is rolled back."""
-    event.listen(session, "after_commit", lambda _session: action(), once=True)
+    """Call this once the session's transaction is committed; not at all if it is rolled back.
+
+    An error of it is logged: the transaction is committed all the same.
+    """
+
+    def act(_session: Any) -> None:
+        try:
+            action()
+        except Exception:
+            log.exception("action after a commit failed")
+
+    event.listen(session, "after_commit", act, once=True)
 
 
 def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]] = ()) -> Insert:

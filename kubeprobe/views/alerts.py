@@ -2,16 +2,17 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import computed_field
-from sqlalchemy import tuple_
+from sqlalchemy import literal, tuple_
 from sqlmodel import Session, col, func, select
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.jsonmodel import JsonModel, Page
 from kubeprobe.store import Alert
+from kubeprobe.store.types import UTCDateTime
 from kubeprobe.vocabulary import Subject
 
 
@@ -59,7 +60,7 @@ def list_alerts(
     if after is not None:
         chosen = chosen.where(order < tuple_(*_position(after)))
     rows = session.exec(chosen.order_by(col(Alert.opened_at).desc(), col(Alert.id).desc()).limit(limit + 1)).all()
-    following = f"{rows[limit - 1].opened_at.isoformat()}/{rows[limit - 1].id}" if len(rows) > limit else None
+    following = _cursor(rows[limit - 1]) if len(rows) > limit else None
     return Page(tuple(_view(row) for row in rows[:limit]), following)
 
 
@@ -79,12 +80,19 @@ def _conditions(wanted: AlertFilter) -> list[Any]:
     return conditions
 
 
-def _position(cursor: str) -> tuple[datetime, str]:
+def _cursor(row: Alert) -> str:
+    return f"{row.opened_at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}/{row.id}"
+
+
+def _position(cursor: str) -> tuple[Any, str]:
     moment, _, alert_id = cursor.partition("/")
     try:
-        return datetime.fromisoformat(moment), alert_id
+        opened_at = datetime.fromisoformat(moment)
     except ValueError:
-        raise InvalidInputError(f"{cursor!r} is not a cursor of alerts: pass on `next` of the page before") from None
+        opened_at = None
+    if opened_at is None or opened_at.tzinfo is None:
+        raise InvalidInputError(f"{cursor!r} is not a cursor of alerts: pass on `next` of the page before")
+    return literal(opened_at, UTCDateTime()), alert_id
 
 
 def _view(row: Alert) -> AlertView:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import computed_field
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, func, select
 
-from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.jsonmodel import JsonModel, Page
 from kubeprobe.store import Cluster, Run, is_open
@@ -60,7 +60,11 @@ def list_clusters(
         .group_by(col(Run.cluster))
     )
     in_flight = {name: int(count) for name, count in session.exec(counted)}
-    matching = [cluster for cluster in clusters.find(session, selector) if cluster.name > after]
+    following = select(Cluster).options(defer(Cluster.connection)).where(col(Cluster.name) > after)  # type: ignore[arg-type]
+    if limit is not None and selector is None:
+        following = following.limit(limit + 1)
+    rows = session.exec(following.order_by(col(Cluster.name)))
+    matching = [cluster for cluster in rows if selector is None or selector.matches(cluster.labels)]
     shown = matching[:limit]
     return Page(
         tuple(_view(cluster, in_flight.get(cluster.name, 0), now) for cluster in shown),

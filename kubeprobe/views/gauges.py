@@ -1,4 +1,4 @@
-"""The numbers of an installation that only the store knows, for metrics: what is open, overdue, unanswered, unwatched.
+"""The numbers of an installation that only the store knows, for metrics: what is open, overdue, unprocessed, unwatched.
 
 Four statements, each over an index of open work or over the clusters, so that history costs nothing.
 """
@@ -31,8 +31,8 @@ class StoreGauges:
     oldest_held_s: float
     overdue_schedule_s: float
     """How long the longest overdue slot is due that no beat has opened."""
-    unanswered_outcomes: int
-    oldest_unanswered_s: float
+    unprocessed_outcomes: int
+    oldest_unprocessed_s: float
     due_notifications: int
     oldest_notification_s: float
     last_outcome_at: datetime | None
@@ -59,8 +59,8 @@ def read_gauges(session: Session, now: datetime, lease: timedelta) -> StoreGauge
         oldest_pending_s=_age(waits.get(RunState.PENDING), now),
         oldest_held_s=_age(waits.get(HELD), now),
         overdue_schedule_s=_age(one.next_due, now),
-        unanswered_outcomes=one.unanswered,
-        oldest_unanswered_s=_age(one.oldest_unanswered, now),
+        unprocessed_outcomes=one.unprocessed,
+        oldest_unprocessed_s=_age(one.oldest_unprocessed, now),
         due_notifications=one.notifications,
         oldest_notification_s=_age(one.oldest_notification, now),
         last_outcome_at=one.last_outcome,
@@ -111,10 +111,10 @@ def _scalars(now: datetime, lease: timedelta) -> Any:
     def one(value: Any, table: Any, *conditions: Any) -> Any:
         return select(value).select_from(table).where(*conditions).scalar_subquery()
 
-    unanswered, next_attempt_at = col(Outcome.responded_at).is_(None), col(Notification.next_attempt_at)
+    unprocessed, next_attempt_at = col(Outcome.responded_at).is_(None), col(Notification.next_attempt_at)
     return select(
-        one(func.count(), Outcome, unanswered).label("unanswered"),
-        one(func.min(col(Outcome.stored_at)), Outcome, unanswered).label("oldest_unanswered"),
+        one(func.count(), Outcome, unprocessed).label("unprocessed"),
+        one(func.min(col(Outcome.stored_at)), Outcome, unprocessed).label("oldest_unprocessed"),
         one(func.max(col(Outcome.stored_at)), Outcome).label("last_outcome"),
         one(func.count(), Notification, is_deliverable(now)).label("notifications"),
         one(func.min(next_attempt_at), Notification, is_deliverable(now)).label("oldest_notification"),

@@ -20,7 +20,7 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.jsonmodel import JsonModel, Page
-from kubeprobe.store import Node, Outcome, Run, Schedule, Standing, is_open
+from kubeprobe.store import Cluster, Node, Outcome, Run, Schedule, Standing, is_open
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.views.alerts import AlertFilter, AlertView, count_alerts, list_alerts
 from kubeprobe.views.clusters import ClusterView, list_clusters
@@ -110,7 +110,7 @@ def fleet(session: Session, now: datetime, selector: Selector | None = None) -> 
     found = list_clusters(session, now, selector).items
     cordoned = {cluster.name for cluster in found if cluster.cordoned_at is not None}
     chosen = {cluster.name for cluster in found}
-    firing = AlertFilter(clusters=None if selector is None else chosen)
+    firing = AlertFilter(clusters=chosen)
     alerts = list_alerts(session, firing)
     standings: dict[CellKey, list[Any]] = defaultdict(list)
     for row in session.execute(_standings()):
@@ -147,6 +147,7 @@ def list_node_cells(
     columns: list[Any] = [row.case, row.cluster, row.node, _shown(), row.verdict, row.since, row.fails, row.unknowns]
     found = (
         select(*columns, col(row.run_id))
+        .join(Cluster, col(Cluster.name) == col(Standing.cluster))
         .join(Node, _its_node(), isouter=True)
         .where(col(Standing.node).not_in(("", SOME_NODE)))
         .order_by(*order)

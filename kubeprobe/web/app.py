@@ -2,8 +2,6 @@
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client.exposition import choose_encoder
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe import __version__
 from kubeprobe.app import Installation
@@ -22,11 +20,8 @@ def make_app(installation: Installation) -> FastAPI:
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
         """Whether this process can query the database; 503 if not."""
-        try:
-            with installation.store.reading() as session:
-                session.execute(text("SELECT 1"))
-        except SQLAlchemyError:
-            raise HTTPException(503, "Database unavailable.") from None
+        if not installation.is_database_up():
+            raise HTTPException(503, "Database unavailable.")
         return {"status": "ok"}
 
     registry = registry_of(installation)

@@ -13,11 +13,11 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe.app import Installation
 from kubeprobe.metrics import REGISTRY, TRIGGERS, one_of
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
+from kubeprobe.store import DatabaseError
 from kubeprobe.views.gauges import HELD, StoreGauges, read_gauges
 from kubeprobe.vocabulary import AlertKind, RunState, Severity
 
@@ -48,7 +48,7 @@ class _Reading:
     gauges: StoreGauges | None = None
     """None: the store does not answer."""
     queues: Mapping[str, int] | None = None
-    """None: the broker does not answer, or nobody knows its queues."""
+    """None: the broker does not answer."""
 
 
 class InstallationMetrics(Collector):
@@ -79,13 +79,13 @@ class InstallationMetrics(Collector):
         return now - self._reading.taken_at if self._reading else timedelta.max
 
     def _read(self, now: datetime) -> _Reading:
+        gauges, settings = None, self._installation.settings
         try:
-            with self._installation.store.reading() as session:
-                gauges = read_gauges(session, now, self._installation.settings.lease)
-        except SQLAlchemyError as error:
+            gauges = self._installation.query(read_gauges, now, settings.lease)
+        except DatabaseError as error:
             log.warning("database unavailable; its metrics are left out", error=str(error))
-            return _Reading(now)
-        names = _queues(gauges.clusters, self._installation.settings.metrics_pools)
+        # Only the database knows the pools. Without it, the broker is asked for the other queues.
+        names = _queues(gauges.clusters if gauges else (), settings.metrics_pools)
         lengths = self._installation.queue.lengths(list(names))
         if lengths is None:
             return _Reading(now, gauges)
@@ -124,11 +124,11 @@ _PLAIN: tuple[tuple[str, str, Callable[[StoreGauges], float | None]], ...] = (
         lambda g: g.oldest_held_s,
     ),
     ("oldest_due_slot_age_seconds", "How long a slot waits for beat.", lambda g: g.overdue_schedule_s),
-    ("unanswered_outcomes", "Outcomes that wait for a responder.", lambda g: g.unanswered_outcomes),
+    ("unprocessed_outcomes", "Outcomes that wait for a responder.", lambda g: g.unprocessed_outcomes),
     (
-        "oldest_unanswered_outcome_age_seconds",
+        "oldest_unprocessed_outcome_age_seconds",
         "How long an outcome waits for a responder.",
-        lambda g: g.oldest_unanswered_s,
+        lambda g: g.oldest_unprocessed_s,
     ),
     ("due_notifications", "Notifications that are to be sent now.", lambda g: g.due_notifications),
     (

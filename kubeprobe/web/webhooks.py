@@ -15,10 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.concurrency import run_in_threadpool
 
-from kubeprobe.app import Installation, request_sync
+from kubeprobe.app import Installation, find_webhook, request_sync
 from kubeprobe.fleet.credentials import SecretKeyError
-from kubeprobe.sources import Secret
-from kubeprobe.store import Source
 from kubeprobe.web.signatures import is_signed
 
 log = structlog.get_logger(__name__)
@@ -75,16 +73,14 @@ async def _read_body(request: Request) -> bytes:
 
 def _verify(installation: Installation, name: str, headers: dict[str, str], body: bytes) -> str:
     """The branch of the source, once the push's signature has been verified."""
-    with installation.store.reading() as session:
-        row = session.get(Source, name)
     try:
-        secret = Secret.open(installation.cipher, row.secret if row else None)
+        webhook = find_webhook(installation, name)
     except SecretKeyError as error:
         log.error("push not verified: secret unreadable", source=name, error=str(error))
         raise HTTPException(503, "The source's webhook secret cannot be decrypted by this process.") from None
-    if not is_signed(headers, body, secret.webhook) or row is None:
+    if not is_signed(headers, body, webhook.secret):  # never with an empty secret
         raise HTTPException(401, "Invalid signature.")
-    return row.branch
+    return webhook.branch
 
 
 def _parse_payload(content_type: str, body: bytes) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_each_process_killed_and_the_broker_flushed_while_200_runs_are_under_way
     until("all outcomes", lambda: outcomes(store) == RUNS, within_s=120, instead=lambda: open_runs(store))
     assert_every_run_has_the_outcome_of_its_pod(store)
     until("no pod left", lambda: not pods_left(), within_s=30)
-    until("all outcomes answered", lambda: unanswered(store) == 0, within_s=30)
+    until("all outcomes answered", lambda: unprocessed(store) == 0, within_s=30)
 
 
 def test_two_of_every_process_do_what_one_does(
@@ -165,7 +165,7 @@ def open_runs(store: Store) -> list[tuple[object, ...]]:
     return [tuple(getattr(run, column.key) for column in told) for run in runs]
 
 
-def unanswered(store: Store) -> int:
+def unprocessed(store: Store) -> int:
     with store.reading() as session:
         waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
         return session.exec(waiting).one()

@@ -87,7 +87,7 @@ def test_no_input_makes_a_series_of_its_own(one: str, two: str, three: str, stat
     metrics.record_outcome(one, two, three, 1)
     metrics.record_stored(NOON, NOON + timedelta(seconds=1), None)
     metrics.record_cluster_request(one, two, status, 0.1)
-    metrics.record_watch_restart(one, two)
+    metrics.record_watch_failure(one, two)
     metrics.record_delivery(one, two)
     metrics.record_process(one)
     for family in metrics.REGISTRY.collect():

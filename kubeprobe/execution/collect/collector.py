@@ -85,7 +85,7 @@ class Collector:
             if task.done():
                 # An unexpected error ended it: watch the cluster again.
                 log.error("watch failed; restarting it", cluster=name, exc_info=task.exception())
-                metrics.record_watch_restart("pods", "Crashed")
+                metrics.record_watch_failure("pods", "Crashed")
                 del self._watches[name]
                 await watch.nodes.set_enabled(enabled=False)
                 continue

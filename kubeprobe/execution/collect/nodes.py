@@ -56,7 +56,7 @@ class NodeWatch:
         """Start or stop watching the nodes."""
         if self._task is not None and self._task.done():
             log.error("node watch failed; restarting it", cluster=self._cluster.name, exc_info=self._task.exception())
-            metrics.record_watch_restart("nodes", "Crashed")
+            metrics.record_watch_failure("nodes", "Crashed")
             self._task = None
         if enabled and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")
@@ -78,7 +78,7 @@ class NodeWatch:
                         await self._handle(event)
             except (SQLAlchemyError, OSError) as error:
                 self._known = None
-                metrics.record_watch_restart("nodes", "StoreUnavailable")
+                metrics.record_watch_failure("nodes", "StoreUnavailable")
                 log.warning("database unavailable; nodes not listed", error=str(error))
 
     async def _connect(self) -> ClusterApi:

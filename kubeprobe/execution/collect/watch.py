@@ -86,7 +86,7 @@ class ClusterWatch:
                     async for event in events:
                         await self._handle(event)
             except (SQLAlchemyError, OSError) as error:
-                metrics.record_watch_restart("pods", "StoreUnavailable")
+                metrics.record_watch_failure("pods", "StoreUnavailable")
                 log.warning("database unavailable; pods not listed", error=str(error))
 
     def check_deadlines(self, now: datetime) -> None:

@@ -151,7 +151,7 @@ async def test_a_watch_is_counted_while_it_is_open_and_when_it_breaks(
         yield
 
     def broken() -> float:
-        return REGISTRY.get_sample_value("kubeprobe_watch_restarts_total", {"kind": "pods", "cause": "Gone"}) or 0
+        return REGISTRY.get_sample_value("kubeprobe_watch_failures_total", {"kind": "pods", "cause": "Gone"}) or 0
 
     def is_open() -> float:
         return REGISTRY.get_sample_value("kubeprobe_watches", {"kind": "pods"}) or 0

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.execution.collect import Collector, CollectorParts, leases
+from kubeprobe.execution.collect import Collector, CollectorContext, leases
 from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
@@ -200,8 +200,8 @@ async def test_leases_that_end_unrenewed_are_lost_and_those_given_back_are_not(
     monkeypatch.setattr(leases, "renew", renew)
     monkeypatch.setattr(ClusterWatch, "run", watch)
     settings = Settings(lease=timedelta(seconds=0.2))
-    parts = CollectorParts(world.store, ClusterClients(cipher), Wakes(), settings, "01hinstallation", moving)
-    task = asyncio.create_task(Collector("c1", parts).run())
+    context = CollectorContext(world.store, ClusterClients(cipher), Wakes(), settings, "01hinstallation", moving)
+    task = asyncio.create_task(Collector("c1", context).run())
     await asyncio.to_thread(until, "four renewals", lambda: len(renewals) >= 4)
     task.cancel()
     await asyncio.wait([task])

@@ -59,7 +59,7 @@ def notify(world: World, alert_id: str, event: str, age_s: float, state: Notific
 def test_an_empty_store(world: World) -> None:
     found = read(world)
     assert (found.open_runs, found.open_alerts, found.clusters) == ({}, {}, {})
-    assert (found.oldest_pending_s, found.overdue_schedule_s, found.oldest_unanswered_s) == (0, 0, 0)
+    assert (found.oldest_pending_s, found.overdue_schedule_s, found.oldest_unprocessed_s) == (0, 0, 0)
     assert found.last_outcome_at is None
 
 
@@ -98,7 +98,7 @@ def test_outcomes_schedules_clusters_and_collectors(world: World) -> None:
         session.add(Collector(name="alive", pool="default", seen_at=gone))
         session.add(Collector(name="dead", pool="default", seen_at=world.now - LEASE))
     found = read(world)
-    assert (found.unanswered_outcomes, found.oldest_unanswered_s) == (2, 60)
+    assert (found.unprocessed_outcomes, found.oldest_unprocessed_s) == (2, 60)
     assert found.last_outcome_at == world.now - timedelta(seconds=30)
     assert found.overdue_schedule_s == 7
     assert found.clusters == {"default": 2, "far": 1}

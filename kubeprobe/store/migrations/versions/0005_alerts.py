@@ -17,7 +17,7 @@ _KINDS = {"known-again": "verdict-restored"}
 
 def upgrade() -> None:
     _rename("incident", "alert")
-    _rewrite_payloads(_KEYS, _KINDS)
+    _rewrite_payloads("alert", _KEYS, _KINDS)
     failed = sa.text("state = 'failed'")
     op.create_index(
         "ix_notification_failed", "notification", ["next_attempt_at"], postgresql_where=failed, sqlite_where=failed
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_notification_failed", table_name="notification")
-    _rewrite_payloads({new: old for old, new in _KEYS.items()}, {new: old for old, new in _KINDS.items()})
+    _rewrite_payloads("alert", {new: old for old, new in _KEYS.items()}, {new: old for old, new in _KINDS.items()})
     _rename("alert", "incident")
 
 
@@ -53,11 +53,18 @@ def _rename(old: str, new: str) -> None:
             op.execute(f"ALTER TABLE {table} RENAME CONSTRAINT {before} TO {after}")
 
 
-def _rewrite_payloads(keys: dict[str, str], kinds: dict[str, str]) -> None:
-    """Messages that are still to be sent are read by this version."""
-    notification = sa.table("notification", sa.column("id", sa.String()), sa.column("payload", JSONColumn))
+def _rewrite_payloads(alert: str, keys: dict[str, str], kinds: dict[str, str]) -> None:
+    """The messages that are read again: those not sent yet, and the openings of alerts that are open."""
+    strings = [sa.column(name, sa.String()) for name in ("id", "state", "event", f"{alert}_id")]
+    notification = sa.table("notification", *strings, sa.column("payload", JSONColumn))
+    alerts = sa.table(alert, sa.column("id", sa.String()), sa.column("closed_at"))
+    still_open = sa.select(alerts.c.id).where(alerts.c.closed_at.is_(None))
+    is_opening = (notification.c.event == "opened") & notification.c[f"{alert}_id"].in_(still_open)
+    is_read = notification.c.state.in_(("pending", "sending")) | is_opening
     connection = op.get_bind()
-    for row_id, payload in connection.execute(sa.select(notification.c.id, notification.c.payload)).all():
+    for row_id, payload in connection.execute(
+        sa.select(notification.c.id, notification.c.payload).where(is_read)
+    ).all():
         renamed: dict[str, Any] = {keys.get(key, key): value for key, value in payload.items()}
         if "kind" in renamed:
             renamed["kind"] = kinds.get(renamed["kind"], renamed["kind"])
