@@ -21,7 +21,7 @@ from kubeprobe.catalog import CatalogError, load_catalog
 from kubeprobe.settings import Settings
 from kubeprobe.sources import GitError, SyncContext, SyncResult, request_sync, sync, sync_due
 from kubeprobe.store import Cluster, Schedule, Source, open_store
-from kubeprobe.trigger import Request, issue_due, request_runs
+from kubeprobe.trigger import RunRequest, issue_due, request_runs
 from tests.harness.wait import until
 from tests.services.sources.given import BINDING, BROKEN, CASE, OTHER_CASE, World
 
@@ -338,7 +338,7 @@ def test_runs_record_the_commit_of_their_case(world: World, settings: Settings) 
     store = world.context.store
     issue_due(store, world.now + timedelta(minutes=5), settings)
     with store.writing() as session:
-        request_runs(session, load_catalog(session), Request("dns", ("prod-1",)), world.now, settings)
+        request_runs(session, load_catalog(session), RunRequest("dns", ("prod-1",)), world.now, settings)
     second = world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"))
     world.poll()
     issue_due(store, world.now + timedelta(minutes=20), settings)
