@@ -23,7 +23,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             headers = {"Authorization": f"Bearer {chosen.token}"}
             connector = aiohttp.TCPConnector(limit=0)
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, headers=headers))
-            stranger = await stack.enter_async_context(aiohttp.ClientSession())
-            return cluster, Api(session, cluster.url, cluster.kubeconfig, stranger)
+            anonymous = await stack.enter_async_context(aiohttp.ClientSession())
+            return cluster, Api(session, cluster.url, cluster.kubeconfig, anonymous)
 
         yield start

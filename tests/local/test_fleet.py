@@ -20,7 +20,7 @@ Start = Callable[..., Any]
 
 def cluster(api: Api, name: str) -> Api:
     """A client of one simulated cluster."""
-    return Api(api.session, f"{api.host}/clusters/{name}", api.kubeconfig, api.stranger)
+    return Api(api.session, f"{api.host}/clusters/{name}", api.kubeconfig, api.anonymous)
 
 
 def scripted(name: str, **script: Any) -> dict:
@@ -41,7 +41,7 @@ def resident_bytes(pid: int) -> int:
 
 
 async def test_clusters_are_apart(simulated: Api) -> None:
-    other = Api(simulated.session, simulated.host.replace("c0001", "c0002"), simulated.kubeconfig, simulated.stranger)
+    other = Api(simulated.session, simulated.host.replace("c0001", "c0002"), simulated.kubeconfig, simulated.anonymous)
     await simulated.post(pods(NAMESPACE), pod("here"))
     await other.get(pods(NAMESPACE, "here"), expect=404)
 

@@ -60,7 +60,7 @@ async def test_no_process_is_left_when_a_container_ends(start: Start) -> None:
 async def test_no_process_is_left_when_a_pod_is_deleted(start: Start) -> None:
     cluster, api = await start()
     await api.post(pods(NAMESPACE), pod("tree", TREE))
-    await api.said(NAMESPACE, "tree", "started\n")
+    await api.first_line(NAMESPACE, "tree", "started\n")
     assert len(list(marked(f"{MARK}={cluster.instance}/"))) >= 4, "the shell and its children"
     await api.delete(pods(NAMESPACE, "tree"), gracePeriodSeconds="0")
     await until_none(f"{MARK}={cluster.instance}/")
@@ -111,7 +111,7 @@ async def test_a_pods_token_ends_with_the_pod(start: Start) -> None:
     token = log.partition('"token": "')[2].partition('"')[0]
     assert token
     path = api.host + pods(NAMESPACE)
-    async with api.stranger.get(path, headers={"Authorization": f"Bearer {token}"}) as answer:
+    async with api.anonymous.get(path, headers={"Authorization": f"Bearer {token}"}) as answer:
         is_status(await answer.json(), 401, "Unauthorized")
 
 

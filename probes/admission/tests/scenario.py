@@ -1,6 +1,6 @@
-"""What admission has to find: a real webhook behind a Service, asked by the API server, and what goes wrong with it.
+"""The faults that admission must detect: a real webhook with a Service, called by the API server, and its faults.
 
-The webhook denies ConfigMaps that are labelled as bad. It is asked about those with the tests' label only.
+The webhook denies ConfigMaps that are labelled as bad. It is called only for those with the tests' label.
 """
 
 import base64
@@ -30,20 +30,20 @@ ROOT = Authority.make("root of the tests")
 
 
 def sample(name: str, verdict: str) -> str:
-    """A ConfigMap that the webhook is asked about."""
+    """A ConfigMap for which the webhook is called."""
     return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {LABEL: verdict}}})
 
 
 @dataclass
 class Guard:
-    """The webhook: what the faults change in it."""
+    """The webhook's settings, which faults change."""
 
     sleeps: float = 0.0
     lets_all_pass: bool = False
     certificate: bytes = b"".join(ROOT.issue((HOST,)))
 
     def answer(self, asked: Asked) -> Reply:
-        """Judge one object."""
+        """Answer the review of one object."""
         request = json.loads(asked.body)["request"]
         time.sleep(self.sleeps)
         labels = request["object"]["metadata"].get("labels") or {}
@@ -58,7 +58,7 @@ GUARD = Guard()
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """The webhook on the node, a Service in front of it, and a configuration that names that."""
+    """The webhook on the node, its Service, and its configuration."""
     with (
         http_server(GUARD.answer, NODE_ADDRESS, lambda: GUARD.certificate) as port,
         bed.cluster.having(NAMESPACE, "services", {"metadata": {"name": NAME}, "spec": {"ports": [{"port": 443}]}}),
@@ -98,12 +98,12 @@ def _bundle(authority: Authority) -> str:
 
 
 def _denies(bed: Bed) -> bool:
-    """Whether the API server has taken the configuration up and reaches the webhook."""
+    """Whether the API server has loaded the configuration and reaches the webhook."""
     return "it is bad" in _said_to(bed, "bad")
 
 
 def _said_to(bed: Bed, verdict: str) -> str:
-    """What the API server refuses such a ConfigMap with; empty if it accepts it."""
+    """The API server's refusal of such a ConfigMap; empty if it accepts it."""
     try:
         bed.api.create(f"/api/v1/namespaces/{NAMESPACE}/configmaps?dryRun=All", json.loads(sample("try", verdict)))
     except ApiError as error:
@@ -112,7 +112,7 @@ def _said_to(bed: Bed, verdict: str) -> str:
 
 
 def _guard_with(**changes: Any) -> State:
-    """While the webhook is like this."""
+    """While the webhook has these settings."""
 
     @contextmanager
     def changed(_bed: Bed) -> Iterator[None]:
@@ -133,14 +133,14 @@ def _set(changes: dict[str, Any]) -> None:
 
 @contextmanager
 def no_endpoint(bed: Bed) -> Iterator[None]:
-    """Nobody is behind the webhook's Service."""
+    """The webhook's Service has no endpoint."""
     with _patched(bed, f"{SLICES}/{NAME}", lambda piece: piece.update(endpoints=[])):
         yield
 
 
 @contextmanager
 def wrong_bundle(bed: Bed) -> Iterator[None]:
-    """The configuration trusts somebody else: the webhook's certificate was renewed by another authority."""
+    """The configuration trusts another CA: the webhook's certificate was renewed by a new one."""
     bundle = _bundle(Authority.make("another"))
 
     def change(configuration: Json) -> None:
@@ -153,7 +153,7 @@ def wrong_bundle(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def _patched(bed: Bed, path: str, change: Callable[[Json], None]) -> Iterator[None]:
-    """While an object is changed so; as it was afterwards."""
+    """While an object is changed; it is restored afterwards."""
     before = bed.api.get(path)
     changed = json.loads(json.dumps(before))
     change(changed)

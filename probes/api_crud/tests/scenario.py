@@ -1,4 +1,4 @@
-"""The faults that api-crud has to find: the API server and etcd frozen or gone, quota, admission, a finalizer."""
+"""The faults that api-crud must detect: the API server and etcd frozen or gone, quota, admission, a finalizer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

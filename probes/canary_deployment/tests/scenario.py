@@ -1,4 +1,4 @@
-"""The faults that canary-deployment has to find: controllers, scheduler, kubelet and kube-proxy; quota; endpoints."""
+"""The faults that canary-deployment must detect: controllers, scheduler, kubelet and kube-proxy; quota; endpoints."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,7 +63,7 @@ def strange_endpoint(bed: Bed) -> Iterator[None]:
     with on_each(bed.api, SLICES, poison, labelSelector=NAMES):
         yield
     for path in poisoned:
-        with suppress(ApiError):  # gone already
+        with suppress(ApiError):  # already deleted
             bed.api.delete(path)
 
 

@@ -65,7 +65,7 @@ def test_an_open_request_is_finished_when_the_canary_is_terminated() -> None:
         heard: list[bytes] = []
         reader = threading.Thread(target=lambda: heard.append(half.makefile("rb").read()))
         reader.start()
-        assert answers("v1")  # who came before has been let in by now
+        assert answers("v1")  # earlier connections have been accepted by now
         process.send_signal(signal.SIGTERM)
         until("it to take no new connections", lambda: not answers("v1"))
         half.sendall(b"\r\n")

@@ -1,4 +1,4 @@
-"""The faults that capacity has to find: quotas, nodes and ranges that are really used up, pods that find no node."""
+"""The faults that capacity must detect: quotas, nodes and ranges that are really exhausted, unschedulable pods."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def _pod(name: str, **spec: object) -> Json:
 
 @contextmanager
 def _pods(bed: Bed, *manifests: Json) -> Iterator[None]:
-    """While these pods exist; deleted without asking a kubelet, for some have none."""
+    """While these pods exist; deleted without grace, as some have no kubelet."""
     made = []
     try:
         for manifest in manifests:
@@ -97,7 +97,7 @@ def full_quota(bed: Bed) -> Iterator[None]:
 
     def is_full() -> bool:
         status = bed.api.get("/api/v1/namespaces/default/resourcequotas/tight").get("status") or {}
-        return int((status.get("used") or {}).get("count/secrets", 0)) >= 2  # others may have some there too
+        return int((status.get("used") or {}).get("count/secrets", 0)) >= 2  # there may be others
 
     with (
         bed.cluster.having("default", "secrets", *secrets),

@@ -1,4 +1,4 @@
-"""What capacity keeps of the objects that it lists."""
+"""Memory use of capacity's lists."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ PAGES, ON_A_PAGE, BALLAST = 20, 50, 20_000
 
 
 class BigCluster:
-    """Lists many large objects, each page made when it is asked for."""
+    """Lists many large objects; each page is created at its request."""
 
     def __init__(self, body: Json, *paths: str) -> None:
         self.body = body
@@ -22,13 +22,13 @@ class BigCluster:
             yield [self.large(f"big-{page}-{number}") for number in range(ON_A_PAGE)]
 
     def large(self, name: str) -> Json:
-        """One with as much as managed fields and images take."""
+        """An object with the size of managed fields and images."""
         metadata = {"namespace": "shop", "name": name, "managedFields": ["x" * BALLAST]}
         return {"metadata": metadata, **self.body}
 
 
 def peak(check: Any, cluster: BigCluster) -> tuple[list[str], int]:
-    """What a check tells, and the most bytes that it needed at a time."""
+    """The findings of a check, and its peak memory in bytes."""
     tracemalloc.start()
     try:
         return check(cluster), tracemalloc.get_traced_memory()[1]

@@ -1,4 +1,4 @@
-"""What certificate-expiry has to find, on the real cluster."""
+"""The faults that certificate-expiry must detect, on the real cluster."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -19,14 +19,14 @@ Json = dict[str, Any]
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[None]:
-    """A TLS Secret that is good for long."""
+    """A TLS Secret that is valid for a long time."""
     with bed.cluster.having("default", "secrets", tls_secret("good", *ending_in(300))):
         yield
 
 
 @contextmanager
 def secret_expired(bed: Bed) -> Iterator[None]:
-    """A Secret whose certificate is over."""
+    """A Secret whose certificate has expired."""
     with bed.cluster.having("default", "secrets", tls_secret("expired", *ending_in(-2, "old"))):
         yield
 
@@ -59,7 +59,7 @@ def kubelet_expires_soon(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def _restarted(bed: Bed, files: list[Path], content: Iterable[bytes], before: list[bytes]) -> Iterator[None]:
-    """The kubelet, with these files; and again with what was there before."""
+    """The kubelet with these files; its previous ones are restored afterwards."""
 
     def restart_with(what: Iterable[bytes]) -> None:
         bed.testbed.stop("kubelet")
@@ -80,7 +80,7 @@ def _authority(days: float, name: str) -> str:
 
 
 def webhook(bundle: str) -> Json:
-    """An admission webhook for an API that there is not: nobody ever calls it."""
+    """An admission webhook for an API that does not exist, so that it is never called."""
     called = {
         "name": "check.expiry.test",
         "clientConfig": {"url": "https://nowhere.expiry.test/", "caBundle": bundle},
@@ -93,7 +93,7 @@ def webhook(bundle: str) -> Json:
 
 @contextmanager
 def webhook_authority_expired(bed: Bed) -> Iterator[None]:
-    """An admission webhook whose authority is over."""
+    """An admission webhook whose CA has expired."""
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     with bed.cluster.having_at(path, webhook(_authority(-2, "policy-ca"))):
         yield
@@ -114,7 +114,7 @@ def definition(group: str, kind: str, version: str, conversion: Json | None = No
 
 @contextmanager
 def conversion_authority_ends(bed: Bed) -> Iterator[None]:
-    """A custom resource whose conversion webhook's authority has six days left."""
+    """A custom resource whose conversion webhook's CA has six days left."""
     client = {"url": "https://nowhere.expiry.test/", "caBundle": _authority(6, "conversion-ca")}
     conversion = {"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]}}
     with bed.cluster.having_at(DEFINITIONS, definition("expiry.test", "Thing", "v1", conversion)):
@@ -123,7 +123,7 @@ def conversion_authority_ends(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def aggregated_authority_ends(bed: Bed) -> Iterator[None]:
-    """An aggregated API server whose authority has a week left (and which is away)."""
+    """An aggregated API server whose CA has a week left (and which is unavailable)."""
     spec = {
         "group": "metrics.expiry.test",
         "version": "v1",
@@ -139,7 +139,7 @@ def aggregated_authority_ends(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def front_proxy_authority_ends(bed: Bed) -> Iterator[None]:
-    """The front proxy's authority, as the API server publishes it, has eight days left."""
+    """The front proxy's CA, as published by the API server, has eight days left."""
     key = "requestheader-client-ca-file"
     before = bed.api.get(AUTHENTICATION)["data"].get(key)
     bed.api.patch(AUTHENTICATION, {"data": {key: ending_in(8, "front-proxy-ca")[0].decode()}})

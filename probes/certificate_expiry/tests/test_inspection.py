@@ -1,4 +1,4 @@
-"""What certificate-expiry makes of Secrets and Certificates together."""
+"""Secrets and Certificates in combination."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def kept_by_cert_manager(days: float, pem: bytes = b"") -> Json:
-    """A Secret of the Certificate `shop/web` that ends so many days from now."""
+    """A Secret of the Certificate `shop/web` that expires in `days`."""
     secret = tls_secret("web-tls", *certificate("web", NOW - 3 * DAY, NOW + days * DAY))
     if pem:
         secret = tls_secret("web-tls", pem, b"")
@@ -25,14 +25,14 @@ def kept_by_cert_manager(days: float, pem: bytes = b"") -> Json:
 
 
 def issued(name: str = "web") -> Json:
-    """A Certificate that lives for a day and is well."""
+    """A healthy Certificate that is valid for a day."""
     ready = {"type": "Ready", "status": "True"}
     status = {"conditions": [ready], "notAfter": "2026-11-26T00:00:00Z", "renewalTime": "2026-11-25T18:00:00Z"}
     return {"metadata": {"namespace": "shop", "name": name}, "status": status}
 
 
 def problems(secret: Json, *certificates: Json, wanted: str = "cert-manager") -> list[str]:
-    """What is told of a Secret and these Certificates, at `NOW`."""
+    """The problems of a Secret and these Certificates, at `NOW`."""
     answers = [(200, {"items": [secret]}), (200, {"items": certificates})]
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
         inspection = Inspection(api, NOW, 30)

@@ -1,4 +1,4 @@
-"""certificate-expiry among many Secrets and several culprits, on the real cluster."""
+"""certificate-expiry with many Secrets and several problems, on the real cluster."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What cluster-dns has to find, on the real cluster. DNS pods with a fault are put beside the healthy one."""
+"""The faults that cluster-dns must detect, on the real cluster. DNS pods with a fault are added to the healthy one."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """The cluster's own DNS; names outside it does not know here."""
+    """The cluster's own DNS, which knows no outside names here."""
     until("DNS to be ready", lambda: _ready_endpoints(bed))
     yield {}
 
@@ -59,7 +59,7 @@ def dns_pod(bed: Bed, corefile: str) -> Iterator[str]:
 
 @contextmanager
 def one_of_two_frozen(bed: Bed) -> Iterator[None]:
-    """A DNS pod whose process takes questions and answers none."""
+    """A DNS pod whose process receives queries and answers none."""
     with dns_pod(bed, _corefile(CLUSTER)) as name:
         process = _process_of(bed, name)
         os.kill(process, signal.SIGSTOP)
@@ -71,7 +71,7 @@ def one_of_two_frozen(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def scaled_to_none(bed: Bed) -> Iterator[None]:
-    """Nobody is behind the DNS Service."""
+    """The DNS Service has no endpoint."""
     bed.kubectl("-n", SYSTEM, "scale", "deployment/coredns", "--replicas=0")
     try:
         until("no DNS endpoint", lambda: not _ready_endpoints(bed))
@@ -83,7 +83,7 @@ def scaled_to_none(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def endpoints_poisoned(bed: Bed) -> Iterator[None]:
-    """The Service leads to an address where no DNS is, and half of all questions go there."""
+    """The Service has an endpoint without a DNS server, to which half of all queries go."""
     poison = {
         "metadata": {"name": "kube-dns-poison", "labels": {"kubernetes.io/service-name": "kube-dns"}},
         "addressType": "IPv4",

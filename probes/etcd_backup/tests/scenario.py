@@ -1,4 +1,4 @@
-"""What etcd-backup has to find, on the real cluster: snapshots of its own etcd, damaged and lost; standbys cut off."""
+"""The faults of etcd-backup, on the real cluster: damaged and lost snapshots of its own etcd; disconnected standbys."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
     try:
         yield {"ETCDS": ETCD}
     finally:
-        # Seen gone: whoever asks for it anew must not get the one that is going.
+        # Wait for the deletion, so that a new one is not confused with it.
         bed.kubectl("-n", NAMESPACE, "delete", "pvc", CLAIM, "--timeout=50s")
         bed.kubectl("delete", "pv", VOLUME, "--timeout=50s")
 
@@ -115,7 +115,7 @@ def pages_lost(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def too_old(bed: Bed) -> Iterator[None]:
-    """The newest backup is gone; what is left was made more than a day ago, and touched since."""
+    """The newest backup is missing; the next one is more than a day old, with a recent modification time."""
     newest = _newest(bed)
     aside = bed.tmp / newest.name
     newest.rename(aside)
@@ -132,7 +132,7 @@ def one_without_backup(_bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def unknown_etcd(bed: Bed) -> Iterator[None]:
-    """An etcd in the cluster, a virtual cluster's say, that no list of backups knows."""
+    """An etcd in the cluster, such as a virtual cluster's, that is in no list of backups."""
     namespace = {"metadata": {"name": "tenant-b"}}
     pod = {
         "metadata": {"name": "etcd-0", "labels": {"component": "etcd"}},
@@ -185,7 +185,7 @@ def learner_lags(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def mirror_stopped(bed: Bed) -> Iterator[dict[str, str]]:
-    """A mirror whose `make-mirror` has ended: it has what there was then."""
+    """A mirror whose `make-mirror` has ended, with the state of that time."""
     instance = bed.testbed.instance
     with (
         etcd_cluster(instance, bed.tmp, 1) as primary,

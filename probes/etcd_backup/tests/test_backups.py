@@ -62,7 +62,7 @@ def test_a_backup_being_written_is_skipped_for_the_previous_one() -> None:
 
 
 def shrunk(newest: tuple[int, int], before: dict[str, tuple[int, int] | None]) -> list[str]:
-    """What is told of a newest backup of 400 bytes; of each file revision and entries, None: it is damaged."""
+    """The findings for a newest backup of 400 bytes; files have revision and entries, or None if damaged."""
     contents = {"1.db": newest, **before}
 
     def read_contents(path: Path) -> Snapshot:

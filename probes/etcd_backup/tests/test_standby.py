@@ -1,4 +1,4 @@
-"""Standbys that keep up, in real etcd clusters; those that do not are faults of the scenario."""
+"""Standbys that keep up, in real etcd clusters; lagging ones are faults of the scenario."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""etcd-crud on a real cluster: the test bed's own etcd is well; three-member clusters beside it are broken."""
+"""etcd-crud on a real cluster: the test bed's own etcd is healthy; faults are injected into separate clusters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

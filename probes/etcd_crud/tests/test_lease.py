@@ -1,4 +1,4 @@
-"""What a killed etcd-crud leaves goes with its lease, in a real etcd."""
+"""Leftovers of a killed etcd-crud expire with its lease, in a real etcd."""
 
 import pytest
 
@@ -14,14 +14,14 @@ PREFIX = "/kubeprobe/01killed/"
 
 
 class Killed(BaseException):
-    """The probe ends here, without any cleaning up."""
+    """The probe ends here, without cleanup."""
 
 
 class Dies(Crud):
-    """A probe that is killed when it has written."""
+    """A probe that is killed after its write."""
 
     def clean_up(self) -> None:
-        """Nobody does."""
+        """Never called."""
 
     def _expect(self, value: str) -> dict[str, str]:
         raise Killed(value)

@@ -1,4 +1,4 @@
-"""What federation-link has to find: the test bed as hub, two more API servers as members, Open Cluster Management."""
+"""The faults of federation-link: the test bed as hub, two more API servers as members, Open Cluster Management."""
 
 import base64
 import subprocess
@@ -24,11 +24,11 @@ FINALIZER = "example.com/backup"
 SOON = {"ARRIVAL_TIMEOUT": "5", "REMOVAL_TIMEOUT": "5"}
 TABLE = "kubeprobe-test-link"
 _running: dict[str, Federation] = {}
-"""The federation, so that a fault can break it; one scenario runs at a time."""
+"""The federation, for faults; one scenario runs at a time."""
 
 
 def members(bed: Bed) -> dict[str, ControlPlane]:
-    """The members by name. They are left running: the test bed's `down` ends them."""
+    """The members by name. They keep running until the test bed's `down`."""
     return {name: ControlPlane(bed.testbed.instance, name, number) for name, number in (("east", 1), ("west", 2))}
 
 
@@ -51,7 +51,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def link_cut(bed: Bed) -> Iterator[None]:
-    """The agent cannot reach one member any more, though that is well."""
+    """The agent can no longer reach one member, which is healthy."""
     port = members(bed)["west"].place.port("kube-apiserver")
     rules = f"""
     table inet {TABLE} {{
@@ -91,7 +91,7 @@ def _answers(api: Any) -> bool:
 
 
 def _start_anew(member: str) -> None:
-    """Or its agent would wait longer and longer before it tries again."""
+    """Restart the agent, which otherwise waits for its back-off."""
     _running["federation"].kill(member)
     _running["federation"].start(member)
 
@@ -108,7 +108,7 @@ def engine_frozen(_bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def agent_killed(_bed: Bed) -> Iterator[None]:
-    """Nobody brings to one member what is placed for it."""
+    """The objects of one member are not propagated."""
     _running["federation"].kill("west")
     try:
         yield
@@ -126,14 +126,14 @@ def _in_member(bed: Bed, name: str) -> Iterator[Bed]:
 
 @contextmanager
 def deletion_refused(bed: Bed) -> Iterator[None]:
-    """A member takes objects and gives none back."""
+    """A member accepts objects and does not delete them."""
     with _in_member(bed, "west") as member, denying_policy(member, "configmaps", "DELETE", "what is here stays here"):
         yield
 
 
 @contextmanager
 def held_by_a_finalizer(bed: Bed) -> Iterator[None]:
-    """Somebody in a member has a hold on all that comes, and does not let go."""
+    """A controller in a member adds a finalizer to every object and never removes it."""
     with _in_member(bed, "west") as member:
         in_namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
         try:
@@ -147,7 +147,7 @@ def held_by_a_finalizer(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def no_room_in_member(bed: Bed) -> Iterator[None]:
-    """A member's own quota has no room for one object more."""
+    """A member's own quota is full."""
     quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/configmaps": "0"}}}
     quotas = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas"
     with _in_member(bed, "west") as member, member.cluster.having_at(quotas, quota):

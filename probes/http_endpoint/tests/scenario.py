@@ -1,4 +1,4 @@
-"""What http-endpoint has to find: servers of the tests' own on the node, asked from a pod."""
+"""The faults that http-endpoint must detect: test servers on the node, requested from a pod."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def _late(_asked: Asked) -> Reply:
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A server with a certificate in order; the API server is asked too, as the case does by itself."""
+    """A server with a valid certificate; the API server is also requested, as in the case."""
     with server(*MIDDLE.issue((NODE_ADDRESS,)), more=MIDDLE.pem) as parameters:
         yield {**parameters, "URLS": f"{parameters['URLS']} {API}", "EXPECT_STATUS": "200"}
 
@@ -54,7 +54,7 @@ def _served(days: float = 90, name: str = NODE_ADDRESS, *, by: Authority = ROOT,
 
 @contextmanager
 def port_closed(_bed: Bed) -> Iterator[dict[str, str]]:
-    """A port that somebody had and has no more."""
+    """A port on which nothing listens."""
     with create_server((NODE_ADDRESS, 0)) as listener:
         port = listener.getsockname()[1]
     yield {"URLS": f"http://{NODE_ADDRESS}:{port}/"}
@@ -62,7 +62,7 @@ def port_closed(_bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def silent(_bed: Bed) -> Iterator[dict[str, str]]:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and sends nothing."""
     with create_server((NODE_ADDRESS, 0)) as listener:
         yield {"URLS": f"http://{NODE_ADDRESS}:{listener.getsockname()[1]}/"}
 

@@ -1,4 +1,4 @@
-"""A real container registry on the node, with an image in it, and what stands before it when it fails."""
+"""A real container registry on the node, with an image, and a failing server in its place."""
 
 import base64
 import gzip
@@ -20,7 +20,7 @@ from tests.harness.wait import until
 
 NAME = "tests/small"
 PORT = 5000
-"""Where the registry is; nothing else on the node is there."""
+"""The port of the registry, which nothing else on the node uses."""
 USER, PASSWORD = "probe", "secret-of-the-tests"
 _HTPASSWD = f"{USER}:$2b$04$UN7V6NbbRoDbg2KszmqRKOFPlxoj/VZmuRM4pGvki4J/txGOnVoje\n"
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 @contextmanager
 def registry(testbed: Testbed, tmp: Path) -> Iterator[None]:
-    """A registry at PORT that lets in one user only, with `tests/small:1` in it."""
+    """A registry at PORT with one user and the image `tests/small:1`."""
     (tmp / "htpasswd").write_text(_HTPASSWD)
     config = {
         "version": "0.1",
@@ -53,7 +53,7 @@ def registry(testbed: Testbed, tmp: Path) -> Iterator[None]:
 
 @contextmanager
 def plain_http(instance: Instance, port: int) -> Iterator[None]:
-    """While containerd speaks plain http with what listens on this port of the node."""
+    """While containerd uses plain http for this port of the node."""
     folder = configuration.registries(instance) / f"{NODE_ADDRESS}:{port}"
     folder.mkdir(parents=True, exist_ok=True)
     url = f"http://{NODE_ADDRESS}:{port}"
@@ -66,7 +66,7 @@ def plain_http(instance: Instance, port: int) -> Iterator[None]:
 
 
 def pull_secret(name: str, port: int, password: str = PASSWORD) -> Json:
-    """A Secret that lets the kubelet in."""
+    """A pull secret for the kubelet."""
     entry = {"username": USER, "password": password, "auth": _basic(password)}
     config = json.dumps({"auths": {f"{NODE_ADDRESS}:{port}": entry}})
     data = {".dockerconfigjson": base64.b64encode(config.encode()).decode()}
@@ -74,7 +74,7 @@ def pull_secret(name: str, port: int, password: str = PASSWORD) -> Json:
 
 
 def push(port: int) -> None:
-    """Put `tests/small:1` there, by the registry's own API (OCI distribution specification)."""
+    """Push `tests/small:1` by the registry's API (OCI distribution specification)."""
     layer = _layer()
     digest_of_layer = _digest(gzip.decompress(layer))
     config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of_layer]}}

@@ -1,4 +1,4 @@
-"""What image-pull has to find: a real registry on the node, with users and passwords, and what goes wrong with one."""
+"""The faults that image-pull must detect: a real registry on the node, with users and passwords, and its faults."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
 
 
 def _answering(reply: Reply) -> State:
-    """Instead of the registry something answers so to everything: a proxy with limits, a gateway."""
+    """Another server answers every request instead of the registry: a proxy with limits, a gateway."""
 
     @contextmanager
     def answering(bed: Bed) -> Iterator[dict[str, str]]:
@@ -46,7 +46,7 @@ def _answering(reply: Reply) -> State:
 
 @contextmanager
 def untrusted(_bed: Bed) -> Iterator[dict[str, str]]:
-    """A registry whose certificate the node has no reason to trust."""
+    """A registry whose certificate the node does not trust."""
     pem, key = Authority.make("nobody").issue((NODE_ADDRESS,))
     with http_server(lambda _asked: Reply(), NODE_ADDRESS, pem + key) as port:
         yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
@@ -54,7 +54,7 @@ def untrusted(_bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def away(_bed: Bed) -> Iterator[dict[str, str]]:
-    """Nobody listens where the registry should be."""
+    """Nothing listens on the registry's port."""
     with create_server((NODE_ADDRESS, 0)) as free:
         port = free.getsockname()[1]
     yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}

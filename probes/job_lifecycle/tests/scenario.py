@@ -1,4 +1,4 @@
-"""The faults that job-lifecycle has to find: controllers, kubelet and scheduler away, quota, finalizers, suspension."""
+"""The faults that job-lifecycle must detect: controllers, kubelet and scheduler away, quota, finalizers, suspension."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def _held(bed: Bed, collection: str, when: Callable[[Json], object] = bool) -> I
     with on_each(bed.api, collection, hold, when, labelSelector=NAMES):
         yield
     for path in held:
-        with suppress(ApiError):  # gone already
+        with suppress(ApiError):  # already deleted
             bed.api.patch(path, {"metadata": {"finalizers": None}})
 
 

@@ -1,4 +1,4 @@
-"""What kube-proxy-rules has to find, in the rules of the real node. They are made anew when a fault ends."""
+"""The faults that kube-proxy-rules must detect, in the rules of the real node. They are recreated when a fault ends."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def _slice(*addresses: str) -> Json:
 
 
 def _with_rules_changed(change: Callable[[Bed], None]) -> State:
-    """While somebody has changed the rules behind kube-proxy's back."""
+    """While the rules have been changed without kube-proxy."""
 
     @contextmanager
     def changed(bed: Bed) -> Iterator[None]:
@@ -47,7 +47,7 @@ def _with_rules_changed(change: Callable[[Bed], None]) -> State:
             yield
         finally:
             bed.testbed.stop("kube-proxy")
-            _nft("delete", "table", "ip", "kube-proxy")  # an endpoint's chain that is there it leaves as it is
+            _nft("delete", "table", "ip", "kube-proxy")  # kube-proxy does not repair existing endpoint chains
             bed.testbed.start("kube-proxy")
             until("kube-proxy's table", lambda: "table ip kube-proxy" in _nft("list", "tables"))
             until("rules for both endpoints", lambda: len(_endpoint_chains()) == 2)
@@ -72,7 +72,7 @@ def _mislead_an_endpoint(_bed: Bed) -> None:
 
 @contextmanager
 def endpoint_removed_unseen(bed: Bed) -> Iterator[None]:
-    """An endpoint goes while kube-proxy is down."""
+    """An endpoint is deleted while kube-proxy is down."""
     with _kube_proxy_down(bed):
         _set_endpoints(bed, FIRST)
         try:
@@ -83,7 +83,7 @@ def endpoint_removed_unseen(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def service_created_unseen(bed: Bed) -> Iterator[None]:
-    """A Service comes while kube-proxy is down."""
+    """A Service is created while kube-proxy is down."""
     name = f"{NAME}-new"
     service = {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}}
     piece = _slice(FIRST)

@@ -1,4 +1,4 @@
-"""What is fetched from a node: its commands are scripts here, its /proc and /sys are files."""
+"""Reading rules from a node, with scripts as its commands, and files as its /proc and /sys."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Command = Callable[[str, str | None], None]
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Sets what a command of the node prints; with None it fails, and one that was never set is not there."""
+    """Sets the output of a command of the node; with None it fails, and without a call it is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(node, "SYSTEM_DIRECTORIES", str(tmp_path))
 
@@ -39,7 +39,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node whose kernel has none of what is looked for."""
+    """A node whose kernel has no rules."""
     for name in ("IP_VS", "IPVS_DEVICE", "LEGACY_TABLES"):
         monkeypatch.setattr(node, name, tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""The faults that namespace-lifecycle has to find: controllers away, an API without backend, finalizers, admission."""
+"""The faults of namespace-lifecycle: stopped controllers, an API without backend, finalizers, admission."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +17,7 @@ API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 
 def _wait_until_all_are_gone(bed: Bed) -> None:
-    """What the fault held back goes once it is mended."""
+    """Wait until the held objects are deleted after the fault."""
     until("the namespaces to be gone", lambda: not bed.api.get(NAMESPACES, labelSelector=NAMES)["items"], within_s=60)
 
 
@@ -71,12 +71,12 @@ def api_without_backend(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def finalizer_in_it(bed: Bed) -> Iterator[None]:
-    """What controllers put into the new namespace gets a finalizer."""
+    """The default objects of the new namespace get a finalizer."""
     selector = {"namespaceSelector": {"matchLabels": LABELS}}
     with webhook_that_puts_a_finalizer(bed, "configmaps", "example.com/backup", selector):
         yield
     for name in _names(bed):
-        with suppress(ApiError):  # gone already
+        with suppress(ApiError):  # already deleted
             bed.api.patch(f"{NAMESPACES}/{name}/configmaps/kube-root-ca.crt", {"metadata": {"finalizers": None}})
     _wait_until_all_are_gone(bed)
 

@@ -1,4 +1,4 @@
-"""namespace-lifecycle takes its namespace away when it is told to end. On the real cluster."""
+"""namespace-lifecycle deletes its namespace after SIGTERM. On the real cluster."""
 
 import signal
 from typing import Any

@@ -1,4 +1,4 @@
-"""What node-health has to find, on the real node."""
+"""The faults that node-health must detect, on the real node."""
 
 import secrets
 import subprocess
@@ -18,9 +18,9 @@ from tests.probes.scenario import Bed, Fault
 BESIDE = {"HOST_ROOT": "/", "KUBEPROBE_NODE": NODE_NAME}
 """For a probe that runs as a process of the node: it has no mount and no downward API."""
 SOMEBODY = 61_234
-"""A user whom nothing else on the machine belongs to."""
+"""A user id that is otherwise unused on the machine."""
 
-# Takes all the inotify instances that its user may have, says so, and keeps them until its input ends.
+# Takes all inotify instances of its user, reports that, and keeps them until its input ends.
 HOARDER = """
 import ctypes, os, sys
 os.setgid(int(sys.argv[1]))
@@ -35,9 +35,9 @@ sys.stdin.read()
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """The test bed's runtime listens elsewhere; the machine's own past troubles are not the test's."""
+    """The test bed's runtime has another socket; earlier kernel messages of the machine are ignored."""
     socket = str(bed.testbed.instance.containerd_socket)
-    # Other test beds' runtimes and kubelets share this machine's limits, so its own use is no finding until it is all.
+    # Other test beds share this machine's limits, so only a use of 100 % is a finding.
     yield {"RUNTIME_SOCKET": socket, "KERNEL_LOG_MINUTES": "0.5", "INOTIFY_PERCENT": "99"}
 
 
@@ -56,7 +56,7 @@ def tmpfs(bed: Bed, options: str) -> Iterator[Path]:
 
 @contextmanager
 def disk_full(bed: Bed) -> Iterator[dict[str, str]]:
-    """A file system without room."""
+    """A full file system."""
     with tmpfs(bed, "size=1m") as here:
         with suppress(OSError):
             (here / "log").write_bytes(b"x" * 2_000_000)
@@ -65,7 +65,7 @@ def disk_full(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def inodes_used_up(bed: Bed) -> Iterator[dict[str, str]]:
-    """A file system with room, but for no file more."""
+    """A file system with free space, but without free inodes."""
     with tmpfs(bed, "size=1m,nr_inodes=40") as here:
         for number in range(39):
             (here / str(number)).touch()
@@ -88,7 +88,7 @@ def inotify_used_up(_bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def kernel_trouble(_bed: Bed) -> Iterator[dict[str, str]]:
-    """A message that only this run's own pattern knows: a kernel's log cannot be unwritten."""
+    """A message that only this run's own pattern matches, as a kernel's log cannot be cleared."""
     which = f"test_conntrack_{secrets.token_hex(4)}"
     Path("/dev/kmsg").write_text(f"<4>{which}: table full, dropping packet\n")
     yield {"KERNEL_PATTERNS": f"nothing like this\n{which}: table full"}
@@ -102,17 +102,17 @@ class _Late(BaseHTTPRequestHandler):
         return format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
 
     def do_GET(self) -> None:
-        """Answer with nothing but headers."""
+        """Answer with headers only."""
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def clock_off(_bed: Bed) -> Iterator[dict[str, str]]:
-    """The node's clock and another's are an hour apart; the other one is set, for the machine's is everybody's."""
+    """The node's clock differs from another one by an hour; the other one is wrong, as the machine's is shared."""
     server = ThreadingHTTPServer((NODE_ADDRESS, 0), _Late)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -136,7 +136,7 @@ def kubelet_down(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def kubelet_hangs(bed: Bed) -> Iterator[dict[str, str]]:
-    """The kubelet is there but does nothing: seen by its lease, as the control plane sees it."""
+    """The kubelet hangs, which its lease shows."""
     lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE_NAME}"
 
     def age() -> float:
@@ -154,7 +154,7 @@ def kubelet_hangs(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def runtime_hangs(bed: Bed) -> Iterator[None]:
-    """The container runtime takes connections and answers nothing."""
+    """The container runtime accepts connections and answers nothing."""
     bed.testbed.pause("containerd")
     try:
         yield

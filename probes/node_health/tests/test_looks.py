@@ -1,4 +1,4 @@
-"""What node-health sees, on made-up nodes and on the machine that the tests run on."""
+"""The checks of node-health, with simulated nodes and on the machine of the tests."""
 
 import os
 import re
@@ -160,7 +160,7 @@ def test_a_kernel_log_that_cannot_be_read_is_not_a_finding(tmp_path: Path) -> No
 
 
 def ntp_server(offset: float) -> socket.socket:
-    """Answers one question as a server whose clock differs so much from ours."""
+    """Answers one request as a server whose clock differs by `offset`."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 0))
 
@@ -206,7 +206,7 @@ def test_pods_stuck_in_termination_are_named() -> None:
 
 
 def told_of(**conditions: str) -> list[str]:
-    """What is wrong with a node that has these conditions, and renews its lease."""
+    """The problems of a node with these conditions and a renewed lease."""
     node = {"status": {"conditions": [{"type": name, "status": status} for name, status in conditions.items()]}}
     lease = {"spec": {"renewTime": datetime.now(UTC).isoformat()}}
     answers = ((200, node), (200, lease), (200, {"items": [], "metadata": {}}))

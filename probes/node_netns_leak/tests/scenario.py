@@ -1,4 +1,4 @@
-"""What node-netns-leak has to find, on the real node."""
+"""The faults that node-netns-leak must detect, on the real node."""
 
 import secrets
 import shutil
@@ -14,7 +14,7 @@ from tests.harness.wait import until
 from tests.probes.scenario import Bed, Fault
 
 SANDBOX = "5ca1ab1e" * 8
-"""A sandbox's id that no runtime has given."""
+"""A sandbox id that no runtime has assigned."""
 SOON = {"GRACE": "10"}
 MISSING_POD = "11111111-2222-4333-8444-555555555555"
 
@@ -25,7 +25,7 @@ def _namespaces(instance: Instance) -> Path:
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """Where the test bed's node keeps things: on a machine that has several of them, so by its own name."""
+    """The paths of the test bed's node, with its name, as a machine may have several."""
     instance = bed.testbed.instance
     yield {
         "RUNTIME_SOCKET": str(instance.containerd_socket),
@@ -42,7 +42,7 @@ def _run(*command: str) -> None:
 
 @contextmanager
 def namespace_leaked(bed: Bed) -> Iterator[None]:
-    """A network namespace, kept by a file such as the runtime makes them."""
+    """A network namespace with a file as the runtime creates them."""
     kept = _namespaces(bed.testbed.instance) / f"cni-{uuid4()}"
     name = f"leak-{secrets.token_hex(4)}"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def namespace_leaked(bed: Bed) -> Iterator[None]:
     _run("ip", "netns", "add", name)
     try:
         _run("mount", "--bind", f"/run/netns/{name}", str(kept))
-        _run("ip", "netns", "delete", name)  # the file that is left keeps it alive
+        _run("ip", "netns", "delete", name)  # the remaining file keeps it alive
         yield
     finally:
         _run("umount", "--lazy", str(kept))
@@ -59,7 +59,7 @@ def namespace_leaked(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def veth_leaked(_bed: Bed) -> Iterator[None]:
-    """A pod's interface on the node, whose other end is in no pod."""
+    """A pod's interface on the node, whose peer is in no pod."""
     _run("ip", "link", "add", "veth5ca1ab1e", "type", "veth", "peer", "name", "leakpeer")
     try:
         yield
@@ -69,12 +69,12 @@ def veth_leaked(_bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def mount_leaked(bed: Bed) -> Iterator[None]:
-    """A volume that is still mounted for a pod that is gone."""
+    """A volume that is still mounted for a deleted pod."""
     pod = bed.testbed.instance.cluster / "kubelet/pods" / MISSING_POD
     volume = pod / "volumes/kubernetes.io~empty-dir/cache"
 
     def mounted() -> bool:
-        volume.mkdir(parents=True, exist_ok=True)  # again: the kubelet removes it as soon as it sees it
+        volume.mkdir(parents=True, exist_ok=True)  # again, as the kubelet may have removed it
         return (
             subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(volume)], capture_output=True, check=False).returncode
             == 0
@@ -85,12 +85,12 @@ def mount_leaked(bed: Bed) -> Iterator[None]:
         yield
     finally:
         _run("umount", "--lazy", str(volume))
-        shutil.rmtree(pod, ignore_errors=True)  # the kubelet tidies up too, now that it can
+        shutil.rmtree(pod, ignore_errors=True)  # the kubelet may remove it too
 
 
 @contextmanager
 def address_leaked(bed: Bed) -> Iterator[None]:
-    """An address that nobody gives back, as after a reboot that lost the sandboxes."""
+    """An address that is never released, as after a reboot that lost the sandboxes."""
     instance = bed.testbed.instance
     taken = instance.run / "cni" / configuration.network_name(instance) / "10.244.3.250"
     taken.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def address_leaked(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def result_leaked(bed: Bed) -> Iterator[None]:
-    """What libcni remembers of a sandbox that nobody deleted by CNI."""
+    """libcni's result of a sandbox that was not deleted by CNI."""
     name = configuration.network_name(bed.testbed.instance)
     kept = Path(f"/var/lib/cni/results/{name}-{SANDBOX}-eth0")
     kept.write_text(f'{{"kind": "cniCacheV1", "containerId": "{SANDBOX}", "networkName": "{name}"}}')

@@ -1,4 +1,4 @@
-"""What node-netns-leak sees on a made-up node."""
+"""node-netns-leak on a simulated node."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What pod-lifecycle has to find, on the real cluster."""
+"""The faults that pod-lifecycle must detect, on the real cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def quota_full(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def node_cordoned(bed: Bed) -> Iterator[None]:
-    """No node takes new pods."""
+    """No node accepts new pods."""
     bed.kubectl("cordon", NODE_NAME)
     try:
         yield

@@ -1,4 +1,4 @@
-"""pod-lifecycle cleans up when it is told to end, and Kubernetes does when it is killed. On the real cluster."""
+"""pod-lifecycle cleans up after SIGTERM, and Kubernetes does if it is killed. On the real cluster."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""What rate-limit has to find, on the real cluster."""
+"""The faults that rate-limit must detect, on the real cluster."""
 
 import http.client
 import threading
@@ -16,7 +16,7 @@ EXTENSIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NAMESPACE = "rate-limit-tenant"
 LABEL = "rate-limit-test"
 USER = "rate-limit-flood"
-LARGE = "/openapi/v2"  # takes the API server a while, and everybody may read it
+LARGE = "/openapi/v2"  # a slow request that everybody may send
 NOW = {"GRACE_MINUTES": "0"}
 
 
@@ -126,7 +126,7 @@ def starved(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def flooded(bed: Bed) -> Iterator[None]:
-    """A client that asks for more at a time than its level lets through: one, as nobody lends it a seat."""
+    """A client with more concurrent requests than the one seat of its level, which cannot borrow."""
     asking = {"verbs": ["get"], "nonResourceURLs": [LARGE]}
     own = schema("test-flood", "test-flood", "unused")
     own["spec"]["rules"] = [{"subjects": [{"kind": "User", "user": {"name": USER}}], "nonResourceRules": [asking]}]
@@ -179,7 +179,7 @@ def ingresses(*bodies: Json) -> State:
 
 @contextmanager
 def filter_off(bed: Bed) -> Iterator[None]:
-    """Istio's definition of an EnvoyFilter, as far as it matters here, and a rate limit that nobody switched on."""
+    """A minimal definition of Istio's EnvoyFilter, and a rate limit that is not enabled."""
     names = {"plural": "envoyfilters", "singular": "envoyfilter", "kind": "EnvoyFilter"}
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {"name": "v1alpha3", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}

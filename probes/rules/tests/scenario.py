@@ -1,4 +1,4 @@
-"""What the example case of the rules probe has to find, on the real cluster."""
+"""The violations that the example case of the rules probe must detect, on the real cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +18,13 @@ def _deployment(image: str, **container: Any) -> dict[str, Any]:
     template = {"metadata": {"labels": labels}, "spec": pod_spec({"name": "main", "image": image, **container})}
     return {
         "metadata": {"name": "rule-breaker"},
-        # It must be wanted to be looked at, but nobody needs it to run.
+        # It needs replicas to be checked, but need not run.
         "spec": {"replicas": 1, "paused": True, "selector": {"matchLabels": labels}, "template": template},
     }
 
 
 def having(path: str, manifest: dict[str, Any]) -> State:
-    """A state in which somebody has made this object."""
+    """A state in which this object exists."""
 
     @contextmanager
     def made(bed: Bed) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What service-connectivity has to find, on the real cluster."""
+"""The faults that service-connectivity must detect, on the real cluster."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ RULES_OF_A_RUN = 6
 
 @contextmanager
 def kube_proxy_freezes(bed: Bed) -> Iterator[None]:
-    """kube-proxy makes the rules of a run's Services and then hangs: what is deleted afterwards stays in them."""
+    """kube-proxy creates the rules of a run's Services and then hangs, so that they keep deleted endpoints."""
 
     stale = _endpoint_chains()  # of earlier runs: kube-proxy removes empty chains later
 
@@ -38,21 +38,21 @@ def kube_proxy_freezes(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def node_ports_closed(bed: Bed) -> Iterator[None]:
-    """A packet filter of the node lets nobody to its node ports."""
+    """A packet filter of the node blocks its node ports."""
     with _filtered(bed, "prerouting", "tcp dport 30000-32767 drop"):
         yield
 
 
 @contextmanager
 def pods_cut_off(bed: Bed) -> Iterator[None]:
-    """A packet filter keeps pods from each other; the kubelet still reaches them."""
+    """A packet filter blocks connections between pods; the kubelet still reaches them."""
     with _filtered(bed, "forward", "ip saddr 10.244.0.0/16 tcp dport 8080 drop"):
         yield
 
 
 @contextmanager
 def endpoints_poisoned(bed: Bed) -> Iterator[None]:
-    """Somebody adds an endpoint to each Service of the run that is none of its pods."""
+    """Each Service of the run has an additional endpoint that is not one of its pods."""
 
     def poison(done: threading.Event) -> None:
         with bed.for_a_thread() as own:
@@ -87,7 +87,7 @@ def _poison(service: Json) -> Json:
 
 @contextmanager
 def _meanwhile(action: Callable[[threading.Event], None]) -> Iterator[None]:
-    """While a thread does this, until it is told that it is done."""
+    """While a thread runs this function, until it is stopped."""
     done = threading.Event()
     thread = threading.Thread(target=action, args=(done,))
     thread.start()

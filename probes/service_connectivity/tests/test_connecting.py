@@ -23,7 +23,7 @@ def server(answering: Answering) -> Iterator[Way]:
             self.wfile.write(body.encode())
 
         def log_message(self, *_args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})

@@ -1,4 +1,4 @@
-"""The faults that version-skew has to find: Nodes and pods that report odd versions, a request of a deprecated API."""
+"""The faults that version-skew must detect: Nodes and pods that report odd versions, a request of a deprecated API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What virtual-cluster has to find, with the real vcluster before a second real control plane."""
+"""The faults that virtual-cluster must detect, with the real vcluster and a second real control plane."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 PODS = pods_in(NAMESPACE)
 SOON = {"COUNTERPART_TIMEOUT": "4", "READY_TIMEOUT": "20", "DELETE_TIMEOUT": "6"}
 _running: dict[int, VirtualCluster] = {}
-"""A bed's virtual cluster, from `healthy` to its faults."""
+"""The bed's virtual cluster, from `healthy`, for faults."""
 
 
 def _virtual(bed: Bed) -> VirtualCluster:
@@ -44,7 +44,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
 
 
 def _forget_pods(found: VirtualCluster, bed: Bed) -> None:
-    """Remove what broken runs have left, on both sides."""
+    """Delete leftovers of failed runs, on both sides."""
     with found.api() as api:
         for pod in api.get(pods_in("default"))["items"]:
             _unless_gone(api, f"{pods_in('default')}/{pod['metadata']['name']}")
@@ -69,7 +69,7 @@ def _unless_gone(api: Api, path: str) -> None:
 
 @contextmanager
 def kubeconfig_secret(bed: Bed, kubeconfig: Json) -> Iterator[None]:
-    """Another kubeconfig in the place of that which vcluster has written."""
+    """Another kubeconfig instead of vcluster's."""
     path = f"{SECRETS}/{SECRET}"
     before = bed.api.get(path)["data"]
     changed = base64.b64encode(json.dumps(kubeconfig).encode()).decode()
@@ -99,14 +99,14 @@ def frozen(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def syncer_frozen(bed: Bed) -> Iterator[dict[str, str]]:
-    """Nobody carries pods to the host. The way to the API server leads past vcluster, as where it stands apart."""
+    """No pods are synced to the host, but the API server is reachable without vcluster."""
     with frozen(bed):
         yield {"SERVER": _virtual(bed).plane.server}
 
 
 @contextmanager
 def ended(bed: Bed) -> Iterator[None]:
-    """vcluster's process is gone."""
+    """vcluster's process is killed."""
     _virtual(bed).kill()
     try:
         yield
@@ -126,20 +126,20 @@ def quota_full(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def api_server_down(bed: Bed) -> Iterator[None]:
-    """The virtual cluster's API server has ended; vcluster still answers in front of it."""
+    """The virtual cluster's API server has ended; vcluster still answers."""
     found = _virtual(bed)
     found.plane.stop("kube-apiserver")
     try:
         yield
     finally:
         found.plane.start("kube-apiserver")
-        found.kill()  # by itself it would only look again after a while
+        found.kill()  # restart it, as it would only retry after a delay
         found.start()
 
 
 @contextmanager
 def held_by_finalizer(bed: Bed) -> Iterator[None]:
-    """Something on the host keeps every counterpart."""
+    """A finalizer on the host holds every counterpart."""
 
     def hold(api: Api, pod: Json) -> None:
         api.patch(f"{PODS}/{pod['metadata']['name']}", {"metadata": {"finalizers": [FINALIZER]}})
@@ -153,7 +153,7 @@ def held_by_finalizer(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def kubeconfig_expired(bed: Bed) -> Iterator[None]:
-    """Its client certificate has run out."""
+    """Its client certificate has expired."""
     config = _kubeconfig(bed)
     certificate = base64.b64encode(_expired(_virtual(bed).plane)).decode()
     config["users"][0]["user"]["client-certificate-data"] = certificate
@@ -163,7 +163,7 @@ def kubeconfig_expired(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def kubeconfig_of_another(bed: Bed) -> Iterator[None]:
-    """It trusts another authority: the virtual cluster was made anew, its Secret was not."""
+    """It trusts another CA: the virtual cluster was recreated, its Secret was not."""
     config = _kubeconfig(bed)
     other = json.loads(bed.testbed.instance.kubeconfig.read_text())
     authority = other["clusters"][0]["cluster"]["certificate-authority-data"]
@@ -173,7 +173,7 @@ def kubeconfig_of_another(bed: Bed) -> Iterator[None]:
 
 
 def _expired(plane: ControlPlane) -> bytes:
-    """The administrator's certificate, signed anew by the same authority for a year that is over."""
+    """The administrator's certificate, signed by the same CA, but expired."""
     keys = pki.directory(plane.place)
     authority = x509.load_pem_x509_certificate((keys / "ca.crt").read_bytes())
     key = serialization.load_pem_private_key((keys / "ca.key").read_bytes(), None)

@@ -1,4 +1,4 @@
-"""How virtual-cluster knows a pod's counterpart, and what it says of one that stays."""
+"""How virtual-cluster finds a pod's counterpart, and its error for one that is not deleted."""
 
 import json
 from datetime import UTC, datetime, timedelta

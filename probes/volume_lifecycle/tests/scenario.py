@@ -1,4 +1,4 @@
-"""What volume-lifecycle has to find, on the real cluster with a CSI driver."""
+"""The faults that volume-lifecycle must detect, on the real cluster with a CSI driver."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ VOLUMES = "/api/v1/persistentvolumes"
 FINALIZER = "kubeprobe.test/stuck"
 
 _running: dict[int, Storage] = {}
-"""The storage of a bed, from `healthy` to its faults."""
+"""The storage of the bed, from `healthy`, for faults."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def nobody_provisions(bed: Bed) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def capacity_used_up(bed: Bed) -> Iterator[None]:
-    """Another claim has nearly all that the driver can give."""
+    """Another claim uses nearly all of the driver's capacity."""
     spec = {
         "storageClassName": CLASS,
         "accessModes": ["ReadWriteOnce"],
@@ -92,7 +92,7 @@ def quota_full(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """While something is done over and over, beside the probe."""
+    """While a function runs repeatedly, in parallel with the probe."""
     over = threading.Event()
 
     def go_on() -> None:
@@ -110,7 +110,7 @@ def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def data_changed(bed: Bed) -> Iterator[None]:
-    """Somebody writes to the volume's directory under the driver."""
+    """Another program writes to the volume's directory."""
     found = _storage(bed)
 
     def overwrite() -> None:
@@ -125,7 +125,7 @@ def data_changed(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def volumes_held(bed: Bed) -> Iterator[None]:
-    """Every volume gets a finalizer that nobody takes off."""
+    """Every volume gets a finalizer that is never removed."""
     with bed.for_a_thread() as own:
 
         def hold() -> None:
@@ -140,7 +140,7 @@ def volumes_held(bed: Bed) -> Iterator[None]:
 
 
 def _release(bed: Bed) -> None:
-    """Take the finalizer off where it is; a volume that changes meanwhile has its turn at the next look."""
+    """Remove the finalizer from all volumes; one that changes meanwhile is handled in the next round."""
     for volume in bed.api.get(VOLUMES)["items"]:
         finalizers = volume["metadata"].get("finalizers") or []
         if FINALIZER in finalizers:

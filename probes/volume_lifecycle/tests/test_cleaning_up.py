@@ -1,4 +1,4 @@
-"""volume-lifecycle that is killed, early or late in its life, leaves neither claim nor pod nor volume."""
+"""volume-lifecycle leaves neither claim nor pod nor volume if it is killed, early or late."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A cluster with safe webhooks, budgets and workloads; and each kind of unsafe one, made for real."""
+"""A cluster with safe webhooks, budgets and workloads; and each kind of unsafe one."""
 
 import base64
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def _service(name: str) -> Json:
 
 
 def _webhook(name: str, namespace: str, service: str) -> Json:
-    """A webhook for a kind that nobody has, so that it is never asked."""
+    """A webhook for a kind without objects, so that it is never called."""
     webhook = {
         "name": f"{name}.safety.example.com",
         "clientConfig": {"service": {"namespace": namespace, "name": service}},
@@ -47,7 +47,7 @@ def _webhook(name: str, namespace: str, service: str) -> Json:
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A webhook with somebody behind it (the API server). The test bed has one DNS server only, which is known."""
+    """A webhook with an endpoint (the API server). The test bed has a single DNS server, which is ignored."""
     safe = _webhook("safe", "default", "kubernetes")
     authority = bed.api.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt")["data"]["ca.crt"]
     safe["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(authority.encode()).decode()

@@ -1,4 +1,4 @@
-"""What workload-safety keeps of the objects that it lists."""
+"""Memory use of workload-safety's lists."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ BODIES: dict[str, Json] = {
 
 
 class BigCluster:
-    """Lists many large objects, each page made when it is asked for; each with a namespace of its own."""
+    """Lists many large objects, each in its own namespace; each page is created at its request."""
 
     def __init__(self, annotations: Json | None = None) -> None:
         self.annotations = annotations or {}
@@ -32,13 +32,13 @@ class BigCluster:
             yield [{"metadata": self.large(f"big-{page}-{number}"), **(body or {})} for number in range(ON_A_PAGE)]
 
     def large(self, namespace: str) -> Json:
-        """With as much as managed fields and templates take."""
+        """An object with the size of managed fields and templates."""
         metadata = {"namespace": namespace, "name": "web", "annotations": self.annotations}
         return {**metadata, "managedFields": ["x" * BALLAST]}
 
 
 def inspect(cluster: Any) -> tuple[list[str], int]:
-    """What is told of budgets and replicas, and the most bytes that were needed at a time."""
+    """The findings for budgets and replicas, and the peak memory in bytes."""
     inspection = Inspection(cluster, Selection([], "", []))
     tracemalloc.start()
     try:
