@@ -52,7 +52,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
 @contextmanager
 def link_cut(bed: Bed) -> Iterator[None]:
     """The agent can no longer reach one member, which is healthy."""
-    port = members(bed)["west"].place.port("kube-apiserver")
+    port = members(bed)["west"].instance.port("kube-apiserver")
     rules = f"""
     table inet {TABLE} {{
       chain output {{
