@@ -37,7 +37,7 @@ def installation(store: Store, tmp_path: Path) -> Installation:
     return Installation(settings, store, Queue.connect("redis://127.0.0.1:1/0"))
 
 
-def test_every_public_function_is_a_use_case_with_a_permission() -> None:
+def test_every_public_function_has_a_permission() -> None:
     found = set()
     for module in pkgutil.iter_modules(app.__path__):
         members = inspect.getmembers(importlib.import_module(f"kubeprobe.app.{module.name}"), inspect.isfunction)
@@ -49,7 +49,7 @@ def test_every_public_function_is_a_use_case_with_a_permission() -> None:
     assert found - NO_USE_CASES == set(PERMISSIONS)
 
 
-def test_a_caller_without_the_permission_is_refused_and_nothing_is_written(installation: Installation) -> None:
+def test_a_caller_without_the_permission_is_refused(installation: Installation) -> None:
     reader = replace(installation, caller=Caller("a dashboard", frozenset({Permission.READ})))
     assert reader.read(list_runs, RunFilter()).items == ()
     with pytest.raises(NotPermittedError, match="a dashboard may not request runs: this needs the permission 'run'"):

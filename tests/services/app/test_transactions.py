@@ -73,7 +73,7 @@ def test_launchers_are_woken_after_the_commit(world: World, installation: Instal
     assert installation.queue.sent == [run_ids]  # type: ignore[attr-defined]
 
 
-def test_what_raises_leaves_nothing_behind_and_sends_nothing(world: World, installation: Installation) -> None:
+def test_a_failed_use_case_writes_and_sends_nothing(world: World, installation: Installation) -> None:
     with pytest.raises(NotFoundError):
         app.request_runs(installation, RunRequest("dns", ("prod-1", "prod-2")))
     with pytest.raises(InvalidInputError):
@@ -110,9 +110,7 @@ def test_an_unreachable_broker_is_reported_and_the_runs_stay(
     assert (len(run_ids), reports) == (1, ["unreachable"])
 
 
-def test_a_repeated_change_opens_no_new_runs_and_gives_those_of_the_first_time(
-    world: World, installation: Installation
-) -> None:
+def test_a_repeated_change_returns_the_runs_of_the_first(world: World, installation: Installation) -> None:
     first = app.record_change(installation, "coredns", "1.12", clusters=["prod-1"], change_id="upgrade-7")
     again = app.record_change(installation, "coredns", "1.12", clusters=["prod-1"], change_id="upgrade-7")
     assert first == again

@@ -8,7 +8,7 @@ from kubeprobe.store import Schedule, Store
 from tests.services.cli.conftest import CATALOG, CommandLine
 
 
-def test_a_plan_shows_what_would_change_and_changes_nothing(kubeprobe: CommandLine) -> None:
+def test_plan_shows_changes_and_makes_none(kubeprobe: CommandLine) -> None:
     kubeprobe.add_cluster("prod-1", "region=eu")
     file = kubeprobe.write("catalog/all.yaml", CATALOG)
     told = kubeprobe("plan", "-f", file).stdout
@@ -19,14 +19,14 @@ def test_a_plan_shows_what_would_change_and_changes_nothing(kubeprobe: CommandLi
     assert "3 added" in kubeprobe("plan", "-f", file).stdout
 
 
-def test_apply_makes_schedules_and_says_so(ready: CommandLine, store: Store) -> None:
+def test_apply_creates_schedules_and_is_idempotent(ready: CommandLine, store: Store) -> None:
     with store.reading() as session:
         schedules = session.exec(select(Schedule.case, Schedule.cluster)).all()
     assert [tuple(row) for row in schedules] == [("dns", "prod-1")]
     assert "Nothing to change." in ready.apply().stdout
 
 
-def test_every_problem_is_told_at_once_with_its_place(kubeprobe: CommandLine) -> None:
+def test_all_problems_are_reported_at_once_with_file_and_line(kubeprobe: CommandLine) -> None:
     broken = CATALOG.replace("cases: [dns]", "cases: [dsn]").replace("every: 5m", "every: 5 minutes")
     file = kubeprobe.write("catalog/all.yaml", broken)
     told = kubeprobe("apply", "-f", file, code=2).stderr
@@ -38,7 +38,7 @@ def test_every_problem_is_told_at_once_with_its_place(kubeprobe: CommandLine) ->
     assert {problem["path"] for problem in problems} == {"spec.cases[0]", "spec.on.periodic.every"}
 
 
-def test_pruning_removes_what_is_not_declared(ready: CommandLine) -> None:
+def test_prune_removes_undeclared_entries(ready: CommandLine) -> None:
     less = "---".join(CATALOG.split("---")[:2])
     assert "(--prune removes it): Binding/core" in ready.apply(less).stdout
     told = ready("apply", "--prune", "-f", ready.write("catalog/all.yaml", less)).stdout
@@ -46,7 +46,7 @@ def test_pruning_removes_what_is_not_declared(ready: CommandLine) -> None:
     assert "1 removed" in told
 
 
-def test_a_paused_binding_opens_nothing_until_it_is_resumed(ready: CommandLine, store: Store) -> None:
+def test_a_paused_binding_opens_no_runs_until_it_is_resumed(ready: CommandLine, store: Store) -> None:
     def paused() -> list[bool]:
         with store.reading() as session:
             return [row is not None for row in session.exec(select(Schedule.paused_at)).all()]
@@ -62,6 +62,6 @@ def test_the_schema_is_json(kubeprobe: CommandLine) -> None:
     assert "$schema" in json.loads(kubeprobe("schema").stdout)
 
 
-def test_a_folder_without_yaml_is_told(kubeprobe: CommandLine) -> None:
+def test_a_folder_without_yaml_is_named(kubeprobe: CommandLine) -> None:
     (kubeprobe.folder / "empty").mkdir()
     assert "empty" in kubeprobe("plan", "-f", str(kubeprobe.folder / "empty"), code=2).stderr

@@ -20,7 +20,7 @@ def test_an_added_cluster_is_listed_and_scheduled(ready: CommandLine, store: Sto
     assert [cluster["name"] for cluster in ready.json("cluster", "list", "-l", "wave=1")] == ["prod-3"]
 
 
-def test_the_list_is_stable_for_machines(ready: CommandLine) -> None:
+def test_json_of_clusters_is_stable(ready: CommandLine) -> None:
     first, _ = ready.json("cluster", "list")
     assert first == {
         "name": "prod-1",
@@ -40,14 +40,14 @@ def test_the_list_is_stable_for_machines(ready: CommandLine) -> None:
     }
 
 
-def test_credentials_are_neither_printed_nor_stored_in_the_clear(ready: CommandLine, store: Store) -> None:
+def test_credentials_are_not_printed_and_stored_encrypted(ready: CommandLine, store: Store) -> None:
     shown = ready("cluster", "list").stdout + ready("cluster", "list", "-o", "json").stdout
     assert "very-secret" not in shown
     with store.reading() as session:
         assert b"very-secret" not in session.get_one(Cluster, "prod-1").connection
 
 
-def test_labels_are_set_and_taken_and_schedules_follow(ready: CommandLine, store: Store) -> None:
+def test_adding_and_removing_labels_updates_schedules(ready: CommandLine, store: Store) -> None:
     ready("cluster", "label", "prod-2", "region=eu", "wave=2")
     assert scheduled(store) == ["prod-1", "prod-2"]
     told = ready("cluster", "label", "prod-1", "region-").stdout
@@ -56,7 +56,7 @@ def test_labels_are_set_and_taken_and_schedules_follow(ready: CommandLine, store
     assert "no label 'regoin'" in ready("cluster", "label", "prod-2", "regoin-", code=2).stderr
 
 
-def test_a_cordon_shows_why_and_ends(ready: CommandLine) -> None:
+def test_a_cordon_shows_its_reason_and_can_be_undone(ready: CommandLine) -> None:
     ready("cluster", "cordon", "prod-1", "--reason", "new nodes")
     assert "new nodes" in ready("cluster", "list").stdout
     assert "Cordoned" in ready("run", "dns", "-c", "prod-1", code=2).stderr
@@ -64,7 +64,7 @@ def test_a_cordon_shows_why_and_ends(ready: CommandLine) -> None:
     assert ready.json("cluster", "list")[0]["cordonedAt"] is None
 
 
-def test_removing_asks_first(ready: CommandLine, store: Store) -> None:
+def test_removing_a_cluster_needs_confirmation(ready: CommandLine, store: Store) -> None:
     ready("cluster", "remove", "prod-1", typed="n\n", code=1)
     assert scheduled(store) == ["prod-1"]
     ready("cluster", "remove", "prod-1", "--yes")
@@ -72,13 +72,13 @@ def test_removing_asks_first(ready: CommandLine, store: Store) -> None:
     assert "Did you mean 'prod-2'?" in ready("cluster", "remove", "prod-1", code=2).stderr
 
 
-def test_a_name_that_is_taken_needs_replace(ready: CommandLine) -> None:
+def test_adding_an_existing_cluster_needs_replace(ready: CommandLine) -> None:
     file = ready.write("kubeconfig", KUBECONFIG)
     assert "--replace" in ready("cluster", "add", "prod-1", "--kubeconfig", file, code=2).stderr
     ready("cluster", "add", "prod-1", "--kubeconfig", file, "--replace", "--label", "region=eu")
 
 
-def test_a_cluster_is_opened_in_one_way(kubeprobe: CommandLine) -> None:
+def test_adding_a_cluster_needs_a_readable_kubeconfig_and_context(kubeprobe: CommandLine) -> None:
     assert "--kubeconfig" in kubeprobe("cluster", "add", "prod-1", code=2).stderr
     assert "no/such/file" in kubeprobe("cluster", "add", "p", "--kubeconfig", "no/such/file", code=2).stderr
     file = kubeprobe.write("kubeconfig", KUBECONFIG)
@@ -86,7 +86,7 @@ def test_a_cluster_is_opened_in_one_way(kubeprobe: CommandLine) -> None:
     assert "Did you mean 'admin'?" in told
 
 
-def test_a_check_of_a_cluster_that_is_away_says_what_to_do(ready: CommandLine) -> None:
+def test_checking_an_unreachable_cluster_suggests_a_fix(ready: CommandLine) -> None:
     told = ready("cluster", "check", "prod-1", code=1).stdout
     assert "problem  reachable" in told
     assert "cluster add NAME" in told
@@ -94,6 +94,6 @@ def test_a_check_of_a_cluster_that_is_away_says_what_to_do(ready: CommandLine) -
     assert (finding["check"], finding["ok"]) == ("reachable", False)
 
 
-def test_the_key_is_made_once_and_for_the_owner_only(ready: CommandLine) -> None:
+def test_the_secret_key_is_readable_by_its_owner_only(ready: CommandLine) -> None:
     key = Path(ready.folder) / "data" / "secret.key"
     assert key.stat().st_mode & 0o777 == 0o600

@@ -29,9 +29,7 @@ def lease(store: Store) -> tuple[str | None, datetime | None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_collector_that_is_told_to_end_gives_its_clusters_back(
-    ready: CommandLine, store: Store, number: signal.Signals
-) -> None:
+def test_a_terminated_collector_releases_its_clusters(ready: CommandLine, store: Store, number: signal.Signals) -> None:
     with subprocess.Popen([KUBEPROBE, "collector"], env=dict(os.environ), stderr=subprocess.PIPE, text=True) as process:
         try:
             named = until("the collector's row", lambda: collectors(store), within_s=120)
@@ -46,7 +44,7 @@ def test_a_collector_that_is_told_to_end_gives_its_clusters_back(
     assert (collectors(store), lease(store)) == ([], (None, None))
 
 
-def test_a_collector_without_a_store_says_what_to_do(
+def test_a_collector_without_a_store_names_the_migrate_command(
     ready: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")

@@ -22,7 +22,7 @@ def findings(kubeprobe: CommandLine, code: int) -> dict[str, dict[str, object]]:
     return {finding["check"]: finding for finding in kubeprobe.json("doctor", code=code)}
 
 
-def test_doctor_tells_what_is_wrong_and_how_to_mend_it(ready: CommandLine) -> None:
+def test_doctor_names_problems_and_fixes(ready: CommandLine) -> None:
     found = findings(ready, code=1)
     assert found["store"]["ok"]
     assert found["secret key"]["ok"]
@@ -32,9 +32,7 @@ def test_doctor_tells_what_is_wrong_and_how_to_mend_it(ready: CommandLine) -> No
     assert "prod-2" in str(found["bindings"]["found"])
 
 
-def test_doctor_finds_queues_that_nobody_serves(
-    ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_finds_queues_without_workers(ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)
     found = findings(ready, code=1)
     assert found["broker"]["ok"]
@@ -42,7 +40,7 @@ def test_doctor_finds_queues_that_nobody_serves(
     assert "response, housekeeping" in str(found["responders"]["found"])
 
 
-def test_doctor_finds_a_key_that_fits_no_more(ready: CommandLine) -> None:
+def test_doctor_finds_a_missing_or_changed_secret_key(ready: CommandLine) -> None:
     key = ready.folder / "data" / "secret.key"
     key.unlink()
     assert "missing" in str(findings(ready, code=1)["secret key"]["found"])
@@ -56,7 +54,7 @@ def test_doctor_finds_misspelt_settings(ready: CommandLine, monkeypatch: pytest.
     assert "KUBEPROBE_DATABASE_URL" in str(findings(ready, code=1)["settings"]["found"])
 
 
-def test_doctor_without_a_store_says_how_to_get_one(
+def test_doctor_without_a_store_suggests_migrate(
     kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
@@ -64,7 +62,7 @@ def test_doctor_without_a_store_says_how_to_get_one(
     assert (found["ok"], found["remedy"]) == (False, "kubeprobe migrate")
 
 
-def test_migrate_makes_the_store_and_may_be_repeated(
+def test_migrate_creates_the_store_and_can_be_repeated(
     kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'new' / 'kubeprobe.db'}")
@@ -75,7 +73,7 @@ def test_migrate_makes_the_store_and_may_be_repeated(
     assert kubeprobe.json("runs") == []
 
 
-def test_a_database_that_is_away_is_told_without_its_password(
+def test_an_unavailable_database_is_reported_without_its_password(
     kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", "postgresql://me:very-secret@127.0.0.1:1/kubeprobe")
@@ -86,12 +84,12 @@ def test_a_database_that_is_away_is_told_without_its_password(
     assert len(told.splitlines()) == 1
 
 
-def test_a_setting_that_makes_no_sense_is_named(kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_named(kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEPROBE_BATCH_SIZE", "many")
     assert "KUBEPROBE_BATCH_SIZE" in kubeprobe("runs", code=2).stderr
 
 
-def test_a_shell_asks_for_runs_and_waits_for_them(ready: CommandLine, store: Store) -> None:
+def test_the_shell_requests_runs_and_waits_for_them(ready: CommandLine, store: Store) -> None:
     with executing(store, {"prod-1": Verdict.FAIL}):
         requested = package.run("dns", cluster="prod-1").wait(timeout=30)
     assert requested.verdict == "fail"
@@ -101,7 +99,7 @@ def test_a_shell_asks_for_runs_and_waits_for_them(ready: CommandLine, store: Sto
     assert shell.cluster("prod-1").labels == {"region": "eu"}
 
 
-def test_a_shell_tells_of_changes(ready: CommandLine) -> None:
+def test_the_shell_records_changes(ready: CommandLine) -> None:
     requested = package.change("coredns", "1.12", clusters=["prod-1"], id="c1")
     assert package.change("coredns", "1.12", clusters=["prod-1"], id="c1").run_ids == requested.run_ids
     assert requested.verdict is None
@@ -109,7 +107,7 @@ def test_a_shell_tells_of_changes(ready: CommandLine) -> None:
         requested.wait(timeout=0)
 
 
-def test_the_shell_knows_its_names(ready: CommandLine, tmp_path: Path) -> None:
+def test_the_shell_predefines_its_names(ready: CommandLine, tmp_path: Path) -> None:
     result = subprocess.run(
         [KUBEPROBE, "shell"],
         env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython")},
@@ -122,7 +120,7 @@ def test_the_shell_knows_its_names(ready: CommandLine, tmp_path: Path) -> None:
     assert "{'region': 'eu'} True kubeprobe.run_probe" in result.stdout
 
 
-def test_the_installed_command_ends_with_its_exit_code(ready: CommandLine) -> None:
+def test_the_installed_command_returns_its_exit_code(ready: CommandLine) -> None:
     result = subprocess.run(
         [KUBEPROBE, "run", "dsn", "-c", "prod-1"], env=dict(os.environ), capture_output=True, text=True, check=False
     )
@@ -130,7 +128,7 @@ def test_the_installed_command_ends_with_its_exit_code(ready: CommandLine) -> No
     assert result.stderr == "There is no case 'dsn'. Did you mean 'dns'?\n"
 
 
-def test_a_reader_that_leaves_early_causes_no_noise(ready: CommandLine) -> None:
+def test_a_closed_output_pipe_prints_no_error(ready: CommandLine) -> None:
     shell_line = f"{KUBEPROBE} schema | head -n 1"
     result = subprocess.run(
         ["bash", "-c", shell_line], env=dict(os.environ), capture_output=True, text=True, check=True

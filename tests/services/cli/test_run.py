@@ -45,7 +45,7 @@ def repeatedly(act: Callable[[], object]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("other", "code"), [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.UNKNOWN, 3)], ids=str)
-def test_the_exit_code_is_the_worst_verdict(ready: CommandLine, store: Store, other: Verdict, code: int) -> None:
+def test_the_exit_code_reflects_the_worst_verdict(ready: CommandLine, store: Store, other: Verdict, code: int) -> None:
     with executing(store, {"prod-1": Verdict.PASS, "prod-2": other}):
         result = ready(*EVERYWHERE, code=code)
     assert "dns on prod-1: pass (Passed)" in result.stderr
@@ -59,13 +59,13 @@ def test_a_fail_outweighs_an_unknown(ready: CommandLine, store: Store) -> None:
     assert "told as unknown" in told
 
 
-def test_a_single_run_shows_its_steps(ready: CommandLine, store: Store) -> None:
+def test_waiting_for_a_single_run_prints_its_steps(ready: CommandLine, store: Store) -> None:
     with executing(store, {"prod-1": Verdict.PASS}):
         told = ready("run", "dns", "-c", "prod-1", "--wait").stdout
     assert "create  81ms" in told
 
 
-def test_json_of_waited_runs_stays_clean_of_progress(ready: CommandLine, store: Store) -> None:
+def test_json_of_awaited_runs_contains_no_progress_output(ready: CommandLine, store: Store) -> None:
     with executing(store, {"prod-1": Verdict.FAIL, "prod-2": Verdict.PASS}):
         found = ready.json(*EVERYWHERE, code=1)
     assert [(run["cluster"], run["verdict"]) for run in found] == [("prod-1", "fail"), ("prod-2", "pass")]
@@ -73,20 +73,20 @@ def test_json_of_waited_runs_stays_clean_of_progress(ready: CommandLine, store: 
     assert found[0]["storedAt"].endswith("Z")
 
 
-def test_without_wait_the_runs_are_opened_and_left(ready: CommandLine, store: Store) -> None:
+def test_run_without_wait_only_opens_the_runs(ready: CommandLine, store: Store) -> None:
     (run,) = ready.json("run", "dns", "-l", "region=eu", "-p", "SERVER=10.0.0.10")
     with store.reading() as session:
         opened = session.get_one(Run, run["id"])
     assert (opened.cluster, opened.trigger, opened.parameters) == ("prod-1", "manual", {"SERVER": "10.0.0.10"})
 
 
-def test_waiting_in_vain_is_an_unknown(ready: CommandLine) -> None:
+def test_a_wait_that_times_out_exits_with_unknown(ready: CommandLine) -> None:
     result = ready("run", "dns", "-c", "prod-1", "--wait", "--timeout", "1s", code=3)
     assert "No outcome after 1 s: dns on prod-1 (pending)" in result.stderr
     assert "kubeprobe doctor" in result.stderr
 
 
-def test_a_fail_is_bad_news_even_while_others_are_under_way(ready: CommandLine, store: Store) -> None:
+def test_a_fail_decides_the_exit_code_although_another_run_is_pending(ready: CommandLine, store: Store) -> None:
     def fail_one() -> None:
         with store.writing() as session:
             run_id = session.exec(select(Run.id).where(Run.cluster == "prod-1")).one_or_none()
@@ -97,7 +97,7 @@ def test_a_fail_is_bad_news_even_while_others_are_under_way(ready: CommandLine, 
         assert "dns on prod-2 (pending)" in ready(*EVERYWHERE, "--timeout", "3s", code=1).stderr
 
 
-def test_a_broker_that_is_away_delays_and_loses_nothing(ready: CommandLine, store: Store) -> None:
+def test_an_unavailable_broker_delays_runs_and_loses_none(ready: CommandLine, store: Store) -> None:
     assert "broker is unreachable" in ready("run", "dns", "-c", "prod-1").stderr
     with store.reading() as session:
         assert len(session.exec(select(Run.id)).all()) == 1
@@ -120,7 +120,7 @@ def test_a_broker_that_is_away_delays_and_loses_nothing(ready: CommandLine, stor
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_wrong_input_is_refused_with_what_was_expected(
+def test_invalid_input_is_refused_with_the_expected_form(
     ready: CommandLine, store: Store, arguments: tuple[str, ...], told: str
 ) -> None:
     result = ready(*arguments, code=2)
@@ -130,7 +130,7 @@ def test_wrong_input_is_refused_with_what_was_expected(
         assert session.exec(select(Run.id)).all() == []
 
 
-def test_a_change_runs_what_is_bound_to_it_once(ready: CommandLine) -> None:
+def test_a_repeated_change_opens_no_second_run(ready: CommandLine) -> None:
     tell = ("change", "--component", "coredns", "--version", "1.12", "-c", "prod-1", "-c", "prod-2", "--id", "c1")
     (first,) = ready.json(*tell)
     (again,) = ready.json(*tell)
@@ -138,12 +138,12 @@ def test_a_change_runs_what_is_bound_to_it_once(ready: CommandLine) -> None:
     assert again["id"] == first["id"]
 
 
-def test_a_change_that_nothing_is_bound_to_is_noted(ready: CommandLine) -> None:
+def test_a_change_without_bindings_prints_a_note(ready: CommandLine) -> None:
     result = ready("change", "--component", "etcd", "-c", "prod-1", "--wait")
     assert "No binding runs anything when etcd changes" in result.stderr
 
 
-def test_launchers_are_woken(
+def test_run_wakes_the_launchers(
     ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch, queued: Callable[[str], int]
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)
@@ -152,7 +152,7 @@ def test_launchers_are_woken(
     assert queued(launch_queue("default")) == before + 1
 
 
-def test_plain_celery_asks_for_a_run_by_name(
+def test_a_celery_task_can_request_a_run_by_name(
     ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch, queued: Callable[[str], int]
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_BROKER_URL", valkey)

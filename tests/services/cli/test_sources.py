@@ -28,7 +28,7 @@ def added(kubeprobe: CommandLine, repository: Repository) -> CommandLine:
     return kubeprobe
 
 
-def test_a_source_is_added_listed_shown_and_removed(added: CommandLine, repository: Repository) -> None:
+def test_a_source_can_be_added_listed_shown_and_removed(added: CommandLine, repository: Repository) -> None:
     told = added("source", "list").stdout
     assert "team" in told and repository.head()[:12] in told and f"{repository.bare} main/catalog" in told
     (found,) = added.json("source", "list")
@@ -40,13 +40,13 @@ def test_a_source_is_added_listed_shown_and_removed(added: CommandLine, reposito
     assert "There is no case 'dns'" in added("run", "dns", "-c", "prod-1", code=2).stderr
 
 
-def test_what_a_removed_source_declared_stays_and_belongs_to_nobody(added: CommandLine) -> None:
+def test_entries_of_a_removed_source_stay_and_can_be_applied_by_hand(added: CommandLine) -> None:
     added("source", "remove", "team", typed="n", code=1)
     added("source", "remove", "team", typed="y")
     added.apply(CATALOG.replace("5m", "10m"))
 
 
-def test_show_of_a_run_names_the_commit_that_its_case_came_from(added: CommandLine, repository: Repository) -> None:
+def test_show_names_the_commit_of_the_runs_case(added: CommandLine, repository: Repository) -> None:
     added("run", "dns", "-c", "prod-1")
     (run,) = added.json("runs")
     assert run["caseCommit"] == f"team@{repository.head()}"
@@ -54,7 +54,7 @@ def test_show_of_a_run_names_the_commit_that_its_case_came_from(added: CommandLi
     assert added.json("show", run["id"])["caseCommit"] == f"team@{repository.head()}"
 
 
-def test_a_sync_that_somebody_else_has_overtaken_says_so(
+def test_a_sync_overtaken_by_another_process_changes_nothing(
     kubeprobe: CommandLine, repository: Repository, store: Store
 ) -> None:
     token = kubeprobe.write("token", "kp-t0ken")
@@ -74,13 +74,13 @@ def test_a_sync_that_somebody_else_has_overtaken_says_so(
         assert "nothing to change" in kubeprobe("source", "sync", "team").stdout
 
 
-def test_a_dry_run_keeps_nothing(kubeprobe: CommandLine, repository: Repository) -> None:
+def test_a_dry_run_stores_nothing(kubeprobe: CommandLine, repository: Repository) -> None:
     told = kubeprobe("source", "add", str(repository.bare), "--dry-run").stdout
     assert "+ Binding/core" in told and "nothing was changed" in told
     assert kubeprobe.json("source", "list") == []
 
 
-def test_a_commit_that_cannot_be_applied_is_told_with_its_place(added: CommandLine, repository: Repository) -> None:
+def test_an_invalid_commit_is_reported_with_file_and_line(added: CommandLine, repository: Repository) -> None:
     commit = repository.push(catalog__all_yaml=CATALOG.replace("blackbox", "blackbx"))
     told = added("source", "sync", "team", code=1).stderr
     place = f"team@{commit[:12]}:catalog/all.yaml:10: ProbeCase/dns: spec.kind: 'blackbx' is not allowed"
@@ -91,7 +91,7 @@ def test_a_commit_that_cannot_be_applied_is_told_with_its_place(added: CommandLi
     added("source", "add", str(repository.bare), "--name", "again", "--path", "catalog", code=2)
 
 
-def test_what_belongs_to_a_source_is_not_changed_by_an_apply_unless_it_overrides(added: CommandLine) -> None:
+def test_apply_changes_entries_of_a_source_only_with_override(added: CommandLine) -> None:
     file = added.write("by-hand/all.yaml", CATALOG.replace("owner: network", "owner: me"))
     told = added("apply", "-f", file, code=2).stderr
     assert "by-hand/all.yaml:7: ProbeCase/dns: this entry belongs to source team (team@" in told
@@ -106,12 +106,12 @@ def test_what_belongs_to_a_source_is_not_changed_by_an_apply_unless_it_overrides
     assert added.json("source", "show", "team")["drift"] == []
 
 
-def test_an_apply_that_says_the_same_is_no_offence(added: CommandLine) -> None:
+def test_applying_an_identical_entry_causes_no_drift(added: CommandLine) -> None:
     added.apply(CATALOG)
     assert added.json("source", "show", "team")["drift"] == []
 
 
-def test_a_pause_by_hand_is_shown_and_kept(added: CommandLine) -> None:
+def test_a_manual_pause_is_shown_as_drift_and_survives_a_sync(added: CommandLine) -> None:
     added("pause", "core")
     added("source", "sync", "team")
     (drift,) = added.json("source", "show", "team", code=1)["drift"]
@@ -122,14 +122,14 @@ def test_a_pause_by_hand_is_shown_and_kept(added: CommandLine) -> None:
     assert drift["what"] == "paused by hand on prod-1"
 
 
-def test_a_source_is_paused_and_goes_on(added: CommandLine) -> None:
+def test_a_source_can_be_paused_and_resumed(added: CommandLine) -> None:
     added("source", "pause", "team")
     assert added.json("source", "list")[0]["state"] == "paused"
     added("source", "resume", "team")
     assert added.json("source", "list")[0]["state"] == "ok"
 
 
-def test_replacing_a_source_keeps_what_is_not_said_and_tells_what_is_another(
+def test_replacing_a_source_keeps_unnamed_settings_and_prints_changes(
     added: CommandLine, repository: Repository
 ) -> None:
     secret = added.write("secret", "correct-horse-battery-staple")
@@ -175,20 +175,20 @@ def test_replacing_a_source_keeps_what_is_not_said_and_tells_what_is_another(
         (("https://host/x", "--name", "No Name"), "is not a valid name"),
     ],
 )
-def test_bad_input_is_refused_at_the_door(kubeprobe: CommandLine, arguments: tuple[str, ...], told: str) -> None:
+def test_invalid_source_options_are_refused(kubeprobe: CommandLine, arguments: tuple[str, ...], told: str) -> None:
     done = kubeprobe("source", "add", *arguments, code=2)
     assert told.lower() in done.stderr.lower()
     assert "hunter2" not in done.stderr + done.stdout
 
 
-def test_a_key_that_is_none_is_refused_without_being_told(kubeprobe: CommandLine, tmp_path: Path) -> None:
+def test_an_invalid_deploy_key_is_refused_and_not_printed(kubeprobe: CommandLine, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("hunter2hunter2")
     said = kubeprobe("source", "add", "git@host:x", "--deploy-key", str(key), code=2).stderr
     assert "is not a private key" in said and "hunter2" not in said
 
 
-def test_no_secret_reaches_the_database_in_clear(
+def test_secrets_are_stored_encrypted(
     kubeprobe: CommandLine, repository: Repository, store: Store, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret"

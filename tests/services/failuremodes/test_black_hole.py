@@ -75,7 +75,7 @@ def test_runs_of_other_clusters_are_launched_while_a_cluster_does_not_answer(
     assert not world.find_cluster("good").failures
 
 
-def test_a_cluster_that_did_not_answer_costs_the_next_launcher_no_request(
+def test_the_next_launcher_sends_no_request_to_an_unresponsive_cluster(
     world: ExecutionWorld, launcher: Launcher, black_hole: BlackHole, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 0.5)

@@ -9,12 +9,12 @@ TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 PLACE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py|[\w/]+/[\w-]+|Procfile)`")
 
 
-def test_every_failure_mode_has_its_row() -> None:
+def test_every_failure_mode_has_a_row() -> None:
     rows = re.findall(r"^\| (\d+) \|", DOC.read_text(), re.MULTILINE)
     assert list(map(int, rows)) == list(range(1, 31))
 
 
-def test_every_test_that_is_named_exists() -> None:
+def test_every_named_test_exists() -> None:
     named = TEST.findall(DOC.read_text())
     missing = [
         f"{file}::{name}"
@@ -25,7 +25,7 @@ def test_every_test_that_is_named_exists() -> None:
     assert not missing
 
 
-def test_every_file_that_is_named_exists() -> None:
+def test_every_named_file_exists() -> None:
     named = set(PLACE.findall(DOC.read_text()))
     assert len(named) > 15
     assert not [p for p in named if not (ROOT / p).exists() and not (ROOT / "kubeprobe" / p).exists()]

@@ -7,7 +7,7 @@ from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import EVICTED, FAILED, PASSED, ExecutionWorld, ending
 
 
-def test_a_report_that_comes_after_its_runs_outcome_is_refused_and_noted(world: ExecutionWorld) -> None:
+def test_a_late_report_is_ignored_and_logged(world: ExecutionWorld) -> None:
     world.run("ended", "retried", state=RunState.RUNNING)
     with world.store.writing() as session:
         close(session, [ending("ended", PASSED), ending("retried", EVICTED, retries=1)], world.noon)

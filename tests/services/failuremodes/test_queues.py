@@ -27,7 +27,7 @@ POOLS = ("eu", "us")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_message_that_the_broker_delivers_again_while_its_run_lasts_creates_no_second_pod(
+def test_a_message_redelivered_while_its_run_is_open_creates_no_second_pod(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, valkey: str
 ) -> None:
     """Failure mode 21. The message is not acknowledged, as by a worker that died, and its time-out passes."""
@@ -71,7 +71,7 @@ def test_thousands_of_clusters_share_the_queues_of_their_pools(valkey: str) -> N
 @pytest.mark.parametrize(
     "procfile", [ROOT / "Procfile", resources.files("kubeprobe.up") / "Procfile"], ids=["production", "up"]
 )
-def test_flower_remembers_a_bounded_number_of_tasks(procfile: Any) -> None:
+def test_flower_keeps_a_bounded_number_of_tasks(procfile: Any) -> None:
     """Failure mode 30. Flower itself reads its arguments: it ignores, without a word, those that it does not know."""
     command = shlex.split(parse_procfile(procfile.read_text()).processes["flower"])
     arguments = command[command.index("flower") + 1 :]

@@ -20,7 +20,7 @@ EVERY = timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_ten_thousand_schedules_never_fire_more_than_twice_the_mean_in_a_second(
+def test_ten_thousand_schedules_open_at_most_twice_the_mean_per_second(
     store: Store, settings: Settings, cipher: Cipher
 ) -> None:
     World(store, NOW).cluster(*CLUSTERS, region="eu")

@@ -47,7 +47,7 @@ def free_ports(count: int) -> int:
     return ports[0]
 
 
-def test_each_process_has_a_port_of_its_own_and_its_name_in_metrics_and_logs(tmp_path: Path) -> None:
+def test_each_process_has_its_own_port_and_its_name_in_metrics_and_logs(tmp_path: Path) -> None:
     first, address = free_ports(len(PORT_OFFSETS)), f"sqlite:///{tmp_path / 'kubeprobe.db'}"
     store = open_store(address)
     migrate(store, datetime.now(UTC))
@@ -63,12 +63,12 @@ def test_each_process_has_a_port_of_its_own_and_its_name_in_metrics_and_logs(tmp
             assert logged == {process}
 
 
-def test_by_default_nothing_listens() -> None:
+def test_metrics_are_not_served_by_default() -> None:
     assert Settings().metrics_port == 0
     assert serve_metrics(Settings(), "launcher") is None
 
 
-def test_a_port_that_is_taken_costs_only_the_metrics() -> None:
+def test_a_metrics_port_in_use_is_not_an_error() -> None:
     settings = Settings(metrics_port=free_ports(len(PORT_OFFSETS)))
     first = serve_metrics(settings, "launcher")
     assert first is not None
@@ -84,7 +84,7 @@ def test_other_paths_are_not_found() -> None:
     listener.close()
 
 
-def test_clients_that_say_nothing_are_cut_off_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_clients_are_disconnected_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening._Handler, "timeout", 0.3)
     listener = MetricsListener(("127.0.0.1", 0), CollectorRegistry())
     silent = [socket.create_connection(("127.0.0.1", listener.port), 10) for _ in range(listening.AT_A_TIME + 2)]

@@ -121,7 +121,7 @@ def test_a_run_is_measured_from_its_due_time_to_its_outcome(
     assert grown("cluster_request_seconds_count", verb="create", kind="pods", status="5xx") == 1
 
 
-def test_what_is_rolled_back_is_not_counted(world: ExecutionWorld, now: datetime, grown: Deltas) -> None:
+def test_rolled_back_work_is_not_counted(world: ExecutionWorld, now: datetime, grown: Deltas) -> None:
     def fail() -> None:
         with world.store.writing() as session:
             open_runs(session, [opening("prod-1", now)], now, Settings())
@@ -148,7 +148,9 @@ def test_many_clusters_and_cases_add_no_series(world: ExecutionWorld, now: datet
 
 
 @pytest.mark.parametrize("status", [404, 409])
-def test_answers_are_counted_by_class(world: ExecutionWorld, cipher: Cipher, grown: Deltas, status: int) -> None:
+def test_responses_are_counted_by_status_class(
+    world: ExecutionWorld, cipher: Cipher, grown: Deltas, status: int
+) -> None:
     async def ask(server: str) -> None:
         clients = ClusterClients(cipher)
         api = await clients.get(world.reach("there", server))
@@ -176,7 +178,7 @@ def test_a_cluster_that_does_not_answer_is_counted_without_a_status(
     assert grown("cluster_request_seconds_count", verb="get", kind="version", status="none") == 1
 
 
-async def test_leases_that_end_unrenewed_are_lost_and_those_given_back_are_not(
+async def test_expired_leases_count_as_lost_and_released_ones_do_not(
     world: ExecutionWorld, cipher: Cipher, clock: Clock, grown: Deltas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.cluster("a", "b", "c", "d")

@@ -21,20 +21,20 @@ def shown(world: World, selector: str = "") -> dict[tuple[str, str], Shown]:
     return {(cell.case, cell.cluster): cell.shown for cell in found.cells}
 
 
-def test_each_case_stands_as_its_last_verdict(world: World) -> None:
+def test_each_cell_shows_the_last_verdict(world: World) -> None:
     for name, verdict in (("a", Verdict.PASS), ("b", Verdict.FAIL), ("c", Verdict.UNKNOWN)):
         world.cluster(name)
         world.standing("dns", name, verdict)
     assert shown(world) == {("dns", "a"): Shown.PASS, ("dns", "b"): Shown.FAIL, ("dns", "c"): Shown.UNKNOWN}
 
 
-def test_what_is_due_and_has_not_run_yet_is_shown(world: World) -> None:
+def test_a_scheduled_case_without_an_outcome_is_shown_as_never_run(world: World) -> None:
     world.cluster("a")
     world.schedule("dns", "a", world.now + MINUTE)
     assert shown(world) == {("dns", "a"): Shown.NEVER}
 
 
-def test_a_pass_whose_next_run_is_overdue_is_no_pass(world: World) -> None:
+def test_a_pass_with_an_overdue_schedule_is_stale(world: World) -> None:
     world.cluster("a")
     world.standing("dns", "a", Verdict.PASS)
     world.schedule("dns", "a", world.now - 10 * MINUTE)
@@ -48,7 +48,7 @@ def test_a_paused_schedule_is_not_overdue(world: World) -> None:
     assert shown(world) == {("dns", "a"): Shown.PASS}
 
 
-def test_a_run_that_nobody_ended_makes_its_cell_stale(world: World) -> None:
+def test_an_expired_open_run_makes_its_cell_stale(world: World) -> None:
     world.cluster("prod-1")
     world.standing("dns", "prod-1", Verdict.PASS)
     run_id = world.opened()
@@ -57,14 +57,14 @@ def test_a_run_that_nobody_ended_makes_its_cell_stale(world: World) -> None:
     assert shown(world) == {("dns", "prod-1"): Shown.STALE}
 
 
-def test_a_cordoned_cluster_says_nothing(world: World) -> None:
+def test_a_cordoned_cluster_hides_its_verdict(world: World) -> None:
     world.cluster("a")
     world.change_cluster("a", cordoned_at=world.now)
     world.standing("dns", "a", Verdict.FAIL)
     assert shown(world) == {("dns", "a"): Shown.CORDONED}
 
 
-def test_a_selector_chooses_the_clusters(world: World) -> None:
+def test_a_selector_filters_the_clusters(world: World) -> None:
     world.cluster("a", region="eu")
     world.cluster("b", region="us")
     for name in ("a", "b"):
@@ -72,14 +72,14 @@ def test_a_selector_chooses_the_clusters(world: World) -> None:
     assert shown(world, "region=us") == {("dns", "b"): Shown.PASS}
 
 
-def test_outcomes_that_wait_for_a_responder_are_counted(world: World) -> None:
+def test_outcomes_overdue_for_a_responder_are_counted(world: World) -> None:
     world.run(at=world.now - 5 * MINUTE)
     world.run(at=world.now)
     with world.store.reading() as session:
         assert fleet(session, world.now).unprocessed == 1
 
 
-def test_open_alerts_of_chosen_clusters_are_listed(world: World) -> None:
+def test_open_alerts_are_filtered_by_cluster(world: World) -> None:
     with world.store.writing() as session:
         for number, (cluster, closed) in enumerate((("a", False), ("a", True), ("b", False))):
             session.add(
@@ -101,7 +101,7 @@ def test_open_alerts_of_chosen_clusters_are_listed(world: World) -> None:
         assert count_alerts(session, AlertFilter(open_only=False)) == 3
 
 
-def test_clusters_show_their_load_and_who_watches_them(world: World) -> None:
+def test_clusters_show_their_load_and_collector(world: World) -> None:
     world.cluster("prod-1")
     world.cluster("prod-2")
     world.change_cluster("prod-2", open_until=world.now + MINUTE)
@@ -116,7 +116,7 @@ def test_clusters_show_their_load_and_who_watches_them(world: World) -> None:
     assert (second.in_flight, second.collector, second.state) == (0, None, "unreachable")
 
 
-def test_health_counts_what_should_have_happened(world: World) -> None:
+def test_health_counts_overdue_work(world: World) -> None:
     long_ago = world.now - 10 * MINUTE
     world.schedule("dns", "prod-1", long_ago)
     world.schedule("pods", "prod-1", world.now + MINUTE)
@@ -130,7 +130,7 @@ def test_health_counts_what_should_have_happened(world: World) -> None:
     assert found.undelivered == ()
 
 
-def test_health_tells_who_watches_which_clusters(world: World) -> None:
+def test_health_lists_collectors_and_unwatched_clusters(world: World) -> None:
     world.cluster("a")
     world.cluster("b")
     world.change_cluster("a", leased_until=world.now + MINUTE, collector="c1")
@@ -144,7 +144,7 @@ def test_health_tells_who_watches_which_clusters(world: World) -> None:
     assert (found.unreachable, found.cordoned, found.unbound) == (("b",), ("b",), ("a", "b"))
 
 
-def test_the_fleet_costs_seven_statements_however_large(world: World) -> None:
+def test_the_fleet_takes_seven_statements_at_any_size(world: World) -> None:
     for number in range(30):
         world.cluster(f"c{number}")
         world.standing("dns", f"c{number}", Verdict.PASS)
@@ -156,7 +156,7 @@ def test_the_fleet_costs_seven_statements_however_large(world: World) -> None:
     assert len([text for text in statements if text.startswith("SELECT")]) == 7
 
 
-def test_a_database_server_tells_its_time(world: World) -> None:
+def test_the_database_server_has_a_clock_and_sqlite_has_none(world: World) -> None:
     with world.store.reading() as session:
         told = database_clock(session)
     if world.store.engine.dialect.name == "sqlite":

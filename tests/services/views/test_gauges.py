@@ -56,14 +56,14 @@ def notify(world: World, alert_id: str, event: str, age_s: float, state: Notific
         session.add(row)
 
 
-def test_an_empty_store(world: World) -> None:
+def test_gauges_of_an_empty_store_are_zero(world: World) -> None:
     found = read(world)
     assert (found.open_runs, found.open_alerts, found.clusters) == ({}, {}, {})
     assert (found.oldest_pending_s, found.overdue_schedule_s, found.oldest_unprocessed_s) == (0, 0, 0)
     assert found.last_outcome_at is None
 
 
-def test_open_runs_and_how_long_they_wait(world: World) -> None:
+def test_open_runs_are_counted_by_state_with_the_oldest_wait(world: World) -> None:
     ago = world.now - timedelta(seconds=90)
     world.opened(at=ago)
     held, running, launching = world.opened(at=ago), world.opened(at=ago), world.opened(at=ago, binding="core")
@@ -83,7 +83,7 @@ def test_open_runs_and_how_long_they_wait(world: World) -> None:
     assert (found.oldest_pending_s, found.oldest_held_s) == (90, 40)
 
 
-def test_outcomes_schedules_clusters_and_collectors(world: World) -> None:
+def test_unprocessed_outcomes_overdue_schedules_and_clusters_are_counted(world: World) -> None:
     soon, gone = world.now + timedelta(seconds=5), world.now - timedelta(seconds=5)
     for name in ("a", "b", "c"):
         world.cluster(name)
@@ -105,7 +105,7 @@ def test_outcomes_schedules_clusters_and_collectors(world: World) -> None:
     assert (found.unwatched_clusters, found.cordoned_clusters, found.open_breakers, found.collectors) == (2, 1, 1, 1)
 
 
-def test_notifications_that_are_due_and_alerts_that_are_open(world: World) -> None:
+def test_due_notifications_and_open_alerts_are_counted(world: World) -> None:
     first, second = alert(world, 1, is_open=True), alert(world, 2, is_open=False)
     notify(world, first, "opened", 25, NotificationState.PENDING)
     notify(world, first, "closed", 99, NotificationState.PENDING)  # waits for the opening
@@ -116,7 +116,7 @@ def test_notifications_that_are_due_and_alerts_that_are_open(world: World) -> No
     assert found.open_alerts == {("fail", "critical"): 1}
 
 
-def test_a_reading_costs_four_statements_whatever_there_is(world: World) -> None:
+def test_reading_the_gauges_takes_four_statements_at_any_size(world: World) -> None:
     for number in range(40):
         world.cluster(f"prod-{number}")
         world.change_cluster(f"prod-{number}", pool=f"pool-{number}")

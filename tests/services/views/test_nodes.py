@@ -28,14 +28,14 @@ def forty_nodes(world: World) -> None:
         world.standing("node-health", "prod-1", F if number < 2 else P, f"node-{number:02}")
 
 
-def test_a_case_of_nodes_is_one_cell_that_says_the_worst_of_them_and_of_how_many(world: World) -> None:
+def test_a_node_case_is_one_cell_with_its_worst_verdict_and_counts(world: World) -> None:
     forty_nodes(world)
     found = cell(world)
     assert (found.shown, found.verdict, found.nodes) == (Shown.FAIL, F, {"fail": 2, "pass": 38})
     assert nodes_text(found) == "2/40"
 
 
-def test_a_cordoned_node_alarms_nobody_at_a_glance(world: World) -> None:
+def test_a_cordoned_nodes_failure_does_not_count(world: World) -> None:
     world.cluster("prod-1")
     world.node("node-1", unschedulable=True)
     world.standing("node-health", "prod-1", F, "node-1")
@@ -43,33 +43,33 @@ def test_a_cordoned_node_alarms_nobody_at_a_glance(world: World) -> None:
     assert (cell(world).shown, cell(world).nodes) == (Shown.PASS, {"pass": 1, "cordoned": 1})
 
 
-def test_a_case_of_a_cluster_and_of_its_nodes_says_the_worse(world: World) -> None:
+def test_a_cell_shows_the_worse_of_the_cluster_and_its_nodes(world: World) -> None:
     world.cluster("prod-1")
     world.standing("node-health", "prod-1", F)
     world.standing("node-health", "prod-1", P, "node-1")
     assert (cell(world).shown, cell(world).nodes) == (Shown.FAIL, {"pass": 1})
 
 
-def test_that_no_nodes_are_known_is_unknown_and_no_node(world: World) -> None:
+def test_a_verdict_that_no_nodes_are_known_counts_no_node(world: World) -> None:
     world.cluster("prod-1")
     world.standing("node-health", "prod-1", U, SOME_NODE)
     assert (cell(world).shown, cell(world).nodes) == (Shown.UNKNOWN, None)
 
 
-def test_that_nodes_are_known_is_no_verdict(world: World) -> None:
+def test_a_verdict_that_nodes_are_known_does_not_count(world: World) -> None:
     world.cluster("prod-1")
     world.standing("node-health", "prod-1", P, SOME_NODE)
     world.standing("node-health", "prod-1", F, "node-1")
     assert (cell(world).shown, cell(world).nodes) == (Shown.FAIL, {"fail": 1})
 
 
-def test_nodes_are_stale_together_where_a_slot_is_overdue(world: World) -> None:
+def test_an_overdue_slot_makes_all_nodes_stale(world: World) -> None:
     forty_nodes(world)
     world.schedule("node-health", "prod-1", world.now - 10 * MINUTE)
     assert cell(world).shown == Shown.STALE
 
 
-def test_a_fleet_of_many_nodes_takes_as_many_statements_as_one_without(world: World) -> None:
+def test_nodes_add_no_statements_to_the_fleet(world: World) -> None:
     counted: list[str] = []
     event.listen(world.store.engine, "before_cursor_execute", lambda *args: counted.append(args[2]))
     forty_nodes(world)
@@ -78,7 +78,7 @@ def test_a_fleet_of_many_nodes_takes_as_many_statements_as_one_without(world: Wo
     assert len([statement for statement in counted if statement.startswith("SELECT")]) == 7
 
 
-def test_node_by_node_each_has_its_own_verdict(world: World) -> None:
+def test_each_node_has_its_own_cell(world: World) -> None:
     forty_nodes(world)
     world.cluster("prod-2", region="us")
     world.standing("dns", "prod-2", U, "other")
@@ -92,7 +92,7 @@ def test_node_by_node_each_has_its_own_verdict(world: World) -> None:
     assert failing == ["node-00", "node-01"]
 
 
-def test_runs_are_found_by_the_node_that_they_are_about(world: World) -> None:
+def test_runs_are_filtered_by_node(world: World) -> None:
     world.cluster("prod-1")
     wanted = world.run(node="node-1")
     world.run(node="node-2")

@@ -87,17 +87,17 @@ def test_nodes_are_paged_by_case_cluster_and_node(world: World) -> None:
 
 
 @pytest.mark.parametrize("query", [list_alerts, list_node_cells], ids=lambda query: query.__name__)
-def test_a_cursor_that_is_not_one_is_refused(world: World, query: Callable[..., Page[Any]]) -> None:
+def test_an_invalid_cursor_is_refused(world: World, query: Callable[..., Page[Any]]) -> None:
     with world.store.reading() as session, pytest.raises(InvalidInputError, match="is not a cursor of"):
         query(session, after="nonsense")
 
 
-def test_a_cursor_of_something_else_is_refused_for_runs(world: World) -> None:
+def test_a_cursor_of_another_list_is_refused_for_runs(world: World) -> None:
     with world.store.reading() as session, pytest.raises(InvalidInputError, match="is not a cursor of runs"):
         list_runs(session, RunFilter(), after="2026/x")
 
 
-def test_alerts_of_selected_clusters_are_found_behind_a_thousand_of_others(world: World) -> None:
+def test_alerts_of_selected_clusters_are_found_among_many_others(world: World) -> None:
     """The selector is part of the query: limiting first once hid them."""
     world.cluster("quiet", region="eu")
     world.cluster("noisy", region="us")

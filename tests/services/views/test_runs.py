@@ -35,7 +35,7 @@ def test_the_newest_run_comes_first(world: World) -> None:
     assert listed(world, limit=1) == [newer]
 
 
-def test_filters_must_all_hold(world: World) -> None:
+def test_filters_are_combined_with_and(world: World) -> None:
     mine = world.run(Verdict.FAIL, case="dns", cluster="prod-1", binding="core")
     world.run(Verdict.PASS, case="dns", cluster="prod-1", binding="core")
     world.run(Verdict.FAIL, case="dns", cluster="prod-2", binding="core")
@@ -45,7 +45,7 @@ def test_filters_must_all_hold(world: World) -> None:
     assert len(listed(world, trigger="manual")) == 1
 
 
-def test_since_counts_from_when_a_run_was_opened(world: World) -> None:
+def test_since_compares_with_the_time_a_run_was_opened(world: World) -> None:
     world.run(at=world.now - timedelta(hours=2))
     recent = world.run(at=world.now - timedelta(minutes=30))
     assert listed(world, since=world.now - timedelta(hours=1)) == [recent]
@@ -58,7 +58,7 @@ def test_a_run_without_outcome_has_no_verdict(world: World) -> None:
     assert (run.state, run.verdict, run.stored_at) == ("pending", None, None)
 
 
-def test_outcomes_are_followed_in_the_order_of_storing(world: World) -> None:
+def test_outcomes_are_followed_in_the_order_they_were_stored(world: World) -> None:
     slow, quick = world.opened(), world.opened()
     world.ended(quick, at=world.now + SECOND)
     world.ended(slow, at=world.now + 5 * SECOND)
@@ -67,7 +67,7 @@ def test_outcomes_are_followed_in_the_order_of_storing(world: World) -> None:
         assert [run.id for run in outcomes_since(session, RunFilter(), world.now + 2 * SECOND)] == [slow]
 
 
-def test_the_beginning_of_an_id_names_a_run(world: World) -> None:
+def test_an_id_prefix_names_a_run(world: World) -> None:
     older = world.run(at=world.now - timedelta(days=300))
     newer = world.run(at=world.now)
     with world.store.reading() as session:
@@ -75,7 +75,7 @@ def test_the_beginning_of_an_id_names_a_run(world: World) -> None:
         assert resolve_run_id(session, newer.upper()) == newer
 
 
-def test_the_beginning_of_several_ids_lists_them(world: World) -> None:
+def test_an_ambiguous_id_prefix_lists_the_matching_ids(world: World) -> None:
     first, second = world.run(), world.run()
     with world.store.reading() as session, pytest.raises(InvalidInputError) as error:
         resolve_run_id(session, first[:6])
@@ -84,19 +84,19 @@ def test_the_beginning_of_several_ids_lists_them(world: World) -> None:
 
 
 @pytest.mark.parametrize("given", ["zzzz", "0" * 26])
-def test_a_run_that_is_not_there_is_told(world: World, given: str) -> None:
+def test_an_unknown_run_id_is_not_found(world: World, given: str) -> None:
     world.run()
     with world.store.reading() as session, pytest.raises(NotFoundError, match="kubeprobe runs"):
         resolve_run_id(session, given)
 
 
 @pytest.mark.parametrize("given", ["", "../x", "%", "a" * 27])
-def test_what_is_no_id_is_refused(world: World, given: str) -> None:
+def test_an_invalid_run_id_is_refused(world: World, given: str) -> None:
     with world.store.reading() as session, pytest.raises(InvalidInputError, match="not a run id"):
         resolve_run_id(session, given)
 
 
-def test_the_stages_of_a_run_tell_what_took_how_long(world: World) -> None:
+def test_the_stages_of_a_run_have_durations(world: World) -> None:
     run_id = world.opened()
     with world.store.writing() as session:
         run = session.get_one(Run, run_id)
@@ -116,7 +116,7 @@ def test_the_stages_of_a_run_tell_what_took_how_long(world: World) -> None:
     }
 
 
-def test_why_a_run_waits_is_told(world: World) -> None:
+def test_a_waiting_run_says_why_it_waits(world: World) -> None:
     run_id = world.opened(binding="core")
 
     def why(**columns: object) -> str:
@@ -140,7 +140,7 @@ def test_a_run_from_a_change_names_the_change(world: World) -> None:
         assert get_run(session, run_id).why.startswith("binding core runs it when coredns 1.12 changes")
 
 
-def test_the_kept_log_is_found(world: World) -> None:
+def test_a_stored_log_is_found(world: World) -> None:
     run_id, other = world.run(Verdict.FAIL), world.run()
     with world.store.writing() as session:
         session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
@@ -152,7 +152,7 @@ def test_the_kept_log_is_found(world: World) -> None:
         assert (get_run(session, run_id).has_log, get_run(session, other).has_log) == (True, False)
 
 
-def test_waiting_asks_only_for_what_has_not_ended(world: World) -> None:
+def test_waiting_polls_until_every_run_has_ended(world: World) -> None:
     first, second = world.opened(cluster="a"), world.opened(cluster="b")
     asked: list[int] = []
     seen: list[list[str | None]] = []
@@ -176,7 +176,7 @@ def test_waiting_asks_only_for_what_has_not_ended(world: World) -> None:
     assert len(questions) == 3
 
 
-def test_waiting_ends_when_its_time_is_over(world: World) -> None:
+def test_waiting_ends_at_its_timeout(world: World) -> None:
     run_id = world.opened()
     (run,) = wait_for_outcomes(world.store, [run_id], timeout_s=0)
     assert run.verdict is None

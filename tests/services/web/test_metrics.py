@@ -64,7 +64,7 @@ def read(collector: InstallationMetrics) -> dict[Key, float]:
     }
 
 
-def test_prometheus_reads_it_in_both_of_its_formats(url: str, world: World) -> None:
+def test_metrics_are_served_in_both_prometheus_formats(url: str, world: World) -> None:
     world.cluster("prod-1")
     world.opened()
     with urllib.request.urlopen(url, timeout=30) as answer:
@@ -109,7 +109,7 @@ def test_many_clusters_cases_and_pools_add_no_series(installation: Installation,
     }
 
 
-def test_a_reading_is_served_for_some_seconds(installation: Installation, world: World, clock: Clock) -> None:
+def test_a_reading_is_cached_for_some_seconds(installation: Installation, world: World, clock: Clock) -> None:
     metrics = InstallationMetrics(installation)
     read(metrics)
     with statements(world.store) as sent:
@@ -122,7 +122,7 @@ def test_a_reading_is_served_for_some_seconds(installation: Installation, world:
         assert len(sent) == 4
 
 
-def test_lengths_of_queues(installation: Installation) -> None:
+def test_queue_lengths_are_served(installation: Installation) -> None:
     assert installation.queue.wake_responder()
     assert installation.queue.wake_responder()
     assert installation.queue.sync_sources()
@@ -131,7 +131,7 @@ def test_lengths_of_queues(installation: Installation) -> None:
     assert lengths == {"request": 0, RESPONSE_QUEUE: 2, "housekeeping": 1}
 
 
-def test_without_a_broker_the_store_is_still_read(store: Store, clock: Clock) -> None:
+def test_without_a_broker_the_gauges_of_the_store_are_served(store: Store, clock: Clock) -> None:
     queue = Queue.connect(f"redis://127.0.0.1:{free_port()}/0")
     found = read(InstallationMetrics(Installation(Settings(), store, queue, clock=clock)))
     assert (found[("kubeprobe_database_up", ())], found[("kubeprobe_broker_up", ())]) == (1, 0)
@@ -139,7 +139,7 @@ def test_without_a_broker_the_store_is_still_read(store: Store, clock: Clock) ->
     assert not any(name == "kubeprobe_queue_messages" for name, _ in found)
 
 
-def test_without_a_database_nothing_else_is_served(
+def test_without_a_database_only_the_up_gauges_are_served(
     installation: Installation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = InstallationMetrics(installation)
@@ -150,7 +150,7 @@ def test_without_a_database_nothing_else_is_served(
     assert found == {("kubeprobe_database_up", ()): 0, ("kubeprobe_broker_up", ()): 0}
 
 
-def test_a_database_that_hangs_delays_one_scrape_and_its_old_numbers_expire(
+def test_a_hanging_database_delays_one_scrape_and_old_values_expire(
     installation: Installation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics, hangs, go_on = InstallationMetrics(installation), threading.Event(), threading.Event()

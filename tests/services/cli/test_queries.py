@@ -27,7 +27,7 @@ def world(store: Store) -> World:
     return World(store, utc_now())
 
 
-def test_runs_are_listed_newest_first_with_what_they_said(ready: CommandLine, world: World) -> None:
+def test_runs_are_listed_newest_first_with_their_reasons(ready: CommandLine, world: World) -> None:
     world.run(Verdict.PASS, at=world.now - timedelta(minutes=1))
     failed = world.run(Verdict.FAIL)
     head, first, second = ready("runs").stdout.splitlines()
@@ -37,7 +37,7 @@ def test_runs_are_listed_newest_first_with_what_they_said(ready: CommandLine, wo
     assert "pass" in second
 
 
-def test_lines_are_aligned_and_end_without_blanks(ready: CommandLine, world: World) -> None:
+def test_columns_are_aligned_and_lines_have_no_trailing_blanks(ready: CommandLine, world: World) -> None:
     world.run(case="dns")
     world.run(case="a-much-longer-name")
     lines = ready("runs").stdout.splitlines()
@@ -45,7 +45,7 @@ def test_lines_are_aligned_and_end_without_blanks(ready: CommandLine, world: Wor
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_there_is_no_colour_without_a_terminal(ready: CommandLine, world: World) -> None:
+def test_output_has_no_colour_without_a_terminal(ready: CommandLine, world: World) -> None:
     run_id = world.run(Verdict.FAIL)
     for command in (("runs",), ("show", run_id), ("status",), ("cluster", "list"), ("show", "0000")):
         result = CliRunner().invoke(app, list(command))
@@ -63,7 +63,7 @@ def test_json_of_runs_is_stable(ready: CommandLine, world: World) -> None:
     assert ready.json("runs", "--case", "none-such") == []
 
 
-def test_show_tells_the_whole_story(ready: CommandLine, world: World) -> None:
+def test_show_prints_verdict_trigger_owner_and_stages(ready: CommandLine, world: World) -> None:
     run_id = world.run(Verdict.FAIL, binding="core")
     told = ready("show", run_id).stdout
     for part in ("fail", "dns on prod-1", "no answer from coredns", "due by binding core", "network", "finished"):
@@ -73,14 +73,14 @@ def test_show_tells_the_whole_story(ready: CommandLine, world: World) -> None:
     assert [stage["name"] for stage in found["stages"]] == ["due", "opened", "started", "finished", "stored"]
 
 
-def test_the_kept_log_is_printed_as_it_is(ready: CommandLine, world: World) -> None:
+def test_a_stored_log_is_printed_verbatim(ready: CommandLine, world: World) -> None:
     run_id = world.run(Verdict.FAIL)
     with world.store.writing() as session:
         session.add(RunLog(run_id=run_id, tail="[1/2] step\n[red]not markup[/red]", stored_at=world.now))
     assert ready("logs", run_id).stdout == "[1/2] step\n[red]not markup[/red]\n"
 
 
-def test_why_there_is_no_log_is_told(ready: CommandLine, world: World) -> None:
+def test_logs_explains_why_a_run_has_no_log(ready: CommandLine, world: World) -> None:
     assert "it passed" in ready("logs", world.run(Verdict.PASS), code=2).stderr
     assert "never had a pod (ImageNotPulled" in ready("logs", world.run(Verdict.UNKNOWN), code=2).stderr
     assert "waits for a launcher" in ready("logs", world.opened(), code=2).stderr
@@ -99,7 +99,7 @@ def test_status_is_a_table_of_cases_and_clusters(ready: CommandLine, world: Worl
     }
 
 
-def test_status_of_many_clusters_is_summed_up(ready: CommandLine, world: World) -> None:
+def test_status_of_many_clusters_lists_only_some_names(ready: CommandLine, world: World) -> None:
     for number in range(20):
         world.cluster(f"c{number:02}")
         world.standing("dns", f"c{number:02}", Verdict.FAIL if number < 6 else Verdict.PASS)
@@ -107,7 +107,7 @@ def test_status_of_many_clusters_is_summed_up(ready: CommandLine, world: World) 
     assert "c00, c01, c02, c03 and 2 more" in told
 
 
-def test_an_empty_installation_tells_what_to_do(kubeprobe: CommandLine) -> None:
+def test_an_empty_installation_suggests_the_next_command(kubeprobe: CommandLine) -> None:
     assert "kubeprobe cluster add" in kubeprobe("cluster", "list").stderr
     assert "kubeprobe run" in kubeprobe("runs").stderr
     assert kubeprobe.json("runs") == kubeprobe.json("cluster", "list") == []
@@ -128,7 +128,7 @@ def test_following_prints_each_outcome_once(ready: CommandLine, world: World) ->
     assert next(found) == []
 
 
-def test_logs_wait_for_what_the_collector_still_reads(
+def test_logs_waits_until_the_collector_has_stored_the_log(
     ready: CommandLine, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = world.opened()
@@ -144,7 +144,7 @@ def test_logs_wait_for_what_the_collector_still_reads(
     assert ready("logs", run_id).stdout == "last words\n"
 
 
-def test_logs_of_a_run_that_ends_while_it_is_followed_are_those_kept(ready: CommandLine, world: World) -> None:
+def test_logs_follow_prints_the_stored_log_when_the_run_ends(ready: CommandLine, world: World) -> None:
     run_id = world.opened()
     with world.store.writing() as session:
         session.get_one(Run, run_id).pod = "its-pod"
