@@ -20,7 +20,7 @@ def test_pauses_grow_by_the_given_factor() -> None:
     assert Backoff(SECOND, 60 * SECOND, factor=3).pause(3) == 9 * SECOND
 
 
-def test_no_failure_yet_counts_as_the_first() -> None:
+def test_zero_failures_count_as_one() -> None:
     assert Backoff(SECOND, 60 * SECOND).pause(0) == SECOND
 
 
@@ -31,6 +31,6 @@ def test_jitter_shortens_a_pause_by_up_to_its_share(random: float, seconds: int)
 
 
 @given(st.integers(min_value=-1), st.floats(min_value=0, max_value=1))
-def test_no_pause_is_longer_than_the_longest_whatever_the_count(failures: int, jitter: float) -> None:
+def test_no_pause_exceeds_the_longest(failures: int, jitter: float) -> None:
     pause = Backoff(SECOND, 60 * SECOND, jitter=jitter).pause(failures)
     assert timedelta(0) <= pause <= 60 * SECOND

@@ -27,7 +27,7 @@ def run(number: int, cluster: str = "prod-1") -> OpenedRun:
     return OpenedRun(f"r{number}", f"slot-{number}", Subject(cluster), "eu", "pod-lifecycle")
 
 
-def test_everything_that_is_asked_for_is_sent_once() -> None:
+def test_each_effect_is_sent_once() -> None:
     queue = Sent()
     effects = Effects(
         launch=[run(1), run(2), run(3), run(4, "prod-2")],
@@ -50,16 +50,16 @@ def test_everything_that_is_asked_for_is_sent_once() -> None:
     ]
 
 
-def test_nothing_is_sent_where_nothing_is_asked_for() -> None:
+def test_empty_effects_send_nothing() -> None:
     queue = Sent(is_reached=False)
     assert dispatch(queue, Effects(), batch_size=2)
     assert queue.messages == []
 
 
-def test_a_broker_that_cannot_be_reached_is_reported() -> None:
+def test_an_unreachable_broker_is_reported() -> None:
     assert not dispatch(Sent(is_reached=False), Effects(responders=1), batch_size=2)
 
 
-def test_effects_of_two_transactions_add_up_and_need_one_responder() -> None:
+def test_effects_of_two_transactions_are_merged() -> None:
     both = Effects(launch=[run(1)], responders=1) + Effects(launch=[run(2)], responders=1, deliver=["n1"])
     assert both == Effects(launch=(run(1), run(2)), responders=1, deliver=("n1",))

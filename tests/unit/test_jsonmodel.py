@@ -30,7 +30,7 @@ class Example(JsonModel):
 EXAMPLE = Example(datetime(2026, 1, 1, 12, 30, tzinfo=UTC), timedelta(milliseconds=1500), {"my_key": "v"})
 
 
-def test_names_are_camel_case_and_keys_of_mappings_stay() -> None:
+def test_names_are_camel_case_and_mapping_keys_are_unchanged() -> None:
     assert to_json(EXAMPLE) == {
         "dueAt": "2026-01-01T12:30:00Z",
         "took": 1.5,
@@ -39,14 +39,14 @@ def test_names_are_camel_case_and_keys_of_mappings_stay() -> None:
     }
 
 
-def test_what_was_written_is_read_again() -> None:
+def test_json_can_be_read_back() -> None:
     assert from_json(Example, to_json(EXAMPLE)) == EXAMPLE
     assert from_json(Example, to_json(EXAMPLE) | {"ofANewerVersion": 1}) == EXAMPLE
     with pytest.raises(ValueError, match="dueAt"):
         from_json(Example, {})
 
 
-def test_pages_carry_their_cursor() -> None:
+def test_pages_contain_their_cursor() -> None:
     assert to_json(Page((EXAMPLE,), "next")) == {"items": [to_json(EXAMPLE)], "next": "next"}
 
 

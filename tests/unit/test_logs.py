@@ -31,7 +31,7 @@ def _logged(form: str) -> str:
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_a_traceback_tells_no_local_variables(form: str) -> None:
+def test_a_traceback_contains_no_local_variables(form: str) -> None:
     told = _logged(form)
     assert "broken" in told
     assert "s3cret" not in told.replace('token = "s3cret"', "")
@@ -58,7 +58,7 @@ def test_a_worker_is_named_after_its_queues(queues: list[str] | str | None, proc
     assert process_name(queues) == process
 
 
-def test_a_task_binds_its_name_and_id_and_leaves_nothing_to_the_next_on_its_thread() -> None:
+def test_a_tasks_log_context_does_not_reach_the_next_task() -> None:
     @app.task(name="test.careless")
     def careless() -> None:
         bind_contextvars(run="r1", cluster="prod-1")

@@ -62,14 +62,14 @@ def documented_name(name: str, kind: str) -> str:
     return name + {"counter": "_total", "info": "_info"}.get(kind, "")
 
 
-def test_every_metric_is_documented_as_it_is() -> None:
+def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     documented = {name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in ROW.findall(OPERATIONS)}
     registered = {documented_name(one._name, one._type): (one._type, labels_of(one)) for one in of_this_process()}
     read = {one.name: (one.type, tuple(getattr(one, "_labelnames", ()))) for one in of_the_installation()}
     assert documented == registered | read
 
 
-def test_the_rules_use_metrics_that_exist() -> None:
+def test_the_documented_alerting_rules_use_existing_metrics() -> None:
     names = {documented_name(one._name, one._type) for one in of_this_process()}
     names |= {one.name for one in of_the_installation()}
     names |= {f"{one._name}_bucket" for one in of_this_process() if one._type == "histogram"}
@@ -82,7 +82,7 @@ def test_the_rules_use_metrics_that_exist() -> None:
 
 
 @given(ANY, ANY, ANY, st.integers(0, 999))
-def test_no_input_makes_a_series_of_its_own(one: str, two: str, three: str, status: int) -> None:
+def test_no_input_adds_a_series(one: str, two: str, three: str, status: int) -> None:
     metrics.record_opened([(one, NOON)], NOON)
     metrics.record_outcome(one, two, three, 1)
     metrics.record_stored(NOON, NOON + timedelta(seconds=1), None)
@@ -114,7 +114,7 @@ def test_no_input_makes_a_series_of_its_own(one: str, two: str, three: str, stat
         ("GET", "/k8s/version", False, ("get", "version")),
     ],
 )
-def test_requests_are_named_as_kubernetes_authorizes_them(
+def test_requests_are_named_by_verb_and_resource(
     *, method: str, path: str, watch: bool, expected: tuple[str, str]
 ) -> None:
     assert describe(method, path, watch=watch) == expected

@@ -29,11 +29,11 @@ def test_a_subject_is_a_cluster_a_node_or_the_nodes_as_a_whole(
 
 
 @pytest.mark.parametrize("subject", [CLUSTER, NODE, NODES])
-def test_outcomes_keep_their_subject_and_the_node_that_the_probe_ran_on(subject: Subject) -> None:
+def test_the_subject_of_an_outcome_is_restored_from_its_columns(subject: Subject) -> None:
     assert subject_of_outcome(subject.cluster, subject.node, node_level=subject.is_node_level) == subject
 
 
-def test_the_node_a_probe_happened_to_run_on_is_not_the_subject() -> None:
+def test_the_node_that_a_cluster_probe_ran_on_is_not_its_subject() -> None:
     assert subject_of_outcome("prod-1", "node-7", node_level=False) == CLUSTER
 
 
@@ -47,5 +47,5 @@ def test_a_slot_names_the_cluster_and_the_node(subject: Subject, slot: str) -> N
     assert slot_of("a", subject) == slot
 
 
-def test_the_name_for_all_nodes_is_not_a_node() -> None:
+def test_some_node_means_the_nodes_as_a_whole() -> None:
     assert Subject("prod-1", SOME_NODE) == NODES

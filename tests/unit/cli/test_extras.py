@@ -12,7 +12,7 @@ from kubeprobe.errors import MissingExtraError, extra
 @pytest.mark.parametrize(
     ("command", "package", "name"), [("up", "honcho.manager", "local"), ("shell", "IPython", "shell")]
 )
-def test_a_command_without_its_extra_says_how_to_install_it(
+def test_a_command_without_its_extra_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch, command: str, package: str, name: str
 ) -> None:
     for module in [one for one in sys.modules if one == "kubeprobe.up" or one.startswith("kubeprobe.up.")]:
@@ -24,7 +24,7 @@ def test_a_command_without_its_extra_says_how_to_install_it(
     assert f"pip install 'kubeprobe[{name}]'" in result.stderr
 
 
-def test_a_module_of_our_own_that_is_missing_is_a_bug() -> None:
+def test_a_missing_kubeprobe_module_is_not_reported_as_a_missing_extra() -> None:
     with pytest.raises(ModuleNotFoundError), extra("local", "kubeprobe up"):
         raise ModuleNotFoundError(name="kubeprobe.nowhere")
     with pytest.raises(MissingExtraError), extra("local", "kubeprobe up"):

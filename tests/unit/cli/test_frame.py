@@ -29,22 +29,22 @@ def told(error: BaseException) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
-def test_an_error_of_ours_is_one_line_that_starts_as_a_sentence() -> None:
+def test_a_kubeprobe_error_is_one_line_that_starts_with_a_capital() -> None:
     assert told(NotFoundError("there is no cluster 'x'.")) == (2, "There is no cluster 'x'.\n")
 
 
-def test_a_path_keeps_its_letters() -> None:
+def test_a_message_that_starts_with_a_path_keeps_its_case() -> None:
     assert told(NotFoundError("no/such/file: cannot be read")) == (2, "no/such/file: cannot be read\n")
 
 
-def test_an_error_without_a_message_tells_its_meaning() -> None:
+def test_an_error_without_a_message_shows_its_description() -> None:
     assert told(SchemaOutdatedError()) == (
         2,
         "The store has another schema than this version expects; run `kubeprobe migrate`.\n",
     )
 
 
-def test_a_refused_catalog_tells_every_problem() -> None:
+def test_a_refused_catalog_lists_every_problem() -> None:
     problems = [CatalogProblem("a.yaml", line, "ProbeCase/dns", "spec", "is wrong") for line in (3, 9)]
     code, text = told(CatalogError(problems))
     assert code == 2
@@ -58,15 +58,15 @@ def test_a_missing_file_is_named() -> None:
     )
 
 
-def test_a_file_where_a_folder_should_be_is_named() -> None:
+def test_a_file_in_place_of_a_folder_is_named() -> None:
     assert told(NotADirectoryError(20, "Not a directory", "x/y")) == (2, "x/y: Not a directory\n")
 
 
-def test_an_interrupt_is_quiet() -> None:
+def test_an_interrupt_prints_nothing() -> None:
     assert told(KeyboardInterrupt()) == (130, "")
 
 
-def test_a_bug_keeps_its_traceback() -> None:
+def test_an_unexpected_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         told(ZeroDivisionError())
 
@@ -80,7 +80,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["run"], "Missing argument"),
     ],
 )
-def test_a_mistyped_command_is_told_the_nearest(arguments: list[str], expected: str) -> None:
+def test_a_mistyped_command_suggests_the_nearest(arguments: list[str], expected: str) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert expected in result.stderr

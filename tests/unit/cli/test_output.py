@@ -46,7 +46,7 @@ def test_durations_are_short(seconds: float, shown: str) -> None:
     assert brief(timedelta(seconds=seconds)) == shown
 
 
-def test_times_are_told_from_now(now: datetime) -> None:
+def test_times_are_shown_relative_to_now(now: datetime) -> None:
     assert ago(now - timedelta(minutes=3), now) == "3m00s ago"
     assert ago(now + timedelta(minutes=3), now) == "in 3m00s"
     assert ago(now + timedelta(milliseconds=300), now) == "0ms ago"
@@ -62,13 +62,13 @@ def test_columns_are_aligned_without_trailing_blanks() -> None:
     assert lines == ["NAME    STATE", "a       ok", "longer  ready"]
 
 
-def test_columns_keep_their_widths_for_lines_that_follow() -> None:
+def test_columns_keep_their_widths_for_later_lines() -> None:
     columns = Columns("A", "B")
     columns.lines([("wide one", "x")])
     assert [line.plain for line in columns.lines([("a", "y")], title=False)] == ["a         y"]
 
 
-def test_columns_count_what_is_seen() -> None:
+def test_columns_are_as_wide_as_their_displayed_text() -> None:
     assert [line.plain for line in Columns("A", "B").lines([("日本", "x"), ("abcd", "y")])][1:] == [
         "日本  x",
         "abcd  y",
@@ -96,14 +96,14 @@ def test_views_become_plain_json() -> None:
     assert type(to_json(thing)["colours"][0]) is str
 
 
-def test_pairs_are_split_at_the_first_sign() -> None:
+def test_pairs_are_split_at_the_first_equals_sign() -> None:
     assert pairs(["a=b=c", "d="], "label") == {"a": "b=c", "d": ""}
     for wrong in (["a"], ["=b"], ["a=1", "a=2"]):
         with pytest.raises(typer.BadParameter):
             pairs(wrong, "label")
 
 
-def test_durations_are_read_as_in_the_catalog() -> None:
+def test_durations_are_parsed_as_in_the_catalog() -> None:
     assert duration("1h30m") == timedelta(minutes=90)
     with pytest.raises(typer.BadParameter, match="'soon' is not a duration"):
         duration("soon")

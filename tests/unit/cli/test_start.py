@@ -20,7 +20,7 @@ HEAVY = (
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["cluster", "add", "--help"], ["run", "-h"]], ids=str)
-def test_help_needs_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_no_heavy_package(arguments: list[str]) -> None:
     script = f"""
 import sys
 sys.argv = ["kubeprobe", *{arguments!r}]

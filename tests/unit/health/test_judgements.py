@@ -30,52 +30,52 @@ def test_a_healthy_installation_has_no_problem(now: datetime) -> None:
     assert problems(findings) == {}
 
 
-def test_overdue_schedules_mean_that_beat_is_away() -> None:
+def test_overdue_schedules_mean_that_beat_is_not_running() -> None:
     found, remedy = problems([judge_beat(replace(WELL, overdue_schedules=3))])["beat"]
     assert "3 schedules" in found
     assert "SlotScheduler" in remedy
 
 
-def test_runs_that_nobody_sends_again_mean_that_beat_is_away() -> None:
+def test_runs_that_are_not_resent_mean_that_beat_is_not_running() -> None:
     assert "1 run not" in problems([judge_beat(replace(WELL, schedules=0, unsent=1))])["beat"][0]
 
 
-def test_without_schedules_nothing_is_claimed_of_beat() -> None:
+def test_without_schedules_the_state_of_beat_is_not_judged() -> None:
     assert "nothing to do" in judge_beat(replace(WELL, schedules=0)).found
 
 
-def test_a_queue_that_nobody_serves_is_named_with_a_command() -> None:
+def test_a_queue_without_workers_is_named_with_a_command() -> None:
     found = problems(judge_workers({"launch.eu": 1, "request": 1, "response": 1}, FLEET))
     assert list(found) == ["responders"]
     assert "housekeeping" in found["responders"][0]
     assert "-Q response,housekeeping" in found["responders"][1]
 
 
-def test_each_pool_needs_launchers_of_its_own() -> None:
+def test_each_pool_needs_its_own_launchers() -> None:
     fleet = replace(FLEET, pools={"eu": 1, "us": 1})
     assert list(problems(judge_workers(SERVED, fleet))) == ["launchers us"]
 
 
-def test_clusters_that_nobody_watches_are_named() -> None:
+def test_unwatched_clusters_are_named() -> None:
     alone = replace(FLEET, collectors={}, unwatched={"eu": ("a", "b")})
     assert "KUBEPROBE_POOL=eu" in problems(judge_fleet(alone))["collectors eu"][1]
     some = replace(FLEET, unwatched={"eu": tuple("abcdefg")})
     assert "a, b, c, d, e and 2 more" in problems(judge_fleet(some))["collectors eu"][0]
 
 
-def test_clusters_out_of_reach_and_without_bindings_are_problems_but_cordoned_ones_are_not() -> None:
+def test_unreachable_and_unbound_clusters_are_problems_cordoned_ones_are_not() -> None:
     found = problems(judge_fleet(replace(FLEET, unreachable=("a",), unbound=("b",), cordoned=("c",))))
     assert set(found) == {"reachability", "bindings"}
     assert found["reachability"][1] == "kubeprobe cluster check a"
 
 
-def test_what_went_wrong_lately_points_to_who_did_not_do_it() -> None:
+def test_recent_faults_name_the_process_to_check() -> None:
     found = problems(judge_outcomes(replace(WELL, own_faults={"Lost": 1, "Missed": 4})))["last hour"]
     assert "1 Lost, 4 Missed" in found[0]
     assert "beat" in found[1]
 
 
-def test_waiting_runs_overdue_runs_and_messages_are_problems() -> None:
+def test_waiting_and_overdue_runs_and_undelivered_messages_are_problems() -> None:
     bad = replace(WELL, waiting={"eu": 2}, overdue=1, unprocessed=5, undelivered=("ops/mail: refused",))
     assert set(problems(judge_outcomes(bad))) == {"launching", "deadlines", "alerting", "notifications"}
 

@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 from kubeprobe.store import open_store
 
 
-def test_an_error_of_the_store_tells_no_values(tmp_path: Path) -> None:
+def test_a_database_error_contains_no_parameter_values(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
     try:
         with pytest.raises(OperationalError) as caught, store.reading() as session:

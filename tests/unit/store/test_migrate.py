@@ -9,12 +9,12 @@ from alembic.script import ScriptDirectory
 from kubeprobe.store.migrate import HEAD, MIGRATIONS
 
 
-def test_the_newest_revision_is_the_one_that_the_code_names() -> None:
+def test_head_is_the_newest_alembic_revision() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-def test_a_process_that_only_checks_the_revision_does_not_import_alembic() -> None:
+def test_checking_the_revision_does_not_import_alembic() -> None:
     told = "import sys, kubeprobe.store.migrate; print('alembic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"
