@@ -40,7 +40,7 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_clusters_are_apart(simulated: Api) -> None:
+async def test_clusters_do_not_share_objects(simulated: Api) -> None:
     other = Api(simulated.session, simulated.host.replace("c0001", "c0002"), simulated.kubeconfig, simulated.anonymous)
     await simulated.post(pods(NAMESPACE), pod("here"))
     await other.get(pods(NAMESPACE, "here"), expect=404)
@@ -51,7 +51,7 @@ async def test_an_unknown_cluster_is_not_found(start: Start) -> None:
     is_status(await cluster(api, "c0003").get("/api/v1/pods", expect=404), 404, "NotFound")
 
 
-async def test_a_pod_passes_unless_told_otherwise(simulated: Api) -> None:
+async def test_a_pod_passes_by_default(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), pod("passes"))
     ended = await simulated.ended(NAMESPACE, "passes")
     terminated = state(ended)["terminated"]
@@ -59,46 +59,46 @@ async def test_a_pod_passes_unless_told_otherwise(simulated: Api) -> None:
     assert json.loads(terminated["message"])["ok"] is True
 
 
-async def test_a_pod_fails_as_its_script_says(simulated: Api) -> None:
+async def test_a_script_sets_exit_code_message_and_log(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("fails", exitCode=1, message="why", log="line\n"))
     terminated = state(await simulated.ended(NAMESPACE, "fails"))["terminated"]
     assert (terminated["exitCode"], terminated["reason"], terminated["message"]) == (1, "Error", "why")
     assert await simulated.get(pods(NAMESPACE, "fails", "log")) == "line\n"
 
 
-async def test_out_of_memory(simulated: Api) -> None:
+async def test_a_script_can_end_a_pod_out_of_memory(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("oom", reason="OOMKilled"))
     terminated = state(await simulated.ended(NAMESPACE, "oom"))["terminated"]
     assert (terminated["exitCode"], terminated["reason"]) == (137, "OOMKilled")
 
 
-async def test_never_started(simulated: Api) -> None:
+async def test_a_script_can_keep_a_pod_waiting(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("waits", waiting="ImagePullBackOff"))
     assert phase(await simulated.waiting(NAMESPACE, "waits", "ImagePullBackOff")) == "Pending"
     await simulated.delete(pods(NAMESPACE, "waits"))
     await simulated.gone(pods(NAMESPACE, "waits"))
 
 
-async def test_unschedulable(simulated: Api) -> None:
+async def test_a_script_can_make_a_pod_unschedulable(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("nowhere", unschedulable=True))
     seen = await simulated.pod_until(NAMESPACE, "nowhere", lambda p: "PodScheduled" in conditions(p))
     assert conditions(seen)["PodScheduled"]["reason"] == "Unschedulable"
 
 
-async def test_evicted(simulated: Api) -> None:
+async def test_a_script_can_evict_a_pod(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("evicted", evicted=True))
     ended = await simulated.ended(NAMESPACE, "evicted")
     assert (ended["status"]["reason"], state(ended)) == ("Evicted", {})
 
 
-async def test_preempted(simulated: Api) -> None:
+async def test_a_script_can_preempt_a_pod(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("preempted", preempted=True))
     ended = await simulated.ended(NAMESPACE, "preempted")
     assert conditions(ended)["DisruptionTarget"]["reason"] == "PreemptionByScheduler"
     await simulated.gone(pods(NAMESPACE, "preempted"))
 
 
-async def test_a_lost_node(simulated: Api) -> None:
+async def test_a_script_can_lose_the_node(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("lost", nodeLost=True))
     seen = await simulated.pod_until(NAMESPACE, "lost", lambda p: p["status"].get("reason") == "NodeLost")
     assert phase(seen) == "Running"
@@ -107,18 +107,18 @@ async def test_a_lost_node(simulated: Api) -> None:
     await simulated.get(pods(NAMESPACE, "lost"), expect=404)
 
 
-async def test_a_pod_that_vanishes(simulated: Api) -> None:
+async def test_a_script_can_delete_the_pod(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("vanishes", vanish=True))
     await simulated.gone(pods(NAMESPACE, "vanishes"))
 
 
-async def test_a_script_that_cannot_be_read_says_so(simulated: Api) -> None:
+async def test_an_invalid_script_is_named_in_the_message(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("wrong", colour="blue"))
     terminated = state(await simulated.ended(NAMESPACE, "wrong"))["terminated"]
     assert "unknown script fields ['colour']" in terminated["message"]
 
 
-async def test_a_running_pod_that_is_deleted_goes(simulated: Api) -> None:
+async def test_a_running_pod_can_be_deleted(simulated: Api) -> None:
     await simulated.post(pods(NAMESPACE), scripted("long", after=1000))
     await simulated.running(NAMESPACE, "long")
     await simulated.delete(pods(NAMESPACE, "long"))
@@ -133,7 +133,7 @@ async def test_one_kubeconfig_has_all_contexts(start: Start) -> None:
     assert local.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
-async def test_history_is_dropped_on_demand(start: Start) -> None:
+async def test_compaction_expires_older_watches(start: Start) -> None:
     local, api = await start()
     version = (await api.get(pods(NAMESPACE)))["metadata"]["resourceVersion"]
     maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
@@ -143,7 +143,7 @@ async def test_history_is_dropped_on_demand(start: Start) -> None:
         is_status((await events.next("the refusal"))["object"], 410, "Expired")
 
 
-async def test_versions_of_an_earlier_server_are_too_old(start: Start) -> None:
+async def test_resource_versions_of_an_earlier_server_are_expired(start: Start) -> None:
     _, first = await start()
     version = (await first.get("/api/v1/pods"))["metadata"]["resourceVersion"]
     _, second = await start()
@@ -160,7 +160,7 @@ async def test_a_watch_ends_with_its_client(start: Start) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_bookmarks_come_regularly(start: Start) -> None:
+async def test_bookmarks_are_sent_regularly(start: Start) -> None:
     _, api = await start(bookmark_seconds=0.05)
     listed = await api.get("/api/v1/pods")
     query = {"resourceVersion": listed["metadata"]["resourceVersion"], "allowWatchBookmarks": "true"}
@@ -168,7 +168,7 @@ async def test_bookmarks_come_regularly(start: Start) -> None:
         assert [(await events.next("a bookmark"))["type"] for _ in range(2)] == ["BOOKMARK", "BOOKMARK"]
 
 
-async def test_a_thousand_watched_clusters_are_small(tmp_path: Path, start: Start) -> None:
+async def test_a_thousand_watched_clusters_need_little_memory(tmp_path: Path, start: Start) -> None:
     async def watch(name: str, begun: asyncio.Semaphore) -> None:
         async with cluster(api, name).watch("/api/v1/pods", resourceVersion="0") as events:
             begun.release()

@@ -156,12 +156,12 @@ def test_a_running_local_cluster_is_used_with_the_current_folder(
     assert "changed" in ask("probe", "try", "shop-front", code=1).stdout
 
 
-def test_a_built_in_probe_that_creates_pods_of_its_own_can_be_tried(ask: Ask) -> None:
+def test_a_built_in_probe_that_creates_pods_can_be_tried(ask: Ask) -> None:
     tried = ask("probe", "try", str(PROBES / "pod_lifecycle"))
     assert "ok  gone" in tried.stdout
 
 
-def test_registering_shows_what_it_adds_and_the_digest_it_changes(ask: Ask) -> None:
+def test_registering_shows_added_entries_and_a_changed_digest(ask: Ask) -> None:
     ask("migrate")
     ask("probe", "new", "shop-front")
     shown = ask("probe", "register", "shop-front", "--dry-run")

@@ -68,14 +68,14 @@ async def test_no_process_is_left_when_a_pod_is_deleted(start: Start) -> None:
     await asyncio.to_thread(until, "its folder to be gone", lambda: not list((cluster.directory / "pods").iterdir()))
 
 
-async def test_python_is_this_interpreter_and_finds_the_client_library(start: Start) -> None:
+async def test_python_is_this_interpreter_and_can_import_the_client_library(start: Start) -> None:
     _, api = await start()
     script = "import sys, importlib.util as u; print(sys.executable); print(bool(u.find_spec('kubeprobe_client')))"
     container = {"image": "docker.io/kubeprobe/probes:dev", "command": ["python", "-c", script]}
     assert (await ended_log(api, pod("python", container=container))).split() == [sys.executable, "True"]
 
 
-async def test_an_image_of_ones_own_is_a_directory(start: Start, tmp_path: Path) -> None:
+async def test_a_directory_can_serve_as_an_image(start: Start, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "my_probe.py").write_text("print('mine')")
     (tmp_path / "mine" / "tool").write_text("#!/bin/sh\necho tool\n")
@@ -86,7 +86,7 @@ async def test_an_image_of_ones_own_is_a_directory(start: Start, tmp_path: Path)
     assert log.split() == ["tool", str(tmp_path / "mine"), "mine"]
 
 
-async def test_a_registry_that_throttles_says_so(start: Start) -> None:
+async def test_a_throttled_pull_is_reported(start: Start) -> None:
     _, api = await start()
     await api.post(pods(NAMESPACE), pod("throttled", container={"image": "kubeprobe/throttled:dev"}))
     seen = await api.waiting(NAMESPACE, "throttled", "ErrImagePull")
@@ -105,7 +105,7 @@ async def test_a_container_finds_the_api_by_its_kubeconfig(start: Start) -> None
     assert await ended_log(api, pod("asks", container=container)) == "asks\n"
 
 
-async def test_a_pods_token_ends_with_the_pod(start: Start) -> None:
+async def test_a_pods_token_expires_with_the_pod(start: Start) -> None:
     _, api = await start()
     log = await ended_log(api, pod("shows", 'cat "$KUBECONFIG"'))
     token = log.partition('"token": "')[2].partition('"')[0]
@@ -115,7 +115,7 @@ async def test_a_pods_token_ends_with_the_pod(start: Start) -> None:
         is_status(await answer.json(), 401, "Unauthorized")
 
 
-async def test_memory_beyond_the_limit_ends_a_container_of_several_processes(start: Start) -> None:
+async def test_a_container_over_its_memory_limit_is_ended_with_all_processes(start: Start) -> None:
     _, api = await start()
     script = "python -c 'import time; x = bytearray(80 << 20); time.sleep(60)' & wait"
     resources = {"limits": {"memory": "50Mi"}}
@@ -144,7 +144,7 @@ async def test_a_program_without_permission_cannot_start(start: Start, tmp_path:
     assert (terminated["reason"], terminated["exitCode"]) == ("StartError", 126)
 
 
-async def test_a_pod_deleted_at_once_leaves_nothing(start: Start) -> None:
+async def test_a_pod_deleted_at_once_leaves_no_process(start: Start) -> None:
     cluster, api = await start()
     names = [f"p{number}" for number in range(20)]
     await asyncio.gather(*(api.post(pods(NAMESPACE), pod(name, TREE)) for name in names))
@@ -169,7 +169,7 @@ async def test_the_token_is_kept_with_the_directory(tmp_path: Path) -> None:
         assert file.read_text() == first
 
 
-async def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(start: Start) -> None:
+async def test_a_port_in_use_is_an_error(start: Start) -> None:
     first, _ = await start()
     port = int(first.url.rpartition(":")[2])
     with pytest.raises(OSError, match="address already in use"):
