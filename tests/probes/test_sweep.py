@@ -49,7 +49,7 @@ CREATING = [pytest.param(scenario, id=scenario.folder) for scenario in SCENARIOS
 
 
 @pytest.mark.parametrize("scenario", CREATING)
-def test_a_probe_that_is_killed_leaves_nothing_that_one_sweep_does_not_remove(bed: Bed, scenario: Scenario) -> None:
+def test_one_sweep_removes_everything_a_killed_probe_left(bed: Bed, scenario: Scenario) -> None:
     chance = random.Random(f"{SEED} {scenario.folder}")
     with scenario.ready(bed) as parameters:
         lasts = min((LONGEST_S, *(run.seconds for run in RecordedRuns().of(HEALTHY, scenario.folder))))

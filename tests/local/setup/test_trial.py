@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from kubeprobe.app import installation
 from kubeprobe.authoring.trial import TRIAL
-from kubeprobe.cli import probe_work
 from kubeprobe.clock import utc_now
 from kubeprobe.localcluster.images import add_to_listing
 from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
@@ -142,7 +142,7 @@ def test_pods_of_killed_trials_are_deleted_and_pods_that_probes_created_are_not(
     api.create(pods, pod("a-colleague-s-canary"))
     api.create(pods, pod("of-a-killed-trial", {LABEL_CASE: "shop"}, activeDeadlineSeconds=60))
     api.create(pods, pod("of-a-long-trial", {LABEL_CASE: "shop"}, activeDeadlineSeconds=3600))
-    monkeypatch.setattr(probe_work, "utc_now", lambda: utc_now() + timedelta(minutes=5))
+    monkeypatch.setattr(installation.Installation, "clock", staticmethod(lambda: utc_now() + timedelta(minutes=5)))
     kubeprobe("probe", "try", folder, "--cluster", "prod-1")
 
     def left() -> bool:

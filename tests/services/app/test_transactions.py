@@ -10,7 +10,7 @@ from sqlmodel import select
 from kubeprobe import app
 from kubeprobe.app import Installation
 from kubeprobe.errors import InvalidInputError, NotFoundError
-from kubeprobe.queue import Queue, Wake
+from kubeprobe.queue import Queue, RunBatch
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Run, Store
 from kubeprobe.trigger import RunRequest
@@ -25,13 +25,13 @@ class RecordedQueue(Queue):
         self.is_reachable = is_reachable
         self.sent: list[tuple[str, ...]] = []
 
-    def wake_launchers(self, wakes: list[Wake]) -> bool:  # type: ignore[override]
-        if not wakes:
+    def wake_launchers(self, batches: list[RunBatch]) -> bool:  # type: ignore[override]
+        if not batches:
             return True
         with self.store.reading() as session:  # another transaction: sees only what is committed
             committed = set(session.exec(select(Run.id)))
-        self.sent += [wake.run_ids for wake in wakes]
-        assert all(run_id in committed for wake in wakes for run_id in wake.run_ids)
+        self.sent += [batch.run_ids for batch in batches]
+        assert all(run_id in committed for batch in batches for run_id in batch.run_ids)
         return self.is_reachable
 
 

@@ -1,5 +1,6 @@
 """Lists of runs, and one run with everything that is known of it."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.store import Change, Run, RunLog
 from kubeprobe.views import (
     RunFilter,
+    RunView,
     get_run,
     kept_log,
     list_runs,
@@ -152,6 +154,14 @@ def test_a_stored_log_is_found(world: World) -> None:
         assert (get_run(session, run_id).has_log, get_run(session, other).has_log) == (True, False)
 
 
+def query_of(world: World) -> Callable[[Sequence[str]], list[RunView]]:
+    def query(run_ids: Sequence[str]) -> list[RunView]:
+        with world.store.reading() as session:
+            return runs_by_id(session, run_ids)
+
+    return query
+
+
 def test_waiting_polls_until_every_run_has_ended(world: World) -> None:
     first, second = world.opened(cluster="a"), world.opened(cluster="b")
     asked: list[int] = []
@@ -164,10 +174,10 @@ def test_waiting_polls_until_every_run_has_ended(world: World) -> None:
     statements: list[str] = []
     event.listen(world.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     runs = wait_for_outcomes(
-        world.store,
+        query_of(world),
         [first, second],
         timeout_s=60,
-        on_look=lambda found: seen.append([run.verdict for run in found]),
+        on_progress=lambda found: seen.append([run.verdict for run in found]),
         sleep=sleep,
     )
     assert [run.verdict for run in runs] == ["fail", "fail"]
@@ -178,7 +188,7 @@ def test_waiting_polls_until_every_run_has_ended(world: World) -> None:
 
 def test_waiting_ends_at_its_timeout(world: World) -> None:
     run_id = world.opened()
-    (run,) = wait_for_outcomes(world.store, [run_id], timeout_s=0)
+    (run,) = wait_for_outcomes(query_of(world), [run_id], timeout_s=0)
     assert run.verdict is None
 
 

@@ -139,7 +139,7 @@ def test_without_a_broker_the_gauges_of_the_store_are_served(store: Store, clock
     assert not any(name == "kubeprobe_queue_messages" for name, _ in found)
 
 
-def test_without_a_database_only_the_up_gauges_are_served(
+def test_without_a_database_its_gauges_are_left_out_and_the_broker_is_still_measured(
     installation: Installation, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = InstallationMetrics(installation)
@@ -147,7 +147,8 @@ def test_without_a_database_only_the_up_gauges_are_served(
     clock.move(60)
     monkeypatch.setattr("kubeprobe.web.metrics.read_gauges", _broken)
     found = read(metrics)
-    assert found == {("kubeprobe_database_up", ()): 0, ("kubeprobe_broker_up", ()): 0}
+    assert (found[("kubeprobe_database_up", ())], found[("kubeprobe_broker_up", ())]) == (0, 1)
+    assert {name for name, _ in found} == {"kubeprobe_database_up", "kubeprobe_broker_up", "kubeprobe_queue_messages"}
 
 
 def test_a_hanging_database_delays_one_scrape_and_old_values_expire(
