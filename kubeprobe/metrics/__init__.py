@@ -29,17 +29,25 @@ STATUSES = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "none"})
 WATCHED = frozenset({"pods", "nodes"})
 CAUSES = frozenset(
     {
+        "AdmissionDenied",
+        "AlreadyExists",
         "ClusterUnreachable",
-        "Unauthorized",
+        "Conflict",
+        "Crashed",
         "Forbidden",
         "Gone",
-        "Throttled",
+        "Invalid",
+        "NamespaceMissing",
+        "NamespaceTerminating",
+        "NotFound",
+        "QuotaExceeded",
         "ServerError",
         "StoreUnavailable",
-        "Crashed",
+        "Throttled",
+        "Unauthorized",
     }
 )
-"""Why a watch begins again: causes of `fleet.errors` that occur, the store, and a fault of KubeProbe."""
+"""Why a list or a watch failed: every cause of `fleet.errors` (a test compares), the store, a fault of KubeProbe."""
 TARGETS = frozenset({"apprise", "webhook", "alertmanager", "log", "removed"})
 RESULTS = frozenset({"sent", "retried", "failed", "dropped"})
 PROCESSES = frozenset({"launcher", "collector", "responder", "beat", "web", "worker"})
@@ -157,7 +165,7 @@ async def watching(kind: str) -> AsyncIterator[None]:
 
 
 def record_watch_failure(kind: str, cause: str) -> None:
-    """A watch of `pods` or `nodes` broke; `cause` as in CAUSES."""
+    """A list or a watch of `pods` or `nodes` failed; `cause` as in CAUSES."""
     WATCH_FAILURES.labels(one_of(kind, WATCHED), one_of(cause, CAUSES)).inc()
 
 

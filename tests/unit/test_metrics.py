@@ -15,9 +15,11 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from kubeprobe import metrics
 from kubeprobe.app import Installation
+from kubeprobe.fleet.errors import Cause
 from kubeprobe.fleet.measuring import describe
 from kubeprobe.metrics.listener import PORT_OFFSETS
 from kubeprobe.queue import Queue
+from kubeprobe.response.targets import KINDS
 from kubeprobe.settings import Settings
 from kubeprobe.store import open_store
 from kubeprobe.web.metrics import InstallationMetrics, _queues
@@ -138,3 +140,8 @@ def test_pools_beyond_the_limit_share_one_series() -> None:
         "launch.pool-002",
         "launch (others)",
     }
+
+
+def test_every_kind_of_target_and_cause_has_a_label_of_its_own() -> None:
+    assert KINDS.keys() | {"removed"} == metrics.TARGETS
+    assert set(Cause) <= metrics.CAUSES

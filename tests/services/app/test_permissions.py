@@ -5,12 +5,16 @@ import inspect
 import pkgutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kubeprobe import app
-from kubeprobe.app import Caller, Installation, NotPermittedError, Permission
+from kubeprobe.app import Caller, CatalogFiles, Installation, NotPermittedError, Permission
 from kubeprobe.app.usecase import PERMISSIONS
+from kubeprobe.errors import KubeProbeError
+from kubeprobe.fleet.clusters import ClusterSpec
+from kubeprobe.fleet.credentials import in_cluster
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
@@ -59,6 +63,55 @@ def test_a_caller_without_the_permission_is_refused(installation: Installation) 
     blind = replace(installation, caller=Caller("nobody", frozenset()))
     with pytest.raises(NotPermittedError, match="'read'"):
         blind.read(list_runs, RunFilter())
+
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "catalog.apply_catalog": (CatalogFiles((Path("absent"),)),),
+    "catalog.pause_binding": ("absent",),
+    "catalog.plan_catalog": (CatalogFiles((Path("absent"),)),),
+    "catalog.resume_binding": ("absent",),
+    "clusters.add_cluster": (ClusterSpec("No Name"), in_cluster()),
+    "clusters.check_cluster": ("absent",),
+    "clusters.cordon_cluster": ("absent",),
+    "clusters.relabel_cluster": ("absent", {}),
+    "clusters.remove_cluster": ("absent",),
+    "clusters.uncordon_cluster": ("absent",),
+    "logs.read_log": ("absent", print),
+    "probes.register_probe": (Path("absent"),),
+    "probes.try_on_cluster": ("absent", None, None, None, None),
+    "runs.record_change": ("etcd",),
+    "runs.request_runs": (RunRequest("absent", ("absent",)),),
+    "setup.apply_setup": (None,),
+    "setup.compare_setup": (None,),
+    "sources.add_source": (None,),
+    "sources.find_webhook": ("absent",),
+    "sources.pause_source": ("absent",),
+    "sources.plan_source": ("absent",),
+    "sources.remove_source": ("absent",),
+    "sources.request_sync": ("absent",),
+    "sources.resume_source": ("absent",),
+    "sources.sync_source": ("absent",),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PERMISSIONS))
+def test_a_use_case_needs_its_own_permission_and_no_other(installation: Installation, name: str) -> None:
+    """With arguments that get no further than the store, if at all."""
+    module, _, function = name.partition(".")
+    use_case = getattr(importlib.import_module(f"kubeprobe.app.{module}"), function)
+    keywords = {"clusters": ["absent"]} if name == "runs.record_change" else {}
+    for permission in Permission:
+        caller = replace(installation, caller=Caller("someone", frozenset({permission})))
+        if permission is PERMISSIONS[name]:
+            try:
+                use_case(caller, *ARGUMENTS[name], **keywords)
+            except NotPermittedError:
+                raise
+            except (KubeProbeError, AttributeError, OSError):
+                pass  # refused for its arguments
+        else:
+            with pytest.raises(NotPermittedError):
+                use_case(caller, *ARGUMENTS[name], **keywords)
 
 
 def test_permissions_do_not_include_one_another(installation: Installation) -> None:

@@ -1,5 +1,6 @@
 """Migrations go up and down on data, and end in the tables that the code expects."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import MetaData, inspect
 from sqlmodel import Session, SQLModel, select
 
+from kubeprobe.jsonmodel import from_json
+from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.store import (
     Alert,
     Binding,
@@ -25,7 +28,7 @@ from kubeprobe.store import (
     open_store,
 )
 from kubeprobe.store.migrate import SchemaOutdatedError, check_schema, migrate
-from kubeprobe.vocabulary import Trigger, Verdict
+from kubeprobe.vocabulary import Subject, Trigger, Verdict
 
 
 @pytest.fixture
@@ -86,3 +89,75 @@ def test_migrations_end_in_the_tables_that_the_code_expects(store: Store) -> Non
 def test_an_unmigrated_store_is_rejected_with_the_command_to_run(unmigrated: Store) -> None:
     with pytest.raises(SchemaOutdatedError, match="Run `kubeprobe migrate`"):
         check_schema(unmigrated)
+
+
+OPENING = {
+    "kind": "failed",
+    "incident": "i",
+    "incident_kind": "fail",
+    "run": "r",
+    "case": "c",
+    "cluster": "k",
+    "severity": "critical",
+    "owner": "",
+    "runbook": "",
+    "verdict": "fail",
+    "reason": "ReportedFailure",
+    "why": "",
+    "errors": [],
+    "since": "2026-11-23T12:00:00+00:00",
+    "until": None,
+}
+"""As version 0.1.0 stored it: without a node."""
+
+
+def fill_with_incidents(session: Session, now: datetime) -> None:
+    """An open and a closed incident, each with what was sent and what was not, in the tables of revision 0004."""
+    tables = MetaData()
+    tables.reflect(session.connection(), only=["incident", "notification"])
+    incident, notification = tables.tables["incident"], tables.tables["notification"]
+    moment = now.replace(tzinfo=None) if session.get_bind().dialect.name == "sqlite" else now
+    for name, closed_at in (("i", None), ("old", moment)):
+        values = {"cluster": "k", "case": name, "node": "", "kind": "fail", "severity": "critical", "reason": "Lost"}
+        runs = {"message": "", "first_run_id": "r", "last_run_id": "r", "opened_at": moment, "closed_at": closed_at}
+        session.execute(incident.insert().values(id=name, **values, **runs))
+    for number, (of, event, state, kind) in enumerate(
+        (
+            ("i", "opened", "sent", "failed"),
+            ("old", "opened", "sent", "failed"),
+            ("old", "closed", "pending", "known-again"),
+        )
+    ):
+        session.execute(
+            notification.insert().values(
+                id=str(number),
+                incident_id=of,
+                event=event,
+                route="r",
+                target="t",
+                payload=OPENING | {"kind": kind},
+                state=state,
+                attempts=0,
+                next_attempt_at=moment,
+                last_error="",
+            )
+        )
+
+
+def test_incidents_become_alerts_with_messages_that_are_read_again_and_back(store: Store, now: datetime) -> None:
+    migrate(store, now, "0004")
+    with store.writing() as session:
+        fill_with_incidents(session, now)
+    migrate(store, now)
+    with store.reading() as session:
+        assert {row.id: row.closed_at is None for row in session.exec(select(Alert))} == {"i": True, "old": False}
+        found = {row.id: row for row in session.exec(select(Notification))}
+        opening, closing = (from_json(Message, found[key].payload) for key in ("0", "2"))
+        assert (opening.alert, opening.subject, opening.kind) == ("i", Subject("k"), MessageKind.FAILED)
+        assert closing.kind is MessageKind.RESTORED
+        assert "incident" in found["1"].payload, "a message that nobody reads again is left as it is"
+    migrate(store, now, "0004")
+    with store.reading() as session:
+        texts = session.connection().exec_driver_sql("SELECT payload FROM notification WHERE incident_id = 'i'")
+        payload = texts.scalar_one()
+        assert (json.loads(payload) if isinstance(payload, str) else payload) == OPENING

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from sqlmodel import select
 
-from kubeprobe.store import Change, Store, insert_ignoring_conflicts
+from kubeprobe.store import Change, Installation, Store, insert_ignoring_conflicts, on_commit
 
 
 def test_times_are_read_aware_and_in_utc(store: Store, now: datetime) -> None:
@@ -42,3 +42,29 @@ def test_a_transaction_that_raises_is_rolled_back(store: Store, now: datetime) -
         fail_half_way()
     with store.reading() as session:
         assert session.exec(select(Change)).first() is None
+
+
+def test_an_action_after_a_commit_runs_then_and_its_error_undoes_nothing(store: Store, now: datetime) -> None:
+    ran: list[str] = []
+
+    def fail() -> None:
+        ran.append("failed")
+        raise ValueError("of the action")
+
+    with store.writing() as session:
+        session.add(Installation(id="first", created_at=now))
+        on_commit(session, fail)
+        on_commit(session, lambda: ran.append("second"))
+        assert ran == []
+    assert ran == ["failed", "second"]
+
+    def roll_back() -> None:
+        with store.writing() as session:
+            on_commit(session, lambda: ran.append("never"))
+            raise RuntimeError("of the transaction")
+
+    with pytest.raises(RuntimeError):
+        roll_back()
+    assert ran == ["failed", "second"]
+    with store.reading() as session:
+        assert "first" in session.exec(select(Installation.id)).all()

@@ -1,7 +1,7 @@
 """Lists come in pages: following the cursor gives every row once, in order, whatever the size of a page."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -75,6 +75,40 @@ def test_clusters_are_paged_by_name(world: World) -> None:
     with world.store.reading() as session:
         found = list(pages(lambda after: list_clusters(session, world.now, None, 2, after or "")))
     assert [[cluster.name for cluster in page] for page in found] == [["a", "b"], ["c"]]
+
+
+def test_clusters_are_paged_in_the_order_of_the_database(world: World) -> None:
+    """PostgreSQL's may be that of a language, where prod1 comes before prod-2."""
+    names = {"prod1", "prod-2", "prod-10", "PROD", "z"}
+    for name in names:
+        world.cluster(name)
+    with world.store.reading() as session:
+        found = list(pages(lambda after: list_clusters(session, world.now, None, 1, after or "")))
+        assert [cluster.name for page in found for cluster in page] == [
+            cluster.name for cluster in list_clusters(session, world.now).items
+        ]
+    assert len(found) == len(names)
+
+
+def test_a_cursor_of_alerts_in_another_time_zone_is_the_same_instant(world: World) -> None:
+    add_alerts(world, 3, "a")
+    with world.store.reading() as session:
+        cursor = list_alerts(session, None, 2).next
+        assert cursor is not None
+        moment, _, alert_id = cursor.partition("/")
+        moved = datetime.fromisoformat(moment).astimezone(timezone(timedelta(hours=1)))
+        for other in (cursor, f"{moved.isoformat()}/{alert_id}"):
+            assert [alert.id for alert in list_alerts(session, None, 2, other).items] == ["a-00000"]
+        with pytest.raises(InvalidInputError, match="is not a cursor of alerts"):
+            list_alerts(session, None, 2, f"{moved.replace(tzinfo=None).isoformat()}/{alert_id}")
+
+
+def test_nodes_of_removed_clusters_are_left_out(world: World) -> None:
+    world.cluster("a")
+    for cluster in ("a", "removed"):
+        world.standing("dns", cluster, Verdict.PASS, node="n1")
+    with world.store.reading() as session:
+        assert [cell.cluster for cell in list_node_cells(session).items] == ["a"]
 
 
 def test_nodes_are_paged_by_case_cluster_and_node(world: World) -> None:

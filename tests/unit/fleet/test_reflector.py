@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partialmethod
@@ -306,3 +306,24 @@ async def test_failures_are_retried_for_the_given_causes_only(api: ClusterApi, k
     with pytest.raises(ClusterError) as caught:
         await states(api, Cause.SERVER_ERROR)
     assert caught.value.cause is Cause.FORBIDDEN
+
+
+async def test_an_unexpected_error_of_the_api_is_followed_by_a_pause() -> None:
+    lists = 0
+
+    class Broken:
+        async def list_objects(self, *_: object) -> None:
+            nonlocal lists
+            lists += 1
+            raise OSError("not a ClusterError")
+
+    async def connect() -> Any:
+        return Broken()
+
+    reflector = Reflector(connect, "/api/v1/nodes", backoff=Backoff(timedelta(hours=1), timedelta(hours=1)))
+    for _ in range(2):
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(0.05), aclosing(reflector.events()) as events:
+                async for _ in events:
+                    pass
+    assert lists == 1
