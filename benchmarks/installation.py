@@ -69,7 +69,7 @@ class MeasuredInstallation:
     def add_cluster(self, name: str, connection: Connection, max_in_flight: int = 30) -> None:
         """Add a cluster to probe."""
         with self.store.writing() as session:
-            spec = clusters.ClusterSpec(name, max_in_flight=max_in_flight)
+            spec = clusters.ClusterRegistration(name, max_in_flight=max_in_flight)
             clusters.add(session, spec, connection, Cipher.from_settings(self.settings), datetime.now(UTC))
 
     def start(self) -> None:

@@ -37,7 +37,7 @@ class Relabelled:
 
 @transaction(Permission.CLUSTERS)
 def add_cluster(
-    tx: Transaction, spec: clusters.ClusterSpec, connection: Connection, *, replace: bool = False
+    tx: Transaction, spec: clusters.ClusterRegistration, connection: Connection, *, replace: bool = False
 ) -> ScheduleChanges:
     """Add a cluster, or with `replace` change one and its connection. Raises InvalidInputError."""
     clusters.add(tx.session, spec, connection, tx.installation.cipher, tx.now, replace=replace)

@@ -72,7 +72,9 @@ def write_cluster(
     spec = entry.spec
     assert isinstance(spec, ClusterSpec)
     if renewed is not None:
-        registration = clusters.ClusterSpec(entry.name, spec.labels, spec.pool, spec.namespace, spec.limits.pods)
+        registration = clusters.ClusterRegistration(
+            entry.name, spec.labels, spec.pool, spec.namespace, spec.limits.pods
+        )
         row = clusters.add(session, registration, renewed, connector.cipher, now, replace=True)
     else:
         row = clusters.get(session, entry.name)

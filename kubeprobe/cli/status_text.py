@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.text import Text
 
 from kubeprobe.cli.output import Columns, ago, console, one_line, remark, styled
-from kubeprobe.views import AlertView, Cell, Fleet, NodeCell, Shown
+from kubeprobe.views import AlertView, Cell, FleetStatus, NodeCell, Shown
 
 WIDE = 12
 """More clusters than this are summed up for each case."""
@@ -30,7 +30,7 @@ MEANINGS = {
 }
 
 
-def print_fleet(fleet: Fleet, now: datetime) -> None:
+def print_fleet(fleet: FleetStatus, now: datetime) -> None:
     """The table, its totals, and what is wrong."""
     out = console()
     if not fleet.cells:
@@ -48,7 +48,7 @@ def print_fleet(fleet: Fleet, now: datetime) -> None:
     _print_alerts(fleet, now)
 
 
-def _print_table(fleet: Fleet) -> None:
+def _print_table(fleet: FleetStatus) -> None:
     cells = {(cell.case, cell.cluster): cell for cell in fleet.cells}
     cases = sorted({cell.case for cell in fleet.cells})
     names = [cluster.name for cluster in fleet.clusters]
@@ -70,7 +70,7 @@ def nodes_text(cell: Cell) -> str:
     return f"{cell.nodes.get(cell.shown, 0)}/{sum(cell.nodes.values())}"
 
 
-def _print_by_case(fleet: Fleet) -> None:
+def _print_by_case(fleet: FleetStatus) -> None:
     by_case: dict[str, list[Cell]] = defaultdict(list)
     for cell in fleet.cells:
         by_case[cell.case].append(cell)
@@ -95,7 +95,7 @@ def _where(cells: Sequence[Cell]) -> str:
     return ", ".join(failing[:NAMED]) + more
 
 
-def _summary(fleet: Fleet) -> Text:
+def _summary(fleet: FleetStatus) -> Text:
     line = Text("\n")
     for kind, count in fleet.counts.items():
         if count:
@@ -109,7 +109,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _print_alerts(fleet: Fleet, now: datetime) -> None:
+def _print_alerts(fleet: FleetStatus, now: datetime) -> None:
     if not fleet.alerts:
         return
     shown = len(fleet.alerts)

@@ -19,7 +19,7 @@ from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 
 @dataclass(frozen=True)
-class ClusterSpec:
+class ClusterRegistration:
     """What a user sets for a cluster."""
 
     name: str
@@ -32,7 +32,13 @@ class ClusterSpec:
 
 
 def add(
-    session: Session, spec: ClusterSpec, connection: Connection, cipher: Cipher, now: datetime, *, replace: bool = False
+    session: Session,
+    spec: ClusterRegistration,
+    connection: Connection,
+    cipher: Cipher,
+    now: datetime,
+    *,
+    replace: bool = False,
 ) -> Cluster:
     """Add a cluster. With `replace`, an existing one gets the new values; its maintenance state and history stay.
 
@@ -115,7 +121,7 @@ def remove(session: Session, name: str) -> None:
     session.flush()
 
 
-def _problems(spec: ClusterSpec) -> list[str]:
+def _problems(spec: ClusterRegistration) -> list[str]:
     named = {"name": spec.name, "pool": spec.pool, "namespace": spec.namespace}
     problems = [f"{what}: {problem}" for what, name in named.items() if (problem := name_problem(name))]
     if spec.max_in_flight < 1:

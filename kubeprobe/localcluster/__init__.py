@@ -11,7 +11,7 @@ A request passes `http` -> `requests` (path, query, body) -> `registry` (the rul
 
 from kubeprobe.localcluster.images import Image
 from kubeprobe.localcluster.kubelet.host import Backoff
-from kubeprobe.localcluster.server import LocalCluster, Settings
+from kubeprobe.localcluster.server import LocalCluster, LocalClusterSettings
 from kubeprobe.localcluster.simulate import Script
 
-__all__ = ["Backoff", "Image", "LocalCluster", "Script", "Settings"]
+__all__ = ["Backoff", "Image", "LocalCluster", "LocalClusterSettings", "Script"]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from kubeprobe.localcluster.images import Image
-from kubeprobe.localcluster.server import LocalCluster, Settings
+from kubeprobe.localcluster.server import LocalCluster, LocalClusterSettings
 from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, ScriptError
 
 _EPILOG = """\
@@ -28,7 +28,7 @@ def main() -> None:
     asyncio.run(_serve(settings))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: LocalClusterSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,9 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace) -> LocalClusterSettings:
     token = arguments.token or _kept_token(arguments.dir)
-    return Settings(
+    return LocalClusterSettings(
         host=arguments.host,
         port=arguments.port,
         directory=arguments.dir,

@@ -35,7 +35,7 @@ KUBECTL_CONTEXT = "kubectl"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LocalClusterSettings:
     """Options of a local cluster; the defaults are those of `python -m kubeprobe.localcluster`."""
 
     host: str = "127.0.0.1"
@@ -66,8 +66,8 @@ class Settings:
 class LocalCluster:
     """A running local cluster. Use as an async context manager, or call `start` and `stop`."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, settings: LocalClusterSettings | None = None) -> None:
+        self.settings = settings or LocalClusterSettings()
         self._temporary = self.settings.directory is None
         self.directory = self.settings.directory or Path(tempfile.mkdtemp(prefix="localcluster-"))
         self.kubeconfig = self.settings.kubeconfig or self.directory / "kubeconfig"

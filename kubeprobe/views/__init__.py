@@ -10,7 +10,7 @@ from kubeprobe.views.leftovers import LeftoverView
 from kubeprobe.views.run import LogTail, RunDetails, Stage, get_run, kept_log, resolve_run_id
 from kubeprobe.views.runs import RunFilter, RunView, list_runs, outcomes_since, run_ids_of_change, runs_by_id
 from kubeprobe.views.sources import SourceView, list_sources, show_source
-from kubeprobe.views.standing import Cell, Fleet, NodeCell, Shown, fleet, list_node_cells
+from kubeprobe.views.standing import Cell, FleetStatus, NodeCell, Shown, fleet_status, list_node_cells
 from kubeprobe.views.waiting import wait_for_outcomes
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "AlertView",
     "Cell",
     "ClusterView",
-    "Fleet",
+    "FleetStatus",
     "LeftoverView",
     "LogTail",
     "NodeCell",
@@ -29,7 +29,7 @@ __all__ = [
     "SourceView",
     "Stage",
     "count_alerts",
-    "fleet",
+    "fleet_status",
     "get_run",
     "kept_log",
     "list_alerts",

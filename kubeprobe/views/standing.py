@@ -85,7 +85,7 @@ class NodeCell(JsonModel):
 
 
 @dataclass(frozen=True)
-class Fleet(JsonModel):
+class FleetStatus(JsonModel):
     """All cells, the clusters they are on, and the newest alerts that are open there."""
 
     clusters: tuple[ClusterView, ...]
@@ -105,7 +105,7 @@ class Fleet(JsonModel):
         return {shown: found[shown] for shown in Shown}
 
 
-def fleet(session: Session, now: datetime, selector: Selector | None = None) -> Fleet:
+def fleet_status(session: Session, now: datetime, selector: Selector | None = None) -> FleetStatus:
     """How every case stands on the clusters whose labels match (default: all). Eight statements."""
     found = list_clusters(session, now, selector).items
     cordoned = {cluster.name for cluster in found if cluster.cordoned_at is not None}
@@ -123,7 +123,7 @@ def fleet(session: Session, now: datetime, selector: Selector | None = None) -> 
         if key[1] in chosen
     ]
     waiting = select(func.count()).where(col(Outcome.responded_at).is_(None), col(Outcome.stored_at) < now - GRACE)
-    return Fleet(
+    return FleetStatus(
         clusters=found,
         cells=tuple(cells),
         alerts=alerts.items,

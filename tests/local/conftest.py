@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kubeprobe.localcluster import LocalCluster, Settings
+from kubeprobe.localcluster import LocalCluster, LocalClusterSettings
 from tests.contract.contract_api import Api
 
 
@@ -18,7 +18,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> tuple[LocalCluster, Api]:
-            chosen = Settings(directory=tmp_path / "cluster", **settings)
+            chosen = LocalClusterSettings(directory=tmp_path / "cluster", **settings)
             cluster = await stack.enter_async_context(LocalCluster(chosen))
             headers = {"Authorization": f"Bearer {chosen.token}"}
             connector = aiohttp.TCPConnector(limit=0)

@@ -72,7 +72,7 @@ def prepared(installation: Installation, store: Store, kubeconfig: Path, tmp_pat
     settings = Settings(data_dir=tmp_path, database_url=installation.database_url, broker_url=installation.broker_url)
     cipher, now = Cipher.from_settings(settings), datetime.now(UTC)
     with store.writing() as session:
-        spec = clusters.ClusterSpec("real", max_in_flight=60)
+        spec = clusters.ClusterRegistration("real", max_in_flight=60)
         clusters.add(session, spec, from_kubeconfig(kubeconfig), cipher, now)
         apply(session, parse([tmp_path / "catalog.yaml"]), Connector(cipher, tmp_path / "none"), now)
     kubectl("create", "namespace", "kubeprobe", check=False)

@@ -47,7 +47,7 @@ def add(
     from kubeprobe.app import add_cluster
     from kubeprobe.cli.cluster_text import schedules_text
     from kubeprobe.fleet import credentials
-    from kubeprobe.fleet.clusters import ClusterSpec
+    from kubeprobe.fleet.clusters import ClusterRegistration
 
     if (kubeconfig is not None) + in_cluster + local != 1:
         raise typer.BadParameter("Give one of --kubeconfig FILE, --in-cluster and --local.")
@@ -55,7 +55,7 @@ def add(
         connection = credentials.from_kubeconfig(kubeconfig.expanduser(), context)
     else:
         connection = credentials.in_cluster() if in_cluster else credentials.local(settings().local_kubeconfig())
-    spec = ClusterSpec(name, pairs(label or (), "label"), pool, namespace, max_in_flight)
+    spec = ClusterRegistration(name, pairs(label or (), "label"), pool, namespace, max_in_flight)
     with open_installation() as installation:
         changes = add_cluster(installation, spec, connection, replace=replace)
     typer.echo(f"Added {name}: {schedules_text(changes)}. `kubeprobe cluster check {name}` tests the connection.")

@@ -42,7 +42,7 @@ def status(
     from kubeprobe.cli.output import print_json, working
     from kubeprobe.cli.status_text import print_fleet, print_nodes
     from kubeprobe.fleet.selectors import parse_selector
-    from kubeprobe.views import fleet, list_node_cells
+    from kubeprobe.views import fleet_status, list_node_cells
 
     if case is not None and not nodes:
         raise typer.BadParameter("--case goes with --nodes")
@@ -50,7 +50,7 @@ def status(
         if nodes:
             cells = installation.read(list_node_cells, parse_selector(selector), case).items
         else:
-            found = installation.read(fleet, now(), parse_selector(selector))
+            found = installation.read(fleet_status, now(), parse_selector(selector))
     if output is Output.JSON:
         print_json(cells if nodes else found)
     elif nodes:

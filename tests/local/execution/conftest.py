@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubeprobe.clock import utc_now
-from kubeprobe.localcluster import Script, Settings
+from kubeprobe.localcluster import LocalClusterSettings, Script
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import migrate
 from tests.local.execution.environment import Environment, LocalThread
@@ -19,7 +19,7 @@ MakeEnvironment = Callable[..., Environment]
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalThread]:
     """A local cluster whose pods are processes."""
-    started = LocalThread(Settings(directory=tmp_path_factory.mktemp("local"), bookmark_seconds=1))
+    started = LocalThread(LocalClusterSettings(directory=tmp_path_factory.mktemp("local"), bookmark_seconds=1))
     yield started
     started.stop()
 
@@ -30,7 +30,7 @@ def simulated(tmp_path: Path) -> Iterator[Callable[[Script], LocalThread]]:
     with ExitStack() as stack:
 
         def start(script: Script) -> LocalThread:
-            started = LocalThread(Settings(directory=tmp_path / "simulated", clusters=1, script=script))
+            started = LocalThread(LocalClusterSettings(directory=tmp_path / "simulated", clusters=1, script=script))
             stack.callback(started.stop)
             return started
 

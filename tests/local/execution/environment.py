@@ -23,7 +23,7 @@ from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig
 from kubeprobe.localcluster import LocalCluster
-from kubeprobe.localcluster import Settings as ClusterSettings
+from kubeprobe.localcluster import LocalClusterSettings as ClusterSettings
 from kubeprobe.queue import Queue, RunBatch, run_batches
 from kubeprobe.runs import Ending, Judgement, close, resend_overdue
 from kubeprobe.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubeprobe.localcluster import Settings
+from kubeprobe.localcluster import LocalClusterSettings
 from tests.local.execution.environment import LocalThread
 from tests.services.cli.conftest import CommandLine, kubeprobe, quiet_logs
 
@@ -24,7 +24,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[LocalThread]:
     """A local cluster."""
-    started = LocalThread(Settings(directory=tmp_path_factory.mktemp("local"), image_listing=images))
+    started = LocalThread(LocalClusterSettings(directory=tmp_path_factory.mktemp("local"), image_listing=images))
     yield started
     started.stop()
 

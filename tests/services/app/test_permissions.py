@@ -13,7 +13,7 @@ from kubeprobe import app
 from kubeprobe.app import Caller, CatalogFiles, Installation, NotPermittedError, Permission
 from kubeprobe.app.usecase import PERMISSIONS
 from kubeprobe.errors import KubeProbeError
-from kubeprobe.fleet.clusters import ClusterSpec
+from kubeprobe.fleet.clusters import ClusterRegistration
 from kubeprobe.fleet.credentials import in_cluster
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
@@ -70,7 +70,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "catalog.pause_binding": ("absent",),
     "catalog.plan_catalog": (CatalogFiles((Path("absent"),)),),
     "catalog.resume_binding": ("absent",),
-    "clusters.add_cluster": (ClusterSpec("No Name"), in_cluster()),
+    "clusters.add_cluster": (ClusterRegistration("No Name"), in_cluster()),
     "clusters.check_cluster": ("absent",),
     "clusters.cordon_cluster": ("absent",),
     "clusters.relabel_cluster": ("absent", {}),

@@ -85,7 +85,7 @@ def test_prune_removes_undeclared_entries_with_their_schedules(folder, store):
 
 def test_prune_keeps_a_cluster_that_was_added_by_hand(folder, store):
     with store.writing() as session:
-        spec = clusters.ClusterSpec("by-hand", {"region": "eu"})
+        spec = clusters.ClusterRegistration("by-hand", {"region": "eu"})
         clusters.add(session, spec, local(folder.path), folder.connector.cipher, NOW)
     applied = folder.apply(prune=True)
     assert ("Cluster", "by-hand") not in actions(applied)
@@ -94,7 +94,7 @@ def test_prune_keeps_a_cluster_that_was_added_by_hand(folder, store):
 
 def test_declaring_a_cluster_that_was_added_by_hand_takes_it_over(folder, store):
     with store.writing() as session:
-        clusters.add(session, clusters.ClusterSpec("prod-1"), local(folder.path), folder.connector.cipher, NOW)
+        clusters.add(session, clusters.ClusterRegistration("prod-1"), local(folder.path), folder.connector.cipher, NOW)
     assert actions(folder.apply())["Cluster", "prod-1"] is Action.CHANGED
     with store.reading() as session:
         row = session.get(Cluster, "prod-1")

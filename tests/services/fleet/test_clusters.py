@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.fleet import breaker, clusters
-from kubeprobe.fleet.clusters import ClusterSpec
+from kubeprobe.fleet.clusters import ClusterRegistration
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind, in_cluster
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.store import Cluster, Schedule, Store
@@ -17,7 +17,7 @@ CIPHER = Cipher(Fernet.generate_key().decode())
 SECRET = Connection(ConnectionKind.KUBECONFIG, {"token": "s3cret"})
 
 
-def add(store: Store, now: datetime, *specs: ClusterSpec) -> None:
+def add(store: Store, now: datetime, *specs: ClusterRegistration) -> None:
     with store.writing() as session:
         for spec in specs:
             clusters.add(session, spec, in_cluster(), CIPHER, now)
@@ -34,7 +34,7 @@ def read(store: Store, name: str) -> Cluster:
 
 
 def test_a_cluster_is_added_with_its_values_and_encrypted_credentials(store: Store, now: datetime) -> None:
-    spec = ClusterSpec("prod-1", {"region": "eu"}, pool="edge", namespace="probes", max_in_flight=3)
+    spec = ClusterRegistration("prod-1", {"region": "eu"}, pool="edge", namespace="probes", max_in_flight=3)
     with store.writing() as session:
         clusters.add(session, spec, SECRET, CIPHER, now)
     found = read(store, "prod-1")
@@ -45,19 +45,19 @@ def test_a_cluster_is_added_with_its_values_and_encrypted_credentials(store: Sto
 
 
 def test_adding_a_name_again_says_how_to_replace_it_and_changes_nothing(store: Store, now: datetime) -> None:
-    add(store, now, ClusterSpec("prod-1", {"region": "eu"}))
+    add(store, now, ClusterRegistration("prod-1", {"region": "eu"}))
     with pytest.raises(InvalidInputError, match=r"'prod-1' already exists; .* --replace"):
-        add(store, now, ClusterSpec("prod-1", {"region": "us"}))
+        add(store, now, ClusterRegistration("prod-1", {"region": "us"}))
     assert read(store, "prod-1").labels == {"region": "eu"}
 
 
 def test_replacing_increments_the_version_and_keeps_the_maintenance_state(store: Store, now: datetime) -> None:
-    add(store, now, ClusterSpec("prod-1", {"region": "eu"}))
+    add(store, now, ClusterRegistration("prod-1", {"region": "eu"}))
     with store.writing() as session:
         clusters.cordon(session, "prod-1", "upgrade", now)
         breaker.trip(session, "prod-1", now)
     with store.writing() as session:
-        spec = ClusterSpec("prod-1", {"region": "us"})
+        spec = ClusterRegistration("prod-1", {"region": "us"})
         clusters.add(session, spec, SECRET, CIPHER, now + timedelta(days=1), replace=True)
     found = read(store, "prod-1")
     assert (found.connection_version, found.connection_kind, found.labels) == (2, "kubeconfig", {"region": "us"})
@@ -66,7 +66,7 @@ def test_replacing_increments_the_version_and_keeps_the_maintenance_state(store:
 
 
 def test_all_problems_are_one_error_and_nothing_is_added(store: Store, now: datetime) -> None:
-    spec = ClusterSpec("Prod_1", {"region": "e u", "-a": "b"}, pool="", namespace="Probes", max_in_flight=0)
+    spec = ClusterRegistration("Prod_1", {"region": "e u", "-a": "b"}, pool="", namespace="Probes", max_in_flight=0)
     with pytest.raises(InvalidInputError) as caught:
         add(store, now, spec)
     for part in ("name: 'Prod_1'", "pool: ''", "namespace: 'Probes'", "max_in_flight: 0", "'e u'", "label key '-a'"):
@@ -76,7 +76,7 @@ def test_all_problems_are_one_error_and_nothing_is_added(store: Store, now: date
 
 def test_clusters_are_listed_by_label_in_the_order_of_their_names(store: Store, now: datetime) -> None:
     specs = [("b", "eu", "1"), ("a", "eu", "2"), ("c", "us", "1")]
-    add(store, now, *(ClusterSpec(name, {"region": region, "wave": wave}) for name, region, wave in specs))
+    add(store, now, *(ClusterRegistration(name, {"region": region, "wave": wave}) for name, region, wave in specs))
     assert names(store) == ["a", "b", "c"]
     assert names(store, "region=eu") == ["a", "b"]
     assert names(store, "region=eu,wave in (1)") == ["b"]
@@ -84,13 +84,13 @@ def test_clusters_are_listed_by_label_in_the_order_of_their_names(store: Store, 
 
 
 def test_the_error_of_an_unknown_name_suggests_the_nearest(store: Store, now: datetime) -> None:
-    add(store, now, ClusterSpec("prod-1"), ClusterSpec("staging"))
+    add(store, now, ClusterRegistration("prod-1"), ClusterRegistration("staging"))
     with pytest.raises(NotFoundError, match=r"no cluster 'prod1'\. Did you mean 'prod-1'\?"):
         read(store, "prod1")
 
 
 def test_a_repeated_cordon_keeps_the_first_time_and_sets_the_reason(store: Store, now: datetime) -> None:
-    add(store, now, ClusterSpec("prod-1"))
+    add(store, now, ClusterRegistration("prod-1"))
     with store.writing() as session:
         clusters.cordon(session, "prod-1", "upgrade", now)
         clusters.cordon(session, "prod-1", "upgrade, second try", now + timedelta(hours=1))
@@ -103,7 +103,7 @@ def test_a_repeated_cordon_keeps_the_first_time_and_sets_the_reason(store: Store
 
 
 def test_labels_are_replaced_completely_or_not_at_all(store: Store, now: datetime) -> None:
-    add(store, now, ClusterSpec("prod-1", {"region": "eu", "wave": "1"}))
+    add(store, now, ClusterRegistration("prod-1", {"region": "eu", "wave": "1"}))
     with store.writing() as session:
         clusters.set_labels(session, "prod-1", {"region": "us"})
     with pytest.raises(InvalidInputError, match="label value 'u s'"), store.writing() as session:
@@ -112,7 +112,7 @@ def test_labels_are_replaced_completely_or_not_at_all(store: Store, now: datetim
 
 
 def test_removing_a_cluster_removes_its_schedules_and_no_other(store: Store, now: datetime) -> None:
-    add(store, now, ClusterSpec("a"), ClusterSpec("b"))
+    add(store, now, ClusterRegistration("a"), ClusterRegistration("b"))
     with store.writing() as session:
         for name in ("a", "b"):
             session.add(Schedule(binding="x", case="y", cluster=name, pool="default", every_s=60, next_due=now))

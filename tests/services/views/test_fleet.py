@@ -8,7 +8,7 @@ from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.health.facts import database_clock, fleet_health, run_health
 from kubeprobe.settings import Settings
 from kubeprobe.store import Alert, Collector, Run
-from kubeprobe.views import AlertFilter, Shown, count_alerts, fleet, list_alerts, list_clusters
+from kubeprobe.views import AlertFilter, Shown, count_alerts, fleet_status, list_alerts, list_clusters
 from kubeprobe.vocabulary import Verdict
 from tests.services.views.given import World
 
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 def shown(world: World, selector: str = "") -> dict[tuple[str, str], Shown]:
     with world.store.reading() as session:
-        found = fleet(session, world.now, parse_selector(selector))
+        found = fleet_status(session, world.now, parse_selector(selector))
     return {(cell.case, cell.cluster): cell.shown for cell in found.cells}
 
 
@@ -76,7 +76,7 @@ def test_outcomes_overdue_for_a_responder_are_counted(world: World) -> None:
     world.run(at=world.now - 5 * MINUTE)
     world.run(at=world.now)
     with world.store.reading() as session:
-        assert fleet(session, world.now).unprocessed == 1
+        assert fleet_status(session, world.now).unprocessed == 1
 
 
 def test_open_alerts_are_filtered_by_cluster(world: World) -> None:
@@ -152,7 +152,7 @@ def test_the_fleet_takes_seven_statements_at_any_size(world: World) -> None:
     statements: list[str] = []
     event.listen(world.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     with world.store.reading() as session:
-        assert len(fleet(session, world.now).cells) == 30
+        assert len(fleet_status(session, world.now).cells) == 30
     assert len([text for text in statements if text.startswith("SELECT")]) == 7
 
 

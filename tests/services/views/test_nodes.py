@@ -6,7 +6,7 @@ from sqlalchemy import event
 
 from kubeprobe.cli.status_text import nodes_text
 from kubeprobe.fleet.selectors import parse_selector
-from kubeprobe.views import Cell, RunFilter, Shown, fleet, get_run, list_node_cells, list_runs
+from kubeprobe.views import Cell, RunFilter, Shown, fleet_status, get_run, list_node_cells, list_runs
 from kubeprobe.vocabulary import SOME_NODE, Verdict
 from tests.services.views.given import World
 
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 def cell(world: World) -> Cell:
     """The only cell of the fleet."""
     with world.store.reading() as session:
-        [found] = fleet(session, world.now).cells
+        [found] = fleet_status(session, world.now).cells
     return found
 
 

@@ -16,7 +16,7 @@ from kubeprobe.store import Alert
 from kubeprobe.views import (
     AlertFilter,
     RunFilter,
-    fleet,
+    fleet_status,
     list_alerts,
     list_clusters,
     list_node_cells,
@@ -138,9 +138,9 @@ def test_alerts_of_selected_clusters_are_found_among_many_others(world: World) -
     add_alerts(world, 1, "quiet")
     add_alerts(world, 1100, "noisy")
     with world.store.reading() as session:
-        found = fleet(session, world.now, parse_selector("region=eu"))
+        found = fleet_status(session, world.now, parse_selector("region=eu"))
         assert [alert.cluster for alert in found.alerts] == ["quiet"]
-        everywhere = fleet(session, world.now)
+        everywhere = fleet_status(session, world.now)
         assert (len(everywhere.alerts), everywhere.open_alerts) == (1000, 1101)
         assert len(list_alerts(session, AlertFilter(case="case-7")).items) == 1
 
@@ -149,7 +149,7 @@ def test_alerts_of_selected_clusters_are_found_among_many_others(world: World) -
 def test_sqlite_serves_open_work_from_partial_indexes(world: World) -> None:
     """They grow with the history otherwise: SQLite uses a partial index only where it reads its very condition."""
     queries = {
-        "fleet": lambda session: fleet(session, world.now),
+        "fleet": lambda session: fleet_status(session, world.now),
         "clusters": lambda session: list_clusters(session, world.now),
         "fleet health": lambda session: fleet_health(session, world.now, Settings()),
         "run health": lambda session: run_health(session, world.now),
