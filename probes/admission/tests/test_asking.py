@@ -38,7 +38,7 @@ def test_a_webhook_that_answers_is_fine_allowed_or_not() -> None:
     assert 89 < found.days_left < 90
 
 
-def test_a_certificate_is_trusted_by_the_bundle_only_and_for_the_right_name() -> None:
+def test_a_certificate_must_be_signed_by_the_bundle_and_valid_for_the_host() -> None:
     stranger = Authority.make("stranger").pem.decode()
     assert (
         "caBundle does not vouch for its certificate for 127.0.0.1: unable to get" in asked(says(), ca=stranger).problem

@@ -37,7 +37,7 @@ def test_a_refused_stale_update_is_right(crud: Callable[..., ApiCrud]) -> None:
     crud(REFUSED).update_stale()
 
 
-def test_a_stale_update_that_is_accepted_means_broken_locking(crud: Callable[..., ApiCrud]) -> None:
+def test_an_accepted_stale_update_is_a_failure(crud: Callable[..., ApiCrud]) -> None:
     with pytest.raises(CheckFailed, match="resourceVersion 7 was accepted: expected 409 Conflict"):
         crud((200, configmap("stale"))).update_stale()
 
@@ -58,7 +58,7 @@ def test_an_object_that_the_list_lacks_is_reported(crud: Callable[..., ApiCrud])
         crud((200, {"items": []})).list()
 
 
-def test_finalizers_that_hold_the_object_are_named(crud: Callable[..., ApiCrud]) -> None:
+def test_finalizers_that_block_the_deletion_are_named(crud: Callable[..., ApiCrud]) -> None:
     held = configmap("updated", finalizers=["example.com/audit", "example.com/backup"])
     with pytest.raises(CheckFailed, match=r"finalizers: example\.com/audit, example\.com/backup"):
         crud((200, held), (200, held)).wait_gone()

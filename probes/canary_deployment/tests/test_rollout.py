@@ -41,7 +41,7 @@ def endpoint_slice(name: str, *addresses: str, ready: bool | None = None) -> dic
         (1, {}, False),
     ],
 )
-def test_a_deployment_is_rolled_out_when_only_new_pods_are_there_and_available(generation, status, rolled_out) -> None:
+def test_a_deployment_is_rolled_out_when_only_new_available_pods_exist(generation, status, rolled_out) -> None:
     assert rollout.is_rolled_out(deployment(generation, **status)) is rolled_out
 
 
@@ -69,7 +69,7 @@ def test_wrong_endpoints_and_missing_pods_are_named() -> None:
     assert missing.startswith("pod b (10.0.0.2) is ready, but no endpoint")
 
 
-def test_the_second_address_of_a_pod_is_not_missed_in_a_service_of_one_family() -> None:
+def test_a_single_family_service_needs_one_address_per_pod() -> None:
     both = pod("a", "10.0.0.1")
     both["status"]["podIPs"].append({"ip": "fd00::1"})
     assert rollout.wrong_endpoints([endpoint_slice("s", "10.0.0.1")], [both]) == []

@@ -37,7 +37,7 @@ def answers(version: str) -> bool:
         return False
 
 
-def test_the_canary_answers_with_its_version_and_traffic_counts_it() -> None:
+def test_traffic_counts_the_versions_that_the_canary_returns() -> None:
     with canary("v1"):
         assert ask_until("v1", HOST, PORT, 5, 5) == ""
         with Traffic(HOST, PORT, 5) as traffic:

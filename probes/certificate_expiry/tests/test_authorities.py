@@ -66,7 +66,7 @@ REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "messag
         ),
     ],
 )
-def test_a_certificate_of_cert_manager(status: Json, told: str) -> None:
+def test_cert_manager_certificates_are_judged_by_their_status(status: Json, told: str) -> None:
     body = {"metadata": {"namespace": "shop", "name": "web"}, "status": status}
     assert certmanager.problem(body, NOW, 30) == told
 

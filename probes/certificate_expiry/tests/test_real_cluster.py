@@ -24,7 +24,7 @@ def test_checked_objects_are_measured(bed: Bed) -> None:
     assert metrics["days_to_first_expiry"] > 30
 
 
-def test_it_names_each_secret_that_is_a_problem_the_most_urgent_first(bed: Bed) -> None:
+def test_problem_secrets_are_named_most_urgent_first(bed: Bed) -> None:
     now = datetime.now(UTC)
     early = certificate("early", now + 3 * DAY, now + 300 * DAY)
     default = [tls_secret("expired", *ending_in(-2, "old")), tls_secret("good", *ending_in(300))]
@@ -59,7 +59,7 @@ def test_an_unreachable_server_and_an_expiring_certificate_are_distinguished(bed
     assert ended.errors[1].startswith(f"endpoint {NODE_ADDRESS}:{port}: CN=server expires on ")
 
 
-def test_it_reads_more_secrets_than_fit_on_a_page(bed: Bed) -> None:
+def test_all_pages_of_secrets_are_read(bed: Bed) -> None:
     pem, key = ending_in(300)
     many = [tls_secret(f"many-{number}", pem, key) for number in range(205)]
     with bed.cluster.having("default", "secrets", *many):

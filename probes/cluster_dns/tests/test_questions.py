@@ -25,9 +25,7 @@ def test_a_service_is_queried_by_name_and_reverse_in_each_family() -> None:
         ("10-244-0-5.shop.pod.example.org.", "10-244-0-5.shop.pod.example.org", frozenset()),
     ],
 )
-def test_a_name_inside_is_a_service_or_ends_in_the_clusters_domain(
-    word: str, name: str, expected: frozenset[str]
-) -> None:
+def test_a_name_inside_the_cluster_is_completed_with_its_domain(word: str, name: str, expected: frozenset[str]) -> None:
     assert inside(word, "example.org") == Question("inside", name, "A", expected)
 
 

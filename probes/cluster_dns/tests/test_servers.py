@@ -58,12 +58,12 @@ def test_the_service_is_queried_on_its_dns_ports_only() -> None:
     assert of_service(service()) == Server("Service kube-system/kube-dns (10.96.0.10)", "10.96.0.10", BOTH, True)
 
 
-def test_a_service_without_an_address_is_a_fault() -> None:
+def test_a_service_without_a_cluster_ip_is_refused() -> None:
     with pytest.raises(ValueError, match="has no cluster IP"):
         of_service(service(clusterIP="None", clusterIPs=["None"]))
 
 
-def test_each_ready_endpoint_is_a_server_that_is_named_by_pod_and_node() -> None:
+def test_each_ready_endpoint_is_a_server_named_by_pod_and_node() -> None:
     one = slice_of(
         endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2", ready=False), endpoint("c", "10.0.0.3", ready=None)
     )
@@ -89,7 +89,7 @@ def test_an_endpoint_whose_address_belongs_to_no_pod_is_named() -> None:
     assert wrong == ["endpoint 10.0.0.9 of Service kube-system/kube-dns is the address of none of its pods"]
 
 
-def test_a_pod_that_is_unready_for_long_is_named_with_the_reason_and_one_that_starts_is_not() -> None:
+def test_a_pod_that_stays_unready_is_named_and_a_starting_one_is_not() -> None:
     endpoints = [slice_of(endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2", ready=False))]
     stuck = pod("b", "10.0.0.2", ready=False, seconds=61, waiting="CrashLoopBackOff")
     assert found(endpoints, [pod("a", "10.0.0.1"), stuck]) == [

@@ -114,7 +114,7 @@ def test_another_etcds_backup_is_detected_even_after_a_second_one() -> None:
     assert "its revision 8 is lower than 9 of 49.db" in told
 
 
-def test_the_backups_before_are_read_only_where_the_newest_has_shrunk() -> None:
+def test_earlier_backups_are_read_only_if_the_newest_is_smaller() -> None:
     seen = []
 
     def read_and_note(path: Path) -> Snapshot:
@@ -140,7 +140,7 @@ def test_a_backup_without_keys_is_empty() -> None:
         ("snapshot.db", None),
     ],
 )
-def test_a_name_tells_a_time(name: str, told: datetime | None) -> None:
+def test_the_time_of_a_backup_is_read_from_its_name(name: str, told: datetime | None) -> None:
     assert time_in(name) == told
 
 

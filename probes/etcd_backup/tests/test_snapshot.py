@@ -46,7 +46,7 @@ def test_a_copy_of_the_database_itself_has_no_hash(tmp_path: Path, whole: bytes)
 
 
 @pytest.mark.parametrize("at", [100, 3 * PAGE + 77, 9 * PAGE + 1])
-def test_one_changed_bit_anywhere_is_found(tmp_path: Path, whole: bytes, at: int) -> None:
+def test_a_single_changed_bit_is_found(tmp_path: Path, whole: bytes, at: int) -> None:
     changed = bytearray(whole)
     changed[at] ^= 1
     assert why_not(tmp_path, bytes(changed))
@@ -68,14 +68,14 @@ def test_a_truncated_snapshot_is_reported(tmp_path: Path, whole: bytes, length: 
     assert "cut off" in told or "too few" in told
 
 
-def test_a_compressed_snapshot_that_is_cut_off_cannot_be_read(tmp_path: Path) -> None:
+def test_a_truncated_compressed_snapshot_cannot_be_read(tmp_path: Path) -> None:
     file = tmp_path / "snapshot.db.gz"
     file.write_bytes(REAL.read_bytes()[:-100])
     with pytest.raises(SnapshotError, match="cannot be read"):
         read_snapshot(file)
 
 
-def test_the_second_meta_page_counts_where_the_first_is_damaged(tmp_path: Path, whole: bytes) -> None:
+def test_the_second_meta_page_is_used_if_the_first_is_damaged(tmp_path: Path, whole: bytes) -> None:
     file = tmp_path / "snapshot.db"
     file.write_bytes(bytes(PAGE) + whole[PAGE:-32])
     assert read_snapshot(file).revision >= 1

@@ -56,7 +56,7 @@ def test_an_unknown_error_is_reported_unchanged() -> None:
     ]
 
 
-def test_a_member_that_lags_more_than_is_tolerated_is_named_with_how_much() -> None:
+def test_a_lagging_member_is_named_with_its_lag() -> None:
     reached = [(member("etcd-1"), 100), (member("etcd-2"), 98), (member("etcd-3"), 60)]
     assert behind(reached, 100, 2, 5) == [
         "member etcd-3 (https://etcd-3:2379): is at revision 60, 40 behind what was written 5 s ago"

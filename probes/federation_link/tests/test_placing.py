@@ -31,7 +31,7 @@ def test_a_document_with_the_members_name_is_created_for_each_member() -> None:
     assert works[0]["spec"]["workload"]["manifests"][0]["metadata"] == VALUES
 
 
-def test_the_default_is_what_the_catalog_says() -> None:
+def test_the_default_manifests_match_the_catalog() -> None:
     _template, case = yaml.safe_load_all((Path(__file__).parents[1] / "catalog.yaml").read_text())
     assert case["spec"]["parameters"]["MANIFESTS"].strip() == probe.MANIFESTS.strip()
 

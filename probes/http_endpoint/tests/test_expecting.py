@@ -31,7 +31,7 @@ def test_an_invalid_url_is_refused(url: str) -> None:
         parse_url(url)
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
+def test_a_password_in_a_url_is_refused_and_not_printed() -> None:
     with pytest.raises(ValueError, match="HEADERS") as refused:
         parse_url("https://me:hunter2@web.example.com/")
     assert "hunter2" not in str(refused.value)

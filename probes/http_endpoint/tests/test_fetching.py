@@ -37,7 +37,7 @@ def says(text: str, status: int = 200, **headers: str) -> Answering:
     return lambda _asked: Reply(status, text.encode(), headers)
 
 
-def test_a_right_answer_passes_and_every_phase_is_measured(tmp_path: Path) -> None:
+def test_a_correct_response_passes_and_every_phase_is_measured(tmp_path: Path) -> None:
     pem, key = ROOT.issue((HOST,))
     with http_server(says("all is up"), pem=pem + key) as port:
         code, log = probe(
@@ -75,7 +75,7 @@ def test_a_missing_intermediate_is_reported_and_a_sent_one_is_used(tmp_path: Pat
     assert "It shows CN=web for 127.0.0.1, issued by CN=middle, valid until " in log
 
 
-def test_redirects_are_followed_and_secrets_stay_with_their_host(tmp_path: Path) -> None:
+def test_redirects_are_followed_without_credentials_to_another_host(tmp_path: Path) -> None:
     got: list[Asked] = []
 
     def answer(asked: Asked) -> Reply:
@@ -96,14 +96,14 @@ def test_redirects_are_followed_and_secrets_stay_with_their_host(tmp_path: Path)
     assert asked.headers["x-who"] == "probe"
 
 
-def test_redirects_without_end_are_a_fault(tmp_path: Path) -> None:
+def test_too_many_redirects_are_a_failure(tmp_path: Path) -> None:
     with http_server(lambda asked: Reply(301, headers={"Location": asked.path + "x"})) as port:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/", REDIRECTS="3")
     assert code == 1
     assert f"http://{HOST}:{port}/xxxx: more than 3 redirects" in log
 
 
-def test_one_url_that_fails_does_not_hide_the_next(tmp_path: Path) -> None:
+def test_every_url_is_checked_after_a_failure(tmp_path: Path) -> None:
     with http_server(says("no", 500)) as wrong, http_server(says("yes")) as right:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{wrong}/ http://{HOST}:{right}/")
     assert code == 1

@@ -37,7 +37,7 @@ def test_kube_proxys_rules_match_the_services(saved: str, wanted: list[Wanted]) 
     assert problems(wanted, parse(saved), 4) == []
 
 
-def test_local_traffic_policy_leads_from_outside_to_the_nodes_own_pods(saved: str, wanted: list[Wanted]) -> None:
+def test_a_local_traffic_policy_sends_external_traffic_to_local_pods(saved: str, wanted: list[Wanted]) -> None:
     fronts = parse(saved).fronts
     assert fronts[Front("", "tcp", 30081)] == {("10.244.1.5", 8081)}
     assert {len(fronts[one.front]) for one in of(wanted, "default/local")} == {1, 2}
@@ -66,7 +66,7 @@ def test_a_missing_entry_of_a_service_is_detected(saved: str, wanted: list[Wante
     ]
 
 
-def test_an_endpoint_without_its_translation_is_named(saved: str, wanted: list[Wanted]) -> None:
+def test_an_endpoint_without_its_dnat_rule_is_named(saved: str, wanted: list[Wanted]) -> None:
     less = "\n".join(line for line in saved.splitlines() if "--to-destination 10.244.1.1:8080" not in line)
     wrong = problems(of(wanted, "default/web"), parse(less), 4)
     assert any("chain KUBE-SEP-" in text and text.endswith("leads nowhere") for text in wrong)

@@ -38,13 +38,13 @@ def test_kube_proxys_rules_match_the_services(table: Json, wanted: list[Wanted])
     assert len(rules.fronts) == len(wanted) == 11
 
 
-def test_local_traffic_policy_leads_from_outside_to_the_nodes_own_pods(table: Json) -> None:
+def test_a_local_traffic_policy_sends_external_traffic_to_local_pods(table: Json) -> None:
     rules = parse(table)
     assert rules.fronts[Front("", "tcp", 30081)] == {("10.244.1.5", 8081)}
     assert rules.fronts[Front("10.96.215.97", "tcp", 81)] == {("10.244.1.4", 8081), ("10.244.1.5", 8081)}
 
 
-def test_a_service_without_endpoints_is_refused(table: Json) -> None:
+def test_a_service_without_endpoints_has_no_backends(table: Json) -> None:
     assert parse(table).fronts[Front("10.96.155.67", "tcp", 80)] == frozenset()
 
 
@@ -57,7 +57,7 @@ def test_a_removed_map_element_is_detected(table: Json, wanted: list[Wanted]) ->
     ]
 
 
-def test_an_endpoints_chain_without_its_rule_is_named(table: Json, wanted: list[Wanted]) -> None:
+def test_an_endpoint_chain_without_a_rule_is_named(table: Json, wanted: list[Wanted]) -> None:
     table["nftables"] = [
         entry
         for entry in table["nftables"]

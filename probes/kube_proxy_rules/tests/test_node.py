@@ -89,7 +89,7 @@ def test_only_the_rules_of_the_given_mode_are_checked(tmp_path: Path, command: C
         rules_of(4, set(), "nftables")
 
 
-def test_rules_in_two_modes_are_both_found(command: Command) -> None:
+def test_rules_of_two_modes_are_both_found(command: Command) -> None:
     command("nft", (RECORDED / "nftables.json").read_text())
     command("iptables-save", saved())
     assert modes() == ["nftables", "iptables"]
@@ -107,7 +107,7 @@ def test_iptables_is_read_from_the_backend_with_kube_proxys_chains(tmp_path: Pat
     assert modes("iptables") == []
 
 
-def test_each_family_has_its_own_backend_of_iptables(tmp_path: Path, command: Command) -> None:
+def test_each_family_has_its_own_iptables_backend(tmp_path: Path, command: Command) -> None:
     legacy_tables(tmp_path, "nat", file="ip6_tables_names")
     command("ip6tables-nft-save", NAT_OF_OTHERS)
     command("ip6tables-legacy-save", saved())
@@ -122,7 +122,7 @@ def test_a_missing_table_of_the_legacy_backend_is_not_created_by_reading(tmp_pat
     assert modes("iptables") == [], "a node without that table"
 
 
-def test_an_older_backend_that_cannot_be_read_counts_as_empty(tmp_path: Path, command: Command) -> None:
+def test_an_unreadable_legacy_backend_counts_as_empty(tmp_path: Path, command: Command) -> None:
     legacy_tables(tmp_path, "nat")
     command("iptables-nft-save", NAT_OF_OTHERS)
     assert modes("iptables") == [], "without its command"

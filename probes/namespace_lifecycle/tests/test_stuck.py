@@ -23,7 +23,7 @@ def test_bad_conditions_are_reported_causes_first_and_good_ones_left_out() -> No
     assert list(found) == ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"]
 
 
-def test_the_kinds_that_remain_are_read_with_their_group() -> None:
+def test_remaining_kinds_are_parsed_with_their_group() -> None:
     message = (
         "Some resources are remaining: configmaps. has 1 resource instances, x-ys.example.com has 2 resource instances"
     )
@@ -36,7 +36,7 @@ def test_only_objects_held_by_finalizers_are_named() -> None:
     assert held("foos", "example.com", objects)[0].startswith("foos.example.com kept ")
 
 
-def test_api_services_without_backend_are_named() -> None:
+def test_unavailable_api_services_are_named() -> None:
     def service(name: str, status: str) -> dict[str, Any]:
         condition = {"type": "Available", "status": status, "reason": "ServiceNotFound", "message": "no such service"}
         return {"metadata": {"name": name}, "status": {"conditions": [condition]}}

@@ -138,7 +138,7 @@ def test_kernel_messages_are_recognized(means: str | None, message: str) -> None
     assert [one.means for one in PATTERNS if one.pattern.search(message)] == ([means] if means else [])
 
 
-def test_a_record_of_the_kernels_log_is_read_without_its_details() -> None:
+def test_a_kernel_log_record_is_parsed_without_its_details() -> None:
     found = kernel_log.parse("4,1044,7301234567,-;table full; dropping\n SUBSYSTEM=net\n")
     assert found == kernel_log.Message(7301.234567, "table full; dropping")
 
@@ -252,7 +252,7 @@ def test_a_runtime_at_an_unknown_socket_is_not_a_finding(tmp_path: Path) -> None
     assert why.startswith("container runtime: none listens at ")
 
 
-def test_a_probe_that_does_not_know_its_node_is_unknown() -> None:
+def test_a_probe_without_its_node_name_is_unknown() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "probes.node_health.probe"], capture_output=True, text=True, check=False
     )

@@ -82,7 +82,7 @@ def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> Non
     ]
 
 
-def test_a_sandbox_that_runs_for_no_pod_is_named() -> None:
+def test_a_running_sandbox_without_a_pod_is_named() -> None:
     orphan = Sandbox("c" * 64, "uid-3", "shop/old", ready=True, created=0)
     ended = Sandbox("d" * 64, "uid-4", "shop/older", ready=False, created=0)
     found = remains.of_sandboxes(Living(ALIVE.pod_uids, (RUNS, orphan, ended), frozenset()))

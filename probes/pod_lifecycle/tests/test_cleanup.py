@@ -24,7 +24,7 @@ def test_the_probe_cleans_up_after_sigterm(bed: Bed) -> None:
     bed.cluster.wait_until_nothing_is_left_of("01ended")
 
 
-def test_kubernetes_removes_the_pod_of_a_probe_that_was_killed(bed: Bed) -> None:
+def test_kubernetes_deletes_the_pod_of_a_killed_probe(bed: Bed) -> None:
     name, run = bed.cluster.start("pod_lifecycle", IMAGE=MISSING_IMAGE, READY_TIMEOUT="60")
     until("the probe's pod", lambda: bed.cluster.pods_of(run))
     bed.api.delete(f"{PODS}/{name}", gracePeriodSeconds=0)

@@ -53,7 +53,7 @@ def limits(name: str, **given: Json) -> Json:
     ("text", "value"),
     [("500m", "0.5"), ("1Gi", 2**30), ("2", 2), ("1.5k", 1500), ("1e3", 1000), ("3E", 3 * 10**18), ("250u", "0.00025")],
 )
-def test_a_quantity_is_a_number(text: str, value: str | int) -> None:
+def test_quantities_are_parsed_as_numbers(text: str, value: str | int) -> None:
     assert quantity(text) == Decimal(value)
 
 
@@ -66,7 +66,7 @@ def test_kubernetes_own_flows_are_not_a_problem() -> None:
     assert fairness.problems(SCHEMAS, LEVELS, set()) == []
 
 
-def test_a_level_that_is_missing_is_named() -> None:
+def test_a_missing_priority_level_is_named() -> None:
     missing = [body for body in LEVELS if body["metadata"]["name"] != "system"]
     assert fairness.problems(SCHEMAS, missing, set()) == [
         "PriorityLevelConfiguration system: is missing (one of Kubernetes' suggested ones)"
@@ -79,7 +79,7 @@ def test_schemas_of_one_precedence_may_agree_or_have_different_subjects() -> Non
     assert fairness.problems(SCHEMAS + agree, LEVELS, set()) == fairness.problems(SCHEMAS + apart, LEVELS, set()) == []
 
 
-def test_a_level_without_shares_that_may_borrow_depends_on_others() -> None:
+def test_a_level_without_shares_depends_on_borrowing() -> None:
     wrong = fairness.problems(
         [*SCHEMAS, schema("a", "poor")], [*LEVELS, level("poor", nominalConcurrencyShares=0)], set()
     )
@@ -96,7 +96,7 @@ def test_allowed_alterations_are_not_a_problem() -> None:
     assert fairness.problems(SCHEMAS, levels, {"system"}) == []
 
 
-def test_rejected_requests_are_read_from_the_metrics_and_only_new_ones_count() -> None:
+def test_only_new_rejected_requests_in_the_metrics_count() -> None:
     line = 'apiserver_flowcontrol_rejected_requests_total{flow_schema="a",priority_level="b",reason="queue-full"} '
     before, after = fairness.rejected(f"{line}7\n"), fairness.rejected(f"# HELP x\n{line}19\n")
     assert fairness.newly_rejected(before, before, 5) == []
@@ -129,7 +129,7 @@ def test_a_default_limit_is_also_the_default_request() -> None:
     assert quotas.problems([well], REQUIRED, NOW) == []
 
 
-def test_a_young_namespace_may_still_lack_limits() -> None:
+def test_a_new_namespace_may_lack_limits() -> None:
     assert quotas.problems([namespace(age=timedelta(minutes=5))], REQUIRED, NOW) == []
     assert len(quotas.problems([namespace(age=timedelta(minutes=11))], REQUIRED, NOW)) == 2
 
@@ -163,7 +163,7 @@ def test_a_quota_for_some_pods_only_is_ignored() -> None:
         ({}, ["ingress shop/front: has no limit: none of limit-rps, limit-rpm, limit-connections"]),
     ],
 )
-def test_limits_of_an_ingress(annotations: Json, told: list[str]) -> None:
+def test_ingress_limits_are_checked(annotations: Json, told: list[str]) -> None:
     noted = {f"nginx.ingress.kubernetes.io/{key}": value for key, value in annotations.items()}
     body = {
         "metadata": {"name": "front", "namespace": "shop", "annotations": noted},

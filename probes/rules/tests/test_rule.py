@@ -57,7 +57,7 @@ def test_an_object_that_satisfies_the_rule_is_not_reported() -> None:
     assert told("object.spec.replicas >= 2", deployment(replicas=2)) == Findings(1, [], [])
 
 
-def test_an_object_that_breaks_the_rule_is_named_with_the_message() -> None:
+def test_an_object_that_violates_the_rule_is_named_with_the_message() -> None:
     message = "{{ object.spec.replicas }} replica of {{params.LEAST}}, looked at {{ now }}"
     found = told("object.spec.replicas >= int(params.LEAST)", deployment(replicas=1), message=message, LEAST="2")
     assert found.broken == [(0, "deployments shop/web: 1 replica of 2, looked at 2026-11-25 12:00:00 UTC")]
@@ -91,7 +91,7 @@ def test_times_can_be_compared() -> None:
     assert expression.holds({"object": made, "params": {}, "now": NOW}) is False
 
 
-def test_dollars_reach_the_probe_though_the_kubelet_expands_them() -> None:
+def test_dollar_signs_are_not_expanded_by_the_kubelet() -> None:
     assert "$" not in rules_variable(
         ProbeCaseSpec.model_validate(
             {
@@ -113,7 +113,7 @@ def test_a_list_is_requested_once_for_all_of_its_rules() -> None:
     assert Place("v1/pods", "shop", "app=web").path == "/api/v1/namespaces/shop/pods"
 
 
-def test_no_rules_are_refused() -> None:
+def test_an_empty_list_of_rules_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no rule: expected `rules` in the ProbeCase"):
         read_rules("")
 
@@ -130,7 +130,7 @@ def test_the_example_passes_a_correct_deployment() -> None:
     assert of_example("apps/v1/deployments", deployment(READY), deployment(digest)) == []
 
 
-def test_the_example_names_containers_without_a_readiness_probe_and_images_without_a_version() -> None:
+def test_the_example_names_missing_readiness_probes_and_image_versions() -> None:
     sidecar = {"name": "sidecar", "image": "registry.example.com/proxy"}
     newest = {**READY, "image": "shop/web:latest"}
     assert of_example("apps/v1/deployments", deployment(newest, sidecar)) == [

@@ -18,7 +18,7 @@ def test_objects_belong_to_the_probes_pod_and_have_the_runs_labels() -> None:
     assert pod["spec"]["activeDeadlineSeconds"] == 60
 
 
-def test_only_ready_endpoints_get_connections_and_unset_counts_as_ready() -> None:
+def test_only_ready_endpoints_are_expected_and_unset_means_ready() -> None:
     def endpoint(address: str, **conditions: bool) -> dict[str, Any]:
         return {"addresses": [address], "conditions": conditions}
 

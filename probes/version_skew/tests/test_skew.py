@@ -39,7 +39,7 @@ def test_the_minor_version_is_read_from_vendors_versions(version, minor) -> None
         ("kube-proxy:latest", ""),
     ],
 )
-def test_an_image_has_a_version_only_if_its_tag_is_one(image, version) -> None:
+def test_the_version_of_an_image_is_its_tag(image, version) -> None:
     assert skew.version_in_image(image) == version
 
 
@@ -89,7 +89,7 @@ def test_api_servers_two_minor_versions_apart_are_reported_with_both_addresses()
     )
 
 
-def test_nodes_with_the_same_fault_share_a_line() -> None:
+def test_nodes_with_the_same_version_share_a_line() -> None:
     nodes = [component("kubelet", "v1.29.0", f"node {number}") for number in range(5)]
     [text] = skew.outside([SERVER, *nodes])
     assert "on node 0, node 1, node 2 and 2 more is 5 minor versions older" in text

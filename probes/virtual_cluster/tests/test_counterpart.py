@@ -29,7 +29,7 @@ def test_a_counterpart_is_recognized_by_name_and_namespace() -> None:
     assert not VCLUSTER.fits(pod("web"), "web", "shop")
 
 
-def test_an_engine_may_keep_names() -> None:
+def test_an_engine_may_keep_pod_names() -> None:
     assert Convention("", "", "").fits(pod("web"), "web", "shop")
     assert not Convention("", "", "").fits(pod("web2"), "web", "shop")
 

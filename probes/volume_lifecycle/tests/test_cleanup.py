@@ -23,7 +23,7 @@ def volumes(bed: Bed) -> list[str]:
 
 
 @pytest.mark.parametrize("moment", ["claimed", "bound", "mounted"])
-def test_a_probe_that_is_killed_leaves_nothing(bed: Bed, moment: str) -> None:
+def test_a_killed_probe_leaves_nothing(bed: Bed, moment: str) -> None:
     with storage(bed):
         name, run = bed.cluster.start("volume_lifecycle", STORAGE_CLASS=CLASS)
         reached = {

@@ -20,7 +20,7 @@ def storage_class(name: str, *, default: bool = False, created: str = "2026-01-0
     }
 
 
-def test_the_default_class_is_chosen_and_of_several_the_newest() -> None:
+def test_the_newest_default_class_is_used() -> None:
     old, new = storage_class("old", default=True), storage_class("new", default=True, created="2026-02-01T00:00:00Z")
     assert objects.choose_class([storage_class("other"), new, old], "") == new
     assert objects.choose_class([storage_class("other")], "") is None
@@ -82,7 +82,7 @@ def test_the_reader_script_reads_what_the_writer_script_wrote(tmp_path: Path) ->
     assert (tmp_path / "log").read_text() == "changed\n"
 
 
-def test_a_pod_belongs_to_the_run_and_lets_its_user_write() -> None:
+def test_a_pod_has_its_owner_a_group_and_the_volume() -> None:
     pod = objects.pod(RUN, ("p", "kubeprobe", "c"), "image", "true", 60, ready="abc")
     assert pod["metadata"]["ownerReferences"][0]["name"] == "kp"
     assert pod["spec"]["securityContext"]["fsGroup"] == pod["spec"]["securityContext"]["runAsUser"]

@@ -71,7 +71,7 @@ def test_a_budget_that_cannot_be_computed_is_reported_with_its_reason() -> None:
     assert findings.blocking_budget(failed).endswith("allows no eviction, for it cannot be worked out: no scale")
 
 
-def test_two_budgets_over_the_same_pods_are_named() -> None:
+def test_budgets_that_select_the_same_pods_are_named() -> None:
     both = [
         budget("one", selector={"matchLabels": {"app": "web"}}),
         budget("two", selector={"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}]}),
@@ -104,7 +104,7 @@ def test_an_intended_single_replica_is_ignored() -> None:
         ({"key": "app", "operator": "DoesNotExist"}, False),
     ],
 )
-def test_selectors_are_read_as_kubernetes_reads_them(expression, matches) -> None:
+def test_selectors_match_as_in_kubernetes(expression, matches) -> None:
     assert findings.selects({"matchExpressions": [expression]}, {"app": "web"}) is matches
 
 
