@@ -1,4 +1,4 @@
-"""Every use case needs one permission, and changes nothing without it."""
+"""Every use case requires one permission and changes nothing without it."""
 
 import importlib
 import inspect
@@ -32,7 +32,7 @@ NO_USE_CASES = {
     "usecase.transaction",
     "usecase.use_case",
 }
-"""Helpers, views, and what needs no installation."""
+"""Helpers, views, and functions without an installation."""
 
 
 @pytest.fixture

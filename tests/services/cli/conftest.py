@@ -1,4 +1,4 @@
-"""The command line over a real store: commands run in this process, as a person would type them."""
+"""The command line on a real store. Commands run in this process."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ spec:
 
 @dataclass
 class CommandLine:
-    """`kubeprobe ...` as a person types it."""
+    """Runs `kubeprobe ...`; files are written below `folder`."""
 
     folder: Path
 
@@ -55,18 +55,18 @@ class CommandLine:
         return result
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """What a command says to a machine."""
+        """The parsed output of a command with `--output json`."""
         return json.loads(self(*arguments, "--output", "json", code=code).stdout)
 
     def write(self, name: str, text: str) -> str:
-        """A file for a command to read."""
+        """Write a file for a command; returns its path."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return str(path)
 
     def add_cluster(self, name: str, *labels: str) -> None:
-        """Add a cluster that nobody can reach."""
+        """Add an unreachable cluster."""
         file = self.write("kubeconfig", KUBECONFIG)
         self("cluster", "add", name, "--kubeconfig", file, *(part for text in labels for part in ("--label", text)))
 
@@ -77,7 +77,7 @@ class CommandLine:
 
 @pytest.fixture(autouse=True)
 def quiet_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As configure_logs does for a command, without keeping loggers for the tests that follow."""
+    """Configure logs without caching loggers for later tests."""
 
     def configure(form: str = "console", level: int = logging.INFO, *, process: str = "cli") -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False)
@@ -91,7 +91,7 @@ def quiet_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def kubeprobe(
     store: Store, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[CommandLine]:
-    """The command line of an installation with an empty store, whose broker is away."""
+    """The command line of an installation with an empty store and an unavailable broker."""
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", database_url)
     monkeypatch.setenv("KUBEPROBE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("KUBEPROBE_BROKER_URL", "redis://127.0.0.1:1/0")
@@ -104,7 +104,7 @@ def kubeprobe(
 
 @pytest.fixture
 def ready(kubeprobe: CommandLine) -> CommandLine:
-    """The same with two clusters, prod-1 in eu and prod-2 in us, and a case bound to those in eu."""
+    """`kubeprobe` with two clusters, prod-1 in eu and prod-2 in us, and a case bound to those in eu."""
     kubeprobe.add_cluster("prod-1", "region=eu")
     kubeprobe.add_cluster("prod-2", "region=us")
     kubeprobe.apply()
@@ -113,6 +113,6 @@ def ready(kubeprobe: CommandLine) -> CommandLine:
 
 @pytest.fixture
 def queued(valkey: str) -> Callable[[str], int]:
-    """How many messages wait in a queue of the broker."""
+    """Returns the number of messages in a queue of the broker."""
     broker = redis.Redis.from_url(valkey)
     return broker.llen

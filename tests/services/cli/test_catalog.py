@@ -1,4 +1,4 @@
-"""Plan, apply, pause, resume, schema, as they are typed."""
+"""`kubeprobe plan`, `apply`, `pause`, `resume` and `schema`."""
 
 import json
 
@@ -11,10 +11,10 @@ from tests.services.cli.conftest import CATALOG, CommandLine
 def test_plan_shows_changes_and_makes_none(kubeprobe: CommandLine) -> None:
     kubeprobe.add_cluster("prod-1", "region=eu")
     file = kubeprobe.write("catalog/all.yaml", CATALOG)
-    told = kubeprobe("plan", "-f", file).stdout
-    assert "+ Binding/core" in told
-    assert "every 5m" in told
-    assert "Plan: 3 added. Nothing was changed." in told
+    output = kubeprobe("plan", "-f", file).stdout
+    assert "+ Binding/core" in output
+    assert "every 5m" in output
+    assert "Plan: 3 added. Nothing was changed." in output
     assert kubeprobe.json("plan", "-f", file)["runsPerHour"] == [{"cluster": "prod-1", "before": 0.0, "after": 12.0}]
     assert "3 added" in kubeprobe("plan", "-f", file).stdout
 
@@ -29,11 +29,11 @@ def test_apply_creates_schedules_and_is_idempotent(ready: CommandLine, store: St
 def test_all_problems_are_reported_at_once_with_file_and_line(kubeprobe: CommandLine) -> None:
     broken = CATALOG.replace("cases: [dns]", "cases: [dsn]").replace("every: 5m", "every: 5 minutes")
     file = kubeprobe.write("catalog/all.yaml", broken)
-    told = kubeprobe("apply", "-f", file, code=2).stderr
-    assert f"{file}:16" in told
-    assert "did you mean 'dns'" in told
-    assert "5 minutes" in told
-    assert "2 problems; nothing was changed." in told
+    output = kubeprobe("apply", "-f", file, code=2).stderr
+    assert f"{file}:16" in output
+    assert "did you mean 'dns'" in output
+    assert "5 minutes" in output
+    assert "2 problems; nothing was changed." in output
     problems = kubeprobe.json("plan", "-f", file, code=2)["problems"]
     assert {problem["path"] for problem in problems} == {"spec.cases[0]", "spec.on.periodic.every"}
 
@@ -41,9 +41,9 @@ def test_all_problems_are_reported_at_once_with_file_and_line(kubeprobe: Command
 def test_prune_removes_undeclared_entries(ready: CommandLine) -> None:
     less = "---".join(CATALOG.split("---")[:2])
     assert "(--prune removes it): Binding/core" in ready.apply(less).stdout
-    told = ready("apply", "--prune", "-f", ready.write("catalog/all.yaml", less)).stdout
-    assert "- Binding/core" in told
-    assert "1 removed" in told
+    output = ready("apply", "--prune", "-f", ready.write("catalog/all.yaml", less)).stdout
+    assert "- Binding/core" in output
+    assert "1 removed" in output
 
 
 def test_a_paused_binding_opens_no_runs_until_it_is_resumed(ready: CommandLine, store: Store) -> None:

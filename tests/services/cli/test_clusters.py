@@ -1,4 +1,4 @@
-"""Clusters from the command line; whatever changes them changes their schedules too."""
+"""`kubeprobe cluster ...`: every change of a cluster updates its schedules."""
 
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def test_credentials_are_not_printed_and_stored_encrypted(ready: CommandLine, st
 def test_adding_and_removing_labels_updates_schedules(ready: CommandLine, store: Store) -> None:
     ready("cluster", "label", "prod-2", "region=eu", "wave=2")
     assert scheduled(store) == ["prod-1", "prod-2"]
-    told = ready("cluster", "label", "prod-1", "region-").stdout
-    assert "1 removed" in told
+    output = ready("cluster", "label", "prod-1", "region-").stdout
+    assert "1 removed" in output
     assert scheduled(store) == ["prod-2"]
     assert "no label 'regoin'" in ready("cluster", "label", "prod-2", "regoin-", code=2).stderr
 
@@ -82,14 +82,14 @@ def test_adding_a_cluster_needs_a_readable_kubeconfig_and_context(kubeprobe: Com
     assert "--kubeconfig" in kubeprobe("cluster", "add", "prod-1", code=2).stderr
     assert "no/such/file" in kubeprobe("cluster", "add", "p", "--kubeconfig", "no/such/file", code=2).stderr
     file = kubeprobe.write("kubeconfig", KUBECONFIG)
-    told = kubeprobe("cluster", "add", "p", "--kubeconfig", file, "--context", "admn", code=2).stderr
-    assert "Did you mean 'admin'?" in told
+    output = kubeprobe("cluster", "add", "p", "--kubeconfig", file, "--context", "admn", code=2).stderr
+    assert "Did you mean 'admin'?" in output
 
 
 def test_checking_an_unreachable_cluster_suggests_a_fix(ready: CommandLine) -> None:
-    told = ready("cluster", "check", "prod-1", code=1).stdout
-    assert "problem  reachable" in told
-    assert "cluster add NAME" in told
+    output = ready("cluster", "check", "prod-1", code=1).stdout
+    assert "problem  reachable" in output
+    assert "cluster add NAME" in output
     (finding,) = ready.json("cluster", "check", "prod-1", code=1)
     assert (finding["check"], finding["ok"]) == ("reachable", False)
 

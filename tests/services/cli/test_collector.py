@@ -1,4 +1,4 @@
-"""The collector's process: it shows that it lives, and ends in order."""
+"""`kubeprobe collector`: its heartbeat and its orderly shutdown."""
 
 import os
 import signal
@@ -32,15 +32,15 @@ def lease(store: Store) -> tuple[str | None, datetime | None]:
 def test_a_terminated_collector_releases_its_clusters(ready: CommandLine, store: Store, number: signal.Signals) -> None:
     with subprocess.Popen([KUBEPROBE, "collector"], env=dict(os.environ), stderr=subprocess.PIPE, text=True) as process:
         try:
-            named = until("the collector's row", lambda: collectors(store), within_s=120)
-            assert named[0].endswith(f"-{process.pid}")
-            until("its lease", lambda: lease(store)[0] == named[0])
+            names = until("the collector's row", lambda: collectors(store), within_s=120)
+            assert names[0].endswith(f"-{process.pid}")
+            until("its lease", lambda: lease(store)[0] == names[0])
             process.send_signal(number)
-            _, told = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=30)
         finally:
-            process.kill()  # else a test that fails would wait for it for ever
-    assert process.returncode == 0, told
-    assert "Traceback" not in told
+            process.kill()  # a failing test would wait for it for ever otherwise
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stderr
     assert (collectors(store), lease(store)) == ([], (None, None))
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the installation as a whole: its store, its health, its shell."""
+"""Commands for the whole installation: `doctor`, `migrate`, `shell`."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def test_doctor_finds_a_missing_or_changed_secret_key(ready: CommandLine) -> Non
     key = ready.folder / "data" / "secret.key"
     key.unlink()
     assert "missing" in str(findings(ready, code=1)["secret key"]["found"])
-    assert not key.exists(), "looking makes no key"
+    assert not key.exists(), "doctor creates no key"
     ready.add_cluster("prod-3")
     assert "1 of 3" in str(findings(ready, code=1)["secret key"]["found"])
 
@@ -67,7 +67,7 @@ def test_migrate_creates_the_store_and_can_be_repeated(
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", f"sqlite:///{tmp_path / 'new' / 'kubeprobe.db'}")
     assert "kubeprobe migrate" in kubeprobe("runs", code=2).stderr
-    assert not (tmp_path / "new").exists(), "looking makes no store"
+    assert not (tmp_path / "new").exists(), "a query creates no store"
     first = kubeprobe("migrate").stdout
     assert kubeprobe("migrate").stdout == first
     assert kubeprobe.json("runs") == []
@@ -77,11 +77,11 @@ def test_an_unavailable_database_is_reported_without_its_password(
     kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", "postgresql://me:very-secret@127.0.0.1:1/kubeprobe")
-    told = kubeprobe("runs", code=2).stderr
-    assert "127.0.0.1:1" in told
-    assert "KUBEPROBE_DATABASE_URL" in told
-    assert "very-secret" not in told
-    assert len(told.splitlines()) == 1
+    output = kubeprobe("runs", code=2).stderr
+    assert "127.0.0.1:1" in output
+    assert "KUBEPROBE_DATABASE_URL" in output
+    assert "very-secret" not in output
+    assert len(output.splitlines()) == 1
 
 
 def test_an_invalid_setting_is_named(kubeprobe: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

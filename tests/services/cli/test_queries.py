@@ -1,4 +1,4 @@
-"""Looking: status, runs, show, logs."""
+"""`kubeprobe status`, `runs`, `show` and `logs`."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.services.views.given import World
 
 @pytest.fixture
 def world(store: Store) -> World:
-    """The same store, to be filled in the present."""
+    """The store of the command line, to be filled; its time is the real time."""
     return World(store, utc_now())
 
 
@@ -65,9 +65,9 @@ def test_json_of_runs_is_stable(ready: CommandLine, world: World) -> None:
 
 def test_show_prints_verdict_trigger_owner_and_stages(ready: CommandLine, world: World) -> None:
     run_id = world.run(Verdict.FAIL, binding="core")
-    told = ready("show", run_id).stdout
+    output = ready("show", run_id).stdout
     for part in ("fail", "dns on prod-1", "no answer from coredns", "due by binding core", "network", "finished"):
-        assert part in told
+        assert part in output
     found = ready.json("show", run_id[:-1])
     assert found["id"] == run_id
     assert [stage["name"] for stage in found["stages"]] == ["due", "opened", "started", "finished", "stored"]
@@ -103,8 +103,8 @@ def test_status_of_many_clusters_lists_only_some_names(ready: CommandLine, world
     for number in range(20):
         world.cluster(f"c{number:02}")
         world.standing("dns", f"c{number:02}", Verdict.FAIL if number < 6 else Verdict.PASS)
-    told = ready("status").stdout
-    assert "c00, c01, c02, c03 and 2 more" in told
+    output = ready("status").stdout
+    assert "c00, c01, c02, c03 and 2 more" in output
 
 
 def test_an_empty_installation_suggests_the_next_command(kubeprobe: CommandLine) -> None:

@@ -1,4 +1,4 @@
-"""Asking for runs, waiting for them, telling of changes."""
+"""`kubeprobe run` and `kubeprobe change`."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -21,21 +21,21 @@ EVERYWHERE = ("run", "dns", "-c", "prod-1", "-c", "prod-2", "--wait")
 
 @contextmanager
 def executing(store: Store, verdicts: Mapping[str, Verdict]) -> Iterator[None]:
-    """An execution that gives every run the verdict of its cluster, until the block ends."""
+    """While this lasts, every open run gets the verdict of its cluster."""
     with repeatedly(lambda: end_all(store, dict(verdicts), utc_now())):
         yield
 
 
 @contextmanager
 def repeatedly(act: Callable[[], object]) -> Iterator[None]:
-    """Something that goes on beside the block."""
+    """Call `act` every 50 ms in another thread while this lasts."""
     stop = threading.Event()
 
-    def go_on() -> None:
+    def run() -> None:
         while not stop.wait(0.05):
             act()
 
-    thread = threading.Thread(target=go_on)
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         yield
@@ -54,15 +54,15 @@ def test_the_exit_code_reflects_the_worst_verdict(ready: CommandLine, store: Sto
 
 def test_a_fail_outweighs_an_unknown(ready: CommandLine, store: Store) -> None:
     with executing(store, {"prod-1": Verdict.FAIL, "prod-2": Verdict.UNKNOWN}):
-        told = ready(*EVERYWHERE, code=1).stdout
-    assert "no answer from coredns" in told
-    assert "told as unknown" in told
+        output = ready(*EVERYWHERE, code=1).stdout
+    assert "no answer from coredns" in output
+    assert "told as unknown" in output
 
 
 def test_waiting_for_a_single_run_prints_its_steps(ready: CommandLine, store: Store) -> None:
     with executing(store, {"prod-1": Verdict.PASS}):
-        told = ready("run", "dns", "-c", "prod-1", "--wait").stdout
-    assert "create  81ms" in told
+        output = ready("run", "dns", "-c", "prod-1", "--wait").stdout
+    assert "create  81ms" in output
 
 
 def test_json_of_awaited_runs_contains_no_progress_output(ready: CommandLine, store: Store) -> None:
@@ -104,7 +104,7 @@ def test_an_unavailable_broker_delays_runs_and_loses_none(ready: CommandLine, st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("run", "dsn", "-c", "prod-1"), "Did you mean 'dns'?"),
         (("run", "dns", "-c", "prd-1"), "Did you mean 'prod-1'?"),
@@ -121,19 +121,19 @@ def test_an_unavailable_broker_delays_runs_and_loses_none(ready: CommandLine, st
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_invalid_input_is_refused_with_the_expected_form(
-    ready: CommandLine, store: Store, arguments: tuple[str, ...], told: str
+    ready: CommandLine, store: Store, arguments: tuple[str, ...], expected: str
 ) -> None:
     result = ready(*arguments, code=2)
-    assert told in result.stderr
+    assert expected in result.stderr
     assert result.stdout == ""
     with store.reading() as session:
         assert session.exec(select(Run.id)).all() == []
 
 
 def test_a_repeated_change_opens_no_second_run(ready: CommandLine) -> None:
-    tell = ("change", "--component", "coredns", "--version", "1.12", "-c", "prod-1", "-c", "prod-2", "--id", "c1")
-    (first,) = ready.json(*tell)
-    (again,) = ready.json(*tell)
+    command = ("change", "--component", "coredns", "--version", "1.12", "-c", "prod-1", "-c", "prod-2", "--id", "c1")
+    (first,) = ready.json(*command)
+    (again,) = ready.json(*command)
     assert (first["cluster"], first["trigger"], first["changeId"]) == ("prod-1", "change", "c1")
     assert again["id"] == first["id"]
 

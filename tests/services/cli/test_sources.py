@@ -1,4 +1,4 @@
-"""`kubeprobe source ...`: a catalog from Git, from the command line."""
+"""`kubeprobe source ...`: catalogs from Git."""
 
 from pathlib import Path
 
@@ -22,15 +22,15 @@ def repository(tmp_path: Path) -> Repository:
 def added(kubeprobe: CommandLine, repository: Repository) -> CommandLine:
     """An installation with a cluster and the source `team`."""
     kubeprobe.add_cluster("prod-1", "region=eu")
-    told = kubeprobe("source", "add", str(repository.bare), "--path", "catalog/").stdout
-    assert "+ ProbeCase/dns" in told
-    assert f"Added source team, applied at {repository.head()[:12]}; synced every 1m00s." in told
+    output = kubeprobe("source", "add", str(repository.bare), "--path", "catalog/").stdout
+    assert "+ ProbeCase/dns" in output
+    assert f"Added source team, applied at {repository.head()[:12]}; synced every 1m00s." in output
     return kubeprobe
 
 
 def test_a_source_can_be_added_listed_shown_and_removed(added: CommandLine, repository: Repository) -> None:
-    told = added("source", "list").stdout
-    assert "team" in told and repository.head()[:12] in told and f"{repository.bare} main/catalog" in told
+    output = added("source", "list").stdout
+    assert "team" in output and repository.head()[:12] in output and f"{repository.bare} main/catalog" in output
     (found,) = added.json("source", "list")
     assert (found["state"], found["entries"], found["appliedCommit"]) == ("ok", 3, repository.head())
     assert repository.head() in added("source", "show", "team").stdout
@@ -66,8 +66,8 @@ def test_a_sync_overtaken_by_another_process_changes_nothing(
     with http_server(repository.bare.parent, "kp-t0ken") as server:
         kubeprobe("source", "add", f"{server.url}/team.git", "--token-file", token)
         server.meanwhile = overtake
-        told = kubeprobe("source", "sync", "team", code=3).stderr
-        assert "Another process is syncing team, or has removed it; nothing was changed here." in told
+        output = kubeprobe("source", "sync", "team", code=3).stderr
+        assert "Another process is syncing team, or has removed it; nothing was changed here." in output
         server.meanwhile = overtake
         found = kubeprobe.json("source", "sync", "team", code=3)
         assert (found["lost"], found["applied"], found["error"]) == (True, None, "")
@@ -75,16 +75,16 @@ def test_a_sync_overtaken_by_another_process_changes_nothing(
 
 
 def test_a_dry_run_stores_nothing(kubeprobe: CommandLine, repository: Repository) -> None:
-    told = kubeprobe("source", "add", str(repository.bare), "--dry-run").stdout
-    assert "+ Binding/core" in told and "nothing was changed" in told
+    output = kubeprobe("source", "add", str(repository.bare), "--dry-run").stdout
+    assert "+ Binding/core" in output and "nothing was changed" in output
     assert kubeprobe.json("source", "list") == []
 
 
 def test_an_invalid_commit_is_reported_with_file_and_line(added: CommandLine, repository: Repository) -> None:
     commit = repository.push(catalog__all_yaml=CATALOG.replace("blackbox", "blackbx"))
-    told = added("source", "sync", "team", code=1).stderr
+    output = added("source", "sync", "team", code=1).stderr
     place = f"team@{commit[:12]}:catalog/all.yaml:10: ProbeCase/dns: spec.kind: 'blackbx' is not allowed"
-    assert place in told
+    assert place in output
     assert place in added("source", "show", "team", code=1).stdout
     assert place in added("doctor", code=1).stdout
     assert added.json("source", "sync", "team", code=1)["error"].startswith(place)
@@ -93,15 +93,15 @@ def test_an_invalid_commit_is_reported_with_file_and_line(added: CommandLine, re
 
 def test_apply_changes_entries_of_a_source_only_with_override(added: CommandLine) -> None:
     file = added.write("by-hand/all.yaml", CATALOG.replace("owner: network", "owner: me"))
-    told = added("apply", "-f", file, code=2).stderr
-    assert "by-hand/all.yaml:7: ProbeCase/dns: this entry belongs to source team (team@" in told
-    assert "nothing was changed" in told
+    output = added("apply", "-f", file, code=2).stderr
+    assert "by-hand/all.yaml:7: ProbeCase/dns: this entry belongs to source team (team@" in output
+    assert "nothing was changed" in output
     added("apply", "-f", file, "--override")
     assert "changed by hand" in added("source", "show", "team", code=1).stdout
     planned = added("source", "plan", "team").stdout
     assert "spec.owner: me -> network" in planned
     added("run", "dns", "-c", "prod-1")
-    assert added.json("runs")[0]["caseCommit"] is None, "this is no commit's case"
+    assert added.json("runs")[0]["caseCommit"] is None, "the case does not come from a commit"
     added("source", "sync", "team")
     assert added.json("source", "show", "team")["drift"] == []
 
@@ -134,13 +134,13 @@ def test_replacing_a_source_keeps_unnamed_settings_and_prints_changes(
 ) -> None:
     secret = added.write("secret", "correct-horse-battery-staple")
     bare = str(repository.bare)
-    told = added("source", "add", bare, "--replace", "--webhook-secret-file", secret, "--no-prune").stdout
-    assert "  prune: yes -> no\n  webhook secret: added\n" in told and "correct-horse" not in told
+    output = added("source", "add", bare, "--replace", "--webhook-secret-file", secret, "--no-prune").stdout
+    assert "  prune: yes -> no\n  webhook secret: added\n" in output and "correct-horse" not in output
     added("source", "pause", "team")
 
-    told = added("source", "add", bare, "--replace", "--every", "5m").stdout
-    assert "  interval: 60 s -> 300 s\nChanged source team" in told
-    assert "still paused: `kubeprobe source resume team` continues" in told
+    output = added("source", "add", bare, "--replace", "--every", "5m").stdout
+    assert "  interval: 60 s -> 300 s\nChanged source team" in output
+    assert "still paused: `kubeprobe source resume team` continues" in output
     found = added.json("source", "show", "team")
     assert (found["state"], found["path"], found["everyS"], found["prune"]) == ("paused", "catalog", 300, False)
 
@@ -151,7 +151,7 @@ def test_replacing_a_source_keeps_unnamed_settings_and_prints_changes(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("ext::sh -c id",), "is not a repository address"),
         (("gopher://host/x",), "'gopher' is not a supported scheme"),
@@ -175,17 +175,17 @@ def test_replacing_a_source_keeps_unnamed_settings_and_prints_changes(
         (("https://host/x", "--name", "No Name"), "is not a valid name"),
     ],
 )
-def test_invalid_source_options_are_refused(kubeprobe: CommandLine, arguments: tuple[str, ...], told: str) -> None:
-    done = kubeprobe("source", "add", *arguments, code=2)
-    assert told.lower() in done.stderr.lower()
-    assert "hunter2" not in done.stderr + done.stdout
+def test_invalid_source_options_are_refused(kubeprobe: CommandLine, arguments: tuple[str, ...], expected: str) -> None:
+    result = kubeprobe("source", "add", *arguments, code=2)
+    assert expected.lower() in result.stderr.lower()
+    assert "hunter2" not in result.stderr + result.stdout
 
 
 def test_an_invalid_deploy_key_is_refused_and_not_printed(kubeprobe: CommandLine, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("hunter2hunter2")
-    said = kubeprobe("source", "add", "git@host:x", "--deploy-key", str(key), code=2).stderr
-    assert "is not a private key" in said and "hunter2" not in said
+    stderr = kubeprobe("source", "add", "git@host:x", "--deploy-key", str(key), code=2).stderr
+    assert "is not a private key" in stderr and "hunter2" not in stderr
 
 
 def test_secrets_are_stored_encrypted(

@@ -1,4 +1,4 @@
-"""Failure mode 16: a cluster that takes connections and never answers holds up nobody else."""
+"""Failure mode 16: a cluster that accepts connections and never responds does not delay other clusters."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ GOOD = [f"01hgood{number:019}" for number in range(20)]
 
 
 class BlackHole:
-    """A server that takes every connection and says nothing."""
+    """A server that accepts every connection and never responds."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
@@ -29,7 +29,7 @@ class BlackHole:
         self.taken: list[socket.socket] = []
 
     def takes_another(self) -> bool:
-        """Whether one more connection has come; it is kept open."""
+        """Whether there is another connection; it is kept open."""
         try:
             self.taken.append(self._listening.accept()[0])
         except BlockingIOError:
@@ -49,7 +49,7 @@ def black_hole() -> Iterator[BlackHole]:
 
 @pytest.fixture
 def world(world: ExecutionWorld, api: OddApi, black_hole: BlackHole) -> ExecutionWorld:
-    """One good cluster and one black hole, each with runs that wait."""
+    """One good cluster and one black hole, each with pending runs."""
     world.reach("good", api.url, max_in_flight=50)
     world.reach("hole", black_hole.url, max_in_flight=50)
     later = world.noon + timedelta(minutes=10)
@@ -64,7 +64,7 @@ def test_runs_of_other_clusters_are_launched_while_a_cluster_does_not_answer(
     monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 3.0)
     with ThreadPoolExecutor(8) as threads:
         held_up = threads.submit(launcher.launch, "hole", HELD_UP[:-1])
-        until("a request that nobody answers", black_hole.takes_another)
+        until("a request without a response", black_hole.takes_another)
         assert launcher.launch("good", GOOD) == Effects()
         assert len(api.pods) == len(GOOD)
         assert not held_up.done(), "the good cluster did not wait for the other's time-out"

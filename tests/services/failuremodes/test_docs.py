@@ -1,4 +1,4 @@
-"""docs/failure-modes.md stays true: every failure mode is there, and every test and file that it names."""
+"""docs/failure-modes.md lists every failure mode, and every test and file that it names exists."""
 
 import re
 from pathlib import Path

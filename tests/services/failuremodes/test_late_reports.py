@@ -1,4 +1,4 @@
-"""Failure mode 7: what is told of a run that has its outcome changes nothing, and is noted."""
+"""Failure mode 7: a report of a run that has its outcome changes nothing and is logged."""
 
 from structlog.testing import capture_logs
 
@@ -11,8 +11,8 @@ def test_a_late_report_is_ignored_and_logged(world: ExecutionWorld) -> None:
     world.run("ended", "retried", state=RunState.RUNNING)
     with world.store.writing() as session:
         close(session, [ending("ended", PASSED), ending("retried", EVICTED, retries=1)], world.noon)
-    with capture_logs() as noted, world.store.writing() as session:
+    with capture_logs() as logged, world.store.writing() as session:
         assert close(session, [ending("ended", FAILED), ending("retried", FAILED)], world.noon) == []
-    assert [entry["runs"] for entry in noted] == [["ended", "retried"]]
+    assert [entry["runs"] for entry in logged] == [["ended", "retried"]]
     assert world.verdicts == {"ended": (Verdict.PASS, Reason.PASSED)}
     assert (world.find("retried").state, world.find("retried").attempt) == (RunState.PENDING, 2)

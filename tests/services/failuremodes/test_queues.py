@@ -1,4 +1,4 @@
-"""Failure modes 21, 25 and 30: what a broker does to messages, and what watching them costs."""
+"""Failure modes 21, 25 and 30: redelivered messages, the number of queues, and the memory of Flower."""
 
 import shlex
 import subprocess
@@ -30,7 +30,7 @@ POOLS = ("eu", "us")
 def test_a_message_redelivered_while_its_run_is_open_creates_no_second_pod(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, valkey: str
 ) -> None:
-    """Failure mode 21. The message is not acknowledged, as by a worker that died, and its time-out passes."""
+    """Failure mode 21. The message is not acknowledged, as by a worker that died, until its visibility timeout."""
     world.reach("there", api.url)
     world.run(RUN, cluster="there")
     pool = "redelivered"
@@ -72,7 +72,7 @@ def test_thousands_of_clusters_share_the_queues_of_their_pools(valkey: str) -> N
     "procfile", [ROOT / "Procfile", resources.files("kubeprobe.up") / "Procfile"], ids=["production", "up"]
 )
 def test_flower_keeps_a_bounded_number_of_tasks(procfile: Any) -> None:
-    """Failure mode 30. Flower itself reads its arguments: it ignores, without a word, those that it does not know."""
+    """Failure mode 30. Flower parses its own arguments and silently ignores unknown ones."""
     command = shlex.split(parse_procfile(procfile.read_text()).processes["flower"])
     arguments = command[command.index("flower") + 1 :]
     script = (
@@ -82,5 +82,5 @@ def test_flower_keeps_a_bounded_number_of_tasks(procfile: Any) -> None:
         "apply_options('flower', [a for a in sys.argv[1:] if '$' not in a])\n"
         "print(options.max_tasks)"
     )
-    told = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
-    assert int(told.stdout) <= 10_000
+    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert int(result.stdout) <= 10_000

@@ -1,4 +1,4 @@
-"""Failure mode 29: periodic runs of a large fleet are issued evenly, and not all at minute 0."""
+"""Failure mode 29: periodic runs of a large fleet are spread evenly over their interval."""
 
 from collections import Counter
 from datetime import timedelta

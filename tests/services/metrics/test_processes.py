@@ -1,4 +1,4 @@
-"""Every process of the Procfile serves its metrics, and names itself in its logs."""
+"""Every process of the Procfile serves its metrics and logs its name."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ from tests.harness.wait import until
 
 
 def scrape(port: int, path: str = "/metrics") -> dict[str, dict[str, str]]:
-    """Labels of the last sample of each series; empty while nobody listens."""
+    """Labels of the last sample of each series; empty while no process listens."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             families = text_string_to_metric_families(answer.read().decode())
@@ -33,13 +33,13 @@ def scrape(port: int, path: str = "/metrics") -> dict[str, dict[str, str]]:
 
 
 def processes_logged(installation: Installation, name: str) -> set[str]:
-    """How the lines of a process name it."""
+    """The values of `process` in the log of a process."""
     lines = installation.log(name).splitlines(keepends=True)
     return {json.loads(line)["process"] for line in lines if line.startswith("{") and line.endswith("\n")}
 
 
 def free_ports(count: int) -> int:
-    """The first of so many free ports in a row, none of which is given to anybody else."""
+    """The first of `count` consecutive free ports."""
     ports = [free_port()]
     while len(ports) < count:
         following = free_port()

@@ -1,4 +1,4 @@
-"""What processes count of their own work: once, when it is committed."""
+"""Metrics of processes: work is counted once, when it is committed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from tests.services.trigger.given import CASE
 
 
 class Deltas:
-    """How much series have grown since."""
+    """By how much series have increased since it was created."""
 
     def __init__(self) -> None:
         self._before: dict[tuple[str, tuple[tuple[str, str], ...]], float] = self._all()
@@ -106,7 +106,7 @@ def test_a_run_is_measured_from_its_due_time_to_its_outcome(
         launcher.loop.close()
     clock.move(5)
     judgement = Judgement(Verdict.PASS, Reason.PASSED, finished_at=clock.now - timedelta(seconds=1))
-    for _ in range(2):  # seen twice, stored once
+    for _ in range(2):  # observed twice, stored once
         with world.store.writing() as session:
             close(session, [Ending(run.id, judgement, attempt=1)], clock.now)
     assert grown("runs_opened_total", trigger="periodic") == 1
@@ -151,7 +151,7 @@ def test_many_clusters_and_cases_add_no_series(world: ExecutionWorld, now: datet
 def test_responses_are_counted_by_status_class(
     world: ExecutionWorld, cipher: Cipher, grown: Deltas, status: int
 ) -> None:
-    async def ask(server: str) -> None:
+    async def send_request(server: str) -> None:
         clients = ClusterClients(cipher)
         api = await clients.get(world.reach("there", server))
         await api.delete_pod("kubeprobe", "kp-1", "uid")
@@ -160,21 +160,21 @@ def test_responses_are_counted_by_status_class(
     with serving() as api:
         api.put("kp-1")
         api.refuse(Refusal(status))
-        asyncio.run(ask(api.url))
+        asyncio.run(send_request(api.url))
     assert grown("cluster_request_seconds_count", verb="delete", kind="pods", status="4xx") == 1
 
 
 def test_a_cluster_that_does_not_answer_is_counted_without_a_status(
     world: ExecutionWorld, cipher: Cipher, grown: Deltas
 ) -> None:
-    async def ask() -> None:
+    async def send_request() -> None:
         clients = ClusterClients(cipher)
         api = await clients.get(world.reach("gone", "http://127.0.0.1:1"))
         with pytest.raises(Exception, match="gone"):
             await api.version()
         await clients.close()
 
-    asyncio.run(ask())
+    asyncio.run(send_request())
     assert grown("cluster_request_seconds_count", verb="get", kind="version", status="none") == 1
 
 
@@ -188,13 +188,13 @@ async def test_expired_leases_count_as_lost_and_released_ones_do_not(
     def renew(*_: Any) -> Sequence[Cluster]:
         renewals.append(1)
         if len(renewals) == 2:
-            return clusters[:3]  # one was given back
+            return clusters[:3]  # one was released
         if len(renewals) >= 3:
             return clusters[:1]
         return clusters
 
     def moving() -> datetime:
-        return clock.move(3600) if len(renewals) == 2 else clock.now  # the third comes late
+        return clock.move(3600) if len(renewals) == 2 else clock.now  # the third is late
 
     async def watch(_: ClusterWatch) -> None:
         await asyncio.sleep(3600)

@@ -10,5 +10,5 @@ from tests.services.views.given import World
 
 @pytest.fixture
 def world(store: Store, now: datetime) -> World:
-    """A store to be filled."""
+    """An empty store and methods that fill it."""
     return World(store, now)

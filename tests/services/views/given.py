@@ -1,4 +1,4 @@
-"""A store with clusters, runs and outcomes, made step by step."""
+"""Fills a store with clusters, runs and outcomes."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ REPORTS = {
 
 @dataclass
 class World:
-    """What tests put into a store. Every run gets a slot of its own."""
+    """Adds rows to a store. Every run has its own slot."""
 
     store: Store
     now: datetime
@@ -69,7 +69,7 @@ class World:
         binding: str | None = None,
         node: str | None = None,
     ) -> str:
-        """Open a run; gives its id."""
+        """Open a run; returns its id."""
         self.slots += 1
         opening = Opening(
             slot=f"slot-{self.slots}",
@@ -89,14 +89,14 @@ class World:
             end(session, run_id, verdict, at or self.now)
 
     def run(self, verdict: Verdict = Verdict.PASS, at: datetime | None = None, **opening: str) -> str:
-        """A run with its outcome, stored a second after it was opened."""
+        """Open a run and store its outcome a second later; returns its id."""
         run_id = self.opened(at=at, **opening)
         self.ended(run_id, verdict, (at or self.now) + timedelta(seconds=1))
         return run_id
 
 
 def end(session: Session, run_id: str, verdict: Verdict, now: datetime) -> None:
-    """The outcome of a run, with a report where the probe ends by itself."""
+    """Store a run's outcome, with a report unless the verdict is unknown."""
     started = now - timedelta(seconds=2)
     judgement = Judgement(
         verdict,
@@ -110,7 +110,7 @@ def end(session: Session, run_id: str, verdict: Verdict, now: datetime) -> None:
 
 
 def end_all(store: Store, verdicts: dict[str, Verdict], now: datetime) -> int:
-    """Give every open run the verdict of its cluster; how many there were."""
+    """Give every open run the verdict of its cluster; returns their number."""
     with store.writing() as session:
         runs = session.exec(select(Run).where(Run.state != "done")).all()
         for run in runs:

@@ -1,4 +1,4 @@
-"""The fleet at a glance, clusters, alerts, health."""
+"""Views of the fleet, clusters, alerts and health."""
 
 from datetime import timedelta
 
@@ -158,9 +158,9 @@ def test_the_fleet_takes_seven_statements_at_any_size(world: World) -> None:
 
 def test_the_database_server_has_a_clock_and_sqlite_has_none(world: World) -> None:
     with world.store.reading() as session:
-        told = database_clock(session)
+        server_time = database_clock(session)
     if world.store.engine.dialect.name == "sqlite":
-        assert told is None
+        assert server_time is None
     else:
-        assert told is not None
-        assert told.tzinfo is not None
+        assert server_time is not None
+        assert server_time.tzinfo is not None

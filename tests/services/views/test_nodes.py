@@ -1,4 +1,4 @@
-"""Nodes as people see them: summed up in the fleet, one by one when asked for."""
+"""Nodes in views: aggregated in the fleet, one by one in the list of nodes."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Lists come in pages: following the cursor gives every row once, in order, whatever the size of a page."""
+"""Pagination: following the cursor returns every row once, in order, for any page size."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -132,7 +132,7 @@ def test_a_cursor_of_another_list_is_refused_for_runs(world: World) -> None:
 
 
 def test_alerts_of_selected_clusters_are_found_among_many_others(world: World) -> None:
-    """The selector is part of the query: limiting first once hid them."""
+    """The selector is part of the query; a limit applied before it once hid them."""
     world.cluster("quiet", region="eu")
     world.cluster("noisy", region="us")
     add_alerts(world, 1, "quiet")
@@ -147,7 +147,7 @@ def test_alerts_of_selected_clusters_are_found_among_many_others(world: World) -
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sqlite_serves_open_work_from_partial_indexes(world: World) -> None:
-    """They grow with the history otherwise: SQLite uses a partial index only where it reads its very condition."""
+    """SQLite uses a partial index only if the query repeats its condition; without it, queries slow down with time."""
     queries = {
         "fleet": lambda session: fleet_status(session, world.now),
         "clusters": lambda session: list_clusters(session, world.now),
@@ -172,4 +172,4 @@ def test_sqlite_serves_open_work_from_partial_indexes(world: World) -> None:
 
 
 HISTORY = ("run", "outcome", "alert", "notification", "leftover")
-"""Tables that keep what is over."""
+"""Tables with history."""

@@ -1,4 +1,4 @@
-"""Lists of runs, and one run with everything that is known of it."""
+"""Lists of runs, and the details of one run."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -103,7 +103,7 @@ def test_the_stages_of_a_run_have_durations(world: World) -> None:
     with world.store.writing() as session:
         run = session.get_one(Run, run_id)
         run.claimed_at = world.now + SECOND
-        run.created_at = world.now + 0.5 * SECOND  # Kubernetes tells whole seconds
+        run.created_at = world.now + 0.5 * SECOND  # Kubernetes rounds to whole seconds
     world.ended(run_id, at=world.now + 10 * SECOND)
     with world.store.reading() as session:
         stages = {stage.name: stage.after_s for stage in get_run(session, run_id).stages}
@@ -164,12 +164,12 @@ def query_of(world: World) -> Callable[[Sequence[str]], list[RunView]]:
 
 def test_waiting_polls_until_every_run_has_ended(world: World) -> None:
     first, second = world.opened(cluster="a"), world.opened(cluster="b")
-    asked: list[int] = []
+    pauses: list[int] = []
     seen: list[list[str | None]] = []
 
     def sleep(_: float) -> None:
-        asked.append(1)
-        world.ended([first, second][len(asked) - 1], Verdict.FAIL)
+        pauses.append(1)
+        world.ended([first, second][len(pauses) - 1], Verdict.FAIL)
 
     statements: list[str] = []
     event.listen(world.store.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
@@ -182,8 +182,8 @@ def test_waiting_polls_until_every_run_has_ended(world: World) -> None:
     )
     assert [run.verdict for run in runs] == ["fail", "fail"]
     assert seen == [[None, None], ["fail", None], ["fail", "fail"]]
-    questions = [text for text in statements if text.startswith("SELECT run.id")]
-    assert len(questions) == 3
+    queries = [text for text in statements if text.startswith("SELECT run.id")]
+    assert len(queries) == 3
 
 
 def test_waiting_ends_at_its_timeout(world: World) -> None:

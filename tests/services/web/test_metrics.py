@@ -1,4 +1,4 @@
-"""`/metrics` of the web: over real HTTP, cached, with labels that no input extends."""
+"""`/metrics` of the web process: over real HTTP, cached, with a bounded number of series."""
 
 import threading
 import urllib.request
@@ -72,7 +72,7 @@ def test_metrics_are_served_in_both_prometheus_formats(url: str, world: World) -
     assert families["kubeprobe_database_up"].samples[0].value == 1
     assert families["kubeprobe_broker_up"].samples[0].value == 1
     assert families["kubeprobe_clusters"].samples[0].value == 1
-    assert {"kubeprobe_runs_opened", "process_resident_memory_bytes"} <= families.keys()  # those of its own process
+    assert {"kubeprobe_runs_opened", "process_resident_memory_bytes"} <= families.keys()  # of the web process itself
     request = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert "openmetrics-text" in answer.headers["Content-Type"]
@@ -167,7 +167,7 @@ def test_a_hanging_database_delays_one_scrape_and_old_values_expire(
     stuck = threading.Thread(target=read, args=(metrics,))
     stuck.start()
     assert hangs.wait(30)
-    assert read(metrics)[("kubeprobe_database_up", ())] == 1  # what was read 11 s ago
+    assert read(metrics)[("kubeprobe_database_up", ())] == 1  # the reading of 11 s ago
     clock.move(timedelta(minutes=1).total_seconds())
     assert read(metrics) == {("kubeprobe_database_up", ()): 0, ("kubeprobe_broker_up", ()): 0}
     go_on.set()

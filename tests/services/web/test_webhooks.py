@@ -45,9 +45,9 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def push(self, name: str = "team", secret: str = SECRET, **said: object) -> tuple[int, dict[str, object]]:
+    def push(self, name: str = "team", secret: str = SECRET, **fields: object) -> tuple[int, dict[str, object]]:
         """A push as GitHub sends it."""
-        body = json.dumps(PUSH | said).encode()
+        body = json.dumps(PUSH | fields).encode()
         return self.post(name, body, Content_Type="application/json", X_Hub_Signature_256=signature(body, secret))
 
 
@@ -57,7 +57,7 @@ def signature(body: bytes, secret: str = SECRET) -> str:
 
 @pytest.fixture
 def world(store: Store, tmp_path: Path, now: datetime) -> World:
-    """The source `team`, whose next sync is an hour away."""
+    """The source `team`, whose next sync is due in an hour."""
     repository = Repository(tmp_path / "git")
     repository.push(catalog__all_yaml=f"{TEMPLATE}---\n{CASE}")
     made = World(SyncContext.of(store, Settings(data_dir=tmp_path / "data")), repository, now)

@@ -30,7 +30,7 @@ def test_workers_survive_repeated_broker_restarts(tmp_path: Path, database_url: 
 
 
 def test_publishing_after_the_loss_of_the_broker_returns_false() -> None:
-    """Flushing the batch raises its own kind of error."""
+    """Publishing a batch raises another type of error than a single message."""
     with ValkeyServer(port=free_port()) as server:
         queue = Queue.connect(f"redis://127.0.0.1:{server.port}/0")
         assert queue.wake_responder()
