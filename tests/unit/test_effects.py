@@ -1,4 +1,4 @@
-"""What transactions ask for, and how it is sent."""
+"""Effects of transactions, and how they are sent."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from kubeprobe.vocabulary import Subject
 
 
 class Sent(Queue):
-    """Keeps what would be published, by task and queue."""
+    """Records messages, with task and queue, instead of publishing them."""
 
     def __init__(self, *, is_reached: bool = True) -> None:
         super().__init__(Celery(set_as_current=False))

@@ -1,4 +1,4 @@
-"""One JSON form for all that KubeProbe shows: camelCase, times in UTC, durations in seconds, with a schema."""
+"""The JSON form of all views: camelCase, times in UTC, durations in seconds, with a schema."""
 
 import inspect
 from dataclasses import dataclass

@@ -32,9 +32,9 @@ def _logged(form: str) -> str:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_traceback_contains_no_local_variables(form: str) -> None:
-    told = _logged(form)
-    assert "broken" in told
-    assert "s3cret" not in told.replace('token = "s3cret"', "")
+    output = _logged(form)
+    assert "broken" in output
+    assert "s3cret" not in output.replace('token = "s3cret"', "")
 
 
 def test_json_logs_are_one_object_a_line() -> None:

@@ -1,4 +1,4 @@
-"""Metrics: every one is documented, and no input makes a series of its own."""
+"""Every metric is documented, and no input adds a series."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -124,7 +124,7 @@ def test_requests_are_named_by_verb_and_resource(
 
 def test_processes_of_one_machine_do_not_share_a_port() -> None:
     procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
-    assert PORT_OFFSETS.keys() == procfile.processes.keys() - {"web", "flower"}  # these serve their own
+    assert PORT_OFFSETS.keys() == procfile.processes.keys() - {"web", "flower"}  # these serve metrics themselves
     assert len(set(PORT_OFFSETS.values())) == len(PORT_OFFSETS)
 
 

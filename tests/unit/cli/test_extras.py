@@ -1,4 +1,4 @@
-"""Commands whose packages come with an extra say so where it is not installed."""
+"""Commands that need an extra name it if it is not installed."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What people see when something goes wrong."""
+"""The output of a command that raises."""
 
 import pytest
 import typer
@@ -11,13 +11,13 @@ from kubeprobe.errors import NotFoundError
 from kubeprobe.store.migrate import SchemaOutdatedError
 
 
-def told(error: BaseException) -> tuple[int, str]:
-    """Exit code and standard error of a command that raises."""
+def run_failing_command(error: BaseException) -> tuple[int, str]:
+    """Exit code and standard error of a command that raises `error`."""
     failing = typer.Typer(cls=Frame, pretty_exceptions_enable=False)
 
     @failing.callback()
     def root() -> None:
-        """A group needs one."""
+        """Required by a group."""
 
     @failing.command()
     def fail() -> None:
@@ -30,15 +30,15 @@ def told(error: BaseException) -> tuple[int, str]:
 
 
 def test_a_kubeprobe_error_is_one_line_that_starts_with_a_capital() -> None:
-    assert told(NotFoundError("there is no cluster 'x'.")) == (2, "There is no cluster 'x'.\n")
+    assert run_failing_command(NotFoundError("there is no cluster 'x'.")) == (2, "There is no cluster 'x'.\n")
 
 
 def test_a_message_that_starts_with_a_path_keeps_its_case() -> None:
-    assert told(NotFoundError("no/such/file: cannot be read")) == (2, "no/such/file: cannot be read\n")
+    assert run_failing_command(NotFoundError("no/such/file: cannot be read")) == (2, "no/such/file: cannot be read\n")
 
 
 def test_an_error_without_a_message_shows_its_description() -> None:
-    assert told(SchemaOutdatedError()) == (
+    assert run_failing_command(SchemaOutdatedError()) == (
         2,
         "The store has another schema than this version expects; run `kubeprobe migrate`.\n",
     )
@@ -46,29 +46,29 @@ def test_an_error_without_a_message_shows_its_description() -> None:
 
 def test_a_refused_catalog_lists_every_problem() -> None:
     problems = [CatalogProblem("a.yaml", line, "ProbeCase/dns", "spec", "is wrong") for line in (3, 9)]
-    code, text = told(CatalogError(problems))
+    code, text = run_failing_command(CatalogError(problems))
     assert code == 2
     assert text.splitlines() == [*map(str, problems), "2 problems; nothing was changed."]
 
 
 def test_a_missing_file_is_named() -> None:
-    assert told(FileNotFoundError(2, "No such file or directory", "x.yaml")) == (
+    assert run_failing_command(FileNotFoundError(2, "No such file or directory", "x.yaml")) == (
         2,
         "x.yaml: No such file or directory\n",
     )
 
 
 def test_a_file_in_place_of_a_folder_is_named() -> None:
-    assert told(NotADirectoryError(20, "Not a directory", "x/y")) == (2, "x/y: Not a directory\n")
+    assert run_failing_command(NotADirectoryError(20, "Not a directory", "x/y")) == (2, "x/y: Not a directory\n")
 
 
 def test_an_interrupt_prints_nothing() -> None:
-    assert told(KeyboardInterrupt()) == (130, "")
+    assert run_failing_command(KeyboardInterrupt()) == (130, "")
 
 
 def test_an_unexpected_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        told(ZeroDivisionError())
+        run_failing_command(ZeroDivisionError())
 
 
 @pytest.mark.parametrize(

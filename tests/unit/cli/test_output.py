@@ -1,4 +1,4 @@
-"""How values look: to people, and to machines."""
+"""How values are formatted as text and as JSON."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone

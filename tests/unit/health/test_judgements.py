@@ -1,4 +1,4 @@
-"""What the facts about an installation mean."""
+"""Findings that follow from the facts about an installation."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The store's revision is known without Alembic."""
+"""The store's revision is checked without Alembic."""
 
 import subprocess
 import sys
@@ -16,5 +16,7 @@ def test_head_is_the_newest_alembic_revision() -> None:
 
 
 def test_checking_the_revision_does_not_import_alembic() -> None:
-    told = "import sys, kubeprobe.store.migrate; print('alembic' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"
+    script = "import sys, kubeprobe.store.migrate; print('alembic' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+    )
