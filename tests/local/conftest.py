@@ -1,4 +1,4 @@
-"""Local clusters as the tests need them: inside the test's own process."""
+"""Local clusters inside the test's process."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -14,7 +14,7 @@ from tests.contract.contract_api import Api
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Start a local cluster with some settings; answers with it and a client."""
+    """A function that starts a local cluster with the given settings and returns it with a client."""
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> tuple[LocalCluster, Api]:

@@ -1,4 +1,4 @@
-"""A local cluster as a program of its own, as users start it."""
+"""A local cluster as a separate process, as users start it."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def program(directory: Path, *arguments: str, token: bool = False) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start it, and end it at the end of the test at the latest; answers with its address too."""
+    """A running local cluster and its address; terminated on exit."""
     command = [sys.executable, "-m", "kubeprobe.localcluster", "--dir", str(directory), *arguments]
     command += [] if token else ["--no-token"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

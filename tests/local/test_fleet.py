@@ -1,4 +1,4 @@
-"""A fleet of simulated clusters: apart from each other, scripted, and small."""
+"""A fleet of simulated clusters: isolated from each other, scripted, and small."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def simulated(start: Start) -> Api:
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory that a process really has."""
+    """The resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

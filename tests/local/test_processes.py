@@ -1,4 +1,4 @@
-"""Containers are processes: what they are given of this machine, and that none is left behind."""
+"""Containers are processes: what they can use of this machine, and that none outlives its pod."""
 
 import asyncio
 import signal
@@ -18,7 +18,7 @@ from tests.local.program import program
 
 NAMESPACE = "kubeprobe"
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
-# A background process, and one that leaves the session and drops its environment's mark.
+# Background processes, also in sessions of their own and with another environment.
 TREE = "sleep 1000 & setsid sleep 1001 & setsid env -u NOTHING sleep 1002 & echo started; exec sleep 1003"
 Start = Callable[..., Any]
 
@@ -32,7 +32,7 @@ async def ended_log(api: Api, body: dict) -> str:
 async def until_none(mark: str) -> None:
     """Wait until no process carries the mark."""
     async with asyncio.timeout(10):
-        while list(marked(mark)):  # noqa: ASYNC110 -- processes of others tell nobody when they end
+        while list(marked(mark)):  # noqa: ASYNC110 -- there is no notification when a process of another parent ends
             await asyncio.sleep(0.02)
 
 
@@ -64,7 +64,7 @@ async def test_no_process_is_left_when_a_pod_is_deleted(start: Start) -> None:
     assert len(list(marked(f"{MARK}={cluster.instance}/"))) >= 4, "the shell and its children"
     await api.delete(pods(NAMESPACE, "tree"), gracePeriodSeconds="0")
     await until_none(f"{MARK}={cluster.instance}/")
-    # The kubelet clears up after them; its folders tell nobody when they go.
+    # The kubelet deletes the folder afterwards, without a notification.
     await asyncio.to_thread(until, "its folder to be gone", lambda: not list((cluster.directory / "pods").iterdir()))
 
 

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, typed line by line into a shell as a newcomer would; what it shows must appear."""
+"""Runs every command of docs/tutorial.md in a shell and compares the output with the text."""
 
 import os
 import re
@@ -17,27 +17,27 @@ from tests.harness.wait import until
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What differs from time to time: run ids, times of day, durations, versions.
+# Parts that differ between runs: run ids, times, durations, versions.
 VARYING = r"01[0-9a-z]{24}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|(?<![\w.])[\d.]+m?s\b|version \d+"
 PATIENCE_S = 120.0
-"""The text says `within ten seconds`; machines that run tests are busy."""
+"""The text says `within ten seconds`; a machine that runs tests may be slower."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed, and the lines that are shown below it."""
+    """A command, and the lines that the tutorial shows below it."""
 
     typed: str
     shown: tuple[str, ...]
 
     @property
-    def only_looks(self) -> bool:
-        """Whether a person would type it again until it shows what is expected."""
+    def is_repeatable(self) -> bool:
+        """Whether it is repeated until it prints what is expected."""
         return self.typed.startswith(("kubeprobe runs", "grep"))
 
 
 class Shell:
-    """A person's second terminal."""
+    """The second terminal of the tutorial."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self._done = 0
@@ -48,7 +48,7 @@ class Shell:
         self.type("set -m")
 
     def type(self, command: str) -> str:
-        """Type a command and give what it printed."""
+        """Run a command; returns its output."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._done += 1
@@ -63,7 +63,7 @@ class Shell:
         raise AssertionError(f"the shell ended at {command!r}:\n{''.join(lines)}")
 
     def close(self) -> None:
-        """Close the terminal: what runs in it ends."""
+        """End all processes of the terminal."""
         self.type("kill $(jobs -p) 2>/dev/null; wait")
         self._process.communicate("exit\n", timeout=20)
 
@@ -93,24 +93,24 @@ def test_tutorial_commands_print_what_the_tutorial_shows(
 
 
 def follow(shell: Shell, command: Command, first_terminal: "FirstTerminal") -> None:
-    """Type a command, again and again if it only looks, until what the tutorial shows is there."""
-    until_when = time.monotonic() + (PATIENCE_S if command.only_looks else 0)
+    """Run a command, repeatedly if it is repeatable, until it prints what the tutorial shows."""
+    deadline = time.monotonic() + (PATIENCE_S if command.is_repeatable else 0)
     while lacking := missing(command, printed := shell.type(command.typed)):
-        told = f"$ {command.typed}\n{printed}\nlacks:\n{chr(10).join(lacking)}\n\n{first_terminal.story()}"
-        assert time.monotonic() < until_when, told
+        details = f"$ {command.typed}\n{printed}\nlacks:\n{chr(10).join(lacking)}\n\n{first_terminal.output_and_logs()}"
+        assert time.monotonic() < deadline, details
 
 
 @dataclass(frozen=True)
 class FirstTerminal:
-    """Where KubeProbe runs: what `make run` does once everything is installed."""
+    """The terminal in which KubeProbe runs, as with `make run`."""
 
     folder: Path
 
     def printed(self) -> str:
         return (self.folder / "up.out").read_text()
 
-    def story(self) -> str:
-        """What to look at when something is amiss."""
+    def output_and_logs(self) -> str:
+        """For the message of a failed test."""
         logs = [
             self.folder / ".kubeprobe" / "logs" / f"{name}.log" for name in ("launcher", "responder", "localcluster")
         ]
@@ -130,7 +130,7 @@ def first_terminal(tmp_path: Path, env: dict[str, str]) -> Iterator[FirstTermina
 
 @pytest.fixture
 def tutorial(tmp_path: Path) -> str:
-    """Its text, with ports that are free here, and the folder where it is followed."""
+    """The tutorial's text, with free ports and the test's folder."""
     text = TUTORIAL.read_text()
     for shown, here in {"18080": free_port(), "18081": free_port(), "/home/you/kubeprobe": tmp_path}.items():
         text = text.replace(shown, str(here))
@@ -138,7 +138,7 @@ def tutorial(tmp_path: Path) -> str:
 
 
 def commands(tutorial: str) -> list[Command]:
-    """Everything that the tutorial has its reader type, in order."""
+    """The commands of the tutorial, in order."""
     found: list[Command] = []
     for block in BLOCK.findall(tutorial):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -148,13 +148,13 @@ def commands(tutorial: str) -> list[Command]:
 
 
 def missing(command: Command, printed: str) -> list[str]:
-    """The shown lines that were not printed; columns may be of other widths."""
+    """The shown lines that were not printed. The widths of columns are ignored."""
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     shown = [" ".join(line.split()) for line in command.shown if line != "..."]
     return [line for line in shown if not any(re.fullmatch(pattern(line), found) for found in lines)]
 
 
 def pattern(line: str) -> str:
-    """A shown line, whatever varies in it."""
+    """A regular expression for a shown line, with its varying parts."""
     fixed = re.split(VARYING, line)
     return f"(?:{VARYING})".join(map(re.escape, fixed))
