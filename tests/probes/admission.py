@@ -88,7 +88,7 @@ def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, selec
     """
     authority = Authority.make("webhooks of the tests")
     pem = b"".join(authority.issue((NODE_ADDRESS,)))
-    with http_server(lambda asked: _with_finalizer(asked, finalizer), NODE_ADDRESS, pem) as port:
+    with http_server(lambda received: _with_finalizer(received, finalizer), NODE_ADDRESS, pem) as port:
         client = {"url": f"https://{NODE_ADDRESS}:{port}/", "caBundle": base64.b64encode(authority.pem).decode()}
         configuration = {
             "metadata": {"name": "held"},
@@ -98,7 +98,7 @@ def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, selec
             ],
         }
         with bed.cluster.having_at(f"{_REGISTRATION}/mutatingwebhookconfigurations", configuration):
-            until("the webhook to be asked", lambda: _is_finalized(bed.api))
+            until("the webhook to be called", lambda: _is_finalized(bed.api))
             yield
 
 
@@ -113,9 +113,9 @@ def _finalizing(name: str, client: Json, resource: str, selector: Json) -> Json:
     }
 
 
-def _with_finalizer(asked: Asked, finalizer: str) -> Reply:
+def _with_finalizer(received: Asked, finalizer: str) -> Reply:
     """Allow everything, with a finalizer."""
-    request = json.loads(asked.body)["request"]
+    request = json.loads(received.body)["request"]
     patch = [{"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}]
     response = {
         "uid": request["uid"],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the scenarios import this, and are imported by it
+if TYPE_CHECKING:  # a cycle: `scenario` imports the scenarios, which import this
     from tests.probes.scenario import Bed, State
 
 _MOMENT = 0.005  # seconds: enough for one or two requests, not for a whole probe

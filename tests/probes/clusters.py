@@ -1,4 +1,4 @@
-"""Runs a probe in a cluster as KubeProbe would: its pod as rendered, its verdict from the pod's status."""
+"""Runs a probe in a cluster as KubeProbe does: its pod is rendered, its verdict comes from the pod's status."""
 
 import json
 import os
@@ -66,7 +66,7 @@ class ProbedCluster:
         self._granted: set[str] = set()
 
     def with_connection(self, api: Api) -> "ProbedCluster":
-        """The same cluster over another connection: for another thread."""
+        """The same cluster over another connection, for another thread."""
         other = ProbedCluster(api, self._kubeconfig)
         other._granted = self._granted
         return other
@@ -124,7 +124,7 @@ class ProbedCluster:
         return ProbeProcess(folder, own, tmp / f"{case_of(folder)}.report", env)
 
     def pods_of(self, run: str, namespace: str = NAMESPACE) -> list[Json]:
-        """The pods that a run's probe has created and not removed (its own pod is not among them)."""
+        """The remaining pods that a run's probe has created (not its own pod)."""
         found = self.api.get(pods_in(namespace), labelSelector=f"kubeprobe.io/run={run}")
         return [pod for pod in found["items"] if "kubeprobe.io/case" not in pod["metadata"].get("labels", {})]
 
@@ -159,8 +159,8 @@ class ProbedCluster:
             if has_ended(pod):
                 return pod
             if time.monotonic() > deadline:
-                said = self.api.text(f"{path}/log", container="probe")
-                raise AssertionError(f"probe pod {name} did not end: {json.dumps(pod['status'])}; its log: {said}")
+                log = self.api.text(f"{path}/log", container="probe")
+                raise AssertionError(f"probe pod {name} did not end: {json.dumps(pod['status'])}; its log: {log}")
             version = pod["metadata"]["resourceVersion"]
             query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": version}
             try:
@@ -175,7 +175,7 @@ class ProbedCluster:
 
 @dataclass(frozen=True)
 class ProbeProcess:
-    """A probe that runs as a process of this machine."""
+    """A probe that runs as a process on this machine."""
 
     folder: str
     kubeconfig: Path

@@ -1,6 +1,6 @@
 """Etcd clusters besides the test bed's own, whose members can be killed, paused, cut off and filled.
 
-Each is real: processes of the test bed's `etcd`, in its network namespace, with its certificates.
+They are processes of the test bed's `etcd`, in its network namespace, with its certificates.
 """
 
 import base64
@@ -171,7 +171,7 @@ class EtcdCluster:
             return endpoint.ask(path, body)
 
     def status(self, member: Member) -> Json:
-        """A member's status; empty while it does not answer."""
+        """A member's status; empty while it does not respond."""
         with suppress(EtcdError):
             return self.ask(member, "maintenance/status")
         return {}
@@ -197,7 +197,7 @@ def save_snapshot(instance: Instance, url: str, file: Path) -> None:
 
 
 def apply_client_secret(bed: Bed) -> None:
-    """The Secret with a client certificate that etcd accepts. It stays: both etcd probes mount it."""
+    """Create the Secret with a client certificate for etcd. It is kept: both etcd probes mount it."""
     keys = pki.directory(bed.testbed.instance)
     files = [(keys / name).read_bytes() for name in ("ca.crt", "etcd.crt", "etcd.key")]
     bed.kubectl("apply", "-f", "-", stdin=client_secret(*files))

@@ -1,4 +1,4 @@
-"""Fixtures of the probes' tests on the real cluster, for `tests/probes` and every probe's own `tests`."""
+"""Fixtures of the probes' tests on the real cluster, for `tests/probes` and `probes/*/tests`."""
 
 import os
 from collections.abc import Iterator

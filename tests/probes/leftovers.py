@@ -8,7 +8,7 @@ from tests.probes.places import Json
 _RUN = "kubeprobe.io/run"
 _known: dict[tuple[str, str], list[str]] = {}
 """Discovery takes 30 requests, so it is cached by server and its groups, which scenarios may extend."""
-_NOT_ASKED = {"events", "componentstatuses", "bindings"}
+_EXCLUDED = {"events", "componentstatuses", "bindings"}
 
 
 def left_by(api: Api, run: str) -> list[str]:
@@ -65,7 +65,7 @@ def _of_version(api: Api, version: str) -> Iterator[str]:
         return  # an aggregated API whose server is unavailable
     for resource in resources:
         listed = {"list", "delete"} <= set(resource["verbs"])
-        if listed and "/" not in resource["name"] and resource["name"] not in _NOT_ASKED:
+        if listed and "/" not in resource["name"] and resource["name"] not in _EXCLUDED:
             yield f"{version}/{resource['name']}"
 
 

@@ -8,14 +8,14 @@ from probes._api import Api, ApiError
 from tests.probes.places import Json
 
 Act = Callable[[Api, Json], None]
-_LOOK_AGAIN = 1.0  # seconds: the time-out of a watch, after which the thread checks whether to stop
+_WATCH_S = 1.0  # seconds: the time-out of a watch, after which the thread checks whether to stop
 
 
 @contextmanager
 def on_each(
     api: Api, collection: str, act: Act, when: Callable[[Json], object] = lambda _found: True, **query: str
 ) -> Iterator[None]:
-    """While this lasts, `act` once on every object that appears in the collection, as soon as `when` is true of it.
+    """While this lasts, call `act` once for every object in the collection, as soon as `when` is true of it.
 
     It runs in its own thread. `query` may select by labels.
     Errors of `act` are raised at the end: a fault that was not injected must not look like an undetected one.
@@ -30,7 +30,7 @@ def on_each(
         with Api(api.access) as own:
             while not over.is_set():
                 with suppress(ApiError):  # the fault may be that the API is unavailable
-                    for event in own.watch(collection, _LOOK_AGAIN, **{**query, "resourceVersion": at}):
+                    for event in own.watch(collection, _WATCH_S, **{**query, "resourceVersion": at}):
                         found = event["object"]
                         at = found["metadata"]["resourceVersion"]
                         if event["type"] != "DELETED" and found["metadata"]["uid"] not in done and when(found):

@@ -21,7 +21,7 @@ from tests.probes.places import PROBES
 
 @dataclass(frozen=True)
 class Bed:
-    """A running test bed, in whose network namespace this process is."""
+    """A running test bed, in whose network namespace this process runs."""
 
     testbed: Testbed
     api: Api

@@ -19,7 +19,7 @@ class ScriptedApi(ThreadingHTTPServer):
     def __init__(self, answers: list[Answer]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = answers
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -28,12 +28,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append(f"{self.command} {self.path}")
-        status, told, *headers = self.server.answers.pop(0)
-        if told is None:
+        self.server.requests.append(f"{self.command} {self.path}")
+        status, content, *headers = self.server.answers.pop(0)
+        if content is None:
             self.close_connection = True
             return
-        body = told if isinstance(told, bytes) else json.dumps(told).encode()
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         for name, value in (headers[0] if headers else {}).items():
             self.send_header(name, value)
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def scripted_api(*answers: Answer) -> Iterator[ScriptedApi]:
-    """Serve these answers on loopback."""
+    """Serve these responses on loopback."""
     server = ScriptedApi(list(answers))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

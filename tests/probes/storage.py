@@ -1,4 +1,4 @@
-"""Dynamic storage for the test bed: a CSI driver with the official provisioner and resizer, as processes of its own.
+"""Dynamic storage for the test bed: a CSI driver with the official provisioner and resizer, as processes.
 
 Each of them can be killed and paused. Real claims get real mounts; the volumes are directories.
 """
@@ -105,7 +105,7 @@ def storage_class(name: str, provisioner: str, **fields: Any) -> Json:
 
 @contextmanager
 def storage(bed: Bed) -> Iterator[Storage]:
-    """A cluster whose users get volumes of class CLASS."""
+    """While the cluster provisions volumes of class CLASS."""
     found = Storage(bed)
     driver = {"metadata": {"name": DRIVER}, "spec": {"attachRequired": False, "podInfoOnMount": False}}
     with (

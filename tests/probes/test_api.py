@@ -17,7 +17,7 @@ PODS = "/api/v1/namespaces/team-a/pods"
 
 @pytest.fixture
 def api() -> Iterator[Callable[..., Api]]:
-    """A client of a scripted API; closed at the end."""
+    """Connects a client to a scripted API; closed at the end."""
     with ExitStack() as stack:
 
         def connect(server: ScriptedApi, prefix: str = "") -> Api:
@@ -31,7 +31,7 @@ def status(code: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "expected"),
     [
         (
             'pods is forbidden: User "u" cannot create resource "pods" in API group "" in the namespace "team-a"',
@@ -47,10 +47,10 @@ def status(code: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
         ),
     ],
 )
-def test_a_missing_permission_is_named(message, told, api) -> None:
+def test_a_missing_permission_is_named(message, expected, api) -> None:
     with scripted_api(status(403, "Forbidden", message)) as server, pytest.raises(PermissionMissing) as caught:
         api(server).create(PODS, {})
-    assert str(caught.value) == told
+    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_read_is_repeated_over_a_new_connection_after_a_server_restart(api) ->
         client = api(server)
         assert client.get("/first") == {"a": 1}
         assert client.get("/second") == {"a": 2}
-    assert server.asked == ["GET /first", "GET /second", "GET /second"]
+    assert server.requests == ["GET /first", "GET /second", "GET /second"]
 
 
 def test_a_write_is_not_repeated_after_a_broken_connection(api) -> None:
@@ -92,7 +92,7 @@ def test_a_write_is_not_repeated_after_a_broken_connection(api) -> None:
         client.get("/first")
         with pytest.raises(ApiError, match="no answer from the API server"):
             client.create("/second", {})
-    assert server.asked == ["GET /first", "POST /second"]
+    assert server.requests == ["GET /first", "POST /second"]
 
 
 def throttled(retry_after: str) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -104,19 +104,19 @@ def test_a_throttled_request_is_sent_again(method, api) -> None:
     with scripted_api(throttled("0"), throttled("0"), (200, {"a": 1})) as server:
         client = api(server)
         assert (client.get(PODS) if method == "GET" else client.create(PODS, {})) == {"a": 1}
-    assert server.asked == [f"{method} {PODS}"] * 3
+    assert server.requests == [f"{method} {PODS}"] * 3
 
 
 @pytest.mark.parametrize(
     "refusal",
     [throttled("3600"), status(429, "TooManyRequests", "storage is (re)initializing"), throttled("tomorrow")],
-    ids=["longer than the time-out", "no time told", "no seconds told"],
+    ids=["longer than the timeout", "no Retry-After", "Retry-After is not a number"],
 )
 def test_too_many_requests_are_an_error_if_waiting_would_not_help(refusal, api) -> None:
     with scripted_api(refusal) as server, pytest.raises(ApiError, match=r"429 TooManyRequests: storage is") as caught:
         api(server).get(PODS)
     assert caught.value.status == 429
-    assert server.asked == [f"GET {PODS}"]
+    assert server.requests == [f"GET {PODS}"]
 
 
 def test_an_unreachable_server_is_named() -> None:
@@ -128,7 +128,7 @@ def test_a_list_is_read_page_by_page(api) -> None:
     pages = [{"metadata": {"continue": "more"}, "items": [1]}, {"metadata": {}, "items": [2]}]
     with scripted_api(*((200, page) for page in pages)) as server:
         assert list(api(server).pages(PODS, 1, fieldSelector="type=x")) == [[1], [2]]
-    assert server.asked == [
+    assert server.requests == [
         f"GET {PODS}?fieldSelector=type%3Dx&limit=1",
         f"GET {PODS}?fieldSelector=type%3Dx&limit=1&continue=more",
     ]
@@ -160,7 +160,7 @@ def test_a_watch_gives_events_until_the_server_ends_it(api) -> None:
 def test_a_proxys_path_is_kept(api) -> None:
     with scripted_api((200, {})) as server:
         api(server, "/clusters/c1").get("/version")
-    assert server.asked == ["GET /clusters/c1/version"]
+    assert server.requests == ["GET /clusters/c1/version"]
 
 
 def kubeconfig(path: Path, user: dict[str, Any], **cluster: Any) -> dict[str, str]:

@@ -60,7 +60,9 @@ def test_the_socket_is_the_parameters_or_a_usual_one(tmp_path: Path) -> None:
     (tmp_path / "run/crio").mkdir(parents=True)
     with listening(tmp_path / "run/crio/crio.sock"):
         assert socket_of(tmp_path, "") == tmp_path / "run/crio/crio.sock"
-    assert socket_of(tmp_path, "/elsewhere") == tmp_path / "elsewhere", "even if nothing is there, to be told so"
+    assert socket_of(tmp_path, "/elsewhere") == tmp_path / "elsewhere", (
+        "even if nothing is there, so that the error names it"
+    )
 
 
 @pytest.mark.parametrize("place", ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock", "run/cri-dockerd.sock"])
@@ -69,7 +71,7 @@ def test_the_containerd_of_docker_is_not_taken_for_the_runtime(tmp_path: Path, p
     for path in (of_docker, tmp_path / place):
         path.parent.mkdir(parents=True, exist_ok=True)
     with listening(of_docker):
-        assert socket_of(tmp_path, "") == of_docker, "alone it is a runtime's, as far as can be told"
+        assert socket_of(tmp_path, "") == of_docker, "without another one, it may be the runtime's"
         with listening(tmp_path / place):
             assert socket_of(tmp_path, "") == tmp_path / place
 

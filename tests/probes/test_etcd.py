@@ -12,7 +12,7 @@ def test_an_answer_is_that_of_the_gateway() -> None:
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
     ):
         assert revision(endpoint.ask("kv/put", {"key": encoded("a")})) == 7
-        assert server.asked == ["POST /v3/kv/put"]
+        assert server.requests == ["POST /v3/kv/put"]
 
 
 def test_a_refusal_has_etcds_message_and_code() -> None:

@@ -23,9 +23,9 @@ def cluster() -> Iterator[ProbedCluster]:
     command = [sys.executable, "-m", "kubeprobe.localcluster"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = process.stdout.readline().split()
-        assert "kubeconfig" in said, said
-        access = find_access({"KUBECONFIG": said[said.index("kubeconfig") + 1]})
+        words = process.stdout.readline().split()
+        assert "kubeconfig" in words, words
+        access = find_access({"KUBECONFIG": words[words.index("kubeconfig") + 1]})
         with Api(access) as api:
             yield ProbedCluster(api)
         process.terminate()

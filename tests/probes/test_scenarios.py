@@ -68,7 +68,7 @@ def _odd(right: Right, ended: Ended) -> str:
     """The problem with the verdict of a probe that lacks a right; empty if there is none."""
     if right.optional:
         return "" if ended.verdict == "pass" else f"{ended.verdict}: {ended.errors}, though it is optional"
-    told = ended.report.get("unknown", "")
-    if ended.verdict == "unknown" and told.startswith(f"permission missing: {right}"):
+    reason = ended.report.get("unknown", "")
+    if ended.verdict == "unknown" and reason.startswith(f"permission missing: {right}"):
         return ""
     return f"{ended.verdict}: {ended.errors}, expected `unknown: permission missing: {right} ...`"

@@ -1,4 +1,4 @@
-"""Every built-in probe that creates something, killed at random moments: Kubernetes and one sweep leave nothing."""
+"""Every built-in probe that creates objects, killed at random times: Kubernetes and one sweep delete all of them."""
 
 import asyncio
 import random
@@ -60,16 +60,16 @@ def test_one_sweep_removes_everything_a_killed_probe_left(bed: Bed, scenario: Sc
             ]
             processes = [pool.submit(kill_process, process, chance.uniform(0, lasts)) for _ in range(PROCESSES)]
             runs = [killed.result() for killed in (*pods, *processes)]
-        until("the probes' last words", lambda: not still_running(runs))
-        until("Kubernetes to collect what its pods owned", lambda: not owned_by_pods(bed, scenario.folder, runs))
+        until("the probes' processes to end", lambda: not still_running(runs))
+        until("Kubernetes to delete objects of the probes' pods", lambda: not owned_by_pods(bed, scenario.folder, runs))
         left = {name.partition(" ")[2] for run in runs for name in bed.cluster.left_by(run)}
-        ownerless = unowned(asyncio.run(look(bed, targets_of(scenario.folder), runs)))
+        ownerless = unowned(asyncio.run(find_created(bed, targets_of(scenario.folder), runs)))
         swept = asyncio.run(sweep_now(bed, targets_of(scenario.folder), runs))
         for run in runs:
             bed.cluster.wait_until_nothing_is_left_of(run, within_s=60)
     reported = {one.name for one in swept.removed}
-    assert reported <= left, "it reports what was not there"
-    assert ownerless <= reported, "it removes without a word"
+    assert reported <= left, "the sweep reports an object that did not exist"
+    assert ownerless <= reported, "the sweep does not report an object that it deleted"
     assert not (swept.not_allowed or swept.failed), swept
 
 
@@ -108,7 +108,7 @@ def kill_process(process: ProbeProcess, after_s: float) -> str:
 
 def owned_by_pods(bed: Bed, folder: str, runs: Sequence[str]) -> list[str]:
     """The objects of these runs that still wait for Kubernetes' garbage collector."""
-    found = asyncio.run(look(bed, targets_of(folder), runs))
+    found = asyncio.run(find_created(bed, targets_of(folder), runs))
     return [
         f"{body['name']}"
         for body in found
@@ -126,23 +126,23 @@ def unowned(found: Sequence[dict[str, Any]]) -> set[str]:
     }
 
 
-async def look(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> list[dict[str, Any]]:
-    async def ask(inventory: Inventory) -> list[dict[str, Any]]:
+async def find_created(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> list[dict[str, Any]]:
+    async def find(inventory: Inventory) -> list[dict[str, Any]]:
         chosen = f"kubeprobe.io/run in ({','.join(runs)}),!kubeprobe.io/case"
         paths = [await inventory.collection(one.group, one.resource, one.namespace) for one in targets]
         return [body for path in paths if path for body in await inventory.find(path, chosen)]
 
-    return await with_inventory(bed, ask)
+    return await with_inventory(bed, find)
 
 
 async def sweep_now(bed: Bed, targets: Sequence[Creatable], runs: Sequence[str]) -> Swept:
     """KubeProbe's own sweep, as one minute after these runs' outcomes."""
     now = datetime.now(UTC)
 
-    async def recall(_: Sequence[str]) -> RunStates:
+    async def run_states(_: Sequence[str]) -> RunStates:
         return RunStates(ended=dict.fromkeys(runs, now - timedelta(minutes=2)))
 
-    return await with_inventory(bed, lambda inventory: sweep(inventory, targets, INSTALLATION, recall, now))
+    return await with_inventory(bed, lambda inventory: sweep(inventory, targets, INSTALLATION, run_states, now))
 
 
 async def with_inventory(bed: Bed, what: Callable[[Inventory], Awaitable[T]]) -> T:

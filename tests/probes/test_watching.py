@@ -22,7 +22,7 @@ def status(code: int) -> Answer:
 
 
 def events(*pairs: tuple[str, Any]) -> Answer:
-    return 200, b"".join(json.dumps({"type": kind, "object": told}).encode() + b"\n" for kind, told in pairs)
+    return 200, b"".join(json.dumps({"type": kind, "object": content}).encode() + b"\n" for kind, content in pairs)
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ class VirtualCluster:
         self._process: subprocess.Popen[bytes] | None = None
 
     def api(self) -> Api:
-        """The virtual API server itself, as its administrator."""
+        """A client of the virtual API server, as its administrator."""
         return Api(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}))
 
     def start(self) -> None:
@@ -78,7 +78,7 @@ class VirtualCluster:
                 stdout=log,
                 stderr=log,
             )
-        until("vcluster to serve and to write its Secret", self._is_ready, 90, 0.3, self._last_words)
+        until("vcluster to serve and to write its Secret", self._is_ready, 90, 0.3, self._log_tail)
 
     def kill(self) -> None:
         """Kill it."""
@@ -130,7 +130,7 @@ class VirtualCluster:
 
     def _is_ready(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, f"vcluster has ended: {self._last_words()}"
+        assert self._process.poll() is None, f"vcluster has ended: {self._log_tail()}"
         access = replace(find_access({"KUBECONFIG": str(self.plane.kubeconfig)}), server=f"https://{_ADDRESS}")
         with Api(access, 1) as api:  # the pods' path, as kube-proxy may be later than vcluster
             try:
@@ -139,7 +139,7 @@ class VirtualCluster:
                 return False
         return is_there(self._bed.api, _SECRET_PATH)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         return (self._folder / "vcluster.log").read_text(errors="replace")[-2000:]
 
 

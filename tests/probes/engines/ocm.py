@@ -54,7 +54,7 @@ class Federation:
         """Delete all remaining objects, then stop the agents."""
         try:
             for member in self._members:
-                self._take_back(member)
+                self._delete_works(member)
         finally:
             for member in self._members:
                 self.kill(member)
@@ -125,7 +125,7 @@ class Federation:
         self._hub.delete(_path(member, work))
         until(f"{member} has removed the work", lambda: work not in self._works(member), 60, 0.2, log_tail)
 
-    def _take_back(self, member: str) -> None:
+    def _delete_works(self, member: str) -> None:
         """Delete all works of a member, and wait until its agent has removed their finalizers."""
         for work in self._works(member):
             path = _path(member, work)
