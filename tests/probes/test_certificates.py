@@ -35,7 +35,7 @@ def test_an_expired_certificate_has_its_date() -> None:
     )
 
 
-def test_a_certificate_that_is_not_valid_yet_says_when_it_will_be() -> None:
+def test_a_certificate_that_is_not_valid_yet_is_named_with_its_start() -> None:
     assert "is not valid before 2026-11-25 12:00 UTC, in 2.0 days" in problem(2 * DAY, 90 * DAY)
 
 

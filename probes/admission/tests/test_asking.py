@@ -13,14 +13,14 @@ ROOT = Authority.make("root")
 
 
 def says(**response: Any) -> Answering:
-    def answer(asked: Request) -> Reply:
-        uid = json.loads(asked.body)["request"]["uid"]
+    def answer(request: Request) -> Reply:
+        uid = json.loads(request.body)["request"]["uid"]
         return Reply(body=json.dumps({"response": {"uid": uid, "allowed": True, **response}}).encode())
 
     return answer
 
 
-def asked(
+def ask_webhook(
     answering: Answering, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90, seconds: float = 10
 ) -> Asked:
     with http_server(answering, pem=b"".join(ROOT.issue((name,), days))) as port:
@@ -31,7 +31,7 @@ def asked(
 
 
 def test_a_webhook_that_answers_is_fine_allowed_or_not() -> None:
-    found = asked(says(allowed=False))
+    found = ask_webhook(says(allowed=False))
     assert found.problem == ""
     assert found.ms > 0
     assert found.days_left is not None
@@ -41,10 +41,11 @@ def test_a_webhook_that_answers_is_fine_allowed_or_not() -> None:
 def test_a_certificate_must_be_signed_by_the_bundle_and_valid_for_the_host() -> None:
     stranger = Authority.make("stranger").pem.decode()
     assert (
-        "caBundle does not vouch for its certificate for 127.0.0.1: unable to get" in asked(says(), ca=stranger).problem
+        "caBundle does not vouch for its certificate for 127.0.0.1: unable to get"
+        in ask_webhook(says(), ca=stranger).problem
     )
-    assert "certificate is not valid for '127.0.0.1'" in asked(says(), name="other.example").problem
-    assert "certificate has expired" in asked(says(), days=-1).problem
+    assert "certificate is not valid for '127.0.0.1'" in ask_webhook(says(), name="other.example").problem
+    assert "certificate has expired" in ask_webhook(says(), days=-1).problem
 
 
 def test_a_call_ends_with_the_webhooks_own_time_out() -> None:
@@ -52,15 +53,16 @@ def test_a_call_ends_with_the_webhooks_own_time_out() -> None:
         time.sleep(0.7)
         return says()(request)
 
-    assert asked(sleepy, seconds=0.5).problem == "no answer within its time-out of 0.5 s"
+    assert ask_webhook(sleepy, seconds=0.5).problem == "no answer within its time-out of 0.5 s"
 
 
 def test_an_answer_to_another_query_is_reported() -> None:
     assert (
-        asked(lambda _asked: Reply(404, b"no such page")).problem == "status 404 at /judge, expected 200: no such page"
+        ask_webhook(lambda _request: Reply(404, b"no such page")).problem
+        == "status 404 at /judge, expected 200: no such page"
     )
-    assert asked(lambda _asked: Reply(body=b"hello")).problem == "its answer is no AdmissionReview: hello"
-    assert asked(says(uid="other")).problem.startswith("its answer is to another question: uid 'other'")
+    assert ask_webhook(lambda _request: Reply(body=b"hello")).problem == "its answer is no AdmissionReview: hello"
+    assert ask_webhook(says(uid="other")).problem.startswith("its answer is to another question: uid 'other'")
 
 
 def test_a_webhook_that_requires_the_api_servers_certificate_exists() -> None:

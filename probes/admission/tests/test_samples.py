@@ -29,11 +29,11 @@ def test_the_denying_policy_is_read_from_the_api_servers_message() -> None:
 
 
 def test_a_webhook_that_could_not_be_called_is_not_a_denial() -> None:
-    said = (
+    error = (
         '500 InternalError: Internal error occurred: failed calling webhook "guard.shop.io": failed to call webhook: '
         'Post "https://guard.shop.svc:443/?timeout=2s": context deadline exceeded (POST /api/v1/pods)'
     )
-    answer = Answer(False, 1, said)
+    answer = Answer(False, 1, error)
     assert answer.denied_by == ""
     assert answer.failed_call.startswith(
         "the API server cannot ask webhook guard.shop.io: failed to call webhook: Post"

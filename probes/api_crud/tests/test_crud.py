@@ -20,7 +20,7 @@ def configmap(value: str, **metadata: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def crud() -> Iterator[Callable[..., ApiCrud]]:
-    """A probe whose ConfigMap exists, against an API that answers by script."""
+    """A probe whose ConfigMap exists, with an API of scripted responses."""
     with ExitStack() as stack:
 
         def make(*answers: Answer) -> ApiCrud:

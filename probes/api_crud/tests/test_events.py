@@ -4,9 +4,9 @@ from probes.api_crud.events import Seen, out_of_order
 from probes.api_crud.readiness import failed_checks
 
 
-def events(*told: str) -> list[Seen]:
-    """`ADDED created` and so on."""
-    return [Seen(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in told)]
+def events(*texts: str) -> list[Seen]:
+    """Events from texts such as `ADDED created`."""
+    return [Seen(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in texts)]
 
 
 def test_the_events_of_a_lifecycle_in_order_are_fine() -> None:
@@ -20,16 +20,16 @@ def test_other_clients_may_change_the_object() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "texts",
     [
         ("MODIFIED updated", "ADDED created", "DELETED updated"),
         ("ADDED created", "DELETED updated", "MODIFIED updated"),
         ("ADDED created", "ADDED created", "DELETED updated"),
     ],
 )
-def test_a_wrong_order_of_types_is_reported(told: tuple[str, ...]) -> None:
-    said = out_of_order(events(*told), ["created", "updated"])
-    assert said.startswith(f"events came as {', '.join(one.split()[0] for one in told)}: expected ADDED first")
+def test_a_wrong_order_of_types_is_reported(texts: tuple[str, ...]) -> None:
+    problem = out_of_order(events(*texts), ["created", "updated"])
+    assert problem.startswith(f"events came as {', '.join(one.split()[0] for one in texts)}: expected ADDED first")
 
 
 def test_an_event_out_of_order_is_reported() -> None:

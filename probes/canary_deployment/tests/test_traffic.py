@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def canary(version: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The real server, as in a pod."""
+    """The real server of the pods."""
     env = {**os.environ, "CANARY_VERSION": version}
     with subprocess.Popen([sys.executable, "-m", "probes.canary_deployment.server"], env=env) as process:
         try:
@@ -54,16 +54,16 @@ def test_a_missing_version_is_reported_with_what_answered_instead() -> None:
 def test_lost_requests_are_counted_with_their_reasons() -> None:
     with Traffic(HOST, PORT, 1) as traffic:
         until("three requests", lambda: traffic.sent >= 3)
-    said = traffic.loss("update")
-    assert said.startswith(f"{traffic.sent} of {traffic.sent} requests lost during the update: ")
-    assert "Connection refused" in said
+    problem = traffic.loss("update")
+    assert problem.startswith(f"{traffic.sent} of {traffic.sent} requests lost during the update: ")
+    assert "Connection refused" in problem
 
 
 def test_an_open_request_is_finished_when_the_canary_is_terminated() -> None:
     with canary("v1") as process, socket.create_connection((HOST, PORT), 5) as half:
         half.sendall(b"GET / HTTP/1.0\r\n")
-        heard: list[bytes] = []
-        reader = threading.Thread(target=lambda: heard.append(half.makefile("rb").read()))
+        responses: list[bytes] = []
+        reader = threading.Thread(target=lambda: responses.append(half.makefile("rb").read()))
         reader.start()
         assert answers("v1")  # earlier connections have been accepted by now
         process.send_signal(signal.SIGTERM)
@@ -71,7 +71,7 @@ def test_an_open_request_is_finished_when_the_canary_is_terminated() -> None:
         half.sendall(b"\r\n")
         reader.join(5)
         assert process.wait(10) == 0
-    assert [answer.endswith(b"v1") for answer in heard] == [True]
+    assert [answer.endswith(b"v1") for answer in responses] == [True]
 
 
 def test_the_wait_without_endpoints_ends_in_time() -> None:

@@ -44,8 +44,8 @@ def test_unschedulable_pods_are_reported_with_the_reason_the_longest_waiting_fir
 def test_a_pod_without_a_scheduler_is_reported_but_not_a_gated_or_terminating_one() -> None:
     dying = pod("dying")
     dying["metadata"]["deletionTimestamp"] = at()
-    [said] = counted(pod(), dying, unscheduled("gated", "SchedulingGated", minutes=20)).unschedulable()
-    assert said == "pod shop/web has found no node for 30 min: Pending: no scheduler has looked at it"
+    [problem] = counted(pod(), dying, unscheduled("gated", "SchedulingGated", minutes=20)).unschedulable()
+    assert problem == "pod shop/web has found no node for 30 min: Pending: no scheduler has looked at it"
 
 
 def test_ended_pods_and_pods_with_host_network_are_not_counted() -> None:

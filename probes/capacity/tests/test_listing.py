@@ -41,8 +41,8 @@ def test_a_node_is_checked_by_its_reduced_object() -> None:
     as_pod = {"nodeName": "big-7-7"}, {"phase": "Running"}
     spec, status = ({**node, **pod} for node, pod in zip(as_node, as_pod, strict=True))
     cluster = BigCluster({"spec": spec, "status": status}, "/nodes", "/pods")
-    told, most = peak(check_pods, cluster)
-    assert told == [
+    problems, most = peak(check_pods, cluster)
+    assert problems == [
         "node big-7-7: pods: 1000 of 2 in use, 5e+04 % (NODE_PODS_PERCENT is 90)",
         "node big-7-7: pod addresses of 10.244.0.0/30: 1000 of 2 in use, 5e+04 % (POD_ADDRESSES_PERCENT is 90)",
     ]
@@ -51,7 +51,7 @@ def test_a_node_is_checked_by_its_reduced_object() -> None:
 
 def test_a_quota_is_checked_by_its_reduced_object() -> None:
     status = {"hard": {"pods": "10", "secrets": "5"}, "used": {"pods": "10"}}
-    told, most = peak(check_quotas, BigCluster({"spec": {}, "status": status}, "/resourcequotas"))
-    assert len(told) == PAGES * ON_A_PAGE
-    assert told[0] == "resourcequota shop/big-0-0: pods: 10 of 10 in use, 100 % (QUOTA_PERCENT is 90)"
+    problems, most = peak(check_quotas, BigCluster({"spec": {}, "status": status}, "/resourcequotas"))
+    assert len(problems) == PAGES * ON_A_PAGE
+    assert problems[0] == "resourcequota shop/big-0-0: pods: 10 of 10 in use, 100 % (QUOTA_PERCENT is 90)"
     assert most < PAGES * ON_A_PAGE * BALLAST / 4

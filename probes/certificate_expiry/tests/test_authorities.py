@@ -46,7 +46,7 @@ REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "messag
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "expected"),
     [
         ({"conditions": [READY], "notAfter": "2026-11-28T00:00:00Z", "renewalTime": "2026-11-27T00:00:00Z"}, ""),
         ({"conditions": [READY], "notAfter": "2027-11-28T00:00:00Z"}, ""),
@@ -66,13 +66,13 @@ REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "messag
         ),
     ],
 )
-def test_cert_manager_certificates_are_judged_by_their_status(status: Json, told: str) -> None:
+def test_cert_manager_certificates_are_judged_by_their_status(status: Json, expected: str) -> None:
     body = {"metadata": {"namespace": "shop", "name": "web"}, "status": status}
-    assert certmanager.problem(body, NOW, 30) == told
+    assert certmanager.problem(body, NOW, 30) == expected
 
 
 def new(created: str, *conditions: Json) -> Json:
-    """A Certificate that nothing has been issued for yet."""
+    """A Certificate that has not been issued yet."""
     metadata = {"namespace": "shop", "name": "web", "creationTimestamp": created}
     return {"metadata": metadata, "status": {"conditions": list(conditions)}}
 
@@ -85,8 +85,8 @@ def test_a_new_certificate_has_time_to_become_ready() -> None:
 def test_the_time_to_become_ready_starts_again_when_a_certificate_becomes_unready() -> None:
     since = [{**REFUSED, "lastTransitionTime": f"2026-11-25T{time}:00Z"} for time in ("11:50", "11:40")]
     assert certmanager.problem(new("2026-01-01T00:00:00Z", since[0]), NOW, 30) == ""
-    told = certmanager.problem(new("2026-01-01T00:00:00Z", since[1]), NOW, 30)
-    assert told == f"{WEB}: is not ready: DoesNotExist: the issuer is missing"
+    problem = certmanager.problem(new("2026-01-01T00:00:00Z", since[1]), NOW, 30)
+    assert problem == f"{WEB}: is not ready: DoesNotExist: the issuer is missing"
 
 
 def test_an_expired_certificate_has_no_time_to_become_ready() -> None:

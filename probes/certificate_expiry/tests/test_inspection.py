@@ -46,15 +46,15 @@ def test_a_short_lived_secret_is_fine_while_its_certificate_is_renewed() -> None
 
 
 @pytest.mark.parametrize(
-    ("secret", "told"),
+    ("secret", "expected"),
     [
         (kept_by_cert_manager(-1), "secret shop/web-tls: CN=web expired on"),
         (kept_by_cert_manager(1, b"no certificate"), "secret shop/web-tls: no readable certificate"),
     ],
 )
-def test_an_expired_secret_is_reported_even_if_its_certificate_is_fine(secret: Json, told: str) -> None:
+def test_an_expired_secret_is_reported_even_if_its_certificate_is_fine(secret: Json, expected: str) -> None:
     [problem] = problems(secret, issued())
-    assert problem.startswith(told)
+    assert problem.startswith(expected)
 
 
 def test_a_secret_whose_certificate_was_deleted_is_not_renewed() -> None:
@@ -69,9 +69,9 @@ def test_a_secret_is_checked_by_its_expiry_if_certificates_are_not_checked() -> 
 
 def node(name: str, **conditions: str) -> Json:
     """A node with these conditions."""
-    told = [{"type": kind, "status": status} for kind, status in conditions.items()]
+    listed = [{"type": kind, "status": status} for kind, status in conditions.items()]
     addresses = [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": "10.0.0.7"}]
-    return {"metadata": {"name": name}, "status": {"addresses": addresses, "conditions": told}}
+    return {"metadata": {"name": name}, "status": {"addresses": addresses, "conditions": listed}}
 
 
 def test_only_kubelets_of_ready_nodes_are_checked() -> None:

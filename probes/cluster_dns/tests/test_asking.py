@@ -22,7 +22,7 @@ Answering = Callable[[dns.message.Message], dns.message.Message | None]
 
 @contextmanager
 def dns_server(answering: Answering) -> Iterator[Server]:
-    """A DNS server on loopback, UDP and TCP; None as its answer is silence."""
+    """A DNS server on loopback, UDP and TCP; it sends no response if the answer is None."""
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         port = tcp.getsockname()[1]
         udp.bind(("127.0.0.1", port))
@@ -83,15 +83,15 @@ def test_the_right_answer_is_not_a_problem_and_its_time_is_measured() -> None:
 
 def test_an_error_has_server_and_query() -> None:
     pod = "DNS pod kube-system/a (127.0.0.1, node a)"
-    asked = "web.shop.svc.cluster.local A over UDP"
+    query = "web.shop.svc.cluster.local A over UDP"
     assert wrong(says(rcode=dns.rcode.SERVFAIL), WEB) == [
-        f"{pod}: SERVFAIL, asked for each of 2 questions, such as {asked}"
+        f"{pod}: SERVFAIL, asked for each of 2 questions, such as {query}"
     ]
     assert wrong(says(), ANY) == [
         f"{pod}: an empty answer, no A record, asked for each of 2 questions, such as example.com A over UDP"
     ]
     assert wrong(says("10.0.0.66"), ANY, WEB) == [
-        f"{pod}: wrong answer 10.0.0.66, expected 10.96.0.7, asked for {asked}"
+        f"{pod}: wrong answer 10.0.0.66, expected 10.96.0.7, asked for {query}"
     ]
 
 

@@ -80,13 +80,13 @@ RIGHT = "is it the right etcd's?"
 
 
 def test_a_shrunk_backup_with_a_lower_revision_is_suspicious() -> None:
-    told = f"{SHRUNK} its revision 8 is lower than 9 of 25.db: {RIGHT}"
-    assert shrunk((8, 100), {"25.db": (9, 100), "49.db": (5, 100)}) == [told]
+    expected = f"{SHRUNK} its revision 8 is lower than 9 of 25.db: {RIGHT}"
+    assert shrunk((8, 100), {"25.db": (9, 100), "49.db": (5, 100)}) == [expected]
 
 
 def test_a_shrunk_backup_with_far_fewer_entries_is_suspicious() -> None:
-    told = f"{SHRUNK} it has 49 entries, 25.db had 100: {RIGHT}"
-    assert shrunk((10, 49), {"25.db": (9, 100), "49.db": (5, 100)}) == [told]
+    expected = f"{SHRUNK} it has 49 entries, 25.db had 100: {RIGHT}"
+    assert shrunk((10, 49), {"25.db": (9, 100), "49.db": (5, 100)}) == [expected]
 
 
 def test_a_smaller_backup_after_a_defragmentation_is_not_a_problem() -> None:
@@ -95,23 +95,23 @@ def test_a_smaller_backup_after_a_defragmentation_is_not_a_problem() -> None:
 
 def test_a_shrunk_backup_is_compared_with_the_last_valid_one() -> None:
     assert shrunk((6, 100), {"25.db": None, "49.db": (5, 100)}) == []
-    told = f"{SHRUNK} its revision 4 is lower than 5 of 49.db: {RIGHT}"
-    assert shrunk((4, 100), {"25.db": None, "49.db": (5, 100)}) == [told]
+    expected = f"{SHRUNK} its revision 4 is lower than 5 of 49.db: {RIGHT}"
+    assert shrunk((4, 100), {"25.db": None, "49.db": (5, 100)}) == [expected]
 
 
 def test_a_shrunk_backup_without_a_valid_predecessor_is_suspicious() -> None:
-    told = f"{SHRUNK} no larger one can be read to compare it with: {RIGHT}"
-    assert shrunk((10, 100), {"25.db": None, "49.db": None}) == [told]
+    expected = f"{SHRUNK} no larger one can be read to compare it with: {RIGHT}"
+    assert shrunk((10, 100), {"25.db": None, "49.db": None}) == [expected]
 
 
 def test_another_etcds_backup_is_detected_even_after_a_second_one() -> None:
     """The day after: both of the last two are of the wrong etcd."""
     wrong, right = Snapshot(400, hashed=True, revision=8, entries=5), Snapshot(1000, hashed=True, revision=9, entries=5)
     backups = [backup(1, 400), backup(25, 400), backup(49), backup(73), backup(97)]
-    [told] = judge(
+    [problem] = judge(
         "main", backups, RULES, NOW, lambda path: wrong if path.name in ("1.db", "25.db") else right
     ).problems
-    assert "its revision 8 is lower than 9 of 49.db" in told
+    assert "its revision 8 is lower than 9 of 49.db" in problem
 
 
 def test_earlier_backups_are_read_only_if_the_newest_is_smaller() -> None:
@@ -131,7 +131,7 @@ def test_a_backup_without_keys_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("etcd-2026-11-25T17-00-05.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
         ("snapshot_20261125-170005.db.gz", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
@@ -140,8 +140,8 @@ def test_a_backup_without_keys_is_empty() -> None:
         ("snapshot.db", None),
     ],
 )
-def test_the_time_of_a_backup_is_read_from_its_name(name: str, told: datetime | None) -> None:
-    assert time_in(name) == told
+def test_the_time_of_a_backup_is_read_from_its_name(name: str, expected: datetime | None) -> None:
+    assert time_in(name) == expected
 
 
 def test_files_are_found_by_pattern_and_a_copy_keeps_its_age(tmp_path: Path) -> None:
@@ -175,9 +175,11 @@ def test_an_etcd_without_a_known_standby_is_named() -> None:
     ]
 
 
-@pytest.mark.parametrize(("said", "required"), [("", False), ("false", False), ("True", True)])
-def test_a_standby_is_required_only_by_parameter(monkeypatch: pytest.MonkeyPatch, said: str, *, required: bool) -> None:
-    monkeypatch.setenv("REQUIRE_STANDBY", said)
+@pytest.mark.parametrize(("value", "required"), [("", False), ("false", False), ("True", True)])
+def test_a_standby_is_required_only_by_parameter(
+    monkeypatch: pytest.MonkeyPatch, value: str, *, required: bool
+) -> None:
+    monkeypatch.setenv("REQUIRE_STANDBY", value)
     assert standby_required() is required
 
 

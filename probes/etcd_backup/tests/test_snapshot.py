@@ -1,4 +1,4 @@
-"""Read from a real snapshot: fifty keys, saved by the maintenance API of etcd 3.6.4."""
+"""Reading a real snapshot of fifty keys, saved by the maintenance API of etcd 3.6.4."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ PAGE = 4096
 
 @pytest.fixture
 def whole() -> bytes:
-    """The snapshot's bytes, its SHA-256 at the end."""
+    """The snapshot's bytes, followed by its SHA-256."""
     return gzip.decompress(REAL.read_bytes())
 
 
@@ -64,8 +64,8 @@ def test_a_valid_hash_does_not_hide_invalid_pages(tmp_path: Path, whole: bytes) 
 
 @pytest.mark.parametrize("length", [0, 100, PAGE, 3 * PAGE, 5 * PAGE + 32, -PAGE, -1])
 def test_a_truncated_snapshot_is_reported(tmp_path: Path, whole: bytes, length: int) -> None:
-    told = why_not(tmp_path, whole[:length])
-    assert "cut off" in told or "too few" in told
+    problem = why_not(tmp_path, whole[:length])
+    assert "cut off" in problem or "too few" in problem
 
 
 def test_a_truncated_compressed_snapshot_cannot_be_read(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ class Dies(Crud):
 
 
 def keys(cluster: EtcdCluster) -> int:
-    asked = {"key": encoded(PREFIX), "range_end": encoded(prefix_end(PREFIX)), "count_only": True}
-    return int(cluster.ask(cluster.members[0], "kv/range", asked).get("count", 0))
+    request = {"key": encoded(PREFIX), "range_end": encoded(prefix_end(PREFIX)), "count_only": True}
+    return int(cluster.ask(cluster.members[0], "kv/range", request).get("count", 0))
 
 
 def test_a_key_expires_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None:

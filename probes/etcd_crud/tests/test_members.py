@@ -7,8 +7,8 @@ MB = 1024 * 1024
 WELL = Member("etcd-1", "https://a:2379", leader=1, db_size=10 * MB, db_in_use=9 * MB, quota=100 * MB)
 
 
-def member(name: str, **told: object) -> Member:
-    return dataclasses.replace(WELL, name=name, url=f"https://{name}:2379", **told)  # type: ignore[arg-type]
+def member(name: str, **fields: object) -> Member:
+    return dataclasses.replace(WELL, name=name, url=f"https://{name}:2379", **fields)  # type: ignore[arg-type]
 
 
 def test_members_that_agree_and_have_space_are_not_a_problem() -> None:
@@ -44,8 +44,8 @@ def test_members_that_follow_different_leaders_are_named() -> None:
 
 
 def test_an_alarm_of_every_member_is_reported_once() -> None:
-    said = ("memberID:2 alarm:CORRUPT ",)
-    assert alarms([member("etcd-1", said=said), member("etcd-2", said=said)], NAMES) == [
+    errors = ("memberID:2 alarm:CORRUPT ",)
+    assert alarms([member("etcd-1", said=errors), member("etcd-2", said=errors)], NAMES) == [
         "alarm CORRUPT of member etcd-2: its data differs from the other members'"
     ]
 

@@ -1,4 +1,4 @@
-"""What federation-link places on a hub, and what it says of members."""
+"""What federation-link creates on a hub, and how it reports members."""
 
 import re
 from pathlib import Path

@@ -40,8 +40,8 @@ def test_a_password_in_a_url_is_refused_and_not_printed() -> None:
 def test_a_wrong_status_is_reported_with_expectation_and_start_of_the_body() -> None:
     expected = Expected(parse_statuses(["200", "3xx"]))
     assert expected.status_problem(302, "Found", "") == ""
-    said = expected.status_problem(503, "Service Unavailable", "no\n healthy   upstream")
-    assert said == "status 503 Service Unavailable, expected 200, 300-399, its body begins 'no healthy upstream'"
+    problem = expected.status_problem(503, "Service Unavailable", "no\n healthy   upstream")
+    assert problem == "status 503 Service Unavailable, expected 200, 300-399, its body begins 'no healthy upstream'"
 
 
 def test_a_body_must_contain_and_match_what_is_expected() -> None:

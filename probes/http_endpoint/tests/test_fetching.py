@@ -1,4 +1,4 @@
-"""Against real servers on loopback."""
+"""http-endpoint with real servers on loopback."""
 
 import os
 import socket
@@ -34,7 +34,7 @@ def probe(tmp_path: Path, **env: str) -> tuple[int, str]:
 
 
 def says(text: str, status: int = 200, **headers: str) -> Answering:
-    return lambda _asked: Reply(status, text.encode(), headers)
+    return lambda _request: Reply(status, text.encode(), headers)
 
 
 def test_a_correct_response_passes_and_every_phase_is_measured(tmp_path: Path) -> None:
@@ -49,20 +49,20 @@ def test_a_correct_response_passes_and_every_phase_is_measured(tmp_path: Path) -
 
 
 def test_method_headers_and_body_arrive(tmp_path: Path) -> None:
-    got: list[Asked] = []
+    requests: list[Asked] = []
 
-    def answer(asked: Asked) -> Reply:
-        got.append(asked)
+    def answer(request: Asked) -> Reply:
+        requests.append(request)
         return Reply(201)
 
     with http_server(answer) as port:
         env = {"METHOD": "post", "HEADERS": "X-Who: probe", "REQUEST_BODY": '{"a": 1}', "EXPECT_STATUS": "2xx"}
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/in?x=1", **env)
     assert code == 0, log
-    [asked] = got
-    assert (asked.method, asked.path, asked.body) == ("POST", "/in?x=1", b'{"a": 1}')
-    assert asked.headers["x-who"] == "probe"
-    assert asked.headers["host"] == f"{HOST}:{port}"
+    [request] = requests
+    assert (request.method, request.path, request.body) == ("POST", "/in?x=1", b'{"a": 1}')
+    assert request.headers["x-who"] == "probe"
+    assert request.headers["host"] == f"{HOST}:{port}"
 
 
 def test_a_missing_intermediate_is_reported_and_a_sent_one_is_used(tmp_path: Path) -> None:
@@ -76,28 +76,28 @@ def test_a_missing_intermediate_is_reported_and_a_sent_one_is_used(tmp_path: Pat
 
 
 def test_redirects_are_followed_without_credentials_to_another_host(tmp_path: Path) -> None:
-    got: list[Asked] = []
+    requests: list[Asked] = []
 
-    def answer(asked: Asked) -> Reply:
-        got.append(asked)
+    def answer(request: Asked) -> Reply:
+        requests.append(request)
         return Reply(200, b"here")
 
     with (
         http_server(answer) as there,
-        http_server(lambda _asked: Reply(302, headers={"Location": f"http://{HOST}:{there}/there"})) as here,
+        http_server(lambda _request: Reply(302, headers={"Location": f"http://{HOST}:{there}/there"})) as here,
     ):
         url, headers = f"http://{HOST}:{here}/", "Authorization: Bearer secret\nX-Who: probe"
         code, log = probe(tmp_path, URLS=url, HEADERS=headers, BODY_CONTAINS="here")
         stayed, _log = probe(tmp_path, URLS=url, REDIRECTS="0", EXPECT_STATUS="302")
     assert (code, stayed) == (0, 0), log
-    [asked] = got
-    assert asked.path == "/there"
-    assert "authorization" not in asked.headers
-    assert asked.headers["x-who"] == "probe"
+    [request] = requests
+    assert request.path == "/there"
+    assert "authorization" not in request.headers
+    assert request.headers["x-who"] == "probe"
 
 
 def test_too_many_redirects_are_a_failure(tmp_path: Path) -> None:
-    with http_server(lambda asked: Reply(301, headers={"Location": asked.path + "x"})) as port:
+    with http_server(lambda request: Reply(301, headers={"Location": request.path + "x"})) as port:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/", REDIRECTS="3")
     assert code == 1
     assert f"http://{HOST}:{port}/xxxx: more than 3 redirects" in log
@@ -113,7 +113,7 @@ def test_every_url_is_checked_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_connection_closed_within_the_body_is_reported(tmp_path: Path) -> None:
-    with http_server(lambda _asked: Reply(200, b"half", {"Content-Length": "8", "Connection": "close"})) as port:
+    with http_server(lambda _request: Reply(200, b"half", {"Content-Length": "8", "Connection": "close"})) as port:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/")
     assert code == 1
     assert "body: " in log

@@ -15,13 +15,13 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return pod(waiting={"reason": reason, "message": message})
 
 
-def resolving(said: str) -> str:
-    """As containerd tells it."""
-    return f'failed to pull and unpack image "{IMAGE}": failed to resolve reference "{IMAGE}": {said}'
+def resolving(message: str) -> str:
+    """A message of containerd."""
+    return f'failed to pull and unpack image "{IMAGE}": failed to resolve reference "{IMAGE}": {message}'
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("message", "fault"),
     [
         (resolving(f"{IMAGE}: not found"), "missing"),
         (
@@ -56,9 +56,9 @@ def resolving(said: str) -> str:
         ("something nobody has seen", "other"),
     ],
 )
-def test_a_failed_pull_is_classified(said: str, fault: str) -> None:
-    said = said.replace(f"{IMAGE}: not", "image: not")
-    assert classify(said).fault.name == fault
+def test_a_failed_pull_is_classified(message: str, fault: str) -> None:
+    message = message.replace(f"{IMAGE}: not", "image: not")
+    assert classify(message).fault.name == fault
 
 
 def test_back_off_keeps_the_cause() -> None:

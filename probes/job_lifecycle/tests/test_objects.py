@@ -9,8 +9,8 @@ from probes.job_lifecycle import objects
 RUN = Run(id="run-1", installation="here", namespace="kubeprobe", pod_name="probe", pod_uid="uid-1")
 
 
-def conditions(*told: tuple[str, str]) -> dict[str, Any]:
-    return {"status": {"conditions": [{"type": kind, "status": is_so} for kind, is_so in told]}}
+def conditions(*pairs: tuple[str, str]) -> dict[str, Any]:
+    return {"status": {"conditions": [{"type": kind, "status": is_so} for kind, is_so in pairs]}}
 
 
 def test_everything_has_the_runs_labels_and_the_instance() -> None:
@@ -32,7 +32,7 @@ def test_a_job_has_a_deadline_and_no_retries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "finished"),
+    ("pairs", "finished"),
     [
         ([("Complete", "True")], True),
         ([("Failed", "True")], True),
@@ -40,8 +40,8 @@ def test_a_job_has_a_deadline_and_no_retries() -> None:
         ([], False),
     ],
 )
-def test_a_job_has_finished_when_it_is_complete_or_failed(told, finished) -> None:
-    assert objects.has_finished(conditions(*told)) is finished
+def test_a_job_has_finished_when_it_is_complete_or_failed(pairs, finished) -> None:
+    assert objects.has_finished(conditions(*pairs)) is finished
 
 
 def test_the_cause_of_an_unfinished_job_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""Against what a real kube-proxy 1.34 made, in its mode `iptables`, of the objects recorded beside it."""
+"""Rules that a real kube-proxy 1.34 created in mode `iptables` for the recorded objects."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def saved() -> str:
-    """What iptables-save prints."""
+    """The output of iptables-save."""
     return (RECORDED / "iptables.txt").read_text()
 
 
@@ -54,9 +54,9 @@ def test_rules_by_a_pods_interface_are_optimizations(saved: str, wanted: list[Wa
     "comment", [r"say \"-j DROP\" -s 1.2.3.4", r"it\'s --dport 1", r"ends with a backslash \\", "a # or ; or $(x)", ""]
 )
 def test_comments_are_not_part_of_a_rule(saved: str, wanted: list[Wanted], comment: str) -> None:
-    said = saved.replace('"default/web:http"', f'"{comment}"')
-    assert said != saved
-    assert problems(wanted, parse(said), 4) == []
+    changed = saved.replace('"default/web:http"', f'"{comment}"')
+    assert changed != saved
+    assert problems(wanted, parse(changed), 4) == []
 
 
 def test_a_missing_entry_of_a_service_is_detected(saved: str, wanted: list[Wanted]) -> None:

@@ -20,7 +20,7 @@ TCP  [fd00:0000:0000:0000:0000:0000:0000:0007]:0050 rr
 def test_the_ipvs_table_is_parsed_in_both_families_with_node_ports() -> None:
     assert parse(TABLE, {"10.200.0.1", "127.0.0.1"}, {30080}).fronts == {
         Front("10.96.0.1", "tcp", 443): {("10.200.0.1", 6443)},
-        Front("10.96.0.10", "udp", 53): {("10.244.0.5", 53)},  # a weight of 0 gets nobody new
+        Front("10.96.0.10", "udp", 53): {("10.244.0.5", 53)},  # a weight of 0 gets no new connections
         Front("", "tcp", 30080): {("10.244.0.7", 8080)},
         Front("fd00::7", "tcp", 80): {("fd01::1", 8080)},
     }

@@ -1,4 +1,4 @@
-"""Against what a real kube-proxy 1.34 made of the objects beside it."""
+"""Rules that a real kube-proxy 1.34 created in mode `nftables` for the recorded objects."""
 
 import json
 from pathlib import Path

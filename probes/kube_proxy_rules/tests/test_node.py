@@ -28,13 +28,13 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(node, "SYSTEM_DIRECTORIES", str(tmp_path))
 
-    def is_set(name: str, prints: str | None) -> None:
+    def set_output(name: str, prints: str | None) -> None:
         (tmp_path / f"{name}.txt").write_text(prints or "")
         does = "echo no such table >&2; exit 1" if prints is None else f"exec /bin/cat {tmp_path / name}.txt"
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
 
-    return is_set
+    return set_output
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def modes(mode: str = "auto", family: int = 4) -> list[str]:
 
 
 def saved() -> str:
-    """What iptables-save prints where kube-proxy runs in mode `iptables`."""
+    """The output of iptables-save with kube-proxy in mode `iptables`."""
     return (RECORDED / "iptables.txt").read_text()
 
 
@@ -59,7 +59,7 @@ def ipvs_is_filled(tmp_path: Path, command: Command) -> None:
 
 
 def legacy_tables(tmp_path: Path, *names: str, file: str = "ip_tables_names") -> None:
-    """The kernel has these tables in iptables' older backend."""
+    """Give the kernel these tables in iptables' legacy backend."""
     (tmp_path / "LEGACY_TABLES").mkdir(exist_ok=True)
     (tmp_path / "LEGACY_TABLES" / file).write_text("".join(f"{name}\n" for name in names))
 

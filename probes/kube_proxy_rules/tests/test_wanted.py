@@ -30,7 +30,7 @@ def endpoint(address: str, node: str = "a", **more: Any) -> Json:
 
 
 def backends(one: Json, *endpoints: Json) -> list[set[str]]:
-    """Of each front, the addresses that it must lead to."""
+    """The expected addresses of each front."""
     return [{address for address, _port in found.backends} for found in read([one], [piece(*endpoints)], "a", 4)]
 
 

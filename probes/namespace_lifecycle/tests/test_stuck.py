@@ -3,11 +3,11 @@ from typing import Any
 from probes.namespace_lifecycle.stuck import conditions, held, nobody_worked_on, remaining, unavailable
 
 
-def namespace(*told: tuple[str, str, str], **metadata: Any) -> dict[str, Any]:
+def namespace(*entries: tuple[str, str, str], **metadata: Any) -> dict[str, Any]:
     return {
         "metadata": {"name": "team-a", **metadata},
         "spec": {"finalizers": ["kubernetes"]},
-        "status": {"conditions": [{"type": kind, "status": is_so, "message": text} for kind, is_so, text in told]},
+        "status": {"conditions": [{"type": kind, "status": is_so, "message": text} for kind, is_so, text in entries]},
     }
 
 

@@ -149,7 +149,7 @@ def test_only_recent_messages_count() -> None:
     whole = kernel_log.look(Path("/dev/kmsg"), 1e9, [anything])
     assert whole.measured["kernel_messages"] > 0
     assert any(wrong.startswith("kernel log: said") for wrong in whole.wrong)
-    # An hour from now: what is logged in this moment may have a time slightly ahead of ours.
+    # An hour from now: a message logged right now may have a time slightly ahead of ours.
     assert kernel_log.look(Path("/dev/kmsg"), -3600, [anything]).wrong == []
 
 
@@ -178,7 +178,7 @@ def test_an_offset_by_ntp_is_measured_to_the_millisecond() -> None:
     with ntp_server(-5) as server:
         found = clock._by_ntp(f"127.0.0.1:{server.getsockname()[1]}")
     assert abs(found.seconds - 5) <= found.uncertainty + 0.01
-    assert found.uncertainty < 5, "half of what the exchange took, however busy the machine is"
+    assert found.uncertainty < 5, "half the duration of the exchange, on a busy machine as well"
 
 
 def test_a_server_of_time_that_does_not_answer_is_not_a_finding() -> None:
@@ -205,7 +205,7 @@ def test_pods_stuck_in_termination_are_named() -> None:
     assert agents._stuck(pod(), now, 300) == ""
 
 
-def told_of(**conditions: str) -> list[str]:
+def problems_of(**conditions: str) -> list[str]:
     """The problems of a node with these conditions and a renewed lease."""
     node = {"status": {"conditions": [{"type": name, "status": status} for name, status in conditions.items()]}}
     lease = {"spec": {"renewTime": datetime.now(UTC).isoformat()}}
@@ -222,11 +222,11 @@ def test_good_conditions_of_a_node_are_not_a_finding() -> None:
         "EtcdIsVoter": "True",
         "KernelDeadlock": "False",
     }
-    assert told_of(**of_the_kubelet, **of_others) == []
+    assert problems_of(**of_the_kubelet, **of_others) == []
 
 
 def test_bad_conditions_are_reported() -> None:
-    wrong = told_of(Ready="Unknown", StorageReady="False", EtcdIsVoter="False", DiskPressure="True")
+    wrong = problems_of(Ready="Unknown", StorageReady="False", EtcdIsVoter="False", DiskPressure="True")
     assert [why.removesuffix(": : ") for why in wrong] == [
         "node a: Ready is Unknown",
         "node a: StorageReady is False",

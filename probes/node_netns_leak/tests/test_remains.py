@@ -112,9 +112,9 @@ def test_static_pods_are_identified_by_their_own_uid() -> None:
 
 
 def test_interfaces_are_parsed_from_iproute2() -> None:
-    told = """[{}, {"ifindex": 5, "link_index": 2, "ifname": "veth1", "link_netnsid": 0},
+    output = """[{}, {"ifindex": 5, "link_index": 2, "ifname": "veth1", "link_netnsid": 0},
                {"ifindex": 7, "link": "peer", "ifname": "veth2"}]"""
-    found = links.parse(told)
+    found = links.parse(output)
     assert found == [links.Link(5, "veth1", 2), links.Link(7, "veth2", 0)]
     assert links.named(found, re.compile("2$")) == [links.Link(7, "veth2", 0)]
     assert links.parse("") == []

@@ -112,8 +112,8 @@ def test_counters_of_another_api_server_are_not_compared(capsys: pytest.CaptureF
     )
     later = first.replace(b" 3\n", b" 5\n")
     with scripted_api((200, first), (200, other), (200, later)) as server, connected(server) as api:
-        [told] = Rejections(api, 0.001).problems()
-    assert "rejected 2 requests of FlowSchema a" in told
+        [problem] = Rejections(api, 0.001).problems()
+    assert "rejected 2 requests of FlowSchema a" in problem
     with scripted_api((200, first), *[(200, other)] * MOST_SERVERS) as server, connected(server) as api:
         assert Rejections(api, 0.001).problems() == []
     assert "did not answer again" in capsys.readouterr().out
@@ -152,7 +152,7 @@ def test_a_quota_for_some_pods_only_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotations", "told"),
+    ("annotations", "expected"),
     [
         ({"limit-rps": "10", "limit-rpm": "300"}, []),
         ({"limit-rps": "ten"}, ["ingress shop/front: limit-rps is 'ten': no positive number, so nothing is limited"]),
@@ -163,13 +163,13 @@ def test_a_quota_for_some_pods_only_is_ignored() -> None:
         ({}, ["ingress shop/front: has no limit: none of limit-rps, limit-rpm, limit-connections"]),
     ],
 )
-def test_ingress_limits_are_checked(annotations: Json, told: list[str]) -> None:
+def test_ingress_limits_are_checked(annotations: Json, expected: list[str]) -> None:
     noted = {f"nginx.ingress.kubernetes.io/{key}": value for key, value in annotations.items()}
     body = {
         "metadata": {"name": "front", "namespace": "shop", "annotations": noted},
         "spec": {"ingressClassName": "nginx"},
     }
-    assert edges.ingress_problems([body], required=True) == told
+    assert edges.ingress_problems([body], required=True) == expected
 
 
 def envoy_filter(value: Json) -> Json:

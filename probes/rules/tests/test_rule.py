@@ -24,7 +24,9 @@ def deployment(*containers: dict[str, Any], name: str = "web", namespace: str = 
     return {"metadata": {"name": name, "namespace": namespace}, "spec": {"template": template, **spec}}
 
 
-def told(expect: str, *objects: dict[str, Any], where: str = "true", message: str = "wrong", **params: str) -> Findings:
+def evaluate(
+    expect: str, *objects: dict[str, Any], where: str = "true", message: str = "wrong", **params: str
+) -> Findings:
     given = rules_variable(
         ProbeCaseSpec.model_validate(
             {
@@ -54,24 +56,24 @@ READY = {"name": "web", "image": "registry.example.com:5000/shop/web:1.4", "read
 
 
 def test_an_object_that_satisfies_the_rule_is_not_reported() -> None:
-    assert told("object.spec.replicas >= 2", deployment(replicas=2)) == Findings(1, [], [])
+    assert evaluate("object.spec.replicas >= 2", deployment(replicas=2)) == Findings(1, [], [])
 
 
 def test_an_object_that_violates_the_rule_is_named_with_the_message() -> None:
     message = "{{ object.spec.replicas }} replica of {{params.LEAST}}, looked at {{ now }}"
-    found = told("object.spec.replicas >= int(params.LEAST)", deployment(replicas=1), message=message, LEAST="2")
+    found = evaluate("object.spec.replicas >= int(params.LEAST)", deployment(replicas=1), message=message, LEAST="2")
     assert found.broken == [(0, "deployments shop/web: 1 replica of 2, looked at 2026-11-25 12:00:00 UTC")]
 
 
 def test_a_rule_is_only_for_objects_that_match_where() -> None:
-    found = told(
+    found = evaluate(
         "false", deployment(namespace="a"), deployment(namespace="b"), where="object.metadata.namespace == 'b'"
     )
     assert [wrong for _, wrong in found.broken] == ["deployments b/web: wrong"]
 
 
 def test_a_rule_without_a_value_is_neither_satisfied_nor_violated() -> None:
-    found = told("object.spec.paused", deployment(), deployment(paused="yes", name="other"))
+    found = evaluate("object.spec.paused", deployment(), deployment(paused="yes", name="other"))
     assert found.broken == []
     assert found.not_evaluated == [
         'deployments shop/web: the rule has no answer: object.spec.paused: Key not found in map : "paused"',
@@ -80,7 +82,7 @@ def test_a_rule_without_a_value_is_neither_satisfied_nor_violated() -> None:
 
 
 def test_a_message_without_a_value_still_names_the_object() -> None:
-    found = told("false", deployment(), message="has {{ object.spec.nothing }}")
+    found = evaluate("false", deployment(), message="has {{ object.spec.nothing }}")
     [(_, wrong)] = found.broken
     assert wrong.startswith("deployments shop/web: has <object.spec.nothing: ")
 
@@ -101,7 +103,7 @@ def test_dollar_signs_are_not_expanded_by_the_kubelet() -> None:
             }
         ).rules
     )
-    assert told("'ab'.matches('^ab$')", deployment()).broken == []
+    assert evaluate("'ab'.matches('^ab$')", deployment()).broken == []
 
 
 def test_a_list_is_requested_once_for_all_of_its_rules() -> None:

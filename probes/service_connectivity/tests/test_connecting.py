@@ -12,7 +12,7 @@ Answering = Callable[[int], tuple[int, str]]
 
 @contextmanager
 def server(answering: Answering) -> Iterator[Way]:
-    """An HTTP server whose answer may depend on how many were given before."""
+    """An HTTP server whose response may depend on the number of earlier ones."""
     numbers = count()
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,9 +41,9 @@ def in_turn(*names: str) -> Answering:
 
 def test_the_answering_pod_and_its_time_are_known() -> None:
     with server(in_turn("a")) as way:
-        said = connect(way, timeout=5)
-    assert (said.who, said.trouble) == ("a", "")
-    assert 0 < said.ms < 5000
+        result = connect(way, timeout=5)
+    assert (result.who, result.trouble) == ("a", "")
+    assert 0 < result.ms < 5000
 
 
 def test_a_closed_port_and_a_time_out_are_distinguished() -> None:

@@ -58,7 +58,7 @@ def test_components_within_the_skew_are_not_reported(name, version) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "said"),
+    ("name", "version", "expected"),
     [
         ("kubelet", "v1.30.2", "is 4 minor versions older than kube-apiserver v1.34.4; at most 3 are supported"),
         ("kubelet", "v1.35.0", "is newer than kube-apiserver v1.34.4; it must not be"),
@@ -67,10 +67,10 @@ def test_components_within_the_skew_are_not_reported(name, version) -> None:
         ("kube-controller-manager", "v1.35.0", "is newer than kube-apiserver v1.34.4"),
     ],
 )
-def test_components_outside_the_skew_are_reported(name, version, said) -> None:
+def test_components_outside_the_skew_are_reported(name, version, expected) -> None:
     [text] = skew.outside([SERVER, component(name, version)])
     assert text.startswith(f"{name} {version} on node a is ")
-    assert said in text
+    assert expected in text
 
 
 def test_with_api_servers_of_two_versions_both_limit_the_skew() -> None:

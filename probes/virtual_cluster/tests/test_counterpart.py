@@ -43,7 +43,7 @@ def test_the_counterpart_is_found_among_others_and_after_a_broken_watch() -> Non
     with scripted_api(events(pod("other", name="a", namespace="b")), (503, {}), events(ours)) as server:
         found = wait_for(Api(Access(f"http://127.0.0.1:{server.server_port}")), "/pods", VCLUSTER, VIRTUAL, 10)
     assert found == ours
-    assert "labelSelector=vcluster.loft.sh%2Fmanaged-by" in server.asked[0]
+    assert "labelSelector=vcluster.loft.sh%2Fmanaged-by" in server.requests[0]
 
 
 def test_the_wait_for_a_counterpart_ends() -> None:
@@ -76,6 +76,6 @@ def test_only_pods_of_killed_runs_are_deleted() -> None:
     pods = {"items": [left("old", settings.lifetime + 5), left("running", 10)]}
     with scripted_api((200, pods), (200, {})) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
         TwoLives(api, api, settings, run()).sweep()
-    listed, deleted = server.asked
+    listed, deleted = server.requests
     assert "labelSelector=app.kubernetes.io%2Fname%3Dkubeprobe-virtual-cluster" in listed
     assert deleted == "DELETE /api/v1/namespaces/default/pods/old"

@@ -38,7 +38,7 @@ def test_a_claim_without_a_volume_is_reported_with_its_provisioner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "expected"),
     [
         ({}, "no resizer of csi.example.com has taken it up"),
         ({"conditions": [{"type": "Resizing"}]}, "Resizing"),
@@ -52,9 +52,9 @@ def test_a_claim_without_a_volume_is_reported_with_its_provisioner() -> None:
         ),
     ],
 )
-def test_a_claim_that_is_not_expanded_is_reported_with_its_progress(status: Json, told: str) -> None:
+def test_a_claim_that_is_not_expanded_is_reported_with_its_progress(status: Json, expected: str) -> None:
     claim = {"status": {"capacity": {"storage": "1Gi"}, **status}}
-    assert objects.why_not_expanded(claim, storage_class("fast")) == f"it is still 1Gi: {told}"
+    assert objects.why_not_expanded(claim, storage_class("fast")) == f"it is still 1Gi: {expected}"
 
 
 def test_a_difference_in_read_data_is_reported_and_other_failures_are_not_a_loss() -> None:

@@ -77,14 +77,14 @@ def test_budgets_that_select_the_same_pods_are_named() -> None:
         budget("two", selector={"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}]}),
         budget("other", selector={"matchLabels": {"app": "other"}}),
     ]
-    [said] = findings.overlapping_budgets(both, [workload()])
-    assert said.startswith("deployment shop/web: its pods are selected by 2 poddisruptionbudgets, one and two;")
+    [problem] = findings.overlapping_budgets(both, [workload()])
+    assert problem.startswith("deployment shop/web: its pods are selected by 2 poddisruptionbudgets, one and two;")
 
 
 def test_a_single_replica_counts_only_behind_a_service_of_its_namespace() -> None:
     services = [service("front", tier="front"), service("web", app="web"), service("web", "other", app="web")]
-    [said] = findings.single_replicas([workload()], services)
-    assert said.startswith("deployment shop/web has 1 replica behind services front, web: ")
+    [problem] = findings.single_replicas([workload()], services)
+    assert problem.startswith("deployment shop/web has 1 replica behind services front, web: ")
     assert not list(findings.single_replicas([workload()], [service("web", "other", app="web"), service("none")]))
     assert not list(findings.single_replicas([workload(replicas=2), workload(replicas=0)], services))
 

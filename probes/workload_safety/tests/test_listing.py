@@ -48,13 +48,13 @@ def inspect(cluster: Any) -> tuple[list[str], int]:
 
 
 def test_objects_are_checked_by_their_reduced_form() -> None:
-    told, most = inspect(BigCluster())
-    assert len(told) == 2 * PAGES * ON_A_PAGE
-    assert told[0].startswith("poddisruptionbudget big-0-0/web blocks every eviction: with minAvailable 2 all 2 of")
-    assert told[-1].startswith("deployment big-19-19/web has 1 replica behind service web: ")
+    problems, most = inspect(BigCluster())
+    assert len(problems) == 2 * PAGES * ON_A_PAGE
+    assert problems[0].startswith("poddisruptionbudget big-0-0/web blocks every eviction: with minAvailable 2 all 2 of")
+    assert problems[-1].startswith("deployment big-19-19/web has 1 replica behind service web: ")
     assert most < PAGES * ON_A_PAGE * BALLAST / 2
 
 
 def test_the_reduced_workload_has_the_annotation_of_an_intended_single_replica() -> None:
-    told, _most = inspect(BigCluster({findings.INTENDED: "intended"}))
-    assert [said for said in told if "has 1 replica" in said] == []
+    problems, _most = inspect(BigCluster({findings.INTENDED: "intended"}))
+    assert [problem for problem in problems if "has 1 replica" in problem] == []
