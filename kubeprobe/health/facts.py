@@ -23,8 +23,11 @@ from kubeprobe.store import (
     Source,
     awaits_pod,
     has_failed,
+    has_open_breaker,
     is_open,
     is_undelivered,
+    is_unprocessed,
+    is_watched,
 )
 from kubeprobe.vocabulary import Reason
 
@@ -108,15 +111,15 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
         col(Cluster.name),
         col(Cluster.pool),
         col(Cluster.labels),
-        col(Cluster.leased_until),
-        col(Cluster.open_until),
         col(Cluster.cordoned_at),
+        is_watched(now).label("is_watched"),
+        has_open_breaker(now).label("is_unreachable"),
     )
     rows: list[Any] = list(session.execute(select(*columns).order_by(col(Cluster.name))))
     bindings = load_catalog(session).bindings.values()
     unwatched: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        if row.leased_until is None or row.leased_until <= now:
+        if not row.is_watched:
             unwatched[row.pool].append(row.name)
     return FleetHealth(
         pools=dict(Counter(row.pool for row in rows)),
@@ -128,7 +131,7 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
             )
         ),
         unwatched={pool: tuple(names) for pool, names in unwatched.items()},
-        unreachable=tuple(row.name for row in rows if row.open_until is not None and row.open_until > now),
+        unreachable=tuple(row.name for row in rows if row.is_unreachable),
         unbound=tuple(row.name for row in rows if not any(b.clusters.matches(row.name, row.labels) for b in bindings)),
         cordoned=tuple(row.name for row in rows if row.cordoned_at is not None),
     )
@@ -156,7 +159,7 @@ def run_health(session: Session, now: datetime) -> RunHealth:
                 .group_by(col(Outcome.reason))
             )
         ),
-        unprocessed=_count(session, Outcome, col(Outcome.responded_at).is_(None), col(Outcome.stored_at) <= late),
+        unprocessed=_count(session, Outcome, is_unprocessed(), col(Outcome.stored_at) <= late),
         undelivered=_undelivered(session, now),
     )
 

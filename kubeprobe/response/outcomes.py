@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlmodel import Session, col
 
 from kubeprobe.runs.verdicts import UNCOUNTED, is_counted
-from kubeprobe.store import Outcome, Run, Store, outcome_node_key, subject_of_outcome
+from kubeprobe.store import Outcome, Run, Store, is_unprocessed, outcome_node_key, subject_of_outcome
 from kubeprobe.vocabulary import Reason, Subject, Trigger, Verdict
 
 
@@ -68,7 +68,7 @@ _COLUMNS = [getattr(Outcome, name) for name in ("case", *_SUBJECT, *_OTHERS)]
 def count_unprocessed_outcomes(store: Store) -> int:
     """How many outcomes no responder has processed yet."""
     with store.reading() as session:
-        waiting = select(func.count()).select_from(Outcome).where(col(Outcome.responded_at).is_(None))
+        waiting = select(func.count()).select_from(Outcome).where(is_unprocessed())
         return int(session.scalar(waiting) or 0)
 
 
@@ -80,7 +80,7 @@ def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
     """
     waiting = (
         select(col(Outcome.run_id))
-        .where(col(Outcome.responded_at).is_(None))
+        .where(is_unprocessed())
         .order_by(col(Outcome.stored_at), col(Outcome.run_id))
         .limit(limit)
         .with_for_update()
@@ -88,7 +88,7 @@ def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
     )
     statement = (
         update(Outcome)
-        .where(col(Outcome.run_id).in_(select(waiting.c.run_id)), col(Outcome.responded_at).is_(None))
+        .where(col(Outcome.run_id).in_(select(waiting.c.run_id)), is_unprocessed())
         .values(responded_at=now)
         .returning(*_COLUMNS)
         .execution_options(synchronize_session=False)

@@ -14,7 +14,7 @@ from kubeprobe.store.catalog import (
     RenderConfig,
 )
 from kubeprobe.store.change import Change
-from kubeprobe.store.cluster import Cluster, Collector
+from kubeprobe.store.cluster import Cluster, Collector, has_open_breaker, is_watched
 from kubeprobe.store.engine import (
     DatabaseError,
     Store,
@@ -34,6 +34,7 @@ from kubeprobe.store.run import (
     RunLog,
     awaits_pod,
     is_open,
+    is_unprocessed,
     outcome_node_key,
     subject_of_outcome,
     subject_of_run,
@@ -66,10 +67,13 @@ __all__ = [
     "Store",
     "awaits_pod",
     "has_failed",
+    "has_open_breaker",
     "insert_all",
     "insert_ignoring_conflicts",
     "is_open",
     "is_undelivered",
+    "is_unprocessed",
+    "is_watched",
     "on_commit",
     "open_store",
     "outcome_node_key",

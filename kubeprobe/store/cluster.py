@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Field, SQLModel
+from sqlalchemy import ColumnElement, false, func
+from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.types import JSONColumn, UTCDateTime
 from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
@@ -45,6 +46,16 @@ class Cluster(SQLModel, table=True):
     sweep_trouble: str = ""
     """The permissions that KubeProbe's user lacks to remove leftovers: `delete namespaces`."""
     created_at: datetime = Field(sa_type=UTCDateTime)
+
+
+def is_watched(now: datetime) -> ColumnElement[bool]:
+    """Of clusters whose collector has renewed its lease."""
+    return func.coalesce(col(Cluster.leased_until) > now, false())
+
+
+def has_open_breaker(now: datetime) -> ColumnElement[bool]:
+    """Of clusters that did not answer and are not retried yet."""
+    return func.coalesce(col(Cluster.open_until) > now, false())
 
 
 class Collector(SQLModel, table=True):

@@ -121,6 +121,11 @@ class Outcome(SQLModel, table=True):
     responded_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
+def is_unprocessed() -> ColumnElement[bool]:
+    """Of outcomes that no responder has folded into a standing."""
+    return col(Outcome.responded_at).is_(None)
+
+
 def subject_of_outcome(cluster: str, node: str | None, *, node_level: bool) -> Subject:
     """From the columns of an outcome."""
     return Subject(cluster, (node or SOME_NODE) if node_level else "")

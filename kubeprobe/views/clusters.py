@@ -9,7 +9,7 @@ from sqlmodel import Session, col, func, select
 
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.jsonmodel import JsonModel, Page
-from kubeprobe.store import Cluster, Run, is_open
+from kubeprobe.store import Cluster, Run, has_open_breaker, is_open, is_watched
 from kubeprobe.vocabulary import RunState
 
 
@@ -60,21 +60,20 @@ def list_clusters(
         .group_by(col(Run.cluster))
     )
     in_flight = {name: int(count) for name, count in session.exec(counted)}
-    following = select(Cluster).options(defer(Cluster.connection)).where(col(Cluster.name) > after)  # type: ignore[arg-type]
+    following = (
+        select(Cluster, is_watched(now), has_open_breaker(now))
+        .options(defer(Cluster.connection))  # type: ignore[arg-type]
+        .where(col(Cluster.name) > after)
+    )
     if limit is not None and selector is None:
         following = following.limit(limit + 1)
     rows = session.exec(following.order_by(col(Cluster.name)))
-    matching = [cluster for cluster in rows if selector is None or selector.matches(cluster.labels)]
-    shown = matching[:limit]
-    return Page(
-        tuple(_view(cluster, in_flight.get(cluster.name, 0), now) for cluster in shown),
-        shown[-1].name if len(matching) > len(shown) else None,
-    )
+    matching = [row for row in rows if selector is None or selector.matches(row[0].labels)]
+    views = tuple(_view(*row, in_flight.get(row[0].name, 0)) for row in matching[:limit])
+    return Page(views, views[-1].name if len(matching) > len(views) else None)
 
 
-def _view(cluster: Cluster, in_flight: int, now: datetime) -> ClusterView:
-    watched = cluster.leased_until is not None and cluster.leased_until > now
-    breaker_open = cluster.open_until is not None and cluster.open_until > now
+def _view(cluster: Cluster, watched: bool, breaker_open: bool, in_flight: int) -> ClusterView:  # noqa: FBT001 - columns
     return ClusterView(
         name=cluster.name,
         labels=cluster.labels,

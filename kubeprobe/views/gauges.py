@@ -13,7 +13,19 @@ from sqlalchemy import case, func, select
 from sqlmodel import Session, col
 
 from kubeprobe.response.deliver import is_deliverable
-from kubeprobe.store import Alert, Cluster, Collector, Notification, Outcome, Run, Schedule, is_open
+from kubeprobe.store import (
+    Alert,
+    Cluster,
+    Collector,
+    Notification,
+    Outcome,
+    Run,
+    Schedule,
+    has_open_breaker,
+    is_open,
+    is_unprocessed,
+    is_watched,
+)
 from kubeprobe.vocabulary import RunState
 
 HELD = "held"
@@ -95,13 +107,12 @@ def _clusters(now: datetime) -> Any:
     def count(condition: Any) -> Any:
         return func.sum(case((condition, 1), else_=0))
 
-    leased_until, open_until = col(Cluster.leased_until), col(Cluster.open_until)
     return select(
         col(Cluster.pool),
         func.count().label("clusters"),
-        count(leased_until.is_(None) | (leased_until <= now)).label("unwatched"),
+        count(~is_watched(now)).label("unwatched"),
         count(col(Cluster.cordoned_at).is_not(None)).label("cordoned"),
-        count(open_until > now).label("broken"),
+        count(has_open_breaker(now)).label("broken"),
     ).group_by(col(Cluster.pool))
 
 
@@ -111,7 +122,7 @@ def _scalars(now: datetime, lease: timedelta) -> Any:
     def one(value: Any, table: Any, *conditions: Any) -> Any:
         return select(value).select_from(table).where(*conditions).scalar_subquery()
 
-    unprocessed, next_attempt_at = col(Outcome.responded_at).is_(None), col(Notification.next_attempt_at)
+    unprocessed, next_attempt_at = is_unprocessed(), col(Notification.next_attempt_at)
     return select(
         one(func.count(), Outcome, unprocessed).label("unprocessed"),
         one(func.min(col(Outcome.stored_at)), Outcome, unprocessed).label("oldest_unprocessed"),

@@ -20,7 +20,7 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.jsonmodel import JsonModel, Page
-from kubeprobe.store import Cluster, Node, Outcome, Run, Schedule, Standing, is_open
+from kubeprobe.store import Cluster, Node, Outcome, Run, Schedule, Standing, is_open, is_unprocessed
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.views.alerts import AlertFilter, AlertView, count_alerts, list_alerts
 from kubeprobe.views.clusters import ClusterView, list_clusters
@@ -122,7 +122,7 @@ def fleet_status(session: Session, now: datetime, selector: Selector | None = No
         for key in sorted(standings.keys() | due.keys())
         if key[1] in chosen
     ]
-    waiting = select(func.count()).where(col(Outcome.responded_at).is_(None), col(Outcome.stored_at) < now - GRACE)
+    waiting = select(func.count()).where(is_unprocessed(), col(Outcome.stored_at) < now - GRACE)
     return FleetStatus(
         clusters=found,
         cells=tuple(cells),
