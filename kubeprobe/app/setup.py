@@ -100,8 +100,8 @@ def _chosen(catalog: Catalog, request: SetupRequest, target: TargetCluster) -> l
     if bound := cases_bound_to(catalog, target):
         return bound
     raise InvalidInputError(
-        f"No binding runs anything on {request.cluster}: name cases (--cases "
-        f"{','.join(sorted(catalog.cases)[:2])}), use --all, or bind some first (`kubeprobe apply`)."
+        f"No binding runs anything on {request.cluster}: use --cases {','.join(sorted(catalog.cases)[:2])} or --all, "
+        "or bind some first (`kubeprobe apply`)."
     )
 
 

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubeprobe.app import installation
+from kubeprobe.app import Installation
 from kubeprobe.authoring.trial import TRIAL
 from kubeprobe.clock import utc_now
 from kubeprobe.localcluster.images import add_to_listing
+from kubeprobe.settings import Settings
 from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 from probes._access import find_access
 from probes._api import Api
@@ -142,7 +144,12 @@ def test_pods_of_killed_trials_are_deleted_and_pods_that_probes_created_are_not(
     api.create(pods, pod("a-colleague-s-canary"))
     api.create(pods, pod("of-a-killed-trial", {LABEL_CASE: "shop"}, activeDeadlineSeconds=60))
     api.create(pods, pod("of-a-long-trial", {LABEL_CASE: "shop"}, activeDeadlineSeconds=3600))
-    monkeypatch.setattr(installation.Installation, "clock", staticmethod(lambda: utc_now() + timedelta(minutes=5)))
+    open_now = Installation.open
+
+    def open_later(settings: Settings, **options: Any) -> Installation:
+        return replace(open_now(settings, **options), clock=lambda: utc_now() + timedelta(minutes=5))
+
+    monkeypatch.setattr(Installation, "open", open_later)
     kubeprobe("probe", "try", folder, "--cluster", "prod-1")
 
     def left() -> bool:

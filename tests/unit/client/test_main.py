@@ -202,8 +202,8 @@ def test_a_thread_that_reports_ends_the_main_thread_which_cleans_up(ended) -> No
         import threading
         @main
         def probe():
-            threading.Thread(target=report_failure, args=(["from a thread"],)).start()
-            try:
+            try:  # it may report before `start` returns
+                threading.Thread(target=report_failure, args=(["from a thread"],)).start()
                 threading.Event().wait(20)
             finally:
                 print("cleaned up")
