@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 8
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence to append to an error message: the nearest known name, or the known names if none is close."""
@@ -11,5 +13,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f" Did you mean {close[0]!r}?"
     if not names:
         return " There are none yet."
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f" Known: {shown}."
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f" Known: {', '.join(names[:SHOWN])}{more}."

@@ -128,7 +128,7 @@ async def test_an_invalid_token_is_unauthorized(enter: Enter, kubeconfig: Path, 
         ({"certificate_authority_data": Authority().pair.certificate_data}, "unknown authority"),
         ({"certificate_authority_data": None}, "unknown authority"),
         ({"tls_server_name": "elsewhere.example.com"}, "for another host name"),
-        ({"server": f"http://{NODE_ADDRESS}:6443"}, "no answer of a Kubernetes API"),
+        ({"server": f"http://{NODE_ADDRESS}:6443"}, "not a response of a Kubernetes API"),
     ],
 )
 async def test_wrong_settings_are_named(
