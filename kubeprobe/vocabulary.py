@@ -147,6 +147,8 @@ LABEL_INSTALLATION = "kubeprobe.io/installation"
 LABEL_RUN = "kubeprobe.io/run"
 LABEL_CASE = "kubeprobe.io/case"
 LABEL_ATTEMPT = "kubeprobe.io/attempt"
+LABEL_CHECK = "kubeprobe.io/check"
+"""Of the pod by which `cluster check` tries an image."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kubeprobe"
 OWN_LABELS = (LABEL_INSTALLATION, LABEL_RUN, LABEL_CASE, LABEL_ATTEMPT, LABEL_MANAGED_BY)

@@ -1,7 +1,9 @@
 """Tasks that beat issues to keep the store in order; each may run twice at once without harm."""
 
-from kubeprobe import response, runs, sources
+from kubeprobe import response, runs, sources, trigger
 from kubeprobe.clock import utc_now
+from kubeprobe.execution import leftovers
+from kubeprobe.execution.collect import leases
 from kubeprobe.queue import Task
 from workers.app import app
 
@@ -38,4 +40,6 @@ def forget() -> None:
     store, settings, now = app.context.installation.store, app.context.installation.settings, utc_now()
     while runs.delete_old_runs(store, now, settings):
         pass
-    response.delete_old_alerts(store, now - settings.keep_outcomes)
+    for delete in (trigger.delete_old_changes, leftovers.delete_old_leftovers, response.delete_old_alerts):
+        delete(store, now - settings.keep_outcomes)
+    leases.delete_dead_collectors(store, now, settings)

@@ -10,11 +10,17 @@ from ulid import ULID
 
 from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.reflector import follow_object
-from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, LABEL_RUN, MANAGED_BY, PROBE_CONTAINER
+from kubeprobe.vocabulary import (
+    LABEL_CHECK,
+    LABEL_INSTALLATION,
+    LABEL_MANAGED_BY,
+    LABEL_RUN,
+    MANAGED_BY,
+    PROBE_CONTAINER,
+)
 
 START_TIMEOUT_S = 60.0
 LEFT_OVER_AFTER = timedelta(minutes=10)
-LABEL_CHECK = "kubeprobe.io/check"
 # Waiting reasons that do not resolve by themselves within a check's time limit.
 _STUCK = frozenset(
     {

@@ -110,9 +110,13 @@ def _check_key(settings: Settings, sealed: Sequence[bytes]) -> Finding:
             closed += 1
     if closed:
         remedy = "use the key that they were encrypted with, or add these clusters again with --replace"
-        found = f"it opens the credentials of {len(sealed) - closed} of {len(sealed)} clusters"
+        found = f"decrypts the credentials of {len(sealed) - closed} of {len(sealed)} clusters"
         return Finding("secret key", ok=False, found=found, remedy=remedy)
-    return Finding("secret key", ok=True, found=f"it opens the credentials of all {len(sealed)} clusters")
+    return Finding(
+        "secret key",
+        ok=True,
+        found=f"decrypts the stored credentials of {len(sealed)} cluster{'' if len(sealed) == 1 else 's'}",
+    )
 
 
 def _queues_served(settings: Settings) -> dict[str, int] | None:

@@ -15,7 +15,7 @@ from kubeprobe.effects import Effects
 from kubeprobe.runs.close import Ending, close
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Collector, Leftover, Outcome, Run, RunLog, Store, is_open
+from kubeprobe.store import Cluster, Outcome, Run, RunLog, Store, is_open
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 BATCH = 500
@@ -68,7 +68,7 @@ def _why(run: Run, failures: int | None, cluster: str | None) -> tuple[Reason, s
 
 
 def delete_old_runs(store: Store, now: datetime, settings: Settings) -> int:
-    """Delete a batch of the runs, outcomes, logs and changes older than `keep_outcomes`; returns the number of runs."""
+    """Delete a batch of the runs older than `keep_outcomes`, with outcomes and logs; returns the number of runs."""
     with store.writing() as session:
         old = session.exec(
             select(Outcome.run_id).where(Outcome.stored_at < now - settings.keep_outcomes).limit(BATCH)
@@ -76,7 +76,4 @@ def delete_old_runs(store: Store, now: datetime, settings: Settings) -> int:
         tables: list[tuple[Any, Any]] = [(RunLog, RunLog.run_id), (Outcome, Outcome.run_id), (Run, Run.id)]
         for table, key in tables:
             session.execute(delete(table).where(col(key).in_(old)))
-        session.execute(delete(Leftover).where(col(Leftover.found_at) < now - settings.keep_outcomes))
-        session.execute(delete(Change).where(col(Change.happened_at) < now - settings.keep_outcomes))
-        session.execute(delete(Collector).where(col(Collector.seen_at) < now - 100 * settings.lease))
     return len(old)

@@ -14,7 +14,14 @@ from sqlmodel import Session, col, func, select
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Collector, Store, insert_ignoring_conflicts
 
+DEAD_AFTER_LEASES = 100
 UNSYNCED = {"synchronize_session": False}
+
+
+def delete_dead_collectors(store: Store, now: datetime, settings: Settings) -> None:
+    """Delete the rows of collectors that have not renewed their leases for long."""
+    with store.writing() as session:
+        session.execute(delete(Collector).where(col(Collector.seen_at) < now - DEAD_AFTER_LEASES * settings.lease))
 
 
 def renew(store: Store, name: str, settings: Settings, now: datetime) -> Sequence[Cluster]:

@@ -6,7 +6,7 @@ Next: `collect.sweeper` schedules the sweeps.
 """
 
 from kubeprobe.execution.leftovers.decide import GRACE, FoundObject, RunStates
-from kubeprobe.execution.leftovers.repository import LeftoverRepository
+from kubeprobe.execution.leftovers.repository import LeftoverRepository, delete_old_leftovers
 from kubeprobe.execution.leftovers.sweep import Swept, sweep
 
-__all__ = ["GRACE", "FoundObject", "LeftoverRepository", "RunStates", "Swept", "sweep"]
+__all__ = ["GRACE", "FoundObject", "LeftoverRepository", "RunStates", "Swept", "delete_old_leftovers", "sweep"]

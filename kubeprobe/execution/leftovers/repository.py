@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, TargetCluster, cases_bound_to
@@ -94,6 +94,12 @@ class LeftoverRepository:
             log.warning("leftover stuck" if value["stuck"] else "leftover removed", run=value["run_id"], **shown)
         if missing and missing != cluster.sweep_trouble:
             log.warning("permissions to sweep missing", missing=missing)
+
+
+def delete_old_leftovers(store: Store, before: datetime) -> None:
+    """Delete the rows of leftovers that were found earlier."""
+    with store.writing() as session:
+        session.execute(delete(Leftover).where(col(Leftover.found_at) < before))
 
 
 def _known(session: Session, cluster: str) -> Sequence[Leftover]:

@@ -7,10 +7,9 @@ from datetime import datetime
 
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.execution.leftovers.decide import FoundObject, RunStates, decide
-from kubeprobe.fleet.check_pod import LABEL_CHECK
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
-from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
+from kubeprobe.vocabulary import LABEL_CASE, LABEL_CHECK, LABEL_INSTALLATION, LABEL_RUN
 
 AT_A_TIME = 4
 """Concurrent requests to one cluster: a sweep is not urgent."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from kubeprobe.fleet.api import ClusterApi, pods_path
 from kubeprobe.fleet.check import Finding, check_cluster
-from kubeprobe.fleet.check_pod import LABEL_CHECK, ImageTrial
+from kubeprobe.fleet.check_pod import ImageTrial
+from kubeprobe.vocabulary import LABEL_CHECK
 from tests.real.fleet.conftest import Enter
 from tests.real.fleet.given import PAUSE, Accounts, Json, kubeconfig_with, refused_in_time
 

@@ -9,7 +9,7 @@ from sqlmodel import select
 from kubeprobe.runs import close
 from kubeprobe.runs.retention import BATCH, delete_old_runs, expire
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Collector, RunLog
+from kubeprobe.store import Cluster, RunLog
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import ExecutionWorld, ending
 from tests.services.trigger.given import at_once
@@ -94,21 +94,3 @@ def test_old_runs_are_deleted_in_batches(world: ExecutionWorld, now: datetime, s
         close(session, [ending(name) for name in names], now)
     later = now + settings.keep_outcomes + SECOND
     assert [delete_old_runs(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
-
-
-def test_rows_of_dead_collectors_are_deleted(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
-    with world.store.writing() as session:
-        session.add(Collector(name="dead", pool="default", seen_at=now - 200 * settings.lease))
-        session.add(Collector(name="alive", pool="default", seen_at=now))
-    delete_old_runs(world.store, now, settings)
-    with world.store.reading() as session:
-        assert session.exec(select(Collector.name)).all() == ["alive"]
-
-
-def test_old_changes_are_deleted(world: ExecutionWorld, now: datetime, settings: Settings) -> None:
-    with world.store.writing() as session:
-        for name, age in (("old", settings.keep_outcomes + SECOND), ("new", SECOND)):
-            session.add(Change(id=name, component="coredns", happened_at=now - age))
-    delete_old_runs(world.store, now, settings)
-    with world.store.reading() as session:
-        assert session.exec(select(Change.id)).all() == ["new"]
