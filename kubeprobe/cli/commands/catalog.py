@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 Paths = Annotated[
     list[Path] | None, typer.Option("--file", "-f", metavar="PATH", help="A YAML file or a folder of them; repeatable.")
 ]
-BuiltIn = Annotated[
-    bool, typer.Option("--built-in", help="KubeProbe's own probes, bound to every cluster as is sensible.")
-]
+BuiltIn = Annotated[bool, typer.Option("--built-in", help="KubeProbe's own probes, bound to every cluster.")]
 WithoutBindings = Annotated[bool, typer.Option("--without-bindings", help="With --built-in: templates and cases only.")]
 Image = Annotated[
     str, typer.Option(metavar="IMAGE", help="With --built-in: the probes' image, where your clusters can pull it.")

@@ -46,7 +46,7 @@ def try_once(
 ) -> None:
     """Run a probe once, and show its steps and verdict; registers and stores nothing.
 
-    Exit code 0 pass, 1 fail, 3 unknown. The local cluster is started for the occasion where none runs.
+    Exit code 0 pass, 1 fail, 3 unknown. Without --cluster, a local cluster is started if none is running.
     """
     from kubeprobe.app.probes import try_locally, try_on_cluster, unknown_parameters
     from kubeprobe.authoring import read_folder
