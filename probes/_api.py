@@ -21,11 +21,11 @@ from probes._access import Access, AccessError, find_access
 REQUEST_TIMEOUT = 10.0
 """Time limit of a plain request, in seconds."""
 
-_KEPT_FOR = 5.0  # seconds: the server may close a connection that was idle for longer while a request is sent
+_IDLE_LIMIT = 5.0  # seconds: the server may close a connection that was idle for longer while a request is sent
 
-_SOONEST = 0.1  # seconds before a request is sent again, even if the server says 0
+_MIN_RETRY_DELAY = 0.1  # seconds before a request is sent again, even if the server says 0
 
-_LACKS = re.compile(
+_FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) (?:resource "(?P<resource>[^"]+)" in API group "[^"]*"|path "(?P<path>[^"]+)")'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
@@ -54,15 +54,15 @@ class Api:
     def __init__(self, access: Access, timeout: float = REQUEST_TIMEOUT) -> None:
         self.access = access
         self._timeout = timeout
-        self._kept: http.client.HTTPConnection | None = None
-        self._kept_since = 0.0
+        self._idle: http.client.HTTPConnection | None = None
+        self._idle_since = 0.0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._kept is not None:
-            self._kept.close()
+        if self._idle is not None:
+            self._idle.close()
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """GET; raises ApiError."""
@@ -90,24 +90,24 @@ class Api:
 
     def pages(self, path: str, size: int, **query: str) -> Iterator[list[dict[str, Any]]]:
         """A list, page by page, so that responses are bounded; starts again if the list has expired."""
-        go_on = ""
+        continue_token = ""
         while True:
-            asked = {**query, "limit": str(size), **({"continue": go_on} if go_on else {})}
+            page_query = {**query, "limit": str(size), **({"continue": continue_token} if continue_token else {})}
             try:
-                page = self.get(path, **asked)
+                page = self.get(path, **page_query)
             except ApiError as error:
-                if error.status != 410 or not go_on:
+                if error.status != 410 or not continue_token:
                     raise
-                go_on = ""
+                continue_token = ""
                 continue
             yield page.get("items") or []
-            go_on = page.get("metadata", {}).get("continue", "")
-            if not go_on:
+            continue_token = page.get("metadata", {}).get("continue", "")
+            if not continue_token:
                 return
 
     def watch(self, path: str, seconds: float, **query: str) -> Iterator[dict[str, Any]]:
         """The events of a watch, for `seconds` or until the server ends it; raises ApiError."""
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         query = {**query, "watch": "true", "timeoutSeconds": str(max(round(seconds), 1))}
         connection = self._connect(seconds + 1)
         try:
@@ -120,7 +120,7 @@ class Api:
                     raise _refusal(event["object"].get("code", 0), json.dumps(event["object"]).encode(), path)
                 yield event
                 if connection.sock is not None:
-                    connection.sock.settimeout(max(until - time.monotonic(), 0) + 1)
+                    connection.sock.settimeout(max(deadline - time.monotonic(), 0) + 1)
         except TimeoutError:
             return
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -144,40 +144,40 @@ class Api:
         Clients of users do the same (client-go): a server that restarts or is busy for a second is not a fault.
         A request with a 429 was not executed, so any request can be sent again.
         """
-        until = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout
         while True:
             try:
-                return self._ask(method, path, query, body)
+                return self._request_once(method, path, query, body)
             except ApiError as error:
-                if error.retry_after_s is None or time.monotonic() + error.retry_after_s > until:
+                if error.retry_after_s is None or time.monotonic() + error.retry_after_s > deadline:
                     raise
-                time.sleep(max(error.retry_after_s, _SOONEST))
+                time.sleep(max(error.retry_after_s, _MIN_RETRY_DELAY))
 
-    def _ask(self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None) -> bytes:
-        kept = self._kept_connection()
-        connection = kept or self._connect(self._timeout)
+    def _request_once(self, method: str, path: str, query: dict[str, str], body: dict[str, Any] | None) -> bytes:
+        idle = self._idle_connection()
+        connection = idle or self._connect(self._timeout)
         try:
             response = self._send(connection, method, path, query, body)
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            if kept and method == "GET" and isinstance(error, ConnectionError):
+            if idle and method == "GET" and isinstance(error, ConnectionError):
                 # The server was restarted since the last request, which is not a fault.
-                return self._ask(method, path, query, body)
+                return self._request_once(method, path, query, body)
             raise self._no_answer(method, path, error) from error
         if response.status >= 400:
             connection.close()
             raise _refusal(response.status, answer, f"{method} {path}", response.getheader("Retry-After"))
-        self._kept, self._kept_since = connection, time.monotonic()
+        self._idle, self._idle_since = connection, time.monotonic()
         return answer
 
-    def _kept_connection(self) -> http.client.HTTPConnection | None:
+    def _idle_connection(self) -> http.client.HTTPConnection | None:
         """The connection of the last request, unless it has been idle for too long."""
-        kept, self._kept = self._kept, None
-        if kept is not None and time.monotonic() - self._kept_since >= _KEPT_FOR:
-            kept.close()
+        idle, self._idle = self._idle, None
+        if idle is not None and time.monotonic() - self._idle_since >= _IDLE_LIMIT:
+            idle.close()
             return None
-        return kept
+        return idle
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         access = self.access
@@ -235,10 +235,10 @@ def _refusal(status: int, answer: bytes, request: str, retry_after: str | None =
         message, reason = answer[:300].decode("utf-8", "replace").strip(), ""
     if status == 401:
         return PermissionMissing(f"credentials refused by the API server: {message}", status, reason)
-    lacks = _LACKS.search(message) if status == 403 else None
-    if lacks:
-        where = f"in {lacks['namespace']}" if lacks["namespace"] else "at the cluster scope"
-        what = f"{lacks['verb']} {lacks['resource'] or lacks['path']} {where}"
+    forbidden = _FORBIDDEN.search(message) if status == 403 else None
+    if forbidden:
+        where = f"in {forbidden['namespace']}" if forbidden["namespace"] else "at the cluster scope"
+        what = f"{forbidden['verb']} {forbidden['resource'] or forbidden['path']} {where}"
         return PermissionMissing(f"permission missing: {what}", status, reason)
-    wait = float(retry_after) if status == 429 and retry_after and retry_after.isdigit() else None
-    return ApiError(f"{status} {reason}: {message} ({request})", status, reason, wait)
+    delay = float(retry_after) if status == 429 and retry_after and retry_after.isdigit() else None
+    return ApiError(f"{status} {reason}: {message} ({request})", status, reason, delay)

@@ -36,11 +36,11 @@ _NOT_FOUND = "5"  # https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 Fields = dict[int, int | bytes]
 
 
-class RuntimeSilent(Exception):  # noqa: N818
+class RuntimeUnavailable(Exception):  # noqa: N818
     """The container runtime did not answer, or refused; the text has the error and the socket."""
 
 
-class RuntimeNotFound(RuntimeSilent):
+class RuntimeNotFound(RuntimeUnavailable):
     """There is no socket of a container runtime at the usual paths; the runtime may use another one."""
 
 
@@ -72,33 +72,33 @@ class Sandbox:
     """Seconds since 1970."""
 
 
-def socket_of(root: Path, said: str) -> Path:
+def socket_of(root: Path, configured: str) -> Path:
     """The socket of a node's runtime: the given one, else the first of SOCKETS that exists.
 
     `root` is where the node's `/` is mounted. Raises RuntimeNotFound if there is none.
     """
-    places = [root / place.lstrip("/") for place in ([said] if said else SOCKETS)]
-    for place in places:
-        if said or place.is_socket():
-            return place
+    paths = [root / path.lstrip("/") for path in ([configured] if configured else SOCKETS)]
+    for path in paths:
+        if configured or path.is_socket():
+            return path
     raise RuntimeNotFound(
         f"container runtime: none listens at {', '.join(SOCKETS)}: say where it does (RUNTIME_SOCKET)"
     )
 
 
 def conditions(path: Path) -> list[Condition]:
-    """The runtime's conditions. Raises RuntimeSilent."""
+    """The runtime's conditions. Raises RuntimeUnavailable."""
     [status] = _messages(_call(path, "Status"), 1)
     return [_condition(dict(_fields(found))) for found in _messages(status, 1)]
 
 
 def sandboxes(path: Path) -> list[Sandbox]:
-    """All sandboxes of the runtime. Raises RuntimeSilent."""
+    """All sandboxes of the runtime. Raises RuntimeUnavailable."""
     return [_sandbox(dict(_fields(found))) for found in _messages(_call(path, "ListPodSandbox"), 1)]
 
 
 def network_namespace(path: Path, sandbox: str) -> str:
-    """The path of a sandbox's network namespace; empty if it has none, or was removed. Raises RuntimeSilent."""
+    """The path of a sandbox's network namespace; empty if it has none, or was removed. Raises RuntimeUnavailable."""
     request = bytes([1 << 3 | 2, len(sandbox)]) + sandbox.encode() + b"\x10\x01"  # verbose: with details of the runtime
     try:
         status = _call(path, "PodSandboxStatus", request)
@@ -122,20 +122,20 @@ def _namespace_in(details: str) -> str:
 def _call(path: Path, method: str, request: bytes = b"") -> bytes:
     """One unary call of gRPC: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
 
-    Raises RuntimeSilent and _NotFound.
+    Raises RuntimeUnavailable and _NotFound.
     """
-    place = f"container runtime at {path}"
+    runtime = f"container runtime at {path}"
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(RUNTIME_TIMEOUT)
             connection.connect(str(path))
             return _exchange(connection, method, struct.pack(">?I", False, len(request)) + request)
     except TimeoutError as error:
-        raise RuntimeSilent(f"{place}: no answer to {method} within {RUNTIME_TIMEOUT:g} s") from error
+        raise RuntimeUnavailable(f"{runtime}: no answer to {method} within {RUNTIME_TIMEOUT:g} s") from error
     except _NotFound:
         raise
     except (OSError, ValueError, h2.exceptions.H2Error) as error:
-        raise RuntimeSilent(f"{place}: {method}: {error}") from error
+        raise RuntimeUnavailable(f"{runtime}: {method}: {error}") from error
 
 
 def _exchange(connection: socket.socket, method: str, message: bytes) -> bytes:
@@ -146,10 +146,10 @@ def _exchange(connection: socket.socket, method: str, message: bytes) -> bytes:
         if not received:
             raise ValueError("the connection was closed")
         for event in call.http.receive_data(received):
-            call.take(event)
+            call.handle(event)
     if (status := call.headers.get("grpc-status")) != "0":
-        refused = _NotFound if status == _NOT_FOUND else ValueError
-        raise refused(call.headers.get("grpc-message") or f"status {status}")
+        error_type = _NotFound if status == _NOT_FOUND else ValueError
+        raise error_type(call.headers.get("grpc-message") or f"status {status}")
     return call.answer[5:]
 
 
@@ -174,7 +174,7 @@ class _Call:
         self.http.send_headers(self._stream, headers)
         self.http.send_data(self._stream, message, end_stream=True)
 
-    def take(self, event: h2.events.Event) -> None:
+    def handle(self, event: h2.events.Event) -> None:
         """Handle an event from the runtime; raises ValueError if the runtime aborts the call."""
         if isinstance(event, h2.events.DataReceived):
             self.answer += event.data
@@ -189,32 +189,32 @@ class _Call:
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The fields of a protobuf message: https://protobuf.dev/programming-guides/encoding."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
+    offset = 0
+    while offset < len(message):
+        key, offset = _varint(message, offset)
         number, kind = key >> 3, key & 7
         if kind == 0:
-            value, place = _varint(message, place)
+            value, offset = _varint(message, offset)
             yield number, value
             continue
-        length, place = _varint(message, place) if kind == 2 else ({1: 8, 5: 4}[kind], place)
-        yield number, message[place : place + length]
-        place += length
+        length, offset = _varint(message, offset) if kind == 2 else ({1: 8, 5: 4}[kind], offset)
+        yield number, message[offset : offset + length]
+        offset += length
 
 
-def _varint(message: bytes, place: int) -> tuple[int, int]:
+def _varint(message: bytes, offset: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        byte = message[place]
+        byte = message[offset]
         value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
+        offset, shift = offset + 1, shift + 7
         if byte < 0x80:
-            return value, place
+            return value, offset
 
 
 def _messages(message: bytes, number: int) -> list[bytes]:
     """All messages in a field."""
-    return [found for at, found in _fields(message) if at == number and isinstance(found, bytes)]
+    return [found for field_number, found in _fields(message) if field_number == number and isinstance(found, bytes)]
 
 
 def _text(fields: Fields, number: int) -> str:

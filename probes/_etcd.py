@@ -39,7 +39,7 @@ class Endpoint:
         self.url = url
         self._tls = tls
         self._timeout = timeout
-        self._kept: http.client.HTTPConnection | None = None
+        self._idle: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -49,21 +49,21 @@ class Endpoint:
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
 
-    def ask(self, path: str, body: Json | None = None) -> Json:
+    def post(self, path: str, body: Json | None = None) -> Json:
         """POST to `/v3/PATH`; raises EtcdError."""
-        connection = self._kept or self._connect()
-        self._kept = None
+        connection = self._idle or self._connect()
+        self._idle = None
         try:
             response = self._send(connection, path, body)
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._no_answer(path, error) from error
-        self._kept = connection
+        self._idle = connection
         return self._document(response.status, answer, path)
 
     @contextmanager
@@ -74,7 +74,7 @@ class Endpoint:
             response = self._send(connection, path, body)
             if response.status >= 400:
                 self._document(response.status, response.read(), path)
-            yield self._answers(response, path)
+            yield self._results(response, path)
         except (OSError, http.client.HTTPException) as error:
             raise self._no_answer(path, error) from error
         finally:
@@ -104,7 +104,7 @@ class Endpoint:
         connection.request("POST", f"/v3/{path}", json.dumps(body or {}), {"Content-Type": "application/json"})
         return connection.getresponse()
 
-    def _answers(self, response: http.client.HTTPResponse, path: str) -> Iterator[Json]:
+    def _results(self, response: http.client.HTTPResponse, path: str) -> Iterator[Json]:
         while line := response.readline():
             answer = json.loads(line)
             if "error" in answer:
@@ -115,8 +115,8 @@ class Endpoint:
         try:
             document: Json = json.loads(answer)
         except ValueError as error:
-            told = answer[:100].decode("utf-8", "replace")
-            raise EtcdError(f"{self.url}/v3/{path}: {status}: expected etcd's JSON gateway, got {told!r}") from error
+            excerpt = answer[:100].decode("utf-8", "replace")
+            raise EtcdError(f"{self.url}/v3/{path}: {status}: expected etcd's JSON gateway, got {excerpt!r}") from error
         if status >= 400:
             raise _refusal(document, path, self.url)
         return document
@@ -171,12 +171,12 @@ def revision(answer: Json) -> int:
     return int(answer.get("header", {}).get("revision", 0))
 
 
-def wait_for_revision(endpoint: Endpoint, wanted: int, seconds: float) -> int:
+def wait_for_revision(endpoint: Endpoint, target: int, seconds: float) -> int:
     """Wait until a member has reached a revision, at most `seconds`; returns its revision. Raises EtcdError."""
     deadline = time.monotonic() + seconds
     while True:
-        reached = revision(endpoint.ask("maintenance/status"))
-        if reached >= wanted or time.monotonic() >= deadline:
+        reached = revision(endpoint.post("maintenance/status"))
+        if reached >= target or time.monotonic() >= deadline:
             return reached
         time.sleep(0.1)
 

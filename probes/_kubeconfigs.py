@@ -30,7 +30,7 @@ def kubeconfigs_in(api: Api, namespace: str, secret: str) -> dict[str, bytes]:
         give_up(f"Secret {namespace}/{secret}: {error}")
 
 
-def access_by(kubeconfig: bytes, place: str, server: str = "") -> Access:
+def access_by(kubeconfig: bytes, source: str, server: str = "") -> Access:
     """The access of a kubeconfig, with `server` as its address if given. An invalid one ends the run as unknown."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(kubeconfig)
@@ -38,5 +38,5 @@ def access_by(kubeconfig: bytes, place: str, server: str = "") -> Access:
         try:
             access = find_access({"KUBECONFIG": file.name})
         except AccessError as error:
-            give_up(f"{place}: {str(error).replace(file.name, '').replace('kubeconfig :', 'kubeconfig:')}")
+            give_up(f"{source}: {str(error).replace(file.name, '').replace('kubeconfig :', 'kubeconfig:')}")
     return replace(access, server=server.rstrip("/")) if server else access

@@ -14,13 +14,13 @@ def text(name: str, default: str) -> str:
 
 def number(name: str, default: float) -> float:
     """A parameter that must be a finite number, zero or more."""
-    said = text(name, str(default))
+    given = text(name, str(default))
     try:
-        value = float(said)
+        value = float(given)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        give_up(f"parameter {name}={said!r}: expected a number, zero or more, such as {default:g}")
+        give_up(f"parameter {name}={given!r}: expected a number, zero or more, such as {default:g}")
     return value
 
 

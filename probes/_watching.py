@@ -16,7 +16,7 @@ Json = dict[str, Any]
 RECONNECT_PAUSE = 0.5
 """Seconds before a broken watch is opened again."""
 
-_PASSES = {0, 429, 500, 502, 503, 504}  # no answer, too busy, or a restart in the control plane
+_TRANSIENT = {0, 429, 500, 502, 503, 504}  # no answer, too busy, or a restart in the control plane
 
 
 class ObjectWatch:
@@ -33,21 +33,21 @@ class ObjectWatch:
     def until(self, done: Callable[[Json], bool], seconds: float) -> bool:
         """Follow the object: True once it is `done` or deleted, False after `seconds`. Raises ApiError."""
         deadline = time.monotonic() + seconds
-        while not self._is(done) and (left := deadline - time.monotonic()) > 0:
+        while not self._is_done(done) and (left := deadline - time.monotonic()) > 0:
             try:
                 self._follow(done, left)
-                if not self._is(done):
-                    self._look()
+                if not self._is_done(done):
+                    self._refresh()
                 self.trouble = ""
             except ApiError as error:
-                if error.status not in _PASSES:
+                if error.status not in _TRANSIENT:
                     raise
                 self.trouble = str(error)
-            if not self._is(done):
+            if not self._is_done(done):
                 time.sleep(max(min(RECONNECT_PAUSE, deadline - time.monotonic()), 0))
-        return self._is(done)
+        return self._is_done(done)
 
-    def _is(self, done: Callable[[Json], bool]) -> bool:
+    def _is_done(self, done: Callable[[Json], bool]) -> bool:
         return not self.object or done(self.object)
 
     def _follow(self, done: Callable[[Json], bool], seconds: float) -> None:
@@ -57,13 +57,13 @@ class ObjectWatch:
         try:
             for event in self._api.watch(self._path, seconds, **query):
                 self.object = {} if event["type"] == "DELETED" else event["object"]
-                if self._is(done):
+                if self._is_done(done):
                     return
         except ApiError as error:
             if error.status != 410:  # 410: the version is too old for the server, so read again
                 raise
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             self.object = self._api.get(f"{self._path}/{self._name}")
         except ApiError as error:

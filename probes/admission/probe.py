@@ -12,8 +12,8 @@ from kubeprobe_client import CheckFailed, give_up, main, measure, run, step
 
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._parameters import number, text, words
-from probes.admission.asking import Asked, ask
-from probes.admission.samples import Answer, Json, name_of, parse, try_out
+from probes.admission.asking import CallResult, call
+from probes.admission.samples import Answer, Json, dry_run, name_of, parse
 from probes.admission.webhooks import Webhook, ca_problem, read, ready_endpoints
 
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
@@ -34,9 +34,9 @@ class Settings:
     denied: list[Json]
     denied_by: re.Pattern[str]
     allowed: list[Json]
-    most_ms: float
+    max_ms: float
     min_days: float
-    directly: bool
+    call_directly: bool
     ignored: frozenset[str]
 
     @classmethod
@@ -51,9 +51,9 @@ class Settings:
             denied=_samples("DENIED", ""),
             denied_by=denied_by,
             allowed=_samples("ALLOWED", SAMPLE),
-            most_ms=number("MAX_MS", 2000),
+            max_ms=number("MAX_MS", 2000),
             min_days=number("MIN_DAYS", 7),
-            directly=text("ASK_DIRECTLY", "true").lower() != "false",
+            call_directly=text("ASK_DIRECTLY", "true").lower() != "false",
             ignored=frozenset(words("IGNORE")),
         )
 
@@ -86,20 +86,20 @@ def examine(api: Api, webhook: Webhook, settings: Settings) -> tuple[list[str], 
             return list(failure.args), 0.0
     if problem := ca_problem(webhook):
         return [problem], 0.0
-    if not settings.directly or not address or webhook.is_beside_the_api_server:
+    if not settings.call_directly or not address or webhook.is_beside_the_api_server:
         return [], 0.0
-    asked = ask(webhook, address, settings.namespace)
-    sys.stdout.write(f"{webhook}: {asked.problem or 'answers'}, {asked.ms:.0f} ms\n")
-    return list(_judge(asked, settings)), asked.ms
+    result = call(webhook, address, settings.namespace)
+    sys.stdout.write(f"{webhook}: {result.problem or 'answers'}, {result.ms:.0f} ms\n")
+    return list(_problems_of(result, settings)), result.ms
 
 
-def _judge(asked: Asked, settings: Settings) -> Iterator[str]:
-    if asked.problem:
-        yield asked.problem
-    elif 0 < settings.most_ms < asked.ms:
-        yield f"it answered after {asked.ms:.0f} ms, expected at most {settings.most_ms:g} ms (MAX_MS)"
-    if asked.days_left is not None and asked.days_left < settings.min_days:
-        yield f"its certificate expires in {asked.days_left:.1f} days (MIN_DAYS is {settings.min_days:g})"
+def _problems_of(result: CallResult, settings: Settings) -> Iterator[str]:
+    if result.problem:
+        yield result.problem
+    elif 0 < settings.max_ms < result.ms:
+        yield f"it answered after {result.ms:.0f} ms, expected at most {settings.max_ms:g} ms (MAX_MS)"
+    if result.days_left is not None and result.days_left < settings.min_days:
+        yield f"its certificate expires in {result.days_left:.1f} days (MIN_DAYS is {settings.min_days:g})"
 
 
 def _address(api: Api, service: tuple[str, str, int]) -> str:
@@ -129,9 +129,9 @@ def must_be_denied(sample: Json, answer: Answer, settings: Settings) -> str:
         return f"{name_of(sample)} was accepted, though it must be denied (DENIED)"
     if answer.failed_call:
         return f"{name_of(sample)} was refused, but nobody judged it: {answer.failed_call}"
-    if not settings.denied_by.search(answer.denied_by or answer.said):
-        wanted = settings.denied_by.pattern
-        return f"{name_of(sample)} was denied, but not by {wanted!r} (DENIED_BY): {answer.said}"
+    if not settings.denied_by.search(answer.denied_by or answer.message):
+        pattern = settings.denied_by.pattern
+        return f"{name_of(sample)} was denied, but not by {pattern!r} (DENIED_BY): {answer.message}"
     return ""
 
 
@@ -141,19 +141,19 @@ def must_be_accepted(sample: Json, answer: Answer, settings: Settings) -> str:
         return f"{name_of(sample)} was refused: {answer.failed_call}"
     if not answer.accepted:
         by = f" by {answer.denied_by}" if answer.denied_by else ""
-        return f"{name_of(sample)} was refused{by}, though it must be accepted (ALLOWED): {answer.said}"
-    if 0 < settings.most_ms < answer.ms:
-        most = f"expected at most {settings.most_ms:g} ms (MAX_MS)"
+        return f"{name_of(sample)} was refused{by}, though it must be accepted (ALLOWED): {answer.message}"
+    if 0 < settings.max_ms < answer.ms:
+        most = f"expected at most {settings.max_ms:g} ms (MAX_MS)"
         return f"{name_of(sample)} was accepted after {answer.ms:.0f} ms, {most}"
     return ""
 
 
 def _try_all(
-    api: Api, samples: list[Json], settings: Settings, wrong: Callable[[Json, Answer, Settings], str]
+    api: Api, samples: list[Json], settings: Settings, problem_of: Callable[[Json, Answer, Settings], str]
 ) -> tuple[list[str], float]:
     """The problems with the answers, and the slowest one's milliseconds."""
-    answers = [(sample, try_out(api, sample, settings.namespace)) for sample in samples]
-    found = [problem for sample, answer in answers if (problem := wrong(sample, answer, settings))]
+    answers = [(sample, dry_run(api, sample, settings.namespace)) for sample in samples]
+    found = [problem for sample, answer in answers if (problem := problem_of(sample, answer, settings))]
     return found, max((answer.ms for _sample, answer in answers), default=0.0)
 
 
@@ -162,7 +162,7 @@ def _fail_if(problems: list[str]) -> None:
         raise CheckFailed(*problems)
 
 
-def look_at_webhooks(api: Api, settings: Settings) -> None:
+def check_webhooks(api: Api, settings: Settings) -> None:
     """Check every webhook. Raises CheckFailed with all problems."""
     webhooks = configured(api, settings)
     # Those that fail closed come first: a truncated report keeps its first errors.
@@ -199,7 +199,7 @@ def probe() -> None:
     """Check webhooks, then samples; after a failed step the next one still runs."""
     with connect() as api:
         settings = Settings.from_environment(run().namespace or api.access.namespace)
-        for name, action in {"webhooks": look_at_webhooks, "denied": try_denied, "allowed": try_allowed}.items():
+        for name, action in {"webhooks": check_webhooks, "denied": try_denied, "allowed": try_allowed}.items():
             try:
                 with step(name):
                     action(api, settings)

@@ -22,21 +22,21 @@ class Answer:
 
     accepted: bool
     ms: float
-    said: str = ""
+    message: str = ""
     """Its message if it refused."""
 
     @property
     def denied_by(self) -> str:
         """The webhook or policy that denied it, from the API server's message; empty if unknown."""
         for pattern, what in ((_BY_WEBHOOK, "webhook"), (_BY_POLICY, "policy")):
-            if found := pattern.search(self.said):
+            if found := pattern.search(self.message):
                 return f"{what} {found['name']}"
         return ""
 
     @property
     def failed_call(self) -> str:
         """The webhook that the API server could not call, and why; empty if that was not the reason."""
-        found = _FAILED_CALL.search(self.said)
+        found = _FAILED_CALL.search(self.message)
         return f"the API server cannot ask webhook {found['name']}: {found['why'].strip()}" if found else ""
 
 
@@ -59,7 +59,7 @@ def name_of(sample: Json) -> str:
     return f"{sample['kind']} {sample['metadata']['name']}"
 
 
-def try_out(api: Api, sample: Json, namespace: str) -> Answer:
+def dry_run(api: Api, sample: Json, namespace: str) -> Answer:
     """Create it as a dry run. Raises ApiError if the error is not about admission."""
     path = _collection(api, sample, namespace)
     started = time.perf_counter()
@@ -70,7 +70,7 @@ def try_out(api: Api, sample: Json, namespace: str) -> Answer:
     except ApiError as error:
         if error.status in (0, 401, 404, 409):
             raise
-        return Answer(accepted=False, ms=(time.perf_counter() - started) * 1000, said=str(error))
+        return Answer(accepted=False, ms=(time.perf_counter() - started) * 1000, message=str(error))
     return Answer(accepted=True, ms=(time.perf_counter() - started) * 1000)
 
 
@@ -80,7 +80,7 @@ def _collection(api: Api, sample: Json, namespace: str) -> str:
     base = f"/apis/{version}" if "/" in version else f"/api/{version}"
     for resource in api.get(base).get("resources") or []:
         if resource["kind"] == kind and "/" not in resource["name"]:
-            where = sample["metadata"].get("namespace") or namespace
-            inside = f"/namespaces/{where}" if resource["namespaced"] else ""
-            return f"{base}{inside}/{resource['name']}"
+            target_namespace = sample["metadata"].get("namespace") or namespace
+            scope = f"/namespaces/{target_namespace}" if resource["namespaced"] else ""
+            return f"{base}{scope}/{resource['name']}"
     raise ApiError(f"the API has no {kind} in {version}", 404)

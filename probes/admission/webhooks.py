@@ -85,31 +85,31 @@ def ready_endpoints(slices: list[Json]) -> int:
     """The number of a Service's ready endpoints."""
     return sum(
         (endpoint.get("conditions") or {}).get("ready") is not False
-        for piece in slices
-        for endpoint in piece.get("endpoints") or []
+        for endpoint_slice in slices
+        for endpoint in endpoint_slice.get("endpoints") or []
     )
 
 
 def review(webhook: Webhook, uid: str, namespace: str) -> Json:
     """An AdmissionReview as the API server sends it, about an object that is not created."""
-    about = webhook.resource
-    version = f"{about['group']}/{about['version']}" if about["group"] else about["version"]
+    resource = webhook.resource
+    version = f"{resource['group']}/{resource['version']}" if resource["group"] else resource["version"]
     meta = {"name": "kubeprobe-admission", "namespace": namespace}
-    group_version = {"group": about["group"], "version": about["version"]}
+    group_version = {"group": resource["group"], "version": resource["version"]}
     return {
         "apiVersion": f"admission.k8s.io/{webhook.version}",
         "kind": "AdmissionReview",
         "request": {
             "uid": uid,
-            "kind": {**group_version, "kind": about["kind"]},
-            "resource": {**group_version, "resource": about["resource"]},
-            "requestKind": {**group_version, "kind": about["kind"]},
-            "requestResource": {**group_version, "resource": about["resource"]},
+            "kind": {**group_version, "kind": resource["kind"]},
+            "resource": {**group_version, "resource": resource["resource"]},
+            "requestKind": {**group_version, "kind": resource["kind"]},
+            "requestResource": {**group_version, "resource": resource["resource"]},
             "name": meta["name"],
             "namespace": namespace,
             "operation": "CREATE",
             "userInfo": {"username": "kubeprobe", "groups": ["system:authenticated"]},
-            "object": {"apiVersion": version, "kind": about["kind"], "metadata": meta},
+            "object": {"apiVersion": version, "kind": resource["kind"], "metadata": meta},
             "oldObject": None,
             "dryRun": True,
             "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions", "dryRun": ["All"]},

@@ -17,12 +17,12 @@ RECONNECT_PAUSE = 0.2
 
 
 @dataclass(frozen=True)
-class Seen:
+class WatchEvent:
     """An event: its type, the object's data, and when it arrived (`time.monotonic`)."""
 
     type: str
     data: dict[str, str]
-    at: float
+    received_at: float
 
 
 class EventRecorder:
@@ -32,11 +32,11 @@ class EventRecorder:
         self._access = access
         self._collection, _, self._name = path.rpartition("/")
         self._version = version
-        self._until = time.monotonic() + seconds
-        self._came = threading.Condition()
+        self._deadline = time.monotonic() + seconds
+        self._changed = threading.Condition()
         self._ended = False
-        self.seen: list[Seen] = []
-        self.refused: PermissionMissing | None = None
+        self.events: list[WatchEvent] = []
+        self.permission_error: PermissionMissing | None = None
         """Set if the watch itself is forbidden."""
         self.trouble = ""
         """The last error of the watch."""
@@ -45,59 +45,59 @@ class EventRecorder:
         """Start the watch in a daemon thread."""
         threading.Thread(target=self._record, name="watch", daemon=True).start()
 
-    def wait_for(self, kind: str, data: dict[str, str] | None, seconds: float) -> Seen | None:
+    def wait_for(self, kind: str, data: dict[str, str] | None, seconds: float) -> WatchEvent | None:
         """Wait for the first event of this type (and data); None if it does not arrive in time."""
-        with self._came:
-            self._came.wait_for(lambda: self._first(kind, data) or self._ended, seconds)
+        with self._changed:
+            self._changed.wait_for(lambda: self._first(kind, data) or self._ended, seconds)
             return self._first(kind, data)
 
-    def told(self) -> str:
+    def received_types(self) -> str:
         """The received event types, for a message: `ADDED, MODIFIED`."""
-        with self._came:
-            return ", ".join(event.type for event in self.seen) or "none"
+        with self._changed:
+            return ", ".join(event.type for event in self.events) or "none"
 
-    def _first(self, kind: str, data: dict[str, str] | None) -> Seen | None:
-        return next((event for event in self.seen if event.type == kind and data in (None, event.data)), None)
+    def _first(self, kind: str, data: dict[str, str] | None) -> WatchEvent | None:
+        return next((event for event in self.events if event.type == kind and data in (None, event.data)), None)
 
     def _record(self) -> None:
         with Api(self._access) as api:
-            while (left := self._until - time.monotonic()) > 0 and not self._ended:
+            while (left := self._deadline - time.monotonic()) > 0 and not self._ended:
                 try:
                     self._follow(api, left)
                 except PermissionMissing as error:
-                    self.refused = error
+                    self.permission_error = error
                     break
                 except ApiError as error:
                     self.trouble = str(error)
                     time.sleep(RECONNECT_PAUSE)
-        with self._came:
+        with self._changed:
             self._ended = True
-            self._came.notify_all()
+            self._changed.notify_all()
 
     def _follow(self, api: Api, seconds: float) -> None:
         query = {"fieldSelector": f"metadata.name={self._name}", "resourceVersion": self._version}
         for event in api.watch(self._collection, seconds, **query):
-            self._take(event["type"], event["object"])
+            self._record_event(event["type"], event["object"])
             if self._ended:
                 return
 
-    def _take(self, kind: str, found: dict[str, Any]) -> None:
+    def _record_event(self, kind: str, found: dict[str, Any]) -> None:
         self._version = found["metadata"]["resourceVersion"]
-        with self._came:
-            self.seen.append(Seen(kind, found.get("data") or {}, time.monotonic()))
+        with self._changed:
+            self.events.append(WatchEvent(kind, found.get("data") or {}, time.monotonic()))
             self._ended = kind == "DELETED"
-            self._came.notify_all()
+            self._changed.notify_all()
 
 
-def out_of_order(seen: list[Seen], written: list[str]) -> str:
+def out_of_order(events: list[WatchEvent], written: list[str]) -> str:
     """The problem with the order of events (ADDED first, DELETED last, writes in their order); empty if there is none.
 
     `written` has the values of `data.value` in the order of writing. Other clients may change the object too.
     """
-    kinds = [event.type for event in seen]
+    kinds = [event.type for event in events]
     if kinds[:1] != ["ADDED"] or kinds.count("ADDED") != 1 or "DELETED" in kinds[:-1]:
         return f"events came as {', '.join(kinds)}: expected ADDED first and DELETED last"
-    values = list(dict.fromkeys(event.data.get("value", "") for event in seen))
+    values = list(dict.fromkeys(event.data.get("value", "") for event in events))
     if values != written:
         return f"the events show the values {', '.join(values)}: expected {', '.join(written)}, in this order"
     return ""

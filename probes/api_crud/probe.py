@@ -16,7 +16,7 @@ from probes._api import REQUEST_TIMEOUT, Api, ApiError, connect, give_up_if_forb
 from probes._objects import Cleanup, fresh_name, metadata
 from probes._parameters import number, text
 from probes.api_crud.events import EventRecorder, out_of_order
-from probes.api_crud.readiness import why_unwell
+from probes.api_crud.readiness import why_not_ready
 
 Json = dict[str, Any]
 
@@ -73,7 +73,7 @@ class ApiCrud:
             limit = self.settings.max_latency_ms
             self.slow.append(f"{name} took {ms:.0f} ms, more than {limit:.0f} (MAX_LATENCY_MS)")
 
-    def life(self) -> None:
+    def run_steps(self) -> None:
         """Run all steps; slow verbs are reported at the end, when all latencies are known."""
         recorder = self.start_watch()
         for name, action in {
@@ -160,7 +160,7 @@ class ApiCrud:
 
     def wait_gone(self) -> None:
         """Check that it is deleted: at once, unless a finalizer holds it."""
-        until = time.monotonic() + self.settings.delete_timeout
+        deadline = time.monotonic() + self.settings.delete_timeout
         while True:
             try:
                 held = ", ".join(self.api.get(self.path)["metadata"].get("finalizers") or []) or "none"
@@ -169,7 +169,7 @@ class ApiCrud:
                     raise
                 self.cleanup.forget(self.path)
                 return
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise CheckFailed(
                     f"configmap {self.settings.namespace}/{self.name} is not gone {self.settings.delete_timeout:g} s "
                     f"after its deletion; finalizers: {held}"
@@ -181,24 +181,24 @@ class ApiCrud:
         lag = 0.0
         for kind, data in (("ADDED", None), ("MODIFIED", {"value": "updated"}), ("DELETED", None)):
             event = recorder.wait_for(kind, data, self.settings.watch_timeout)
-            if recorder.refused is not None:
-                raise recorder.refused
+            if recorder.permission_error is not None:
+                raise recorder.permission_error
             if event is None:
                 trouble = [recorder.trouble] if recorder.trouble else []
                 raise CheckFailed(
                     f"the watch did not tell {kind} within {self.settings.watch_timeout:g} s; "
-                    f"it told: {recorder.told()}",
+                    f"it told: {recorder.received_types()}",
                     *trouble,
                 )
-            lag = max(lag, event.at - self.written_at[kind])
+            lag = max(lag, event.received_at - self.written_at[kind])
         measure("watch_lag_ms", round(lag * 1000, 1))
-        if wrong := out_of_order(recorder.seen, ["created", "updated"]):
+        if wrong := out_of_order(recorder.events, ["created", "updated"]):
             raise CheckFailed(wrong)
 
     def _expect(self, found: Json, value: str) -> None:
-        has = (found.get("data") or {}).get("value")
-        if has != value:
-            raise CheckFailed(f"configmap {self.name} reads value={has!r} right after {value!r} was written")
+        actual = (found.get("data") or {}).get("value")
+        if actual != value:
+            raise CheckFailed(f"configmap {self.name} reads value={actual!r} right after {value!r} was written")
 
 
 @main
@@ -208,9 +208,9 @@ def probe() -> None:
     with connect(max(number("REQUEST_TIMEOUT", REQUEST_TIMEOUT), 0.1)) as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)
         try:
-            ApiCrud(api, cleanup, settings, this_run).life()
+            ApiCrud(api, cleanup, settings, this_run).run_steps()
         except ApiError as error:
             give_up_if_forbidden(error)
-            if unwell := why_unwell(api, error):
-                raise CheckFailed(unwell) from error
+            if not_ready := why_not_ready(api, error):
+                raise CheckFailed(not_ready) from error
             raise

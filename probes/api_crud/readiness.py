@@ -7,14 +7,14 @@ from probes._api import Api, ApiError
 _FAILED_CHECK = re.compile(r"^\[-\](\S+) failed", re.MULTILINE)
 
 
-def why_unwell(api: Api, error: ApiError) -> str:
+def why_not_ready(api: Api, error: ApiError) -> str:
     """`the API server says: not ready: etcd`; empty for other errors, or if the checks are unavailable."""
     if 0 < error.status < 500:
         return ""
     try:
         api.text("/readyz", verbose="true")
-    except ApiError as unwell:
-        failed = failed_checks(str(unwell))
+    except ApiError as response:
+        failed = failed_checks(str(response))
         return f"the API server says of itself: not ready: {', '.join(failed)}" if failed else ""
     return ""
 

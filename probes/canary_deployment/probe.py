@@ -16,7 +16,7 @@ from probes._parameters import number, text
 from probes._watching import ObjectWatch
 from probes.canary_deployment import objects, rollout
 from probes.canary_deployment.server import PORT
-from probes.canary_deployment.traffic import NoAnswer, Traffic, ask, ask_until
+from probes.canary_deployment.traffic import NoAnswer, Traffic, request_until, request_version
 from probes.pod_lifecycle.pod import why_not_ready
 
 Json = dict[str, Any]
@@ -74,7 +74,7 @@ class Canary:
         self.watch = ObjectWatch(api, f"{self.deployments}/{self.name}", {})
         self.address = ""
 
-    def life(self) -> None:
+    def run_steps(self) -> None:
         """Run all steps in order."""
         with step("create"):
             self.create()
@@ -95,11 +95,11 @@ class Canary:
 
     def create(self) -> None:
         """Create Service and Deployment."""
-        of = self.settings
-        service = self.cleanup.create(self.services, objects.service(self.run, self.name, of.namespace))
+        settings = self.settings
+        service = self.cleanup.create(self.services, objects.service(self.run, self.name, settings.namespace))
         self.address = service["spec"]["clusterIP"]
-        template = objects.pod_template(self.run, self.name, of.image, "v1")
-        deployment = objects.deployment(self.run, self.name, of.namespace, of.replicas, template)
+        template = objects.pod_template(self.run, self.name, settings.image, "v1")
+        deployment = objects.deployment(self.run, self.name, settings.namespace, settings.replicas, template)
         self.watch.object = self.cleanup.create(self.deployments, deployment)
 
     def wait_rolled_out(self) -> None:
@@ -117,13 +117,13 @@ class Canary:
 
     def wait_endpoints(self) -> None:
         """Wait until the Service's endpoints are exactly the ready pods."""
-        until = time.monotonic() + self._at_most(self.settings.reach_timeout)
+        deadline = time.monotonic() + self._at_most(self.settings.reach_timeout)
         while True:
             slices, pods = self._slices(), self._pods()
             wrong = rollout.wrong_endpoints(slices, pods)
             if not wrong and rollout.ready_addresses(slices):
                 return
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise CheckFailed(*(wrong or [f"service {self.name} has no ready endpoint"]))
             time.sleep(PAUSE)
 
@@ -131,7 +131,7 @@ class Canary:
         """Reach this version, and no other, through the Service; measures how long that took."""
         began = time.monotonic()
         within = self._at_most(self.settings.reach_timeout)
-        instead = ask_until(version, self.address, 80, self.settings.request_timeout, within)
+        instead = request_until(version, self.address, 80, self.settings.request_timeout, within)
         if instead:
             self._fail_unreached(version, instead)
         measure("reach_ms", round((time.monotonic() - began) * 1000, 1))
@@ -166,9 +166,9 @@ class Canary:
 
     def wait_gone(self) -> None:
         """Wait until pods and endpoints are deleted too."""
-        until = time.monotonic() + self._at_most(self.settings.delete_timeout)
+        deadline = time.monotonic() + self._at_most(self.settings.delete_timeout)
         while left := [*self._pods(), *self._slices()]:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 names = ", ".join(one["metadata"]["name"] for one in left)
                 held = ", ".join(left[0]["metadata"].get("finalizers") or []) or "none"
                 raise CheckFailed(
@@ -179,25 +179,25 @@ class Canary:
 
     def _wait_drained(self) -> None:
         """Wait until the old pods are deleted, as requests are mostly lost during their termination."""
-        until = time.monotonic() + self._at_most(self.settings.delete_timeout)
-        while len(going := self._pods()) > self.settings.replicas:
-            if time.monotonic() > until:
-                names = ", ".join(pod["metadata"]["name"] for pod in going if "deletionTimestamp" in pod["metadata"])
+        deadline = time.monotonic() + self._at_most(self.settings.delete_timeout)
+        while len(pods := self._pods()) > self.settings.replicas:
+            if time.monotonic() > deadline:
+                names = ", ".join(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"])
                 raise CheckFailed(f"old pods {names} not gone {self.settings.delete_timeout:g} s after the rollout")
             time.sleep(PAUSE)
 
     def _fail_unreached(self, version: str, instead: str) -> NoReturn:
         """Fail with the cause: the pods, or the Service."""
-        silent = []
+        unreachable = []
         addresses = rollout.pod_addresses(self._pods())
         for address, name in addresses.items():
             try:
-                ask(address, PORT, self.settings.request_timeout)
+                request_version(address, PORT, self.settings.request_timeout)
             except NoAnswer as error:
-                silent.append(f"pod {name} ({address}) does not answer directly either: {error}")
+                unreachable.append(f"pod {name} ({address}) does not answer directly either: {error}")
         where = f"service {self.name} ({self.address}:80)"
-        blame = silent or [f"all {len(addresses)} pods answer directly: kube-proxy has not set up the Service"]
-        raise CheckFailed(f"{where} does not lead to {version!r}: {instead}; {blame[0]}", *blame[1:])
+        causes = unreachable or [f"all {len(addresses)} pods answer directly: kube-proxy has not set up the Service"]
+        raise CheckFailed(f"{where} does not lead to {version!r}: {instead}; {causes[0]}", *causes[1:])
 
     def _pods(self) -> list[Json]:
         return self.api.get(self.pods, labelSelector=objects.selector(self.name)).get("items") or []
@@ -217,7 +217,7 @@ def probe() -> None:
     with connect() as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)
         try:
-            Canary(api, cleanup, settings, this_run).life()
+            Canary(api, cleanup, settings, this_run).run_steps()
         except ApiError as error:
             give_up_if_forbidden(error)
             raise

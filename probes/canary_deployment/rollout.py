@@ -19,9 +19,9 @@ def why_not_rolled_out(deployment: Json, pods: list[Json], of_pod: Callable[[Jso
     status = deployment.get("status") or {}
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "kube-controller-manager's Deployment controller has not taken it up"
-    refused = _condition(deployment, "ReplicaFailure")
-    if refused:
-        return f"{refused.get('reason', 'ReplicaFailure')}: {refused.get('message', '')}"
+    failure = _condition(deployment, "ReplicaFailure")
+    if failure:
+        return f"{failure.get('reason', 'ReplicaFailure')}: {failure.get('message', '')}"
     waiting = [pod for pod in pods if not _is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
     if waiting:
         newest = max(waiting, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
@@ -56,20 +56,20 @@ def pod_addresses(pods: list[Json]) -> dict[str, str]:
 
 def wrong_endpoints(slices: list[Json], pods: list[Json]) -> list[str]:
     """Differences between the Service's endpoints and its pods: wrong endpoints, and missing pods."""
-    listed, there = ready_addresses(slices), pod_addresses(pods)
+    listed, expected = ready_addresses(slices), pod_addresses(pods)
     families = {one.get("addressType", "IPv4") for one in slices} or {"IPv4"}
-    strangers = [
+    unexpected = [
         f"endpointslice {name} lists {address}, the address of no ready pod of it"
         for address, name in listed.items()
-        if address not in there
+        if address not in expected
     ]
     missing = [
         f"pod {name} ({address}) is ready, but no endpoint: kube-controller-manager's EndpointSlice controller "
         "has not listed it"
-        for address, name in there.items()
+        for address, name in expected.items()
         if address not in listed and ("IPv6" if ":" in address else "IPv4") in families
     ]
-    return strangers + missing
+    return unexpected + missing
 
 
 def _is_ready(pod: Json) -> bool:

@@ -15,7 +15,7 @@ class NoAnswer(Exception):  # noqa: N818
     """A request without a valid answer; the text is the cause."""
 
 
-def ask(host: str, port: int, seconds: float) -> str:
+def request_version(host: str, port: int, seconds: float) -> str:
     """Send a request over a new connection; returns the version that answers. Raises NoAnswer."""
     connection = http.client.HTTPConnection(host, port, timeout=max(seconds, 0.1))
     try:
@@ -36,8 +36,8 @@ class Traffic:
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self._target = host, port, timeout
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go_on, name="traffic", daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._send_requests, name="traffic", daemon=True)
         self.answers: Counter[str] = Counter()
         """The number of answers by version."""
         self.lost: list[str] = []
@@ -50,7 +50,7 @@ class Traffic:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join(self._target[2] + 1)
 
     @property
@@ -65,26 +65,26 @@ class Traffic:
         kinds = "; ".join(f"{count} x {why}" for why, count in Counter(self.lost).most_common(3))
         return f"{len(self.lost)} of {self.sent} requests lost during the {during}: {kinds}"
 
-    def _go_on(self) -> None:
-        while not self._over.is_set():
+    def _send_requests(self) -> None:
+        while not self._stopped.is_set():
             try:
-                self.answers[ask(*self._target)] += 1
+                self.answers[request_version(*self._target)] += 1
             except NoAnswer as error:
                 self.lost.append(str(error))
-            self._over.wait(PAUSE)
+            self._stopped.wait(PAUSE)
 
 
-def ask_until(version: str, host: str, port: int, timeout: float, within: float) -> str:
+def request_until(version: str, host: str, port: int, timeout: float, within: float) -> str:
     """Send requests until `version` has answered ten times in a row: empty then, else what answered instead."""
-    until, in_a_row, instead = time.monotonic() + within, 0, ""
+    deadline, in_a_row, instead = time.monotonic() + within, 0, ""
     while in_a_row < 10:
         try:
-            said = ask(host, port, min(timeout, max(until - time.monotonic(), 0.5)))
-            in_a_row = in_a_row + 1 if said == version else 0
-            instead = instead if said == version else f"version {said!r} answers"
+            answer = request_version(host, port, min(timeout, max(deadline - time.monotonic(), 0.5)))
+            in_a_row = in_a_row + 1 if answer == version else 0
+            instead = instead if answer == version else f"version {answer!r} answers"
         except NoAnswer as error:
             in_a_row, instead = 0, f"no answer: {error}"
-        if time.monotonic() > until and in_a_row < 10:
+        if time.monotonic() > deadline and in_a_row < 10:
             return instead or f"only {in_a_row} answers"
         if not in_a_row:
             time.sleep(PAUSE)

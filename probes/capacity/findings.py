@@ -48,11 +48,11 @@ class Pods:
     """Those of them with an address of the node's range, by node: all except pods with hostNetwork."""
     waiting: list[tuple[float, str]] = field(default_factory=list)
     """Seconds unscheduled, and the pod with the reason."""
-    seen: int = 0
+    total: int = 0
 
-    def take(self, pod: Json, now: datetime, seconds: float) -> None:
+    def count(self, pod: Json, now: datetime, seconds: float) -> None:
         """Count a pod; one that has been unscheduled for `seconds` is a finding."""
-        self.seen += 1
+        self.total += 1
         if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             return
         node = pod["spec"].get("nodeName")
@@ -103,9 +103,9 @@ def node_addresses(nodes: Iterable[Json], pods: Pods) -> Iterator[Use]:
 
 def node_ranges(nodes: Iterable[Json], cluster: Iterable[Network]) -> Iterator[Use]:
     """Assigned podCIDRs and their number in the cluster's range."""
-    given = [_network(cidr) for node in nodes for cidr in node["spec"].get("podCIDRs") or []]
+    assigned = [_network(cidr) for node in nodes for cidr in node["spec"].get("podCIDRs") or []]
     for network in cluster:
-        inside = [one for one in given if one.version == network.version and one.overlaps(network)]
+        inside = [one for one in assigned if one.version == network.version and one.overlaps(network)]
         if inside:
             size = max(one.prefixlen for one in inside) - network.prefixlen
             yield Use(f"cluster CIDR {network}: ranges for nodes", len(inside), 2**size)

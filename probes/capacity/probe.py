@@ -26,12 +26,12 @@ SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
 
 def check_pods(api: Api) -> list[str]:
     """Unschedulable pods, nodes near their pod limit, and nearly exhausted pod address ranges."""
-    now, patience, excluded = datetime.now(UTC), number("PENDING_SECONDS", 120), words("EXCLUDE")
+    now, grace, excluded = datetime.now(UTC), number("PENDING_SECONDS", 120), words("EXCLUDE")
     pods = findings.Pods()
     for pod in _list(api, "/api/v1/pods"):
-        pods.take(pod, now, float("inf") if _matches(pod, excluded) else patience)
+        pods.count(pod, now, float("inf") if _matches(pod, excluded) else grace)
     nodes = [_needed_of_node(node) for node in _list(api, "/api/v1/nodes")]
-    measure("pods_seen", pods.seen)
+    measure("pods_seen", pods.total)
     measure("nodes_seen", len(nodes))
     measure("pods_unschedulable", len(pods.waiting))
     addresses = [*findings.node_addresses(nodes, pods), *findings.node_ranges(nodes, _networks("CLUSTER_CIDR"))]
@@ -123,13 +123,13 @@ def _needed_of_quota(quota: Json) -> Json:
 @main
 def probe() -> None:
     """Make every check, then report every finding."""
-    asked = words("CHECKS") or list(CHECKS)
-    unknown = [name for name in asked if name not in CHECKS]
+    selected = words("CHECKS") or list(CHECKS)
+    unknown = [name for name in selected if name not in CHECKS]
     if unknown:
         give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(CHECKS)}")
     wrong: list[str] = []
     with connect() as api:
-        for name in asked:
+        for name in selected:
             with step(name):
                 try:
                     wrong += CHECKS[name](api)

@@ -25,16 +25,16 @@ def of_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Finding]:
     """The CAs of admission webhooks; `kind` is `validating` or `mutating`."""
     for configuration in configurations:
         for webhook in configuration.get("webhooks") or []:
-            place = f"{kind} webhook {configuration['metadata']['name']}, {webhook['name']}"
-            yield from _bundle(place, webhook["clientConfig"].get("caBundle"))
+            source = f"{kind} webhook {configuration['metadata']['name']}, {webhook['name']}"
+            yield from _bundle(source, webhook["clientConfig"].get("caBundle"))
 
 
 def of_conversions(definitions: Iterable[Json]) -> Iterator[Finding]:
     """The CAs of webhooks that convert custom resources between versions."""
     for definition in definitions:
         webhook = (definition["spec"].get("conversion") or {}).get("webhook") or {}
-        place = f"conversion webhook of {definition['metadata']['name']}"
-        yield from _bundle(place, (webhook.get("clientConfig") or {}).get("caBundle"))
+        source = f"conversion webhook of {definition['metadata']['name']}"
+        yield from _bundle(source, (webhook.get("clientConfig") or {}).get("caBundle"))
 
 
 def of_aggregated(services: Iterable[Json]) -> Iterator[Finding]:
@@ -59,12 +59,12 @@ def longest_lived(bundle: list[Finding]) -> Finding:
     return max(bundle, key=lambda finding: finding.not_after or never)
 
 
-def _bundle(place: str, encoded: str | None) -> Iterator[Finding]:
+def _bundle(source: str, encoded: str | None) -> Iterator[Finding]:
     if not encoded:
         return  # the system's CAs are used
     try:
         pem = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
-        yield Finding(place, unreadable=f"no readable certificate: {error}")
+        yield Finding(source, unreadable=f"no readable certificate: {error}")
         return
-    yield longest_lived(read_pem(f"caBundle of {place}", pem))
+    yield longest_lived(read_pem(f"caBundle of {source}", pem))

@@ -15,7 +15,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 class Finding:
     """A certificate, or invalid data in its place."""
 
-    place: str
+    source: str
     """`secret default/web-tls` or `endpoint api.example.com:443`."""
     subject: str = ""
     not_before: datetime | None = None
@@ -33,37 +33,37 @@ class Finding:
         """Its problem, empty if there is none."""
         left = self.days_left(now)
         if left is None or self.not_after is None or self.not_before is None:
-            return f"{self.place}: {self.unreadable}"
+            return f"{self.source}: {self.unreadable}"
         if left <= 0:
-            return f"{self.place}: {self.subject} expired on {_day(self.not_after)}, {-left:.1f} days ago"
+            return f"{self.source}: {self.subject} expired on {_day(self.not_after)}, {-left:.1f} days ago"
         if self.not_before > now + CLOCK_TOLERANCE:
             ahead = (self.not_before - now) / timedelta(days=1)
-            return f"{self.place}: {self.subject} is not valid before {_day(self.not_before)}, in {ahead:.1f} days"
+            return f"{self.source}: {self.subject} is not valid before {_day(self.not_before)}, in {ahead:.1f} days"
         if left < warn_days:
             return (
-                f"{self.place}: {self.subject} expires on {_day(self.not_after)}, "
+                f"{self.source}: {self.subject} expires on {_day(self.not_after)}, "
                 f"{left:.1f} days left (WARN_DAYS is {warn_days:g})"
             )
         return ""
 
 
-def read_pem(place: str, pem: bytes) -> list[Finding]:
+def read_pem(source: str, pem: bytes) -> list[Finding]:
     """The certificates of a PEM file, the server's own first, then its chain; or why there are none."""
     if not pem.strip():
-        return [Finding(place, unreadable="no certificate: it is empty")]
+        return [Finding(source, unreadable="no certificate: it is empty")]
     try:
         chain = x509.load_pem_x509_certificates(pem)
-        return [_finding(place, certificate) for certificate in chain]
+        return [_finding(source, certificate) for certificate in chain]
     except ValueError as error:
-        return [Finding(place, unreadable=f"no readable certificate: {_first_line(error)}")]
+        return [Finding(source, unreadable=f"no readable certificate: {_first_line(error)}")]
 
 
-def read_der(place: str, der: bytes) -> Finding:
+def read_der(source: str, der: bytes) -> Finding:
     """A certificate as it comes from a TLS handshake; or why it cannot be read."""
     try:
-        return _finding(place, x509.load_der_x509_certificate(der))
+        return _finding(source, x509.load_der_x509_certificate(der))
     except ValueError as error:
-        return Finding(place, unreadable=f"no readable certificate: {_first_line(error)}")
+        return Finding(source, unreadable=f"no readable certificate: {_first_line(error)}")
 
 
 def problems(findings: Iterable[Finding], now: datetime, warn_days: float, renewed: Container[str] = ()) -> list[str]:
@@ -73,12 +73,12 @@ def problems(findings: Iterable[Finding], now: datetime, warn_days: float, renew
     short-lived.
     """
     wrong = [(one, one.problem(now, 0 if one.certificate in renewed else warn_days)) for one in findings]
-    wrong.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].place))
+    wrong.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].source))
     return [problem for _finding, problem in wrong if problem]
 
 
-def _finding(place: str, certificate: x509.Certificate) -> Finding:
-    return Finding(place, _subject(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+def _finding(source: str, certificate: x509.Certificate) -> Finding:
+    return Finding(source, _subject(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _subject(certificate: x509.Certificate) -> str:

@@ -32,17 +32,17 @@ def problem(certificate: Json, now: datetime, warn_days: float) -> str:
     A Certificate that will be renewed is fine, however short-lived: `warn_days` is for those without a renewal time.
     """
     status = certificate.get("status") or {}
-    place = f"certificate {name_of(certificate)}"
+    label = f"certificate {name_of(certificate)}"
     ready: Json = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
     ends, renewal = _time(status.get("notAfter")), _time(status.get("renewalTime"))
     if ends is not None and ends <= now:
-        return f"{place}: expired on {_day(ends)}{_why(ready)}"
+        return f"{label}: expired on {_day(ends)}{_why(ready)}"
     if ready.get("status") != "True" and not _settles(certificate, ready, now):
-        return f"{place}: is not ready{_why(ready) or ': cert-manager has not looked at it'}"
+        return f"{label}: is not ready{_why(ready) or ': cert-manager has not looked at it'}"
     if renewal is not None and renewal + OVERDUE < now:
-        return f"{place}: should have been renewed on {_day(renewal)}, but was not{_until(ends)}"
+        return f"{label}: should have been renewed on {_day(renewal)}, but was not{_until(ends)}"
     if renewal is None and ends is not None and ends - now < timedelta(days=warn_days):
-        return f"{place}: no renewal is planned{_until(ends)} (WARN_DAYS is {warn_days:g})"
+        return f"{label}: no renewal is planned{_until(ends)} (WARN_DAYS is {warn_days:g})"
     return ""
 
 

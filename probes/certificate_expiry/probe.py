@@ -32,18 +32,18 @@ KUBELET_PORT = 10250
 EVERYTHING = ("kubelets", "webhooks", "aggregation", "cert-manager")
 
 
-def look_at_servers(servers: Iterable[Server]) -> list[Finding]:
+def inspect_servers(servers: Iterable[Server]) -> list[Finding]:
     """The serving certificate of each server, or why there is none."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(_shown_by, servers))
+        return list(pool.map(_inspect_server, servers))
 
 
-def _shown_by(server: Server) -> Finding:
-    place, host, port = server
+def _inspect_server(server: Server) -> Finding:
+    source, host, port = server
     try:
-        return read_der(place, serving_certificate(host, port))
+        return read_der(source, serving_certificate(host, port))
     except EndpointError as error:
-        return Finding(place, unreadable=str(error))
+        return Finding(source, unreadable=str(error))
 
 
 def kubelets(api: Api) -> Iterator[Server]:
@@ -67,7 +67,7 @@ def _is_ready(status: Json) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or [])
 
 
-def look_at_webhooks(api: Api) -> list[Finding]:
+def inspect_webhooks(api: Api) -> list[Finding]:
     """The CAs of admission and conversion webhooks; raises ApiError."""
     found: list[Finding] = []
     for kind in ("validating", "mutating"):
@@ -76,7 +76,7 @@ def look_at_webhooks(api: Api) -> list[Finding]:
     return [*found, *authorities.of_conversions(_all(api, authorities.DEFINITIONS, 20))]  # they are large
 
 
-def look_at_aggregation(api: Api) -> list[Finding]:
+def inspect_aggregation(api: Api) -> list[Finding]:
     """The CAs of aggregated API servers, and those that they must trust; raises ApiError."""
     found = list(authorities.of_aggregated(_all(api, authorities.SERVICES)))
     try:
@@ -87,12 +87,12 @@ def look_at_aggregation(api: Api) -> list[Finding]:
         return found
 
 
-def look_at_cert_manager(api: Api, namespaces: list[str], now: datetime, warn_days: float) -> dict[str, str]:
+def inspect_cert_manager(api: Api, namespaces: list[str], now: datetime, warn_days: float) -> dict[str, str]:
     """The problem of each cert-manager Certificate, empty if there is none; raises ApiError."""
     return {
         certmanager.name_of(body): certmanager.problem(body, now, warn_days)
-        for where in [f"/namespaces/{name}" for name in namespaces] or [""]
-        for body in _all(api, f"{certmanager.CERTIFICATES}{where}/certificates")
+        for scope in [f"/namespaces/{name}" for name in namespaces] or [""]
+        for body in _all(api, f"{certmanager.CERTIFICATES}{scope}/certificates")
     }
 
 
@@ -106,7 +106,7 @@ def _all(api: Api, path: str, size: int = PAGE_SIZE) -> Iterator[Json]:
             raise
 
 
-def look_at_secrets(api: Api, namespaces: list[str]) -> dict[str, list[Finding]]:
+def inspect_secrets(api: Api, namespaces: list[str]) -> dict[str, list[Finding]]:
     """The certificates of every TLS Secret by `namespace/name`, in these namespaces or in all."""
     found: dict[str, list[Finding]] = {}
     for path in [f"/api/v1/namespaces/{name}/secrets" for name in namespaces] or ["/api/v1/secrets"]:
@@ -117,13 +117,13 @@ def look_at_secrets(api: Api, namespaces: list[str]) -> dict[str, list[Finding]]
 
 def read_secret(secret: dict[str, Any]) -> list[Finding]:
     """The certificates in a Secret's `tls.crt`, or why there are none."""
-    place = f"secret {_name(secret)}"
+    source = f"secret {_name(secret)}"
     try:
         pem = base64.b64decode((secret.get("data") or {}).get("tls.crt", ""), validate=True)
     except binascii.Error as error:
-        return [Finding(place, unreadable=f"no readable certificate: {error}")]
+        return [Finding(source, unreadable=f"no readable certificate: {error}")]
     renewed_for = certmanager.certificate_of(secret)
-    return [replace(finding, certificate=renewed_for) for finding in read_pem(place, pem)]
+    return [replace(finding, certificate=renewed_for) for finding in read_pem(source, pem)]
 
 
 def _name(secret: dict[str, Any]) -> str:
@@ -133,15 +133,15 @@ def _name(secret: dict[str, Any]) -> str:
 def _endpoints(api: Api) -> list[Server]:
     """The API server and the servers in ENDPOINTS."""
     try:
-        asked = [parse(endpoint) for endpoint in words("ENDPOINTS")]
+        endpoints = [parse(endpoint) for endpoint in words("ENDPOINTS")]
     except ValueError as error:
         give_up(f"parameter ENDPOINTS: {error}")
     if api.access.tls is None:
         sys.stdout.write(f"API server {api.access.server}: skipped, it speaks plain http\n")
         measure("endpoints_skipped", 1)
     else:
-        asked.insert(0, (api.access.host, api.access.port))
-    return [(f"endpoint {host}:{port}", host, port) for host, port in asked]
+        endpoints.insert(0, (api.access.host, api.access.port))
+    return [(f"endpoint {host}:{port}", host, port) for host, port in endpoints]
 
 
 def _wanted() -> list[str]:
@@ -168,29 +168,29 @@ class Inspection:
 
     def servers(self, name: str, servers: list[Server]) -> None:
         """Check the certificates of servers."""
-        self.findings += look_at_servers(servers)
+        self.findings += inspect_servers(servers)
         measure(f"{name}_checked", len(servers))
 
     def secrets(self) -> None:
         """Check TLS Secrets."""
-        found = look_at_secrets(self._api, self._namespaces)
+        found = inspect_secrets(self._api, self._namespaces)
         self.findings += [finding for chain in found.values() for finding in chain]
         measure("secrets_checked", len(found))
 
-    def more(self, wanted: list[str]) -> None:
+    def check_selected(self, wanted: list[str]) -> None:
         """Run the checks in LOOK_AT."""
         if "kubelets" in wanted and self._api.access.tls is not None:
             with step("kubelets"):
                 self.servers("kubelets", list(kubelets(self._api)))
-        for name, look in (("webhooks", look_at_webhooks), ("aggregation", look_at_aggregation)):
+        for name, inspect in (("webhooks", inspect_webhooks), ("aggregation", inspect_aggregation)):
             if name in wanted:
                 with step(name):
-                    found = look(self._api)
+                    found = inspect(self._api)
                     self.findings += found
                     measure(f"{name}_checked", len(found))
         if "cert-manager" in wanted:
             with step("cert-manager"):
-                self.certificates(look_at_cert_manager(self._api, self._namespaces, self._now, self._warn_days))
+                self.certificates(inspect_cert_manager(self._api, self._namespaces, self._now, self._warn_days))
 
     def certificates(self, wrong: dict[str, str]) -> None:
         """Add the problems of cert-manager Certificates."""
@@ -219,7 +219,7 @@ def probe() -> None:
                 inspection.servers("endpoints", endpoints)
             with step("secrets"):
                 inspection.secrets()
-            inspection.more(wanted)
+            inspection.check_selected(wanted)
         except ApiError as error:
             give_up_if_forbidden(error)
             raise

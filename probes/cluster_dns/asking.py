@@ -16,12 +16,12 @@ import dns.resolver
 from probes.cluster_dns.questions import Question
 from probes.cluster_dns.servers import Server
 
-TOGETHER = 8
+CONCURRENCY = 8
 """Concurrent queries: few enough not to overload a server."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class QueryLimits:
     """Time-out and tries of a query, and when an answer is too slow."""
 
     timeout: float
@@ -45,36 +45,36 @@ class Answer:
     tries: int = 1
 
 
-def ask_all(servers: list[Server], questions: list[Question], patience: Patience) -> list[Answer]:
+def query_all(servers: list[Server], questions: list[Question], limits: QueryLimits) -> list[Answer]:
     """Send every query to every server by UDP; over TCP, which long answers need, only the first one."""
-    asked = [
+    queries = [
         (server, question, (protocol, port))
         for number, question in enumerate(questions)
         for server in servers
         for protocol, port in server.ports
         if protocol == "UDP" or number == 0
     ]
-    with ThreadPoolExecutor(TOGETHER) as pool:
-        return list(pool.map(lambda one: ask(one[0], one[1], one[2], patience), asked))
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        return list(pool.map(lambda one: query_server(one[0], one[1], one[2], limits), queries))
 
 
-def ask(server: Server, question: Question, by: tuple[str, int], patience: Patience) -> Answer:
+def query_server(server: Server, question: Question, over: tuple[str, int], limits: QueryLimits) -> Answer:
     """Query over this protocol and port until there is an answer or no try is left."""
-    protocol, port = by
+    protocol, port = over
     query = dns.message.make_query(question.name, question.record)
     send = dns.query.tcp if protocol == "TCP" else _by_udp
     trouble, ms, tries = "", 0.0, 0
-    while tries < patience.tries:
+    while tries < limits.tries:
         tries += 1
         started = time.perf_counter()
         try:
-            response = send(query, server.address, timeout=patience.timeout, port=port)
+            response = send(query, server.address, timeout=limits.timeout, port=port)
         except (OSError, EOFError, dns.exception.DNSException) as error:
             ms = (time.perf_counter() - started) * 1000
-            trouble = _no_answer(error, patience.timeout)
+            trouble = _no_answer(error, limits.timeout)
             continue
         ms = (time.perf_counter() - started) * 1000
-        trouble = what_is_wrong(question, response) or _too_slow(ms, patience)
+        trouble = response_problem(question, response) or _too_slow(ms, limits)
         break
     return Answer(server, question, protocol, ms, trouble, tries)
 
@@ -91,7 +91,7 @@ def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
     return {record.to_text() for record in answer}, ""
 
 
-def what_is_wrong(question: Question, response: dns.message.Message) -> str:
+def response_problem(question: Question, response: dns.message.Message) -> str:
     """The problem with an answer's content; empty if it is right."""
     code = response.rcode()
     if code != dns.rcode.NOERROR:
@@ -110,28 +110,28 @@ def what_is_wrong(question: Question, response: dns.message.Message) -> str:
 def problems(answers: Iterable[Answer]) -> list[str]:
     """One error per server and kind of problem, with the server and the failed queries."""
     answers = list(answers)
-    asked: dict[Server, int] = {}
+    totals: dict[Server, int] = {}
     failed: dict[tuple[Server, str], list[Answer]] = {}
     for answer in answers:
-        asked[answer.server] = asked.get(answer.server, 0) + 1
+        totals[answer.server] = totals.get(answer.server, 0) + 1
         if answer.trouble:
             failed.setdefault((answer.server, answer.trouble), []).append(answer)
     return [
-        f"{server.name}: {trouble}, asked for {_questions(those, asked[server])}"
-        for (server, trouble), those in failed.items()
+        f"{server.name}: {trouble}, asked for {_questions(failures, totals[server])}"
+        for (server, trouble), failures in failed.items()
     ]
 
 
-def _questions(answers: list[Answer], asked: int) -> str:
-    if len(answers) == asked > 1:
-        return f"each of {asked} questions, such as {answers[0].question} over {answers[0].protocol}"
+def _questions(answers: list[Answer], total: int) -> str:
+    if len(answers) == total > 1:
+        return f"each of {total} questions, such as {answers[0].question} over {answers[0].protocol}"
     names = [f"{answer.question} over {answer.protocol}" for answer in answers[:3]]
     more = f" and {len(answers) - 3} more" if len(answers) > 3 else ""
     return ", ".join(names) + more
 
 
-def _by_udp(query: dns.message.Message, where: str, timeout: float, port: int) -> dns.message.Message:
-    response, _by_tcp = dns.query.udp_with_fallback(query, where, timeout=timeout, port=port, ignore_unexpected=True)
+def _by_udp(query: dns.message.Message, address: str, timeout: float, port: int) -> dns.message.Message:
+    response, _by_tcp = dns.query.udp_with_fallback(query, address, timeout=timeout, port=port, ignore_unexpected=True)
     return response
 
 
@@ -145,10 +145,10 @@ def _no_answer(error: Exception, timeout: float) -> str:
     return f"no readable answer, {_first_line(error)}"
 
 
-def _too_slow(ms: float, patience: Patience) -> str:
-    if not 0 < patience.slow_ms < ms:
+def _too_slow(ms: float, limits: QueryLimits) -> str:
+    if not 0 < limits.slow_ms < ms:
         return ""
-    return f"right but late, after more than {patience.slow_ms:g} ms"
+    return f"right but late, after more than {limits.slow_ms:g} ms"
 
 
 def _search_path() -> str:

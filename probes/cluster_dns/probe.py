@@ -16,7 +16,7 @@ from kubeprobe_client import CheckFailed, give_up, main, measure, step
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._parameters import number, text, words
 from probes.cluster_dns import questions, servers
-from probes.cluster_dns.asking import Answer, Patience, ask_all, problems, resolve_as_pods_do
+from probes.cluster_dns.asking import Answer, QueryLimits, problems, query_all, resolve_as_pods_do
 from probes.cluster_dns.questions import Question
 from probes.cluster_dns.servers import Json, Server
 
@@ -31,7 +31,7 @@ class Settings:
     service: str
     domain: str
     named: tuple[Question, ...]
-    patience: Patience
+    limits: QueryLimits
     unready_grace: float
 
     @classmethod
@@ -46,19 +46,19 @@ class Settings:
             named += [questions.outside(word) for word in words("OUTSIDE_NAMES")]
         except ValueError as error:
             give_up(f"parameter OUTSIDE_NAMES: {error}")
-        patience = Patience(number("QUERY_TIMEOUT", 2), max(round(number("TRIES", 2)), 1), number("SLOW_MS", 1000))
+        limits = QueryLimits(number("QUERY_TIMEOUT", 2), max(round(number("TRIES", 2)), 1), number("SLOW_MS", 1000))
         return cls(
             namespace=text("DNS_NAMESPACE", "kube-system"),
             service=text("DNS_SERVICE", "kube-dns"),
             domain=domain,
             named=tuple(named),
-            patience=patience,
+            limits=limits,
             unready_grace=number("UNREADY_GRACE", 60),
         )
 
 
 @dataclass(frozen=True)
-class Found:
+class DnsObjects:
     """The API's objects of the cluster's DNS."""
 
     dns: Json
@@ -67,7 +67,7 @@ class Found:
     pods: list[Json]
 
 
-def find(api: Api, settings: Settings) -> Found:
+def find(api: Api, settings: Settings) -> DnsObjects:
     """The DNS Service, its endpoints and pods, and the Service `kubernetes`, whose name every cluster has."""
     namespace, name = settings.namespace, settings.service
     try:
@@ -79,7 +79,7 @@ def find(api: Api, settings: Settings) -> Found:
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     selector = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    return Found(
+    return DnsObjects(
         dns=service,
         api_service=api.get("/api/v1/namespaces/default/services/kubernetes"),
         slices=_all(api, slices, f"kubernetes.io/service-name={name}"),
@@ -91,34 +91,32 @@ def _all(api: Api, path: str, selector: str) -> list[Json]:
     return [item for page in api.pages(path, PAGE_SIZE, labelSelector=selector) for item in page]
 
 
-def to_ask(found: Found, settings: Settings) -> list[Question]:
+def build_queries(found: DnsObjects, settings: Settings) -> list[Question]:
     """Queries for two Services that always exist, by name and reverse, and those of the parameters."""
-    asked: list[Question] = []
+    queries: list[Question] = []
     for service in (found.api_service, found.dns):
         meta = service["metadata"]
         addresses = servers.addresses_of(service)
-        asked += questions.of_service(meta["name"], meta["namespace"], addresses, settings.domain)
-    return list(dict.fromkeys([*asked, *settings.named]))
+        queries += questions.of_service(meta["name"], meta["namespace"], addresses, settings.domain)
+    return list(dict.fromkeys([*queries, *settings.named]))
 
 
-def resolve_short_name(found: Found, settings: Settings) -> None:
+def resolve_short_name(found: DnsObjects, settings: Settings) -> None:
     """Resolve `kubernetes.default` as every program in a pod does, by the pod's resolv.conf and search path."""
     expected = {ip for ip in servers.addresses_of(found.api_service) if questions.record_of(ip) == "A"}
     if not expected:
         return
     started = time.perf_counter()
-    addresses, trouble = resolve_as_pods_do(
-        "kubernetes.default", settings.patience.timeout * settings.patience.tries * 2
-    )
+    addresses, trouble = resolve_as_pods_do("kubernetes.default", settings.limits.timeout * settings.limits.tries * 2)
     measure("search_path_ms", round((time.perf_counter() - started) * 1000, 1))
     if trouble:
         raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: {trouble}")
     if addresses != expected:
-        said, right = ", ".join(sorted(addresses)), ", ".join(sorted(expected))
-        raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: wrong answer {said}, expected {right}")
+        actual, wanted = ", ".join(sorted(addresses)), ", ".join(sorted(expected))
+        raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: wrong answer {actual}, expected {wanted}")
 
 
-def take_measure(answers: list[Answer], pods: list[Server]) -> None:
+def record_measurements(answers: list[Answer], pods: list[Server]) -> None:
     """Measure counts, and times of right answers."""
     measure("dns_pods", len(pods))
     measure("questions", len(answers))
@@ -136,8 +134,8 @@ def take_measure(answers: list[Answer], pods: list[Server]) -> None:
             measure(f"{kind}_slowest_ms", round(max(times), 2))
 
 
-def _ask(those: list[Server], asked: list[Question], settings: Settings) -> list[Answer]:
-    answers = ask_all(those, asked, settings.patience)
+def _query(targets: list[Server], queries: list[Question], settings: Settings) -> list[Answer]:
+    answers = query_all(targets, queries, settings.limits)
     for answer in answers:
         line = f"{answer.server.name}: {answer.question} over {answer.protocol}: {answer.trouble or 'right'}"
         sys.stdout.write(f"{line}, {answer.ms:.1f} ms, try {answer.tries}\n")
@@ -169,19 +167,19 @@ def probe() -> None:
             give_up_if_forbidden(error)
             raise
     pods = servers.behind(found.dns, found.slices)
-    asked = to_ask(found, settings)
+    queries = build_queries(found, settings)
     answers: list[Answer] = []
     # After a failed step the next one still runs: together they locate the fault.
     with suppress(CheckFailed), step("service"):
-        answers += _ask([service], asked, settings)
+        answers += _query([service], queries, settings)
         _fail_if(problems(answers))
     with suppress(CheckFailed), step("pods"):
-        by_pods = _ask(pods, asked, settings)
-        answers += by_pods
-        _fail_if(problems(by_pods))
+        pod_answers = _query(pods, queries, settings)
+        answers += pod_answers
+        _fail_if(problems(pod_answers))
     with suppress(CheckFailed), step("endpoints"):
         now = datetime.now(UTC)
         _fail_if(servers.problems(found.dns, found.slices, found.pods, now, settings.unready_grace))
     with suppress(CheckFailed), step("search path"):
         resolve_short_name(found, settings)
-    take_measure(answers, pods)
+    record_measurements(answers, pods)

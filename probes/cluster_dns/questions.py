@@ -33,8 +33,8 @@ def of_service(name: str, namespace: str, addresses: Iterable[str], domain: str)
     by_record: dict[str, set[str]] = {}
     for address in addresses:
         by_record.setdefault(record_of(address), set()).add(address)
-    forward = [Question("inside", full, record, frozenset(there)) for record, there in sorted(by_record.items())]
-    return forward + [backward(address, full) for there in by_record.values() for address in sorted(there)]
+    forward = [Question("inside", full, record, frozenset(known)) for record, known in sorted(by_record.items())]
+    return forward + [backward(address, full) for known in by_record.values() for address in sorted(known)]
 
 
 def inside(word: str, domain: str) -> Question:

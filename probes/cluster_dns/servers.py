@@ -42,17 +42,19 @@ def addresses_of(service: Json) -> list[str]:
 def behind(service: Json, slices: list[Json]) -> list[Server]:
     """The Service's ready endpoints, each once."""
     found: dict[str, Server] = {}
-    for piece, endpoint in _endpoints(slices):
+    for endpoint_slice, endpoint in _endpoints(slices):
         if not _is_ready(endpoint):
             continue
         target = endpoint.get("targetRef") or {}
         what = f"DNS pod {_namespace(service)}/{target['name']}" if target.get("kind") == "Pod" else "DNS endpoint"
-        ports = tuple((port.get("protocol", "TCP"), port["port"]) for port in _dns_ports(piece.get("ports") or []))
+        ports = tuple(
+            (port.get("protocol", "TCP"), port["port"]) for port in _dns_ports(endpoint_slice.get("ports") or [])
+        )
         for address in endpoint["addresses"]:
-            where = ", ".join(filter(None, [address, _on_node(endpoint.get("nodeName"))]))
+            location = ", ".join(filter(None, [address, _on_node(endpoint.get("nodeName"))]))
             before = found.get(address)
             both = tuple(sorted({*ports, *(before.ports if before else ())}, reverse=True))
-            found[address] = Server(f"{what} ({where})", address, both)
+            found[address] = Server(f"{what} ({location})", address, both)
     return list(found.values())
 
 
@@ -67,12 +69,12 @@ def problems(service: Json, slices: list[Json], pods: list[Json], now: datetime,
         wrong.append(f"Service {name} has no ready endpoint, so nobody answers names; {_count(service, pods)}")
     if not service["spec"].get("selector"):
         return wrong
-    at = {ip: pod for pod in pods for ip in _pod_ips(pod)}
+    pods_by_ip = {ip: pod for pod in pods for ip in _pod_ips(pod)}
     listed = {address for _piece, endpoint in _endpoints(slices) for address in endpoint["addresses"]}
     ready = {address for _piece, end in _endpoints(slices) if _is_ready(end) for address in end["addresses"]}
     wrong += [
         f"endpoint {address} of Service {name} is the address of none of its pods"
-        for address in sorted(ready - set(at))
+        for address in sorted(ready - set(pods_by_ip))
     ]
     for pod in pods:
         wrong += _pod_problem(pod, name, listed, now, grace)
@@ -115,9 +117,9 @@ def _count(service: Json, pods: list[Json]) -> str:
 
 
 def _endpoints(slices: list[Json]) -> Iterator[tuple[Json, Json]]:
-    for piece in slices:
-        for endpoint in piece.get("endpoints") or []:
-            yield piece, endpoint
+    for endpoint_slice in slices:
+        for endpoint in endpoint_slice.get("endpoints") or []:
+            yield endpoint_slice, endpoint
 
 
 def _is_ready(endpoint: Json) -> bool:
@@ -138,9 +140,9 @@ def _on_node(node: str | None) -> str:
     return f"node {node}" if node else ""
 
 
-def _namespace(thing: Json) -> str:
-    return str(thing["metadata"]["namespace"])
+def _namespace(body: Json) -> str:
+    return str(body["metadata"]["namespace"])
 
 
-def _full_name(thing: Json) -> str:
-    return f"{_namespace(thing)}/{thing['metadata']['name']}"
+def _full_name(body: Json) -> str:
+    return f"{_namespace(body)}/{body['metadata']['name']}"

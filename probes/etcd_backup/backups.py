@@ -13,7 +13,7 @@ Read = Callable[[Path], Snapshot]
 """Reads a file; raises SnapshotError."""
 BEING_WRITTEN = timedelta(minutes=2)
 """A file changed more recently than this may still be written: if it is incomplete, the one before it counts."""
-_LOOKED_AT = 3  # backups that are read: the newest, and others if it is invalid
+_READ_LIMIT = 3  # backups that are read: the newest, and others if it is invalid
 _COMPARED = 7  # backups for the comparison of sizes; of those, at most _LOOKED_AT are read
 _TIME = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)[T_.-]?(\d\d)[-:h]?(\d\d)(?:[-:m]?(\d\d))?")
 
@@ -80,7 +80,7 @@ def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: R
     if not backups:
         return Verdict([f"etcd {etcd}: no backup at all"])
     wrong = []
-    for index, backup in enumerate(backups[:_LOOKED_AT]):
+    for index, backup in enumerate(backups[:_READ_LIMIT]):
         try:
             snapshot = read(backup.path)
         except SnapshotError as error:
@@ -88,19 +88,19 @@ def judge(etcd: str, backups: list[Backup], rules: Rules, now: datetime, read: R
                 continue
             wrong.append(f"etcd {etcd}: backup {backup.path.name} is no good: {error}")
             continue
-        told = _contents(backup, snapshot, backups[index + 1 :][:_COMPARED], rules, read)
-        wrong += [f"etcd {etcd}: backup {backup.path.name} {told}"] if told else []
+        content_problem = _contents(backup, snapshot, backups[index + 1 :][:_COMPARED], rules, read)
+        wrong += [f"etcd {etcd}: backup {backup.path.name} {content_problem}"] if content_problem else []
         wrong += _age(etcd, backup, rules, now)
         return Verdict(wrong, backup.made, snapshot)
-    return Verdict([*wrong, f"etcd {etcd}: none of its last {min(len(backups), _LOOKED_AT)} backups can be restored"])
+    return Verdict([*wrong, f"etcd {etcd}: none of its last {min(len(backups), _READ_LIMIT)} backups can be restored"])
 
 
 def _age(etcd: str, backup: Backup, rules: Rules, now: datetime) -> list[str]:
     age = now - backup.made
     if age <= rules.max_age:
         return []
-    told = f"{backup.path.name} is {_hours(age)} old, of {backup.made:%Y-%m-%d %H:%M UTC}"
-    return [f"etcd {etcd}: the last good backup {told} (MAX_AGE_HOURS is {_hours(rules.max_age)})"]
+    description = f"{backup.path.name} is {_hours(age)} old, of {backup.made:%Y-%m-%d %H:%M UTC}"
+    return [f"etcd {etcd}: the last good backup {description} (MAX_AGE_HOURS is {_hours(rules.max_age)})"]
 
 
 def _contents(backup: Backup, snapshot: Snapshot, before: list[Backup], rules: Rules, read: Read) -> str:
@@ -112,12 +112,12 @@ def _contents(backup: Backup, snapshot: Snapshot, before: list[Backup], rules: R
         return ""
     # Not only the previous one: that could be of the same wrong etcd.
     larger = [other for other in before if _less(backup.size, other.size, rules.shrink_percent)]
-    why = _does_not_go_on(snapshot, larger[:_LOOKED_AT], rules, read)
+    why = _why_unrelated(snapshot, larger[:_READ_LIMIT], rules, read)
     less = f"{backup.size} bytes, the last {len(before)} had {usual:.0f} (less than {rules.shrink_percent:g} %)"
     return f"has {less}, and {why}: is it the right etcd's?" if why else ""
 
 
-def _does_not_go_on(snapshot: Snapshot, larger: list[Backup], rules: Rules, read: Read) -> str:
+def _why_unrelated(snapshot: Snapshot, larger: list[Backup], rules: Rules, read: Read) -> str:
     """Why a small backup is not of the same etcd as the last valid larger one; empty if it seems to be.
 
     A defragmentation makes the file smaller, but keeps the revision and all keys.

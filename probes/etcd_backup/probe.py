@@ -59,7 +59,7 @@ def expected() -> list[str]:
     return sorted(found)
 
 
-def look_at_backups(etcds: list[str]) -> list[str]:
+def check_backups(etcds: list[str]) -> list[str]:
     """Problems of each etcd's backups; also measures valid ones."""
     directory = Path(text("BACKUP_DIR", "/backups"))
     pattern = text("PATTERN", "{etcd}/*")
@@ -86,7 +86,7 @@ def look_at_backups(etcds: list[str]) -> list[str]:
     return wrong
 
 
-def look_at_standbys(standbys: list[Standby]) -> list[str]:
+def check_standbys(standbys: list[Standby]) -> list[str]:
     """Problems of the standby of each etcd that must have one."""
     rules = standby.Rules(
         int(number("STANDBY_LAG", 100)),
@@ -96,13 +96,13 @@ def look_at_standbys(standbys: list[Standby]) -> list[str]:
     secure = any(url.startswith("https:") for one in standbys for url in (one.primary, one.mirror))
     tls = client_tls(Path(text("CERT_DIR", "/etc/kubeprobe/etcd"))) if secure else None
 
-    def ask(url: str) -> Endpoint:
+    def open_endpoint(url: str) -> Endpoint:
         return Endpoint(url, tls, rules.seconds)
 
     wrong, worst = [], 0
     for one in standbys:
         try:
-            found, lag = standby.check(one, rules, ask)
+            found, lag = standby.check(one, rules, open_endpoint)
         except EtcdError as error:
             give_up_if_denied(error, f"range {rules.mirror_key}")
             found, lag = [f"etcd {one.etcd}: {error}"], 0
@@ -113,7 +113,7 @@ def look_at_standbys(standbys: list[Standby]) -> list[str]:
     return wrong
 
 
-def look_at_coverage(etcds: list[str], standbys: list[Standby]) -> list[str]:
+def check_coverage(etcds: list[str], standbys: list[Standby]) -> list[str]:
     """The etcds without a known standby."""
     wrong = standby.uncovered(etcds, standbys)
     measure("etcds_without_standby", len(wrong))
@@ -122,10 +122,10 @@ def look_at_coverage(etcds: list[str], standbys: list[Standby]) -> list[str]:
 
 def standby_required() -> bool:
     """Whether REQUIRE_STANDBY requires a standby of every etcd."""
-    said = text("REQUIRE_STANDBY", "false").lower()
-    if said not in ("true", "false"):
-        give_up(f"parameter REQUIRE_STANDBY={said!r}: expected true or false")
-    return said == "true"
+    given = text("REQUIRE_STANDBY", "false").lower()
+    if given not in ("true", "false"):
+        give_up(f"parameter REQUIRE_STANDBY={given!r}: expected true or false")
+    return given == "true"
 
 
 @main
@@ -139,11 +139,11 @@ def probe() -> None:
     with step("etcds"):
         etcds = expected()
     with step("backups"):
-        wrong = look_at_backups(etcds)
+        wrong = check_backups(etcds)
     if required:
-        wrong += look_at_coverage(etcds, standbys)
+        wrong += check_coverage(etcds, standbys)
     if standbys:
         with step("standbys"):
-            wrong += look_at_standbys(standbys)
+            wrong += check_standbys(standbys)
     if wrong:
         report_failure(wrong)

@@ -154,9 +154,9 @@ class _Tree:
     def _inline_revision(self, header: bytes, count: int) -> int:
         if not count:
             return 0
-        at = _BUCKET.size + _HEADER.size + (count - 1) * _LEAF_ELEMENT.size
-        _flags, position, key_size, _value_size = _LEAF_ELEMENT.unpack_from(header, at)
-        key = header[at + position : at + position + key_size]
+        offset = _BUCKET.size + _HEADER.size + (count - 1) * _LEAF_ELEMENT.size
+        _flags, position, key_size, _value_size = _LEAF_ELEMENT.unpack_from(header, offset)
+        key = header[offset + position : offset + position + key_size]
         return int(_REVISION.unpack_from(key)[0]) if len(key) >= _REVISION.size else 0
 
     def _newest_meta(self) -> tuple[int, int, int]:
@@ -173,27 +173,27 @@ class _Tree:
         return page_size, root, high_water
 
     def _meta(self, start: int) -> tuple[int, int, int, int] | None:
-        at = start + _HEADER.size
-        if at + _META.size > self._end:
+        offset = start + _HEADER.size
+        if offset + _META.size > self._end:
             return None
         magic, version, page_size, _flags, root, _seq, _free, high_water, transaction, checksum = _META.unpack_from(
-            self._data, at
+            self._data, offset
         )
         if (magic, version) != (_MAGIC, _VERSION) or not _SMALLEST_PAGE <= page_size <= _LARGEST_PAGE:
             return None
-        if checksum != _fnv1a(self._data[at : at + _CHECKED]):
+        if checksum != _fnv1a(self._data[offset : offset + _CHECKED]):
             return None
         return page_size, root, high_water, transaction
 
     def _page(self, number: int) -> _Page:
-        at = number * self._page_size
-        if at + self._page_size > self._end:
+        offset = number * self._page_size
+        if offset + self._page_size > self._end:
             raise SnapshotError(f"it is cut off: page {number} is beyond its end")
-        found, flags, count, overflow = _HEADER.unpack_from(self._data, at)
-        end = at + (overflow + 1) * self._page_size
+        found, flags, count, overflow = _HEADER.unpack_from(self._data, offset)
+        end = offset + (overflow + 1) * self._page_size
         if found != number or flags not in (_BRANCH, _LEAF) or end > self._end:
             raise SnapshotError(f"page {number} is damaged: it is not the page that its parent points to")
-        return _Page(number, flags, count, at + _HEADER.size, end)
+        return _Page(number, flags, count, offset + _HEADER.size, end)
 
     def _leaves(self, root: int, depth: int = 0) -> Iterator[_Page]:
         page = self._page(root)
@@ -203,17 +203,17 @@ class _Tree:
         if depth > _DEEPEST:
             raise SnapshotError(f"page {root} is damaged: its tree goes in circles")
         for index in range(page.count):
-            at = page.start + index * _BRANCH_ELEMENT.size
-            _position, _key_size, child = _BRANCH_ELEMENT.unpack_from(self._data, at)
+            offset = page.start + index * _BRANCH_ELEMENT.size
+            _position, _key_size, child = _BRANCH_ELEMENT.unpack_from(self._data, offset)
             yield from self._leaves(child, depth + 1)
 
     def _elements(self, page: _Page) -> Iterator[tuple[bytes, bytes, int]]:
         return (self._element(page, index) for index in range(page.count))
 
     def _element(self, page: _Page, index: int) -> tuple[bytes, bytes, int]:
-        at = page.start + index * _LEAF_ELEMENT.size
-        flags, position, key_size, value_size = _LEAF_ELEMENT.unpack_from(self._data, at)
-        key = at + position
+        offset = page.start + index * _LEAF_ELEMENT.size
+        flags, position, key_size, value_size = _LEAF_ELEMENT.unpack_from(self._data, offset)
+        key = offset + position
         if key + key_size + value_size > page.end:
             raise SnapshotError(f"page {page.number} is damaged: an entry reaches beyond its end")
         return self._data[key : key + key_size], self._data[key + key_size : key + key_size + value_size], flags

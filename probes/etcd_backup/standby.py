@@ -8,7 +8,7 @@ from typing import Any
 from probes._etcd import Endpoint, EtcdError, decoded, encoded, revision, wait_for_revision
 
 Json = dict[str, Any]
-Ask = Callable[[str], Endpoint]
+OpenEndpoint = Callable[[str], Endpoint]
 """Opens a URL."""
 
 
@@ -51,22 +51,24 @@ def uncovered(etcds: Iterable[str], standbys: Iterable[Standby]) -> list[str]:
     return [f"etcd {etcd}: no standby is known: STANDBYS does not name it" for etcd in etcds if etcd not in known]
 
 
-def check(standby: Standby, rules: Rules, ask: Ask) -> tuple[list[str], int]:
+def check(standby: Standby, rules: Rules, open_endpoint: OpenEndpoint) -> tuple[list[str], int]:
     """Problems of an etcd's standby, and its learners' lag in revisions; raises EtcdError."""
-    with ask(standby.primary) as primary:
+    with open_endpoint(standby.primary) as primary:
         if not standby.mirror:
-            return _check_learners(standby, primary, rules, ask)
-        with ask(standby.mirror) as mirror:
+            return _check_learners(standby, primary, rules, open_endpoint)
+        with open_endpoint(standby.mirror) as mirror:
             return _check_mirror(standby, primary, mirror, rules), 0
 
 
-def _check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Ask) -> tuple[list[str], int]:
+def _check_learners(
+    standby: Standby, primary: Endpoint, rules: Rules, open_endpoint: OpenEndpoint
+) -> tuple[list[str], int]:
     """Problems of an etcd's learners, and the slowest one's lag in revisions."""
-    members: list[Json] = primary.ask("cluster/member/list", {"linearizable": False})["members"]
+    members: list[Json] = primary.post("cluster/member/list", {"linearizable": False})["members"]
     learners = [member for member in members if member.get("isLearner")]
     if not learners:
         return [f"etcd {standby.etcd}: no learner among its {len(members)} members: there is no warm standby"], 0
-    wanted = revision(primary.ask("maintenance/status"))
+    target = revision(primary.post("maintenance/status"))
     wrong, worst = [], 0
     for learner in learners:
         name = learner.get("name") or f"{int(learner['ID']):x}"
@@ -75,8 +77,8 @@ def _check_learners(standby: Standby, primary: Endpoint, rules: Rules, ask: Ask)
             wrong.append(f"etcd {standby.etcd}: learner {name} has never started")
             continue
         try:
-            with ask(urls[0]) as endpoint:
-                lag = wanted - wait_for_revision(endpoint, wanted - rules.lag, rules.seconds)
+            with open_endpoint(urls[0]) as endpoint:
+                lag = target - wait_for_revision(endpoint, target - rules.lag, rules.seconds)
         except EtcdError as error:
             wrong.append(f"etcd {standby.etcd}: standby {name} is away: {error}")
             continue
@@ -98,19 +100,19 @@ def _check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: 
     deadline = time.monotonic() + rules.seconds
     while True:
         try:
-            seen = _value(mirror, rules.mirror_key)
+            mirrored = _value(mirror, rules.mirror_key)
         except EtcdError as error:
             return [f"etcd {standby.etcd}: standby {standby.mirror} is away: {error}"]
-        if seen in values:
+        if mirrored in values:
             return []
         if time.monotonic() >= deadline:
-            what = "lacks" if seen is None else "has an older value of"
-            told = f"standby {standby.mirror} {what} {rules.mirror_key}"
-            return [f"etcd {standby.etcd}: {told}: more than {rules.seconds:g} s behind"]
+            what = "lacks" if mirrored is None else "has an older value of"
+            description = f"standby {standby.mirror} {what} {rules.mirror_key}"
+            return [f"etcd {standby.etcd}: {description}: more than {rules.seconds:g} s behind"]
         time.sleep(0.2)
         values.add(_value(primary, rules.mirror_key))
 
 
 def _value(endpoint: Endpoint, key: str) -> str | None:
-    found = endpoint.ask("kv/range", {"key": encoded(key), "serializable": True}).get("kvs") or []
+    found = endpoint.post("kv/range", {"key": encoded(key), "serializable": True}).get("kvs") or []
     return decoded(found[0].get("value", "")) if found else None

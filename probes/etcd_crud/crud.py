@@ -35,8 +35,8 @@ class Crud:
             if not next(events, {}).get("created"):
                 raise CheckFailed(f"{self._endpoint.url} does not open a watch")
             with step("put"):
-                self.written = revision(self._ask("kv/put", key=self._key, value="first", lease=self._lease))
-            self._see(events, "first")
+                self.written = revision(self._request("kv/put", key=self._key, value="first", lease=self._lease))
+            self._wait_for_event(events, "first")
         with step("get"):
             self._expect("first")
         with step("compare-and-swap"):
@@ -48,25 +48,25 @@ class Crud:
 
     def grant(self) -> None:
         """Get a lease, and check that etcd counts it down."""
-        granted = self._endpoint.ask("lease/grant", {"TTL": str(self._lease_seconds)})
+        granted = self._endpoint.post("lease/grant", {"TTL": str(self._lease_seconds)})
         self._lease = str(granted["ID"])
-        left = int(self._endpoint.ask("lease/timetolive", {"ID": self._lease}).get("TTL", -1))
+        left = int(self._endpoint.post("lease/timetolive", {"ID": self._lease}).get("TTL", -1))
         if not 0 < left <= self._lease_seconds:
             raise CheckFailed(f"a lease of {self._lease_seconds} s has {left} s left at once")
 
     def delete(self) -> None:
         """Delete the key and check that it is deleted."""
-        gone = self._ask("kv/deleterange", key=self._key)
+        gone = self._request("kv/deleterange", key=self._key)
         self.written = revision(gone)
         if int(gone.get("deleted", 0)) != 1:
             raise CheckFailed(f"{self._key}: expected one key to be deleted, etcd deleted {gone.get('deleted', 0)}")
-        if self._ask("kv/range", key=self._key).get("kvs"):
+        if self._request("kv/range", key=self._key).get("kvs"):
             raise CheckFailed(f"{self._key} is still there after its deletion")
 
     def revoke(self) -> None:
         """Revoke the lease."""
         lease, self._lease = self._lease, ""
-        self._endpoint.ask("lease/revoke", {"ID": lease})
+        self._endpoint.post("lease/revoke", {"ID": lease})
 
     def clean_up(self) -> None:
         """Delete what may remain; errors are only logged, as the lease expires anyway."""
@@ -81,7 +81,7 @@ class Crud:
         end = prefix_end(self._prefix)
         return {"create_request": {"key": encoded(self._prefix), "range_end": encoded(end)}}
 
-    def _see(self, events: Any, value: str) -> None:
+    def _wait_for_event(self, events: Any, value: str) -> None:
         for answer in events:
             for event in answer.get("events", []):
                 if decoded(event["kv"].get("value", "")) == value:
@@ -89,32 +89,32 @@ class Crud:
         raise CheckFailed(f"the watch of {self._prefix} ended without telling of the write")
 
     def _expect(self, value: str) -> Json:
-        found = self._ask("kv/range", key=self._key).get("kvs") or []
+        found = self._request("kv/range", key=self._key).get("kvs") or []
         if len(found) != 1 or decoded(found[0].get("value", "")) != value:
-            seen = decoded(found[0].get("value", "")) if found else "nothing"
-            raise CheckFailed(f"{self._key}: {value!r} was written, {seen!r} is read")
-        kept: Json = found[0]
-        return kept
+            actual = decoded(found[0].get("value", "")) if found else "nothing"
+            raise CheckFailed(f"{self._key}: {value!r} was written, {actual!r} is read")
+        entry: Json = found[0]
+        return entry
 
     def _compare_and_swap(self) -> None:
         """Swap with the right revision, and check that the outdated one is refused."""
-        seen = self._expect("first")["mod_revision"]
-        if not self._swap(seen, "second"):
+        mod_revision = self._expect("first")["mod_revision"]
+        if not self._swap(mod_revision, "second"):
             raise CheckFailed(f"compare-and-swap of {self._key} failed though nobody else writes there")
-        if self._swap(seen, "third"):
+        if self._swap(mod_revision, "third"):
             raise CheckFailed(f"compare-and-swap of {self._key} succeeded on a revision that was past")
         self._expect("second")
 
-    def _swap(self, seen: str, value: str) -> bool:
+    def _swap(self, mod_revision: str, value: str) -> bool:
         key = encoded(self._key)
         request = {
-            "compare": [{"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": seen}],
+            "compare": [{"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": mod_revision}],
             "success": [{"request_put": {"key": key, "value": encoded(value), "lease": self._lease}}],
         }
-        return bool(self._endpoint.ask("kv/txn", request).get("succeeded"))
+        return bool(self._endpoint.post("kv/txn", request).get("succeeded"))
 
-    def _ask(self, path: str, *, key: str, value: str | None = None, lease: str | None = None) -> Json:
+    def _request(self, path: str, *, key: str, value: str | None = None, lease: str | None = None) -> Json:
         body = {"key": encoded(key)}
         if value is not None:
             body |= {"value": encoded(value), "lease": lease or "0"}
-        return self._endpoint.ask(path, body)
+        return self._endpoint.post(path, body)

@@ -32,11 +32,11 @@ class Member:
     """The size after a defragmentation, in bytes."""
     quota: int = 0
     """Bytes; 0 if not known."""
-    said: tuple[str, ...] = field(default=())
+    errors: tuple[str, ...] = field(default=())
     """The errors in its status."""
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """Its name in messages."""
         return f"member {self.name} ({self.url})" if self.name else f"member at {self.url}"
 
@@ -56,24 +56,31 @@ def read_status(name: str, url: str, status: Json, quota: float | None) -> Membe
         db_size=int(status.get("dbSize", 0)),
         db_in_use=int(status.get("dbSizeInUse", 0)),
         quota=int(status.get("dbSizeQuota", 0) or quota or 0),
-        said=tuple(status.get("errors") or ()),
+        errors=tuple(status.get("errors") or ()),
     )
 
 
 def problems(members: list[Member], names: dict[int, str], warn_percent: float) -> list[str]:
     """Problems of members, the most urgent first: unreachable, alarms, no leader, different leaders, nearly full."""
-    away = [f"{member.place}: {member.trouble}" for member in members if member.trouble]
-    well = [member for member in members if not member.trouble]
-    leaderless = [f"{member.place}: knows no leader" for member in well if not member.leader]
-    ill = [f"{member.place}: {error}" for member in well for error in member.said if _is_new(error)]
-    at_odds = _at_odds(well, names)
-    return [*away, *alarms(well, names), *leaderless, *at_odds, *ill, *_full(well, warn_percent)]
+    unreachable = [f"{member.label}: {member.trouble}" for member in members if member.trouble]
+    reachable = [member for member in members if not member.trouble]
+    leaderless = [f"{member.label}: knows no leader" for member in reachable if not member.leader]
+    other_errors = [f"{member.label}: {error}" for member in reachable for error in member.errors if _is_new(error)]
+    disagreements = _disagreements(reachable, names)
+    return [
+        *unreachable,
+        *alarms(reachable, names),
+        *leaderless,
+        *disagreements,
+        *other_errors,
+        *_full(reachable, warn_percent),
+    ]
 
 
 def alarms(members: list[Member], names: dict[int, str]) -> list[str]:
     """The raised alarms, by member. Every member knows all of them, with or without a quorum."""
     raised = {
-        (int(found[1]), found[2]) for member in members for error in member.said if (found := _ALARM.search(error))
+        (int(found[1]), found[2]) for member in members for error in member.errors if (found := _ALARM.search(error))
     }
     return [
         f"alarm {kind} of member {names.get(member, f'{member:x}')}: {_ALARMS.get(kind, 'unknown to this probe')}"
@@ -84,7 +91,7 @@ def alarms(members: list[Member], names: dict[int, str]) -> list[str]:
 def behind(members: list[tuple[Member, int]], written: int, tolerance: int, seconds: float) -> list[str]:
     """Members that have not received a write, with the revision of each, after `seconds`."""
     return [
-        f"{member.place}: is at revision {reached}, {written - reached} behind what was written {seconds:g} s ago"
+        f"{member.label}: is at revision {reached}, {written - reached} behind what was written {seconds:g} s ago"
         for member, reached in members
         if written - reached > tolerance
     ]
@@ -95,7 +102,7 @@ def _is_new(error: str) -> bool:
     return error != _NO_LEADER and not _ALARM.search(error)
 
 
-def _at_odds(members: list[Member], names: dict[int, str]) -> list[str]:
+def _disagreements(members: list[Member], names: dict[int, str]) -> list[str]:
     leaders: dict[int, list[str]] = {}
     for member in members:
         if member.leader:
@@ -116,7 +123,7 @@ def _full(members: list[Member], warn_percent: float) -> list[str]:
             size, quota, in_use = (value / MEGABYTE for value in (member.db_size, member.quota, member.db_in_use))
             hint = "; a defragmentation would help" if in_use < size / 2 else ""
             found.append(
-                f"{member.place}: database is {size:.1f} MB, {member.use:.0f} % of its quota of {quota:.1f} MB "
+                f"{member.label}: database is {size:.1f} MB, {member.use:.0f} % of its quota of {quota:.1f} MB "
                 f"({in_use:.1f} MB in use{hint})"
             )
     return found

@@ -59,7 +59,7 @@ class Settings:
             prefix=f"{text('KEY_PREFIX', '/kubeprobe').rstrip('/')}/{run_id or secrets.token_hex(8)}/",
         )
 
-    def ask(self, url: str) -> Endpoint:
+    def open_endpoint(self, url: str) -> Endpoint:
         """A member's gateway, for requests about that member."""
         return Endpoint(url, self.tls, self.member_timeout)
 
@@ -74,10 +74,10 @@ class Cluster:
         self.names: dict[int, str] = {}
         self.members: list[Member] = []
 
-    def look(self) -> None:
+    def load(self) -> None:
         """Get the list of members from the endpoints, and the status of each. Raises CheckFailed if none answers."""
         for url in self._settings.endpoints:
-            self._ask_status(url)
+            self._fetch_status(url)
         if not self._statuses:
             raise CheckFailed(*self._troubles.values(), *client_certificate_trouble(self._settings))
         if len({status["header"].get("cluster_id") for _url, status in self._statuses.values()}) > 1:
@@ -90,10 +90,10 @@ class Cluster:
         """The members whose status is known."""
         return [member for member in self.members if not member.trouble]
 
-    def _ask_status(self, url: str) -> None:
+    def _fetch_status(self, url: str) -> None:
         try:
-            with self._settings.ask(url) as endpoint:
-                status = endpoint.ask("maintenance/status")
+            with self._settings.open_endpoint(url) as endpoint:
+                status = endpoint.post("maintenance/status")
                 if "dbSizeQuota" not in status:
                     status["dbSizeQuota"] = endpoint.metric("etcd_server_quota_backend_bytes") or 0
         except EtcdError as error:
@@ -104,15 +104,15 @@ class Cluster:
 
     def _list(self) -> list[Json]:
         url = next(iter(self._statuses.values()))[0]
-        with self._settings.ask(url) as endpoint:
+        with self._settings.open_endpoint(url) as endpoint:
             # Not linearizable, so that it also works without a quorum.
-            found: list[Json] = endpoint.ask("cluster/member/list", {"linearizable": False})["members"]
+            found: list[Json] = endpoint.post("cluster/member/list", {"linearizable": False})["members"]
         return found
 
     def _member(self, member: int, urls: list[str]) -> Member:
         for url in urls:
             if member not in self._statuses and url not in self._troubles:
-                self._ask_status(url)
+                self._fetch_status(url)
         if member in self._statuses:
             url, status = self._statuses[member]
             return read_status(self.names[member], url, status, None)
@@ -161,11 +161,11 @@ def compare_revisions(settings: Settings, members: list[Member], written: int) -
     reached = []
     for member in members:
         try:
-            with settings.ask(member.url) as endpoint:
+            with settings.open_endpoint(member.url) as endpoint:
                 reached.append((member, wait_for_revision(endpoint, written - int(settings.lag), settings.catch_up)))
         except EtcdError as error:
-            return [f"{member.place}: {error}"]
-    measure("revision_lag", max((written - at for _member, at in reached), default=0))
+            return [f"{member.label}: {error}"]
+    measure("revision_lag", max((written - revision_of_member for _member, revision_of_member in reached), default=0))
     return behind(reached, written, int(settings.lag), settings.catch_up)
 
 
@@ -173,8 +173,8 @@ def highest_revision(settings: Settings, members: list[Member]) -> int:
     """The highest revision of all members, if nothing could be written."""
     found = [0]
     for member in members:
-        with settings.ask(member.url) as endpoint:
-            found.append(revision(endpoint.ask("maintenance/status")))
+        with settings.open_endpoint(member.url) as endpoint:
+            found.append(revision(endpoint.post("maintenance/status")))
     return max(found)
 
 
@@ -184,7 +184,7 @@ def probe() -> None:
     settings = Settings.from_environment(run().id)
     cluster = Cluster(settings)
     with step("members"):
-        cluster.look()
+        cluster.load()
     answering = cluster.answering()
     wrong = problems(cluster.members, cluster.names, settings.warn_percent)
     measure("members", len(cluster.members))

@@ -13,7 +13,7 @@ PERIOD = 0.25
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """The observation in one member."""
 
     member: str
@@ -27,22 +27,22 @@ class Seen:
     """The finalizers of an object that should be deleted."""
 
 
-def arrived(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Seen]:
+def arrived(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Observation]:
     """When the object at `path` appeared in each member; `since` is the start in monotonic time."""
     return _everywhere(members, lambda member, access: _follow(member, access, path, since, seconds, wanted=True))
 
 
-def gone(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Seen]:
+def gone(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Observation]:
     """When it was deleted in each member."""
     return _everywhere(members, lambda member, access: _follow(member, access, path, since, seconds, wanted=False))
 
 
-def _everywhere(members: Mapping[str, Access], look: Callable[[str, Access], Seen]) -> list[Seen]:
+def _everywhere(members: Mapping[str, Access], observe: Callable[[str, Access], Observation]) -> list[Observation]:
     with ThreadPoolExecutor(max(len(members), 1)) as pool:
-        return list(pool.map(look, members.keys(), members.values()))
+        return list(pool.map(observe, members.keys(), members.values()))
 
 
-def _follow(member: str, access: Access, path: str, since: float, seconds: float, *, wanted: bool) -> Seen:
+def _follow(member: str, access: Access, path: str, since: float, seconds: float, *, wanted: bool) -> Observation:
     """Poll until the expected state. One connection for each member, as an Api is not thread-safe."""
     trouble = held = ""
     with Api(access) as api:
@@ -52,12 +52,12 @@ def _follow(member: str, access: Access, path: str, since: float, seconds: float
                 is_there, trouble = True, ""
                 held = ", ".join(metadata.get("finalizers") or ())
             except PermissionMissing as error:
-                return Seen(member, None, forbidden=str(error))
+                return Observation(member, None, forbidden=str(error))
             except ApiError as error:
                 is_there, trouble = error.status != 404, "" if error.status == 404 else str(error)
             passed = time.monotonic() - since
             if not trouble and is_there == wanted:
-                return Seen(member, passed)
+                return Observation(member, passed)
             if passed > seconds:
-                return Seen(member, None, trouble, held=held)
+                return Observation(member, None, trouble, held=held)
             time.sleep(PERIOD)

@@ -14,7 +14,7 @@ Json = dict[str, Any]
 _MEMBER = "${member}"
 
 
-class NoManifest(ValueError):  # noqa: N818
+class ManifestError(ValueError):
     """An invalid manifest; the text is the cause."""
 
 
@@ -35,14 +35,14 @@ class Placement:
 def manifests(text: str, values: Mapping[str, str], members: Sequence[str]) -> list[Json]:
     """The YAML documents with `${name}` and `${namespace}` filled in; one with `${member}` is repeated for each member.
 
-    Raises NoManifest.
+    Raises ManifestError.
     """
     found: list[Json] = []
     for document in text.split("\n---"):
         for member in members if _MEMBER in document else ("",):
             found += _read(document, {**values, "member": member})
     if not found:
-        raise NoManifest("there is none")
+        raise ManifestError("there is none")
     return found
 
 
@@ -50,23 +50,23 @@ def _read(document: str, values: Mapping[str, str]) -> list[Json]:
     try:
         filled = Template(document).substitute(values)
     except (KeyError, ValueError) as error:
-        raise NoManifest(f"placeholder {error}: expected ${{name}}, ${{namespace}} or ${{member}}") from error
+        raise ManifestError(f"placeholder {error}: expected ${{name}}, ${{namespace}} or ${{member}}") from error
     try:
         body = yaml.safe_load(filled)
     except yaml.YAMLError as error:
-        raise NoManifest(" ".join(str(error).split())) from error
+        raise ManifestError(" ".join(str(error).split())) from error
     if body is None:
         return []
     metadata = body.get("metadata") if isinstance(body, dict) else None
     if not isinstance(metadata, dict) or not metadata.get("name") or not {"apiVersion", "kind"} <= body.keys():
-        raise NoManifest(f"expected apiVersion, kind and metadata.name in {filled.strip()[:80]!r}")
+        raise ManifestError(f"expected apiVersion, kind and metadata.name in {filled.strip()[:80]!r}")
     if values["name"] not in str(metadata["name"]):
         problem = f"metadata.name is {metadata['name']!r}, expected it to contain ${{name}}"
-        raise NoManifest(f"{problem}: what is deleted afterwards has to be this run's own")
+        raise ManifestError(f"{problem}: what is deleted afterwards has to be this run's own")
     return [body]
 
 
-def place_of(api: Api, body: Json) -> Placement:
+def placement_of(api: Api, body: Json) -> Placement:
     """The placement of an object on the hub. Raises ApiError, with status 404 for an unknown kind."""
     version, kind = body["apiVersion"], body["kind"]
     prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"

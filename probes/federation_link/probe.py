@@ -18,8 +18,8 @@ from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._kubeconfigs import access_by, kubeconfigs_in
 from probes._objects import Cleanup
 from probes._parameters import number, text, words
-from probes.federation_link.arriving import Seen, arrived, gone
-from probes.federation_link.placing import Json, NoManifest, Placement, labelled, manifests, place_of
+from probes.federation_link.arriving import Observation, arrived, gone
+from probes.federation_link.placing import Json, ManifestError, Placement, labelled, manifests, placement_of
 
 HUB = "hub"
 """The Secret's key with the hub's kubeconfig, where that is another API than the probe's own (as Karmada's is)."""
@@ -45,7 +45,7 @@ class Link:
     hub: Access
     members: dict[str, Access]
     bodies: list[Json]
-    sought: str
+    member_path: str
     """Path of the object in each member."""
 
 
@@ -56,25 +56,25 @@ def _link(own: Api, namespace: str) -> Link:
     members = words("MEMBERS") or sorted(found.keys() - {HUB})
     missing = [member for member in members if member not in found]
     if missing or not members:
-        there = ", ".join(sorted(found)) or "none"
+        keys = ", ".join(sorted(found)) or "none"
         give_up(
-            f"Secret {namespace}/{secret} has no kubeconfig of {', '.join(missing) or 'any member'}; there are {there}"
+            f"Secret {namespace}/{secret} has no kubeconfig of {', '.join(missing) or 'any member'}; there are {keys}"
         )
-    place = f"Secret {namespace}/{secret}, key"
+    source = f"Secret {namespace}/{secret}, key"
     values = {"name": f"federation-link-{secrets.token_hex(6)}", "namespace": text("NAMESPACE", "default")}
     try:
         bodies = manifests(text("MANIFESTS", MANIFESTS), values, members)
-    except NoManifest as error:
+    except ManifestError as error:
         give_up(f"parameter MANIFESTS: {error}")
     return Link(
-        hub=access_by(found[HUB], f"{place} {HUB}") if HUB in found else own.access,
-        members={member: access_by(found[member], f"{place} {member}") for member in members},
+        hub=access_by(found[HUB], f"{source} {HUB}") if HUB in found else own.access,
+        members={member: access_by(found[member], f"{source} {member}") for member in members},
         bodies=bodies,
-        sought=_sought(values),
+        member_path=_member_path(values),
     )
 
 
-def _sought(values: dict[str, str]) -> str:
+def _member_path(values: dict[str, str]) -> str:
     resource = text("SOUGHT", "v1/configmaps")
     if not re.fullmatch(r"([a-z0-9.-]+/)?v[0-9a-z]+/[a-z0-9]+", resource):
         give_up(f"parameter SOUGHT={resource!r}: expected [group/]version/plural, such as v1/configmaps")
@@ -83,40 +83,40 @@ def _sought(values: dict[str, str]) -> str:
     return f"{prefix}/namespaces/{values['namespace']}/{plural}/{values['name']}"
 
 
-def place(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[Placement]:
+def create_objects(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[Placement]:
     """Create all objects on the hub, in order. A refusal by the hub is a finding, a missing permission is not."""
-    placed = [place_of(hub, labelled(body, this_run.labels)) for body in link.bodies]
-    for one in placed:
+    placements = [placement_of(hub, labelled(body, this_run.labels)) for body in link.bodies]
+    for one in placements:
         cleanup.create(one.collection, one.body)
-    return placed
+    return placements
 
 
-def remove(hub: Api, placed: Sequence[Placement], cleanup: Cleanup) -> None:
+def remove(hub: Api, placements: Sequence[Placement], cleanup: Cleanup) -> None:
     """Delete all objects from the hub, last first."""
-    for one in reversed(placed):
+    for one in reversed(placements):
         hub.delete(one.path)
         cleanup.forget(one.path)
 
 
-def tell(seen: Sequence[Seen], what: str, within: float) -> list[str]:
+def record_observations(observations: Sequence[Observation], what: str, within: float) -> list[str]:
     """The problems, by member; the others' times are measured. Ends the run as unknown if nothing is known."""
     wrong: list[str] = []
-    for one in seen:
+    for one in observations:
         if one.seconds is not None:
             measure(f"{what}_{one.member}_s", round(one.seconds, 2))
         elif not one.forbidden:
             wrong.append(f"member {one.member}: {_why(one, what, within)}")
-    forbidden = [f"{one.forbidden}, in member {one.member}" for one in seen if one.forbidden]
+    forbidden = [f"{one.forbidden}, in member {one.member}" for one in observations if one.forbidden]
     if forbidden and not wrong:
         give_up("; ".join(forbidden))
-    times = [one.seconds for one in seen if one.seconds is not None]
+    times = [one.seconds for one in observations if one.seconds is not None]
     measure(f"members_{what}", len(times))
     if times:
         measure(f"slowest_{what}_s", round(max(times), 2))
     return wrong + forbidden
 
 
-def _why(one: Seen, what: str, within: float) -> str:
+def _why(one: Observation, what: str, within: float) -> str:
     if one.trouble:
         return one.trouble
     if what == "arrived":
@@ -130,27 +130,29 @@ def _at_most(this_run: Run, seconds: float) -> float:
     return min(seconds, round(max(this_run.remaining() / 2 - 1, 0), 1))
 
 
-def there_and_back(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> None:
+def run_steps(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> None:
     """Run every step; a member's problem is recorded with its step. Raises ApiError if the hub itself refuses."""
     with step("place"):
-        placed = place(hub, link, this_run, cleanup)
+        placements = create_objects(hub, link, this_run, cleanup)
     within = _at_most(this_run, number("ARRIVAL_TIMEOUT", 30))
-    came = _look("arrive", "arrived", within, lambda began: arrived(link.members, link.sought, began, within))
+    arrivals = _run_step(
+        "arrive", "arrived", within, lambda began: arrived(link.members, link.member_path, began, within)
+    )
     with step("remove"):
-        remove(hub, placed, cleanup)
-    reached = {one.member: link.members[one.member] for one in came if one.seconds is not None}
+        remove(hub, placements, cleanup)
+    reached = {one.member: link.members[one.member] for one in arrivals if one.seconds is not None}
     within = _at_most(this_run, number("REMOVAL_TIMEOUT", 30))
-    _look("go", "gone", within, lambda began: gone(reached, link.sought, began, within))
+    _run_step("go", "gone", within, lambda began: gone(reached, link.member_path, began, within))
 
 
-def _look(name: str, what: str, within: float, look: Callable[[float], list[Seen]]) -> list[Seen]:
+def _run_step(name: str, what: str, within: float, observe: Callable[[float], list[Observation]]) -> list[Observation]:
     """One step that may fail for some members; the next step still runs."""
-    seen: list[Seen] = []
+    observations: list[Observation] = []
     with suppress(CheckFailed), step(name):
-        seen = look(time.monotonic())
-        if wrong := tell(seen, what, within):
+        observations = observe(time.monotonic())
+        if wrong := record_observations(observations, what, within):
             raise CheckFailed(*wrong)
-    return seen
+    return observations
 
 
 @main
@@ -163,7 +165,7 @@ def probe() -> None:
             hub = own if link.hub is own.access else stack.enter_context(Api(link.hub))
             cleanup = stack.enter_context(Cleanup(hub))
             try:
-                there_and_back(hub, link, this_run, cleanup)
+                run_steps(hub, link, this_run, cleanup)
             except ApiError as error:
                 give_up_if_forbidden(error)
                 raise CheckFailed(f"hub: {error}") from error

@@ -65,7 +65,7 @@ class Exchange:
         self._request = request
         self._tls = tls
         self._timeout = timeout
-        self._until = time.monotonic() + timeout
+        self._deadline = time.monotonic() + timeout
         self.answer = Answer()
 
     def run(self) -> Answer:
@@ -77,11 +77,11 @@ class Exchange:
             connected = self._connect(addresses)
         with connected as plain:
             if self._url.scheme == "http":
-                return self._talk(plain)
+                return self._send_request(plain)
             with self._phase("tls"):
-                secure = self._shake_hands(plain, host)
+                secure = self._handshake(plain, host)
             with secure:
-                return self._talk(secure)
+                return self._send_request(secure)
 
     def _resolve(self, host: str) -> list[str]:
         try:
@@ -96,17 +96,17 @@ class Exchange:
 
     def _connect(self, addresses: list[str]) -> socket.socket:
         """Connect to the first address that accepts, as clients do."""
-        troubles = []
+        errors = []
         for address in addresses:
             try:
                 return socket.create_connection((address, self._port), self._left())
             except TimeoutError:
-                troubles.append(f"{address} port {self._port}: no answer within {self._timeout:g} s")
+                errors.append(f"{address} port {self._port}: no answer within {self._timeout:g} s")
             except OSError as error:
-                troubles.append(f"{address} port {self._port}: {plain_reason(error)}")
-        raise CheckFailed("; ".join(troubles))
+                errors.append(f"{address} port {self._port}: {plain_reason(error)}")
+        raise CheckFailed("; ".join(errors))
 
-    def _shake_hands(self, plain: socket.socket, host: str) -> ssl.SSLSocket:
+    def _handshake(self, plain: socket.socket, host: str) -> ssl.SSLSocket:
         address = plain.getpeername()[:2]
         try:
             plain.settimeout(self._left())
@@ -114,14 +114,14 @@ class Exchange:
         except ssl.SSLError as error:
             raise CheckFailed(explain(error, address, host, min(self._left(), 5))) from error
         except OSError as error:
-            raise CheckFailed(f"no TLS handshake: {self._trouble(error)}") from error
-        shown = secure.getpeercert() or {}
-        ends = ssl.cert_time_to_seconds(str(shown["notAfter"]))
-        self.answer.certificate = subject(shown)  # type: ignore[arg-type]
+            raise CheckFailed(f"no TLS handshake: {self._describe(error)}") from error
+        certificate = secure.getpeercert() or {}
+        ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+        self.answer.certificate = subject(certificate)  # type: ignore[arg-type]
         self.answer.days_left = (ends - time.time()) / 86400
         return secure
 
-    def _talk(self, stream: socket.socket) -> Answer:
+    def _send_request(self, stream: socket.socket) -> Answer:
         connection = http.client.HTTPConnection(self._url.hostname or "", self._port)
         connection.sock = stream
         target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
@@ -165,11 +165,11 @@ class Exchange:
             except CheckFailed as failure:
                 raise CheckFailed(*(f"{self._url.geturl()}: {text}" for text in failure.args)) from failure
             except (OSError, http.client.HTTPException, LookupError) as error:
-                raise CheckFailed(f"{self._url.geturl()}: {self._trouble(error)}") from error
+                raise CheckFailed(f"{self._url.geturl()}: {self._describe(error)}") from error
             finally:
                 self.answer.phases[name] = (time.perf_counter() - started) * 1000
 
-    def _trouble(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"not finished within {self._timeout:g} s"
         if isinstance(error, (ConnectionResetError, http.client.RemoteDisconnected, BrokenPipeError)):
@@ -181,7 +181,7 @@ class Exchange:
         return plain_reason(error) if isinstance(error, OSError) else str(error)
 
     def _left(self) -> float:
-        return max(self._until - time.monotonic(), 0.001)
+        return max(self._deadline - time.monotonic(), 0.001)
 
     @property
     def _port(self) -> int:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 _ONE = re.compile(r"(?P<first>[1-5]\d\d)(?:-(?P<last>[1-5]\d\d))?|(?P<class>[1-5])xx", re.IGNORECASE)
-SHOWN = 120
+EXCERPT_LENGTH = 120
 """The maximum number of characters of a body in an error."""
 
 
@@ -44,7 +44,7 @@ class Expected:
     statuses: list[range]
     contains: str = ""
     matches: re.Pattern[str] | None = None
-    most_ms: dict[str, float] = field(default_factory=dict)
+    max_ms: dict[str, float] = field(default_factory=dict)
     """Maximum milliseconds by phase; other phases are only limited by the time-out."""
     min_days: float = 0.0
     """Days that the certificate must be valid for."""
@@ -54,22 +54,22 @@ class Expected:
         if any(status in statuses for statuses in self.statuses):
             return ""
         wanted = ", ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in self.statuses)
-        said = f", its body begins {_shown(body)}" if body.strip() else ""
-        return f"status {status} {reason}".rstrip() + f", expected {wanted}{said}"
+        excerpt = f", its body begins {_excerpt(body)}" if body.strip() else ""
+        return f"status {status} {reason}".rstrip() + f", expected {wanted}{excerpt}"
 
     def body_problem(self, body: str, *, cut: bool) -> str:
         """The problem with a body; empty if there is nothing."""
         part = "the part of the body that was read" if cut else "the body"
         if self.contains and self.contains not in body:
-            return f"{part} lacks {self.contains!r} (BODY_CONTAINS); it begins {_shown(body)}"
+            return f"{part} lacks {self.contains!r} (BODY_CONTAINS); it begins {_excerpt(body)}"
         if self.matches and not self.matches.search(body):
-            return f"{part} does not match {self.matches.pattern!r} (BODY_MATCHES); it begins {_shown(body)}"
+            return f"{part} does not match {self.matches.pattern!r} (BODY_MATCHES); it begins {_excerpt(body)}"
         return ""
 
     def slow(self, phase: str, ms: float) -> str:
         """The error of a phase that took too long; otherwise empty."""
-        most = self.most_ms.get(phase, 0)
-        return f"{phase} took {ms:.0f} ms, expected at most {most:g} ms" if 0 < most < ms else ""
+        limit = self.max_ms.get(phase, 0)
+        return f"{phase} took {ms:.0f} ms, expected at most {limit:g} ms" if 0 < limit < ms else ""
 
     def expiry_problem(self, certificate: str, days: float) -> str:
         """The error of a certificate that expires too soon; otherwise empty."""
@@ -78,6 +78,6 @@ class Expected:
         return f"its certificate {certificate} expires in {days:.1f} days (MIN_DAYS is {self.min_days:g})"
 
 
-def _shown(body: str) -> str:
+def _excerpt(body: str) -> str:
     text = " ".join(body.split())
-    return repr(text[:SHOWN] + ("..." if len(text) > SHOWN else ""))
+    return repr(text[:EXCERPT_LENGTH] + ("..." if len(text) > EXCERPT_LENGTH else ""))

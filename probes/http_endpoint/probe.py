@@ -125,7 +125,7 @@ def check(url: SplitResult, answer: Answer, expected: Expected) -> None:
         raise CheckFailed(*(f"{url.geturl()}: {problem}" for problem in wrong if problem))
 
 
-def take_measure(answer: Answer, prefix: str) -> None:
+def record_measurements(answer: Answer, prefix: str) -> None:
     """Milliseconds of each phase, and the certificate's days."""
     for phase, ms in {**answer.phases, "total": sum(answer.phases.values())}.items():
         measure(f"{prefix}{phase.replace(' ', '_')}_ms", round(ms, 2))
@@ -144,10 +144,10 @@ def _fetch_timed(url: SplitResult, settings: Settings) -> Answer:
 def probe() -> None:
     """Request each URL, also after one has failed."""
     settings = Settings.from_environment()
-    for place, url in enumerate(settings.urls, 1):
+    for index, url in enumerate(settings.urls, 1):
         with suppress(CheckFailed):  # recorded by its step
             answer = _fetch_timed(url, settings)
             sys.stdout.write(f"{url.geturl()}: {answer.status} {answer.reason}\n")
-            take_measure(answer, f"url{place}_" if len(settings.urls) > 1 else "")
+            record_measurements(answer, f"url{index}_" if len(settings.urls) > 1 else "")
             with step("check"):
                 check(url, answer, settings.expected)

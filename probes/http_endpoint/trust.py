@@ -51,15 +51,15 @@ def explain(error: ssl.SSLError, address: tuple[str, int], name: str, timeout: f
     """Why a handshake failed, and the server's certificate."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"no TLS handshake: {error.reason or error}".replace("_", " ")
-    said = error.verify_message
+    reason = error.verify_message
     for old, new in _ALIASES.items():
-        said = said.replace(old, new)
-    hint = next((f"; {hint}" for text, hint in _HINTS.items() if text in said), "")
-    return f"certificate not to be trusted: {said.rstrip('.')}{hint}. {_shown_by(address, name, timeout)}".rstrip()
+        reason = reason.replace(old, new)
+    hint = next((f"; {hint}" for text, hint in _HINTS.items() if text in reason), "")
+    return f"certificate not to be trusted: {reason.rstrip('.')}{hint}. {_describe(address, name, timeout)}".rstrip()
 
 
 def subject(certificate: dict[str, object]) -> str:
-    """The name on a verified certificate, as `SSLSocket.getpeercert` tells it."""
+    """The name on a verified certificate, as in `SSLSocket.getpeercert`."""
     parts = certificate.get("subject")
     names = dict(pair for part in parts for pair in part) if isinstance(parts, tuple) else {}
     return f"CN={names['commonName']}" if "commonName" in names else _alternatives(certificate) or "(nameless)"
@@ -70,7 +70,7 @@ def _alternatives(certificate: dict[str, object]) -> str:
     return ", ".join(value for _kind, value in names[:3]) if isinstance(names, tuple) else ""
 
 
-def _shown_by(address: tuple[str, int], name: str, timeout: float) -> str:
+def _describe(address: tuple[str, int], name: str, timeout: float) -> str:
     """A description of a server's certificate, fetched without verification; empty if it cannot be fetched."""
     from cryptography import x509  # noqa: PLC0415 (only a failure needs it, and it takes 100 ms)
     from cryptography.x509.oid import NameOID  # noqa: PLC0415
@@ -95,9 +95,9 @@ def _shown_by(address: tuple[str, int], name: str, timeout: float) -> str:
     except (x509.ExtensionNotFound, ValueError):
         valid_for = "no name"
     until = certificate.not_valid_after_utc.strftime("%Y-%m-%d %H:%M UTC")
-    whose = f"CN={own[0]}" if own else "a nameless certificate"
+    owner = f"CN={own[0]}" if own else "a nameless certificate"
     by = f"CN={issuer[0]}" if issuer else "somebody nameless"
-    return f"It shows {whose} for {valid_for}, issued by {by}, valid until {until}"
+    return f"It shows {owner} for {valid_for}, issued by {by}, valid until {until}"
 
 
 def plain_reason(error: OSError) -> str:

@@ -34,7 +34,7 @@ class Settings:
     image: str
     secret: str
     timeout: float
-    most_ms: float
+    max_ms: float
 
     @classmethod
     def from_environment(cls, own_namespace: str) -> "Settings":
@@ -47,7 +47,7 @@ class Settings:
             image=image,
             secret=text("PULL_SECRET", ""),
             timeout=number("PULL_TIMEOUT", 60),
-            most_ms=number("MAX_PULL_MS", 0),
+            max_ms=number("MAX_PULL_MS", 0),
         )
 
 
@@ -84,21 +84,21 @@ class Pull:
             raise CheckFailed(
                 f"{self.settings.image}: not pulled within {seconds:g} s: {why_not_ready(pod)}", *unfetched
             )
-        fault, said = self.last.fault, self.last.said
-        raise CheckFailed(f"{self.settings.image}: {fault.tells}; node {node} says: {said}", *unfetched)
+        fault, message = self.last.fault, self.last.message
+        raise CheckFailed(f"{self.settings.image}: {fault.description}; node {node} says: {message}", *unfetched)
 
     def _decided(self, pod: Json) -> bool:
         found = failure(pod)
-        if found is not None and (self.last is None or found.said != self.last.said):
+        if found is not None and (self.last is None or found.message != self.last.message):
             self.tries_failed += 1
         # A later "back-off" message must not hide the cause.
         if found is not None and (self.last is None or found.fault.name != "other"):
             self.last = found
-        return has_pulled(pod) or (found is not None and not self._may_pass(found))
+        return has_pulled(pod) or (found is not None and not self._is_temporary(found))
 
-    def _may_pass(self, found: Failure) -> bool:
+    def _is_temporary(self, found: Failure) -> bool:
         """Whether to wait for the kubelet's next try, as it may receive a new secret late."""
-        return found.fault.passes or (found.fault.name in _REFUSALS and bool(self._unfetched()))
+        return found.fault.temporary or (found.fault.name in _REFUSALS and bool(self._unfetched()))
 
     def _unfetched(self) -> list[str]:
         """The kubelet's events about missing pull secrets, without which it pulls."""
@@ -106,14 +106,14 @@ class Pull:
 
     def check_time(self, watched_ms: float) -> None:
         """Measure how long it took, and compare that with what is allowed."""
-        told = pulled_in(self._events())
-        ms = told[0] * 1000 if told else watched_ms
+        reported = pulled_in(self._events())
+        ms = reported[0] * 1000 if reported else watched_ms
         measure("pull_ms", round(ms, 1))
-        if told and told[1]:
-            measure("image_bytes", told[1])
-        if 0 < self.settings.most_ms < ms:
+        if reported and reported[1]:
+            measure("image_bytes", reported[1])
+        if 0 < self.settings.max_ms < ms:
             node = self.watch.object["spec"].get("nodeName", "none")
-            most = self.settings.most_ms
+            most = self.settings.max_ms
             took = f"pulled in {ms:.0f} ms on node {node}"
             raise CheckFailed(f"{self.settings.image}: {took}, expected at most {most:g} ms (MAX_PULL_MS)")
 

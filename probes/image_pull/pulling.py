@@ -20,55 +20,55 @@ class Fault:
     """A kind of failure."""
 
     name: str
-    tells: str
+    description: str
     """The description of the cause."""
-    passes: bool
+    temporary: bool
     """Whether it may be temporary, so that the kubelet's next try is worth waiting for."""
 
 
-_AUTH = Fault("auth", "the registry refuses the credentials, or wants some (PULL_SECRET)", passes=False)
+_AUTH = Fault("auth", "the registry refuses the credentials, or wants some (PULL_SECRET)", temporary=False)
 _KINDS = (
     (
         r"pull QPS exceeded",
-        Fault("throttled", "throttled by the kubelet itself (registryPullQPS, registryBurst)", passes=True),
+        Fault("throttled", "throttled by the kubelet itself (registryPullQPS, registryBurst)", temporary=True),
     ),
-    (r"\b429\b|too ?many ?requests|rate.?limit", Fault("throttled", "throttled by the registry (429)", passes=True)),
+    (r"\b429\b|too ?many ?requests|rate.?limit", Fault("throttled", "throttled by the registry (429)", temporary=True)),
     (
         r"x509:|certificate|server gave HTTP response to HTTPS client|tls: ",
         Fault(
             "untrusted",
             "the node does not trust the registry's certificate, or one of them speaks no TLS",
-            passes=False,
+            temporary=False,
         ),
     ),
     (r"no basic auth credentials|\b401\b", _AUTH),
     (
         r"pull access denied|repository does not exist or may require",
         Fault(
-            "denied", "access denied: the registry does not say whether image or credentials are wrong", passes=False
+            "denied", "access denied: the registry does not say whether image or credentials are wrong", temporary=False
         ),
     ),
     (r"\b403\b|unauthorized|authentication required|authorization failed|denied", _AUTH),
     (
         r"no match for platform|no matching manifest|does not match the specified platform",
-        Fault("platform", "the image is not there for the node's platform", passes=False),
+        Fault("platform", "the image is not there for the node's platform", temporary=False),
     ),
     (
         r"\b404\b|not found|manifest unknown|name unknown|MANIFEST_UNKNOWN|NAME_UNKNOWN",
-        Fault("missing", "the registry has no such image or tag", passes=False),
+        Fault("missing", "the registry has no such image or tag", temporary=False),
     ),
-    (r"no space left", Fault("disk", "the node's disk is full", passes=True)),
+    (r"no space left", Fault("disk", "the node's disk is full", temporary=True)),
     (
         r"no such host|server misbehaving|name resolution",
-        Fault("unreachable", "the registry's name is not resolved on the node", passes=True),
+        Fault("unreachable", "the registry's name is not resolved on the node", temporary=True),
     ),
     (
         r"connection refused|timed? ?out|unreachable|no route|deadline exceeded|connection reset|dial tcp|\bEOF\b",
-        Fault("unreachable", "the registry cannot be reached from the node", passes=True),
+        Fault("unreachable", "the registry cannot be reached from the node", temporary=True),
     ),
-    (r"\b5\d\d\b", Fault("registry", "the registry itself fails", passes=True)),
+    (r"\b5\d\d\b", Fault("registry", "the registry itself fails", temporary=True)),
 )
-_OTHER = Fault("other", "the pull fails", passes=True)
+_OTHER = Fault("other", "the pull fails", temporary=True)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Failure:
     """A pull that failed."""
 
     fault: Fault
-    said: str
+    message: str
     """The kubelet's message."""
 
 
@@ -95,7 +95,7 @@ def failure(pod: Json) -> Failure | None:
     waiting = _container(pod).get("state", {}).get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message") or ""
     if reason in _REFUSED:
-        return Failure(Fault("refused", f"the kubelet refuses the image ({reason})", passes=False), message)
+        return Failure(Fault("refused", f"the kubelet refuses the image ({reason})", temporary=False), message)
     if reason not in _FAILED:
         return None
     return classify(message) if message else Failure(_OTHER, reason)
@@ -103,22 +103,22 @@ def failure(pod: Json) -> Failure | None:
 
 def classify(message: str) -> Failure:
     """The cause of a failed pull, from the container runtime's message."""
-    said = re.sub(r"^Back-off pulling image \S+: \w+: ", "", message.strip())
+    text = re.sub(r"^Back-off pulling image \S+: \w+: ", "", message.strip())
     # Ignore the image's own name: registry-404.example.com/denied:500.
-    cause = re.sub(r'"[^"]*"', '""', re.sub(r"https?://\S+", "", said))
+    cause = re.sub(r'"[^"]*"', '""', re.sub(r"https?://\S+", "", text))
     for pattern, fault in _KINDS:
         if re.search(pattern, cause, re.IGNORECASE):
-            return Failure(fault, _shortened(said))
-    return Failure(_OTHER, _shortened(said))
+            return Failure(fault, _shortened(text))
+    return Failure(_OTHER, _shortened(text))
 
 
 def pulled_in(events: list[Json]) -> tuple[float, float] | None:
     """Seconds of the pull and bytes of the image (0 if unknown), from the kubelet's events."""
     for event in events:
-        said = re.search(r"Successfully pulled image .* in ([0-9a-zµ.]+)", event.get("message") or "")
-        if event.get("reason") == "Pulled" and said:
+        duration = re.search(r"Successfully pulled image .* in ([0-9a-zµ.]+)", event.get("message") or "")
+        if event.get("reason") == "Pulled" and duration:
             size = re.search(r"Image size: (\d+) bytes", event["message"])
-            return _go_seconds(said[1]), float(size[1]) if size else 0.0
+            return _go_seconds(duration[1]), float(size[1]) if size else 0.0
     return None
 
 

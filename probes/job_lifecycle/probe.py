@@ -64,13 +64,13 @@ class JobLifecycle:
         self.cron_created = 0.0
         self.job = ObjectWatch(api, f"{self.jobs}/{self.job_name}", {})
 
-    def life(self) -> None:
+    def run_steps(self) -> None:
         """Run all steps in order."""
         for name, action in {
             "create": self.create,
             "complete": lambda: self.wait_complete(self.job, self.job_name),
             "owner": self.check_owner,
-            "ttl": self.wait_tidied_up,
+            "ttl": self.wait_ttl,
             "cron": self.wait_fired,
             "cron complete": lambda: self.wait_complete(self.job, self.cron_name),
             "cascade": self.delete_cron_job,
@@ -80,11 +80,11 @@ class JobLifecycle:
 
     def create(self) -> None:
         """Create the CronJob first, so that its minute passes while the Job runs."""
-        of, lifetime = self.settings, self.settings.ready_timeout + 60
-        cron_job = objects.cron_job(self.run, self.cron_name, of.namespace, of.image, lifetime)
+        settings, lifetime = self.settings, self.settings.ready_timeout + 60
+        cron_job = objects.cron_job(self.run, self.cron_name, settings.namespace, settings.image, lifetime)
         self.cron.object = self.cleanup.create(self.cron_jobs, cron_job)
         self.cron_created = time.monotonic()
-        job = objects.job(self.run, self.job_name, of.namespace, of.image, of.ttl, lifetime)
+        job = objects.job(self.run, self.job_name, settings.namespace, settings.image, settings.ttl, lifetime)
         self.job.object = self.cleanup.create(self.jobs, job)
 
     def wait_complete(self, job: ObjectWatch, instance: str) -> None:
@@ -103,18 +103,18 @@ class JobLifecycle:
     def check_owner(self) -> None:
         """The Job must own its pod, or the pod is not deleted with the Job."""
         pods = self._pods_of(self.job_name)
-        strays = [pod["metadata"]["name"] for pod in pods if not objects.is_owned_by(pod, self.job.object)]
-        if strays or not pods:
-            what = f"pods {', '.join(strays)} are not owned by it" if strays else "it has no pod"
+        orphans = [pod["metadata"]["name"] for pod in pods if not objects.is_owned_by(pod, self.job.object)]
+        if orphans or not pods:
+            what = f"pods {', '.join(orphans)} are not owned by it" if orphans else "it has no pod"
             raise CheckFailed(f"job {self.job_name} is complete, but {what}")
 
-    def wait_tidied_up(self) -> None:
+    def wait_ttl(self) -> None:
         """Wait until the TTL controller has deleted the finished Job, and before it the Job's pod."""
         seconds = self._at_most(self.settings.ttl + self.settings.delete_timeout)
         if not self.job.until(lambda _job: False, seconds):
             self._fail(
                 f"job {self.job_name} is not removed {seconds:g} s after its end, though its "
-                f"ttlSecondsAfterFinished is {self.settings.ttl:g}: {self._why_not_tidied_up()}",
+                f"ttlSecondsAfterFinished is {self.settings.ttl:g}: {self._why_not_deleted()}",
                 self.job,
             )
         self.cleanup.forget(f"{self.jobs}/{self.job_name}")
@@ -175,7 +175,7 @@ class JobLifecycle:
     def _jobs_of(self, instance: str) -> list[Json]:
         return self.api.get(self.jobs, labelSelector=objects.selector(instance)).get("items") or []
 
-    def _why_not_tidied_up(self) -> str:
+    def _why_not_deleted(self) -> str:
         """Why the Job remains: finalizers, or its pod, as in every foreground deletion."""
         waits = "foregroundDeletion" in (self.job.object["metadata"].get("finalizers") or [])
         pods = self._pods_of(self.job_name) if waits else []
@@ -194,21 +194,21 @@ class JobLifecycle:
         """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
-    def _fail(self, why: str, of: ObjectWatch) -> NoReturn:
+    def _fail(self, why: str, watch: ObjectWatch) -> NoReturn:
         """Fail with what was seen, what is wrong with the API, and the object's last warning events."""
-        trouble = [of.trouble] if of.trouble else []
-        raise CheckFailed(why, *trouble, *self._warnings(of.object, why))
+        trouble = [watch.trouble] if watch.trouble else []
+        raise CheckFailed(why, *trouble, *self._warnings(watch.object, why))
 
-    def _warnings(self, found: Json, told: str) -> list[str]:
+    def _warnings(self, found: Json, reported: str) -> list[str]:
         """The object's last warning events that add information; may be missing, as they are for the report only."""
         events = f"/api/v1{self.namespace}/events"
         try:
-            about = self.api.get(events, fieldSelector=f"involvedObject.uid={found['metadata']['uid']}")
+            listed = self.api.get(events, fieldSelector=f"involvedObject.uid={found['metadata']['uid']}")
         except PermissionMissing as error:
             return [f"no events: {error}"]
         except ApiError:
             return []
-        return warnings(about.get("items") or [], told)
+        return warnings(listed.get("items") or [], reported)
 
 
 def _ms_since(began: float) -> float:
@@ -222,7 +222,7 @@ def probe() -> None:
     with connect() as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)
         try:
-            JobLifecycle(api, cleanup, settings, this_run).life()
+            JobLifecycle(api, cleanup, settings, this_run).run_steps()
         except ApiError as error:
             give_up_if_forbidden(error)
             raise

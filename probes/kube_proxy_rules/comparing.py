@@ -37,7 +37,7 @@ def _missing(wanted: Wanted, rules: Rules) -> Iterator[str]:
 def _stale(wanted: Wanted, rules: Rules) -> Iterator[str]:
     for backend in sorted(rules.fronts.get(wanted.front, frozenset()) - wanted.backends):
         yield (
-            f"Service {wanted.service} at {wanted.front} is led to {_place(backend)}, "
+            f"Service {wanted.service} at {wanted.front} is led to {_host_port(backend)}, "
             "which is no ready endpoint of it: stale or wrong"
         )
 
@@ -46,15 +46,15 @@ def _left_over(known: set[Front], rules: Rules, family: int) -> Iterator[str]:
     for front in sorted(set(rules.fronts) - known):
         backends = rules.fronts[front]
         if backends and (not front.address or ipaddress.ip_address(front.address).version == family):
-            places = ", ".join(_place(backend) for backend in sorted(backends)[:3])
-            yield f"{front} is led to {places}, though no Service has it: left over"
+            targets = ", ".join(_host_port(backend) for backend in sorted(backends)[:3])
+            yield f"{front} is led to {targets}, though no Service has it: left over"
 
 
 def _named(backend: Backend, wanted: Wanted) -> str:
     pod = wanted.names.get(backend, "")
-    return f"{_place(backend)} (pod {pod})" if pod else _place(backend)
+    return f"{_host_port(backend)} (pod {pod})" if pod else _host_port(backend)
 
 
-def _place(backend: Backend) -> str:
+def _host_port(backend: Backend) -> str:
     address, port = backend
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

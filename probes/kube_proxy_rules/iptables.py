@@ -82,24 +82,26 @@ def _rule(words: list[str]) -> _Rule:
 def _follow(start: str, table: _Table) -> tuple[set[Backend], list[str]]:
     backends: set[Backend] = set()
     broken: list[str] = []
-    seen, ahead = set(), [start]
-    while ahead:
-        name = ahead.pop()
-        if name in seen:
+    visited, pending = set(), [start]
+    while pending:
+        name = pending.pop()
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         rules = table.chains.get(name)
         if rules is None:
             broken.append(f"chain {name} is missing")
             continue
-        there = [(found["host"], int(found["port"])) for rule in rules if (found := _DESTINATION.fullmatch(rule.to))]
+        endpoints = [
+            (found["host"], int(found["port"])) for rule in rules if (found := _DESTINATION.fullmatch(rule.to))
+        ]
         # Conditions on sources are optimizations there; in KUBE-FW-* they are the load balancer's source ranges.
         by_policy = name.startswith(("KUBE-EXT-", "KUBE-XLB-"))
-        further = [
+        next_chains = [
             rule.target for rule in rules if rule.target.startswith(_FOLLOWED) and not (by_policy and rule.conditional)
         ]
-        backends.update(there)
-        ahead += further
-        if not there and not further and not name.startswith("KUBE-SVL-"):
+        backends.update(endpoints)
+        pending += next_chains
+        if not endpoints and not next_chains and not name.startswith("KUBE-SVL-"):
             broken.append(f"chain {name} leads nowhere")
     return backends, sorted(broken)

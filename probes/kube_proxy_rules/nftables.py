@@ -57,21 +57,21 @@ def _follow(start: str, chains: dict[str, list[list[Json]]]) -> tuple[set[Backen
     """The endpoints that a chain leads to, and the chains on the path without a target."""
     backends: set[Backend] = set()
     broken: list[str] = []
-    seen, ahead = set(), [start]
-    while ahead:
-        name = ahead.pop()
-        if name in seen:
+    visited, pending = set(), [start]
+    while pending:
+        name = pending.pop()
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         expressions = chains.get(name)
         if expressions is None:
             broken.append(f"chain {name} is missing")
             continue
-        there = [backend for rule in expressions for backend in _translated(rule)]
-        further = [target for rule in expressions for target in _targets(rule)]
-        backends.update(there)
-        ahead += further
-        if not there and not further:
+        endpoints = [backend for rule in expressions for backend in _translated(rule)]
+        next_chains = [target for rule in expressions for target in _targets(rule)]
+        backends.update(endpoints)
+        pending += next_chains
+        if not endpoints and not next_chains:
             broken.append(f"chain {name} leads nowhere")
     return backends, sorted(broken)
 

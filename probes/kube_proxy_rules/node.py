@@ -21,12 +21,12 @@ COMMAND_TIMEOUT = 20.0
 """Time limit of nft and iptables-save, in seconds, for tens of thousands of rules."""
 
 
-class CannotLook(Exception):  # noqa: N818
+class RulesUnreadable(Exception):  # noqa: N818
     """The node's rules cannot be read; the text has the cause and the requirement."""
 
 
 def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
-    """The rules of a mode, or in mode `auto` of every mode with rules of kube-proxy; raises CannotLook."""
+    """The rules of a mode, or in mode `auto` of every mode with rules of kube-proxy; raises RulesUnreadable."""
     if mode in ("auto", "ipvs") and (rules := _ipvs(node_ports)):
         return [rules]  # in that mode iptables has only a few helper rules
     found = []
@@ -62,7 +62,7 @@ def _legacy(family: int, command: str) -> str:
         return ""
     try:
         return _run([command, "-t", "nat"])
-    except CannotLook:
+    except RulesUnreadable:
         return ""
 
 
@@ -90,8 +90,10 @@ def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotLook(f"{command[0]} cannot be run: {error}") from error
+        raise RulesUnreadable(f"{command[0]} cannot be run: {error}") from error
     if done.returncode != 0:
-        said = done.stderr.strip()[:300]
-        raise CannotLook(f"{' '.join(command)} failed: {said}; needed are hostNetwork and the capability NET_ADMIN")
+        stderr = done.stderr.strip()[:300]
+        raise RulesUnreadable(
+            f"{' '.join(command)} failed: {stderr}; needed are hostNetwork and the capability NET_ADMIN"
+        )
     return done.stdout

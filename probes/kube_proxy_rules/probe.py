@@ -14,7 +14,7 @@ from kubeprobe_client import give_up, main, measure, report_failure, run, step
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._parameters import number, text
 from probes.kube_proxy_rules import comparing, wanted
-from probes.kube_proxy_rules.node import CannotLook, rules_of
+from probes.kube_proxy_rules.node import RulesUnreadable, rules_of
 from probes.kube_proxy_rules.rules import Rules
 from probes.kube_proxy_rules.wanted import Json
 
@@ -25,7 +25,7 @@ ROUND = 2.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class Comparison:
     """One comparison: the differences, and how much was compared."""
 
     problems: list[str]
@@ -33,7 +33,7 @@ class Seen:
     modes: tuple[str, ...]
 
 
-def look(api: Api, node: str, mode: str) -> Seen:
+def compare(api: Api, node: str, mode: str) -> Comparison:
     """Compare once."""
     services = _all(api, "/api/v1/services")
     slices = _all(api, "/apis/discovery.k8s.io/v1/endpointslices")
@@ -44,19 +44,19 @@ def look(api: Api, node: str, mode: str) -> Seen:
     fronts = 0
     modes: set[str] = set()
     for family in (4, 6):
-        asked = wanted.read(services, slices, node, family)
+        expected = wanted.read(services, slices, node, family)
         found = _found(family, node_ports, mode)
         modes.update(rules.mode for rules in found)
-        fronts += len(asked)
+        fronts += len(expected)
         if found:
-            problems += comparing.problems(asked, found[0], family)
-    return Seen([*_of_modes(sorted(modes), mode, node), *problems], fronts, tuple(sorted(modes)))
+            problems += comparing.problems(expected, found[0], family)
+    return Comparison([*_of_modes(sorted(modes), mode, node), *problems], fronts, tuple(sorted(modes)))
 
 
 def _found(family: int, node_ports: set[int], mode: str) -> list[Rules]:
     try:
         return rules_of(family, node_ports, mode)
-    except CannotLook as error:
+    except RulesUnreadable as error:
         give_up(str(error))
 
 
@@ -75,16 +75,18 @@ def _all(api: Api, path: str) -> list[Json]:
     return [item for page in api.pages(path, PAGE_SIZE) for item in page]
 
 
-def look_until_settled(api: Api, node: str, mode: str, settle: float) -> Seen:
+def compare_until_settled(api: Api, node: str, mode: str, settle: float) -> Comparison:
     """Compare until nothing differs, or the same differences have lasted `settle` seconds."""
-    seen = look(api, node, mode)
-    until = time.monotonic() + min(settle, run().remaining())
-    lasting = set(seen.problems)
-    while lasting and time.monotonic() < until:
+    comparison = compare(api, node, mode)
+    deadline = time.monotonic() + min(settle, run().remaining())
+    lasting = set(comparison.problems)
+    while lasting and time.monotonic() < deadline:
         time.sleep(ROUND)
-        seen = look(api, node, mode)
-        lasting &= set(seen.problems)
-    return Seen([problem for problem in seen.problems if problem in lasting], seen.fronts, seen.modes)
+        comparison = compare(api, node, mode)
+        lasting &= set(comparison.problems)
+    return Comparison(
+        [problem for problem in comparison.problems if problem in lasting], comparison.fronts, comparison.modes
+    )
 
 
 @main
@@ -97,12 +99,12 @@ def probe() -> None:
     node = os.environ.get("KUBEPROBE_NODE", "") or os.uname().nodename  # hostNetwork: the pod has its node's name
     with connect() as api, step("compare"):
         try:
-            seen = look_until_settled(api, node, mode, settle)
+            comparison = compare_until_settled(api, node, mode, settle)
         except ApiError as error:
             give_up_if_forbidden(error)
             raise
-    sys.stdout.write(f"node {node}, mode {', '.join(seen.modes)}\n")
-    measure("fronts", seen.fronts)
-    measure("problems", len(seen.problems))
-    if seen.problems:
-        report_failure(f"node {node}: {problem}" for problem in seen.problems)
+    sys.stdout.write(f"node {node}, mode {', '.join(comparison.modes)}\n")
+    measure("fronts", comparison.fronts)
+    measure("problems", len(comparison.problems))
+    if comparison.problems:
+        report_failure(f"node {node}: {problem}" for problem in comparison.problems)

@@ -18,6 +18,6 @@ class Rules:
     """Rules of a front without a target."""
 
 
-def protocol(said: object) -> str:
+def protocol(name_or_number: object) -> str:
     """A protocol's name, from its name or number."""
-    return PROTOCOLS.get(str(said), str(said).lower())
+    return PROTOCOLS.get(str(name_or_number), str(name_or_number).lower())

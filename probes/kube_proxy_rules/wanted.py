@@ -55,10 +55,10 @@ class _Endpoint:
 def read(services: list[Json], slices: list[Json], node: str, family: int) -> list[Wanted]:
     """The rules that this node needs, in address family 4 or 6."""
     by_service: dict[tuple[str, str], list[Json]] = {}
-    for piece in slices:
-        owner = (piece["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
-        if piece.get("addressType") == f"IPv{family}":
-            by_service.setdefault((piece["metadata"]["namespace"], owner), []).append(piece)
+    for endpoint_slice in slices:
+        owner = (endpoint_slice["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
+        if endpoint_slice.get("addressType") == f"IPv{family}":
+            by_service.setdefault((endpoint_slice["metadata"]["namespace"], owner), []).append(endpoint_slice)
     return [
         wanted
         for service in services
@@ -113,25 +113,25 @@ def _outside(service: Json) -> list[str]:
 
 def _chosen(endpoints: list[_Endpoint], only_on: str) -> list[_Endpoint]:
     """The endpoints that kube-proxy uses: the ready ones, or without any the serving ones."""
-    there = [one for one in endpoints if not only_on or one.node == only_on]
-    return [one for one in there if one.ready] or [one for one in there if one.serving and one.terminating]
+    candidates = [one for one in endpoints if not only_on or one.node == only_on]
+    return [one for one in candidates if one.ready] or [one for one in candidates if one.serving and one.terminating]
 
 
 def _endpoints(slices: list[Json], port_name: str, protocol: str) -> Iterator[_Endpoint]:
-    seen: set[Backend] = set()
-    for piece in slices:
+    known: set[Backend] = set()
+    for endpoint_slice in slices:
         ports = [
             one["port"]
-            for one in piece.get("ports") or []
+            for one in endpoint_slice.get("ports") or []
             if (one.get("name") or "") == port_name and one.get("protocol", "TCP") == protocol and one.get("port")
         ]
-        for endpoint in piece.get("endpoints") or []:
+        for endpoint in endpoint_slice.get("endpoints") or []:
             conditions = endpoint.get("conditions") or {}
             for port in ports:
                 backend = (endpoint["addresses"][0], port)  # kube-proxy uses only the first
-                if backend in seen:
+                if backend in known:
                     continue
-                seen.add(backend)
+                known.add(backend)
                 yield _Endpoint(
                     backend,
                     ready=conditions.get("ready") is not False,

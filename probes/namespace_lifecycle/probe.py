@@ -47,7 +47,7 @@ class NamespaceLifecycle:
         self.path = f"{NAMESPACES}/{self.name}"
         self.watch = ObjectWatch(api, self.path, {})
 
-    def life(self) -> None:
+    def run_steps(self) -> None:
         """Run all steps in order."""
         with step("create"):
             self.create()
@@ -120,7 +120,7 @@ def probe() -> None:
     """Run the lifecycle of the namespace, and clean up in any case."""
     with connect() as api, Cleanup(api) as cleanup:
         try:
-            NamespaceLifecycle(api, cleanup, Settings.from_environment(), run()).life()
+            NamespaceLifecycle(api, cleanup, Settings.from_environment(), run()).run_steps()
         except ApiError as error:
             give_up_if_forbidden(error)
             raise

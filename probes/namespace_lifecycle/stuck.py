@@ -12,7 +12,7 @@ from probes._api import Api, ApiError
 Json = dict[str, Any]
 
 _REMAINING = re.compile(r"([a-z0-9-]+)\.([a-z0-9.-]*) has \d+ resource instances")
-_TELLING = (
+_PROBLEM_CONDITIONS = (
     "NamespaceDeletionDiscoveryFailure",
     "NamespaceDeletionGroupVersionParsingFailure",
     "NamespaceDeletionContentFailure",
@@ -23,19 +23,19 @@ _TELLING = (
 
 def why_stuck(api: Api, namespace: Json) -> list[str]:
     """Why a namespace is not deleted, the most specific cause first."""
-    told = conditions(namespace)
-    if not told:
-        return [nobody_worked_on(namespace)]
+    messages = conditions(namespace)
+    if not messages:
+        return [why_not_processed(namespace)]
     found: list[str] = []
-    if "NamespaceDeletionDiscoveryFailure" in told:
+    if "NamespaceDeletionDiscoveryFailure" in messages:
         found += _unavailable_api_services(api)
     name = namespace["metadata"]["name"]
-    for resource, group in remaining(told.get("NamespaceContentRemaining", "")):
+    for resource, group in remaining(messages.get("NamespaceContentRemaining", "")):
         found += _held_objects(api, name, resource, group)
-    return [*found, *(f"{kind}: {message}" for kind, message in told.items())]
+    return [*found, *(f"{kind}: {message}" for kind, message in messages.items())]
 
 
-def nobody_worked_on(namespace: Json) -> str:
+def why_not_processed(namespace: Json) -> str:
     """Without conditions: the namespace controller has not processed it, or other finalizers hold it."""
     others = [one for one in namespace["metadata"].get("finalizers") or [] if one != "foregroundDeletion"]
     if others:
@@ -51,7 +51,7 @@ def conditions(namespace: Json) -> dict[str, str]:
         for one in (namespace.get("status") or {}).get("conditions") or []
         if one.get("status") == "True"
     }
-    return {kind: found[kind] for kind in _TELLING if kind in found}
+    return {kind: found[kind] for kind in _PROBLEM_CONDITIONS if kind in found}
 
 
 def remaining(message: str) -> list[tuple[str, str]]:
@@ -75,8 +75,8 @@ def unavailable(services: list[Json]) -> list[str]:
     for service in services:
         for condition in (service.get("status") or {}).get("conditions") or []:
             if condition.get("type") == "Available" and condition.get("status") != "True":
-                said = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
-                found.append(f"APIService {service['metadata']['name']} is not available: {said}")
+                reason = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+                found.append(f"APIService {service['metadata']['name']} is not available: {reason}")
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from probes._api import Api
-from probes._cri import RuntimeNotFound, RuntimeSilent, conditions, socket_of
+from probes._cri import RuntimeNotFound, RuntimeUnavailable, conditions, socket_of
 from probes.node_health.finding import Findings
 
 Json = dict[str, Any]
@@ -41,20 +41,20 @@ def runtime(root: Path, socket: str) -> Findings:
     """Query the container runtime, at a socket of the node or, if that is empty, at the usual ones."""
     findings = Findings()
     try:
-        told = conditions(socket_of(root, socket))
+        reported = conditions(socket_of(root, socket))
     except RuntimeNotFound as error:
-        findings.blind.append(str(error))
+        findings.unchecked.append(str(error))
         return findings
-    except RuntimeSilent as error:
+    except RuntimeUnavailable as error:
         findings.wrong.append(str(error))
         return findings
     findings.wrong += [
-        f"container runtime: {one.type} is false: {one.reason}: {one.message}" for one in told if not one.status
+        f"container runtime: {one.type} is false: {one.reason}: {one.message}" for one in reported if not one.status
     ]
     return findings
 
 
-def as_the_api_knows(api: Api, node: str, lease_age: float, terminating: float) -> Findings:
+def api_state(api: Api, node: str, lease_age: float, terminating: float) -> Findings:
     """The node's conditions, its lease, and pods that should have been removed from it. Raises ApiError."""
     findings = Findings()
     now = datetime.now(UTC)

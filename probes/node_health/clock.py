@@ -31,21 +31,21 @@ class Offset:
     """The maximum error, in seconds."""
 
 
-def look(access: Access, url: str, ntp_servers: Iterable[str], most: float) -> Findings:
+def check(access: Access, url: str, ntp_servers: Iterable[str], most: float) -> Findings:
     """Query `url` (empty: the API server) and every NTP server; a problem if the offset surely exceeds `most`."""
     findings = Findings()
-    for ask in (partial(_by_date, access, url), *(partial(_by_ntp, server) for server in ntp_servers)):
+    for query in (partial(_by_date, access, url), *(partial(_by_ntp, server) for server in ntp_servers)):
         try:
-            found = ask()
+            found = query()
         except (OSError, ValueError, http.client.HTTPException) as error:
-            findings.blind.append(f"clock: {error}")
+            findings.unchecked.append(f"clock: {error}")
             continue
         measured = max(abs(found.seconds), findings.measured.get("clock_offset_s", 0.0))
         findings.measured["clock_offset_s"] = round(measured, 3)
         if abs(found.seconds) - found.uncertainty > most:
             which = "ahead of" if found.seconds > 0 else "behind"
-            told = f"{abs(found.seconds):.1f} s (± {found.uncertainty:.1f}) {which} {found.source}"
-            findings.wrong.append(f"clock: this node's is {told}, {most:g} s are allowed")
+            difference = f"{abs(found.seconds):.1f} s (± {found.uncertainty:.1f}) {which} {found.source}"
+            findings.wrong.append(f"clock: this node's is {difference}, {most:g} s are allowed")
     return findings
 
 
@@ -81,19 +81,19 @@ def _by_ntp(server: str) -> Offset:
     """From one request to an NTP server (RFC 5905, section 8)."""
     source = f"NTP server {server}"
     host, _, port = server.partition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(ANSWER_TIMEOUT)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        connection.settimeout(ANSWER_TIMEOUT)
         try:
-            asking.connect((host, int(port or 123)))
+            connection.connect((host, int(port or 123)))
             before = time.time()
-            asking.send(_CLIENT)
-            answer = asking.recv(128)
+            connection.send(_CLIENT)
+            answer = connection.recv(128)
             after = time.time()
         except OSError as error:
             raise OSError(f"{source}: {error}") from error
     if len(answer) < 48 or answer[1] in {0, 16}:
         raise ValueError(f"{source}: it does not know the time itself")
-    received, sent = (_unix(answer[place : place + 8]) for place in (32, 40))
+    received, sent = (_unix(answer[start : start + 8]) for start in (32, 40))
     return Offset(source, ((before - received) + (after - sent)) / 2, (after - before) / 2)
 
 

@@ -10,19 +10,19 @@ _IMAGES = ("squashfs", "erofs", "iso9660")
 """Read-only image file systems, which are always full."""
 
 
-def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: float) -> Findings:
+def check(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: float) -> Findings:
     """Each file system once, by the first of the paths on it; missing paths and images are left out."""
     findings = Findings()
     images = _images(root)
-    seen: set[int] = set()
+    devices: set[int] = set()
     for path in paths:
-        here = root / path.lstrip("/")
+        local_path = root / path.lstrip("/")
         try:
-            device = here.stat().st_dev
-            if device in seen or device in images:
+            device = local_path.stat().st_dev
+            if device in devices or device in images:
                 continue
-            seen.add(device)
-            found = os.statvfs(here)
+            devices.add(device)
+            found = os.statvfs(local_path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -31,10 +31,10 @@ def look(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent: 
         # As `df`: space reserved for root is not free.
         used = found.f_blocks - found.f_bfree
         megabytes = found.f_frsize / 1e6
-        room = (used + found.f_bavail) * megabytes
-        findings.use(f"disk space at {path} in MB", "disk", used * megabytes, room, disk_percent)
+        total = (used + found.f_bavail) * megabytes
+        findings.use(f"disk space at {path} in MB", "disk", used * megabytes, total, disk_percent)
         findings.use(f"inodes at {path}", "inodes", found.f_files - found.f_ffree, found.f_files, inodes_percent)
-    findings.measured["file_systems"] = len(seen)
+    findings.measured["file_systems"] = len(devices)
     return findings
 
 

@@ -8,14 +8,14 @@ class Findings:
     """The findings of one check, or of several."""
 
     wrong: list[str] = field(default_factory=list)
-    blind: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     """What could not be checked, and why: neither fine nor broken."""
     measured: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: "Findings") -> None:
         """Add the findings of another check."""
         self.wrong += other.wrong
-        self.blind += other.blind
+        self.unchecked += other.unchecked
         self.measured |= other.measured
 
     def use(self, what: str, name: str, used: float, most: float, percent: float) -> None:

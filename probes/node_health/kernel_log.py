@@ -16,7 +16,7 @@ _RECORD = 8192  # bytes: the maximum length of a record (https://www.kernel.org/
 class Pattern:
     """The meaning of a message, and its pattern."""
 
-    means: str
+    meaning: str
     pattern: re.Pattern[str]
 
 
@@ -52,21 +52,21 @@ class Message:
     text: str
 
 
-def look(device: Path, within: float, further: Sequence[Pattern]) -> Findings:
+def check(device: Path, within: float, own_patterns: Sequence[Pattern]) -> Findings:
     """The messages of the last `within` seconds that match a pattern; for each kind the latest one and the count."""
     findings = Findings()
     try:
         messages = list(read(device))
     except OSError as error:
-        findings.blind.append(f"kernel log {device}: {error.strerror}")
+        findings.unchecked.append(f"kernel log {device}: {error.strerror}")
         return findings
     recent = [message for message in messages if message.at >= time.clock_gettime(time.CLOCK_BOOTTIME) - within]
     findings.measured["kernel_messages"] = len(recent)
-    for known in (*PATTERNS, *further):
+    for known in (*PATTERNS, *own_patterns):
         found = [message for message in recent if known.pattern.search(message.text)]
         if found:
             times = f" ({len(found)} times)" if len(found) > 1 else ""
-            findings.wrong.append(f"kernel log: {known.means}{times}: {found[-1].text}")
+            findings.wrong.append(f"kernel log: {known.meaning}{times}: {found[-1].text}")
     return findings
 
 

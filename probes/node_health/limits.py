@@ -20,14 +20,19 @@ class Percentages:
     inotify: float
 
 
-def look(proc: Path, percent: Percentages) -> Findings:
+def check(proc: Path, percent: Percentages) -> Findings:
     """Check all tables. `proc` is the node's /proc; the process must be in the node's network namespace."""
     findings = Findings()
-    for name, one in (("conntrack", _conntrack), ("processes", _pids), ("open files", _files), ("inotify", _inotify)):
+    for name, check_table in (
+        ("conntrack", _conntrack),
+        ("processes", _pids),
+        ("open files", _files),
+        ("inotify", _inotify),
+    ):
         try:
-            one(proc, percent, findings)
+            check_table(proc, percent, findings)
         except (OSError, ValueError, IndexError) as error:
-            findings.blind.append(f"{name}: {error}")
+            findings.unchecked.append(f"{name}: {error}")
     return findings
 
 

@@ -19,7 +19,7 @@ from probes.node_health.kernel_log import Pattern
 PATHS = "/ /var/lib/kubelet /var/lib/containerd /var/lib/etcd /var/log"
 
 
-def further_patterns() -> list[Pattern]:
+def own_patterns() -> list[Pattern]:
     """The case's own patterns of the kernel's log; an invalid regular expression ends the run as unknown."""
     try:
         return [Pattern(f"matches {line!r}", re.compile(line)) for line in text("KERNEL_PATTERNS", "").splitlines()]
@@ -39,14 +39,14 @@ def _percentages() -> limits.Percentages:
 def _on_the_node(root: Path) -> Findings:
     """The checks on the node itself."""
     findings = Findings()
-    percentages, further = _percentages(), further_patterns()
+    percentages, patterns = _percentages(), own_patterns()
     with step("limits"):
-        findings.add(limits.look(root / "proc", percentages))
+        findings.add(limits.check(root / "proc", percentages))
     with step("disks"):
         paths = words("PATHS") or PATHS.split()
-        findings.add(disks.look(root, paths, number("DISK_PERCENT", 90), number("INODES_PERCENT", 90)))
+        findings.add(disks.check(root, paths, number("DISK_PERCENT", 90), number("INODES_PERCENT", 90)))
     with step("kernel log"):
-        findings.add(kernel_log.look(root / "dev/kmsg", 60 * number("KERNEL_LOG_MINUTES", 10), further))
+        findings.add(kernel_log.check(root / "dev/kmsg", 60 * number("KERNEL_LOG_MINUTES", 10), patterns))
     with step("kubelet"):
         findings.add(agents.kubelet(text("KUBELET_HEALTHZ", "http://127.0.0.1:10248/healthz")))
     with step("runtime"):
@@ -60,9 +60,9 @@ def _in_the_api(node: str) -> tuple[Findings, Access]:
         try:
             lease_age, terminating = number("LEASE_AGE", 40), number("TERMINATING", 300)
             with step("api"):
-                findings.add(agents.as_the_api_knows(api, node, lease_age, terminating))
+                findings.add(agents.api_state(api, node, lease_age, terminating))
         except PermissionMissing as error:
-            findings.blind.append(str(error))
+            findings.unchecked.append(str(error))
         except ApiError as error:
             findings.wrong.append(str(error))
         return findings, api.access
@@ -77,10 +77,10 @@ def probe() -> None:
     findings, access = _in_the_api(node)
     findings.add(_on_the_node(Path(text("HOST_ROOT", "/host"))))
     with step("clock"):
-        findings.add(clock.look(access, text("CLOCK_URL", ""), words("NTP_SERVERS"), number("CLOCK_OFFSET", 2)))
+        findings.add(clock.check(access, text("CLOCK_URL", ""), words("NTP_SERVERS"), number("CLOCK_OFFSET", 2)))
     for name, value in findings.measured.items():
         measure(name, value)
     if findings.wrong:
-        report_failure([*findings.wrong, *(f"not looked at: {why}" for why in findings.blind)])
-    elif findings.blind:
-        give_up("; ".join(findings.blind))
+        report_failure([*findings.wrong, *(f"not looked at: {why}" for why in findings.unchecked)])
+    elif findings.unchecked:
+        give_up("; ".join(findings.unchecked))

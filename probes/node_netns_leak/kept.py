@@ -17,7 +17,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
-class Where:
+class NodePaths:
     """The paths of resources of pods, on the node."""
 
     root: Path
@@ -31,11 +31,11 @@ class Where:
     addresses: tuple[str, ...]
     """Patterns of host-local's files for each assigned address."""
 
-    def here(self, path: str) -> Path:
+    def local_path(self, path: str) -> Path:
         """A path of the node, as in this process."""
         return self.root / path.lstrip("/")
 
-    def shown(self, path: Path) -> str:
+    def node_path(self, path: Path) -> str:
         """A path, as on the node."""
         return "/" + str(path.relative_to(self.root))
 
@@ -46,7 +46,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Resources:
     """A node's resources at one moment."""
 
     namespaces: Mapping[int, Path]
@@ -61,44 +61,44 @@ class Kept:
     """libcni's files -> the sandbox of each."""
 
 
-def read(where: Where) -> Kept:
+def read(paths: NodePaths) -> Resources:
     """Read all resources. Raises links.NotListed and OSError."""
-    return Kept(
-        namespaces_in(where),
-        tuple(links.named(links.veths(), where.interface_names)),
-        mounts_in(where),
-        tuple(sorted(where.here(where.pods).glob("*"))),
-        addresses_in(where),
-        results_in(where),
+    return Resources(
+        namespaces_in(paths),
+        tuple(links.named(links.veths(), paths.interface_names)),
+        mounts_in(paths),
+        tuple(sorted(paths.local_path(paths.pods).glob("*"))),
+        addresses_in(paths),
+        results_in(paths),
     )
 
 
-def namespaces_in(where: Where) -> dict[int, Path]:
+def namespaces_in(paths: NodePaths) -> dict[int, Path]:
     """The network namespaces that CNI may have created, by their names."""
-    files = (file for folder in where.namespaces for file in sorted(where.here(folder).glob("*")))
+    files = (file for folder in paths.namespaces for file in sorted(paths.local_path(folder).glob("*")))
     found: dict[int, Path] = {}
     for file in files:
-        if where.namespace_names.search(file.name) and (number := inode_of(file)) is not None:
+        if paths.namespace_names.search(file.name) and (number := inode_of(file)) is not None:
             found.setdefault(number, file)
     return found
 
 
-def mounts_in(where: Where) -> tuple[str, ...]:
+def mounts_in(paths: NodePaths) -> tuple[str, ...]:
     """The mount points of pods: the fifth field of each line (proc_pid_mountinfo(5)), with blanks in octal."""
-    lines = (where.root / "proc/1/mountinfo").read_text().splitlines()
+    lines = (paths.root / "proc/1/mountinfo").read_text().splitlines()
     points = (_ESCAPED.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in lines)
-    return tuple(point for point in points if point.startswith(where.pods))
+    return tuple(point for point in points if point.startswith(paths.pods))
 
 
-def addresses_in(where: Where) -> dict[Path, str]:
+def addresses_in(paths: NodePaths) -> dict[Path, str]:
     """The addresses assigned by host-local."""
-    files = (file for file in _files(where, where.addresses) if not file.name.startswith(_NOT_ADDRESSES))
+    files = (file for file in _files(paths, paths.addresses) if not file.name.startswith(_NOT_ADDRESSES))
     return {file: _owner(file) for file in files}
 
 
-def results_in(where: Where) -> dict[Path, str]:
+def results_in(paths: NodePaths) -> dict[Path, str]:
     """The files of libcni that name a sandbox."""
-    owners = {file: _owner_of_result(file) for file in _files(where, where.results)}
+    owners = {file: _owner_of_result(file) for file in _files(paths, paths.results)}
     return {file: owner for file, owner in owners.items() if owner}
 
 
@@ -110,9 +110,9 @@ def inode_of(file: Path) -> int | None:
         return None
 
 
-def _files(where: Where, patterns: Iterable[str]) -> Iterator[Path]:
+def _files(paths: NodePaths, patterns: Iterable[str]) -> Iterator[Path]:
     for pattern in patterns:
-        yield from sorted(file for file in where.root.glob(pattern.lstrip("/")) if file.is_file())
+        yield from sorted(file for file in paths.root.glob(pattern.lstrip("/")) if file.is_file())
 
 
 def _owner(file: Path) -> str:

@@ -34,21 +34,21 @@ def peers_of(root: Path, namespaces: Iterable[str]) -> set[int]:
     """The indexes of the peers of all veths in these namespaces; namespaces that disappear are skipped."""
     found: set[int] = set()
     for path in namespaces:
-        here = root / path.lstrip("/")
+        local_path = root / path.lstrip("/")
         try:
-            found |= {link.peer for link in _listed(["nsenter", f"--net={here}"], str(here))}
+            found |= {link.peer for link in _listed(["nsenter", f"--net={local_path}"], str(local_path))}
         except NotListed:
-            if here.is_mount():
+            if local_path.is_mount():
                 raise
     return found
 
 
-def parse(told: str) -> list[Link]:
+def parse(output: str) -> list[Link]:
     """Parse the output of `ip -json link show`."""
     return [
         Link(link["ifindex"], link["ifname"], link.get("link_index", 0))
         # An interface whose peer is in the same namespace has its name instead: `"link": "veth2"`.
-        for link in json.loads(told or "[]")
+        for link in json.loads(output or "[]")
         if link
     ]
 
@@ -58,12 +58,12 @@ def named(links: Iterable[Link], pattern: re.Pattern[str]) -> list[Link]:
     return [link for link in links if pattern.search(link.name)]
 
 
-def _listed(inside: list[str], place: str) -> list[Link]:
-    command = [*inside, "ip", "-json", "link", "show", "type", "veth"]
+def _listed(prefix: list[str], source: str) -> list[Link]:
+    command = [*prefix, "ip", "-json", "link", "show", "type", "veth"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotListed(f"interfaces of {place}: {error}") from error
+        raise NotListed(f"interfaces of {source}: {error}") from error
     if done.returncode:
-        raise NotListed(f"interfaces of {place}: {' '.join(done.stderr.split())}")
+        raise NotListed(f"interfaces of {source}: {' '.join(done.stderr.split())}")
     return parse(done.stdout)

@@ -15,7 +15,7 @@ _STATIC_UID = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
 
 
 @dataclass(frozen=True)
-class Living:
+class ExistingPods:
     """The pods and sandboxes that exist on the node."""
 
     pod_uids: frozenset[str]
@@ -29,8 +29,8 @@ class Living:
         return frozenset(sandbox.id for sandbox in self.sandboxes)
 
 
-def find(api: Api, node: str, socket: Path) -> Living:
-    """Query runtime and API. Raises ApiError and RuntimeSilent.
+def find(api: Api, node: str, socket: Path) -> ExistingPods:
+    """Query runtime and API. Raises ApiError and RuntimeUnavailable.
 
     The runtime first: of a new pod, the API has the pod before the runtime has the sandbox.
     """
@@ -39,7 +39,7 @@ def find(api: Api, node: str, socket: Path) -> Living:
     uids: set[str] = set()
     for page in api.pages("/api/v1/pods", PAGE_SIZE, fieldSelector=f"spec.nodeName={node}"):
         uids |= uids_of(page)
-    return Living(frozenset(uids), known, namespaces - {""})
+    return ExistingPods(frozenset(uids), known, namespaces - {""})
 
 
 def uids_of(pods: Iterable[dict[str, Any]]) -> set[str]:

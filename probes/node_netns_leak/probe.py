@@ -13,28 +13,28 @@ from pathlib import Path
 from kubeprobe_client import give_up, main, measure, report_failure, step
 
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
-from probes._cri import RuntimeSilent, socket_of
+from probes._cri import RuntimeUnavailable, socket_of
 from probes._parameters import number, text, words
 from probes.node_netns_leak import kept, living, remains
-from probes.node_netns_leak.kept import Where
+from probes.node_netns_leak.kept import NodePaths
 from probes.node_netns_leak.links import NotListed
-from probes.node_netns_leak.remains import Remains
+from probes.node_netns_leak.remains import Leftover
 
-LOOKS_AGAIN = 2
+RECHECKS = 2
 """More than once, as a pod may be starting at the first check and terminating at the last."""
 KINDS = ("namespaces", "veths", "mounts", "directories", "sandboxes", "addresses", "results")
 
 
 def _pattern(name: str, default: str) -> re.Pattern[str]:
-    said = text(name, default)
+    given = text(name, default)
     try:
-        return re.compile(said)
+        return re.compile(given)
     except re.error as error:
-        give_up(f"parameter {name}={said!r}: it is no regular expression: {error}")
+        give_up(f"parameter {name}={given!r}: it is no regular expression: {error}")
 
 
-def _where() -> Where:
-    return Where(
+def _node_paths() -> NodePaths:
+    return NodePaths(
         root=Path(text("HOST_ROOT", "/host")),
         namespaces=tuple(words("NAMESPACE_DIRS")) or ("/run/netns",),
         namespace_names=_pattern("NAMESPACE_NAMES", "^cni-"),
@@ -45,16 +45,16 @@ def _where() -> Where:
     )
 
 
-def look(api: Api, node: str, where: Where) -> set[Remains]:
+def find_leftovers(api: Api, node: str, paths: NodePaths) -> set[Leftover]:
     """All resources that belong to no existing pod. Ends the run as unknown if that cannot be determined."""
     try:
-        there = kept.read(where)
-        alive = living.find(api, node, socket_of(where.root, text("RUNTIME_SOCKET", "")))
-        return set(remains.of(there, alive, where))
+        resources = kept.read(paths)
+        existing = living.find(api, node, socket_of(paths.root, text("RUNTIME_SOCKET", "")))
+        return set(remains.of(resources, existing, paths))
     except ApiError as error:
         give_up_if_forbidden(error)
         raise
-    except (RuntimeSilent, NotListed, OSError) as error:
+    except (RuntimeUnavailable, NotListed, OSError) as error:
         give_up(str(error))
 
 
@@ -64,15 +64,15 @@ def probe() -> None:
     node = os.environ.get("KUBEPROBE_NODE", "")
     if not node:
         give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")
-    where, grace = _where(), number("GRACE", 20)
+    paths, grace = _node_paths(), number("GRACE", 20)
     with connect() as api:
         with step("look"):
-            found = look(api, node, where)
+            found = find_leftovers(api, node, paths)
         if found:
             with step("look again"):
-                for _ in range(LOOKS_AGAIN):
-                    time.sleep(grace / LOOKS_AGAIN)
-                    found &= look(api, node, where)
+                for _ in range(RECHECKS):
+                    time.sleep(grace / RECHECKS)
+                    found &= find_leftovers(api, node, paths)
     counted = Counter(one.kind for one in found)
     for kind in KINDS:
         measure(f"leaked_{kind}", counted[kind])

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from probes.node_netns_leak import links
-from probes.node_netns_leak.kept import Kept, Where, inode_of
-from probes.node_netns_leak.living import Living
+from probes.node_netns_leak.kept import NodePaths, Resources, inode_of
+from probes.node_netns_leak.living import ExistingPods
 
 _SHORT = 13  # characters of a sandbox's id, as crictl shows it
 
 
 @dataclass(frozen=True, order=True)
-class Remains:
+class Leftover:
     """One leftover."""
 
     kind: str
@@ -19,59 +19,59 @@ class Remains:
     text: str
 
 
-def of(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
+def of(resources: Resources, existing: ExistingPods, paths: NodePaths) -> Iterator[Leftover]:
     """All resources that belong to no existing pod. Raises links.NotListed."""
-    yield from of_namespaces(kept, living, where)
-    yield from of_veths(kept, living, where)
-    yield from of_mounts(kept, living, where)
-    yield from of_sandboxes(living)
-    yield from of_network(kept, living, where)
+    yield from of_namespaces(resources, existing, paths)
+    yield from of_veths(resources, existing, paths)
+    yield from of_mounts(resources, existing, paths)
+    yield from of_sandboxes(existing)
+    yield from of_network(resources, existing, paths)
 
 
-def of_namespaces(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
+def of_namespaces(resources: Resources, existing: ExistingPods, paths: NodePaths) -> Iterator[Leftover]:
     """Network namespaces with a CNI name that belong to no running sandbox."""
-    owned = {inode_of(where.here(path)) for path in living.namespaces}
-    for inode, file in kept.namespaces.items():
+    owned = {inode_of(paths.local_path(path)) for path in existing.namespaces}
+    for inode, file in resources.namespaces.items():
         if inode not in owned:
-            yield Remains("namespaces", f"network namespace {where.shown(file)} belongs to no pod")
+            yield Leftover("namespaces", f"network namespace {paths.node_path(file)} belongs to no pod")
 
 
-def of_veths(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
+def of_veths(resources: Resources, existing: ExistingPods, paths: NodePaths) -> Iterator[Leftover]:
     """The node's veths whose peer is in no running sandbox. Raises links.NotListed."""
-    led_to = links.peers_of(where.root, living.namespaces)
-    for link in kept.veths:
-        if link.index not in led_to:
-            yield Remains("veths", f"interface {link.name} of the node leads to no pod")
+    peers = links.peers_of(paths.root, existing.namespaces)
+    for link in resources.veths:
+        if link.index not in peers:
+            yield Leftover("veths", f"interface {link.name} of the node leads to no pod")
 
 
-def of_mounts(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
+def of_mounts(resources: Resources, existing: ExistingPods, paths: NodePaths) -> Iterator[Leftover]:
     """The kubelet's mounts and directories of deleted pods."""
     mounted: set[str] = set()
-    for point in kept.mounts:
-        uid = point.removeprefix(where.pods).partition("/")[0]
-        if uid not in living.pod_uids:
+    for point in resources.mounts:
+        uid = point.removeprefix(paths.pods).partition("/")[0]
+        if uid not in existing.pod_uids:
             mounted.add(uid)
-            yield Remains("mounts", f"mount {point} belongs to no pod of this node")
-    for folder in kept.directories:
-        if folder.name not in living.pod_uids | mounted:
-            yield Remains("directories", f"directory {where.shown(folder)} belongs to no pod of this node")
+            yield Leftover("mounts", f"mount {point} belongs to no pod of this node")
+    for folder in resources.directories:
+        if folder.name not in existing.pod_uids | mounted:
+            yield Leftover("directories", f"directory {paths.node_path(folder)} belongs to no pod of this node")
 
 
-def of_sandboxes(living: Living) -> Iterator[Remains]:
+def of_sandboxes(existing: ExistingPods) -> Iterator[Leftover]:
     """Running sandboxes whose pods are not on this node according to the API."""
-    for sandbox in living.sandboxes:
-        if sandbox.ready and sandbox.pod_uid not in living.pod_uids:
-            yield Remains(
+    for sandbox in existing.sandboxes:
+        if sandbox.ready and sandbox.pod_uid not in existing.pod_uids:
+            yield Leftover(
                 "sandboxes", f"sandbox {sandbox.id[:_SHORT]} of pod {sandbox.name} runs, but there is no such pod"
             )
 
 
-def of_network(kept: Kept, living: Living, where: Where) -> Iterator[Remains]:
+def of_network(resources: Resources, existing: ExistingPods, paths: NodePaths) -> Iterator[Leftover]:
     """Addresses and results of CNI plugins for removed sandboxes."""
-    for file, owner in kept.addresses.items():
-        if owner not in living.sandbox_ids:
+    for file, owner in resources.addresses.items():
+        if owner not in existing.sandbox_ids:
             what = f"address {file.name} of network {file.parent.name} is taken by sandbox {owner[:_SHORT]}"
-            yield Remains("addresses", f"{what}, which is no more ({where.shown(file)})")
-    for file, owner in kept.results.items():
-        if owner not in living.sandbox_ids:
-            yield Remains("results", f"{where.shown(file)} is kept for sandbox {owner[:_SHORT]}, which is no more")
+            yield Leftover("addresses", f"{what}, which is no more ({paths.node_path(file)})")
+    for file, owner in resources.results.items():
+        if owner not in existing.sandbox_ids:
+            yield Leftover("results", f"{paths.node_path(file)} is kept for sandbox {owner[:_SHORT]}, which is no more")

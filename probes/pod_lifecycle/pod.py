@@ -74,34 +74,34 @@ def why_not_ready(pod: Json) -> str:
     if trouble:
         return trouble
     if status.get("reason"):  # the whole pod's: Evicted, NodeLost, DeadlineExceeded ...
-        return _said(status["reason"], status.get("message"))
+        return _with_message(status["reason"], status.get("message"))
     if not node:
         scheduled = _condition(pod, "PodScheduled")
         if scheduled.get("status") != "False":
             return "Pending: no scheduler has looked at it"
-        return _said(scheduled.get("reason") or "Unschedulable", scheduled.get("message"))
+        return _with_message(scheduled.get("reason") or "Unschedulable", scheduled.get("message"))
     if not status.get("startTime"):
         return f"Pending: scheduled to node {node}, whose kubelet has not taken it up"
     ready = _condition(pod, "Ready")
-    return _said(f"{status.get('phase', 'Pending')} on node {node}", ready.get("message"))
+    return _with_message(f"{status.get('phase', 'Pending')} on node {node}", ready.get("message"))
 
 
 def _container_trouble(container: Json) -> str:
     state = container.get("state", {})
     ended, waiting = state.get("terminated"), state.get("waiting", {})
     if ended:
-        return _said(f"{ended.get('reason', 'ended')}, exit code {ended.get('exitCode')}", ended.get("message"))
+        return _with_message(f"{ended.get('reason', 'ended')}, exit code {ended.get('exitCode')}", ended.get("message"))
     if waiting.get("reason") in (None, "ContainerCreating"):
         return ""
-    return _said(waiting["reason"], waiting.get("message"))
+    return _with_message(waiting["reason"], waiting.get("message"))
 
 
-def warnings(events: list[Json], told: str, most: int = 2) -> list[str]:
-    """The last warnings among events, without duplicates of each other and of `told`."""
+def warnings(events: list[Json], reported: str, most: int = 2) -> list[str]:
+    """The last warnings among events, without duplicates of each other and of `reported`."""
     texts: dict[str, None] = {}
     for event in sorted(events, key=_when):
         message = (event.get("message") or "").strip().removeprefix("Error: ")
-        if event.get("type") == "Warning" and message not in told:
+        if event.get("type") == "Warning" and message not in reported:
             texts[f"event {event.get('reason', '')}: {message}"] = None
     return list(texts)[-most:]
 
@@ -115,5 +115,5 @@ def _condition(pod: Json, kind: str) -> Json:
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
-def _said(reason: str, message: str | None) -> str:
+def _with_message(reason: str, message: str | None) -> str:
     return f"{reason}: {message.strip()}" if message else reason

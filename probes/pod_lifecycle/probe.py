@@ -77,9 +77,9 @@ class PodLifecycle:
     def read_logs(self) -> None:
         """Read the pod's log and find the token that the pod prints."""
         # The kubelet reports "running" at the start of the process; its first line may follow later.
-        until = time.monotonic() + 5
+        deadline = time.monotonic() + 5
         log = self.api.text(f"{self.path}/log", tailLines="10")
-        while self.token not in log and time.monotonic() < until:
+        while self.token not in log and time.monotonic() < deadline:
             time.sleep(0.2)
             log = self.api.text(f"{self.path}/log", tailLines="10")
         if self.token not in log:
@@ -120,7 +120,7 @@ class PodLifecycle:
         trouble = [self.watch.trouble] if self.watch.trouble else []
         raise CheckFailed(why, *trouble, *self._warnings(why))
 
-    def _warnings(self, told: str) -> list[str]:
+    def _warnings(self, reported: str) -> list[str]:
         """The pod's last warning events that add information; may be missing, as they are for the report only."""
         try:
             events = self.api.get(
@@ -131,7 +131,7 @@ class PodLifecycle:
             return [f"no events: {error}"]
         except ApiError:
             return []
-        return warnings(events.get("items") or [], told)
+        return warnings(events.get("items") or [], reported)
 
 
 @main

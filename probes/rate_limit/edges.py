@@ -23,10 +23,10 @@ def ingress_problems(ingresses: list[Json], *, required: bool) -> list[str]:
     for ingress in ingresses:
         annotations = ingress["metadata"].get("annotations") or {}
         limits = {name: annotations[_PREFIX + name] for name in LIMITS if _PREFIX + name in annotations}
-        place = f"ingress {ingress['metadata']['namespace']}/{ingress['metadata']['name']}"
-        found += [f"{place}: {problem}" for problem in _limit_problems(limits, annotations)]
+        label = f"ingress {ingress['metadata']['namespace']}/{ingress['metadata']['name']}"
+        found += [f"{label}: {problem}" for problem in _limit_problems(limits, annotations)]
         if required and not limits and _is_nginx(ingress, annotations):
-            found.append(f"{place}: has no limit: none of {', '.join(LIMITS)}")
+            found.append(f"{label}: has no limit: none of {', '.join(LIMITS)}")
     return found
 
 
@@ -52,19 +52,19 @@ def _is_everybody(block: str) -> bool:
 
 
 def _is_nginx(ingress: Json, annotations: Json) -> bool:
-    said = ingress["spec"].get("ingressClassName") or annotations.get("kubernetes.io/ingress.class")
-    return said is None or "nginx" in said
+    class_name = ingress["spec"].get("ingressClassName") or annotations.get("kubernetes.io/ingress.class")
+    return class_name is None or "nginx" in class_name
 
 
 def filter_problems(filters: list[Json]) -> list[str]:
     """Problems of the rate limits in Istio's EnvoyFilters."""
     found: list[str] = []
     for body in filters:
-        place = f"EnvoyFilter {body['metadata']['namespace']}/{body['metadata']['name']}"
+        label = f"EnvoyFilter {body['metadata']['namespace']}/{body['metadata']['name']}"
         for patch in body["spec"].get("configPatches") or []:
             for name, config in _configs(patch.get("patch", {}).get("value") or {}):
                 problems = _local(config) if name == _LOCAL else _service(config)
-                found += [f"{place}: {problem}" for problem in problems]
+                found += [f"{label}: {problem}" for problem in problems]
     return list(dict.fromkeys(found))
 
 

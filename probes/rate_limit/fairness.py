@@ -66,9 +66,9 @@ def _missing(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
         if name not in levels:
             kind = "mandatory" if name in MANDATORY_LEVELS else "suggested"
             yield f"PriorityLevelConfiguration {name}: is missing (one of Kubernetes' {kind} ones)"
-    there = {_name(schema) for schema in schemas}
+    existing = {_name(schema) for schema in schemas}
     for name in _MANDATORY_SCHEMAS:
-        if name not in there:
+        if name not in existing:
             yield f"FlowSchema {name}: is missing (one of Kubernetes' mandatory ones)"
 
 
@@ -91,12 +91,12 @@ def _ambiguous(schemas: list[Json]) -> Iterator[str]:
     by_precedence: dict[int, list[Json]] = defaultdict(list)
     for schema in schemas:
         by_precedence[schema["spec"].get("matchingPrecedence", 1000)].append(schema)
-    for precedence, together in sorted(by_precedence.items()):
-        subjects = [set(_subjects(schema)) for schema in together]
+    for precedence, schemas_of_precedence in sorted(by_precedence.items()):
+        subjects = [set(_subjects(schema)) for schema in schemas_of_precedence]
         overlap = any(a & b for index, a in enumerate(subjects) for b in subjects[index + 1 :])
-        if overlap and len({_level_of(schema) for schema in together}) > 1:
-            told = _listed(sorted(f"{_name(schema)} (to {_level_of(schema)})" for schema in together))
-            yield f"FlowSchemas {told}: have the same matchingPrecedence {precedence} for the same subjects"
+        if overlap and len({_level_of(schema) for schema in schemas_of_precedence}) > 1:
+            names = _listed(sorted(f"{_name(schema)} (to {_level_of(schema)})" for schema in schemas_of_precedence))
+            yield f"FlowSchemas {names}: have the same matchingPrecedence {precedence} for the same subjects"
 
 
 def _altered(schemas: list[Json], levels: list[Json], allowed: set[str]) -> Iterator[str]:
@@ -115,8 +115,8 @@ def rejected(metrics: str) -> Rejected:
     """The requests that this API server has rejected since its start, from its `/metrics`."""
     found: Rejected = {}
     for labels, value in _REJECTED.findall(metrics):
-        told = dict(_LABEL.findall(labels))
-        found[told.get("flow_schema", ""), told.get("priority_level", ""), told.get("reason", "")] = float(value)
+        values = dict(_LABEL.findall(labels))
+        found[values.get("flow_schema", ""), values.get("priority_level", ""), values.get("reason", "")] = float(value)
     return found
 
 

@@ -25,7 +25,7 @@ ENVOY_FILTERS = "/apis/networking.istio.io/v1alpha3/envoyfilters"
 PAGE_SIZE = 200
 SYSTEM = "default,kube-*,kubeprobe*,*-system,gke-*,gmp-*,tigera-*,cattle-*"
 """The namespaces of distributions, whose limits users cannot set."""
-MOST_SERVERS = 8
+MAX_ATTEMPTS = 8
 """Attempts to reach the same API server again, as others of the cluster may answer."""
 
 
@@ -36,7 +36,7 @@ class Rejections:
         self._api = api
         self._window = window
         self._began = time.monotonic()
-        self._before = self._look() if window else None
+        self._before = self._read_metrics() if window else None
 
     def problems(self) -> list[str]:
         """The rejections since its creation, at least over the window."""
@@ -44,18 +44,18 @@ class Rejections:
             return []
         time.sleep(max(self._window - (time.monotonic() - self._began), 0))
         server, before = self._before
-        for _ in range(MOST_SERVERS):
-            found = self._look()
+        for _ in range(MAX_ATTEMPTS):
+            found = self._read_metrics()
             if found is None:
                 return []
-            answered, after = found
-            if answered == server:
+            started, after = found
+            if started == server:
                 measure("requests_rejected", sum(after.values()) - sum(before.values()))
                 return fairness.newly_rejected(before, after, time.monotonic() - self._began)
         sys.stdout.write("rejected requests are not known: the API server that was asked first did not answer again\n")
         return []
 
-    def _look(self) -> tuple[str, fairness.Rejected] | None:
+    def _read_metrics(self) -> tuple[str, fairness.Rejected] | None:
         """The start of the answering API server, and its rejections since then; over a new connection each time."""
         try:
             with Api(self._api.access) as api:
@@ -71,7 +71,7 @@ def listed(api: Api, path: str, **query: str) -> list[Json]:
     return [body for page in api.pages(path, PAGE_SIZE, **query) for body in page]
 
 
-def look_at_fairness(api: Api) -> list[str]:
+def check_fairness(api: Api) -> list[str]:
     """Problems of priority and fairness."""
     schemas = listed(api, f"{FLOWCONTROL}/flowschemas")
     levels = listed(api, f"{FLOWCONTROL}/prioritylevelconfigurations")
@@ -80,7 +80,7 @@ def look_at_fairness(api: Api) -> list[str]:
     return fairness.problems(schemas, levels, set(words("ALLOW_ALTERED")))
 
 
-def look_at_namespaces(api: Api, selector: str) -> list[str]:
+def check_namespaces(api: Api, selector: str) -> list[str]:
     """Problems of quotas and limit ranges."""
     required = Required(
         quota=_switch("REQUIRE_QUOTA", "true"),
@@ -101,7 +101,7 @@ def look_at_namespaces(api: Api, selector: str) -> list[str]:
     return quotas.problems(namespaces, required, datetime.now(UTC))
 
 
-def look_at_edges(api: Api) -> list[str]:
+def check_edges(api: Api) -> list[str]:
     """Problems of the limits of ingresses and meshes."""
     ingresses = listed(api, "/apis/networking.k8s.io/v1/ingresses")
     try:
@@ -127,10 +127,10 @@ def _created(body: Json) -> datetime:
 
 
 def _switch(name: str, default: str) -> bool:
-    said = text(name, default)
-    if said not in ("true", "false"):
-        give_up(f"parameter {name}={said!r}: expected true or false")
-    return said == "true"
+    given = text(name, default)
+    if given not in ("true", "false"):
+        give_up(f"parameter {name}={given!r}: expected true or false")
+    return given == "true"
 
 
 @main
@@ -140,11 +140,11 @@ def probe() -> None:
         try:
             rejections = Rejections(api, number("REJECTION_WINDOW", 5))
             with step("fairness"):
-                wrong = look_at_fairness(api)
+                wrong = check_fairness(api)
             with step("namespaces"):
-                wrong += look_at_namespaces(api, text("NAMESPACE_SELECTOR", ""))
+                wrong += check_namespaces(api, text("NAMESPACE_SELECTOR", ""))
             with step("edges"):
-                wrong += look_at_edges(api)
+                wrong += check_edges(api)
             with step("rejections"):
                 wrong = rejections.problems() + wrong
         except ApiError as error:

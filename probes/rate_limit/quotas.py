@@ -59,22 +59,22 @@ def _contradictions(namespace: Namespace) -> Iterator[str]:
 
 def _ranges_against_each_other(namespace: Namespace) -> Iterator[str]:
     """Defaults of one LimitRange that others forbid; within one, the API server checks that."""
-    for given in namespace.ranges:
+    for limit_range in namespace.ranges:
         for other in namespace.ranges:
-            if given is other:
+            if limit_range is other:
                 continue
             for kind in ("default", "defaultRequest"):
-                yield from _beyond(namespace, given, other, kind)
+                yield from _beyond(namespace, limit_range, other, kind)
 
 
-def _beyond(namespace: Namespace, given: Json, other: Json, kind: str) -> Iterator[str]:
-    for resource, value in _container(given, kind).items():
+def _beyond(namespace: Namespace, limit_range: Json, other: Json, kind: str) -> Iterator[str]:
+    for resource, value in _container(limit_range, kind).items():
         highest, lowest = _container(other, "max").get(resource), _container(other, "min").get(resource)
-        told = f"namespace {namespace.name}: LimitRange {_name(given)} gives {kind} {resource} {value}"
+        prefix = f"namespace {namespace.name}: LimitRange {_name(limit_range)} gives {kind} {resource} {value}"
         if highest is not None and quantity(value) > quantity(highest):
-            yield f"{told}, above the max {highest} of LimitRange {_name(other)}: pods without limits are refused"
+            yield f"{prefix}, above the max {highest} of LimitRange {_name(other)}: pods without limits are refused"
         if lowest is not None and quantity(value) < quantity(lowest):
-            yield f"{told}, below the min {lowest} of LimitRange {_name(other)}: pods without limits are refused"
+            yield f"{prefix}, below the min {lowest} of LimitRange {_name(other)}: pods without limits are refused"
 
 
 def _quota_against_ranges(namespace: Namespace, quota: Json) -> Iterator[str]:
@@ -87,11 +87,11 @@ def _quota_against_ranges(namespace: Namespace, quota: Json) -> Iterator[str]:
         if not dot or kind not in ("requests", "limits") or what not in ("cpu", "memory", "ephemeral-storage"):
             continue
         default = _default(namespace, kind, what)
-        told = f"namespace {namespace.name}: ResourceQuota {_name(quota)} limits {full} to {hard}"
+        prefix = f"namespace {namespace.name}: ResourceQuota {_name(quota)} limits {full} to {hard}"
         if default is None:
-            yield f"{told}, but no LimitRange gives a default: pods that do not say their {kind}.{what} are refused"
+            yield f"{prefix}, but no LimitRange gives a default: pods that do not say their {kind}.{what} are refused"
         elif quantity(default[1]) > quantity(hard):
-            yield f"{told}, less than the default {default[1]} of LimitRange {default[0]}: no pod with defaults fits"
+            yield f"{prefix}, less than the default {default[1]} of LimitRange {default[0]}: no pod with defaults fits"
 
 
 def _default(namespace: Namespace, kind: str, what: str) -> tuple[str, str] | None:

@@ -60,10 +60,10 @@ class Text:
 
     def filled(self, variables: Variables) -> str:
         """The text with values filled in; an expression without a value is replaced by the reason."""
-        return "".join(part if isinstance(part, str) else _told(part, variables) for part in self._parts)
+        return "".join(part if isinstance(part, str) else _evaluated(part, variables) for part in self._parts)
 
 
-def _told(expression: Expression, variables: Variables) -> str:
+def _evaluated(expression: Expression, variables: Variables) -> str:
     try:
         return _shown(expression.value(variables))
     except NotEvaluated as error:

@@ -11,7 +11,7 @@ from typing import Any
 from kubeprobe_client import give_up, main, measure, report_failure, step
 
 from probes._api import Api, ApiError, PermissionMissing, connect
-from probes.rules.rule import Findings, Place, Rule, examine, read_rules
+from probes.rules.rule import Findings, ObjectList, Rule, examine, read_rules
 
 PAGE_SIZE = 250
 """Objects per page, a compromise between memory and number of requests."""
@@ -24,34 +24,36 @@ def parameters() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PARAMETERS)}
 
 
-def by_place(rules: list[Rule]) -> dict[Place, list[tuple[int, Rule]]]:
+def by_list(rules: list[Rule]) -> dict[ObjectList, list[tuple[int, Rule]]]:
     """The numbered rules by their list of objects, so that each list is requested once."""
-    places: dict[Place, list[tuple[int, Rule]]] = {}
+    lists: dict[ObjectList, list[tuple[int, Rule]]] = {}
     for number, rule in enumerate(rules):
-        places.setdefault(rule.place, []).append((number, rule))
-    return places
+        lists.setdefault(rule.object_list, []).append((number, rule))
+    return lists
 
 
-def look(api: Api, place: Place, rules: list[tuple[int, Rule]], others: dict[str, Any]) -> Iterator[Findings]:
+def inspect_list(
+    api: Api, object_list: ObjectList, rules: list[tuple[int, Rule]], others: dict[str, Any]
+) -> Iterator[Findings]:
     """The findings of one list, page by page. Raises ApiError."""
-    for page in api.pages(place.path, PAGE_SIZE, **place.query):
-        yield examine(place, rules, page, others)
+    for page in api.pages(object_list.path, PAGE_SIZE, **object_list.query):
+        yield examine(object_list, rules, page, others)
 
 
 def inspect(api: Api, rules: list[Rule]) -> list[Findings]:
     """The findings of all rules, also if some lists fail; raises ApiError."""
     others = {"params": parameters(), "now": datetime.now(UTC)}
     findings: list[Findings] = []
-    for place, of_place in by_place(rules).items():
-        with step(place.plural):
+    for object_list, rules_of_list in by_list(rules).items():
+        with step(object_list.plural):
             try:
-                findings += look(api, place, of_place, others)
+                findings += inspect_list(api, object_list, rules_of_list, others)
             except PermissionMissing as error:
                 findings.append(Findings(0, [], [str(error)]))
             except ApiError as error:
                 if error.status != 404:
                     raise
-                findings.append(Findings(0, [], [f"this cluster does not serve {place.resource}: {error}"]))
+                findings.append(Findings(0, [], [f"this cluster does not serve {object_list.resource}: {error}"]))
     return findings
 
 

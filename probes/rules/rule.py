@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
+class ObjectList:
     """The list of objects of a rule; several rules may share it."""
 
     resource: str
@@ -46,7 +46,7 @@ class Place:
 class Rule:
     """What must be true of each object in a list."""
 
-    place: Place
+    object_list: ObjectList
     where: Expression
     expect: Expression
     message: Text
@@ -55,7 +55,7 @@ class Rule:
         """The violation of `variables["object"]`, or None; raises NotEvaluated if an expression has no value."""
         if not self.where.holds(variables) or self.expect.holds(variables):
             return None
-        return f"{self.place.name_of(variables['object'])}: {self.message.filled(variables)}"
+        return f"{self.object_list.name_of(variables['object'])}: {self.message.filled(variables)}"
 
 
 @dataclass
@@ -77,7 +77,9 @@ def read_rules(text: str) -> list[Rule]:
     return [_read(one) for one in found]
 
 
-def examine(place: Place, rules: Sequence[tuple[int, Rule]], objects: Sequence[Json], others: Variables) -> Findings:
+def examine(
+    object_list: ObjectList, rules: Sequence[tuple[int, Rule]], objects: Sequence[Json], others: Variables
+) -> Findings:
     """Check each object against each rule of its list; `others` are the other variables than `object`."""
     findings = Findings(len(objects), [], [])
     for found in objects:
@@ -86,7 +88,7 @@ def examine(place: Place, rules: Sequence[tuple[int, Rule]], objects: Sequence[J
             try:
                 wrong = rule.broken_by(variables)
             except NotEvaluated as error:
-                findings.not_evaluated.append(f"{place.name_of(found)}: the rule has no answer: {error}")
+                findings.not_evaluated.append(f"{object_list.name_of(found)}: the rule has no answer: {error}")
                 continue
             if wrong is not None:
                 findings.broken.append((number, wrong))
@@ -95,7 +97,7 @@ def examine(place: Place, rules: Sequence[tuple[int, Rule]], objects: Sequence[J
 
 def _read(one: Json) -> Rule:
     return Rule(
-        Place(one["resource"], one.get("namespace", ""), one.get("labelSelector", "")),
+        ObjectList(one["resource"], one.get("namespace", ""), one.get("labelSelector", "")),
         where=Expression(one.get("where", "true")),
         expect=Expression(one["expect"]),
         message=Text(one["message"]),

@@ -18,17 +18,17 @@ _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
 @dataclass(frozen=True)
-class Said:
+class Connection:
     """The result of one connection."""
 
-    who: str
+    answered_by: str
     """The name that answered; empty if there was no answer."""
     ms: float
     trouble: str = ""
 
 
 @dataclass(frozen=True)
-class Way:
+class Target:
     """A path to the pods: an address and port, and its name in errors."""
 
     name: str
@@ -40,64 +40,64 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Series:
     """The result of a series of connections."""
 
-    well: bool
-    last: tuple[Said, ...]
+    succeeded: bool
+    last: tuple[Connection, ...]
     """The last connections, at most as many as must succeed in a row."""
     seconds: float
     """Seconds until the first connection of the successful series, or until the time-out."""
 
     @property
-    def seen(self) -> Counter[str]:
+    def pods(self) -> Counter[str]:
         """The pods that answered the last connections, and how often."""
-        return Counter(said.who for said in self.last if said.who)
+        return Counter(connection.answered_by for connection in self.last if connection.answered_by)
 
     @property
-    def troubles(self) -> Counter[str]:
+    def errors(self) -> Counter[str]:
         """How the last connections failed, and how often."""
-        return Counter(said.trouble for said in self.last if said.trouble)
+        return Counter(connection.trouble for connection in self.last if connection.trouble)
 
     @property
     def median_ms(self) -> float:
         """Milliseconds of a connection that was answered; 0 if none was."""
-        times = [said.ms for said in self.last if not said.trouble]
+        times = [connection.ms for connection in self.last if not connection.trouble]
         return round(statistics.median(times), 2) if times else 0.0
 
 
-def connect(way: Way, timeout: float) -> Said:
+def connect(target: Target, timeout: float) -> Connection:
     """Make one request over a new connection; the pod answers with its name."""
     started = time.perf_counter()
-    connection = http.client.HTTPConnection(way.address, way.port, timeout=timeout)
-    who, trouble = "", ""
+    connection = http.client.HTTPConnection(target.address, target.port, timeout=timeout)
+    answered_by, trouble = "", ""
     try:
         connection.request("GET", "/", headers={"Connection": "close"})
         response = connection.getresponse()
         body = response.read(256).decode("utf-8", "replace").strip()
-        who, trouble = (body, "") if response.status == 200 else ("", f"status {response.status}")
+        answered_by, trouble = (body, "") if response.status == 200 else ("", f"status {response.status}")
     except (OSError, http.client.HTTPException) as error:
         trouble = _why(error, timeout)
     finally:
         connection.close()
-    return Said(who, (time.perf_counter() - started) * 1000, trouble)
+    return Connection(answered_by, (time.perf_counter() - started) * 1000, trouble)
 
 
-def settle(way: Way, right: Callable[[set[str]], bool], in_a_row: int, seconds: float, timeout: float) -> Settled:
+def settle(target: Target, right: Callable[[set[str]], bool], in_a_row: int, seconds: float, timeout: float) -> Series:
     """Connect until `in_a_row` connections were answered, by a set of names that is `right`."""
     started = time.monotonic()
-    last: deque[tuple[float, Said]] = deque(maxlen=in_a_row)
+    last: deque[tuple[float, Connection]] = deque(maxlen=in_a_row)
     while True:
         begun = time.monotonic() - started
-        said = connect(way, timeout)
-        last.append((begun, said))
+        result = connect(target, timeout)
+        last.append((begun, result))
         answered = not any(one.trouble for _begun, one in last)
-        if len(last) == in_a_row and answered and right({one.who for _begun, one in last}):
-            return Settled(True, tuple(one for _begun, one in last), last[0][0])
+        if len(last) == in_a_row and answered and right({one.answered_by for _begun, one in last}):
+            return Series(True, tuple(one for _begun, one in last), last[0][0])
         used = time.monotonic() - started
         if used > seconds:
-            return Settled(False, tuple(one for _begun, one in last), used)
-        if said.trouble:
+            return Series(False, tuple(one for _begun, one in last), used)
+        if result.trouble:
             time.sleep(PAUSE)
 
 

@@ -54,8 +54,8 @@ def server_pod(run: Run, name: str, namespace: str, group: str, image: str, seco
         topologySpreadConstraints=[spread],
         volumes=[{"name": "www", "emptyDir": {"sizeLimit": "1Mi"}}],
     )
-    about = metadata(run, name, namespace, **{SELECTED_BY: group})
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
+    meta = metadata(run, name, namespace, **{SELECTED_BY: group})
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
 def service(run: Run, name: str, namespace: str, group: str, **spec: Any) -> Json:
@@ -77,12 +77,12 @@ def backend(pod: Json) -> Backend:
 
 def ready_addresses(slices: list[Json]) -> dict[str, str]:
     """The addresses of ready endpoints, each with its EndpointSlice."""
-    return {address: piece["metadata"]["name"] for piece, address in _ready(slices)}
+    return {address: endpoint_slice["metadata"]["name"] for endpoint_slice, address in _ready(slices)}
 
 
 def _ready(slices: list[Json]) -> Iterator[tuple[Json, str]]:
-    for piece in slices:
-        for endpoint in piece.get("endpoints") or []:
+    for endpoint_slice in slices:
+        for endpoint in endpoint_slice.get("endpoints") or []:
             if (endpoint.get("conditions") or {}).get("ready") is not False:
                 for address in endpoint["addresses"]:
-                    yield piece, address
+                    yield endpoint_slice, address

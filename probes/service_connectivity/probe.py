@@ -17,7 +17,7 @@ from probes._objects import BUSYBOX, Cleanup, fresh_name
 from probes._parameters import number, text
 from probes._watching import ObjectWatch
 from probes.pod_lifecycle.pod import is_ready, why_not_ready
-from probes.service_connectivity.connecting import Settled, Way, settle
+from probes.service_connectivity.connecting import Series, Target, settle
 from probes.service_connectivity.objects import (
     PORT,
     SERVICE_PORT,
@@ -33,7 +33,7 @@ POLL = 0.2
 """Seconds between two checks of EndpointSlices and DNS."""
 
 
-LOOK_AT_KUBE_PROXY = (
+CHECK_KUBE_PROXY = (
     "its EndpointSlices are right and the pods answer directly: look at kube-proxy (or what stands in for it) "
     "and at packet filters on this probe's node"
 )
@@ -78,9 +78,9 @@ class ServiceConnectivity:
         self.pods: dict[str, ObjectWatch] = {}
         self.backends: list[Backend] = []
         self.services: dict[str, Json] = {}
-        self.sticks_to = ""
+        self.affinity_pod = ""
         """The pod that session affinity has selected."""
-        self.ways: list[Way] = []
+        self.targets: list[Target] = []
         """The paths that kube-proxy implements."""
 
     def create(self) -> None:
@@ -104,9 +104,9 @@ class ServiceConnectivity:
 
     def wait_ready(self) -> None:
         """Wait until both pods are ready."""
-        until = time.monotonic() + self.settings.ready_timeout
+        deadline = time.monotonic() + self.settings.ready_timeout
         for name, watch in self.pods.items():
-            watch.until(is_ready, max(until - time.monotonic(), 0))
+            watch.until(is_ready, max(deadline - time.monotonic(), 0))
             if not watch.object:
                 raise CheckFailed(f"pod {name} was deleted by somebody else")
             if not is_ready(watch.object):
@@ -116,9 +116,9 @@ class ServiceConnectivity:
 
     def wait_for_endpoints(self) -> None:
         """Wait until the EndpointSlices of each Service list both pods; and nothing else."""
-        until = time.monotonic() + self.settings.rules_timeout
+        deadline = time.monotonic() + self.settings.rules_timeout
         for kind in self.services:
-            while (wrong := self._endpoints_wrong(kind, self.backends)) and time.monotonic() < until:
+            while (wrong := self._endpoints_wrong(kind, self.backends)) and time.monotonic() < deadline:
                 time.sleep(POLL)
             if wrong:
                 raise CheckFailed(*wrong)
@@ -126,114 +126,114 @@ class ServiceConnectivity:
     def reach_pods(self) -> None:
         """Reach each pod at its own address: a failure here is not a Service's fault."""
         for server in self.backends:
-            way = Way(f"{server} directly", server.address, PORT)
-            settled = self._settle(way, {server.name}.__eq__)
-            if not settled.well:
-                raise CheckFailed(f"{way}: {self._seen(settled, [server])}, though it is ready: the pod network")
-            measure("pod_ms", settled.median_ms)
+            target = Target(f"{server} directly", server.address, PORT)
+            series = self._settle(target, {server.name}.__eq__)
+            if not series.succeeded:
+                raise CheckFailed(f"{target}: {self._summary(series, [server])}, though it is ready: the pod network")
+            measure("pod_ms", series.median_ms)
 
     def reach_cluster_ip(self) -> None:
         """Reach both pods through the cluster IP."""
-        way = self._cluster_way("cluster-ip")
-        self.ways.append(way)
-        self._reach_all(way, "cluster_ip")
+        target = self._cluster_ip_target("cluster-ip")
+        self.targets.append(target)
+        self._reach_all(target, "cluster_ip")
 
     def reach_node_port(self) -> None:
         """Reach both pods through the node port, at the node of each pod."""
         port = self.services["node-port"]["spec"]["ports"][0]["nodePort"]
         for server in {each.node: each for each in self.backends}.values():
-            way = Way(f"node port of node {server.node}", server.node_address, port)
-            self.ways.append(way)
-            self._reach_all(way, "node_port")
+            target = Target(f"node port of node {server.node}", server.node_address, port)
+            self.targets.append(target)
+            self._reach_all(target, "node_port")
 
     def reach_headless(self) -> None:
         """Resolve the headless Service's name: it must resolve to both pods, and both must answer."""
         name = f"{self.group}-headless.{self.settings.namespace}.svc.{self.settings.domain}"
         expected = {server.address for server in self.backends}
-        until = time.monotonic() + self.settings.rules_timeout
+        deadline = time.monotonic() + self.settings.rules_timeout
         found, trouble = _resolve(name)
-        while found != expected and time.monotonic() < until:
+        while found != expected and time.monotonic() < deadline:
             time.sleep(POLL)
             found, trouble = _resolve(name)
         if found != expected:
-            said = trouble or f"leads to {_listed(found)}"
-            raise CheckFailed(f"name of the headless Service {name}: {said}, expected {_listed(expected)}")
+            problem = trouble or f"leads to {_listed(found)}"
+            raise CheckFailed(f"name of the headless Service {name}: {problem}, expected {_listed(expected)}")
 
-    def stick(self) -> None:
+    def reach_with_affinity(self) -> None:
         """Connect through the Service with session affinity: the same pod must answer every time."""
-        way = self._cluster_way("affinity")
-        settled = self._settle(way, lambda seen: len(seen) == 1)
-        if not settled.well:
-            self._fail(way, "affinity", settled, self.backends)
-        [self.sticks_to] = settled.seen
-        self.ways.append(way)
+        target = self._cluster_ip_target("affinity")
+        series = self._settle(target, lambda names: len(names) == 1)
+        if not series.succeeded:
+            self._fail(target, "affinity", series, self.backends)
+        [self.affinity_pod] = series.pods
+        self.targets.append(target)
 
     def delete_one(self) -> None:
         """Delete the pod that session affinity has selected, and wait for its deletion."""
-        watch = self.pods[self.sticks_to]
-        path = f"{self.base}/pods/{self.sticks_to}"
+        watch = self.pods[self.affinity_pod]
+        path = f"{self.base}/pods/{self.affinity_pod}"
         self.api.delete(path, preconditions={"uid": watch.object["metadata"]["uid"]})
         if not watch.until(lambda _pod: False, self.settings.ready_timeout):
-            raise CheckFailed(f"pod {self.sticks_to} not gone {self.settings.ready_timeout:g} s after its deletion")
+            raise CheckFailed(f"pod {self.affinity_pod} not gone {self.settings.ready_timeout:g} s after its deletion")
         self.cleanup.forget(path)
 
     def avoid_deleted(self) -> None:
         """Connect by every path again: no connection may be sent to the deleted pod."""
-        left = [server for server in self.backends if server.name != self.sticks_to]
-        names = {server.name for server in left}
+        remaining = [server for server in self.backends if server.name != self.affinity_pod]
+        names = {server.name for server in remaining}
         slowest = 0.0
-        for way in self.ways:
-            settled = self._settle(way, lambda seen: seen == names)
-            if not settled.well:
-                kind = "affinity" if "affinity" in way.name else "cluster-ip"
-                gone = next(server for server in self.backends if server.name == self.sticks_to)
-                self._fail(way, kind, settled, left, f"{gone} is gone, but connections still are sent to it")
-            slowest = max(slowest, settled.seconds)
+        for target in self.targets:
+            series = self._settle(target, lambda answered_by: answered_by == names)
+            if not series.succeeded:
+                kind = "affinity" if "affinity" in target.name else "cluster-ip"
+                gone = next(server for server in self.backends if server.name == self.affinity_pod)
+                self._fail(target, kind, series, remaining, f"{gone} is gone, but connections still are sent to it")
+            slowest = max(slowest, series.seconds)
         measure("followed_deletion_ms", round(slowest * 1000, 1))
 
     def remove_services(self) -> None:
         """Delete the Services."""
-        for made in self.services.values():
-            path = f"{self.base}/services/{made['metadata']['name']}"
-            self.api.delete(path, preconditions={"uid": made["metadata"]["uid"]})
+        for body in self.services.values():
+            path = f"{self.base}/services/{body['metadata']['name']}"
+            self.api.delete(path, preconditions={"uid": body["metadata"]["uid"]})
             self.cleanup.forget(path)
 
-    def _reach_all(self, way: Way, name: str) -> None:
+    def _reach_all(self, target: Target, name: str) -> None:
         expected = {server.name for server in self.backends}
-        settled = self._settle(way, lambda seen: seen == expected)
-        if not settled.well:
-            self._fail(way, name.replace("_", "-"), settled, self.backends)
-        measure(f"{name}_ms", settled.median_ms)
-        measure(f"{name}_rules_ms", round(settled.seconds * 1000, 1))
+        series = self._settle(target, lambda names: names == expected)
+        if not series.succeeded:
+            self._fail(target, name.replace("_", "-"), series, self.backends)
+        measure(f"{name}_ms", series.median_ms)
+        measure(f"{name}_rules_ms", round(series.seconds * 1000, 1))
 
-    def _settle(self, way: Way, right: Callable[[set[str]], bool]) -> Settled:
+    def _settle(self, target: Target, right: Callable[[set[str]], bool]) -> Series:
         seconds = min(self.settings.rules_timeout, self.run.remaining())
-        return settle(way, right, self.settings.in_a_row, seconds, self.settings.connect_timeout)
+        return settle(target, right, self.settings.in_a_row, seconds, self.settings.connect_timeout)
 
-    def _cluster_way(self, kind: str) -> Way:
-        made = self.services[kind]
-        return Way(f"Service {made['metadata']['name']}", made["spec"]["clusterIP"], SERVICE_PORT)
+    def _cluster_ip_target(self, kind: str) -> Target:
+        body = self.services[kind]
+        return Target(f"Service {body['metadata']['name']}", body["spec"]["clusterIP"], SERVICE_PORT)
 
-    def _fail(self, way: Way, kind: str, settled: Settled, expected: list[Backend], first: str = "") -> NoReturn:
+    def _fail(self, target: Target, kind: str, series: Series, expected: list[Backend], first: str = "") -> NoReturn:
         """Fail with the observed state and the cause: the endpoints' controller, or this node's kube-proxy."""
-        said = f"{way}: {self._seen(settled, expected)} after {settled.seconds:.1f} s"
-        errors = [f"{first}: {said}" if first else said]
+        observed = f"{target}: {self._summary(series, expected)} after {series.seconds:.1f} s"
+        errors = [f"{first}: {observed}" if first else observed]
         wrong = self._endpoints_wrong(kind, expected)
-        errors += wrong or [LOOK_AT_KUBE_PROXY]
+        errors += wrong or [CHECK_KUBE_PROXY]
         raise CheckFailed(*errors)
 
-    def _seen(self, settled: Settled, expected: list[Backend]) -> str:
+    def _summary(self, series: Series, expected: list[Backend]) -> str:
         """A summary of the last connections."""
-        total = len(settled.last)
-        if settled.troubles:
-            kinds = ", ".join(f"{trouble} ({count})" for trouble, count in settled.troubles.most_common(3))
-            return f"{settled.troubles.total()} of {total} connections failed: {kinds}"
+        total = len(series.last)
+        if series.errors:
+            kinds = ", ".join(f"{trouble} ({count})" for trouble, count in series.errors.most_common(3))
+            return f"{series.errors.total()} of {total} connections failed: {kinds}"
         names = {server.name for server in expected}
-        if strangers := set(settled.seen) - {server.name for server in self.backends}:
-            return f"answered by somebody else: {min(strangers)[:60]!r}"
-        if missing := names - set(settled.seen):
+        if unexpected := set(series.pods) - {server.name for server in self.backends}:
+            return f"answered by somebody else: {min(unexpected)[:60]!r}"
+        if missing := names - set(series.pods):
             return f"{total} connections, none of them was answered by pod {_listed(missing)}"
-        return f"{total} connections, answered by {_listed(set(settled.seen))}"
+        return f"{total} connections, answered by {_listed(set(series.pods))}"
 
     def _endpoints_wrong(self, kind: str, expected: list[Backend]) -> list[str]:
         name = self.services[kind]["metadata"]["name"]
@@ -241,11 +241,11 @@ class ServiceConnectivity:
         listed = self.api.get(path, labelSelector=f"kubernetes.io/service-name={name}")
         found = ready_addresses(listed.get("items") or [])
         right = {server.address: server for server in expected}
-        poison = [(address, found[address]) for address in sorted(set(found) - set(right))]
+        unexpected = [(address, found[address]) for address in sorted(set(found) - set(right))]
         missing = [right[address] for address in sorted(set(right) - set(found))]
         return [
-            f"EndpointSlice {piece} sends connections of Service {name} to {address}, which is none of its pods"
-            for address, piece in poison
+            f"EndpointSlice {slice_name} sends connections of Service {name} to {address}, which is none of its pods"
+            for address, slice_name in unexpected
         ] + [
             f"no EndpointSlice of Service {name} lists {server}, which is ready: look at kube-controller-manager"
             for server in missing
@@ -264,20 +264,24 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def _go(way: ServiceConnectivity) -> None:
+def _run_steps(lifecycle: ServiceConnectivity) -> None:
     needed = {
-        "create": way.create,
-        "ready": way.wait_ready,
-        "endpoints": way.wait_for_endpoints,
-        "pods": way.reach_pods,
+        "create": lifecycle.create,
+        "ready": lifecycle.wait_ready,
+        "endpoints": lifecycle.wait_for_endpoints,
+        "pods": lifecycle.reach_pods,
     }
     for name, action in needed.items():
         with step(name):
             action()
     # Each path has its own rules, so the next one is tested after a failure.
-    ways = {"cluster-ip": way.reach_cluster_ip, "node-port": way.reach_node_port, "headless": way.reach_headless}
+    tests = {
+        "cluster-ip": lifecycle.reach_cluster_ip,
+        "node-port": lifecycle.reach_node_port,
+        "headless": lifecycle.reach_headless,
+    }
     failed = False
-    for name, action in {**ways, "affinity": way.stick}.items():
+    for name, action in {**tests, "affinity": lifecycle.reach_with_affinity}.items():
         try:
             with step(name):
                 action()
@@ -288,11 +292,11 @@ def _go(way: ServiceConnectivity) -> None:
     if failed:
         return  # recorded: testing for stale rules makes no sense if paths do not work
     with step("delete"):
-        way.delete_one()
+        lifecycle.delete_one()
     with step("stale"):
-        way.avoid_deleted()
+        lifecycle.avoid_deleted()
     with step("remove"):
-        way.remove_services()
+        lifecycle.remove_services()
 
 
 @main
@@ -302,9 +306,9 @@ def probe() -> None:
     with connect() as api:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)
         with Cleanup(api) as cleanup:
-            way = ServiceConnectivity(api, cleanup, settings, this_run)
+            lifecycle = ServiceConnectivity(api, cleanup, settings, this_run)
             try:
-                _go(way)
+                _run_steps(lifecycle)
             except ApiError as error:
                 give_up_if_forbidden(error)
                 raise

@@ -27,12 +27,12 @@ def requested(metrics: str) -> Iterator[Deprecated]:
     """The deprecated APIs in the metrics of an API server."""
     for labels, value in _REQUESTED.findall(metrics):
         if float(value) > 0:
-            of = dict(_LABEL.findall(labels))
-            parts = [of.get("group"), of.get("version"), of.get("resource"), of.get("subresource")]
-            yield Deprecated(of.get("removed_release", ""), "/".join(part for part in parts if part))
+            values = dict(_LABEL.findall(labels))
+            parts = [values.get("group"), values.get("version"), values.get("resource"), values.get("subresource")]
+            yield Deprecated(values.get("removed_release", ""), "/".join(part for part in parts if part))
 
 
-def told(found: set[Deprecated], ignored: list[str]) -> list[str]:
+def describe(found: set[Deprecated], ignored: list[str]) -> list[str]:
     """Those that no pattern ignores, sorted by the release that removes them."""
     kept = [one for one in found if not any(fnmatchcase(one.api, pattern) for pattern in ignored)]
     kept.sort(key=lambda one: (not one.removed_release, _release(one.removed_release), one.api))

@@ -18,7 +18,7 @@ from probes.version_skew.skew import Component
 Json = dict[str, Any]
 
 PAGE_SIZE = 250
-"""Objects asked for at once."""
+"""Objects per page."""
 ALWAYS_REQUESTED = "v1/endpoints v1/componentstatuses"
 """Deprecated without a planned removal; the control plane itself requests Endpoints."""
 
@@ -76,8 +76,8 @@ def skewed(api: Api) -> list[str]:
     """The components outside the supported skew."""
     servers = []
     for server in api_servers(api):
-        place = f"{server.access.host}:{server.access.port}"
-        servers.append(Component(skew.APISERVER, server.get("/version")["gitVersion"], place))
+        location = f"{server.access.host}:{server.access.port}"
+        servers.append(Component(skew.APISERVER, server.get("/version")["gitVersion"], location))
     nodes = list(kubelets(api))
     proxies = list(in_pods(api, text("KUBE_PROXY_SELECTOR", "k8s-app=kube-proxy"), (skew.KUBE_PROXY,)))
     controllers = list(in_pods(api, text("CONTROL_PLANE_SELECTOR", "tier=control-plane"), skew.CONTROLLERS))
@@ -90,15 +90,15 @@ def skewed(api: Api) -> list[str]:
         measure(f"{name}_seen", len(found))
     components = [*servers, *nodes, *proxies, *controllers]
     measure("versions_unknown", sum(one.minor is None for one in components))
-    by_place = {one.place: one for one in nodes}
-    return [*skew.outside(components), *skew.beside(by_place, proxies)]
+    by_node = {one.location: one for one in nodes}
+    return [*skew.outside(components), *skew.beside(by_node, proxies)]
 
 
 def still_requested(api: Api) -> list[str]:
     """The deprecated APIs that were requested from any API server."""
     found = {one for server in api_servers(api) for one in deprecated.requested(server.text("/metrics"))}
     measure("deprecated_apis_requested", len(found))
-    return deprecated.told(found, words("IGNORE_APIS") or ALWAYS_REQUESTED.split())
+    return deprecated.describe(found, words("IGNORE_APIS") or ALWAYS_REQUESTED.split())
 
 
 CHECKS = {"skew": skewed, "deprecated": still_requested}
@@ -107,13 +107,13 @@ CHECKS = {"skew": skewed, "deprecated": still_requested}
 @main
 def probe() -> None:
     """Run both checks, then report every finding."""
-    asked = words("CHECKS") or list(CHECKS)
-    unknown = [name for name in asked if name not in CHECKS]
+    selected = words("CHECKS") or list(CHECKS)
+    unknown = [name for name in selected if name not in CHECKS]
     if unknown:
         give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(CHECKS)}")
     wrong: list[str] = []
     with connect() as api:
-        for name in asked:
+        for name in selected:
             with step(name):
                 try:
                     wrong += CHECKS[name](api)

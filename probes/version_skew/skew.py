@@ -21,7 +21,7 @@ class Component:
 
     name: str
     version: str
-    place: str
+    location: str
     """`node worker-1` or `pod kube-system/kube-scheduler-a`."""
 
     @property
@@ -49,32 +49,32 @@ def outside(components: Iterable[Component]) -> list[str]:
     if not servers:
         return []
     oldest, newest = min(servers, key=lambda pair: pair[1]), max(servers, key=lambda pair: pair[1])
-    told: dict[tuple[int, str], list[str]] = {}
+    found: dict[tuple[int, str], list[str]] = {}
     if newest[1] - oldest[1] > 1:
         text = (
-            f"kube-apiserver {newest[0].version} at {newest[0].place} is {newest[1] - oldest[1]} minor versions newer "
-            f"than kube-apiserver {oldest[0].version} at {{places}}; at most 1 is supported"
+            f"kube-apiserver {newest[0].version} at {newest[0].location} is {newest[1] - oldest[1]} minor versions "
+            f"newer than kube-apiserver {oldest[0].version} at {{places}}; at most 1 is supported"
         )
-        told[(-1000, text)] = [oldest[0].place]
+        found[(-1000, text)] = [oldest[0].location]
     for one, minor in known:
         if one.name != APISERVER and minor is not None:
             text = _against_server(one, minor, oldest, newest)
             if text:
-                told.setdefault((_urgency(minor, oldest[1]), text), []).append(one.place)
-    return [text.format(places=_places(places)) for (_order, text), places in sorted(told.items())]
+                found.setdefault((_urgency(minor, oldest[1]), text), []).append(one.location)
+    return [text.format(places=_shortened(locations)) for (_order, text), locations in sorted(found.items())]
 
 
 def beside(kubelets: dict[str, Component], proxies: Iterable[Component]) -> list[str]:
     """kube-proxies more than three minor versions away from the kubelet of their node; kubelets by place."""
-    told: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for proxy in proxies:
-        kubelet = kubelets.get(proxy.place)
+        kubelet = kubelets.get(proxy.location)
         if kubelet is None or kubelet.minor is None or proxy.minor is None:
             continue
         if abs(kubelet.minor - proxy.minor) > 3:
             text = f"kube-proxy {proxy.version} runs beside kubelet {kubelet.version} on {{places}}; at most 3 minor "
-            told.setdefault(text + "versions apart are supported", []).append(proxy.place)
-    return [text.format(places=_places(places)) for text, places in told.items()]
+            found.setdefault(text + "versions apart are supported", []).append(proxy.location)
+    return [text.format(places=_shortened(locations)) for text, locations in found.items()]
 
 
 def _against_server(one: Component, minor: int, oldest: tuple[Component, int], newest: tuple[Component, int]) -> str:
@@ -102,7 +102,7 @@ def _urgency(minor: int, server: int) -> int:
     return -500 if minor > server else minor - server
 
 
-def _places(places: list[str]) -> str:
+def _shortened(locations: list[str]) -> str:
     """At most three of them."""
-    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    return ", ".join(places[:3]) + more
+    more = f" and {len(locations) - 3} more" if len(locations) > 3 else ""
+    return ", ".join(locations[:3]) + more

@@ -11,7 +11,7 @@ Json = dict[str, Any]
 PAUSE = 0.3
 """Seconds before a watch that broke is opened again."""
 
-_PASSES = {0, 410, 429, 500, 502, 503, 504}
+_TRANSIENT = {0, 410, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Convention:
     namespace_key: str
     """The label or annotation with the virtual object's namespace; empty if there is none."""
 
-    def fits(self, host_pod: Json, name: str, namespace: str) -> bool:
+    def matches(self, host_pod: Json, name: str, namespace: str) -> bool:
         """Whether this host pod belongs to the virtual pod."""
         metadata = host_pod["metadata"]
         marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
@@ -45,13 +45,13 @@ def wait_for(api: Api, pods: str, convention: Convention, virtual: Json, seconds
     while (left := deadline - time.monotonic()) > 0:
         try:
             for event in api.watch(pods, left, **query):  # starts with the existing objects
-                if event["type"] != "DELETED" and convention.fits(event["object"], name, namespace):
+                if event["type"] != "DELETED" and convention.matches(event["object"], name, namespace):
                     found: Json = event["object"]
                     return found
                 if time.monotonic() > deadline:
                     break
         except ApiError as error:
-            if error.status not in _PASSES:
+            if error.status not in _TRANSIENT:
                 raise
         time.sleep(max(min(PAUSE, deadline - time.monotonic()), 0))
     return {}

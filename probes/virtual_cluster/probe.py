@@ -25,8 +25,8 @@ from probes.virtual_cluster.counterpart import Convention, wait_for
 Json = dict[str, Any]
 
 NAME_LABEL = {"app.kubernetes.io/name": "kubeprobe-virtual-cluster"}
-_HERE = {"localhost", "127.0.0.1", "::1"}
-_STAYS = "trap 'exit 0' TERM; sleep 600 & wait"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SCRIPT = "trap 'exit 0' TERM; sleep 600 & wait"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Settings:
         return self.counterpart_timeout + self.ready_timeout + self.delete_timeout + 60
 
 
-class TwoLives:
+class VirtualPodLifecycle:
     """The lifecycle of a pod in the virtual cluster and on the host. Raises CheckFailed with the observed state."""
 
     def __init__(self, host: Api, virtual: Api, settings: Settings, this_run: Run) -> None:
@@ -80,31 +80,33 @@ class TwoLives:
         self.watch = ObjectWatch(virtual, self.path, {})
         self.counterpart = ObjectWatch(host, self.host_pods, {})
 
-    def sweep(self) -> None:
+    def delete_leftovers(self) -> None:
         """Delete leftovers of killed runs: owners and the host's sweeper have no effect in the virtual cluster."""
         selector = ",".join(f"{key}={value}" for key, value in NAME_LABEL.items())
         for pod in self.virtual.get(self.pods, labelSelector=selector).get("items") or []:
-            made = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-            if (datetime.now(UTC) - made).total_seconds() > self.settings.lifetime:
+            created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+            if (datetime.now(UTC) - created).total_seconds() > self.settings.lifetime:
                 sys.stdout.write(f"deleting {pod['metadata']['name']}, which a run of before has left\n")
                 self.virtual.delete(f"{self.pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
 
     def create(self, cleanup: Cleanup) -> None:
         """Create the pod in the virtual cluster."""
         name = self.path.rpartition("/")[2]
-        container = {"name": "user", "image": self.settings.image, "command": ["sh", "-c", _STAYS]}
+        container = {"name": "user", "image": self.settings.image, "command": ["sh", "-c", _SCRIPT]}
         spec = pod_spec(container, restartPolicy="Never", activeDeadlineSeconds=round(self.settings.lifetime))
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(self.run, name, **NAME_LABEL), "spec": spec}
         self.watch.object = cleanup.create(self.pods, body)
 
-    def see_counterpart(self) -> None:
+    def wait_counterpart(self) -> None:
         """Wait until the host cluster has the pod too."""
         seconds = self._at_most(self.settings.counterpart_timeout)
         found = wait_for(self.host, self.host_pods, self.settings.convention, self.watch.object, seconds)
         if not found:
             why = f"no counterpart in namespace {self.settings.host_namespace} of the host after {seconds:g} s"
-            said = self._warnings()
-            raise CheckFailed(*([f"{why}: {said[0]}", *said[1:]] if said else [f"{why}: the syncer says nothing"]))
+            reported = self._warnings()
+            raise CheckFailed(
+                *([f"{why}: {reported[0]}", *reported[1:]] if reported else [f"{why}: the syncer says nothing"])
+            )
         self.counterpart = ObjectWatch(self.host, f"{self.host_pods}/{found['metadata']['name']}", found)
 
     def host_ready(self) -> None:
@@ -181,8 +183,8 @@ def of_virtual(settings: Settings) -> Iterator[None]:
         yield
     except PermissionMissing as error:
         if error.status == 401:
-            place = f"Secret {settings.host_namespace}/{settings.secret}"
-            raise CheckFailed(f"the virtual cluster refuses the kubeconfig of {place}: {error}") from error
+            source = f"Secret {settings.host_namespace}/{settings.secret}"
+            raise CheckFailed(f"the virtual cluster refuses the kubeconfig of {source}: {error}") from error
         give_up(f"{error}, in the virtual cluster")
     except ApiError as error:
         raise CheckFailed(f"virtual cluster: {error}") from error
@@ -198,37 +200,37 @@ def of_host() -> Iterator[None]:
         raise
 
 
-def live(lives: TwoLives, cleanup: Cleanup) -> None:
+def run_steps(lifecycle: VirtualPodLifecycle, cleanup: Cleanup) -> None:
     """Run all steps in order."""
-    settings = lives.settings
+    settings = lifecycle.settings
     with step("connect"), of_virtual(settings):
-        lives.sweep()
+        lifecycle.delete_leftovers()
     with step("create"), of_virtual(settings):
-        lives.create(cleanup)
+        lifecycle.create(cleanup)
     with step("counterpart"), of_host():
-        lives.see_counterpart()
+        lifecycle.wait_counterpart()
     with step("host ready"), of_host():
-        lives.host_ready()
+        lifecycle.host_ready()
     with step("ready"), of_virtual(settings):
-        lives.virtual_ready()
+        lifecycle.virtual_ready()
     with step("delete"), of_virtual(settings):
-        lives.delete()
+        lifecycle.delete()
     with step("counterpart gone"), of_host():
-        lives.counterpart_gone()
+        lifecycle.counterpart_gone()
     with step("gone"), of_virtual(settings):
-        lives.virtual_gone(cleanup)
+        lifecycle.virtual_gone(cleanup)
 
 
-def why_nowhere(access: Access, settings: Settings) -> str:
+def why_unreachable(access: Access, settings: Settings) -> str:
     """Why this access cannot be a virtual cluster's; empty if it can.
 
     vcluster writes `localhost` by default.
     """
-    if access.host not in _HERE:
+    if access.host not in _LOOPBACK:
         return ""
     service = f"https://{settings.secret.removeprefix('vc-')}.{settings.host_namespace}:443"
-    place = f"Secret {settings.host_namespace}/{settings.secret}"
-    return f"{place} leads to {access.server}, which in a pod is the pod itself: set SERVER, such as {service}"
+    source = f"Secret {settings.host_namespace}/{settings.secret}"
+    return f"{source} leads to {access.server}, which in a pod is the pod itself: set SERVER, such as {service}"
 
 
 @main
@@ -237,12 +239,12 @@ def probe() -> None:
     this_run = run()
     with connect() as host:
         settings = Settings.from_environment(this_run.namespace or host.access.namespace)
-        place = f"Secret {settings.host_namespace}/{settings.secret}"
+        source = f"Secret {settings.host_namespace}/{settings.secret}"
         found = kubeconfigs_in(host, settings.host_namespace, settings.secret)
         if settings.key not in found:
-            give_up(f"{place} has no key {settings.key!r}, there are {', '.join(sorted(found)) or 'none'}")
-        access = access_by(found[settings.key], f"{place}, key {settings.key}", settings.server)
-        if why := why_nowhere(access, settings):
+            give_up(f"{source} has no key {settings.key!r}, there are {', '.join(sorted(found)) or 'none'}")
+        access = access_by(found[settings.key], f"{source}, key {settings.key}", settings.server)
+        if why := why_unreachable(access, settings):
             give_up(why)
         with Api(access) as virtual, Cleanup(virtual) as cleanup:
-            live(TwoLives(host, virtual, settings, this_run), cleanup)
+            run_steps(VirtualPodLifecycle(host, virtual, settings, this_run), cleanup)

@@ -112,10 +112,10 @@ def has_grown(claim_object: Json, wanted: str) -> bool:
 def why_not_expanded(claim_object: Json, storage_class: Json) -> str:
     """The known causes of a claim that was not expanded."""
     status = claim_object.get("status") or {}
-    told = [f"{one['type']}: {one.get('message', '')}".rstrip(": ") for one in status.get("conditions") or []]
-    told += [f"{kind} {state}" for kind, state in (status.get("allocatedResourceStatuses") or {}).items()]
+    reasons = [f"{one['type']}: {one.get('message', '')}".rstrip(": ") for one in status.get("conditions") or []]
+    reasons += [f"{kind} {state}" for kind, state in (status.get("allocatedResourceStatuses") or {}).items()]
     size = (status.get("capacity") or {}).get("storage")
-    why = "; ".join(told) or f"no resizer of {storage_class['provisioner']} has taken it up"
+    why = "; ".join(reasons) or f"no resizer of {storage_class['provisioner']} has taken it up"
     return f"it is still {size}: {why}"
 
 

@@ -78,7 +78,7 @@ class VolumeLifecycle:
         self.storage_class: Json = {}
         self.volume = ""
 
-    def life(self) -> None:
+    def run_steps(self) -> None:
         """Run all steps in order."""
         with step("class"):
             self.find_class()
@@ -112,9 +112,9 @@ class VolumeLifecycle:
         name = self.settings.storage_class
         found = objects.choose_class(classes, name)
         if found is None:
-            there = ", ".join(sorted(one["metadata"]["name"] for one in classes)) or "none"
+            available = ", ".join(sorted(one["metadata"]["name"] for one in classes)) or "none"
             what = f"no StorageClass {name}" if name else "no StorageClass is the default"
-            raise CheckFailed(f"{what}: there are {there}")
+            raise CheckFailed(f"{what}: there are {available}")
         if found.get("reclaimPolicy", "Delete") != "Delete":
             give_up(f"StorageClass {found['metadata']['name']} retains volumes: each run would leave one behind")
         self.storage_class = found
@@ -175,16 +175,16 @@ class VolumeLifecycle:
     def wait_reclaimed(self) -> None:
         """Wait until the volume itself is deleted, as its reclaim policy requires."""
         seconds = self._at_most(self.settings.delete_timeout)
-        until = time.monotonic() + seconds
-        while volume := self._look_at_volume():
-            if time.monotonic() >= until:
+        deadline = time.monotonic() + seconds
+        while volume := self._get_volume():
+            if time.monotonic() >= deadline:
                 status, held = volume.get("status") or {}, objects.held_by(volume)
                 what = f"volume {self.volume} not gone {seconds:g} s after its claim: {status.get('phase')}, {held}"
-                said = f": {status['message']}" if status.get("message") else ""
-                self._fail(f"{what}; provisioner {self.storage_class['provisioner']}{said}", volume)
+                message = f": {status['message']}" if status.get("message") else ""
+                self._fail(f"{what}; provisioner {self.storage_class['provisioner']}{message}", volume)
             time.sleep(PAUSE)
 
-    def _look_at_volume(self) -> Json:
+    def _get_volume(self) -> Json:
         """The current volume; empty if it is deleted."""
         try:
             return self.api.get(f"{VOLUMES}/{self.volume}")
@@ -199,9 +199,9 @@ class VolumeLifecycle:
 
     def _start(self, what: str, script: str, ready: str = "") -> ObjectWatch:
         name = f"{self.name}-{what}"
-        of = self.settings
-        lifetime = of.mount_timeout + of.expand_timeout + of.bind_timeout + 60
-        manifest = objects.pod(self.run, (name, of.namespace, self.name), of.image, script, lifetime, ready)
+        settings = self.settings
+        lifetime = settings.mount_timeout + settings.expand_timeout + settings.bind_timeout + 60
+        manifest = objects.pod(self.run, (name, settings.namespace, self.name), settings.image, script, lifetime, ready)
         return ObjectWatch(self.api, f"{self.pods}/{name}", self.cleanup.create(self.pods, manifest))
 
     def _await_pod(self, pod: ObjectWatch, wanted: str, done: Callable[[Json], bool]) -> None:
@@ -224,12 +224,12 @@ class VolumeLifecycle:
         """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
-    def _fail(self, why: str, *about: Json) -> NoReturn:
+    def _fail(self, why: str, *bodies: Json) -> NoReturn:
         """Fail with the observed state and the last warnings about these objects and the claim."""
-        told = [warning for body in (*about, self.claim.object) for warning in self._warnings(body, why)]
-        raise CheckFailed(why, *dict.fromkeys(told))
+        reported = [warning for body in (*bodies, self.claim.object) for warning in self._warnings(body, why)]
+        raise CheckFailed(why, *dict.fromkeys(reported))
 
-    def _warnings(self, body: Json, told: str) -> list[str]:
+    def _warnings(self, body: Json, reported: str) -> list[str]:
         """The last warning events that add information; may be missing, as they are for the report only."""
         metadata = body.get("metadata") or {}
         # Events of cluster-scoped objects are in `default`.
@@ -241,7 +241,7 @@ class VolumeLifecycle:
             return [f"no events: {error}"]
         except ApiError:
             return []
-        return warnings(events.get("items") or [], told)
+        return warnings(events.get("items") or [], reported)
 
 
 @main
@@ -251,7 +251,7 @@ def probe() -> None:
     with connect() as api, Cleanup(api) as cleanup:
         settings = Settings.from_environment(this_run.namespace or api.access.namespace)
         try:
-            VolumeLifecycle(api, cleanup, settings, this_run).life()
+            VolumeLifecycle(api, cleanup, settings, this_run).run_steps()
         except ApiError as error:
             give_up_if_forbidden(error)
             raise

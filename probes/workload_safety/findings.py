@@ -39,9 +39,9 @@ def closed_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Webho
         for webhook in configuration.get("webhooks") or []:
             service = webhook["clientConfig"].get("service")
             if service and webhook.get("failurePolicy", "Fail") == "Fail":
-                where = f"{kind} {configuration['metadata']['name']}"
+                label = f"{kind} {configuration['metadata']['name']}"
                 guards = _guards(webhook.get("rules") or [])
-                yield Webhook(where, webhook["name"], service["namespace"], service["name"], guards)
+                yield Webhook(label, webhook["name"], service["namespace"], service["name"], guards)
 
 
 def has_ready_endpoint(slices: Iterable[Json]) -> bool:
@@ -56,10 +56,10 @@ def has_ready_endpoint(slices: Iterable[Json]) -> bool:
 def blocking_budget(budget: Json) -> str:
     """Why a PodDisruptionBudget allows no eviction even if all of its pods are healthy; empty if it does."""
     status, spec = budget.get("status") or {}, budget.get("spec") or {}
-    where = f"poddisruptionbudget {_name(budget)}"
+    label = f"poddisruptionbudget {_name(budget)}"
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionAllowed" and condition.get("reason") == "SyncFailed":
-            return f"{where} allows no eviction, for it cannot be worked out: {condition.get('message', '')}"
+            return f"{label} allows no eviction, for it cannot be worked out: {condition.get('message', '')}"
     expected, desired = status.get("expectedPods", 0), status.get("desiredHealthy", 0)
     if not expected or desired < expected:
         return ""
@@ -76,15 +76,15 @@ def overlapping_budgets(budgets: Iterable[Json], workloads: Iterable[Json]) -> I
     for workload in workloads:
         labels = _template_labels(workload)
         metadata = workload["metadata"]
-        mine = [
+        matching = [
             one["metadata"]["name"]
             for one in by_namespace.get(metadata["namespace"], [])
             if selects((one.get("spec") or {}).get("selector"), labels)
         ]
-        if len(mine) > 1:
+        if len(matching) > 1:
             yield (
-                f"{_kind(workload)} {_name(workload)}: its pods are selected by {len(mine)} poddisruptionbudgets, "
-                f"{' and '.join(sorted(mine))}; the API refuses to evict such pods"
+                f"{_kind(workload)} {_name(workload)}: its pods are selected by {len(matching)} poddisruptionbudgets, "
+                f"{' and '.join(sorted(matching))}; the API refuses to evict such pods"
             )
 
 
@@ -96,15 +96,15 @@ def single_replicas(workloads: Iterable[Json], services: Iterable[Json]) -> Iter
         if workload["spec"].get("replicas", 1) != 1 or annotations.get(INTENDED) == "intended":
             continue
         labels = _template_labels(workload)
-        mine = [
+        matching = [
             one["metadata"]["name"]
             for one in by_namespace.get(workload["metadata"]["namespace"], [])
             if (selector := (one.get("spec") or {}).get("selector")) and selector.items() <= labels.items()
         ]
-        if mine:
-            behind = f"{'service' if len(mine) == 1 else 'services'} {', '.join(sorted(mine))}"
+        if matching:
+            services_text = f"{'service' if len(matching) == 1 else 'services'} {', '.join(sorted(matching))}"
             yield (
-                f"{_kind(workload)} {_name(workload)} has 1 replica behind {behind}: "
+                f"{_kind(workload)} {_name(workload)} has 1 replica behind {services_text}: "
                 "every drain, update or crash of it is an outage"
             )
 

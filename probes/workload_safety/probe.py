@@ -52,16 +52,16 @@ class Inspection:
 
     def webhooks(self) -> Iterator[str]:
         """Webhooks with `failurePolicy: Fail` whose Service has no endpoint."""
-        answered: dict[tuple[str, str], bool] = {}
+        has_endpoint: dict[tuple[str, str], bool] = {}
         checked = 0
         for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
             path = f"/apis/admissionregistration.k8s.io/v1/{kind}s"
             for webhook in findings.closed_webhooks(kind, self._list(path)):
                 checked += 1
                 service = (webhook.namespace, webhook.service)
-                if service not in answered:
-                    answered[service] = findings.has_ready_endpoint(self._slices(*service))
-                if not answered[service]:
+                if service not in has_endpoint:
+                    has_endpoint[service] = findings.has_ready_endpoint(self._slices(*service))
+                if not has_endpoint[service]:
                     yield webhook.without_endpoint()
         measure("webhooks_checked", checked)
 
@@ -110,7 +110,7 @@ def _needed_of_budget(budget: Json) -> Json:
     """The required fields only: whole objects of a large cluster need too much memory."""
     spec, status = budget.get("spec") or {}, budget.get("status") or {}
     return {
-        "metadata": _place(budget),
+        "metadata": _identity(budget),
         "spec": {key: spec[key] for key in ("minAvailable", "maxUnavailable", "selector") if key in spec},
         "status": {key: status[key] for key in ("conditions", "expectedPods", "desiredHealthy") if key in status},
     }
@@ -121,16 +121,16 @@ def _needed_of_workload(kind: str, workload: Json) -> Json:
     labels = (workload["spec"]["template"].get("metadata") or {}).get("labels")
     return {
         "kind": kind,
-        "metadata": {**_place(workload), "annotations": {findings.INTENDED: annotations.get(findings.INTENDED)}},
+        "metadata": {**_identity(workload), "annotations": {findings.INTENDED: annotations.get(findings.INTENDED)}},
         "spec": {"replicas": workload["spec"].get("replicas", 1), "template": {"metadata": {"labels": labels}}},
     }
 
 
 def _needed_of_service(service: Json) -> Json:
-    return {"metadata": _place(service), "spec": {"selector": (service.get("spec") or {}).get("selector")}}
+    return {"metadata": _identity(service), "spec": {"selector": (service.get("spec") or {}).get("selector")}}
 
 
-def _place(found: Json) -> Json:
+def _identity(found: Json) -> Json:
     return {"namespace": found["metadata"]["namespace"], "name": found["metadata"]["name"]}
 
 
@@ -141,11 +141,11 @@ def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:
         "budgets": inspection.budgets,
         "replicas": inspection.replicas,
     }
-    asked = words("CHECKS") or list(known)
-    unknown = [name for name in asked if name not in known]
+    selected = words("CHECKS") or list(known)
+    unknown = [name for name in selected if name not in known]
     if unknown:
         give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(known)}")
-    return {name: check for name, check in known.items() if name in asked}
+    return {name: check for name, check in known.items() if name in selected}
 
 
 @main

@@ -168,7 +168,7 @@ class EtcdCluster:
     def ask(self, member: Member, path: str, body: Json | None = None) -> Json:
         """Send a request to a member's gateway."""
         with Endpoint(member.url, self._tls, 10) as endpoint:
-            return endpoint.ask(path, body)
+            return endpoint.post(path, body)
 
     def status(self, member: Member) -> Json:
         """A member's status; empty while it does not respond."""

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from probes import _cri
-from probes._cri import Condition, RuntimeNotFound, RuntimeSilent, Sandbox, conditions, network_namespace, socket_of
+from probes._cri import (
+    Condition,
+    RuntimeNotFound,
+    RuntimeUnavailable,
+    Sandbox,
+    conditions,
+    network_namespace,
+    socket_of,
+)
 from tests.probes.scenario import Bed
 
 
@@ -90,7 +98,7 @@ def listening(path: Path) -> socket.socket:
 
 def test_a_runtime_that_does_not_answer_a_call_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cri, "RUNTIME_TIMEOUT", 0.1)
-    with listening(tmp_path / "s"), pytest.raises(RuntimeSilent, match=r"/s: no answer to Status within 0\.1 s"):
+    with listening(tmp_path / "s"), pytest.raises(RuntimeUnavailable, match=r"/s: no answer to Status within 0\.1 s"):
         conditions(tmp_path / "s")
 
 
@@ -105,6 +113,6 @@ def test_another_program_at_the_socket_is_reported(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(RuntimeSilent, match=r"container runtime at .*/s: Status: "):
+        with pytest.raises(RuntimeUnavailable, match=r"container runtime at .*/s: Status: "):
             conditions(tmp_path / "s")
         thread.join(10)

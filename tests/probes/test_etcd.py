@@ -11,7 +11,7 @@ def test_an_answer_is_that_of_the_gateway() -> None:
         scripted_api((200, {"header": {"revision": "7"}})) as server,
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
     ):
-        assert revision(endpoint.ask("kv/put", {"key": encoded("a")})) == 7
+        assert revision(endpoint.post("kv/put", {"key": encoded("a")})) == 7
         assert server.requests == ["POST /v3/kv/put"]
 
 
@@ -21,7 +21,7 @@ def test_a_refusal_has_etcds_message_and_code() -> None:
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
         pytest.raises(EtcdError, match=r"etcdserver: permission denied \(kv/put at http") as caught,
     ):
-        endpoint.ask("kv/put")
+        endpoint.post("kv/put")
     assert caught.value.code == 7
 
 
@@ -31,7 +31,7 @@ def test_a_server_that_is_not_an_etcd_is_reported() -> None:
         Endpoint(f"http://127.0.0.1:{server.server_port}", None, 5) as endpoint,
         pytest.raises(EtcdError, match="404: expected etcd's JSON gateway, got '<html>'"),
     ):
-        endpoint.ask("kv/put")
+        endpoint.post("kv/put")
 
 
 def test_an_unreachable_server_is_named() -> None:
@@ -39,7 +39,7 @@ def test_an_unreachable_server_is_named() -> None:
         Endpoint("http://127.0.0.1:9", None, 5) as endpoint,
         pytest.raises(EtcdError, match=r"no answer from http://127\.0\.0\.1:9 "),
     ):
-        endpoint.ask("kv/put")
+        endpoint.post("kv/put")
 
 
 def test_an_error_within_a_stream_ends_it() -> None:

@@ -2,7 +2,7 @@ import json
 import time
 from typing import Any
 
-from probes.admission.asking import Asked, ask, what_is_wrong
+from probes.admission.asking import CallResult, call, response_problem
 from probes.admission.webhooks import Webhook
 from tests.probes.made import Authority
 from tests.probes.serving import Answering, Reply, http_server
@@ -22,12 +22,12 @@ def says(**response: Any) -> Answering:
 
 def ask_webhook(
     answering: Answering, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90, seconds: float = 10
-) -> Asked:
+) -> CallResult:
     with http_server(answering, pem=b"".join(ROOT.issue((name,), days))) as port:
         about = {"group": "", "version": "v1", "resource": "pods", "kind": "Pod"}
         url = f"https://{HOST}:{port}/judge"
         hook = Webhook("validating", "shop", "guard", True, seconds, ca, None, url, "/judge", "v1", about)
-        return ask(hook, HOST, "kubeprobe")
+        return call(hook, HOST, "kubeprobe")
 
 
 def test_a_webhook_that_answers_is_fine_allowed_or_not() -> None:
@@ -66,4 +66,4 @@ def test_an_answer_to_another_query_is_reported() -> None:
 
 
 def test_a_webhook_that_requires_the_api_servers_certificate_exists() -> None:
-    assert what_is_wrong(401, b"", "u", "/") == what_is_wrong(403, b"", "u", "/") == ""
+    assert response_problem(401, b"", "u", "/") == response_problem(403, b"", "u", "/") == ""

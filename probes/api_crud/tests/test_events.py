@@ -1,12 +1,12 @@
 import pytest
 
-from probes.api_crud.events import Seen, out_of_order
+from probes.api_crud.events import WatchEvent, out_of_order
 from probes.api_crud.readiness import failed_checks
 
 
-def events(*texts: str) -> list[Seen]:
+def events(*texts: str) -> list[WatchEvent]:
     """Events from texts such as `ADDED created`."""
-    return [Seen(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in texts)]
+    return [WatchEvent(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in texts)]
 
 
 def test_the_events_of_a_lifecycle_in_order_are_fine() -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from probes.canary_deployment.server import PORT
-from probes.canary_deployment.traffic import NoAnswer, Traffic, ask, ask_until
+from probes.canary_deployment.traffic import NoAnswer, Traffic, request_until, request_version
 from tests.harness.wait import until
 
 HOST = "127.0.0.1"
@@ -32,14 +32,14 @@ def canary(version: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def answers(version: str) -> bool:
     try:
-        return ask(HOST, PORT, 1) == version
+        return request_version(HOST, PORT, 1) == version
     except NoAnswer:
         return False
 
 
 def test_traffic_counts_the_versions_that_the_canary_returns() -> None:
     with canary("v1"):
-        assert ask_until("v1", HOST, PORT, 5, 5) == ""
+        assert request_until("v1", HOST, PORT, 5, 5) == ""
         with Traffic(HOST, PORT, 5) as traffic:
             until("ten answers", lambda: traffic.sent >= 10)
     assert set(traffic.answers) == {"v1"}
@@ -48,7 +48,7 @@ def test_traffic_counts_the_versions_that_the_canary_returns() -> None:
 
 def test_a_missing_version_is_reported_with_what_answered_instead() -> None:
     with canary("v1"):
-        assert ask_until("v2", HOST, PORT, 5, 0.3) == "version 'v1' answers"
+        assert request_until("v2", HOST, PORT, 5, 0.3) == "version 'v1' answers"
 
 
 def test_lost_requests_are_counted_with_their_reasons() -> None:
@@ -77,6 +77,6 @@ def test_an_open_request_is_finished_when_the_canary_is_terminated() -> None:
 def test_the_wait_without_endpoints_ends_in_time() -> None:
     began = time.monotonic()
     with pytest.raises(NoAnswer, match="refused"):
-        ask(HOST, PORT, 1)
-    assert "refused" in ask_until("v1", HOST, PORT, 1, 0.2)
+        request_version(HOST, PORT, 1)
+    assert "refused" in request_until("v1", HOST, PORT, 1, 0.2)
     assert time.monotonic() - began < 3

@@ -30,7 +30,7 @@ def node(name: str, pods: str = "110", *cidrs: str) -> dict[str, Any]:
 def counted(*pods: dict[str, Any]) -> findings.Pods:
     found = findings.Pods()
     for one in pods:
-        found.take(one, NOW, 120)
+        found.count(one, NOW, 120)
     return found
 
 

@@ -18,7 +18,7 @@ def bundle(*days: float) -> str:
 def test_a_bundle_is_valid_as_long_as_its_last_ca() -> None:
     webhook = {"name": "check.test", "clientConfig": {"caBundle": bundle(-5, 200)}}
     [finding] = authorities.of_webhooks("mutating", [{"metadata": {"name": "policies"}, "webhooks": [webhook]}])
-    assert (finding.place, finding.subject) == ("caBundle of mutating webhook policies, check.test", "CN=ca-200")
+    assert (finding.source, finding.subject) == ("caBundle of mutating webhook policies, check.test", "CN=ca-200")
 
 
 def test_a_webhook_without_a_bundle_uses_the_systems_cas() -> None:
@@ -29,14 +29,14 @@ def test_a_webhook_without_a_bundle_uses_the_systems_cas() -> None:
 
 def test_a_bundle_that_is_not_a_certificate_is_reported() -> None:
     [finding] = authorities.of_aggregated([{"metadata": {"name": "v1.a"}, "spec": {"caBundle": "bm90IGEgY2VydA=="}}])
-    assert finding.place == "caBundle of API service v1.a"
+    assert finding.source == "caBundle of API service v1.a"
     assert finding.unreadable.startswith("no readable certificate: ")
 
 
 def test_the_api_servers_published_cas_are_named_by_key() -> None:
     data = {"client-ca-file": ending_in(300)[0].decode(), "requestheader-allowed-names": "[]"}
     [finding] = authorities.of_authentication({"data": data})
-    assert finding.place == "client-ca-file in configmap kube-system/extension-apiserver-authentication"
+    assert finding.source == "client-ca-file in configmap kube-system/extension-apiserver-authentication"
 
 
 WEB = "certificate shop/web"

@@ -37,7 +37,7 @@ def problems(secret: Json, *certificates: Json, wanted: str = "cert-manager") ->
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
         inspection = Inspection(api, NOW, 30)
         inspection.secrets()
-        inspection.more([wanted])
+        inspection.check_selected([wanted])
         return inspection.problems()
 
 

@@ -9,12 +9,12 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from probes.cluster_dns.asking import Patience, ask_all, problems
+from probes.cluster_dns.asking import QueryLimits, problems, query_all
 from probes.cluster_dns.questions import Question
 from probes.cluster_dns.servers import Server
 
-PATIENT = Patience(timeout=5, tries=2, slow_ms=0)
-HASTY = Patience(timeout=0.2, tries=2, slow_ms=0)
+PATIENT = QueryLimits(timeout=5, tries=2, slow_ms=0)
+HASTY = QueryLimits(timeout=0.2, tries=2, slow_ms=0)
 WEB = Question("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"}))
 ANY = Question("outside", "example.com", "A")
 Answering = Callable[[dns.message.Message], dns.message.Message | None]
@@ -68,14 +68,14 @@ def says(*addresses: str, rcode: int = dns.rcode.NOERROR) -> Answering:
     return answer
 
 
-def wrong(answering: Answering, *questions: Question, patience: Patience = PATIENT) -> list[str]:
+def wrong(answering: Answering, *questions: Question, limits: QueryLimits = PATIENT) -> list[str]:
     with dns_server(answering) as server:
-        return problems(ask_all([server], list(questions), patience))
+        return problems(query_all([server], list(questions), limits))
 
 
 def test_the_right_answer_is_not_a_problem_and_its_time_is_measured() -> None:
     with dns_server(says("10.96.0.7")) as server:
-        answers = ask_all([server], [WEB, ANY], PATIENT)
+        answers = query_all([server], [WEB, ANY], PATIENT)
     assert problems(answers) == []
     assert [(answer.question, answer.protocol) for answer in answers] == [(WEB, "UDP"), (WEB, "TCP"), (ANY, "UDP")]
     assert all(0 < answer.ms < 5000 for answer in answers)
@@ -97,7 +97,7 @@ def test_an_error_has_server_and_query() -> None:
 
 def test_no_answer_is_reported_after_all_tries() -> None:
     with dns_server(lambda _query: None) as server:
-        answers = ask_all([server], [ANY], HASTY)
+        answers = query_all([server], [ANY], HASTY)
     udp = answers[0]
     assert (udp.protocol, udp.trouble, udp.tries) == ("UDP", "no answer within 0.2 s", 2)
 
@@ -111,19 +111,19 @@ def test_a_query_is_repeated_after_a_lost_datagram() -> None:
 
     with dns_server(lose_the_first) as server:
         only_udp = Server(server.name, server.address, server.ports[:1])
-        [answer] = ask_all([only_udp], [WEB], replace(HASTY, tries=50))
+        [answer] = query_all([only_udp], [WEB], replace(HASTY, tries=50))
     assert (answer.trouble, answer.tries >= 2) == ("", True)
 
 
 def test_a_slow_answer_is_a_problem_even_if_it_is_right() -> None:
-    [error, *_] = wrong(says("10.96.0.7"), WEB, patience=Patience(5, 1, slow_ms=0.0001))
+    [error, *_] = wrong(says("10.96.0.7"), WEB, limits=QueryLimits(5, 1, slow_ms=0.0001))
     assert "right but late, after more than 0.0001 ms" in error
 
 
 def test_a_closed_port_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    [answer] = ask_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], HASTY)
+    [answer] = query_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], HASTY)
     assert answer.trouble == "connection refused"
 
 

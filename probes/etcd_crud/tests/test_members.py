@@ -26,7 +26,7 @@ def test_unreachable_members_come_before_alarms_and_those_before_full_members() 
     members = [
         member("etcd-1", db_size=90 * MB),
         member("etcd-2", trouble="no answer"),
-        member("etcd-3", leader=0, said=("memberID:1 alarm:NOSPACE ", "etcdserver: no leader")),
+        member("etcd-3", leader=0, errors=("memberID:1 alarm:NOSPACE ", "etcdserver: no leader")),
     ]
     away, alarm, leaderless, full = problems(members, NAMES, 80)
     assert away == "member etcd-2 (https://etcd-2:2379): no answer"
@@ -45,13 +45,13 @@ def test_members_that_follow_different_leaders_are_named() -> None:
 
 def test_an_alarm_of_every_member_is_reported_once() -> None:
     errors = ("memberID:2 alarm:CORRUPT ",)
-    assert alarms([member("etcd-1", said=errors), member("etcd-2", said=errors)], NAMES) == [
+    assert alarms([member("etcd-1", errors=errors), member("etcd-2", errors=errors)], NAMES) == [
         "alarm CORRUPT of member etcd-2: its data differs from the other members'"
     ]
 
 
 def test_an_unknown_error_is_reported_unchanged() -> None:
-    assert problems([member("etcd-1", said=("a new one",))], NAMES, 80) == [
+    assert problems([member("etcd-1", errors=("a new one",))], NAMES, 80) == [
         "member etcd-1 (https://etcd-1:2379): a new one"
     ]
 

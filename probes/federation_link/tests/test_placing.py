@@ -9,7 +9,7 @@ import yaml
 from probes._access import Access
 from probes._api import Api, ApiError
 from probes.federation_link import arriving, probe
-from probes.federation_link.placing import NoManifest, labelled, manifests, place_of
+from probes.federation_link.placing import ManifestError, labelled, manifests, placement_of
 from tests.probes.scripted import scripted_api
 
 VALUES = {"name": "link-1", "namespace": "shop"}
@@ -48,7 +48,7 @@ def test_the_default_manifests_match_the_catalog() -> None:
     ],
 )
 def test_an_invalid_manifest_is_refused(text: str, why: str) -> None:
-    with pytest.raises(NoManifest, match=why):
+    with pytest.raises(ManifestError, match=why):
         manifests(text, VALUES, ["east"])
 
 
@@ -59,10 +59,10 @@ def test_the_hubs_discovery_gives_the_path_of_a_kind() -> None:
     answers = [(200, served)] * 3
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
         work = {"apiVersion": "a.io/v1", "kind": "Work", "metadata": {"name": "w", "namespace": "east"}}
-        assert place_of(api, work).path == "/apis/a.io/v1/namespaces/east/works/w"
-        assert place_of(api, {**work, "kind": "Region"}).path == "/apis/a.io/v1/regions/w"
+        assert placement_of(api, work).path == "/apis/a.io/v1/namespaces/east/works/w"
+        assert placement_of(api, {**work, "kind": "Region"}).path == "/apis/a.io/v1/regions/w"
         with pytest.raises(ApiError, match=r"the hub has no kind Worker in a\.io/v1"):
-            place_of(api, {**work, "kind": "Worker"})
+            placement_of(api, {**work, "kind": "Worker"})
 
 
 def test_placed_objects_have_the_runs_labels_and_their_own() -> None:
@@ -71,10 +71,10 @@ def test_placed_objects_have_the_runs_labels_and_their_own() -> None:
     assert body["metadata"]["labels"] == {"own": "1"}
 
 
-def seen_by(*answers: object, wanted: bool, seconds: float) -> arriving.Seen:
-    look = arriving.arrived if wanted else arriving.gone
+def seen_by(*answers: object, wanted: bool, seconds: float) -> arriving.Observation:
+    observe = arriving.arrived if wanted else arriving.gone
     with scripted_api(*answers) as server:
-        [seen] = look(
+        [seen] = observe(
             {"east": Access(f"http://127.0.0.1:{server.server_port}")}, "/x", arriving.time.monotonic(), seconds
         )
     return seen
@@ -88,14 +88,14 @@ def test_an_object_arrives_when_it_first_exists() -> None:
 
 def test_an_object_that_does_not_arrive_is_reported() -> None:
     seen = seen_by(NOT_FOUND, wanted=True, seconds=0)
-    assert probe.tell([seen], "arrived", 5) == [
+    assert probe.record_observations([seen], "arrived", 5) == [
         "member east: the object has not arrived 5 s after it was placed on the hub"
     ]
 
 
 def test_an_object_that_is_not_deleted_is_reported_with_its_finalizers() -> None:
     seen = seen_by(THERE, wanted=False, seconds=0)
-    [wrong] = probe.tell([seen], "gone", 5)
+    [wrong] = probe.record_observations([seen], "gone", 5)
     assert wrong.startswith("member east: the object is still there 5 s after it was deleted from the hub: held there")
     assert wrong.endswith("by the finalizers example.com/backup")
 
@@ -103,4 +103,6 @@ def test_an_object_that_is_not_deleted_is_reported_with_its_finalizers() -> None
 def test_a_member_that_is_unavailable_is_reported_and_not_taken_for_deleted() -> None:
     seen = seen_by((503, {"reason": "ServiceUnavailable", "message": "etcd is away"}), wanted=False, seconds=0)
     assert seen.seconds is None
-    assert probe.tell([seen], "gone", 5) == ["member east: 503 ServiceUnavailable: etcd is away (GET /x)"]
+    assert probe.record_observations([seen], "gone", 5) == [
+        "member east: 503 ServiceUnavailable: etcd is away (GET /x)"
+    ]

@@ -53,7 +53,7 @@ def test_a_body_must_contain_and_match_what_is_expected() -> None:
 
 
 def test_a_phase_is_slow_only_beyond_its_own_limit() -> None:
-    expected = Expected(OK, most_ms={"first byte": 100, "body": 0})
+    expected = Expected(OK, max_ms={"first byte": 100, "body": 0})
     assert expected.slow("first byte", 100) == ""
     assert expected.slow("first byte", 101) == "first byte took 101 ms, expected at most 100 ms"
     assert expected.slow("body", 9999) == expected.slow("tls", 9999) == ""

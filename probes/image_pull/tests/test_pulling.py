@@ -64,14 +64,14 @@ def test_a_failed_pull_is_classified(message: str, fault: str) -> None:
 def test_back_off_keeps_the_cause() -> None:
     found = failure(waiting("ImagePullBackOff", 'Back-off pulling image "a:1": ErrImagePull: a:1: not found'))
     assert found is not None
-    assert (found.fault.name, found.said) == ("missing", "a:1: not found")
+    assert (found.fault.name, found.message) == ("missing", "a:1: not found")
 
 
 def test_a_long_message_keeps_its_end() -> None:
     found = classify("x " * 500 + "connection refused")
-    assert found.said.startswith("...")
-    assert found.said.endswith("connection refused")
-    assert len(found.said) == 403
+    assert found.message.startswith("...")
+    assert found.message.endswith("connection refused")
+    assert len(found.message) == 403
 
 
 @pytest.mark.parametrize(

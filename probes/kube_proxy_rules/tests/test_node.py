@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from probes.kube_proxy_rules import node
-from probes.kube_proxy_rules.node import CannotLook, rules_of
+from probes.kube_proxy_rules.node import RulesUnreadable, rules_of
 
 RECORDED = Path(__file__).parent / "recorded"
 IP_VS = """\
@@ -85,7 +85,7 @@ def test_only_the_rules_of_the_given_mode_are_checked(tmp_path: Path, command: C
     command("iptables-save", saved())
     assert modes("iptables") == ["iptables"]
     assert modes("ipvs") == ["ipvs"]
-    with pytest.raises(CannotLook, match=r"^nft -j list tables ip failed: no such table; needed are hostNetwork"):
+    with pytest.raises(RulesUnreadable, match=r"^nft -j list tables ip failed: no such table; needed are hostNetwork"):
         rules_of(4, set(), "nftables")
 
 
@@ -131,8 +131,8 @@ def test_an_unreadable_legacy_backend_counts_as_empty(tmp_path: Path, command: C
 
 
 def test_iptables_that_cannot_be_read_at_all_is_reported(command: Command) -> None:
-    with pytest.raises(CannotLook, match=r"^iptables-save cannot be run: "):
+    with pytest.raises(RulesUnreadable, match=r"^iptables-save cannot be run: "):
         rules_of(4, set(), "iptables")
     command("iptables-nft-save", None)
-    with pytest.raises(CannotLook, match=r"^iptables-nft-save -t nat failed: no such table; "):
+    with pytest.raises(RulesUnreadable, match=r"^iptables-nft-save -t nat failed: no such table; "):
         rules_of(4, set(), "iptables")

@@ -1,6 +1,6 @@
 from typing import Any
 
-from probes.namespace_lifecycle.stuck import conditions, held, nobody_worked_on, remaining, unavailable
+from probes.namespace_lifecycle.stuck import conditions, held, remaining, unavailable, why_not_processed
 
 
 def namespace(*entries: tuple[str, str, str], **metadata: Any) -> dict[str, Any]:
@@ -46,12 +46,12 @@ def test_unavailable_api_services_are_named() -> None:
 
 
 def test_without_conditions_the_controller_has_not_processed_it() -> None:
-    assert nobody_worked_on(namespace()) == (
+    assert why_not_processed(namespace()) == (
         "the namespace controller (kube-controller-manager) has told nothing; finalizers in its spec: kubernetes"
     )
 
 
 def test_a_finalizer_of_the_namespace_itself_is_named() -> None:
-    assert nobody_worked_on(namespace(finalizers=["example.com/tenant"])) == (
+    assert why_not_processed(namespace(finalizers=["example.com/tenant"])) == (
         "its own finalizers hold it: example.com/tenant"
     )

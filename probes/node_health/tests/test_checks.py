@@ -47,8 +47,8 @@ def proc(tmp_path: Path, *, threads: int = 100, files: str = "10 0 1000", instan
 
 
 def test_a_healthy_node_has_no_problems(tmp_path: Path) -> None:
-    found = limits.look(proc(tmp_path), PERCENT)
-    assert (found.wrong, found.blind) == ([], [])
+    found = limits.check(proc(tmp_path), PERCENT)
+    assert (found.wrong, found.unchecked) == ([], [])
     measured = {name: value for name, value in found.measured.items() if not name.startswith("conntrack")}
     assert measured == {
         "pids_percent": 10.0,
@@ -60,7 +60,7 @@ def test_a_healthy_node_has_no_problems(tmp_path: Path) -> None:
 
 
 def test_a_nearly_full_resource_is_named_with_its_use(tmp_path: Path) -> None:
-    found = limits.look(proc(tmp_path, threads=900, files="990 0 1000", instances=9), PERCENT)
+    found = limits.check(proc(tmp_path, threads=900, files="990 0 1000", instances=9), PERCENT)
     assert found.wrong == [
         "processes and threads (pid_max, threads-max): 90.0 % used, 900 of 1,000 (the limit here is 80 %)",
         "open files (fs.file-max): 99.0 % used, 990 of 1,000 (the limit here is 80 %)",
@@ -69,19 +69,19 @@ def test_a_nearly_full_resource_is_named_with_its_use(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_are_not_a_finding(tmp_path: Path) -> None:
-    found = limits.look(tmp_path, PERCENT)
+    found = limits.check(tmp_path, PERCENT)
     assert found.wrong == []
-    assert [why.partition(":")[0] for why in found.blind] == ["processes", "open files", "inotify"]
+    assert [why.partition(":")[0] for why in found.unchecked] == ["processes", "open files", "inotify"]
 
 
 def test_a_file_system_is_checked_once_and_a_missing_path_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    found = disks.look(tmp_path, ["/", "/a", "/nowhere"], 101, 101)
+    found = disks.check(tmp_path, ["/", "/a", "/nowhere"], 101, 101)
     assert (found.wrong, found.measured["file_systems"]) == ([], 1)
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    [wrong] = disks.look(tmp_path, ["/"], 0, 101).wrong
+    [wrong] = disks.check(tmp_path, ["/"], 0, 101).wrong
     assert re.match(r"disk space at / in MB: [\d.]+ % used, [\d,]+ of [\d,]+ \(the limit here is 0 %\)", wrong)
 
 
@@ -104,7 +104,7 @@ def test_image_file_systems_are_not_checked(tmp_path: Path, mount: str, looked_a
         "22 27 0:99999 / /proc rw,relatime - proc proc rw\n"
         f"27 1 {os.major(device)}:{os.minor(device)} / / ro,relatime shared:1 - {mount}\n"
     )
-    found = disks.look(tmp_path, ["/"], 0, 0)
+    found = disks.check(tmp_path, ["/"], 0, 0)
     assert found.measured["file_systems"] == looked_at
     assert bool(found.wrong) == bool(looked_at)
 
@@ -135,7 +135,7 @@ def test_image_file_systems_are_not_checked(tmp_path: Path, mount: str, looked_a
     ],
 )
 def test_kernel_messages_are_recognized(means: str | None, message: str) -> None:
-    assert [one.means for one in PATTERNS if one.pattern.search(message)] == ([means] if means else [])
+    assert [one.meaning for one in PATTERNS if one.pattern.search(message)] == ([means] if means else [])
 
 
 def test_a_kernel_log_record_is_parsed_without_its_details() -> None:
@@ -146,15 +146,15 @@ def test_a_kernel_log_record_is_parsed_without_its_details() -> None:
 @pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK), reason="the kernel's log cannot be read here")
 def test_only_recent_messages_count() -> None:
     anything = Pattern("said", re.compile(""))
-    whole = kernel_log.look(Path("/dev/kmsg"), 1e9, [anything])
+    whole = kernel_log.check(Path("/dev/kmsg"), 1e9, [anything])
     assert whole.measured["kernel_messages"] > 0
     assert any(wrong.startswith("kernel log: said") for wrong in whole.wrong)
     # An hour from now: a message logged right now may have a time slightly ahead of ours.
-    assert kernel_log.look(Path("/dev/kmsg"), -3600, [anything]).wrong == []
+    assert kernel_log.check(Path("/dev/kmsg"), -3600, [anything]).wrong == []
 
 
 def test_a_kernel_log_that_cannot_be_read_is_not_a_finding(tmp_path: Path) -> None:
-    assert kernel_log.look(tmp_path / "kmsg", 60, []).blind == [
+    assert kernel_log.check(tmp_path / "kmsg", 60, []).unchecked == [
         f"kernel log {tmp_path}/kmsg: No such file or directory"
     ]
 
@@ -182,9 +182,9 @@ def test_an_offset_by_ntp_is_measured_to_the_millisecond() -> None:
 
 
 def test_a_server_of_time_that_does_not_answer_is_not_a_finding() -> None:
-    found = clock.look(Access("http://127.0.0.1:1"), "", ["127.0.0.1:1"], 2)
+    found = clock.check(Access("http://127.0.0.1:1"), "", ["127.0.0.1:1"], 2)
     assert found.wrong == []
-    assert [why.split(":")[1].strip() for why in found.blind] == [
+    assert [why.split(":")[1].strip() for why in found.unchecked] == [
         "the Date header of http",
         "NTP server 127.0.0.1",
     ]
@@ -211,7 +211,7 @@ def problems_of(**conditions: str) -> list[str]:
     lease = {"spec": {"renewTime": datetime.now(UTC).isoformat()}}
     answers = ((200, node), (200, lease), (200, {"items": [], "metadata": {}}))
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
-        return agents.as_the_api_knows(api, "a", 40, 300).wrong
+        return agents.api_state(api, "a", 40, 300).wrong
 
 
 def test_good_conditions_of_a_node_are_not_a_finding() -> None:
@@ -248,7 +248,7 @@ def test_a_runtime_that_is_missing_is_reported(tmp_path: Path) -> None:
 def test_a_runtime_at_an_unknown_socket_is_not_a_finding(tmp_path: Path) -> None:
     found = agents.runtime(tmp_path, "")
     assert found.wrong == []
-    [why] = found.blind
+    [why] = found.unchecked
     assert why.startswith("container runtime: none listens at ")
 
 
@@ -262,5 +262,5 @@ def test_a_probe_without_its_node_name_is_unknown() -> None:
 
 def test_findings_of_several_checks_are_merged() -> None:
     together = Findings(wrong=["a"], measured={"x": 1})
-    together.add(Findings(wrong=["b"], blind=["c"], measured={"y": 2}))
+    together.add(Findings(wrong=["b"], unchecked=["c"], measured={"y": 2}))
     assert together == Findings(["a", "b"], ["c"], {"x": 1, "y": 2})

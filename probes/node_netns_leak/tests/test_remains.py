@@ -12,19 +12,19 @@ from probes._access import Access
 from probes._api import Api
 from probes._cri import Sandbox
 from probes.node_netns_leak import kept, links, living, remains
-from probes.node_netns_leak.kept import Where
-from probes.node_netns_leak.living import Living
-from probes.node_netns_leak.probe import look
+from probes.node_netns_leak.kept import NodePaths
+from probes.node_netns_leak.living import ExistingPods
+from probes.node_netns_leak.probe import find_leftovers
 
 RUNS = Sandbox("a" * 64, "uid-1", "shop/web", ready=True, created=0)
 ENDED = Sandbox("b" * 64, "uid-2", "shop/job", ready=False, created=0)
-ALIVE = Living(frozenset({"uid-1", "uid-2"}), (RUNS, ENDED), frozenset({"/var/run/netns/cni-1"}))
+ALIVE = ExistingPods(frozenset({"uid-1", "uid-2"}), (RUNS, ENDED), frozenset({"/var/run/netns/cni-1"}))
 
 
-def where(root: Path) -> Where:
+def where(root: Path) -> NodePaths:
     (root / "proc/1").mkdir(parents=True)
     (root / "proc/1/mountinfo").write_text("")
-    return Where(
+    return NodePaths(
         root,
         namespaces=("/run/netns", "/var/run/netns"),
         namespace_names=re.compile("^cni-"),
@@ -55,15 +55,15 @@ def test_resources_of_new_pods_are_not_reported(tmp_path: Path, monkeypatch: pyt
     at = replace(where(tmp_path), interface_names=re.compile("^no interface of this machine$"))
     file(tmp_path, "containerd.sock")
 
-    def find(*_: object) -> Living:
+    def find(*_: object) -> ExistingPods:
         file(tmp_path, "run/netns/cni-new")
         file(tmp_path, "var/lib/cni/networks/net/10.0.0.9", "f" * 64)
-        return Living(frozenset(), (), frozenset())
+        return ExistingPods(frozenset(), (), frozenset())
 
     monkeypatch.setenv("RUNTIME_SOCKET", "/containerd.sock")
     monkeypatch.setattr(living, "find", find)
     with Api(Access("http://127.0.0.1:1")) as api:
-        assert look(api, "node-1", at) == set()
+        assert find_leftovers(api, "node-1", at) == set()
 
 
 def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> Non
 def test_a_running_sandbox_without_a_pod_is_named() -> None:
     orphan = Sandbox("c" * 64, "uid-3", "shop/old", ready=True, created=0)
     ended = Sandbox("d" * 64, "uid-4", "shop/older", ready=False, created=0)
-    found = remains.of_sandboxes(Living(ALIVE.pod_uids, (RUNS, orphan, ended), frozenset()))
+    found = remains.of_sandboxes(ExistingPods(ALIVE.pod_uids, (RUNS, orphan, ended), frozenset()))
     assert [one.text for one in found] == ["sandbox ccccccccccccc of pod shop/old runs, but there is no such pod"]
 
 

@@ -8,7 +8,7 @@ from probes._access import Access
 from probes._api import Api
 from probes._quantities import quantity
 from probes.rate_limit import edges, fairness, quotas
-from probes.rate_limit.probe import MOST_SERVERS, Rejections
+from probes.rate_limit.probe import MAX_ATTEMPTS, Rejections
 from tests.probes.scripted import ScriptedApi, scripted_api
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -114,7 +114,7 @@ def test_counters_of_another_api_server_are_not_compared(capsys: pytest.CaptureF
     with scripted_api((200, first), (200, other), (200, later)) as server, connected(server) as api:
         [problem] = Rejections(api, 0.001).problems()
     assert "rejected 2 requests of FlowSchema a" in problem
-    with scripted_api((200, first), *[(200, other)] * MOST_SERVERS) as server, connected(server) as api:
+    with scripted_api((200, first), *[(200, other)] * MAX_ATTEMPTS) as server, connected(server) as api:
         assert Rejections(api, 0.001).problems() == []
     assert "did not answer again" in capsys.readouterr().out
 

@@ -11,8 +11,8 @@ from kubeprobe.catalog.model.rule import rules_variable
 from probes._access import Access
 from probes._api import Api
 from probes.rules.expressions import Expression, NotEvaluated, Text
-from probes.rules.probe import by_place, inspect
-from probes.rules.rule import Findings, Place, examine, read_rules
+from probes.rules.probe import by_list, inspect
+from probes.rules.rule import Findings, ObjectList, examine, read_rules
 from tests.probes.scripted import scripted_api
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -36,17 +36,17 @@ def evaluate(
             }
         ).rules
     )
-    [(place, rules)] = by_place(read_rules(given)).items()
+    [(place, rules)] = by_list(read_rules(given)).items()
     return examine(place, rules, objects, {"params": params, "now": NOW})
 
 
-def example() -> dict[Place, Any]:
+def example() -> dict[ObjectList, Any]:
     _template, case = yaml.safe_load_all(CATALOG.read_text())
-    return by_place(read_rules(rules_variable(ProbeCaseSpec.model_validate(case["spec"]).rules)))
+    return by_list(read_rules(rules_variable(ProbeCaseSpec.model_validate(case["spec"]).rules)))
 
 
 def of_example(resource: str, *objects: dict[str, Any]) -> list[str]:
-    place = Place(resource)
+    place = ObjectList(resource)
     findings = examine(place, example()[place], objects, {"params": {"EXEMPT_NAMESPACES": "kube-system"}, "now": NOW})
     assert findings.not_evaluated == []
     return [wrong for _, wrong in findings.broken]
@@ -112,7 +112,7 @@ def test_a_list_is_requested_once_for_all_of_its_rules() -> None:
         ("/apis/apps/v1/deployments", 2),
         ("/apis/networking.k8s.io/v1/ingresses", 1),
     ]
-    assert Place("v1/pods", "shop", "app=web").path == "/api/v1/namespaces/shop/pods"
+    assert ObjectList("v1/pods", "shop", "app=web").path == "/api/v1/namespaces/shop/pods"
 
 
 def test_an_empty_list_of_rules_is_refused() -> None:
@@ -158,7 +158,7 @@ def test_the_example_names_ingresses_without_tls() -> None:
 def test_the_readmes_example_works() -> None:
     [block] = re.findall(r"^```yaml\n(.*?)^```", (CATALOG.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     spec = ProbeCaseSpec.model_validate(yaml.safe_load(block)["spec"])
-    [(place, rules)] = by_place(read_rules(rules_variable(spec.rules))).items()
+    [(place, rules)] = by_list(read_rules(rules_variable(spec.rules))).items()
     assert (place.path, place.query) == ("/apis/apps/v1/namespaces/shop/deployments", {"labelSelector": "tier=web"})
     found = examine(place, rules, [deployment(replicas=1), deployment()], {"params": spec.parameters, "now": NOW})
     assert found.not_evaluated == []

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
-from probes.service_connectivity.connecting import Way, connect, settle
+from probes.service_connectivity.connecting import Target, connect, settle
 
 Answering = Callable[[int], tuple[int, str]]
 
 
 @contextmanager
-def server(answering: Answering) -> Iterator[Way]:
+def server(answering: Answering) -> Iterator[Target]:
     """An HTTP server whose response may depend on the number of earlier ones."""
     numbers = count()
 
@@ -29,7 +29,7 @@ def server(answering: Answering) -> Iterator[Way]:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield Way("Service web", "127.0.0.1", listening.server_address[1])
+            yield Target("Service web", "127.0.0.1", listening.server_address[1])
         finally:
             listening.shutdown()
             thread.join()
@@ -40,43 +40,43 @@ def in_turn(*names: str) -> Answering:
 
 
 def test_the_answering_pod_and_its_time_are_known() -> None:
-    with server(in_turn("a")) as way:
-        result = connect(way, timeout=5)
-    assert (result.who, result.trouble) == ("a", "")
+    with server(in_turn("a")) as target:
+        result = connect(target, timeout=5)
+    assert (result.answered_by, result.trouble) == ("a", "")
     assert 0 < result.ms < 5000
 
 
 def test_a_closed_port_and_a_time_out_are_distinguished() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert connect(Way("", "127.0.0.1", port), timeout=0.1).trouble == "no answer within 0.1 s"
-    assert connect(Way("", "127.0.0.1", port), timeout=5).trouble == "connection refused"
+        assert connect(Target("", "127.0.0.1", port), timeout=0.1).trouble == "no answer within 0.1 s"
+    assert connect(Target("", "127.0.0.1", port), timeout=5).trouble == "connection refused"
 
 
 def test_a_series_of_right_connections_is_settled() -> None:
-    with server(in_turn("a", "b")) as way:
-        settled = settle(way, {"a", "b"}.__eq__, in_a_row=6, seconds=5, timeout=5)
-    assert settled.well
-    assert settled.seen == {"a": 3, "b": 3}
+    with server(in_turn("a", "b")) as target:
+        series = settle(target, {"a", "b"}.__eq__, in_a_row=6, seconds=5, timeout=5)
+    assert series.succeeded
+    assert series.pods == {"a": 3, "b": 3}
 
 
 def test_late_rules_are_awaited_and_their_delay_is_measured() -> None:
-    with server(lambda number: (200, "a") if number >= 5 else (503, "")) as way:
-        settled = settle(way, {"a"}.__eq__, in_a_row=3, seconds=30, timeout=5)
-    assert settled.well
-    assert settled.troubles == {}
-    assert settled.seconds >= 5 * 0.05
+    with server(lambda number: (200, "a") if number >= 5 else (503, "")) as target:
+        series = settle(target, {"a"}.__eq__, in_a_row=3, seconds=30, timeout=5)
+    assert series.succeeded
+    assert series.errors == {}
+    assert series.seconds >= 5 * 0.05
 
 
 def test_a_missing_endpoint_is_a_fault_after_the_time_out() -> None:
-    with server(in_turn("a")) as way:
-        settled = settle(way, {"a", "b"}.__eq__, in_a_row=4, seconds=2, timeout=5)
-    assert not settled.well
-    assert settled.seen == {"a": 4}
+    with server(in_turn("a")) as target:
+        series = settle(target, {"a", "b"}.__eq__, in_a_row=4, seconds=2, timeout=5)
+    assert not series.succeeded
+    assert series.pods == {"a": 4}
 
 
 def test_occasional_failed_connections_are_never_settled() -> None:
-    with server(lambda number: (200, "a") if number % 3 else (500, "")) as way:
-        settled = settle(way, {"a"}.__eq__, in_a_row=6, seconds=2, timeout=5)
-    assert not settled.well
-    assert settled.troubles == {"status 500": 2}
+    with server(lambda number: (200, "a") if number % 3 else (500, "")) as target:
+        series = settle(target, {"a"}.__eq__, in_a_row=6, seconds=2, timeout=5)
+    assert not series.succeeded
+    assert series.errors == {"status 500": 2}

@@ -115,10 +115,10 @@ apiserver_request_total{group="",resource="pods"} 7
 
 def test_deprecated_apis_are_read_from_the_metrics_sorted_by_removal() -> None:
     found = set(deprecated.requested(METRICS))
-    assert [one.split()[1] for one in deprecated.told(found, [])] == ["b.io/v1/xs/z", "a.io/v1/ys", "v1/endpoints"]
-    assert deprecated.told(found, [])[1].endswith("Kubernetes 1.40 removes it")
+    assert [one.split()[1] for one in deprecated.describe(found, [])] == ["b.io/v1/xs/z", "a.io/v1/ys", "v1/endpoints"]
+    assert deprecated.describe(found, [])[1].endswith("Kubernetes 1.40 removes it")
 
 
 def test_deprecated_apis_that_are_ignored_are_not_a_finding() -> None:
     found = set(deprecated.requested(METRICS))
-    assert deprecated.told(found, ["v1/endpoints", "*.io/*"]) == []
+    assert deprecated.describe(found, ["v1/endpoints", "*.io/*"]) == []

@@ -9,7 +9,7 @@ from kubeprobe_client import run
 from probes._access import Access
 from probes._api import Api
 from probes.virtual_cluster.counterpart import Convention, wait_for
-from probes.virtual_cluster.probe import Settings, TwoLives, why_not_gone, why_nowhere
+from probes.virtual_cluster.probe import Settings, VirtualPodLifecycle, why_not_gone, why_unreachable
 from tests.probes.scripted import scripted_api
 
 VCLUSTER = Convention(
@@ -24,14 +24,14 @@ def pod(host_name: str, **annotations: str) -> dict[str, Any]:
 
 
 def test_a_counterpart_is_recognized_by_name_and_namespace() -> None:
-    assert VCLUSTER.fits(pod("web-x-shop-x-v", name="web", namespace="shop"), "web", "shop")
-    assert not VCLUSTER.fits(pod("web-x-shop-x-v", name="web", namespace="other"), "web", "shop")
-    assert not VCLUSTER.fits(pod("web"), "web", "shop")
+    assert VCLUSTER.matches(pod("web-x-shop-x-v", name="web", namespace="shop"), "web", "shop")
+    assert not VCLUSTER.matches(pod("web-x-shop-x-v", name="web", namespace="other"), "web", "shop")
+    assert not VCLUSTER.matches(pod("web"), "web", "shop")
 
 
 def test_an_engine_may_keep_pod_names() -> None:
-    assert Convention("", "", "").fits(pod("web"), "web", "shop")
-    assert not Convention("", "", "").fits(pod("web2"), "web", "shop")
+    assert Convention("", "", "").matches(pod("web"), "web", "shop")
+    assert not Convention("", "", "").matches(pod("web2"), "web", "shop")
 
 
 def events(*found: dict[str, Any]) -> tuple[int, bytes]:
@@ -60,10 +60,10 @@ def test_the_cause_of_an_undeleted_pod_is_reported() -> None:
 
 def test_a_kubeconfig_for_localhost_is_not_a_finding() -> None:
     settings = Settings.from_environment("team-a")
-    assert why_nowhere(Access("https://localhost:8443"), settings).endswith(
+    assert why_unreachable(Access("https://localhost:8443"), settings).endswith(
         "set SERVER, such as https://virtual.team-a:443"
     )
-    assert why_nowhere(Access("https://virtual.team-a:443"), settings) == ""
+    assert why_unreachable(Access("https://virtual.team-a:443"), settings) == ""
 
 
 def test_only_pods_of_killed_runs_are_deleted() -> None:
@@ -75,7 +75,7 @@ def test_only_pods_of_killed_runs_are_deleted() -> None:
 
     pods = {"items": [left("old", settings.lifetime + 5), left("running", 10)]}
     with scripted_api((200, pods), (200, {})) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
-        TwoLives(api, api, settings, run()).sweep()
+        VirtualPodLifecycle(api, api, settings, run()).delete_leftovers()
     listed, deleted = server.requests
     assert "labelSelector=app.kubernetes.io%2Fname%3Dkubeprobe-virtual-cluster" in listed
     assert deleted == "DELETE /api/v1/namespaces/default/pods/old"
