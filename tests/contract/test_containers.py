@@ -64,9 +64,9 @@ async def test_a_running_pod_is_ready(api: Api, namespace: str) -> None:
 
 async def test_the_end_of_a_long_message_is_kept(api: Api, namespace: str) -> None:
     script = "i=0; while [ $i -lt 500 ]; do echo line-$i-xxxxxxxxxx; i=$((i+1)); done > /dev/termination-log"
-    told = await message(api, namespace, pod("long", script))
-    assert len(told) == 4096
-    assert told.endswith("line-499-xxxxxxxxxx\n")
+    expected = await message(api, namespace, pod("long", script))
+    assert len(expected) == 4096
+    assert expected.endswith("line-499-xxxxxxxxxx\n")
 
 
 async def test_fallback_to_logs_on_error_uses_the_log_as_message(api: Api, namespace: str) -> None:
@@ -228,8 +228,8 @@ async def test_a_failure_is_restarted_and_then_backed_off(api: Api, namespace: s
     assert status["restartCount"] >= 1
     assert status["lastState"]["terminated"]["exitCode"] == 2
     uid = seen["metadata"]["uid"]
-    told = f"back-off 10s restarting failed container=probe pod=crash_{namespace}({uid})"
-    assert status["state"]["waiting"]["message"] == told
+    expected = f"back-off 10s restarting failed container=probe pod=crash_{namespace}({uid})"
+    assert status["state"]["waiting"]["message"] == expected
 
 
 async def test_a_success_is_not_restarted_on_failure(api: Api, namespace: str) -> None:
@@ -260,8 +260,8 @@ async def test_pull_policy_never_with_a_missing_image(api: Api, namespace: str) 
     await api.post(pods(namespace), pod("never", container=container))
     seen = await api.waiting(namespace, "never", "ErrImageNeverPull")
     assert phase(seen) == "Pending"
-    told = f'Container image "{NOT_LOADED}" is not present with pull policy of Never'
-    assert state(seen)["waiting"]["message"] == told
+    expected = f'Container image "{NOT_LOADED}" is not present with pull policy of Never'
+    assert state(seen)["waiting"]["message"] == expected
 
 
 async def test_an_image_that_cannot_be_pulled_is_backed_off(api: Api, namespace: str) -> None:

@@ -69,8 +69,8 @@ async def test_there_is_no_previous_log_without_a_restart(api: Api, namespace: s
     await api.post(pods(namespace), pod("once", "echo once"))
     await api.ended(namespace, "once")
     answer = await api.get(pods(namespace, "once", "log"), expect=400, previous="true")
-    told = is_status(answer, 400, "BadRequest")["message"]
-    assert told == 'previous terminated container "probe" in pod "once" not found'
+    error_message = is_status(answer, 400, "BadRequest")["message"]
+    assert error_message == 'previous terminated container "probe" in pod "once" not found'
 
 
 async def test_the_previous_log_is_that_of_the_last_start(api: Api, namespace: str) -> None:

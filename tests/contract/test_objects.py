@@ -100,8 +100,8 @@ async def test_an_update_without_a_change_keeps_the_version(api: Api, namespace:
 async def test_an_update_under_another_name_is_refused(api: Api, namespace: str) -> None:
     await api.post(maps(namespace), {"metadata": {"name": "m"}})
     answer = await api.put(maps(namespace, "m"), {"metadata": {"name": "n"}}, expect=400)
-    told = is_status(answer, 400, "BadRequest")["message"]
-    assert told == "the name of the object (n) does not match the name on the URL (m)"
+    reply = is_status(answer, 400, "BadRequest")["message"]
+    assert reply == "the name of the object (n) does not match the name on the URL (m)"
 
 
 async def test_a_lease_belongs_to_its_group(api: Api, namespace: str) -> None:
@@ -122,9 +122,9 @@ async def test_a_custom_resource_of_a_new_kind(api: Api, namespace: str) -> None
         assert created["metadata"]["generation"] == 1
         changed = await api.patch(f"{widgets}/w", {"spec": {"size": 2}})
         assert changed["metadata"]["generation"] == 2
-        told = await api.patch(f"{widgets}/w/status", {"status": {"phase": "Fine"}, "spec": {"size": 3}})
-        assert (told["status"], told["spec"]) == ({"phase": "Fine"}, {"size": 2})
-        assert told["metadata"]["generation"] == 2
+        reply = await api.patch(f"{widgets}/w/status", {"status": {"phase": "Fine"}, "spec": {"size": 3}})
+        assert (reply["status"], reply["spec"]) == ({"phase": "Fine"}, {"size": 2})
+        assert reply["metadata"]["generation"] == 2
         listed = await api.get(f"/apis/{group}/v1/widgets")
         assert (listed["kind"], len(listed["items"])) == ("WidgetList", 1)
         answer = await api.patch(f"{widgets}/w", {"spec": {"size": 4}}, STRATEGIC, expect=415)

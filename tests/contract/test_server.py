@@ -47,8 +47,8 @@ async def test_an_anonymous_client_gets_the_version_and_no_pods(api: Api) -> Non
 
 async def test_an_unknown_kind_is_not_found(api: Api) -> None:
     answer = await api.get("/api/v1/namespaces/default/unicorns", expect=404)
-    told = is_status(answer, 404, "NotFound")["message"]
-    assert told == "the server could not find the requested resource"
+    error_text = is_status(answer, 404, "NotFound")["message"]
+    assert error_text == "the server could not find the requested resource"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ async def test_an_unknown_kind_is_not_found(api: Api) -> None:
 )
 async def test_an_unsupported_verb_is_refused(api: Api, method: str, path: str) -> None:
     answer = await api.call(method, path, {}, expect=405)
-    told = is_status(answer, 405, "MethodNotAllowed")["message"]
-    assert told == "the server does not allow this method on the requested resource"
+    error_text = is_status(answer, 405, "MethodNotAllowed")["message"]
+    assert error_text == "the server does not allow this method on the requested resource"
 
 
 async def test_a_body_of_another_type_is_refused(api: Api, namespace: str) -> None:
@@ -128,9 +128,9 @@ async def kubectl(api: Api, *arguments: str) -> str:
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(60):
-        told, failed = await process.communicate()
+        output, failed = await process.communicate()
     assert process.returncode == 0, failed.decode()
-    return told.decode()
+    return output.decode()
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ async def kubectl(api: Api, *arguments: str) -> str:
 )
 async def test_a_field_of_another_type_is_refused(api: Api, namespace: str, change: dict, message: str) -> None:
     answer = await api.post(pods(namespace), pod("typed", container=change), expect=400)
-    told = is_status(answer, 400, "BadRequest")["message"]
-    assert told.startswith('Pod in version "v1" cannot be handled as a Pod: ')
-    assert message in told
+    error_text = is_status(answer, 400, "BadRequest")["message"]
+    assert error_text.startswith('Pod in version "v1" cannot be handled as a Pod: ')
+    assert message in error_text
 
 
 async def test_strict_validation_refuses_unknown_fields(api: Api, namespace: str) -> None:

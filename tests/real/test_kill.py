@@ -159,10 +159,10 @@ def test_two_of_every_process_do_what_one_does(
 
 def open_runs(store: Store) -> list[tuple[object, ...]]:
     """The runs without an outcome, for the failure's message."""
-    told = (Run.id, Run.state, Run.attempt, Run.wakes, Run.held, Run.claimed_at, Run.wake_at, Run.setback_message)
+    columns = (Run.id, Run.state, Run.attempt, Run.wakes, Run.held, Run.claimed_at, Run.wake_at, Run.setback_message)
     with store.reading() as session:
         runs = session.exec(select(Run).where(col(Run.state) != RunState.DONE)).all()
-    return [tuple(getattr(run, column.key) for column in told) for run in runs]
+    return [tuple(getattr(run, column.key) for column in columns) for run in runs]
 
 
 def unprocessed(store: Store) -> int:

@@ -78,7 +78,7 @@ def test_a_new_cluster_needs_only_setup_and_one_apply(installation: Installation
     user.runs_in_python(RUN_ALL, json.dumps(sorted(bound())), _socket())
 
     until("every case to have its verdict", lambda: _verdicts(user).keys() >= bound(), 300, 3, lambda: _verdicts(user))
-    assert {case: told for case, told in _verdicts(user).items() if told.startswith("unknown")} == {}
+    assert {case: outcome for case, outcome in _verdicts(user).items() if outcome.startswith("unknown")} == {}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -123,8 +123,8 @@ def test_every_node_is_probed_in_turn_even_cordoned_or_tainted(
     others = len(runs(user, "--node", "fake-1"))
     until("others to go on", lambda: len(runs(user, "--node", "fake-1")) > others + 1, within_s=90, every_s=1)
     assert len(runs(user, "--node", node)) <= before + 1, "one may have been opened before the cordon was known"
-    [asked] = user.reads("run", "which-node", "--cluster", "prod-1", "--node", node, "--wait")
-    assert (asked["verdict"], asked["node"]) == ("pass", node)
+    [outcome] = user.reads("run", "which-node", "--cluster", "prod-1", "--node", node, "--wait")
+    assert (outcome["verdict"], outcome["node"]) == ("pass", node)
 
 
 def test_runs_on_a_removed_node_end_at_once_and_leave_nothing(
@@ -143,8 +143,8 @@ def test_runs_on_a_removed_node_end_at_once_and_leave_nothing(
     )
     assert "NodeGone" in {run["reason"] for run in runs(user, "--node", "fake-1")}
     until("no pod left", lambda: not pods_on("fake-1"), within_s=30, every_s=1)
-    told = user.types("show", runs(user, "--node", "fake-1")[0]["id"])
-    assert "which-node on prod-1/fake-1" in told
+    output = user.types("show", runs(user, "--node", "fake-1")[0]["id"])
+    assert "which-node on prod-1/fake-1" in output
 
 
 def test_a_missing_permission_for_nodes_is_reported_by_check_and_outcomes(

@@ -119,7 +119,7 @@ def test_a_missing_image_is_unknown_with_the_reason(
     types("probe", "new", "disk", "--language", "shell")
     set_up(types, kubeconfig, namespace)
     image = f"{pushed_to.host}/nothing:1"
-    told = types(*("probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=3)
-    [run] = json.loads(told)
+    output = types(*("probe", "try", "disk", "--cluster", "bed", "--image", image, "--output", "json"), code=3)
+    [run] = json.loads(output)
     assert (run["verdict"], run["reason"]) == ("unknown", "ImageNotPulled")
     assert image in run["message"]

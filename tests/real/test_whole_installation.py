@@ -72,7 +72,7 @@ class User:
 
 
 @pytest.fixture
-def told() -> Iterator[Received]:
+def notifications() -> Iterator[Received]:
     with receiver() as received:
         yield received
 
@@ -109,14 +109,14 @@ def test_a_fault_on_a_real_cluster_is_detected_and_notified_once_and_so_is_its_r
     installation: Installation,
     namespace: str,
     kubeconfig: Path,
-    told: Received,
+    notifications: Received,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     user = User(installation)
     (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog" / "bindings.yaml").write_text(CATALOG % told.url)
+    (tmp_path / "catalog" / "bindings.yaml").write_text(CATALOG % notifications.url)
     for folder in FOLDERS:
         (tmp_path / "catalog" / f"{folder}.yaml").write_text((PROBES / folder / "catalog.yaml").read_text())
 
@@ -129,23 +129,23 @@ def test_a_fault_on_a_real_cluster_is_detected_and_notified_once_and_so_is_its_r
     # Healthy: both cases pass, without notifications.
     for case in ("pod-lifecycle", "certificate-expiry"):
         until(f"{case} to pass", lambda c=case: "pass" in user.verdicts(c), within_s=120, every_s=1)
-    assert told.messages == []
+    assert notifications.messages == []
     user.types("run", "certificate-expiry", "--cluster", "prod-1", "--wait")
 
     # Broken: detected by the periodic run, named, and notified once for all failures.
     break_a_certificate()
-    until("the fault to be told", lambda: told.messages, within_s=120)
+    until("the fault to be told", lambda: notifications.messages, within_s=120)
     until("a second fail", lambda: user.verdicts("certificate-expiry")[:2] == ["fail", "fail"], within_s=120, every_s=1)
-    assert len(told.messages) == 1
-    assert "kubeprobe/nearly-over" in json.dumps(told.messages[0])
-    assert told.headers[0]["X-KubeProbe-Signature"].startswith("t=")
+    assert len(notifications.messages) == 1
+    assert "kubeprobe/nearly-over" in json.dumps(notifications.messages[0])
+    assert notifications.headers[0]["X-KubeProbe-Signature"].startswith("t=")
     failing = user.reads("run", "certificate-expiry", "--cluster", "prod-1", "--wait", code=1)
     assert "nearly-over" in json.dumps(failing)
 
     # Fixed: also notified once.
     kubectl("-n", "kubeprobe", "delete", "secret", "nearly-over")
-    until("the recovery to be told", lambda: len(told.messages) == 2, within_s=120)
-    assert (told.messages[0]["kind"], told.messages[1]["kind"]) == ("failed", "recovered")
+    until("the recovery to be told", lambda: len(notifications.messages) == 2, within_s=120)
+    assert (notifications.messages[0]["kind"], notifications.messages[1]["kind"]) == ("failed", "recovered")
 
     # A change opens one run of every case bound to its component.
     change = ("change", "--component", "coredns", "--version", "1.12", "--cluster", "prod-1", "--id", "rollout-1")

@@ -283,10 +283,10 @@ class Environment:
     def ask(self, what: Callable[[ClusterApi], Any]) -> Any:
         """Send a request to the cluster."""
 
-        async def asked() -> Any:
+        async def call() -> Any:
             return await what(await self.launcher.clients.get(self._row))
 
-        return self.launcher.loop.run(asked())
+        return self.launcher.loop.run(call())
 
     def delete(self, pod: dict[str, Any], grace_s: int | None = None) -> None:
         """Delete a pod."""

@@ -109,9 +109,9 @@ def test_leftovers_of_an_ended_run_are_deleted_and_recorded_once(sweeping: Sweep
     ]
     assert "left" not in sweeping.names()
     with sweeping.env.store.reading() as session:
-        [told] = leftovers_of(session, run)
+        [kept] = leftovers_of(session, run)
         assert leftover_health(session, utc_now() + GRACE).removed == {"maker on local": 1}
-    assert (told.resource, told.namespace, told.name, told.stuck) == ("configmaps", NAMESPACE, "left", "")
+    assert (kept.resource, kept.namespace, kept.name, kept.stuck) == ("configmaps", NAMESPACE, "left", "")
 
     again = sweeping.sweep(2 * GRACE)
     assert again.removed == []

@@ -81,8 +81,8 @@ def test_heartbeats_of_a_kubelet_are_not_written(env: Environment) -> None:
     join(env, "node-1")
     before = nodes(env.store)["node-1"].seen_at
     for beat in range(5):
-        heard = {"type": "Ready", "status": "False", "lastHeartbeatTime": f"2026-11-25T12:00:0{beat}Z"}
-        change(env, "node-1", "/status", status={"conditions": [heard]})
+        condition = {"type": "Ready", "status": "False", "lastHeartbeatTime": f"2026-11-25T12:00:0{beat}Z"}
+        change(env, "node-1", "/status", status={"conditions": [condition]})
     join(env, "node-2")
     assert nodes(env.store)["node-1"].seen_at == before
 

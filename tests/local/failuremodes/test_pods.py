@@ -36,11 +36,11 @@ def test_logs_that_hang_hold_up_neither_verdicts_nor_the_deletion_of_other_pods(
     env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Failure mode 11: more logs hang than are read at a time."""
-    asked: list[Any] = []
+    calls: list[Any] = []
     never = asyncio.Event()
 
     async def hang(*args: Any) -> AsyncIterator[bytes]:
-        asked.append(args)
+        calls.append(args)
         await never.wait()
         yield b""
 
@@ -50,7 +50,7 @@ def test_logs_that_hang_hold_up_neither_verdicts_nor_the_deletion_of_other_pods(
     env.collect()
     failed = [env.start(FAIL) for _ in range(LOGS_AT_A_TIME + 2)]
     assert {env.outcome(run_id).verdict for run_id in failed} == {Verdict.FAIL}
-    until("logs that hang", lambda: len(asked) >= LOGS_AT_A_TIME)
+    until("logs that hang", lambda: len(calls) >= LOGS_AT_A_TIME)
     passed = env.start(PASS)
     assert env.outcome(passed).verdict == Verdict.PASS
     until("the pod that passed to be deleted", lambda: phase(env, passed) == ("", ""))

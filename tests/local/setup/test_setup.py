@@ -113,8 +113,8 @@ def test_the_level_of_a_namespace_is_relaxed_only_with_apply_and_the_reason_is_s
     applied = command_line("cluster", "setup", "prod-1", "--cases", "on-the-node", "--apply")
     assert "on-the-node (hostPID)" in applied.stderr
     assert api.get(path)["metadata"]["labels"][ENFORCE] == "privileged"
-    told = command_line("cluster", "setup", "prod-1", "--cases", "pod-lifecycle", "--apply").stdout
-    assert "its Pod Security level is left privileged" in told, "a chosen level is not made stricter"
+    output = command_line("cluster", "setup", "prod-1", "--cases", "pod-lifecycle", "--apply").stdout
+    assert "its Pod Security level is left privileged" in output, "a chosen level is not made stricter"
 
 
 def test_setup_of_some_cases_keeps_what_other_bound_cases_need(command_line: CommandLine, api: Api) -> None:
@@ -148,8 +148,8 @@ def test_without_bindings_the_cases_must_be_given(kubeprobe: CommandLine) -> Non
     assert "kubeprobe apply --built-in" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
     kubeprobe("apply", "--built-in", "--without-bindings")
     assert "--cases admission,api-crud or --all" in kubeprobe("cluster", "setup", "prod-1", code=2).stderr
-    told = kubeprobe("cluster", "setup", "prod-1", "--cases", "pod-livecycle", code=2).stderr
-    assert "Did you mean 'pod-lifecycle'?" in told
+    output = kubeprobe("cluster", "setup", "prod-1", "--cases", "pod-livecycle", code=2).stderr
+    assert "Did you mean 'pod-lifecycle'?" in output
 
 
 def test_image_replaces_that_of_the_built_in_templates_only(kubeprobe: CommandLine) -> None:

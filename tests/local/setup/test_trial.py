@@ -79,8 +79,8 @@ def test_a_missing_namespace_or_account_is_reported_with_commands_that_create_it
     kubeprobe: CommandLine, shop: Callable[..., str], api: Api, namespace: str
 ) -> None:
     def lacks(command: str) -> str:
-        [told] = [line for line in kubeprobe(*command.split(), code=3).stderr.splitlines() if "does not exist" in line]
-        return told
+        [line] = [line for line in kubeprobe(*command.split(), code=3).stderr.splitlines() if "does not exist" in line]
+        return line
 
     folder = shop(*PASSES)
     setup = "`kubeprobe cluster setup prod-1 --cases shop --apply`"

@@ -75,14 +75,14 @@ class Accounts:
 
     async def _may(self, name: str, rule: Json) -> bool:
         resource, _, subresource = rule["resources"][-1].partition("/")
-        asked = {
+        attributes = {
             "namespace": self._namespace,
             "verb": rule["verbs"][-1],
             "group": rule["apiGroups"][-1],
             "resource": resource,
             "subresource": subresource,
         }
-        spec = {"user": f"system:serviceaccount:{self._namespace}:{name}", "resourceAttributes": asked}
+        spec = {"user": f"system:serviceaccount:{self._namespace}:{name}", "resourceAttributes": attributes}
         path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
         found = await self._admin.call("POST", path, body={"spec": spec})
         return bool(found["status"]["allowed"])

@@ -123,7 +123,7 @@ async def test_an_invalid_token_is_unauthorized(enter: Enter, kubeconfig: Path, 
 
 
 @pytest.mark.parametrize(
-    ("cluster", "said"),
+    ("cluster", "reason"),
     [
         ({"certificate_authority_data": Authority().pair.certificate_data}, "unknown authority"),
         ({"certificate_authority_data": None}, "unknown authority"),
@@ -132,11 +132,11 @@ async def test_an_invalid_token_is_unauthorized(enter: Enter, kubeconfig: Path, 
     ],
 )
 async def test_wrong_settings_are_named(
-    enter: Enter, kubeconfig: Path, tmp_path: Path, cluster: dict[str, str | None], said: str
+    enter: Enter, kubeconfig: Path, tmp_path: Path, cluster: dict[str, str | None], reason: str
 ) -> None:
     api = await enter(kubeconfig_with(tmp_path / "config", kubeconfig, {}, **cluster))
     error = await refused(api.version())
-    assert (error.cause, said in error.message) == (Cause.CLUSTER_UNREACHABLE, True), error
+    assert (error.cause, reason in error.message) == (Cause.CLUSTER_UNREACHABLE, True), error
 
 
 async def test_a_frozen_api_server_is_detected_by_requests_and_watches_and_used_again(

@@ -85,8 +85,8 @@ async def test_an_ending_that_cannot_be_stored_does_not_stop_the_others(
     watch = Watched(world.find_cluster("prod-1"))
     world.run("r1", "r2", "r3", state=RunState.RUNNING)
     odd = replace(FAILED, report={"no JSON": object()})
-    told = [ending("r1", PASSED), ending("r2", odd), ending("r3", FAILED)]
-    assert await finish(committer, watch, *(Finished(watch, e) for e in told)) == ["r1", "r2", "r3"]
+    reports = [ending("r1", PASSED), ending("r2", odd), ending("r3", FAILED)]
+    assert await finish(committer, watch, *(Finished(watch, e) for e in reports)) == ["r1", "r2", "r3"]
     assert world.verdicts == {
         "r1": (Verdict.PASS, Reason.PASSED),
         "r2": (Verdict.UNKNOWN, Reason.REPORT_GARBLED),

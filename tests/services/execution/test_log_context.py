@@ -24,10 +24,10 @@ from tests.services.execution.apiserver import OddApi
 from tests.services.execution.conftest import INSTALLATION
 from tests.services.execution.given import PASSED, Clock, ExecutionWorld
 from tests.services.execution.test_committer import Wakes
-from tests.services.execution.test_workers import told
+from tests.services.execution.test_workers import wakes
 from workers import launching
 
-__all__ = ["told"]
+__all__ = ["wakes"]
 
 
 async def broken(*_: Any, **__: Any) -> Any:
@@ -71,7 +71,7 @@ async def watch(world: ExecutionWorld, cipher: Cipher, settings: Settings, clock
 
 
 def test_a_line_deep_in_a_launch_names_task_cluster_run_and_attempt(
-    world: ExecutionWorld, told: Wakes, api: OddApi, monkeypatch: pytest.MonkeyPatch
+    world: ExecutionWorld, wakes: Wakes, api: OddApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.reach("there", api.url)
     world.run("r1", "r2", cluster="there")

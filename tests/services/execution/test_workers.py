@@ -20,7 +20,7 @@ from workers.app import app
 from workers.context import WorkerContext
 
 
-class Told(Wakes):
+class RecordedWakes(Wakes):
     """Also records the pods to delete."""
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class Told(Wakes):
 
 
 @pytest.fixture
-def told(world: ExecutionWorld, launcher: Launcher) -> Iterator[Told]:
+def wakes(world: ExecutionWorld, launcher: Launcher) -> Iterator[RecordedWakes]:
     """The wakes that the tasks of a worker send."""
-    queue = Told()
+    queue = RecordedWakes()
     app.context = WorkerContext(
         Installation(launcher.settings, world.store, queue, catalogs=launcher.catalogs), launcher
     )
@@ -44,32 +44,32 @@ def told(world: ExecutionWorld, launcher: Launcher) -> Iterator[Told]:
 
 
 def test_launching_wakes_a_responder_only_where_runs_ended(
-    world: ExecutionWorld, told: Told, api: OddApi, now: datetime
+    world: ExecutionWorld, wakes: RecordedWakes, api: OddApi, now: datetime
 ) -> None:
     world.reach("there", api.url)
     world.run("r1", "r2", cluster="there")
     launching.launch("there", ["r1"])
-    assert (world.states()["r1"], told.responders) == (RunState.RUNNING, 0)
+    assert (world.states()["r1"], wakes.responders) == (RunState.RUNNING, 0)
     world.change(Cluster, cordoned_at=now)
     launching.launch("there", ["r2"])
-    assert (world.verdicts, told.responders) == ({"r2": (Verdict.UNKNOWN, Reason.CORDONED)}, 1)
+    assert (world.verdicts, wakes.responders) == ({"r2": (Verdict.UNKNOWN, Reason.CORDONED)}, 1)
 
 
-def test_a_request_that_the_broker_delivers_twice_runs_once(world: ExecutionWorld, told: Told) -> None:
+def test_a_request_that_the_broker_delivers_twice_runs_once(world: ExecutionWorld, wakes: RecordedWakes) -> None:
     first = launching.run_probe.apply(args=[CASE, "prod-1"], task_id="t1").get()
     again = launching.run_probe.apply(args=[CASE, "prod-1"], task_id="t1").get()
     assert (len(first), again, len(world.runs)) == (1, [], 1)
-    assert told.launchers == [RunBatch("default", "prod-1", tuple(first), (CASE,))]
+    assert wakes.launchers == [RunBatch("default", "prod-1", tuple(first), (CASE,))]
 
 
-def test_a_request_for_an_unknown_case_is_an_error(world: ExecutionWorld, told: Told) -> None:
+def test_a_request_for_an_unknown_case_is_an_error(world: ExecutionWorld, wakes: RecordedWakes) -> None:
     with pytest.raises(NotFoundError, match="Did you mean 'pod-lifecycle'"):
         launching.run_probe.apply(args=["pod-lifecycel", "prod-1"], throw=True).get()
-    assert told.launchers == []
+    assert wakes.launchers == []
 
 
 def test_expired_runs_wake_a_responder_and_their_pods_are_deleted_by_their_pools(
-    world: ExecutionWorld, told: Told, now: datetime
+    world: ExecutionWorld, wakes: RecordedWakes, now: datetime
 ) -> None:
     world.cluster("prod-2")
     for number in range(3):
@@ -78,13 +78,13 @@ def test_expired_runs_wake_a_responder_and_their_pods_are_deleted_by_their_pools
     world.run("without-pod", expires_at=now)
     housekeeping.expire()
     assert len(world.outcomes) == 7
-    assert told.responders >= 1
-    assert sorted(told.removals) == [
+    assert wakes.responders >= 1
+    assert sorted(wakes.removals) == [
         ("default", "prod-1", ["a0", "a1", "a2"]),
         ("far", "prod-2", ["b0", "b1", "b2"]),
     ]
 
 
-def test_without_expired_runs_no_responder_is_woken(world: ExecutionWorld, told: Told, clock: Clock) -> None:
+def test_without_expired_runs_no_responder_is_woken(world: ExecutionWorld, wakes: RecordedWakes, clock: Clock) -> None:
     housekeeping.expire()
-    assert (told.responders, told.removals) == (0, [])
+    assert (wakes.responders, wakes.removals) == (0, [])

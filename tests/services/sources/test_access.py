@@ -72,8 +72,8 @@ def test_a_deploy_key_is_used_over_ssh_and_the_host_key_is_pinned(world: World, 
 def test_an_unusable_key_is_rejected(world: World, tmp_path: Path, kind: str) -> None:
     key = make_key(tmp_path / "key", "secret" if kind == "passphrase" else "")
     text = {"passphrase": key.read_text(), "public": Path(f"{key}.pub").read_text(), "garbage": "hunter2"}[kind]
-    told = "has a passphrase" if kind == "passphrase" else "is not a private key"
-    with pytest.raises(InvalidInputError, match=told) as refused:
+    reason = "has a passphrase" if kind == "passphrase" else "is not a private key"
+    with pytest.raises(InvalidInputError, match=reason) as refused:
         world.add(url="git@git.example.com:team.git", secret=Secret(deploy_key=text))
     assert text.strip() not in str(refused.value)
 

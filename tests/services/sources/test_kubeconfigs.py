@@ -25,7 +25,7 @@ def test_a_self_contained_kubeconfig_is_accepted(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "reason"),
     [
         ("cluster: {server: 'https://x'}, user: {tokenFile: /etc/hostname}", "has 'tokenFile'"),
         ("user: {x: 1}, cluster: {server: 'https://x', certificate-authority: AUTHORITY}", "'certificate-authority'"),
@@ -34,7 +34,7 @@ def test_a_self_contained_kubeconfig_is_accepted(world: World) -> None:
     ],
 )
 def test_a_kubeconfig_that_reads_files_of_the_worker_is_rejected(
-    world: World, tmp_path: Path, entry: str, told: str
+    world: World, tmp_path: Path, entry: str, reason: str
 ) -> None:
     world.add()
     authority = tmp_path / "authority.pem"
@@ -42,7 +42,7 @@ def test_a_kubeconfig_that_reads_files_of_the_worker_is_rejected(
     entry = entry.replace("AUTHORITY", str(authority))
     declare(world, KUBECONFIG.replace('cluster: {server: "https://127.0.0.1:1"}', entry))
     world.repository.push(catalog__dns_yaml=CASE.replace("network", "platform"))
-    assert told in world.poll()[0].error
+    assert reason in world.poll()[0].error
     assert world.case().spec["owner"] == "network", "nothing of the commit is in force"
 
 
@@ -56,12 +56,12 @@ def test_a_folder_named_tilde_is_one_of_the_repository(
     assert world.add().applied.changed_anything
 
 
-@pytest.mark.parametrize(("kubeconfig", "told"), [("a: [", "is not YAML"), ("text", "is not a kubeconfig")])
+@pytest.mark.parametrize(("kubeconfig", "reason"), [("a: [", "is not YAML"), ("text", "is not a kubeconfig")])
 def test_an_invalid_kubeconfig_is_reported_with_its_path_in_the_repository(
-    world: World, kubeconfig: str, told: str
+    world: World, kubeconfig: str, reason: str
 ) -> None:
     world.add()
     commit = declare(world, kubeconfig, "keys/../keys/prod.conf")
-    said = world.poll()[0].error
-    assert f"Cluster/prod-1: spec.connection: team@{commit[:12]}:catalog/keys/prod.conf: {told}" in said
-    assert str(world.context.folder) not in said
+    error_text = world.poll()[0].error
+    assert f"Cluster/prod-1: spec.connection: team@{commit[:12]}:catalog/keys/prod.conf: {reason}" in error_text
+    assert str(world.context.folder) not in error_text

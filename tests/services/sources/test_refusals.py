@@ -31,8 +31,8 @@ def test_an_unknown_branch_is_reported_with_the_known_ones_and_the_nearest(world
     world.repository.git("push", "--quiet", "origin", "HEAD:release/1")
     with pytest.raises(GitError) as refused:
         world.add(branch="mian")
-    told = f"there is no branch 'mian' in {world.repository.bare}. Known: main, release/1. Did you mean 'main'?"
-    assert str(refused.value) == told
+    expected = f"there is no branch 'mian' in {world.repository.bare}. Known: main, release/1. Did you mean 'main'?"
+    assert str(refused.value) == expected
 
 
 def test_the_branches_of_a_private_repository_are_listed_with_its_token(world: World) -> None:
@@ -44,12 +44,12 @@ def test_an_unknown_folder_is_reported_with_the_known_ones_and_the_nearest(world
     commit = world.repository.push(catalog__deep__o_yaml=OTHER_CASE, shared__README="nothing")[:12]
     with pytest.raises(GitError) as refused:
         world.add(path="catlog")
-    told = "Known: catalog, shared, catalog/deep. Did you mean 'catalog'?"
-    assert str(refused.value) == f"there is no folder 'catlog' at commit {commit}. {told}"
+    expected = "Known: catalog, shared, catalog/deep. Did you mean 'catalog'?"
+    assert str(refused.value) == f"there is no folder 'catlog' at commit {commit}. {expected}"
     with pytest.raises(GitError) as refused:
         world.add(path="catalog/dns.yaml")
-    told = f"'catalog/dns.yaml' is a file at commit {commit}; expected a folder, such as catalog"
-    assert str(refused.value) == told
+    expected = f"'catalog/dns.yaml' is a file at commit {commit}; expected a folder, such as catalog"
+    assert str(refused.value) == expected
 
 
 def test_a_redirect_is_reported_with_the_remedy(world: World) -> None:
@@ -95,8 +95,8 @@ def test_an_oversized_link_is_rejected_without_reading_it(world: World) -> None:
     git("commit", "--quiet", "--message", "a link")
     git("push", "--quiet", "origin", "HEAD:main")
     place = f"team@{world.repository.head()[:12]}:catalog/long.yaml:1"
-    told = "a link of 5,000,000 bytes; expected a file, or a link of at most 4,096 bytes"
-    assert world.poll()[0].error == f"{place}: {told}"
+    expected = "a link of 5,000,000 bytes; expected a file, or a link of at most 4,096 bytes"
+    assert world.poll()[0].error == f"{place}: {expected}"
 
 
 def _connections(server: socket.socket) -> int:

@@ -200,8 +200,8 @@ def test_a_source_whose_first_commit_cannot_be_applied_is_not_added(world: World
 def test_an_oversized_file_is_rejected(world: World) -> None:
     world.add()
     commit = world.repository.push(catalog__big_yaml="# " + "x" * 1_100_000)
-    said = world.poll()[0].error
-    assert said == f"team@{commit[:12]}:catalog/big.yaml:1: the file has 1,100,002 bytes; expected at most 1,000,000"
+    problem = world.poll()[0].error
+    assert problem == f"team@{commit[:12]}:catalog/big.yaml:1: the file has 1,100,002 bytes; expected at most 1,000,000"
     assert world.cases() == {"dns"}
 
 
@@ -218,9 +218,9 @@ def test_a_link_that_leads_out_of_the_repository_is_rejected_and_not_followed(wo
     (world.repository.tree / "catalog" / "link.yaml").symlink_to(outside)
     (world.repository.tree / "catalog" / "up.yaml").symlink_to("../../../outside.yaml")
     world.repository.push()
-    said = world.poll()[0].error
-    assert "catalog/link.yaml:1: a link that leads out of the repository" in said
-    assert "catalog/up.yaml:1: a link that leads out of the repository" in said
+    problem = world.poll()[0].error
+    assert "catalog/link.yaml:1: a link that leads out of the repository" in problem
+    assert "catalog/up.yaml:1: a link that leads out of the repository" in problem
     assert world.cases() == {"dns"}
 
 

@@ -186,7 +186,9 @@ def bound(**nodes: Any) -> dict[str, Any]:
     return {"cases": [CASE], "clusters": {"selector": {}}, "on": {"change": {"component": "kernel"}}, "nodes": nodes}
 
 
-def tell(world: World, settings: Settings, change_id: str = "c1", node: str | None = None, **nodes: Any) -> list[str]:
+def nodes_of_change(
+    world: World, settings: Settings, change_id: str = "c1", node: str | None = None, **nodes: Any
+) -> list[str]:
     """The nodes that a change on prod-1 opens runs for."""
     change = Change(id=change_id, component="kernel", clusters=["prod-1"], node=node, happened_at=world.noon)
     with world.store.writing() as session:
@@ -202,7 +204,7 @@ def opened_by(world: World, request: RunRequest, settings: Settings, **bindings:
 
 def test_a_change_of_a_node_runs_on_that_node_only(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(4))
-    assert tell(world, settings, node="node-002") == ["node-002"]
+    assert nodes_of_change(world, settings, node="node-002") == ["node-002"]
     assert [run.slot for run in world.runs] == [f"change/c1/kernel/{CASE}/prod-1/node-002"]
 
 
@@ -210,14 +212,14 @@ def test_a_change_of_a_cluster_runs_on_a_sample_which_differs_from_change_to_cha
     world: World, settings: Settings
 ) -> None:
     world.nodes("prod-1", *names(20))
-    samples = [tell(world, settings, f"c{number}", sample=2) for number in range(8)]
+    samples = [nodes_of_change(world, settings, f"c{number}", sample=2) for number in range(8)]
     assert {len(sample) for sample in samples} == {2}
     assert len({tuple(sample) for sample in samples}) > 1
 
 
 def test_a_change_of_a_node_that_does_not_match_opens_no_runs(world: World, settings: Settings) -> None:
     world.nodes("prod-1", *names(2))
-    assert tell(world, settings, node="node-000", selector={"matchLabels": {"gpu": "yes"}}) == []
+    assert nodes_of_change(world, settings, node="node-000", selector={"matchLabels": {"gpu": "yes"}}) == []
 
 
 def test_a_change_names_its_node_on_one_cluster_only(world: World, settings: Settings) -> None:

@@ -140,15 +140,15 @@ async def test_a_plugin_gets_the_cluster_but_not_our_own_settings(
     env, stdin = json.loads(found.token)
     assert (env["REGION"], stdin) == ("eu", "")
     assert "KUBEPROBE_SECRET_KEY" not in env
-    told = json.loads(env["KUBERNETES_EXEC_INFO"])
-    assert told["spec"] == {
+    exec_info = json.loads(env["KUBERNETES_EXEC_INFO"])
+    assert exec_info["spec"] == {
         "interactive": False,
         "cluster": {"server": "https://h", "tls-server-name": "other", "config": {"audience": "a"}},
     }
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "reason"),
     [
         ("sys.exit('not logged in')", "exited with code 1: not logged in"),
         ("print('s3cret')", "wrote no valid ExecCredential"),
@@ -162,9 +162,9 @@ async def test_a_plugin_gets_the_cluster_but_not_our_own_settings(
         ),
     ],
 )
-async def test_the_error_of_an_invalid_plugin_output_does_not_show_it(tmp_path: Path, body: str, said: str) -> None:
+async def test_the_error_of_an_invalid_plugin_output_does_not_show_it(tmp_path: Path, body: str, reason: str) -> None:
     message = await refused(source({"exec": plugin(tmp_path, body)}))
-    assert said in message
+    assert reason in message
     assert "s3cret" not in message
 
 

@@ -153,7 +153,7 @@ async def test_a_log_that_is_not_utf_8_is_read(api: ClusterApi, kmock: Mock) -> 
 async def test_a_log_is_followed_line_by_line_with_its_blank_lines(api: ClusterApi, kmock: Mock) -> None:
     kmock[f"get {PODS}/p/log"] << (b"one\n\ntw", b"o\nend")
     async with aclosing(api.follow_log("ns", "p")) as lines:
-        assert [said async for said in lines] == ["one", "", "two", "end"]
+        assert [line async for line in lines] == ["one", "", "two", "end"]
 
 
 async def test_a_hanging_log_request_times_out(api: ClusterApi, kmock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ async def test_another_server_than_kubernetes_is_unreachable(api: ClusterApi, km
 
 
 @pytest.mark.parametrize(
-    ("answer", "ok", "said"),
+    ("answer", "ok", "expected"),
     [
         ((201, MADE), True, "ns exists"),
         ((403, refusal(403, "Forbidden", "exceeded quota: q")), True, "ns exists"),
@@ -114,17 +114,17 @@ async def test_another_server_than_kubernetes_is_unreachable(api: ClusterApi, km
     ],
 )
 async def test_a_namespace_that_may_not_be_read_is_checked_by_a_dry_run(
-    api: ClusterApi, kmock: Mock, answer: tuple[int, Status], *, ok: bool, said: str
+    api: ClusterApi, kmock: Mock, answer: tuple[int, Status], *, ok: bool, expected: str
 ) -> None:
     kmock["get /api/v1/namespaces/ns"] << 403 << refusal(403, "Forbidden", RBAC.replace("pods", "namespaces"))
     kmock[f"post {PODS}", {"dryRun": "All"}] << answer[0] << answer[1]
     healthy(kmock)
     found = (await check(api))["namespace"]
-    assert (found.ok, said in found.found) == (ok, True), found
+    assert (found.ok, expected in found.found) == (ok, True), found
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "said"),
+    ("ahead_s", "expected"),
     [
         (0, "agrees with ours"),
         (-3, "agrees with ours"),
@@ -132,16 +132,16 @@ async def test_a_namespace_that_may_not_be_read_is_checked_by_a_dry_run(
         (60, "(59|60|61) s behind"),
     ],
 )
-async def test_the_clocks_are_compared(api: ClusterApi, kmock: Mock, ahead_s: int, said: str) -> None:
+async def test_the_clocks_are_compared(api: ClusterApi, kmock: Mock, ahead_s: int, expected: str) -> None:
     healthy(kmock)
     ours = datetime.now(UTC).replace(microsecond=500_000) + timedelta(seconds=ahead_s)
     found = (await check(api, clock=lambda: ours))["clock"]
-    assert re.search(said, found.found)
+    assert re.search(expected, found.found)
     assert found.ok is (abs(ahead_s) < 5)
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "expected"),
     [
         ((404, refusal(404, "NotFound", 'namespaces "ns" not found')), "does not exist"),
         ((200, {"status": {"phase": "Terminating"}}), "is being deleted"),
@@ -152,12 +152,12 @@ async def test_a_namespace_that_cannot_be_used_is_named(
     api: ClusterApi,
     kmock: Mock,
     answer: tuple[int, Status],
-    said: str,
+    expected: str,
 ) -> None:
     kmock["get /api/v1/namespaces/ns"] << answer[0] << answer[1]
     healthy(kmock)
     found = await check(api)
-    assert (found["namespace"].ok, said in found["namespace"].found) == (False, True)
+    assert (found["namespace"].ok, expected in found["namespace"].found) == (False, True)
     assert found["image"].ok
 
 

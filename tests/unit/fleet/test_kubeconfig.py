@@ -89,7 +89,7 @@ PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "p"}
 
 
 @pytest.mark.parametrize(
-    ("cluster", "user", "context", "said"),
+    ("cluster", "user", "context", "reason"),
     [
         (None, None, "on", r"no context 'on'. Did you mean 'one'\?"),
         (None, None, "broken", r"no cluster 'c3'. Known: c1, c2"),
@@ -113,14 +113,14 @@ PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "command": "p"}
     ],
 )
 def test_unusable_fields_are_errors_when_the_cluster_is_added(
-    tmp_path: Path, cluster: Any, user: Any, context: str | None, said: str
+    tmp_path: Path, cluster: Any, user: Any, context: str | None, reason: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=reason):
         from_kubeconfig(write(tmp_path, cluster, user), context)
 
 
 @pytest.mark.parametrize(
-    ("top", "said"),
+    ("top", "reason"),
     [
         ({"clusters": [{"name": "c1", "cluster": "s3cret"}]}, r"cluster 'c1' is not a mapping; expected its fields$"),
         (
@@ -130,8 +130,8 @@ def test_unusable_fields_are_errors_when_the_cluster_is_added(
         ({"contexts": [{"name": "one", "context": {"cluster": {"c1": 1}}}]}, r"no cluster .*Known: c1, c2"),
     ],
 )
-def test_the_error_of_a_malformed_section_does_not_show_it(tmp_path: Path, top: Any, said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+def test_the_error_of_a_malformed_section_does_not_show_it(tmp_path: Path, top: Any, reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=reason):
         from_kubeconfig(write(tmp_path, **top))
 
 

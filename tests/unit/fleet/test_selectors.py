@@ -48,7 +48,7 @@ def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None: 
 
 
 @pytest.mark.parametrize(
-    ("text", "character", "said"),
+    ("text", "character", "reason"),
     [
         ("region=eu,", 11, "a label key, found the end"),
         (",region", 1, "a label key, found ','"),
@@ -65,11 +65,11 @@ def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None: 
         ("!region=eu", 8, "a comma, or the end"),
     ],
 )
-def test_an_invalid_selector_is_an_error_with_its_position(text: str, character: int, said: str) -> None:
+def test_an_invalid_selector_is_an_error_with_its_position(text: str, character: int, reason: str) -> None:
     with pytest.raises(SelectorError) as caught:
         parse_selector(text)
     assert caught.value.position + 1 == character, str(caught.value)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_match_labels_and_expressions_must_all_match() -> None:
@@ -88,7 +88,7 @@ def test_match_labels_and_expressions_must_all_match() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "said"),
+    ("expression", "reason"),
     [
         (
             {"key": "a", "operator": "in", "values": ["b"]},
@@ -100,10 +100,10 @@ def test_match_labels_and_expressions_must_all_match() -> None:
         ({"operator": "Exists"}, "matchExpressions[0].key"),
     ],
 )
-def test_an_invalid_expression_is_an_error_with_its_path(expression: dict[str, Any], said: str) -> None:
+def test_an_invalid_expression_is_an_error_with_its_path(expression: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         selector_from(None, [expression])
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_an_invalid_match_label_is_an_error_with_its_key() -> None:

@@ -126,8 +126,8 @@ def test_a_refusal_by_rbac_names_user_verb_resource_and_namespace() -> None:
 
 
 def test_a_cluster_wide_refusal_by_rbac_names_the_api_group() -> None:
-    said = 'User "u" cannot list resource "jobs" in API group "batch" at the cluster scope'
-    error = from_response(403, status(403, "Forbidden", said))
+    text = 'User "u" cannot list resource "jobs" in API group "batch" at the cluster scope'
+    error = from_response(403, status(403, "Forbidden", text))
     assert "u may not list jobs.batch in the whole cluster" in error.message
 
 
@@ -174,7 +174,7 @@ def _refused() -> aiohttp.ClientConnectorError:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "text"),
     [
         (_refused(), "cannot connect to 10.0.0.1:6443: Connection refused"),
         (aiohttp.ConnectionTimeoutError(), "the connection timed out"),
@@ -185,6 +185,6 @@ def _refused() -> aiohttp.ClientConnectorError:
         (aiohttp.ClientPayloadError("cut"), "the connection failed: cut"),
     ],
 )
-def test_each_connection_error_has_its_message(error: Exception, said: str) -> None:
+def test_each_connection_error_has_its_message(error: Exception, text: str) -> None:
     found = from_exception(error)
-    assert (found.cause, said in found.message) == (Cause.CLUSTER_UNREACHABLE, True), found.message
+    assert (found.cause, text in found.message) == (Cause.CLUSTER_UNREACHABLE, True), found.message
