@@ -174,7 +174,7 @@ def kubeconfig_of_another(bed: Bed) -> Iterator[None]:
 
 def _expired(plane: ControlPlane) -> bytes:
     """The administrator's certificate, signed by the same CA, but expired."""
-    keys = pki.directory(plane.place)
+    keys = pki.directory(plane.instance)
     authority = x509.load_pem_x509_certificate((keys / "ca.crt").read_bytes())
     key = serialization.load_pem_private_key((keys / "ca.key").read_bytes(), None)
     assert isinstance(key, EllipticCurvePrivateKey)
