@@ -54,13 +54,16 @@ def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool
     return installation.query(plan)
 
 
-@transaction(Permission.CATALOG)
-def apply_catalog(tx: Transaction, files: CatalogFiles, *, prune: bool = False) -> ApplyResult:
-    """Make the catalog what the files declare; with `prune`, remove the rest. Raises CatalogError, nothing changed."""
-    declaration = files.parse(known_names(tx.session, prune=prune))
-    return apply_declaration(
-        tx.session, declaration, tx.installation.connector, tx.now, prune=prune, author=files.author
-    )
+@use_case(Permission.CATALOG)
+def apply_catalog(installation: Installation, files: CatalogFiles, *, prune: bool = False) -> ApplyResult:
+    """Make the catalog what the files declare; with `prune`, remove the rest. Raises CatalogError, nothing changed.
+
+    Files are parsed before the transaction, which checks their references again: parsing may take long.
+    """
+    declaration = files.parse(installation.query(known_names, prune=prune))
+    connector, now = installation.connector, installation.clock()
+    with installation.store.writing() as session:
+        return apply_declaration(session, declaration, connector, now, prune=prune, author=files.author)
 
 
 @transaction(Permission.OPERATE)

@@ -98,18 +98,18 @@ def register_probe(
 ) -> Registered:
     """Apply a probe's template and case, with the digest of its image. Raises CatalogError, nothing changed.
 
-    Without an image the folder becomes one of the local cluster, once the catalog has it: compiling takes long.
+    Without an image the folder becomes one of the local cluster. It is compiled first, outside of the transaction.
     """
     folder = read_folder(path, installation.query(known_names))
     pinned = check_digest(image) if image else folder.pushed_image
     declaration, connector, now = folder.with_image(pinned).declaration, installation.connector, installation.clock()
     if dry_run:
         return Registered(folder, declaration, installation.query(make_plan, declaration, connector, now), None)
-    with installation.store.writing() as session:
-        applied = apply(session, declaration, connector, now)
     is_local_only = pinned is None and folder.is_an_image
     if is_local_only:
         prepare_folder(folder, installation.settings)
+    with installation.store.writing() as session:
+        applied = apply(session, declaration, connector, now)
     return Registered(folder, declaration, None, applied, is_local_only)
 
 

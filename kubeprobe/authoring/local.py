@@ -107,13 +107,14 @@ async def _run_cluster(settings: Settings) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(_START_S):
-            line = await process.stdout.readline()
+        try:
+            async with asyncio.timeout(_START_S):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            raise LocalClusterError(f"the local cluster did not start within {_START_S:g} s") from None
         if b"ready" not in line:
             raise LocalClusterError("the local cluster did not start; see its output above")
         yield
-    except TimeoutError:
-        raise LocalClusterError(f"the local cluster did not start within {_START_S:g} s") from None
     finally:
         if process.returncode is None:
             process.terminate()

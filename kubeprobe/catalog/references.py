@@ -41,6 +41,10 @@ class Reference:
     name: str
 
 
+SUGGESTED = 20
+SEARCHED = 5000
+
+
 def references_in(raw: RawDocument, kind: str, name: str) -> Iterator[Reference]:
     """The references of a YAML document, whether the rest of it is valid or not."""
     for pattern, wanted in _REFERENCE_PATHS.get(kind, ()):
@@ -56,12 +60,20 @@ def references_to(kind: str, value: Any) -> Iterator[tuple[str, tuple[str, str]]
 
 
 def check_references(references: Iterable[Reference], names: Mapping[str, AbstractSet[str]]) -> list[CatalogProblem]:
-    """A problem for each reference whose name is not in `names`."""
+    """A problem for each reference whose name is not in `names`.
+
+    Similar names are searched for the first few unknown names only: each search compares with all names of the kind.
+    """
     problems = []
+    expected = {kind: one_of(sorted(valid)) if valid else f"a {kind}; none exists yet" for kind, valid in names.items()}
+    nearest: dict[tuple[str, str], str] = {}
     for found in references:
         valid = names.get(found.kind, frozenset())
         if found.name in valid:
             continue
+        key = (found.kind, found.name)
+        if key not in nearest and len(nearest) < SUGGESTED and len(valid) <= SEARCHED:
+            nearest[key] = nearest_name(found.name, valid)
         problems.append(
             CatalogProblem(
                 found.file,
@@ -69,8 +81,8 @@ def check_references(references: Iterable[Reference], names: Mapping[str, Abstra
                 found.document,
                 found.path,
                 f"there is no {found.kind} {found.name!r}",
-                expected=one_of(sorted(valid)) if valid else f"a {found.kind}; none exists yet",
-                nearest=nearest_name(found.name, valid),
+                expected=expected.get(found.kind, f"a {found.kind}; none exists yet"),
+                nearest=nearest.get(key, ""),
             )
         )
     return problems

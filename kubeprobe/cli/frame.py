@@ -20,6 +20,7 @@ NOT_DONE = 2
 INCONCLUSIVE = 3
 """Not 2, which is what a typo gives: a script must not confuse them."""
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 class Frame(TyperGroup):
@@ -39,9 +40,10 @@ def explained_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # `kubeprobe runs | head`: the reader has enough. Python would complain when it flushes at exit.
+        # `kubeprobe runs | head`: the reader has enough. Python would complain when it flushes at exit. As for other
+        # programs, the exit code is that of SIGPIPE: 0 would hide a failed verdict from `set -o pipefail`.
         sys.stdout = None
-        raise typer.Exit(0) from None
+        raise typer.Exit(BROKEN_PIPE) from None
     except Exception as error:
         if (lines := _explain(error)) is None:
             raise

@@ -49,6 +49,8 @@ def new_outcomes(
 ) -> Iterator[Sequence[RunView]]:
     """Outcomes stored from now on, in groups, each once, without end; those `seen` are left out."""
     known: dict[str, datetime] = dict.fromkeys(seen, installation.clock())
+    earlier = installation.read(outcomes_since, wanted, installation.clock() - OVERLAP)
+    known |= {run.id: run.stored_at for run in earlier if run.stored_at}
     for _ in count():
         since = installation.clock() - OVERLAP
         found = installation.read(outcomes_since, wanted, since)

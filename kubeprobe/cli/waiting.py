@@ -27,7 +27,10 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: BAD_NEWS, Verdict.UNKNOWN: INCONCLU
 
 
 def report(requested: RequestedRuns, timeout_s: float | None, output: Output, none: str = "Nothing to run.") -> int:
-    """Print the runs that were opened, or with a `timeout_s` wait for their outcomes; gives the exit code."""
+    """Print the runs that were opened; gives the exit code.
+
+    With a `timeout_s`, wait for their outcomes: the exit code is theirs, and inconclusive if there are no runs.
+    """
     late: NotEndedError | None = None
     if timeout_s is not None and requested.run_ids:
         with Progress() as progress:
@@ -42,8 +45,10 @@ def report(requested: RequestedRuns, timeout_s: float | None, output: Output, no
         print_results(found)
     else:
         remark(none)
+    if timeout_s is None:
+        return 0
     if late is None:
-        return EXIT_CODES[worst(run.verdict for run in found) or Verdict.PASS]
+        return EXIT_CODES[worst(run.verdict for run in found) or Verdict.UNKNOWN]
     print_error(str(late))
     return BAD_NEWS if any(run.verdict == Verdict.FAIL for run in found) else INCONCLUSIVE
 

@@ -4,13 +4,15 @@ Each check is independent; one is left out only where something before it is bro
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, col, select
 
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import KubeProbeError
@@ -30,33 +32,41 @@ from kubeprobe.health.judgements import (
 from kubeprobe.names import nearest
 from kubeprobe.queue import celery_config
 from kubeprobe.settings import Settings
-from kubeprobe.store import Store
+from kubeprobe.sources import Secret
+from kubeprobe.store import DatabaseError, Source, Store
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
 REPLY_WITHIN_S = 1.5
+SERVICE_LINK = re.compile(
+    r"KUBEPROBE(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)|KUBEPROBE_PORT"
+)
+"""Variables that Kubernetes sets in pods beside a Service whose name begins with `kubeprobe`."""
 _PROCFILE_NAMES = {"KUBEPROBE_FLOWER_PORT", "KUBEPROBE_WEB_PORT"}
 
 
 def diagnose(settings: Settings, clock: Clock = utc_now) -> Iterator[Finding]:
     """Check settings, broker, store, and all that the store shows."""
     yield _check_settings(os.environ)
-    queues = _queues_served(settings)
+    broker, queues = _check_broker(settings)
     try:
         store = open_migrated_store(settings.database())
-    except (KubeProbeError, DBAPIError) as error:
+    except (KubeProbeError, DatabaseError) as error:
         yield _store_problem(error)
-        yield _judge_broker(settings, queues)
+        yield broker
         return
     with closing(store):
-        yield Finding("store", ok=True, found=f"{store.engine.dialect.name}, installation {installation_id(store)}")
-        yield _judge_broker(settings, queues)
-        yield from _check_store(store, settings, queues, clock)
+        try:
+            yield Finding("store", ok=True, found=f"{store.engine.dialect.name}, installation {installation_id(store)}")
+            yield broker
+            yield from _check_store(store, settings, queues, clock)
+        except DatabaseError as error:
+            yield _store_problem(error)
 
 
 def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None, clock: Clock) -> Iterator[Finding]:
     now = clock()
     with store.reading() as session:
-        yield _check_key(settings, [cluster.connection for cluster in clusters.find(session)])
+        yield _check_key(settings, *_sealed(session))
         fleet, runs = fleet_health(session, now, settings), run_health(session, now)
         sources = source_health(session)
         leftovers = leftover_health(session, now)
@@ -73,7 +83,8 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
 def _check_settings(environment: Mapping[str, str]) -> Finding:
     """Unknown names of the environment: most often misspelt."""
     known = {f"KUBEPROBE_{name.upper()}" for name in Settings.model_fields} | _PROCFILE_NAMES
-    unknown = sorted(name for name in environment if name.startswith("KUBEPROBE_") and name not in known)
+    given = {name for name in environment if name.startswith("KUBEPROBE_") and not SERVICE_LINK.fullmatch(name)}
+    unknown = sorted(given - known)
     if not unknown:
         return Finding("settings", ok=True, found=f"{sum(name in environment for name in known)} set, all known")
     found = f"{unknown[0]} is not a setting.{nearest(unknown[0], known)}"
@@ -87,36 +98,53 @@ def _store_problem(error: Exception) -> Finding:
     return Finding("store", ok=False, found=reason, remedy="start the database, or correct KUBEPROBE_DATABASE_URL")
 
 
-def _judge_broker(settings: Settings, queues: dict[str, int] | None) -> Finding:
-    if queues is not None:
-        return Finding("broker", ok=True, found="reachable")
-    where = settings.broker().rpartition("@")[2]
-    remedy = "start Redis or Valkey, or correct KUBEPROBE_BROKER_URL; nothing is lost meanwhile"
-    return Finding("broker", ok=False, found=f"{where} is not reachable", remedy=remedy)
+def _sealed(session: Session) -> tuple[list[bytes], list[bytes]]:
+    """The stored credentials of clusters and of sources."""
+    secrets = session.scalars(select(Source.secret).where(col(Source.secret).is_not(None)))
+    return [cluster.connection for cluster in clusters.find(session)], [secret for secret in secrets if secret]
 
 
-def _check_key(settings: Settings, sealed: Sequence[bytes]) -> Finding:
-    """Whether the key exists and opens the stored credentials."""
+def _check_key(settings: Settings, of_clusters: Sequence[bytes], of_sources: Sequence[bytes]) -> Finding:
+    """Whether the key exists and decrypts the stored credentials."""
+    check, total = "secret key", len(of_clusters) + len(of_sources)
     if settings.secret_key is None and not (Path(settings.data_dir) / KEY_FILE).exists():
-        if not sealed:
-            return Finding("secret key", ok=True, found="none yet; adding the first cluster creates one")
+        if not total:
+            return Finding(check, ok=True, found="none yet; adding the first cluster creates one")
         remedy = f"restore {settings.data_dir / KEY_FILE}, or set KUBEPROBE_SECRET_KEY"
-        return Finding("secret key", ok=False, found="missing, but the store has credentials", remedy=remedy)
-    cipher, closed = Cipher.from_settings(settings), 0
-    for connection in sealed:
-        try:
-            cipher.open(connection)
-        except SecretKeyError:
-            closed += 1
-    if closed:
-        remedy = "use the key that they were encrypted with, or add these clusters again with --replace"
-        found = f"decrypts the credentials of {len(sealed) - closed} of {len(sealed)} clusters"
-        return Finding("secret key", ok=False, found=found, remedy=remedy)
-    return Finding(
-        "secret key",
-        ok=True,
-        found=f"decrypts the stored credentials of {len(sealed)} cluster{'' if len(sealed) == 1 else 's'}",
-    )
+        return Finding(check, ok=False, found="missing, but the store has credentials", remedy=remedy)
+    try:
+        cipher = Cipher.from_settings(settings)
+    except KubeProbeError as error:
+        return Finding(check, ok=False, found=str(error), remedy="set the key that the credentials were encrypted with")
+    opened = [_decrypts(partial(cipher.open, sealed)) for sealed in of_clusters]
+    opened += [_decrypts(partial(Secret.open, cipher, sealed)) for sealed in of_sources]
+    if not all(opened):
+        remedy = "use the key that they were encrypted with, or add these clusters and sources again with --replace"
+        found = f"decrypts {sum(opened)} of {total} stored credentials"
+        return Finding(check, ok=False, found=found, remedy=remedy)
+    return Finding(check, ok=True, found=f"decrypts all {total} stored credentials" if total else "no credentials yet")
+
+
+def _decrypts(open_it: Callable[[], object]) -> bool:
+    try:
+        open_it()
+    except SecretKeyError:
+        return False
+    return True
+
+
+def _check_broker(settings: Settings) -> tuple[Finding, dict[str, int] | None]:
+    """Whether the broker is reachable, and how many workers serve each queue."""
+    remedy = "start Redis or Valkey, or correct KUBEPROBE_BROKER_URL; nothing is lost meanwhile"
+    try:
+        queues = _queues_served(settings)
+    except (KeyError, ValueError, ImportError) as error:  # kombu's, for an address that is none
+        found = f"KUBEPROBE_BROKER_URL is not the address of a broker: {type(error).__name__}"
+        return Finding("broker", ok=False, found=found, remedy="use redis://HOST:PORT/0"), None
+    if queues is None:
+        where = settings.broker().rpartition("@")[2]
+        return Finding("broker", ok=False, found=f"{where} is not reachable", remedy=remedy), None
+    return Finding("broker", ok=True, found="reachable"), queues
 
 
 def _queues_served(settings: Settings) -> dict[str, int] | None:

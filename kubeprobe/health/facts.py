@@ -99,6 +99,8 @@ class SourceHealth:
     is_paused: bool
     error: str
     """Why its newest commit is not applied; empty: it is."""
+    is_refused: bool
+    """Whether the commit itself is wrong; otherwise it could not be fetched or read."""
     next_sync: datetime
     applied_commit: str | None
     drifted: int
@@ -138,7 +140,7 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
 
 
 def run_health(session: Session, now: datetime) -> RunHealth:
-    """Work that is late. Nine statements, each over an index of open work."""
+    """Work that is late. Eight statements; all but the count of schedules over an index of open work."""
     late, running = now - LATE, col(Schedule.paused_at).is_(None)
     return RunHealth(
         schedules=_count(session, Schedule, running),
@@ -195,6 +197,7 @@ def source_health(session: Session) -> list[SourceHealth]:
             row.name,
             row.paused_at is not None,
             row.error,
+            row.refused_tree is not None,
             row.next_sync,
             row.applied_commit,
             len(find_drift(session, row)),

@@ -92,7 +92,10 @@ def judge_sources(sources: Sequence[SourceHealth], now: datetime) -> Iterator[Fi
         if source.is_paused:
             yield Finding(check, ok=True, found=f"paused: pushes are not applied{drift}")
         elif source.error:
-            remedy = f"fix it in the repository; see `kubeprobe source show {source.name}`"
+            cause = (
+                "fix it in the repository" if source.is_refused else "check the repository's address and credentials"
+            )
+            remedy = f"{cause}; see `kubeprobe source show {source.name}`"
             yield Finding(check, ok=False, found=source.error.partition("\n")[0], remedy=remedy)
         elif now - source.next_sync > LATE:
             found = f"sync is {(now - source.next_sync).total_seconds():.0f} s late"
@@ -111,6 +114,7 @@ def judge_leftovers(found: LeftoverHealth) -> Finding:
         more = f" (and {_count(len(found.not_allowed) - 1, 'other cluster')})" if len(found.not_allowed) > 1 else ""
         remedy = f"kubeprobe cluster setup {cluster} --own --apply, or grant these rights to KubeProbe's user"
         missing = f"orphaned objects on {cluster}{more} are not removed: may not {rights}"
+        missing += f"; stuck: {_names(found.stuck)}" if found.stuck else ""
         return Finding(check, ok=False, found=missing, remedy=remedy)
     if found.stuck:
         remedy = "see what its finalizers wait for; KubeProbe has deleted it and removes no finalizers"

@@ -97,7 +97,7 @@ CLUSTER_REQUESTS = Histogram(
 )
 WATCHES = Gauge("kubeprobe_watches", "Watches that are established now.", ("kind",), registry=REGISTRY)
 WATCH_FAILURES = Counter(
-    "kubeprobe_watch_failures", "Watches that broke and began again with a list.", ("kind", "cause"), registry=REGISTRY
+    "kubeprobe_watch_failures", "Failed lists and watches; a list follows.", ("kind", "cause"), registry=REGISTRY
 )
 LEASES_HELD = Gauge("kubeprobe_leases_held", "Clusters that this collector watches.", registry=REGISTRY)
 LEASES_LOST = Counter(

@@ -23,8 +23,9 @@ log = structlog.get_logger(__name__)
 PORT_OFFSETS = {"launcher": 0, "collector": 1, "responder": 2, "beat": 3}
 """Added to KUBEPROBE_METRICS_PORT, so that one environment serves all processes of a machine (`kubeprobe up`)."""
 TIMEOUT_S = 5.0
-REQUEST_WITHIN_S = 15.0
 """For each read from and write to a client."""
+REQUEST_WITHIN_S = 15.0
+"""For a whole request."""
 AT_A_TIME = 8
 """Connections; more are closed at once."""
 
@@ -100,8 +101,8 @@ class _Server(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         deadline = threading.Timer(REQUEST_WITHIN_S, _hang_up, (request,))  # `timeout` is of each read only
         deadline.daemon = True
-        deadline.start()
         try:
+            deadline.start()
             super().process_request_thread(request, client_address)
         finally:
             deadline.cancel()

@@ -4,8 +4,8 @@ Any number of processes may sync at the same time: a source is claimed first, an
 claim is held (a compare-and-set). A process that is killed has changed nothing; its claim expires.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -49,23 +49,33 @@ class SyncResult:
 
 
 def sync_due(context: SyncContext) -> list[SyncResult]:
-    """Sync every source that is due, each once.
+    """Sync every source that is due, each at most once, so that the call ends.
 
-    One call at a time per process, so that slow repositories occupy only one of its worker threads. Sources that become
-    due meanwhile are left to the next call, so that this one ends.
+    One call at a time per process, so that slow repositories occupy only one of its worker threads.
     """
     if not _busy.acquire(blocking=False):
         return []
     try:
-        found: list[SyncResult] = []
-        due_by = context.clock()
-        while claimed := _claim_due(context, due_by):
-            with ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="source") as pool:
-                found += pool.map(lambda source: _sync(context, source), claimed)
+        found = list(_sync_all(context))
         _delete_orphaned_mirrors(context)
         return found
     finally:
         _busy.release()
+
+
+def _sync_all(context: SyncContext) -> Iterator[SyncResult]:
+    """Sync each due source once; the next one starts as soon as one has ended, so that slow ones delay few others."""
+    with ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="source") as pool:
+        running: set[Future[SyncResult]] = set()
+        started: set[str] = set()
+        while True:
+            for source in _claim_due(context, MAX_CONCURRENT - len(running), started):
+                started.add(source.name)
+                running.add(pool.submit(_sync, context, source))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (each.result() for each in done)
 
 
 def sync_now(context: SyncContext, name: str) -> SyncResult:
@@ -119,17 +129,18 @@ def _delete_orphaned_mirrors(context: SyncContext) -> None:
             mirror.delete_if_unlocked()  # that of a source that is being added is locked
 
 
-def _claim_due(context: SyncContext, due_by: datetime) -> Sequence[Source]:
+def _claim_due(context: SyncContext, most: int, started: Collection[str]) -> Sequence[Source]:
     now = context.clock()
     due = (
         select(Source)
         .where(
             col(Source.paused_at).is_(None),
-            col(Source.next_sync) <= due_by,
+            col(Source.next_sync) <= now,
+            col(Source.name).not_in(started),
             or_(col(Source.claimed_until).is_(None), col(Source.claimed_until) <= now),
         )
         .order_by(col(Source.next_sync))
-        .limit(MAX_CONCURRENT)
+        .limit(most)
         .with_for_update(skip_locked=True)
     )
     with context.store.writing() as session:

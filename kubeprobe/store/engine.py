@@ -9,12 +9,15 @@ import structlog
 from sqlalchemy import CTE, Connection, Engine, Insert, bindparam, column, create_engine, event, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
+
+from kubeprobe.errors import InvalidInputError
 
 log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_S = 30
+URL_HELP = "expected sqlite:///FILE or postgresql://USER@HOST/NAME (KUBEPROBE_DATABASE_URL)"
 DatabaseError = SQLAlchemyError
 """What statements and connections raise, for modules without SQL of their own."""
 
@@ -51,18 +54,30 @@ def open_store(address: str) -> Store:
 
     Its errors show statements without values: these include reports and encrypted credentials.
     """
-    url = make_url(address)
-    if url.get_backend_name() == "postgresql":
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        raise InvalidInputError(f"The database URL cannot be parsed; {URL_HELP}") from None  # it may hold a password
+    if url.get_backend_name() in {"postgresql", "postgres"}:
         url = url.set(drivername="postgresql+psycopg")
         return Store(create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True, hide_parameters=True))
     if url.get_backend_name() != "sqlite":
-        raise ValueError(f"{address!r} is neither SQLite nor PostgreSQL; use sqlite:///FILE or postgresql://...")
+        raise InvalidInputError(f"The database URL begins with {url.drivername!r}; {URL_HELP}")
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Store(engine)
+
+
+def sqlite_path(address: str) -> Path | None:
+    """The file of a SQLite address; None for any other address."""
+    try:
+        url = make_url(address)
+    except ArgumentError:
+        return None
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def describe_database_error(error: Exception, address: str) -> str | None:

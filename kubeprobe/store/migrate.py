@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
-from sqlalchemy.engine import make_url
 from sqlmodel import select
 from ulid import ULID
 
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.store.catalog import CatalogVersion
-from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store
+from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store, sqlite_path
 from kubeprobe.store.installation import Installation
 
 if TYPE_CHECKING:
@@ -30,16 +29,20 @@ class SchemaOutdatedError(KubeProbeError):
     """The store has another schema than this version expects; run `kubeprobe migrate`."""
 
 
+class SchemaNewerError(KubeProbeError):
+    """The store has the schema of a newer version."""
+
+
 class NoStoreError(KubeProbeError):
     """There is no store where the settings say. Run `kubeprobe migrate`, or `kubeprobe up` to start everything."""
 
 
 def open_migrated_store(address: str) -> Store:
     """Open a store that exists and has this version's schema. Raises NoStoreError or SchemaOutdatedError."""
-    url = make_url(address)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    path = sqlite_path(address)
+    if path is not None and not path.exists():
         raise NoStoreError(
-            f"There is no store at {url.database}. Change to the folder that has it, or create one: "
+            f"There is no store at {path}. Change to the folder that has it, or create one: "
             "`kubeprobe up` starts everything here, `kubeprobe migrate` creates an empty store."
         )
     store = open_store(address)
@@ -60,6 +63,7 @@ def migrate(store: Store, now: datetime, revision: str = "head") -> None:
         config = _config()
         config.attributes["connection"] = session.connection()
         current = MigrationContext.configure(session.connection()).get_current_revision()
+        _check_not_newer(current)
         if revision == "base" or (current and revision in _older_than(current)):
             command.downgrade(config, revision)
             return
@@ -75,10 +79,19 @@ def check_schema(store: Store) -> None:
     with store.reading() as session:
         if inspect(session.connection()).has_table("alembic_version"):
             current = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    _check_not_newer(current)
     if current != HEAD:
         raise SchemaOutdatedError(
             f"The store is at revision {current or 'none'}, this version of KubeProbe needs {HEAD}. "
             "Run `kubeprobe migrate`."
+        )
+
+
+def _check_not_newer(current: str | None) -> None:
+    if current is not None and current > HEAD:
+        raise SchemaNewerError(
+            f"The store is at revision {current}, of a newer version of KubeProbe than this one, which needs {HEAD}. "
+            "Run that version; it can migrate the store back."
         )
 
 

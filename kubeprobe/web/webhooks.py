@@ -17,6 +17,8 @@ from starlette.concurrency import run_in_threadpool
 
 from kubeprobe.app import Installation, find_webhook, request_sync
 from kubeprobe.fleet.credentials import SecretKeyError
+from kubeprobe.fleet.labels import name_problem
+from kubeprobe.store import DatabaseError
 from kubeprobe.web.signatures import is_signed
 
 log = structlog.get_logger(__name__)
@@ -73,8 +75,12 @@ async def _read_body(request: Request) -> bytes:
 
 def _verify(installation: Installation, name: str, headers: dict[str, str], body: bytes) -> str:
     """The branch of the source, once the push's signature has been verified."""
+    if name_problem(name):
+        raise HTTPException(401, "Invalid signature.")
     try:
         webhook = find_webhook(installation, name)
+    except DatabaseError:
+        raise HTTPException(503, "Database unavailable.") from None
     except SecretKeyError as error:
         log.error("push not verified: secret unreadable", source=name, error=str(error))
         raise HTTPException(503, "The source's webhook secret cannot be decrypted by this process.") from None

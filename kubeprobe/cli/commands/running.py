@@ -90,5 +90,5 @@ def change(
     timeout_s = duration(timeout).total_seconds() if wait else None
     with open_installation() as installation:
         opened = record_change(installation, component, version, clusters=cluster, change_id=change_id, node=node)
-        none = f"Recorded. No binding runs anything when {component} changes there."
+        none = f"Recorded. Nothing runs: no binding for changes of {component} there, or the clusters are cordoned."
         raise typer.Exit(report(RequestedRuns(installation, opened), timeout_s, output, none=none))

@@ -139,8 +139,9 @@ def test_a_repeated_change_opens_no_second_run(ready: CommandLine) -> None:
 
 
 def test_a_change_without_bindings_prints_a_note(ready: CommandLine) -> None:
-    result = ready("change", "--component", "etcd", "-c", "prod-1", "--wait")
-    assert "No binding runs anything when etcd changes" in result.stderr
+    change = ("change", "--component", "etcd", "-c", "prod-1")
+    assert "no binding for changes of etcd" in ready(*change).stderr
+    assert "no binding for changes of etcd" in ready(*change, "--wait", code=3).stderr, "nothing was verified"
 
 
 def test_run_wakes_the_launchers(
