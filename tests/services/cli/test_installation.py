@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import kubeprobe as package
 from kubeprobe import shell
 from kubeprobe.app import NotEndedError
-from kubeprobe.store import Store
+from kubeprobe.store import Source, Store
 from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.cli.test_run import executing
@@ -134,3 +135,56 @@ def test_a_closed_output_pipe_prints_no_error(ready: CommandLine) -> None:
         ["bash", "-c", shell_line], env=dict(os.environ), capture_output=True, text=True, check=True
     )
     assert (result.stdout, result.stderr) == ("{\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check"),
+    [
+        ("KUBEPROBE_BROKER_URL", "foo://x", "broker"),
+        ("KUBEPROBE_BROKER_URL", "redis://h:port/0", "broker"),
+        ("KUBEPROBE_DATABASE_URL", "foo", "store"),
+        ("KUBEPROBE_DATABASE_URL", "mysql://user:very-secret@h/db", "store"),
+        ("KUBEPROBE_SECRET_KEY", "abc", "secret key"),
+    ],
+)
+def test_doctor_reports_unusable_settings_among_its_other_findings(
+    ready: CommandLine, monkeypatch: pytest.MonkeyPatch, name: str, value: str, check: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    found = findings(ready, code=1)
+    assert not found[check]["ok"]
+    assert found[check]["remedy"]
+    assert found["settings"]["ok"]
+    assert "very-secret" not in str(found)
+
+
+def test_doctor_ignores_the_service_links_of_kubernetes(ready: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KUBEPROBE_PORT", "KUBEPROBE_SERVICE_HOST", "KUBEPROBE_WEB_PORT_8080_TCP_ADDR"):
+        monkeypatch.setenv(name, "tcp://10.0.0.1:80")
+    assert findings(ready, code=1)["settings"]["ok"]
+
+
+def test_a_store_of_a_newer_version_is_named_as_such(ready: CommandLine, store: Store) -> None:
+    with store.writing() as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert "of a newer version of KubeProbe" in str(findings(ready, code=1)["store"]["found"])
+    assert "of a newer version of KubeProbe" in ready("migrate", code=2).stderr
+
+
+def test_doctor_finds_secrets_of_sources_whose_key_is_lost(ready: CommandLine, store: Store, now: datetime) -> None:
+    for name in ("prod-1", "prod-2"):
+        ready("cluster", "remove", name, "--yes")
+    with store.writing() as session:
+        branch = {
+            "url": "u",
+            "branch": "main",
+            "path": "",
+            "every_s": 60,
+            "prune": True,
+            "next_sync": now,
+            "created_at": now,
+        }
+        session.add(Source(name="team", secret=b"of a lost key", **branch))
+    assert "0 of 1" in str(findings(ready, code=1)["secret key"]["found"])
+    (ready.folder / "data" / "secret.key").unlink()
+    assert "missing" in str(findings(ready, code=1)["secret key"]["found"])

@@ -160,3 +160,11 @@ def test_a_celery_task_can_request_a_run_by_name(
     before = queued(REQUEST_QUEUE)
     names(Settings())["run_probe"].delay("dns", "prod-1")
     assert queued(REQUEST_QUEUE) == before + 1
+
+
+def test_without_waiting_the_exit_code_is_not_that_of_earlier_runs(ready: CommandLine, store: Store) -> None:
+    change = ("change", "--component", "coredns", "-c", "prod-1", "--id", "c1")
+    assert len(ready.json(*change)) == 1
+    end_all(store, {"prod-1": Verdict.FAIL}, utc_now())
+    assert ready.json(*change)[0]["verdict"] == "fail"
+    assert ready.json(*change, "--wait", code=1)[0]["verdict"] == "fail"

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -321,6 +322,28 @@ def test_sources_that_become_due_during_a_sync_are_left_to_the_next(
     assert synced == ["team"]
     world.poll()
     assert synced == ["team", "team"]
+
+
+def test_a_slow_source_delays_no_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add()
+    for number in range(6):
+        text = CASE.replace("{name: dns}", f"{{name: own-{number}}}")
+        world.repository.push(**{f"part{number}__c_yaml": text})
+        world.add(f"part-{number}", path=f"part{number}")
+    ended: list[str] = []
+    all_others = threading.Event()
+
+    def sync_one(_: SyncContext, source: Source, **__: object) -> SyncResult:
+        if source.name == "team":
+            assert all_others.wait(60), "others wait for the slow one"
+        ended.append(source.name)
+        if len(ended) == 6:
+            all_others.set()
+        return SyncResult(source.name)
+
+    monkeypatch.setattr(sync, "_sync", sync_one)
+    assert len(world.poll(timedelta(hours=1))) == 7
+    assert ended[-1] == "team"
 
 
 def test_a_sync_that_is_requested_after_another_makes_the_source_due_again(world: World) -> None:

@@ -19,7 +19,7 @@ from kubeprobe.app import Installation
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, Queue
 from kubeprobe.settings import Settings
 from kubeprobe.sources import Secret, SyncContext
-from kubeprobe.store import Store
+from kubeprobe.store import DatabaseError, Store
 from kubeprobe.web import make_app
 from tests.harness.ports import free_port
 from tests.harness.repository import Repository
@@ -138,3 +138,16 @@ def test_a_body_that_is_too_large_is_rejected(server: Server) -> None:
 def test_healthz_reports_ok(server: Server) -> None:
     with urllib.request.urlopen(f"{server.url}/healthz", timeout=30) as answer:
         assert json.load(answer) == {"status": "ok"}
+
+
+def test_an_impossible_name_is_like_an_unknown_source(server: Server) -> None:
+    for name in ("%00", "No%20Name"):
+        assert server.push(name)[0] == 401
+
+
+def test_an_unavailable_database_is_reported_as_such(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DatabaseError("no database")
+
+    monkeypatch.setattr("kubeprobe.web.webhooks.find_webhook", fail)
+    assert server.push()[0] == 503

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeprobe.catalog import CatalogError, parse
+from kubeprobe.catalog import CatalogError, parse, references
+from kubeprobe.catalog.references import Reference
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.jsonmodel import to_json
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, catalog, document, only_problem, problems
@@ -330,3 +331,13 @@ def test_a_problem_can_be_dumped_as_plain_values(tmp_path):
         "expected": "a ProbeTemplate; none exists yet",
         "nearest": "",
     }
+
+
+def test_similar_names_are_searched_for_a_few_unknown_references_only(monkeypatch):
+    searches = []
+    monkeypatch.setattr(references, "nearest_name", lambda name, _valid: searches.append(name) or "")
+    unknown = [Reference("f", 1, "Binding/b", "spec.cases", "ProbeCase", f"absent-{number}") for number in range(500)]
+    valid = frozenset(f"case-{number}" for number in range(1000))
+    found = references.check_references(unknown * 2, {"ProbeCase": valid})
+    assert len(found) == 1000
+    assert len(searches) == references.SUGGESTED

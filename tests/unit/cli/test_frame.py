@@ -1,12 +1,14 @@
 """The output of a command that raises."""
 
+import sys
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from kubeprobe.catalog import CatalogError, CatalogProblem
 from kubeprobe.cli import app
-from kubeprobe.cli.frame import Frame
+from kubeprobe.cli.frame import Frame, explained_errors
 from kubeprobe.errors import NotFoundError
 from kubeprobe.store.migrate import SchemaOutdatedError
 
@@ -84,3 +86,11 @@ def test_a_mistyped_command_suggests_the_nearest(arguments: list[str], expected:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert expected in result.stderr
+
+
+def test_a_closed_pipe_ends_a_command_as_sigpipe_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 0, `set -o pipefail` would not see a failed verdict that could not be printed."""
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # restored afterwards
+    with pytest.raises(typer.Exit) as caught, explained_errors():
+        raise BrokenPipeError
+    assert caught.value.exit_code == 141
