@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -72,6 +73,12 @@ class Settings(BaseSettings):
         default=20, ge=0, description="pools whose queue is a series of its own, by name; the rest are one series"
     )
     log_format: str = Field(default="console", pattern="^(console|json)$", description="console or json")
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _ignore_service_link(cls, value: Any) -> Any:
+        """Beside a Service `kubeprobe-metrics`, Kubernetes sets the variable to its `tcp://` address."""
+        return 0 if isinstance(value, str) and value.startswith("tcp://") else value
 
     def database(self) -> str:
         """The SQLAlchemy URL of the store."""

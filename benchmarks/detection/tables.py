@@ -35,7 +35,10 @@ def _found(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
         "named: its own probe fails and names the cause. s: seconds from the start of its run to the verdict."
     )
     table.notes.append("n/a: the fault is in the parameters of its own probe only, so no other probe can detect it.")
-    table.notes.append("{} of {} runs are of an outdated version of a probe or a fault.".format(*seen.outdated()))
+    table.notes.append(
+        "{} of {} runs are of an outdated version of a probe or a fault. A change of names only keeps a version: the "
+        "recorded one is recomputed.".format(*seen.outdated())
+    )
     return table
 
 

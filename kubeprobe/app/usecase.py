@@ -1,7 +1,8 @@
 """What makes a function a use case: one permission, and for those that write one transaction with its effects.
 
 A use case takes the `Installation` first. `transaction` opens the transaction for it, commits it, and then sends the
-effects that it collected; `use_case` is for what works with clusters or Git, with transactions of its own in between.
+effects that it collected. `use_case` is for what takes long outside of the transaction that it opens itself: clusters,
+Git, parsing, compiling.
 """
 
 from collections.abc import Callable

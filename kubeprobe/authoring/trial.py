@@ -104,7 +104,6 @@ async def try_probe(folder: ProbeFolder, context: TrialContext, given: ByHand) -
     )
     catalog = folder.catalog()
     pod = render_pod(catalog, identity)
-    await _delete_leftovers(context)
     try:
         created = await context.api.create_pod(cluster.namespace, pod)
     except ClusterError as error:
@@ -114,6 +113,7 @@ async def try_probe(folder: ProbeFolder, context: TrialContext, given: ByHand) -
     seen = PodObservation.read(created)
     assert seen is not None, "a rendered pod carries its run"
     try:
+        await _delete_leftovers(context, created)
         judgement = await _follow(seen, context)
         log = await _read_log(seen, context)
         ended_at = context.clock()
@@ -191,20 +191,24 @@ async def _wait_until_deleted(seen: PodObservation, context: TrialContext) -> No
                 pass
 
 
-async def _delete_leftovers(context: TrialContext) -> None:
+async def _delete_leftovers(context: TrialContext, created: dict[str, Any]) -> None:
     """Delete the pods of trials that were killed before they could. Ages are by the cluster's own clock.
 
     Pods that probes create are left to Kubernetes and to the sweep: how long they run is not known.
     """
     selector = f"{LABEL_INSTALLATION}={TRIAL},{LABEL_CASE}"
     pods, _ = await context.api.list_objects(pods_path(context.cluster.namespace), selector)
+    present = _created_at(created)
     for pod in pods:
-        if _is_over(pod, context.clock()):
+        if _is_over(pod, present):
             metadata = pod["metadata"]
             await context.api.delete_pod(context.cluster.namespace, metadata["name"], metadata["uid"])
 
 
 def _is_over(pod: dict[str, Any], now: datetime) -> bool:
-    created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
     longest = timedelta(seconds=pod["spec"].get("activeDeadlineSeconds", 0) + _GRACE_S)
-    return now - created > longest
+    return now - _created_at(pod) > longest
+
+
+def _created_at(pod: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kubeprobe.app import Installation
+from kubeprobe.authoring import trial
 from kubeprobe.authoring.trial import TRIAL
 from kubeprobe.clock import utc_now
 from kubeprobe.localcluster.images import add_to_listing
@@ -144,12 +145,13 @@ def test_pods_of_killed_trials_are_deleted_and_pods_that_probes_created_are_not(
     api.create(pods, pod("a-colleague-s-canary"))
     api.create(pods, pod("of-a-killed-trial", {LABEL_CASE: "shop"}, activeDeadlineSeconds=60))
     api.create(pods, pod("of-a-long-trial", {LABEL_CASE: "shop"}, activeDeadlineSeconds=3600))
+    monkeypatch.setattr(trial, "_GRACE_S", -61)  # a pod is over a second before it was created, with 60 s to run
     open_now = Installation.open
 
-    def open_later(settings: Settings, **options: Any) -> Installation:
-        return replace(open_now(settings, **options), clock=lambda: utc_now() + timedelta(minutes=5))
+    def open_behind(settings: Settings, **options: Any) -> Installation:
+        return replace(open_now(settings, **options), clock=lambda: utc_now() - timedelta(hours=2))
 
-    monkeypatch.setattr(Installation, "open", open_later)
+    monkeypatch.setattr(Installation, "open", open_behind)  # ages are by the cluster's clock, not by the caller's
     kubeprobe("probe", "try", folder, "--cluster", "prod-1")
 
     def left() -> bool:

@@ -161,6 +161,7 @@ def test_doctor_reports_unusable_settings_among_its_other_findings(
 def test_doctor_ignores_the_service_links_of_kubernetes(ready: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KUBEPROBE_PORT", "KUBEPROBE_SERVICE_HOST", "KUBEPROBE_WEB_PORT_8080_TCP_ADDR"):
         monkeypatch.setenv(name, "tcp://10.0.0.1:80")
+    monkeypatch.setenv("KUBEPROBE_METRICS_PORT", "tcp://10.0.0.1:9400")
     assert findings(ready, code=1)["settings"]["ok"]
 
 

@@ -128,6 +128,15 @@ def test_following_prints_each_outcome_once(ready: CommandLine, world: World) ->
     assert next(found) == []
 
 
+def test_following_begins_after_what_was_stored_already(ready: CommandLine, world: World) -> None:
+    shown, beyond_the_limit = world.run(), world.run(at=world.now - timedelta(seconds=2))
+    installation = replace(shell.installation(), clock=lambda: world.now)
+    groups = new_outcomes(installation, RunFilter(), {shown}, sleep=lambda _: None)
+    assert beyond_the_limit not in {run.id for run in next(groups)}
+    later = world.run()
+    assert [run.id for run in next(groups)] == [later]
+
+
 def test_logs_waits_until_the_collector_has_stored_the_log(
     ready: CommandLine, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,16 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from kubeprobe.health.facts import FleetHealth, RunHealth
-from kubeprobe.health.judgements import judge_beat, judge_clock, judge_fleet, judge_outcomes, judge_workers
+from kubeprobe.health.facts import FleetHealth, LeftoverHealth, RunHealth, SourceHealth
+from kubeprobe.health.judgements import (
+    judge_beat,
+    judge_clock,
+    judge_fleet,
+    judge_leftovers,
+    judge_outcomes,
+    judge_sources,
+    judge_workers,
+)
 
 WELL = RunHealth(
     schedules=10,
@@ -83,3 +91,21 @@ def test_waiting_and_overdue_runs_and_undelivered_messages_are_problems() -> Non
 def test_clocks_that_differ_are_a_problem(now: datetime) -> None:
     assert "60 s behind" in problems([judge_clock(now - timedelta(minutes=1), now)])["clock"][0]
     assert problems([judge_clock(None, now)]) == {}
+
+
+def test_the_fix_of_a_source_depends_on_whether_its_commit_is_wrong(now: datetime) -> None:
+    source = SourceHealth(
+        "team", is_paused=False, error="no", is_refused=True, next_sync=now, applied_commit=None, drifted=0
+    )
+    assert "in the repository" in problems(judge_sources([source], now))["source team"][1]
+    unreachable = replace(source, is_refused=False)
+    assert "credentials" in problems(judge_sources([unreachable], now))["source team"][1]
+
+
+def test_stuck_objects_are_named_beside_missing_permissions() -> None:
+    found = LeftoverHealth(
+        removed={}, stuck=("namespaces x on prod-2: a finalizer",), not_allowed={"prod-1": "delete pods"}
+    )
+    [(shown, _)] = problems([judge_leftovers(found)]).values()
+    assert "may not delete pods" in shown
+    assert "namespaces x on prod-2" in shown
