@@ -42,7 +42,7 @@ hooks: $(VENV)/installed ## Run lint, types, contracts and unit tests before eac
 	$(BIN)/pre-commit install
 
 lock: ## Upgrade and pin every dependency, with hashes and without an index URL
-	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url --python-version 3.11 \
+	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--upgrade --output-file requirements.lock
 
 bench: $(VENV)/installed ## Run the benchmarks of docs/benchmarks.md (needs root and the test bed)
