@@ -1,0 +1,45 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.need import lacking
+
+TARGETS = sorted(file.stem for file in Path(__file__).with_name("targets").glob("[a-z]*.py"))
+ARTIFACT = re.compile(r"Test unit written to (\S+)")
+START_S = 60
+"""Importing instrumented modules takes seconds, more on a busy machine."""
+
+pytestmark = pytest.mark.services  # real processes, but what they do is nobody else's fault: never run again
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_input_crashes_hangs_or_bloats_the_reader(target, tmp_path):
+    run(target, tmp_path, seconds=5, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_input_of_minutes_crashes_hangs_or_bloats_the_reader(target, tmp_path):
+    run(target, tmp_path, seconds=180, seed=0)
+
+
+def run(target: str, folder: Path, seconds: int, seed: int) -> None:
+    try:
+        import atheris  # noqa: F401, PLC0415
+    except ImportError:
+        lacking("atheris is not available on this platform")
+    command = [sys.executable, "-m", "tests.fuzz", target, str(seconds), str(seed)]
+    environment = os.environ | {"TMPDIR": str(folder)}
+    ended = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=seconds + START_S, env=environment
+    )
+    output = (ended.stdout + ended.stderr)[-6000:]
+    artifact = ARTIFACT.search(output)
+    found = Path(artifact.group(1)).read_bytes() if artifact else b""
+    if ended.returncode == 0:
+        return
+    pytest.fail(f"{' '.join(command[1:])} found an input of {len(found)} bytes: {found!r}\n{output}")
