@@ -13,6 +13,10 @@ def _default_data_dir() -> Path:
     return Path.cwd() / ".kubeprobe"
 
 
+BROKER_URL_FILE = "broker.url"
+"""In data_dir: the embedded broker's URL, with its password."""
+
+
 class Settings(BaseSettings):
     """All settings. Durations are seconds or ISO 8601 (`PT30S`)."""
 
@@ -28,7 +32,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(
         default=None,
-        description="Fernet key that encrypts credentials; empty: data_dir/secret.key (mode 0600)",
+        description="Fernet keys, separated by commas: the first encrypts credentials, all decrypt them; empty: "
+        "data_dir/secret.key (mode 0600)",
     )
     pool: str = Field(default="default", description="pool that this launcher or collector serves")
     launch_concurrency: int = Field(default=16, ge=1, description="pods that one launch batch creates concurrently")
@@ -96,5 +101,5 @@ class Settings(BaseSettings):
         """The URL of the broker: the setting, else that of this data_dir's embedded broker when it last started."""
         if self.broker_url:
             return self.broker_url
-        note = self.data_dir / "broker.url"
+        note = self.data_dir / BROKER_URL_FILE
         return note.read_text().strip() if note.exists() else "redis://127.0.0.1:6379/0"

@@ -1,6 +1,6 @@
 """Tasks of launchers: create pods, remove pods, open requested runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from structlog.contextvars import bound_contextvars
 
@@ -26,10 +26,11 @@ def remove_pods(cluster: str, run_ids: Sequence[str]) -> None:
 
 
 @app.task(name=Task.RUN_PROBE, bind=True)
-def run_probe(self: object, case: str, cluster: str, parameters: Mapping[str, str] | None = None) -> list[str]:
+def run_probe(self: object, case: str, cluster: str) -> list[str]:
     """Run a case on a cluster now: `run_probe.delay("pod-lifecycle", "prod-1")`. Returns the ids of its runs.
 
-    The task's own id is the request's: a message that the broker delivers twice runs once.
+    The task's own id is the request's: a message that the broker delivers twice runs once. It takes no parameters:
+    they would be readable in the broker and in Flower (`kubeprobe run --param` and `run()` of the shell take them).
     """
-    request = RunRequest(case, (cluster,), parameters=parameters, id=self.request.id)  # type: ignore[attr-defined]
+    request = RunRequest(case, (cluster,), id=self.request.id)  # type: ignore[attr-defined]
     return list(request_runs(app.context.installation, request))

@@ -16,6 +16,7 @@ from kubeprobe.app.clusters import (
     uncordon_cluster,
 )
 from kubeprobe.app.installation import Installation, migrate_store
+from kubeprobe.app.keys import OldKeyInUseError, Rotation, retire_keys, rotate_key
 from kubeprobe.app.logs import NoLogError, read_log
 from kubeprobe.app.permission import OPERATOR, Caller, NotPermittedError, Permission
 from kubeprobe.app.runs import NotEndedError, RequestedRuns, record_change, request_runs
@@ -39,9 +40,11 @@ __all__ = [
     "NoLogError",
     "NotEndedError",
     "NotPermittedError",
+    "OldKeyInUseError",
     "Permission",
     "Relabelled",
     "RequestedRuns",
+    "Rotation",
     "SourceWebhook",
     "add_cluster",
     "add_source",
@@ -63,6 +66,8 @@ __all__ = [
     "request_sync",
     "resume_binding",
     "resume_source",
+    "retire_keys",
+    "rotate_key",
     "sync_source",
     "uncordon_cluster",
 ]

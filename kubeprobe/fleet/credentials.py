@@ -6,21 +6,18 @@ cluster, a path that is read at each use because its port changes. Next: `fleet.
 what a request needs.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import orjson
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import InvalidToken, MultiFernet
 
-from kubeprobe.errors import InvalidInputError, KubeProbeError
+from kubeprobe.errors import KubeProbeError
+from kubeprobe.fleet.keys import KEY_FILE, Keys, KeySetting, keys_from
 from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
 from kubeprobe.settings import Settings
-
-KEY_FILE = "secret.key"
 
 
 class ConnectionKind(StrEnum):
@@ -65,21 +62,15 @@ def local(path: Path) -> Connection:
 class Cipher:
     """Encrypts credentials for the store (Fernet: AES-128-CBC and HMAC-SHA256)."""
 
-    def __init__(self, key: str) -> None:
-        try:
-            self._fernet = Fernet(key)
-        except ValueError as error:
-            raise InvalidInputError(
-                "the secret key is not a Fernet key (32 bytes, URL-safe base64): make one with "
-                '`python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"`'
-            ) from error
+    def __init__(self, keys: str | Keys) -> None:
+        self.keys = KeySetting(keys) if isinstance(keys, str) else keys
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Cipher":
-        """With the key of the settings, else of data_dir/secret.key, which is created if missing."""
-        if settings.secret_key is not None:
-            return cls(settings.secret_key.get_secret_value())
-        return cls(_read_or_make_key(settings.data_dir / KEY_FILE))
+        """With the keys of the settings, else of data_dir/secret.key, which is created if missing."""
+        cipher = cls(keys_from(settings))
+        cipher.keys.read()  # an invalid key is an error at the start
+        return cipher
 
     def seal(self, connection: Connection) -> bytes:
         """The connection, encrypted for the store."""
@@ -92,12 +83,12 @@ class Cipher:
 
     def seal_values(self, values: dict[str, Any]) -> bytes:
         """JSON values, encrypted for the store."""
-        return self._fernet.encrypt(orjson.dumps(values))
+        return self.keys.read()[0].encrypt(orjson.dumps(values))
 
     def open_values(self, sealed: bytes, what: str, otherwise: str) -> dict[str, Any]:
         """The stored values. Raises SecretKeyError with `what` they are and what to do `otherwise`, without the key."""
         try:
-            found: dict[str, Any] = orjson.loads(self._fernet.decrypt(sealed))
+            found: dict[str, Any] = orjson.loads(MultiFernet(self.keys.read()).decrypt(sealed))
         except InvalidToken as error:
             raise SecretKeyError(
                 f"{what} was encrypted with another key: set KUBEPROBE_SECRET_KEY (or put back "
@@ -105,21 +96,16 @@ class Cipher:
             ) from error
         return found
 
-
-def _read_or_make_key(path: Path) -> str:
-    """The key in a file. Processes that create it at the same time all get the same one."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp creates the file with mode 0600; link fails if another process was first.
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".secret-")
+    def renew(self, sealed: bytes) -> bytes | None:
+        """The same, encrypted with the first key; None if it is already. Raises SecretKeyError if no key decrypts."""
+        keys = self.keys.read()
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(Fernet.generate_key())
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)
-        except FileExistsError:
+            keys[0].decrypt(sealed)
+        except InvalidToken:
             pass
-        finally:
-            Path(draft).unlink()
-    return path.read_text().strip()
+        else:
+            return None
+        try:
+            return MultiFernet(keys).rotate(sealed)
+        except InvalidToken as error:
+            raise SecretKeyError("no key decrypts it") from error

@@ -18,7 +18,8 @@ from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.check import Finding
-from kubeprobe.fleet.credentials import KEY_FILE, Cipher, SecretKeyError
+from kubeprobe.fleet.credentials import Cipher, SecretKeyError
+from kubeprobe.fleet.keys import KEY_FILE
 from kubeprobe.health.facts import database_clock, fleet_health, leftover_health, run_health, source_health
 from kubeprobe.health.judgements import (
     judge_beat,
@@ -122,7 +123,10 @@ def _check_key(settings: Settings, of_clusters: Sequence[bytes], of_sources: Seq
         remedy = "use the key that they were encrypted with, or add these clusters and sources again with --replace"
         found = f"decrypts {sum(opened)} of {total} stored credentials"
         return Finding(check, ok=False, found=found, remedy=remedy)
-    return Finding(check, ok=True, found=f"decrypts all {total} stored credentials" if total else "no credentials yet")
+    found = f"decrypts all {total} stored credentials" if total else "no credentials yet"
+    if (older := len(cipher.keys.read()) - 1) > 0:
+        found += f"; {older} older {'keys' if older > 1 else 'key'} in {cipher.keys.where}: kubeprobe key retire"
+    return Finding(check, ok=True, found=found)
 
 
 def _decrypts(open_it: Callable[[], object]) -> bool:

@@ -109,7 +109,7 @@ def _kept_token(directory: Path | None) -> str:
     token = secrets.token_urlsafe(24)
     if directory is None:
         return token
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = directory / "token"
     if file.exists():
         return file.read_text().strip()

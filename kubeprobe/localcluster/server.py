@@ -18,7 +18,7 @@ from kubeprobe.localcluster.cluster import Cluster
 from kubeprobe.localcluster.fleet import PREFIX, Fleet
 from kubeprobe.localcluster.http import ApiServer
 from kubeprobe.localcluster.images import Image, ImageTable, built_in_images
-from kubeprobe.localcluster.kubelet.host import NODE, Backoff, Host
+from kubeprobe.localcluster.kubelet.host import NODE, Backoff, Host, pods_directory
 from kubeprobe.localcluster.kubelet.kubelet import Kubelet
 from kubeprobe.localcluster.manifests import create_from
 from kubeprobe.localcluster.simulate import DEFAULT_SCRIPT, Script, Simulator
@@ -70,6 +70,9 @@ class LocalCluster:
         self.settings = settings or LocalClusterSettings()
         self._temporary = self.settings.directory is None
         self.directory = self.settings.directory or Path(tempfile.mkdtemp(prefix="localcluster-"))
+        pods = pods_directory(self.directory)
+        pods.mkdir(mode=0o700, parents=True, exist_ok=True)  # with their secret volumes
+        pods.chmod(0o700)
         self.kubeconfig = self.settings.kubeconfig or self.directory / "kubeconfig"
         self.url = ""
         self._instance = uuid4().hex

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.privatefiles import create_private, make_private_folder
 
 log = structlog.get_logger(__name__)
 
@@ -64,11 +65,19 @@ def open_store(address: str) -> Store:
     if url.get_backend_name() != "sqlite":
         raise InvalidInputError(f"The database URL begins with {url.drivername!r}; {URL_HELP}")
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_private(Path(url.database))
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Store(engine)
+
+
+def _make_private(database: Path) -> None:
+    """For its owner only, with the log files beside it, which SQLite gives the same mode: reports may hold secrets."""
+    if not database.parent.exists():
+        make_private_folder(database.parent)
+    if not database.exists():
+        create_private(database)
 
 
 def sqlite_path(address: str) -> Path | None:

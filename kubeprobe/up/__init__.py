@@ -4,6 +4,7 @@ For trying KubeProbe and for developing probes. In production, the processes of 
 with PostgreSQL and Redis.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,20 @@ from pathlib import Path
 from honcho.manager import Manager
 
 from kubeprobe.clock import utc_now
+from kubeprobe.privatefiles import make_private_folder, take_from_others
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import migrate
+from kubeprobe.up.broker import EmbeddedBroker
 from kubeprobe.up.example import load_example, write_accounts
 from kubeprobe.up.logfiles import LogFiles
-from kubeprobe.up.only import only_one
+from kubeprobe.up.only import is_used, only_one
 from kubeprobe.up.ports import Ports
 from kubeprobe.up.processes import environment, processes
 from kubeprobe.up.verdicts import print_verdicts
+
+PRIVATE = 0o077
+"""The umask of all processes: what they store may hold secrets, and others may have an account on this machine."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Installation:
 
     settings: Settings
     ports: Ports
+    broker: EmbeddedBroker
     store: Store
 
 
@@ -39,15 +46,18 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
     `images` (NAME=DIR) are folders that the local cluster serves as images: the user's own probes. The next start with
     the same data_dir continues with its data. Raises KubeProbeError if one is running already.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    os.umask(PRIVATE)
+    make_private_folder(settings.data_dir)
+    if is_used(settings.data_dir):  # perhaps by a version that let others read; never a folder of somebody else's
+        take_from_others(settings.data_dir)
     with only_one(settings.data_dir):
         ports = Ports.choose(settings.data_dir)
-        (settings.data_dir / "broker.url").write_text(ports.broker_url())
+        broker = EmbeddedBroker.prepare(settings.data_dir, ports.broker)
         store = open_store(settings.database())
         migrate(store, utc_now())
         load_example(store, settings, utc_now())
         write_accounts(store, settings)
-        return _run(Installation(settings, ports, store), processes(settings, ports, images))
+        return _run(Installation(settings, ports, broker, store), processes(settings, ports, broker, images))
 
 
 def _run(installation: Installation, commands: Mapping[str, str]) -> int:
@@ -59,7 +69,7 @@ def _run(installation: Installation, commands: Mapping[str, str]) -> int:
     )
     logs = LogFiles(settings.data_dir / "logs", on_forked=printer.start)
     manager = Manager(printer=logs)
-    env = environment(settings, ports)
+    env = environment(settings, ports, installation.broker)
     for name, command in commands.items():
         manager.add_process(name, command, env=env, cwd=str(Path.cwd()))
     try:

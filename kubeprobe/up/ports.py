@@ -27,10 +27,6 @@ class Ports:
         file.write_bytes(orjson.dumps(asdict(chosen)))
         return chosen
 
-    def broker_url(self) -> str:
-        """The URL of the embedded broker."""
-        return f"redis://127.0.0.1:{self.broker}/0"
-
     def web_url(self) -> str:
         """The URL of the REST API and the pages."""
         return f"http://127.0.0.1:{self.web}"

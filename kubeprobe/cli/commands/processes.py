@@ -1,11 +1,15 @@
-"""Commands that run processes or maintain the installation: up, collector, web, shell, migrate, doctor."""
+"""Commands that run processes or maintain the installation: up, collector, web, shell, migrate, doctor, key."""
 
 # ruff: noqa: PLC0415 - imports inside commands keep every start fast; options are declared as parameters
 from typing import Annotated
 
 import typer
 
-from kubeprobe.cli.arguments import Output, OutputOption, settings
+from kubeprobe.cli.arguments import Output, OutputOption, open_installation, settings
+
+key_app = typer.Typer(
+    help="Rotate the secret key that encrypts credentials, without a stop.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(web)
     app.command()(shell)
     app.command()(doctor)
+    app.add_typer(key_app, name="key")
 
 
 def up(
@@ -95,3 +100,30 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
     else:
         print_findings(findings)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else BAD_NEWS)
+
+
+@key_app.command("rotate")
+def rotate_key() -> None:
+    """Put a new key before the others, and encrypt every stored credential with it.
+
+    Processes go on meanwhile. The old keys go on decrypting until `kubeprobe key retire`. Where KUBEPROBE_SECRET_KEY is
+    set, first set it to NEW,OLD for every process.
+    """
+    from kubeprobe.app import rotate_key as rotate
+    from kubeprobe.cli.key_text import print_rotation
+
+    with open_installation() as installation:
+        print_rotation(rotate(installation))
+
+
+@key_app.command("retire")
+def retire_keys() -> None:
+    """Remove the old keys; refused while a credential needs one.
+
+    Not right after a rotation: a process may be storing what it encrypted with an old key.
+    """
+    from kubeprobe.app import retire_keys as retire
+    from kubeprobe.cli.key_text import print_retirement
+
+    with open_installation() as installation:
+        print_retirement(retire(installation))

@@ -22,6 +22,11 @@ NODE = "local"
 _KEPT_EVENTS = 2000
 
 
+def pods_directory(directory: Path) -> Path:
+    """Where the files of all pods are, within a cluster's directory."""
+    return directory / "pods"
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Seconds between attempts to start a container or pull an image: doubled each time, up to `longest`."""
@@ -79,7 +84,7 @@ class Host:
 
     def pod_directory(self, pod: Object) -> Path:
         """The directory of a pod's files."""
-        return self.directory / "pods" / str(pod["metadata"]["uid"])
+        return pods_directory(self.directory) / str(pod["metadata"]["uid"])
 
     def write_kubeconfig(self, path: Path, namespace: str, token: str) -> None:
         """Write a container's kubeconfig for this cluster."""

@@ -15,6 +15,8 @@ from pathlib import Path
 MARK = "LOCALCLUSTER_CONTAINER"
 """The environment variable that identifies a process's container: `<instance>/<pod uid>/<container>/<start>`."""
 
+CONTAINERS_UMASK = 0o022
+"""As in containers, whatever that of this process is."""
 _READ_SIZE = 65536
 _MEMORY_POLL_SECONDS = 0.1
 
@@ -55,6 +57,7 @@ class Process:
                 stdout=writing,
                 stderr=writing,
                 start_new_session=True,
+                umask=CONTAINERS_UMASK,
             )
         except BaseException:
             os.close(reading)

@@ -1,14 +1,20 @@
 """`kubeprobe up`: starts everything on one machine, and leaves no process when it stops."""
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import redis
 
 from kubeprobe.up.ports import USUAL
 from tests.harness.wait import until
@@ -91,6 +97,48 @@ def test_free_ports_are_used_when_the_usual_ones_are_taken(start: Start) -> None
             assert f":{USUAL['flower']}\n" not in up.printed()
         finally:
             taker.kill()
+
+
+def test_other_users_of_the_machine_can_neither_publish_tasks_nor_read_files(start: Start, tmp_path: Path) -> None:
+    data = tmp_path / ".kubeprobe"
+    data.mkdir(mode=0o755)
+    (data / "up.lock").touch()  # as an older version left it
+    up = start()
+    until("first verdict", up.verdicts, within_s=90, instead=up.printed)
+    url = urlsplit((data / "broker.url").read_text())
+    assert url.password
+    assert redis.Redis(port=url.port or 0, password=url.password).ping()
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=url.port or 0).lpush("launch.default", "{}")
+    assert url.password not in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((data / "localcluster" / "pods").stat().st_mode) == 0o700
+    private = {
+        "kubeprobe.db",
+        "kubeprobe.db-wal",
+        "secret.key",
+        "broker.conf",
+        "logs/launcher.log",
+        "localcluster/token",
+    }
+    assert {stat.S_IMODE((data / name).stat().st_mode) for name in private} == {0o600}
+    flower = f"http://127.0.0.1:{json.loads((data / 'ports.json').read_text())['flower']}"
+    until(
+        "Flower refuses a task",
+        lambda: status_of(f"{flower}/api/task/send-task/kubeprobe.run_probe") == 401,
+        within_s=60,
+    )
+
+
+def status_of(url: str) -> int | None:
+    """The HTTP status of a POST; None without an answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
 
 
 _LISTENER = """

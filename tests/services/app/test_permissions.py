@@ -76,6 +76,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "clusters.relabel_cluster": ("absent", {}),
     "clusters.remove_cluster": ("absent",),
     "clusters.uncordon_cluster": ("absent",),
+    "keys.retire_keys": (),
+    "keys.rotate_key": (),
     "logs.read_log": ("absent", print),
     "probes.register_probe": (Path("absent"),),
     "probes.try_on_cluster": ("absent", None, None, None, None),

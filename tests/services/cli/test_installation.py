@@ -189,3 +189,12 @@ def test_doctor_finds_secrets_of_sources_whose_key_is_lost(ready: CommandLine, s
     assert "0 of 1" in str(findings(ready, code=1)["secret key"]["found"])
     (ready.folder / "data" / "secret.key").unlink()
     assert "missing" in str(findings(ready, code=1)["secret key"]["found"])
+
+
+def test_key_rotate_and_retire_say_what_they_did_and_doctor_shows_old_keys(ready: CommandLine) -> None:
+    rotated = ready("key", "rotate").stdout
+    assert "2 credentials are encrypted with the first key of" in rotated
+    assert "kubeprobe key retire" in rotated
+    assert "1 older key" in str(findings(ready, code=1)["secret key"]["found"])
+    assert "One key is left in" in ready("key", "retire").stdout
+    assert "older" not in str(findings(ready, code=1)["secret key"]["found"])
