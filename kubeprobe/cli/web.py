@@ -7,8 +7,7 @@ from kubeprobe.logs import configure_logs
 from kubeprobe.metrics import record_process
 from kubeprobe.settings import Settings
 from kubeprobe.web import make_app
-
-MAX_CONCURRENT = 100
+from kubeprobe.web.connections import bounded_protocol
 
 
 def serve(host: str, port: int) -> None:
@@ -23,5 +22,5 @@ def serve(host: str, port: int) -> None:
             port=port,
             log_config=None,
             access_log=False,
-            limit_concurrency=MAX_CONCURRENT,
+            http=bounded_protocol(),
         )

@@ -1,5 +1,7 @@
 """The FastAPI application."""
 
+import asyncio
+
 from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client.exposition import choose_encoder
 
@@ -15,6 +17,7 @@ def make_app(installation: Installation) -> FastAPI:
         title="KubeProbe", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.installation = installation
+    app.state.webhook_bodies = asyncio.Semaphore(webhooks.MAX_BODIES)
     app.include_router(webhooks.router)
 
     @app.get("/healthz", tags=["health"])

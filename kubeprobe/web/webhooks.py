@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 5_000_000
 """A push lists its commits. GitHub's own limit is 25 MB, more than is needed here."""
 BODY_TIMEOUT_S = 10.0
+MAX_BODIES = 20
+"""Read at a time: anyone can send one, as the signature is over all of it. Of a refused push, the next poll learns."""
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
@@ -46,10 +48,15 @@ async def receive_push(name: str, request: Request) -> PushResult:
     """Receive a push from GitHub, GitLab, Gitea or Forgejo, signed with the source's webhook secret.
 
     401 for an invalid signature, an unknown source, and a source without a webhook secret, so that a caller without
-    the secret learns nothing; 400 if the body is not JSON; 408 if it is slow; 413 if it is too large.
+    the secret learns nothing; 400 if the body is not JSON; 408 if it is slow; 413 if it is too large; 503 if many
+    others are being received.
     """
     installation: Installation = request.app.state.installation
-    body = await _read_body(request)
+    bodies: asyncio.Semaphore = request.app.state.webhook_bodies
+    if bodies.locked():
+        raise HTTPException(503, "Too many pushes at once; try again.", {"Retry-After": f"{BODY_TIMEOUT_S:.0f}"})
+    async with bodies:
+        body = await _read_body(request)
     branch = await run_in_threadpool(_verify, installation, name, dict(request.headers), body)
     ref = _parse_payload(request.headers.get("content-type", ""), body).get("ref")
     if ref != f"refs/heads/{branch}":
