@@ -107,6 +107,7 @@ def print_source(source: SourceView, now: datetime) -> None:
         ("Seen", seen),
         ("Failing", f"since {ago(source.error_since, now)}" if source.error_since else ""),
         ("Declares", f"{source.entries} entries{'' if source.prune else '; what it no longer declares stays'}"),
+        ("Allowed", ", ".join(source.allow)),
         ("Synced", f"every {brief(timedelta(seconds=source.every_s))}, next {ago(source.next_sync, now)}"),
     ]
     out.print()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeprobe.catalog import Author, Connector, Declaration, known_names, parse
+from kubeprobe.catalog import Author, CatalogError, Connector, Declaration, known_names, parse
 from kubeprobe.catalog.parse import Entry
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
@@ -16,6 +16,7 @@ from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.settings import Settings
 from kubeprobe.sources.address import parse_address
 from kubeprobe.sources.git import Remote, git_runner
+from kubeprobe.sources.grants import missing_grants
 from kubeprobe.sources.mirror import Fetched, Mirror
 from kubeprobe.sources.secret import Secret
 from kubeprobe.sources.tree import Tree
@@ -110,6 +111,8 @@ class Revision:
         with self.context.store.reading() as session:
             known = known_names(session, prune=self.source.prune, source=self.source.name)
         found = parse([self.folder / self.tree.path], known, self._shown)
+        if problems := missing_grants(found, self.source.name, self.source.allow):
+            raise CatalogError(problems)
         self.tree.export_kubeconfigs(found, self.folder)
         return found
 

@@ -9,11 +9,19 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet.credentials import Cipher, SecretKeyError
 from kubeprobe.fleet.labels import name_problem
 from kubeprobe.sources.address import Address, check_branch, check_path, parse_address
+from kubeprobe.sources.grants import Grant
 from kubeprobe.sources.secret import Secret, check_secret
 from kubeprobe.store import Source
 
 MIN_INTERVAL = timedelta(seconds=10)
-SPEC_COLUMNS = {"url": "address", "branch": "branch", "path": "path", "every_s": "interval", "prune": "prune"}
+SPEC_COLUMNS = {
+    "url": "address",
+    "branch": "branch",
+    "path": "path",
+    "every_s": "interval",
+    "prune": "prune",
+    "allow": "allowed",
+}
 """The columns that a person sets, with their names in messages; without the secrets."""
 _SECRET_NAMES = {
     "deploy_key": "deploy key",
@@ -34,6 +42,7 @@ class SourceSpec:
     every: timedelta | None = None
     prune: bool | None = None
     secret: Secret = field(default_factory=Secret)
+    allow: tuple[Grant, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,12 @@ def desired_source(spec: SourceSpec, before: Source | None, cipher: Cipher, now:
     row = Source(name=spec.name, url=spec.address.url, branch="main", every_s=60, next_sync=now, created_at=now)
     if before is not None:
         row.branch, row.path, row.every_s, row.prune = before.branch, before.path, before.every_s, before.prune
-        row.paused_at = before.paused_at
+        row.paused_at, row.allow = before.paused_at, before.allow
     row.branch = row.branch if spec.branch is None else spec.branch
     row.path = row.path if spec.path is None else check_path(spec.path)
     row.every_s = row.every_s if spec.every is None else int(spec.every.total_seconds())
     row.prune = row.prune if spec.prune is None else spec.prune
+    row.allow = row.allow if spec.allow is None else [str(grant) for grant in spec.allow]
     row.next_sync = now + timedelta(seconds=row.every_s)
     # Encrypting the same secrets again would look like a change of the row.
     row.secret = before.secret if before and secret == old and not is_unreadable else secret.seal(cipher)
@@ -105,6 +115,8 @@ def _format(column: str, value: Any) -> str:
         return f"{value} s"
     if column == "prune":
         return "yes" if value else "no"
+    if column == "allow":
+        return ", ".join(value) or "nothing"
     return parse_address(value).shown if column == "url" else value or "repository root"
 
 

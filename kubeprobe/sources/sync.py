@@ -6,12 +6,13 @@ claim is held (a compare-and-set). A process that is killed has changed nothing;
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Lock
+from threading import Event, Lock, Thread
 
 import structlog
-from sqlalchemy import or_
+from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import Action, ApplyResult, CatalogError, Declaration, Plan, apply, make_plan
@@ -21,15 +22,20 @@ from kubeprobe.errors import KubeProbeError
 from kubeprobe.sources.mirror import mirrors
 from kubeprobe.sources.revision import Revision, SyncContext, open_revision
 from kubeprobe.sources.secret import Secret
-from kubeprobe.store import Source
+from kubeprobe.store import DatabaseError, Source
 
 log = structlog.get_logger(__name__)
 
 CLAIM_LIFETIME = timedelta(minutes=5)
-"""Longer than any sync takes (`git.FETCH_TIMEOUT_S`)."""
+"""Renewed while its process lives: of one that was killed, others continue after this time."""
+RENEW_EVERY_S = 60.0
+RENEWALS = 60
+"""A sync that has not ended by then never will; another process takes over."""
 MAX_CONCURRENT = 4
 """Sources that one process syncs concurrently."""
 MAX_ERROR_LENGTH = 4000
+MAX_PATHS = 10
+"""Named in a line of the log."""
 
 _busy = Lock()
 
@@ -160,7 +166,7 @@ def _claim(row: Source, now: datetime) -> None:
 def _sync(context: SyncContext, source: Source, *, is_forced: bool = False) -> SyncResult:
     """Sync a claimed source. Any error is recorded in its row, so that it does not stop others."""
     try:
-        with open_revision(context, source) as revision:
+        with _renewing(context, source), open_revision(context, source) as revision:
             return _apply_if_new(context, source, revision, is_forced=is_forced)
     except KubeProbeError as error:
         message = str(error)
@@ -189,6 +195,8 @@ def _apply_if_new(context: SyncContext, source: Source, revision: Revision, *, i
     except CatalogError as error:
         return _record_error(context, source, str(error), revision, version)
     log.info("source applied", source=source.name, commit=commit, **_counts(applied))
+    if left_out := revision.tree.submodules:
+        log.warning("submodules not fetched", source=source.name, paths=left_out[:MAX_PATHS])
     return SyncResult(source.name, commit, applied)
 
 
@@ -226,6 +234,31 @@ def _record_error(
     if is_new:
         log.warning("source not applied", source=source.name, commit=commit, error=error)
     return SyncResult(source.name, commit, error=error)
+
+
+@contextmanager
+def _renewing(context: SyncContext, source: Source) -> Iterator[None]:
+    """Renew the claim in the background: a large repository takes longer than a claim lives."""
+    ended = Event()
+
+    def renew() -> None:
+        renewed = update(Source).where(col(Source.name) == source.name, col(Source.claim) == source.claim)
+        for _ in range(RENEWALS):
+            if ended.wait(RENEW_EVERY_S):
+                return
+            try:
+                with context.store.writing() as session:
+                    session.execute(renewed.values(claimed_until=context.clock() + CLAIM_LIFETIME))
+            except DatabaseError as error:  # the next renewal is still in time
+                log.warning("claim not renewed", source=source.name, error=str(error))
+
+    thread = Thread(target=renew, name=f"claim of {source.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _claimed_row(session: Session, source: Source) -> Source | None:

@@ -1,39 +1,41 @@
 """Exporting the catalog's files of a commit to a folder that `catalog.parse` reads.
 
 Files are read by object id: `git checkout` is not used, so no filter or hook runs, and no link is created. A symbolic
-link to a file of the repository is replaced by that file; one that leads out of the repository is an error.
+link to a file or folder of the repository is replaced by it; one that leads elsewhere is an error.
 """
 
+import hashlib
 import posixpath
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from kubeprobe.catalog import CatalogError, CatalogProblem, Declaration
 from kubeprobe.catalog.model import ClusterSpec
 from kubeprobe.sources.git import GitError, GitRunner
+from kubeprobe.sources.listing import MAX_LINK_BYTES, BrokenLinkError, Item, Listing, read_blobs
 from kubeprobe.sources.mirror import Mirror, list_known
 
 MAX_FILE_BYTES = 1_000_000
-MAX_LINK_BYTES = 4096
-"""Linux's limit for a path."""
 MAX_TOTAL_BYTES = 20_000_000
 MAX_FILES = 5000
 SHOWN_COMMIT = 12
 _SUFFIXES = (".yaml", ".yml")
-_REGULAR = {"100644", "100755"}
-_LINK = "120000"
+_LINK_EXPECTED = f"a link of at most {MAX_LINK_BYTES:,} bytes to a file or folder of the repository"
 
 
-class _Item(NamedTuple):
-    """An entry of a tree."""
+@dataclass
+class _Export:
+    """The YAML files of a source, by their path in the export, and what is wrong with the rest."""
 
-    mode: str
-    id: str
-    size: int
-    path: str
-    """From the repository's root."""
+    files: dict[str, Item] = field(default_factory=dict)
+    problems: list[CatalogProblem] = field(default_factory=list)
+    submodules: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    """Paths in the repository of the files: one that several links lead to is exported once."""
+    walked: set[str] = field(default_factory=set)
+    """Paths in the repository of the folders that were walked."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,17 @@ class Tree:
     """Path in the repository; empty for its root."""
 
     def id(self) -> str:
-        """Git's object id of the folder. Raises GitError if there is no such folder."""
+        """An id of all that the source consists of: Git's id of the folder, unless links lead out of it.
+
+        Raises GitError if there is no such folder.
+        """
+        folder = self._folder_id()
+        outside = sorted((item.path, item.id) for path, item in self._export.files.items() if item.path != path)
+        if not outside:
+            return folder
+        return hashlib.sha256(repr((folder, outside)).encode(errors="surrogateescape")).hexdigest()
+
+    def _folder_id(self) -> str:
         wanted = f"{self.commit}:{self.path}" if self.path else f"{self.commit}^{{tree}}"
         try:
             found = self.mirror.git(self.runner, "rev-parse", "--verify", "--quiet", wanted).decode().strip()
@@ -63,8 +75,7 @@ class Tree:
         where = f"at commit {self.commit[:SHOWN_COMMIT]}"
         if kind:
             return f"{self.path!r} is a file {where}; expected a folder, such as {posixpath.dirname(self.path) or '.'}"
-        listed = self.mirror.git(self.runner, "ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", self.commit)
-        folders = [found for found in listed.decode(errors="replace").split("\0") if found and found.isprintable()]
+        folders = [item.path for item in self._commit.items.values() if item.is_folder and item.path.isprintable()]
         folders.sort(key=lambda found: (found.count("/"), found))
         return f"there is no folder {self.path!r} {where}.{list_known(self.path, folders)}"
 
@@ -73,13 +84,17 @@ class Tree:
         printable = path.encode(errors="surrogateescape").decode(errors="replace")
         return f"{self.source}@{self.commit[:SHOWN_COMMIT]}:{printable}"
 
+    @property
+    def submodules(self) -> Sequence[str]:
+        """Paths of submodules in the folder: their content is in other repositories, and is not fetched."""
+        return self._export.submodules
+
     def export(self, folder: Path) -> None:
         """Write the YAML files to `folder`, under their paths in the repository. Raises CatalogError."""
-        problems: list[CatalogProblem] = []
-        files = list(self._yaml_files(problems))
+        files, problems = self._export.files, list(self._export.problems)
         if len(files) > MAX_FILES:
             problems.append(self._problem(self.path or ".", f"{len(files)} files", f"at most {MAX_FILES}"))
-        total = sum(item.size for item in files)
+        total = sum(item.size for item in files.values())
         if total > MAX_TOTAL_BYTES:
             problems.append(self._problem(self.path or ".", f"{total:,} bytes", f"at most {MAX_TOTAL_BYTES:,}"))
         if problems:
@@ -89,90 +104,107 @@ class Tree:
 
     def export_kubeconfigs(self, declaration: Declaration, folder: Path) -> None:
         """Write the kubeconfigs that clusters refer to. Raises CatalogError for those not in the repository."""
-        problems, files = [], []
+        wanted = {}
         for entry in declaration.entries.values():
-            spec = entry.spec
-            named = spec.connection.kubeconfig if isinstance(spec, ClusterSpec) else None
-            if named is None:
+            named = entry.spec.connection.kubeconfig if isinstance(entry.spec, ClusterSpec) else None
+            if named is not None:
+                below = entry.folder.relative_to(folder).as_posix()
+                wanted[entry.name] = (entry, named.file, _normalize(posixpath.join(below, named.file)))
+        if not wanted:
+            return
+        found = self._commit.resolve({path for _, _, path in wanted.values() if path})
+        problems, files = [], {}
+        for entry, named_file, path in wanted.values():
+            item = found.get(path or "")
+            if path and isinstance(item, Item) and item.is_file and item.size <= MAX_FILE_BYTES:
+                files[path] = item
                 continue
-            path = _normalize(posixpath.join(entry.folder.relative_to(folder).as_posix(), named.file))
-            item = self._find(path) if path else None
-            if item is None or item.mode not in _REGULAR or item.size > MAX_FILE_BYTES:
-                file, _, line = entry.origin.rpartition(":")
-                message = f"{named.file!r} is not a file of this repository of at most {MAX_FILE_BYTES:,} bytes"
-                expected = "a kubeconfig in the repository; or add the cluster with `kubeprobe cluster add`"
-                field = "spec.connection.kubeconfig.file"
-                problems.append(CatalogProblem(file, int(line), f"Cluster/{entry.name}", field, message, expected))
-            else:
-                files.append(item)
+            file, _, line = entry.origin.rpartition(":")
+            message = f"{named_file!r} is not a file of this repository of at most {MAX_FILE_BYTES:,} bytes"
+            expected = "a kubeconfig in the repository; or add the cluster with `kubeprobe cluster add`"
+            name = "spec.connection.kubeconfig.file"
+            problems.append(CatalogProblem(file, int(line), f"Cluster/{entry.name}", name, message, expected))
         if problems:
             raise CatalogError(problems)
-        self._write([item for item in files if not (folder / item.path).exists()], folder)
+        self._write({path: item for path, item in files.items() if not (folder / path).exists()}, folder)
 
-    def _yaml_files(self, problems: list[CatalogProblem]) -> Iterator[_Item]:
-        items = self._list(f"{self.commit}:{self.path}" if self.path else self.commit, self.path)
-        here = {item.path for item in items}
-        for found in items:
-            hidden = any(part.startswith(".") for part in posixpath.relpath(found.path, self.path or ".").split("/"))
-            if hidden or not found.path.endswith(_SUFFIXES):
+    @cached_property
+    def _commit(self) -> Listing:
+        """All of the commit: read where something leads out of the folder."""
+        return Listing.read(self.mirror, self.runner, self.commit)
+
+    @cached_property
+    def _export(self) -> _Export:
+        """The files of the folder first, then what its links lead to."""
+        found = _Export()
+        folder = Listing.read(self.mirror, self.runner, self.commit, self.path)
+        links = self._walk(folder, self.path, self.path, found)
+        while links and len(found.files) <= MAX_FILES:
+            links = self._follow(links, found)
+        return found
+
+    def _walk(self, listing: Listing, real: str, shown: str, found: _Export) -> dict[str, str]:
+        """Export the files of a folder; gives its links, by their path in the export.
+
+        A folder that was walked before is left out: all that it has is exported.
+        """
+        links = {}
+        waiting = [(real, shown)]
+        while waiting:
+            real, shown = waiting.pop()
+            if real in found.walked:
                 continue
-            item = self._resolve_link(found, problems) if found.mode == _LINK else found
-            if item is None or item.mode not in _REGULAR or (item is not found and item.path in here):
-                continue
-            if item.size > MAX_FILE_BYTES:
-                expected = f"at most {MAX_FILE_BYTES:,}"
-                problems.append(self._problem(found.path, f"the file has {item.size:,} bytes", expected))
-                continue
-            yield item._replace(path=found.path)
+            found.walked.add(real)
+            for item in listing.children.get(real, ()):
+                name = posixpath.basename(item.path)
+                path = posixpath.join(shown, name)
+                if name.startswith("."):
+                    continue
+                if item.is_folder:
+                    waiting.append((item.path, path))
+                elif item.is_link:
+                    links[path] = item.path
+                elif item.is_submodule:
+                    found.submodules.append(path)
+                else:
+                    self._add(path, item, found)
+        return links
 
-    def _resolve_link(self, link: _Item, problems: list[CatalogProblem]) -> _Item | None:
-        """The file that a symbolic link leads to."""
-        if link.size > MAX_LINK_BYTES:  # checked before it is read
-            message = f"a link of {link.size:,} bytes"
-            problems.append(self._problem(link.path, message, f"a file, or a link of at most {MAX_LINK_BYTES:,} bytes"))
-            return None
-        target = self.mirror.git(self.runner, "cat-file", "blob", link.id).decode(errors="replace")
-        path = _normalize(posixpath.join(posixpath.dirname(link.path), target))
-        if path is None:
-            problems.append(self._problem(link.path, "a link that leads out of the repository", "a file"))
-            return None
-        item = self._find(path)
-        if item is None or item.mode not in _REGULAR:
-            problems.append(self._problem(link.path, f"a link to {target!r}, which is not a file", "a file"))
-            return None
-        return item
+    def _follow(self, links: dict[str, str], found: _Export) -> dict[str, str]:
+        """Export what links lead to; gives the links within the folders among that."""
+        deeper: dict[str, str] = {}
+        resolved = self._commit.resolve(set(links.values()))
+        for path, real in links.items():
+            item = resolved[real]
+            if isinstance(item, BrokenLinkError):
+                found.problems.append(self._problem(path, str(item), _LINK_EXPECTED))
+            elif item.is_folder:
+                deeper |= self._walk(self._commit, item.path, path, found)
+            elif path.endswith(_SUFFIXES) and not item.is_file:
+                found.problems.append(self._problem(path, "a link to a submodule", _LINK_EXPECTED))
+            else:
+                self._add(path, item, found)
+        return deeper
 
-    def _find(self, path: str) -> _Item | None:
-        """The entry at a path; links are not followed."""
-        return next((item for item in self._list(self.commit, "", path) if item.path == path), None)
-
-    def _list(self, tree: str, below: str, *only: str) -> Sequence[_Item]:
-        recursive = () if only else ("-r",)
-        listed = self.mirror.git(self.runner, "ls-tree", *recursive, "-z", "-l", "--full-tree", tree, "--", *only)
-        return [_item(line, below) for line in listed.decode(errors="surrogateescape").split("\0") if line]
-
-    def _write(self, items: Sequence[_Item], folder: Path) -> None:
-        """Reads all contents with one git command."""
-        if not items:
+    def _add(self, path: str, item: Item, found: _Export) -> None:
+        if not (path.endswith(_SUFFIXES) and item.is_file) or item.path in found.seen:
             return
-        ids = "".join(f"{item.id}\n" for item in items).encode()
-        output = memoryview(self.mirror.git(self.runner, "cat-file", "--batch", stdin=ids))
-        at = 0
-        for item in items:
-            at += len(f"{item.id} blob {item.size}\n")
-            file = folder / item.path
+        if item.size > MAX_FILE_BYTES:
+            message = f"the file has {item.size:,} bytes"
+            found.problems.append(self._problem(path, message, f"at most {MAX_FILE_BYTES:,}"))
+            return
+        found.seen.add(item.path)
+        found.files[path] = item
+
+    def _write(self, files: Mapping[str, Item], folder: Path) -> None:
+        contents = read_blobs(self.mirror, self.runner, files.values())
+        for path, content in zip(files, contents, strict=True):
+            file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(output[at : at + item.size])
-            at += item.size + 1
+            file.write_bytes(content)
 
     def _problem(self, path: str, message: str, expected: str) -> CatalogProblem:
         return CatalogProblem(self.shown(path), 1, "", "", message, expected=expected)
-
-
-def _item(line: str, below: str) -> _Item:
-    meta, _, path = line.partition("\t")
-    mode, _, identity, size = meta.split()
-    return _Item(mode, identity, 0 if size == "-" else int(size), posixpath.join(below, path))
 
 
 def _normalize(path: str) -> str | None:

@@ -22,6 +22,8 @@ class Source(SQLModel, table=True):
     every_s: int
     prune: bool = True
     """Whether objects that the folder no longer declares are removed."""
+    allow: list[str] = Field(default_factory=list, sa_type=JSONColumn, sa_column_kwargs={"server_default": "[]"})
+    """What it may declare beyond probes (`sources.grants`)."""
     secret: bytes | None = None
     """Encrypted JSON (`sources.secret`): deploy key, token, known hosts, the webhook's secret."""
     paused_at: datetime | None = Field(default=None, sa_type=UTCDateTime)

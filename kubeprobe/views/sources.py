@@ -22,6 +22,8 @@ class SourceView(JsonModel):
     path: str
     every_s: int
     prune: bool
+    allow: tuple[str, ...]
+    """What it may declare beyond probes."""
     entries: int
     """How many it declares."""
     applied_commit: str | None
@@ -54,6 +56,7 @@ def _view(session: Session, row: Source) -> SourceView:
         path=row.path,
         every_s=row.every_s,
         prune=row.prune,
+        allow=tuple(row.allow),
         entries=len(row.declared),
         applied_commit=row.applied_commit,
         applied_at=row.applied_at,

@@ -48,6 +48,14 @@ def add(
     webhook_secret_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Holds the secret that pushes are signed with.")
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GRANT",
+            help="What it may declare beyond probes: clusters, in-cluster, local, targets, secret-env, secret-files, "
+            "or none. Repeatable; default: none.",
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Change an existing source; options that are not given stay.")
     ] = False,
@@ -63,12 +71,13 @@ def add(
     from kubeprobe.cli.output import print_json, working
     from kubeprobe.cli.secret_files import SecretFiles
     from kubeprobe.cli.source_text import added_json, print_added
-    from kubeprobe.sources import SourceSpec, parse_address
+    from kubeprobe.sources import SourceSpec, parse_address, parse_grants
 
     address = parse_address(url)
     secret = SecretFiles(deploy_key, token_file, token_env, known_hosts, webhook_secret_file).read()
     interval = None if every is None else duration(every)
-    spec = SourceSpec(name or address.default_name(), address, branch, path, interval, prune, secret)
+    granted = None if allow is None else parse_grants([name for name in allow if name != "none"])
+    spec = SourceSpec(name or address.default_name(), address, branch, path, interval, prune, secret, granted)
     with open_installation() as installation, catalog_problems(output), working(f"Fetching {address.shown} ..."):
         added = add_source(installation, spec, replace=replace, dry_run=dry_run)
     if output is Output.JSON:

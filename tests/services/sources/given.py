@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import select
 
-from kubeprobe.sources import AddResult, SourceSpec, SyncContext, SyncResult, add_source, parse_address, sync_due
+from kubeprobe.sources import AddResult, Grant, SourceSpec, SyncContext, SyncResult, add_source, parse_address, sync_due
 from kubeprobe.store import ProbeCase, Run, Source
 from tests.harness.repository import Repository
 
@@ -51,10 +51,11 @@ class World:
         self.repository = repository
 
     def add(self, name: str = "team", **options: Any) -> AddResult:
-        """Add a source, by default of the repository's folder `catalog`."""
+        """Add a source, by default of the repository's folder `catalog`, which may declare clusters."""
         flags = {key: options.pop(key) for key in ("replace", "dry_run") if key in options}
         address = parse_address(options.pop("url", str(self.repository.bare)))
-        return add_source(self.context, SourceSpec(name, address, **{"path": "catalog", **options}), **flags)
+        given = {"path": "catalog", "allow": (Grant.CLUSTERS, Grant.LOCAL), **options}
+        return add_source(self.context, SourceSpec(name, address, **given), **flags)
 
     def poll(self, after: timedelta = timedelta(minutes=1)) -> Sequence[SyncResult]:
         """Move the clock, and sync what is due."""

@@ -95,7 +95,7 @@ def test_an_oversized_link_is_rejected_without_reading_it(world: World) -> None:
     git("commit", "--quiet", "--message", "a link")
     git("push", "--quiet", "origin", "HEAD:main")
     place = f"team@{world.repository.head()[:12]}:catalog/long.yaml:1"
-    expected = "a link of 5,000,000 bytes; expected a file, or a link of at most 4,096 bytes"
+    expected = "a link of 5,000,000 bytes; expected a link of at most 4,096 bytes to a file or folder of the repository"
     assert world.poll()[0].error == f"{place}: {expected}"
 
 
