@@ -30,7 +30,7 @@ def kubeconfigs_in(api: Api, namespace: str, secret: str) -> dict[str, bytes]:
         give_up(f"Secret {namespace}/{secret}: {error}")
 
 
-def access_by(kubeconfig: bytes, source: str, server: str = "") -> Access:
+def access_from_kubeconfig(kubeconfig: bytes, source: str, server: str = "") -> Access:
     """The access of a kubeconfig, with `server` as its address if given. An invalid one ends the run as unknown."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(kubeconfig)

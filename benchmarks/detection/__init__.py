@@ -25,9 +25,9 @@ from probes._access import find_access
 from probes._api import Api
 from testbed import Instance, Testbed
 from testbed.instance import NODE_NAME
-from tests.probes.breaking import nothing_broken
 from tests.probes.catalog import catalog_of
 from tests.probes.clusters import Ended, ProbedCluster
+from tests.probes.component_faults import nothing_broken
 from tests.probes.leftovers import remove_left_by
 from tests.probes.scenario import SCENARIOS, Bed, Fault, Scenario
 

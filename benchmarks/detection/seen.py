@@ -19,7 +19,7 @@ import yaml
 
 from testbed.cache import digest
 from tests.probes.clusters import Ended
-from tests.probes.places import PROBES
+from tests.probes.paths import PROBES
 
 HEALTHY = "healthy"
 KEPT = Path(__file__).with_name("seen.jsonl")

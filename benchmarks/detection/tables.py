@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from benchmarks.detection.seen import HEALTHY, RecordedRun, RecordedRuns
 from benchmarks.report import Table
-from tests.probes.breaking import nothing_broken
 from tests.probes.catalog import case_of
+from tests.probes.component_faults import nothing_broken
 from tests.probes.scenario import Fault, Scenario
 
 

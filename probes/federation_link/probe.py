@@ -15,7 +15,7 @@ from kubeprobe_client import CheckFailed, Run, give_up, main, measure, run, step
 
 from probes._access import Access
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
-from probes._kubeconfigs import access_by, kubeconfigs_in
+from probes._kubeconfigs import access_from_kubeconfig, kubeconfigs_in
 from probes._objects import Cleanup
 from probes._parameters import number, text, words
 from probes.federation_link.arriving import Observation, arrived, gone
@@ -67,8 +67,8 @@ def _link(own: Api, namespace: str) -> Link:
     except ManifestError as error:
         give_up(f"parameter MANIFESTS: {error}")
     return Link(
-        hub=access_by(found[HUB], f"{source} {HUB}") if HUB in found else own.access,
-        members={member: access_by(found[member], f"{source} {member}") for member in members},
+        hub=access_from_kubeconfig(found[HUB], f"{source} {HUB}") if HUB in found else own.access,
+        members={member: access_from_kubeconfig(found[member], f"{source} {member}") for member in members},
         bodies=bodies,
         member_path=_member_path(values),
     )

@@ -15,7 +15,7 @@ from kubeprobe_client import CheckFailed, Run, give_up, main, run, step
 
 from probes._access import Access
 from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
-from probes._kubeconfigs import access_by, kubeconfigs_in
+from probes._kubeconfigs import access_from_kubeconfig, kubeconfigs_in
 from probes._objects import BUSYBOX, Cleanup, fresh_name, metadata, pod_spec
 from probes._parameters import number, text
 from probes._watching import ObjectWatch
@@ -243,7 +243,7 @@ def probe() -> None:
         found = kubeconfigs_in(host, settings.host_namespace, settings.secret)
         if settings.key not in found:
             give_up(f"{source} has no key {settings.key!r}, there are {', '.join(sorted(found)) or 'none'}")
-        access = access_by(found[settings.key], f"{source}, key {settings.key}", settings.server)
+        access = access_from_kubeconfig(found[settings.key], f"{source}, key {settings.key}", settings.server)
         if why := why_unreachable(access, settings):
             give_up(why)
         with Api(access) as virtual, Cleanup(virtual) as cleanup:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from probes._api import Api, ApiError
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
-from tests.probes.made import Authority
-from tests.probes.places import NAMESPACE, Json
+from tests.probes.certificates import Authority
+from tests.probes.http_servers import Request, Response, http_server
+from tests.probes.paths import NAMESPACE, Json
 from tests.probes.scenario import Bed
-from tests.probes.serving import Asked, Reply, http_server
 
 _REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 _TRIED = {"tests.kubeprobe.io/tried": "yes"}
@@ -81,7 +81,7 @@ def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterat
 
 
 @contextmanager
-def webhook_that_puts_a_finalizer(bed: Bed, resource: str, finalizer: str, selector: Json) -> Iterator[None]:
+def webhook_that_adds_a_finalizer(bed: Bed, resource: str, finalizer: str, selector: Json) -> Iterator[None]:
     """While a webhook adds a finalizer to created objects that match `selector` (a webhook's selector).
 
     The caller must remove the finalizers.
@@ -113,7 +113,7 @@ def _finalizing(name: str, client: Json, resource: str, selector: Json) -> Json:
     }
 
 
-def _with_finalizer(received: Asked, finalizer: str) -> Reply:
+def _with_finalizer(received: Request, finalizer: str) -> Response:
     """Allow everything, with a finalizer."""
     request = json.loads(received.body)["request"]
     patch = [{"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}]
@@ -124,7 +124,7 @@ def _with_finalizer(received: Asked, finalizer: str) -> Reply:
         "patch": base64.b64encode(json.dumps(patch).encode()).decode(),
     }
     review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-    return Reply(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
+    return Response(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
 
 
 def _is_finalized(api: Api) -> bool:

@@ -6,7 +6,7 @@ from kubeprobe.catalog import Catalog, TargetCluster, parse, setup_objects
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
 from kubeprobe.catalog.render import pod_spec_of
 from kubeprobe.catalog.setup import is_restricted
-from tests.probes.places import NAMESPACE, NODE_NAMESPACE, PROBES, Json
+from tests.probes.paths import NAMESPACE, NODE_NAMESPACE, PROBES, Json
 
 CLUSTER = "test"
 

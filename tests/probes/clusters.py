@@ -20,7 +20,7 @@ from probes._api import Api, ApiError
 from tests.harness.wait import until
 from tests.probes.catalog import CLUSTER, case_of, catalog_of, namespace_of, rights_of
 from tests.probes.leftovers import left_by
-from tests.probes.places import CLIENT, NAMESPACE, REPOSITORY, Json, pods_in
+from tests.probes.paths import CLIENT, NAMESPACE, REPOSITORY, Json, pods_in
 from tests.probes.rights import grant
 
 INSTALLATION = "test"

@@ -3,7 +3,7 @@
 import sys
 
 from tests.probes.fixtures import bed
-from tests.probes.places import CLIENT
+from tests.probes.paths import CLIENT
 
 __all__ = ["bed"]
 

@@ -19,7 +19,7 @@ from probes._etcd import Endpoint, EtcdError, encoded
 from testbed import Instance, binaries, cgroups, pki
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
-from tests.probes.places import NAMESPACE
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed
 
 Json = dict[str, Any]
@@ -87,7 +87,7 @@ class EtcdCluster:
         """Add a learner, start it, and wait until it has caught up."""
         port = self._first_port + 2 * len(self.members)
         name, peer = f"etcd-{len(self.members) + 1}", f"http://{NODE_ADDRESS}:{port + 1}"
-        self.ask(self.members[0], "cluster/member/add", {"peerURLs": [peer], "isLearner": True})
+        self.post(self.members[0], "cluster/member/add", {"peerURLs": [peer], "isLearner": True})
         known = [f"{member.name}=http://{NODE_ADDRESS}:{member.peer_port}" for member in self.members]
         arguments = [
             f"--initial-cluster={','.join([*known, f'{name}={peer}'])}",
@@ -154,18 +154,18 @@ class EtcdCluster:
         command = self._instance.in_namespace(["nft", "-f", "-"])
         subprocess.run(command, input=rules, text=True, check=True, capture_output=True)
 
-    def connect_again(self) -> None:
+    def reconnect(self) -> None:
         """End the partition."""
         command = self._instance.in_namespace(["nft", "delete", "table", "inet", _TABLE])
         subprocess.run(command, check=False, capture_output=True)
 
     def close(self) -> None:
         """Stop all members."""
-        self.connect_again()
+        self.reconnect()
         for member in self.members:
             self.kill(member)
 
-    def ask(self, member: Member, path: str, body: Json | None = None) -> Json:
+    def post(self, member: Member, path: str, body: Json | None = None) -> Json:
         """Send a request to a member's gateway."""
         with Endpoint(member.url, self._tls, 10) as endpoint:
             return endpoint.post(path, body)
@@ -173,12 +173,12 @@ class EtcdCluster:
     def status(self, member: Member) -> Json:
         """A member's status; empty while it does not respond."""
         with suppress(EtcdError):
-            return self.ask(member, "maintenance/status")
+            return self.post(member, "maintenance/status")
         return {}
 
     def put(self, key: str, value: str | bytes) -> None:
         """Write through the first member."""
-        self.ask(self.members[0], "kv/put", {"key": encoded(key), "value": encoded(value)})
+        self.post(self.members[0], "kv/put", {"key": encoded(key), "value": encoded(value)})
 
     def snapshot(self, file: Path) -> None:
         """Save a snapshot of the first member."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from probes._api import Api, ApiError
-from tests.probes.places import Json
+from tests.probes.paths import Json
 
 _RUN = "kubeprobe.io/run"
 _known: dict[tuple[str, str], list[str]] = {}

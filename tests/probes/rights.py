@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from probes._api import Api, ApiError
 from tests.probes.catalog import case_of, catalog_of, rights_of
-from tests.probes.places import Json
+from tests.probes.paths import Json
 
 _COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",

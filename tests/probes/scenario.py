@@ -16,7 +16,7 @@ from probes._api import Api
 from testbed import Testbed
 from testbed.instance import NODE_NAME
 from tests.probes.clusters import Ended, ProbedCluster
-from tests.probes.places import PROBES
+from tests.probes.paths import PROBES
 
 
 @dataclass(frozen=True)

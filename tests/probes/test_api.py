@@ -9,7 +9,7 @@ import pytest
 
 from probes._access import Access, AccessError, find_access
 from probes._api import Api, ApiError, PermissionMissing
-from tests.probes.made import ending_in
+from tests.probes.certificates import expiring_certificate
 from tests.probes.scripted import ScriptedApi, scripted_api
 
 PODS = "/api/v1/namespaces/team-a/pods"
@@ -198,7 +198,7 @@ def test_a_kubeconfig_may_be_yaml_and_name_files_beside_it(tmp_path: Path) -> No
 
 
 def test_a_kubeconfig_may_hold_certificates(tmp_path: Path) -> None:
-    pem, key = (base64.b64encode(part).decode() for part in ending_in(9))
+    pem, key = (base64.b64encode(part).decode() for part in expiring_certificate(9))
     user = {"client-certificate-data": pem, "client-key-data": key}
     access = find_access(kubeconfig(tmp_path / "config", user, **{"certificate-authority-data": pem}))
     assert access.tls is not None

@@ -7,7 +7,7 @@ from kubeprobe.catalog.parse import parse
 from kubeprobe.catalog.render import pod_spec_of
 from kubeprobe.catalog.setup import is_restricted
 from tests.probes.catalog import case_of, catalog_of
-from tests.probes.places import PROBES
+from tests.probes.paths import PROBES
 
 FOLDERS = sorted(path.parent for path in PROBES.glob("*/catalog.yaml"))
 

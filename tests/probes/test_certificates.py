@@ -7,7 +7,7 @@ import pytest
 from probes.certificate_expiry.certificates import Finding, problems, read_der, read_pem
 from probes.certificate_expiry.endpoints import EndpointError, parse, serving_certificate
 from probes.certificate_expiry.probe import read_secret
-from tests.probes.made import DAY, certificate, ending_in, tls_server
+from tests.probes.certificates import DAY, certificate, expiring_certificate, tls_server
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -110,7 +110,7 @@ def test_an_invalid_endpoint_is_refused_with_an_example(text) -> None:
 
 
 def test_an_expired_server_certificate_is_read(tmp_path: Path) -> None:
-    with tls_server(tmp_path, *ending_in(-3, "old")) as port:
+    with tls_server(tmp_path, *expiring_certificate(-3, "old")) as port:
         finding = read_der(f"endpoint 127.0.0.1:{port}", serving_certificate("127.0.0.1", port))
     assert "CN=old expired on" in finding.problem(datetime.now(UTC), 30)
 

@@ -10,9 +10,9 @@ import pytest
 
 from probes._access import find_access
 from probes._api import Api
+from tests.probes.certificates import expiring_certificate, tls_secret, tls_server
 from tests.probes.clusters import ProbedCluster
-from tests.probes.made import ending_in, tls_secret, tls_server
-from tests.probes.places import CLIENT, NAMESPACE, REPOSITORY
+from tests.probes.paths import CLIENT, NAMESPACE, REPOSITORY
 
 pytestmark = pytest.mark.local
 
@@ -61,7 +61,7 @@ def test_pod_lifecycle_refuses_an_invalid_parameter(cluster: ProbedCluster) -> N
 
 
 def test_certificate_expiry_passes_and_reports_plain_http(cluster: ProbedCluster) -> None:
-    with cluster.having(NAMESPACE, "secrets", tls_secret("good", *ending_in(300))):
+    with cluster.having(NAMESPACE, "secrets", tls_secret("good", *expiring_certificate(300))):
         ended = cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
     assert "skipped, it speaks plain http" in ended.log
@@ -73,14 +73,14 @@ def test_certificate_expiry_passes_and_reports_plain_http(cluster: ProbedCluster
 
 def test_certificate_expiry_names_each_problem_the_most_urgent_first(cluster: ProbedCluster, tmp_path: Path) -> None:
     secrets = [
-        tls_secret("soon", *ending_in(12, "shop", ("shop.example.com",))),
-        tls_secret("expired", *ending_in(-2, "old")),
-        tls_secret("good", *ending_in(300)),
+        tls_secret("soon", *expiring_certificate(12, "shop", ("shop.example.com",))),
+        tls_secret("expired", *expiring_certificate(-2, "old")),
+        tls_secret("good", *expiring_certificate(300)),
         tls_secret("garbage", b"no certificate", b"no key"),
     ]
     with (
         cluster.having("default", "secrets", *secrets),
-        tls_server(tmp_path, *ending_in(5, "server")) as port,
+        tls_server(tmp_path, *expiring_certificate(5, "server")) as port,
     ):
         ended = cluster.run("certificate_expiry", ENDPOINTS=f"127.0.0.1:{port}, 127.0.0.1:1")
     assert ended.code == 1

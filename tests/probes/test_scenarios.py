@@ -9,7 +9,7 @@ from tests.probes.clusters import Ended
 from tests.probes.leftovers import remove_left_by
 from tests.probes.rights import Right, each_right, grant, revoke, rights_without
 from tests.probes.scenario import SCENARIOS, Bed, Fault, Scenario
-from tests.probes.telling import chosen_faults
+from tests.probes.selected_faults import chosen_faults
 
 pytestmark = pytest.mark.real
 

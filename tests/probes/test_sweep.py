@@ -26,7 +26,7 @@ from kubeprobe.store import Cluster
 from tests.harness.wait import until
 from tests.probes.catalog import CLUSTER, case_of, catalog_of, namespace_of
 from tests.probes.clusters import INSTALLATION, ProbeProcess, has_ended
-from tests.probes.places import pods_in
+from tests.probes.paths import pods_in
 from tests.probes.scenario import SCENARIOS, Bed, Scenario
 
 pytestmark = pytest.mark.real

@@ -20,7 +20,7 @@ from testbed import binaries, pki
 from testbed.extra import ControlPlane
 from testbed.instance import NODE_ADDRESS, SERVICE_CIDR
 from tests.harness.wait import until
-from tests.probes.places import NAMESPACE, Json
+from tests.probes.paths import NAMESPACE, Json
 from tests.probes.scenario import Bed
 
 NAME = "virtual"

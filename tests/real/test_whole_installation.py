@@ -13,7 +13,7 @@ from tests.harness.installation import Installation
 from tests.harness.receiver import Received, receiver
 from tests.harness.wait import until
 from tests.probes.catalog import rights_of
-from tests.probes.made import ending_in
+from tests.probes.certificates import expiring_certificate
 
 PROBES = Path(__file__).parents[2] / "probes"
 FOLDERS = ("pod_lifecycle", "certificate_expiry")
@@ -98,7 +98,7 @@ def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> st
 
 
 def break_a_certificate() -> None:
-    pem, key = ending_in(5, "nearly-over")
+    pem, key = expiring_certificate(5, "nearly-over")
     for name, text in (("tls.crt", pem), ("tls.key", key)):
         Path(name).write_bytes(text)
     kubectl("-n", "kubeprobe", "create", "secret", "tls", "nearly-over", "--cert=tls.crt", "--key=tls.key")

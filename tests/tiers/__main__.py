@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from testbed import Instance, Testbed, TestbedError, binaries, images, packages
 from tests.harness.tier import TIERS
-from tests.probes.telling import explanation
+from tests.probes.selected_faults import explanation
 from tests.tiers import flaky, summary
 from tests.tiers.pytests import ROOT, Result, Test, inside, isolated, run, say
 

@@ -14,10 +14,10 @@ from typing import Any
 from probes._api import ApiError
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
-from tests.probes.made import Authority
-from tests.probes.places import NAMESPACE
+from tests.probes.certificates import Authority
+from tests.probes.http_servers import Request, Response, http_server
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault, State
-from tests.probes.serving import Asked, Reply, http_server
 
 Json = dict[str, Any]
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
@@ -42,7 +42,7 @@ class Guard:
     lets_all_pass: bool = False
     certificate: bytes = b"".join(ROOT.issue((HOST,)))
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: Request) -> Response:
         """Answer the review of one object."""
         request = json.loads(asked.body)["request"]
         time.sleep(self.sleeps)
@@ -50,7 +50,7 @@ class Guard:
         allowed = self.lets_all_pass or labels.get(LABEL) != "bad"
         response: Json = {"uid": request["uid"], "allowed": allowed, "status": {"message": "it is bad"}}
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-        return Reply(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
+        return Response(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
 
 
 GUARD = Guard()

@@ -4,24 +4,23 @@ from typing import Any
 
 from probes.admission.asking import CallResult, call, response_problem
 from probes.admission.webhooks import Webhook
-from tests.probes.made import Authority
-from tests.probes.serving import Answering, Reply, http_server
-from tests.probes.serving import Asked as Request
+from tests.probes.certificates import Authority
+from tests.probes.http_servers import Request, RequestHandler, Response, http_server
 
 HOST = "127.0.0.1"
 ROOT = Authority.make("root")
 
 
-def says(**response: Any) -> Answering:
-    def answer(request: Request) -> Reply:
+def says(**response: Any) -> RequestHandler:
+    def answer(request: Request) -> Response:
         uid = json.loads(request.body)["request"]["uid"]
-        return Reply(body=json.dumps({"response": {"uid": uid, "allowed": True, **response}}).encode())
+        return Response(body=json.dumps({"response": {"uid": uid, "allowed": True, **response}}).encode())
 
     return answer
 
 
 def ask_webhook(
-    answering: Answering, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90, seconds: float = 10
+    answering: RequestHandler, *, ca: str = ROOT.pem.decode(), name: str = HOST, days: float = 90, seconds: float = 10
 ) -> CallResult:
     with http_server(answering, pem=b"".join(ROOT.issue((name,), days))) as port:
         about = {"group": "", "version": "v1", "resource": "pods", "kind": "Pod"}
@@ -49,7 +48,7 @@ def test_a_certificate_must_be_signed_by_the_bundle_and_valid_for_the_host() -> 
 
 
 def test_a_call_ends_with_the_webhooks_own_time_out() -> None:
-    def sleepy(request: Request) -> Reply:
+    def sleepy(request: Request) -> Response:
         time.sleep(0.7)
         return says()(request)
 
@@ -58,10 +57,10 @@ def test_a_call_ends_with_the_webhooks_own_time_out() -> None:
 
 def test_an_answer_to_another_query_is_reported() -> None:
     assert (
-        ask_webhook(lambda _request: Reply(404, b"no such page")).problem
+        ask_webhook(lambda _request: Response(404, b"no such page")).problem
         == "status 404 at /judge, expected 200: no such page"
     )
-    assert ask_webhook(lambda _request: Reply(body=b"hello")).problem == "its answer is no AdmissionReview: hello"
+    assert ask_webhook(lambda _request: Response(body=b"hello")).problem == "its answer is no AdmissionReview: hello"
     assert ask_webhook(says(uid="other")).problem.startswith("its answer is to another question: uid 'other'")
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.probes.admission import denying_policy, quota, webhook_that_puts_a_finalizer, webhook_without_endpoints
-from tests.probes.breaking import with_frozen_component, with_hesitant_component
-from tests.probes.places import NAMESPACE
+from tests.probes.admission import denying_policy, quota, webhook_that_adds_a_finalizer, webhook_without_endpoints
+from tests.probes.component_faults import with_frozen_component, with_slow_component
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
 CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
@@ -48,7 +48,7 @@ def webhook_away(bed: Bed) -> Iterator[None]:
 @contextmanager
 def finalizer(bed: Bed) -> Iterator[None]:
     selector = {"objectSelector": {"matchLabels": LABELS}}
-    with webhook_that_puts_a_finalizer(bed, "configmaps", "example.com/backup", selector):
+    with webhook_that_adds_a_finalizer(bed, "configmaps", "example.com/backup", selector):
         yield
     names = ",".join(f"{key}={value}" for key, value in LABELS.items())
     for found in bed.api.get(CONFIGMAPS, labelSelector=names)["items"]:
@@ -73,7 +73,7 @@ FAULTS = [
     ),
     Fault(
         "etcd hesitates",
-        with_hesitant_component("etcd", 1.5),
+        with_slow_component("etcd", 1.5),
         says=r"^(open watch|create|get|list|update|delete) took \d+ ms, more than 1000 \(MAX_LATENCY_MS\)",
         parameters={"MAX_LATENCY_MS": "1000"},
         runs_as="process",

@@ -5,9 +5,9 @@ from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
 from tests.probes.admission import quota
-from tests.probes.breaking import nothing_broken, without_component
-from tests.probes.meanwhile import on_each
-from tests.probes.places import NAMESPACE, Json
+from tests.probes.component_faults import nothing_broken, without_component
+from tests.probes.during_run import on_each
+from tests.probes.paths import NAMESPACE, Json
 from tests.probes.scenario import Bed, Fault
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"

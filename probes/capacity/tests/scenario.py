@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from probes._api import ApiError
 from tests.harness.wait import until
-from tests.probes.places import Json
+from tests.probes.paths import Json
 from tests.probes.scenario import Bed, Fault
 
 NODES = "/api/v1/nodes"

@@ -10,8 +10,8 @@ from typing import Any
 from probes.certificate_expiry.authorities import AUTHENTICATION, DEFINITIONS
 from testbed import pki
 from testbed.instance import NODE_ADDRESS, NODE_NAME
-from tests.probes.breaking import nothing_broken
-from tests.probes.made import DAY, Authority, ending_in, tls_secret, tls_server
+from tests.probes.certificates import DAY, Authority, expiring_certificate, tls_secret, tls_server
+from tests.probes.component_faults import nothing_broken
 from tests.probes.scenario import Bed, Fault
 
 Json = dict[str, Any]
@@ -20,14 +20,14 @@ Json = dict[str, Any]
 @contextmanager
 def healthy(bed: Bed) -> Iterator[None]:
     """A TLS Secret that is valid for a long time."""
-    with bed.cluster.having("default", "secrets", tls_secret("good", *ending_in(300))):
+    with bed.cluster.having("default", "secrets", tls_secret("good", *expiring_certificate(300))):
         yield
 
 
 @contextmanager
 def secret_expired(bed: Bed) -> Iterator[None]:
     """A Secret whose certificate has expired."""
-    with bed.cluster.having("default", "secrets", tls_secret("expired", *ending_in(-2, "old"))):
+    with bed.cluster.having("default", "secrets", tls_secret("expired", *expiring_certificate(-2, "old"))):
         yield
 
 
@@ -41,7 +41,7 @@ def secret_unreadable(bed: Bed) -> Iterator[None]:
 @contextmanager
 def server_expires_soon(bed: Bed) -> Iterator[dict[str, str]]:
     """A TLS server whose certificate has five days left."""
-    with tls_server(bed.tmp, *ending_in(5, "server"), host=NODE_ADDRESS) as port:
+    with tls_server(bed.tmp, *expiring_certificate(5, "server"), host=NODE_ADDRESS) as port:
         yield {"ENDPOINTS": f"{NODE_ADDRESS}:{port}"}
 
 
@@ -76,7 +76,7 @@ def _restarted(bed: Bed, files: list[Path], content: Iterable[bytes], before: li
 
 
 def _authority(days: float, name: str) -> str:
-    return base64.b64encode(ending_in(days, name)[0]).decode()
+    return base64.b64encode(expiring_certificate(days, name)[0]).decode()
 
 
 def webhook(bundle: str) -> Json:
@@ -142,7 +142,7 @@ def front_proxy_authority_ends(bed: Bed) -> Iterator[None]:
     """The front proxy's CA, as published by the API server, has eight days left."""
     key = "requestheader-client-ca-file"
     before = bed.api.get(AUTHENTICATION)["data"].get(key)
-    bed.api.patch(AUTHENTICATION, {"data": {key: ending_in(8, "front-proxy-ca")[0].decode()}})
+    bed.api.patch(AUTHENTICATION, {"data": {key: expiring_certificate(8, "front-proxy-ca")[0].decode()}})
     try:
         yield
     finally:

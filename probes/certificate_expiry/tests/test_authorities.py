@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from probes.certificate_expiry import authorities, certmanager
-from tests.probes.made import ending_in
+from tests.probes.certificates import expiring_certificate
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 Json = dict[str, Any]
 
 
 def bundle(*days: float) -> str:
-    return base64.b64encode(b"".join(ending_in(left, f"ca-{left:g}")[0] for left in days)).decode()
+    return base64.b64encode(b"".join(expiring_certificate(left, f"ca-{left:g}")[0] for left in days)).decode()
 
 
 def test_a_bundle_is_valid_as_long_as_its_last_ca() -> None:
@@ -34,7 +34,7 @@ def test_a_bundle_that_is_not_a_certificate_is_reported() -> None:
 
 
 def test_the_api_servers_published_cas_are_named_by_key() -> None:
-    data = {"client-ca-file": ending_in(300)[0].decode(), "requestheader-allowed-names": "[]"}
+    data = {"client-ca-file": expiring_certificate(300)[0].decode(), "requestheader-allowed-names": "[]"}
     [finding] = authorities.of_authentication({"data": data})
     assert finding.source == "client-ca-file in configmap kube-system/extension-apiserver-authentication"
 

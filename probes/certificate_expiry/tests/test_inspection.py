@@ -8,7 +8,7 @@ import pytest
 from probes._access import Access
 from probes._api import Api
 from probes.certificate_expiry.probe import Inspection, kubelets
-from tests.probes.made import DAY, certificate, tls_secret
+from tests.probes.certificates import DAY, certificate, tls_secret
 from tests.probes.scripted import scripted_api
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

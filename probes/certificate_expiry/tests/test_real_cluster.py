@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from testbed.instance import NODE_ADDRESS
-from tests.probes.made import DAY, certificate, ending_in, tls_secret, tls_server
-from tests.probes.places import NAMESPACE
+from tests.probes.certificates import DAY, certificate, expiring_certificate, tls_secret, tls_server
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed
 
 pytestmark = pytest.mark.real
 
 
 def test_checked_objects_are_measured(bed: Bed) -> None:
-    with bed.cluster.having("default", "secrets", tls_secret("good", *ending_in(300))):
+    with bed.cluster.having("default", "secrets", tls_secret("good", *expiring_certificate(300))):
         ended = bed.cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
     metrics = ended.report["metrics"]
@@ -27,8 +27,8 @@ def test_checked_objects_are_measured(bed: Bed) -> None:
 def test_problem_secrets_are_named_most_urgent_first(bed: Bed) -> None:
     now = datetime.now(UTC)
     early = certificate("early", now + 3 * DAY, now + 300 * DAY)
-    default = [tls_secret("expired", *ending_in(-2, "old")), tls_secret("good", *ending_in(300))]
-    soon = tls_secret("soon", *ending_in(12, "shop", ("shop.example.com",)))
+    default = [tls_secret("expired", *expiring_certificate(-2, "old")), tls_secret("good", *expiring_certificate(300))]
+    soon = tls_secret("soon", *expiring_certificate(12, "shop", ("shop.example.com",)))
     system = [soon, tls_secret("early", *early)]
     garbage = tls_secret("garbage", b"no certificate", b"no key")
     with (
@@ -51,7 +51,7 @@ def test_problem_secrets_are_named_most_urgent_first(bed: Bed) -> None:
 
 
 def test_an_unreachable_server_and_an_expiring_certificate_are_distinguished(bed: Bed, tmp_path: Path) -> None:
-    with tls_server(tmp_path, *ending_in(5, "server"), host=NODE_ADDRESS) as port:
+    with tls_server(tmp_path, *expiring_certificate(5, "server"), host=NODE_ADDRESS) as port:
         ended = bed.cluster.run("certificate_expiry", ENDPOINTS=f"{NODE_ADDRESS}:{port} {NODE_ADDRESS}:9")
     assert ended.code == 1
     assert len(ended.errors) == 2
@@ -60,7 +60,7 @@ def test_an_unreachable_server_and_an_expiring_certificate_are_distinguished(bed
 
 
 def test_all_pages_of_secrets_are_read(bed: Bed) -> None:
-    pem, key = ending_in(300)
+    pem, key = expiring_certificate(300)
     many = [tls_secret(f"many-{number}", pem, key) for number in range(205)]
     with bed.cluster.having("default", "secrets", *many):
         ended = bed.cluster.run("certificate_expiry")

@@ -12,7 +12,7 @@ from pathlib import Path
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
 from tests.probes.etcds import apply_client_secret, etcd_cluster, save_snapshot
-from tests.probes.places import NAMESPACE
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
 CLAIM = "kubeprobe-etcd-backups"

@@ -7,8 +7,8 @@ from probes._etcd import EtcdError
 from testbed import pki
 from testbed.instance import NODE_ADDRESS
 from tests.harness.wait import until
+from tests.probes.certificates import Authority, expiring_certificate
 from tests.probes.etcds import apply_client_secret, client_secret, etcd_cluster
-from tests.probes.made import Authority, ending_in
 from tests.probes.scenario import Bed, Fault
 
 SMALL_QUOTA = "--quota-backend-bytes=20000000"
@@ -88,7 +88,7 @@ def data_corrupt(bed: Bed) -> Iterator[dict[str, str]]:
     with etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster:
         member = cluster.status(cluster.members[0])["header"]["member_id"]
         alarm = {"action": "ACTIVATE", "memberID": member, "alarm": "CORRUPT"}
-        cluster.ask(cluster.members[0], "maintenance/alarm", alarm)
+        cluster.post(cluster.members[0], "maintenance/alarm", alarm)
         yield {"ENDPOINTS": cluster.endpoints}
 
 
@@ -107,7 +107,7 @@ def client_certificate_expired(bed: Bed) -> Iterator[dict[str, str]]:
 @contextmanager
 def wrong_authority(bed: Bed) -> Iterator[dict[str, str]]:
     keys = pki.directory(bed.testbed.instance)
-    stranger, _ = ending_in(30, "somebody else's authority")
+    stranger, _ = expiring_certificate(30, "somebody else's authority")
     certificate, key = (keys / "etcd.crt").read_bytes(), (keys / "etcd.key").read_bytes()
     bed.kubectl("apply", "-f", "-", stdin=client_secret(stranger, certificate, key))
     try:

@@ -29,7 +29,7 @@ class Dies(Crud):
 
 def keys(cluster: EtcdCluster) -> int:
     request = {"key": encoded(PREFIX), "range_end": encoded(prefix_end(PREFIX)), "count_only": True}
-    return int(cluster.ask(cluster.members[0], "kv/range", request).get("count", 0))
+    return int(cluster.post(cluster.members[0], "kv/range", request).get("count", 0))
 
 
 def test_a_key_expires_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None:
@@ -50,5 +50,5 @@ def test_a_complete_run_leaves_no_key(bed: Bed) -> None:
     ):
         Crud(endpoint, PREFIX, 60).run()
         assert keys(cluster) == 0
-        leases = cluster.ask(cluster.members[0], "lease/leases")
+        leases = cluster.post(cluster.members[0], "lease/leases")
     assert leases.get("leases", []) == []

@@ -10,11 +10,11 @@ from typing import Any
 from probes._api import ApiError
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
-from tests.probes.admission import denying_policy, webhook_that_puts_a_finalizer
+from tests.probes.admission import denying_policy, webhook_that_adds_a_finalizer
 from tests.probes.clusters import ProbedCluster
+from tests.probes.engines.apis import api_of
 from tests.probes.engines.ocm import Federation
-from tests.probes.engines.sides import api_of
-from tests.probes.places import NAMESPACE
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
 SECRET = "federation"
@@ -137,7 +137,7 @@ def held_by_a_finalizer(bed: Bed) -> Iterator[None]:
     with _in_member(bed, "west") as member:
         in_namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
         try:
-            with webhook_that_puts_a_finalizer(member, "configmaps", FINALIZER, in_namespace):
+            with webhook_that_adds_a_finalizer(member, "configmaps", FINALIZER, in_namespace):
                 yield
         finally:
             for found in member.api.get(CONFIGMAPS)["items"]:

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from socket import create_server
 
 from testbed.instance import NODE_ADDRESS
-from tests.probes.breaking import nothing_broken
-from tests.probes.made import Authority
+from tests.probes.certificates import Authority
+from tests.probes.component_faults import nothing_broken
+from tests.probes.http_servers import Request, RequestHandler, Response, http_server
 from tests.probes.scenario import Bed, Fault
-from tests.probes.serving import Answering, Asked, Reply, http_server
 
 API = "https://kubernetes.default.svc/readyz"
 ROOT = Authority.make("root of the tests")
@@ -17,13 +17,13 @@ MIDDLE = Authority.make("intermediate of the tests", ROOT)
 SLOW_S = 1.0
 
 
-def _well(_asked: Asked) -> Reply:
-    return Reply(body=b"all is well\n")
+def _well(_asked: Request) -> Response:
+    return Response(body=b"all is well\n")
 
 
-def _late(_asked: Asked) -> Reply:
+def _late(_asked: Request) -> Response:
     time.sleep(SLOW_S)
-    return Reply(body=b"all is well\n")
+    return Response(body=b"all is well\n")
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def server(pem: bytes, key: bytes, more: bytes = b"", answering: Answering = _well) -> Iterator[dict[str, str]]:
+def server(pem: bytes, key: bytes, more: bytes = b"", answering: RequestHandler = _well) -> Iterator[dict[str, str]]:
     """A server on the node; the probe's parameters for it."""
     with http_server(answering, NODE_ADDRESS, pem + more + key) as port:
         yield {"URLS": f"https://{NODE_ADDRESS}:{port}/", "CA_PEM": ROOT.pem.decode()}
@@ -43,7 +43,9 @@ def server(pem: bytes, key: bytes, more: bytes = b"", answering: Answering = _we
 State = Callable[[Bed], AbstractContextManager[dict[str, str]]]
 
 
-def _served(days: float = 90, name: str = NODE_ADDRESS, *, by: Authority = ROOT, answering: Answering = _well) -> State:
+def _served(
+    days: float = 90, name: str = NODE_ADDRESS, *, by: Authority = ROOT, answering: RequestHandler = _well
+) -> State:
     @contextmanager
     def serving(_bed: Bed) -> Iterator[dict[str, str]]:
         with server(*by.issue((name,), days), answering=answering) as parameters:
@@ -70,7 +72,7 @@ def silent(_bed: Bed) -> Iterator[dict[str, str]]:
 FAULTS = [
     Fault(
         "the server answers 503",
-        _served(answering=lambda _asked: Reply(503, b"no healthy upstream")),
+        _served(answering=lambda _asked: Response(503, b"no healthy upstream")),
         says=r"^check: \S+: status 503 \S+ \S+, expected 200, its body begins 'no healthy upstream'",
     ),
     Fault(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.probes.made import Authority
-from tests.probes.places import CLIENT, REPOSITORY
-from tests.probes.serving import Answering, Asked, Reply, http_server
+from tests.probes.certificates import Authority
+from tests.probes.http_servers import Request, RequestHandler, Response, http_server
+from tests.probes.paths import CLIENT, REPOSITORY
 
 HOST = "127.0.0.1"
 ROOT = Authority.make("root")
@@ -33,8 +33,8 @@ def probe(tmp_path: Path, **env: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def says(text: str, status: int = 200, **headers: str) -> Answering:
-    return lambda _request: Reply(status, text.encode(), headers)
+def says(text: str, status: int = 200, **headers: str) -> RequestHandler:
+    return lambda _request: Response(status, text.encode(), headers)
 
 
 def test_a_correct_response_passes_and_every_phase_is_measured(tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_a_correct_response_passes_and_every_phase_is_measured(tmp_path: Path) -
 
 
 def test_method_headers_and_body_arrive(tmp_path: Path) -> None:
-    requests: list[Asked] = []
+    requests: list[Request] = []
 
-    def answer(request: Asked) -> Reply:
+    def answer(request: Request) -> Response:
         requests.append(request)
-        return Reply(201)
+        return Response(201)
 
     with http_server(answer) as port:
         env = {"METHOD": "post", "HEADERS": "X-Who: probe", "REQUEST_BODY": '{"a": 1}', "EXPECT_STATUS": "2xx"}
@@ -76,15 +76,15 @@ def test_a_missing_intermediate_is_reported_and_a_sent_one_is_used(tmp_path: Pat
 
 
 def test_redirects_are_followed_without_credentials_to_another_host(tmp_path: Path) -> None:
-    requests: list[Asked] = []
+    requests: list[Request] = []
 
-    def answer(request: Asked) -> Reply:
+    def answer(request: Request) -> Response:
         requests.append(request)
-        return Reply(200, b"here")
+        return Response(200, b"here")
 
     with (
         http_server(answer) as there,
-        http_server(lambda _request: Reply(302, headers={"Location": f"http://{HOST}:{there}/there"})) as here,
+        http_server(lambda _request: Response(302, headers={"Location": f"http://{HOST}:{there}/there"})) as here,
     ):
         url, headers = f"http://{HOST}:{here}/", "Authorization: Bearer secret\nX-Who: probe"
         code, log = probe(tmp_path, URLS=url, HEADERS=headers, BODY_CONTAINS="here")
@@ -97,7 +97,7 @@ def test_redirects_are_followed_without_credentials_to_another_host(tmp_path: Pa
 
 
 def test_too_many_redirects_are_a_failure(tmp_path: Path) -> None:
-    with http_server(lambda request: Reply(301, headers={"Location": request.path + "x"})) as port:
+    with http_server(lambda request: Response(301, headers={"Location": request.path + "x"})) as port:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/", REDIRECTS="3")
     assert code == 1
     assert f"http://{HOST}:{port}/xxxx: more than 3 redirects" in log
@@ -113,7 +113,7 @@ def test_every_url_is_checked_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_a_connection_closed_within_the_body_is_reported(tmp_path: Path) -> None:
-    with http_server(lambda _request: Reply(200, b"half", {"Content-Length": "8", "Connection": "close"})) as port:
+    with http_server(lambda _request: Response(200, b"half", {"Content-Length": "8", "Connection": "close"})) as port:
         code, log = probe(tmp_path, URLS=f"http://{HOST}:{port}/")
     assert code == 1
     assert "body: " in log

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 from probes.image_pull.tests.registry import NAME, PORT, plain_http, pull_secret, registry
 from testbed.instance import NODE_ADDRESS
-from tests.probes.breaking import nothing_broken
-from tests.probes.made import Authority
-from tests.probes.places import NAMESPACE
+from tests.probes.certificates import Authority
+from tests.probes.component_faults import nothing_broken
+from tests.probes.http_servers import Response, http_server
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault, State
-from tests.probes.serving import Reply, http_server
 
 SECRET, WRONG = "registry-of-the-tests", "registry-of-the-tests-wrong"
 SOON = {"PULL_TIMEOUT": "15"}
@@ -30,7 +30,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
         yield {"IMAGE": f"{NODE_ADDRESS}:{PORT}/{NAME}:1", "PULL_SECRET": SECRET}
 
 
-def _answering(reply: Reply) -> State:
+def _answering(reply: Response) -> State:
     """Another server answers every request instead of the registry: a proxy with limits, a gateway."""
 
     @contextmanager
@@ -48,7 +48,7 @@ def _answering(reply: Reply) -> State:
 def untrusted(_bed: Bed) -> Iterator[dict[str, str]]:
     """A registry whose certificate the node does not trust."""
     pem, key = Authority.make("nobody").issue((NODE_ADDRESS,))
-    with http_server(lambda _asked: Reply(), NODE_ADDRESS, pem + key) as port:
+    with http_server(lambda _asked: Response(), NODE_ADDRESS, pem + key) as port:
         yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
 
 
@@ -84,13 +84,13 @@ FAULTS = [
     ),
     Fault(
         "the registry throttles",
-        _answering(Reply(429, b"{}", {"Retry-After": "60"})),
+        _answering(Response(429, b"{}", {"Retry-After": "60"})),
         says=r"^pull: \S+: throttled by the registry \(429\); node node says: ",
         parameters=SOON,
     ),
     Fault(
         "the registry fails",
-        _answering(Reply(503, b"{}")),
+        _answering(Response(503, b"{}")),
         says=r"^pull: \S+: the registry itself fails; node node says: .*503",
         parameters=SOON,
     ),

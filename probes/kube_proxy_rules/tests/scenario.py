@@ -7,7 +7,7 @@ from typing import Any
 
 from testbed.commands import run
 from tests.harness.wait import until
-from tests.probes.places import NAMESPACE
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault, State
 
 Json = dict[str, Any]

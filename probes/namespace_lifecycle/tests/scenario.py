@@ -5,9 +5,9 @@ from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
 from tests.harness.wait import until
-from tests.probes.admission import denying_policy, webhook_that_puts_a_finalizer
-from tests.probes.meanwhile import on_each
-from tests.probes.places import NAMESPACE, Json
+from tests.probes.admission import denying_policy, webhook_that_adds_a_finalizer
+from tests.probes.during_run import on_each
+from tests.probes.paths import NAMESPACE, Json
 from tests.probes.scenario import Bed, Fault
 
 NAMESPACES = "/api/v1/namespaces"
@@ -73,7 +73,7 @@ def api_without_backend(bed: Bed) -> Iterator[None]:
 def finalizer_in_it(bed: Bed) -> Iterator[None]:
     """The default objects of the new namespace get a finalizer."""
     selector = {"namespaceSelector": {"matchLabels": LABELS}}
-    with webhook_that_puts_a_finalizer(bed, "configmaps", "example.com/backup", selector):
+    with webhook_that_adds_a_finalizer(bed, "configmaps", "example.com/backup", selector):
         yield
     for name in _names(bed):
         with suppress(ApiError):  # already deleted
@@ -84,7 +84,7 @@ def finalizer_in_it(bed: Bed) -> Iterator[None]:
 @contextmanager
 def finalizer_of_its_own(bed: Bed) -> Iterator[None]:
     selector = {"objectSelector": {"matchLabels": LABELS}}
-    with webhook_that_puts_a_finalizer(bed, "namespaces", "example.com/tenant", selector):
+    with webhook_that_adds_a_finalizer(bed, "namespaces", "example.com/tenant", selector):
         yield
     for name in _names(bed):
         bed.api.patch(f"{NAMESPACES}/{name}", {"metadata": {"finalizers": None}})

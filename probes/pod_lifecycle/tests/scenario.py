@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from testbed.instance import NODE_NAME
 from tests.harness.wait import until
-from tests.probes.breaking import nothing_broken, without_component
-from tests.probes.places import NAMESPACE
+from tests.probes.component_faults import nothing_broken, without_component
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
 MISSING_IMAGE = "docker.io/kubeprobe/nothing-here:dev"

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tests.harness.wait import until
-from tests.probes.places import PODS
+from tests.probes.paths import PODS
 from tests.probes.scenario import Bed
 
 pytestmark = pytest.mark.real

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from testbed.commands import run
-from tests.probes.breaking import without_component
-from tests.probes.places import NAMESPACE
+from tests.probes.component_faults import without_component
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault
 
 Json = dict[str, Any]

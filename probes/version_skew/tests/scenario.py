@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from probes._api import ApiError
-from tests.probes.places import Json
+from tests.probes.paths import Json
 from tests.probes.scenario import Bed, Fault
 
 NODES = "/api/v1/nodes"

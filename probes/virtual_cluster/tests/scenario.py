@@ -15,8 +15,8 @@ from probes._api import Api, ApiError
 from testbed import pki
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
-from tests.probes.meanwhile import on_each
-from tests.probes.places import NAMESPACE, Json, pods_in
+from tests.probes.during_run import on_each
+from tests.probes.paths import NAMESPACE, Json, pods_in
 from tests.probes.scenario import Bed, Fault
 from tests.probes.vcluster import MANAGED_BY, SECRET, SERVER, VirtualCluster, virtual_cluster
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 from probes._api import ApiError
 from tests.harness.wait import until
-from tests.probes.places import NAMESPACE
+from tests.probes.paths import NAMESPACE
 from tests.probes.scenario import Bed, Fault, State
 from tests.probes.storage import CLASS, DRIVER, Storage, storage, storage_class
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.harness.wait import until
-from tests.probes.places import NAMESPACE, PODS
+from tests.probes.paths import NAMESPACE, PODS
 from tests.probes.scenario import Bed
 from tests.probes.storage import CLASS, storage
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.harness.wait import until
-from tests.probes.places import Json
+from tests.probes.paths import Json
 from tests.probes.scenario import Bed, Fault
 
 NAMESPACE = "default"

@@ -17,8 +17,8 @@ from probes._api import Api, ApiError
 from testbed import binaries, cgroups
 from testbed.extra import ControlPlane
 from tests.harness.wait import until
-from tests.probes.engines.sides import Json, api_of, unless_missing
-from tests.probes.places import NAMESPACE
+from tests.probes.engines.apis import Json, api_of, run_idempotently
+from tests.probes.paths import NAMESPACE
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _NAMESPACES = "/api/v1/namespaces"
@@ -129,7 +129,7 @@ class Federation:
         """Delete all works of a member, and wait until its agent has removed their finalizers."""
         for work in self._works(member):
             path = _path(member, work)
-            unless_missing(lambda path=path: self._hub.delete(path))  # type: ignore[misc]
+            run_idempotently(lambda path=path: self._hub.delete(path))  # type: ignore[misc]
         until(f"the works of {member} to be gone", lambda: not self._works(member), 60, 0.2)
 
     def _is_applied(self, member: str, work: str) -> bool:
@@ -161,7 +161,7 @@ def _trial(work: str) -> Json:
 def _define(api: Api, kind: str) -> None:
     """Define a kind of OCM, and wait until the API serves it."""
     definition = yaml.safe_load((binaries.OCM.folder() / f"{kind}.yaml").read_text())
-    unless_missing(lambda: api.create(_DEFINITIONS, definition))
+    run_idempotently(lambda: api.create(_DEFINITIONS, definition))
     until(f"{kind} to be served", lambda: _serves(api, f"/apis/{_GROUP}/{kind}"))
 
 
@@ -173,4 +173,4 @@ def _serves(api: Api, path: str) -> bool:
 
 
 def _name_space(api: Api, name: str) -> None:
-    unless_missing(lambda: api.create(_NAMESPACES, {"metadata": {"name": name}}))
+    run_idempotently(lambda: api.create(_NAMESPACES, {"metadata": {"name": name}}))

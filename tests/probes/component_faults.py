@@ -40,14 +40,14 @@ def with_frozen_component(name: str) -> "State":
     return frozen
 
 
-def with_hesitant_component(name: str, seconds: float) -> "State":
+def with_slow_component(name: str, seconds: float) -> "State":
     """A state in which a component is suspended for `seconds` at a time, with short moments of work in between."""
 
     @contextmanager
-    def hesitant(bed: "Bed") -> Iterator[None]:
+    def slowed(bed: "Bed") -> Iterator[None]:
         over = threading.Event()
 
-        def hesitate() -> None:
+        def slow_down() -> None:
             os.setpriority(os.PRIO_PROCESS, 0, -20)  # of this thread, so that the moments stay short on a busy machine
             while not over.is_set():
                 bed.testbed.pause(name)
@@ -55,7 +55,7 @@ def with_hesitant_component(name: str, seconds: float) -> "State":
                 bed.testbed.resume(name)
                 over.wait(_MOMENT)
 
-        thread = threading.Thread(target=hesitate, name=f"{name} hesitates")
+        thread = threading.Thread(target=slow_down, name=f"{name} slowed")
         thread.start()
         try:
             yield
@@ -63,7 +63,7 @@ def with_hesitant_component(name: str, seconds: float) -> "State":
             over.set()
             thread.join(60)
 
-    return hesitant
+    return slowed
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from probes._api import Api, ApiError
-from tests.probes.places import Json
+from tests.probes.paths import Json
 
 Act = Callable[[Api, Json], None]
 _WATCH_S = 1.0  # seconds: the time-out of a watch, after which the thread checks whether to stop

@@ -15,7 +15,7 @@ def api_of(kubeconfig: Path) -> Api:
     return Api(find_access({"KUBECONFIG": str(kubeconfig)}))
 
 
-def unless_missing(action: Callable[[], Any]) -> None:
+def run_idempotently(action: Callable[[], Any]) -> None:
     """Run an action; ignore that the object is missing or already exists."""
     try:
         action()

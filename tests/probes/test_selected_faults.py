@@ -5,32 +5,32 @@ from pathlib import Path
 
 from benchmarks.detection.seen import RecordedRun, RecordedRuns, declarations_of, statements_of
 from tests.probes.scenario import SCENARIOS
-from tests.probes.telling import TELLING, chosen_faults, is_unseen
+from tests.probes.selected_faults import SELECTED_FAULTS, chosen_faults, is_unrecorded
 
 
 def test_every_probe_has_two_or_three_telling_faults_of_its_scenario() -> None:
-    assert TELLING.keys() == {scenario.folder for scenario in SCENARIOS}
+    assert SELECTED_FAULTS.keys() == {scenario.folder for scenario in SCENARIOS}
     for scenario in SCENARIOS:
-        assert set(TELLING[scenario.folder]) <= {fault.name for fault in scenario.faults}, scenario.folder
-        assert 2 <= len(TELLING[scenario.folder]) <= 3, scenario.folder
+        assert set(SELECTED_FAULTS[scenario.folder]) <= {fault.name for fault in scenario.faults}, scenario.folder
+        assert 2 <= len(SELECTED_FAULTS[scenario.folder]) <= 3, scenario.folder
 
 
 def test_every_telling_fault_is_chosen() -> None:
     chosen = {(scenario.folder, fault.name) for scenario, fault in chosen_faults()}
-    assert chosen >= {(folder, name) for folder, names in TELLING.items() for name in names}
+    assert chosen >= {(folder, name) for folder, names in SELECTED_FAULTS.items() for name in names}
 
 
 def test_a_fault_is_unseen_until_the_probe_as_it_is_now_was_run_with_it(tmp_path: Path) -> None:
     scenario = SCENARIOS[0]
     fault, other = scenario.faults[:2]
     seen = RecordedRuns(tmp_path / "seen.jsonl")
-    assert is_unseen(seen, scenario, fault)
+    assert is_unrecorded(seen, scenario, fault)
     run = RecordedRun.of(f"{scenario.folder}/{fault.name}", scenario.folder, None, named=True)
     seen.add(replace(run, version="of other code"))
-    assert is_unseen(seen, scenario, fault)
+    assert is_unrecorded(seen, scenario, fault)
     seen.add(run)
-    assert not is_unseen(seen, scenario, fault)
-    assert is_unseen(seen, scenario, other)
+    assert not is_unrecorded(seen, scenario, fault)
+    assert is_unrecorded(seen, scenario, other)
 
 
 def test_comments_docstrings_and_line_breaks_do_not_change_the_hash() -> None:

@@ -101,7 +101,7 @@ def _builder(
     )
 
 
-def ending_in(days: float, name: str = "web", sans: tuple[str, ...] = ()) -> tuple[bytes, bytes]:
+def expiring_certificate(days: float, name: str = "web", sans: tuple[str, ...] = ()) -> tuple[bytes, bytes]:
     """A certificate that expires in `days` (in the past if negative)."""
     now = datetime.now(UTC)
     return certificate(name, now - 400 * DAY, now + days * DAY, sans)

@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A received request."""
 
     method: str
@@ -23,7 +23,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """The answer to a request."""
 
     status: int = 200
@@ -31,11 +31,13 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Answering = Callable[[Asked], Reply]
+RequestHandler = Callable[[Request], Response]
 
 
 @contextmanager
-def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes | Callable[[], bytes] = b"") -> Iterator[int]:
+def http_server(
+    answering: RequestHandler, host: str = "127.0.0.1", pem: bytes | Callable[[], bytes] = b""
+) -> Iterator[int]:
     """A server with these answers, with TLS if `pem` (chain and key, or a function) is given; yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +46,7 @@ def http_server(answering: Answering, host: str = "127.0.0.1", pem: bytes | Call
         def _answer(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = answering(Asked(self.command, self.path, headers, self.rfile.read(size)))
+            reply = answering(Request(self.command, self.path, headers, self.rfile.read(size)))
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                 self.send_header(name, value)

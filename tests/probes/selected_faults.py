@@ -7,7 +7,7 @@ code of a probe has no recorded run with one of its faults, the real tier runs t
 from benchmarks.detection.seen import RecordedRuns
 from tests.probes.scenario import SCENARIOS, Fault, Scenario
 
-TELLING: dict[str, tuple[str, ...]] = {
+SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
     "admission": (
         "nobody is behind the webhook's Service",
         "the webhook lets everything pass",
@@ -115,11 +115,11 @@ def chosen_faults() -> list[tuple[Scenario, Fault]]:
         (scenario, fault)
         for scenario in SCENARIOS
         for fault in scenario.faults
-        if fault.name in TELLING.get(scenario.folder, ()) or is_unseen(seen, scenario, fault)
+        if fault.name in SELECTED_FAULTS.get(scenario.folder, ()) or is_unrecorded(seen, scenario, fault)
     ]
 
 
-def is_unseen(seen: RecordedRuns, scenario: Scenario, fault: Fault) -> bool:
+def is_unrecorded(seen: RecordedRuns, scenario: Scenario, fault: Fault) -> bool:
     """Whether the current code of this probe has no recorded run with the current version of its fault."""
     return seen.lacks(f"{scenario.folder}/{fault.name}", scenario.folder)
 
@@ -128,11 +128,13 @@ def explanation() -> list[str]:
     """Which faults were chosen, and why, as lines for the output of the tests."""
     seen, chosen = RecordedRuns(), chosen_faults()
     total = sum(len(scenario.faults) for scenario in SCENARIOS)
-    unseen = [scenario for scenario in SCENARIOS if any(is_unseen(seen, scenario, fault) for fault in scenario.faults)]
-    lines = [f"faults: {len(chosen)} of {total}, the most important of each probe (tests/probes/telling.py)"]
+    unseen = [
+        scenario for scenario in SCENARIOS if any(is_unrecorded(seen, scenario, fault) for fault in scenario.faults)
+    ]
+    lines = [f"faults: {len(chosen)} of {total}, the most important of each probe (tests/probes/selected_faults.py)"]
     lines += [
         f"  {scenario.folder}: without a recorded run of the current code: "
-        f"{sum(is_unseen(seen, scenario, fault) for fault in scenario.faults)} of {len(scenario.faults)}"
+        f"{sum(is_unrecorded(seen, scenario, fault) for fault in scenario.faults)} of {len(scenario.faults)}"
         for scenario in unseen
     ]
     return lines
