@@ -18,7 +18,7 @@ def why_not_rolled_out(deployment: Json, pods: list[Json], of_pod: Callable[[Jso
     """The cause; `of_pod` returns the cause for a pod."""
     status = deployment.get("status") or {}
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
-        return "kube-controller-manager's Deployment controller has not taken it up"
+        return "kube-controller-manager's Deployment controller has not processed it"
     failure = _condition(deployment, "ReplicaFailure")
     if failure:
         return f"{failure.get('reason', 'ReplicaFailure')}: {failure.get('message', '')}"

@@ -80,7 +80,7 @@ def why_waiting(pod: Json, now: datetime) -> tuple[float, str]:
     since = scheduled.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]
     waited = (now - datetime.fromisoformat(since)).total_seconds()
     reason = scheduled.get("reason", "Pending")
-    message = scheduled.get("message") or "no scheduler has looked at it"
+    message = scheduled.get("message") or "no scheduler has processed it"
     return waited, f"pod {_name(pod)} has found no node for {_duration(waited)}: {reason}: {message}"
 
 

@@ -87,7 +87,7 @@ def why_not_finished(found: Json, pods: list[Json], of_pod: Callable[[Json], str
     if pods:
         return f"pod {pods[0]['metadata']['name']}: {of_pod(pods[0])}"
     if not (found.get("status") or {}).get("startTime"):
-        return "kube-controller-manager's Job controller has not taken it up"
+        return "kube-controller-manager's Job controller has not processed it"
     return "the Job controller could not create its pod"
 
 

@@ -78,10 +78,10 @@ def why_not_ready(pod: Json) -> str:
     if not node:
         scheduled = _condition(pod, "PodScheduled")
         if scheduled.get("status") != "False":
-            return "Pending: no scheduler has looked at it"
+            return "Pending: no scheduler has processed it"
         return _with_message(scheduled.get("reason") or "Unschedulable", scheduled.get("message"))
     if not status.get("startTime"):
-        return f"Pending: scheduled to node {node}, whose kubelet has not taken it up"
+        return f"Pending: scheduled to node {node}, whose kubelet has not acknowledged it"
     ready = _condition(pod, "Ready")
     return _with_message(f"{status.get('phase', 'Pending')} on node {node}", ready.get("message"))
 

@@ -17,12 +17,12 @@ def waiting(reason: str, message: str = "") -> dict:
 @pytest.mark.parametrize(
     ("seen", "why"),
     [
-        (pod(), "Pending: no scheduler has looked at it"),
+        (pod(), "Pending: no scheduler has processed it"),
         (
             pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]),
             "Unschedulable: 0/1",
         ),
-        (pod("n1"), "Pending: scheduled to node n1, whose kubelet has not taken it up"),
+        (pod("n1"), "Pending: scheduled to node n1, whose kubelet has not acknowledged it"),
         (pod("n1", **waiting("ErrImagePull", "not found")), "ErrImagePull: not found"),
         (pod("n1", **waiting("CreateContainerConfigError", "no map")), "CreateContainerConfigError: no map"),
         (

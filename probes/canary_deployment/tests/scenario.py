@@ -71,20 +71,20 @@ FAULTS = [
     Fault(
         "the controller manager is down",
         without_component("kube-controller-manager"),
-        says=r"^rollout: deployment .* not rolled out after 4 s: .*Deployment controller has not taken it up",
+        says=r"^rollout: deployment .* not rolled out after 4 s: .*Deployment controller has not processed it",
         parameters={"READY_TIMEOUT": "4"},
     ),
     Fault(
         "the scheduler is down",
         without_component("kube-scheduler"),
-        says=r"^rollout: .* pod .*: Pending: no scheduler has looked at it",
+        says=r"^rollout: .* pod .*: Pending: no scheduler has processed it",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="pinned",
     ),
     Fault(
         "the kubelet is down",
         without_component("kubelet"),
-        says=r"^rollout: .* pod .*: Pending: scheduled to node node, whose kubelet has not taken it up",
+        says=r"^rollout: .* pod .*: Pending: scheduled to node node, whose kubelet has not acknowledged it",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="process",
     ),

@@ -50,7 +50,7 @@ def test_the_cause_of_a_stuck_rollout_is_reported_controllers_first() -> None:
         return rollout.why_not_rolled_out(found, list(pods), lambda _pod: "ErrImagePull")
 
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q"}
-    assert "Deployment controller has not taken it up" in why(deployment(2))
+    assert "Deployment controller has not processed it" in why(deployment(2))
     assert why(deployment(1, refused)) == "FailedCreate: exceeded quota: q"
     assert why(deployment(), pod("a", "1", ready=False)) == "pod a: ErrImagePull"
     assert why(deployment(replicas=1), pod("a", "1")) == "1 pods, 0 updated, 0 available, of 2 wanted"

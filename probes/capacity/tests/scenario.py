@@ -134,7 +134,7 @@ FAULTS = [
     Fault(
         "the scheduler is down",
         scheduler_down,
-        says=r"^pod default/forgotten has found no node for \d+ s: Pending: no scheduler has looked at it",
+        says=r"^pod default/forgotten has found no node for \d+ s: Pending: no scheduler has processed it",
         parameters={"PENDING_SECONDS": "0"},
         runs_as="pinned",
     ),

@@ -45,7 +45,7 @@ def test_a_pod_without_a_scheduler_is_reported_but_not_a_gated_or_terminating_on
     dying = pod("dying")
     dying["metadata"]["deletionTimestamp"] = at()
     [problem] = counted(pod(), dying, unscheduled("gated", "SchedulingGated", minutes=20)).unschedulable()
-    assert problem == "pod shop/web has found no node for 30 min: Pending: no scheduler has looked at it"
+    assert problem == "pod shop/web has found no node for 30 min: Pending: no scheduler has processed it"
 
 
 def test_ended_pods_and_pods_with_host_network_are_not_counted() -> None:

@@ -94,20 +94,20 @@ FAULTS = [
     Fault(
         "the controller manager is down",
         without_component("kube-controller-manager"),
-        says=r"^complete: job .* not complete after 5 s: kube-controller-manager's Job controller has not taken it up",
+        says=r"^complete: job .* not complete after 5 s: kube-controller-manager's Job controller has not processed it",
         parameters={"READY_TIMEOUT": "5"},
     ),
     Fault(
         "the scheduler is down",
         without_component("kube-scheduler"),
-        says=r"^complete: job .* pod .*: Pending: no scheduler has looked at it",
+        says=r"^complete: job .* pod .*: Pending: no scheduler has processed it",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="pinned",
     ),
     Fault(
         "the kubelet is down",
         without_component("kubelet"),
-        says=r"^complete: job .* pod .*: Pending: scheduled to node node, whose kubelet has not taken it up",
+        says=r"^complete: job .* pod .*: Pending: scheduled to node node, whose kubelet has not acknowledged it",
         parameters={"READY_TIMEOUT": "5"},
         runs_as="process",
     ),

@@ -56,7 +56,7 @@ def test_the_cause_of_an_unfinished_job_is_reported() -> None:
 
     assert why(failed) == "it failed: BackoffLimitExceeded: gone"
     assert why({}, {"metadata": {"name": "p"}}) == "pod p: ErrImagePull"
-    assert why({}) == "kube-controller-manager's Job controller has not taken it up"
+    assert why({}) == "kube-controller-manager's Job controller has not processed it"
     assert why({"status": {"startTime": "now"}}) == "the Job controller could not create its pod"
 
 

@@ -51,14 +51,14 @@ FAULTS = [
     Fault(
         "the scheduler is down",
         without_component("kube-scheduler"),
-        says=r"^ready: pod not ready after 4 s: Pending: no scheduler has looked at it",
+        says=r"^ready: pod not ready after 4 s: Pending: no scheduler has processed it",
         parameters=SOON,
         runs_as="pinned",
     ),
     Fault(
         "the kubelet is down",
         without_component("kubelet"),
-        says=r"not ready after 4 s: Pending: scheduled to node node, whose kubelet has not taken it up",
+        says=r"not ready after 4 s: Pending: scheduled to node node, whose kubelet has not acknowledged it",
         parameters=SOON,
         runs_as="process",
     ),
