@@ -15,7 +15,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class AccessError(Exception):
-    """Address or credentials of the API are missing; the text says what, and where it was expected."""
+    """Address or credentials of the API are missing; the text has what is missing and where it was expected."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def _from_service_account(environ: Mapping[str, str]) -> Access:
         namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
     except OSError as error:
         raise AccessError(
-            f"no way to the API: KUBECONFIG is not set and the service account is not mounted ({error})"
+            f"no access to the API: KUBECONFIG is not set and the service account is not mounted ({error})"
         ) from error
     if not host:
-        raise AccessError("no way to the API: KUBECONFIG and KUBERNETES_SERVICE_HOST are not set")
+        raise AccessError("no access to the API: KUBECONFIG and KUBERNETES_SERVICE_HOST are not set")
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     return Access(server, namespace, token, tls)
 
@@ -81,7 +81,7 @@ def _from_kubeconfig(path: Path) -> Access:
             raise AccessError(
                 f"kubeconfig {path}: the user has {unsupported[0]}: expected token, tokenFile or client certificate"
             )
-        token = user.get("token") or (_beside(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
+        token = user.get("token") or (_file_of(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
         tls = _tls(path, cluster, user) if server.startswith("https:") else None
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise AccessError(f"kubeconfig {path}: {type(error).__name__}: {error}") from error
@@ -104,8 +104,8 @@ def _named(config: Any, kind: str, name: str) -> dict[str, Any]:
     raise LookupError(f"{kind} {name!r} is not defined")
 
 
-def _beside(kubeconfig: Path, name: str) -> Path:
-    """The path of a file in a kubeconfig, relative to the kubeconfig's folder."""
+def _file_of(kubeconfig: Path, name: str) -> Path:
+    """The path of a file that a kubeconfig refers to; a relative one starts at the kubeconfig's folder."""
     return kubeconfig.parent / name
 
 
@@ -113,7 +113,7 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
     authority = cluster.get("certificate-authority-data")
     tls = ssl.create_default_context(
         cadata=base64.b64decode(authority).decode() if authority else None,
-        cafile=str(_beside(path, cluster["certificate-authority"])) if "certificate-authority" in cluster else None,
+        cafile=str(_file_of(path, cluster["certificate-authority"])) if "certificate-authority" in cluster else None,
     )
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname = False
@@ -126,5 +126,5 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
             pem.flush()
             tls.load_cert_chain(pem.name)
     elif "client-certificate" in user:
-        tls.load_cert_chain(_beside(path, user["client-certificate"]), _beside(path, user["client-key"]))
+        tls.load_cert_chain(_file_of(path, user["client-certificate"]), _file_of(path, user["client-key"]))
     return tls

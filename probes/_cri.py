@@ -17,7 +17,7 @@ import h2.events
 import h2.exceptions
 
 RUNTIME_TIMEOUT = 5.0
-"""Time limit for each part of an answer, in seconds."""
+"""Time limit of each read from the socket, in seconds."""
 
 SOCKETS = (
     "/run/k3s/containerd/containerd.sock",
@@ -27,7 +27,7 @@ SOCKETS = (
 )
 """The sockets of runtimes: https://kubernetes.io/docs/setup/production-environment/container-runtimes, and of K3s.
 
-containerd's own is last: Docker's containerd listens there too, in addition to one of the others, and has no CRI.
+containerd's own is last: Docker's containerd uses it too, beside one of the others, and serves no CRI.
 """
 
 _SERVICE = "/runtime.v1.RuntimeService"
@@ -81,9 +81,7 @@ def socket_of(root: Path, configured: str) -> Path:
     for path in paths:
         if configured or path.is_socket():
             return path
-    raise RuntimeNotFound(
-        f"container runtime: none listens at {', '.join(SOCKETS)}: say where it does (RUNTIME_SOCKET)"
-    )
+    raise RuntimeNotFound(f"container runtime: no socket found at {', '.join(SOCKETS)}: set its path (RUNTIME_SOCKET)")
 
 
 def conditions(path: Path) -> list[Condition]:
@@ -184,7 +182,7 @@ class _Call:
         elif isinstance(event, h2.events.StreamEnded):
             self.ended = True
         elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
-            raise ValueError("the call was broken off")  # noqa: TRY004 - the runtime's fault, not a type error
+            raise ValueError("the call was aborted")  # noqa: TRY004 - the runtime's fault, not a type error
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -22,7 +22,7 @@ def kubeconfigs_in(api: Api, namespace: str, secret: str) -> dict[str, bytes]:
     except ApiError as error:
         give_up_if_forbidden(error)
         if error.status == 404:
-            give_up(f"there is no Secret {namespace}/{secret}: expected kubeconfigs in it")
+            give_up(f"Secret {namespace}/{secret} does not exist: expected kubeconfigs in it")
         raise
     try:
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}

@@ -116,4 +116,4 @@ class Cleanup:
             self._api.delete(path, gracePeriodSeconds=0, propagationPolicy="Background")
         except ApiError as error:
             if error.status != 404:
-                sys.stderr.write(f"{path} is left behind: {error}\n")
+                sys.stderr.write(f"{path} is not deleted: {error}\n")

@@ -50,7 +50,7 @@ _WIDE = (
     "canary_deployment/kube-proxy is down",
     "cluster_dns/no DNS pod runs",
     "api_crud/the API server is frozen",
-    "api_crud/etcd hesitates",
+    "api_crud/etcd is slow",
     "api_crud/a webhook has no endpoints",
     "namespace_lifecycle/an aggregated API has no backend",
     "node_health/the container runtime is down",
@@ -71,11 +71,11 @@ def run(kubeconfig: Path) -> list[Table]:
     seen = RecordedRuns()
     with _bed(testbed, kubeconfig) as bed, ExitStack() as stack:
         ready = {one.folder: stack.enter_context(one.ready(bed)) for one in SCENARIOS}
-        for parts in (_healthy_rounds(bed, ready, seen), _own_faults(bed, ready, seen), _others(bed, ready, seen)):
-            for act in share.among(parts):
+        for steps in (_healthy_rounds(bed, ready, seen), _own_faults(bed, ready, seen), _others(bed, ready, seen)):
+            for act in share.among(steps):
                 if time.monotonic() < ends:
                     _attempt(act)
-    if share.parts == 1:
+    if share.total == 1:
         seen.tidy()
     return tables(SCENARIOS, seen)
 
@@ -90,20 +90,20 @@ def _attempt(act: Act) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """A share of the work: number `number` of `parts`."""
+    """A share of the work: number `number` of `total`."""
 
     number: int
-    parts: int
+    total: int
 
     @classmethod
     def of(cls, text: str) -> "Share":
         """From `2/3`: the second of three."""
-        number, _, parts = text.partition("/")
-        return cls(int(number), int(parts))
+        number, _, total = text.partition("/")
+        return cls(int(number), int(total))
 
     def among(self, work: Iterator[Act]) -> Iterator[Act]:
         """The steps that belong to this share."""
-        return islice(work, self.number - 1, None, self.parts)
+        return islice(work, self.number - 1, None, self.total)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _own_faults(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
     """Every fault with the probe that must detect it, alone: its speed must not depend on the others."""
     for scenario in SCENARIOS:
         for fault in scenario.faults:
-            yield partial(_try, bed, ready, seen, Broken(scenario, fault), [scenario])
+            yield partial(_try, bed, ready, seen, ScenarioFault(scenario, fault), [scenario])
 
 
 def _healthy_rounds(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
@@ -136,15 +136,15 @@ def _healthy_round(bed: Bed, ready: Ready, seen: RecordedRuns, number: int) -> N
 
 def _others(bed: Bed, ready: Ready, seen: RecordedRuns) -> Iterator[Act]:
     """Every fault with all probes that need not detect it."""
-    every = [Broken(scenario, fault) for scenario in SCENARIOS for fault in scenario.faults]
+    every = [ScenarioFault(scenario, fault) for scenario in SCENARIOS for fault in scenario.faults]
     for broken in sorted(every, key=lambda one: one.key not in _WIDE):
-        if broken.fault.breaks is not nothing_broken:  # otherwise no other probe can detect anything
+        if broken.fault.inject is not nothing_broken:  # otherwise no other probe can detect anything
             others = [one for one in SCENARIOS if one is not broken.scenario]
             yield partial(_try, bed, ready, seen, broken, others)
 
 
 @dataclass(frozen=True)
-class Broken:
+class ScenarioFault:
     """A fault, and the scenario that it belongs to."""
 
     scenario: Scenario
@@ -156,20 +156,22 @@ class Broken:
         return f"{self.scenario.folder}/{self.fault.name}"
 
 
-def _try(bed: Bed, ready: Ready, seen: RecordedRuns, broken: Broken, probes: Sequence[Scenario]) -> None:
+def _try(bed: Bed, ready: Ready, seen: RecordedRuns, broken: ScenarioFault, probes: Sequence[Scenario]) -> None:
     """Inject the fault, run those of the probes that have no recorded run with it, and remove the fault."""
     fault, own = broken.fault, broken.scenario
     lacking = [one for one in probes if seen.lacks(broken.key, one.folder)]
     if not lacking:
         return
     PROGRESS.print(f"fault {broken.key}: {len(lacking)} probes ...", style="dim")
-    beside = {one.folder: bed.cluster.process(one.folder, bed.tmp) for one in lacking if _runs_beside(one, broken)}
-    with fault.breaks(bed) as found:
+    processes = {
+        one.folder: bed.cluster.process(one.folder, bed.tmp) for one in lacking if _runs_as_process(one, broken)
+    }
+    with fault.inject(bed) as found:
         known = {**ready, own.folder: {**ready[own.folder], **fault.parameters, **(found or {})}}
 
         def run_one(one: Scenario) -> Ended | None:
-            if one.folder in beside:
-                return beside[one.folder].run(**known[one.folder])
+            if one.folder in processes:
+                return processes[one.folder].run(**known[one.folder])
             return None if fault.runs_as == "process" else _in_a_pod(bed, known, one, fault.runs_as)
 
         runs = _run_all(lacking, run_one, broken.key, seen, fault)
@@ -182,7 +184,7 @@ def _run_all(
 ) -> list[str]:
     """Run these probes, several at a time, the longest first; record the results and return the ids of the runs."""
     scenarios = sorted(scenarios, key=lambda one: seen.usual_seconds(one.folder), reverse=True)
-    run = partial(_carefully, run_one)
+    run = partial(_run_or_explain, run_one)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(zip(scenarios, pool.map(run, scenarios), strict=True))
         ids = [result.run for _, result in found if isinstance(result, Ended)]
@@ -197,7 +199,7 @@ def _run_all(
     return ids
 
 
-def _carefully(run_one: RunOne, one: Scenario) -> Ended | str | None:
+def _run_or_explain(run_one: RunOne, one: Scenario) -> Ended | str | None:
     """The result of a probe, or why it could not run."""
     try:
         return run_one(one)
@@ -210,7 +212,7 @@ def _in_a_pod(bed: Bed, ready: Ready, one: Scenario, runs_as: str = "pod") -> En
         return own.cluster.run(one.folder, node=NODE_NAME if runs_as == "pinned" else "", **ready[one.folder])
 
 
-def _runs_beside(one: Scenario, broken: Broken) -> bool:
+def _runs_as_process(one: Scenario, broken: ScenarioFault) -> bool:
     """Whether a probe runs as a process: the fault's own as the fault says, others if they need no pod."""
     if one is broken.scenario:
         return broken.fault.runs_as == "process"

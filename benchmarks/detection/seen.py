@@ -22,7 +22,7 @@ from tests.probes.clusters import Ended
 from tests.probes.paths import PROBES
 
 HEALTHY = "healthy"
-KEPT = Path(__file__).with_name("seen.jsonl")
+RUNS_FILE = Path(__file__).with_name("seen.jsonl")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RecordedRun:
 class RecordedRuns:
     """The latest runs of every fault and probe; several processes may append to the file at once."""
 
-    def __init__(self, file: Path = KEPT) -> None:
+    def __init__(self, file: Path = RUNS_FILE) -> None:
         self._file = file
         self._runs: dict[tuple[str, str], list[RecordedRun]] = {}
         for line in file.read_text().splitlines() if file.exists() else ():
@@ -76,7 +76,7 @@ class RecordedRuns:
         """A probe's runs with a fault, all of the latest recorded version."""
         return self._runs.get((fault, probe), [])
 
-    def under(self, fault: str) -> list[RecordedRun]:
+    def with_fault(self, fault: str) -> list[RecordedRun]:
         """All probes' runs with a fault."""
         return [run for (of, _), runs in self._runs.items() if of == fault for run in runs]
 
@@ -110,11 +110,11 @@ def version_of(fault: str, probe: str) -> str:
     descriptions may change without new runs.
     """
     scenario = PROBES / fault.partition("/")[0] / "tests" / "scenario.py"
-    return digest(*map(_meaning, [scenario] if scenario.exists() else []), *map(_meaning, _code_of(probe)))
+    return digest(*map(_hashed_text, [scenario] if scenario.exists() else []), *map(_hashed_text, _code_of(probe)))
 
 
 @cache
-def _meaning(file: Path) -> str:
+def _hashed_text(file: Path) -> str:
     text = file.read_text()
     return f"{file.relative_to(PROBES)} {statements_of(text) if file.suffix == '.py' else declarations_of(text)}"
 
@@ -132,21 +132,21 @@ def statements_of(code: str) -> str:
     lines = code.splitlines(keepends=True)
     begins = [0, *itertools.accumulate(len(line) for line in lines)]
 
-    def place(line: int, column: int) -> int:
+    def index(line: int, column: int) -> int:
         """The index of a position, by its line from 1 and its column in characters."""
         return begins[line - 1] + column
 
-    def place_of_byte(line: int, offset: int) -> int:
+    def index_of_byte(line: int, offset: int) -> int:
         """The index of a position of `ast`, whose columns count bytes."""
-        return place(line, len(lines[line - 1].encode()[:offset].decode()))
+        return index(line, len(lines[line - 1].encode()[:offset].decode()))
 
     dropped = [
-        (place(*token.start), place(*token.end))
+        (index(*token.start), index(*token.end))
         for token in tokenize.generate_tokens(io.StringIO(code).readline)
         if token.type == tokenize.COMMENT
     ]
     dropped += [
-        (place_of_byte(node.lineno, node.col_offset), place_of_byte(node.end_lineno or 0, node.end_col_offset or 0))
+        (index_of_byte(node.lineno, node.col_offset), index_of_byte(node.end_lineno or 0, node.end_col_offset or 0))
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]

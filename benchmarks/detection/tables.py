@@ -22,7 +22,7 @@ def _found(scenarios: Sequence[Scenario], seen: RecordedRuns) -> Table:
     for scenario, fault in _faults(scenarios):
         key = f"{scenario.folder}/{fault.name}"
         own = next(iter(seen.of(key, scenario.folder)), None)
-        others = [run for run in seen.under(key) if run.probe != scenario.folder]
+        others = [run for run in seen.with_fault(key) if run.probe != scenario.folder]
         table.add(
             fault.name,
             case_of(scenario.folder),
@@ -49,7 +49,7 @@ def _is_named(own: RecordedRun | None) -> str:
 
 
 def _cases(fault: Fault, runs: Sequence[RecordedRun], verdict: str) -> str:
-    if fault.breaks is nothing_broken:
+    if fault.inject is nothing_broken:
         return "n/a"
     if not runs:
         return "not tried"

@@ -14,10 +14,10 @@ from tests.probes.paths import NAMESPACE, Json
 from tests.probes.scenario import Bed
 
 _REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
-_TRIED = {"tests.kubeprobe.io/tried": "yes"}
+_DRY_RUN = {"tests.kubeprobe.io/dry-run": "yes"}
 _IN_THE_PROBES_NAMESPACE = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
 _COLLECTIONS = {"configmaps": f"/api/v1/namespaces/{NAMESPACE}/configmaps", "namespaces": "/api/v1/namespaces"}
-_PRESENT = {"configmaps": "kube-root-ca.crt", "namespaces": "default"}
+_EXISTING = {"configmaps": "kube-root-ca.crt", "namespaces": "default"}
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def quota(bed: Bed, name: str, **hard: str) -> Iterator[None]:
     body = {"metadata": {"name": name}, "spec": {"hard": {key.replace("_", "/"): value for key, value in hard.items()}}}
     with bed.cluster.having(NAMESPACE, "resourcequotas", body):
         path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/{name}"
-        until("the quota to be counted", lambda: bed.api.get(path).get("status", {}).get("hard"))
+        until("the quota's status", lambda: bed.api.get(path).get("status", {}).get("hard"))
         yield
 
 
@@ -60,17 +60,20 @@ def denying_policy(bed: Bed, resource: str, operation: str, message: str) -> Ite
 @contextmanager
 def webhook_without_endpoints(bed: Bed, resource: str, operation: str) -> Iterator[None]:
     """While this operation calls a webhook without endpoints and with `failurePolicy: Fail`."""
-    service = {"metadata": {"name": "away"}, "spec": {"ports": [{"port": 443}], "selector": {"app": "away"}}}
+    service = {
+        "metadata": {"name": "no-endpoints"},
+        "spec": {"ports": [{"port": 443}], "selector": {"app": "no-endpoints"}},
+    }
     webhook = {
-        "name": f"{resource}.away.example.com",
-        "clientConfig": {"service": {"namespace": NAMESPACE, "name": "away"}},
+        "name": f"{resource}.no-endpoints.example.com",
+        "clientConfig": {"service": {"namespace": NAMESPACE, "name": "no-endpoints"}},
         "rules": [_rule(resource, operation)],
         "namespaceSelector": _IN_THE_PROBES_NAMESPACE,
         "failurePolicy": "Fail",
         "sideEffects": "None",
         "admissionReviewVersions": ["v1"],
     }
-    configuration = {"metadata": {"name": "away"}, "webhooks": [webhook]}
+    configuration = {"metadata": {"name": "no-endpoints"}, "webhooks": [webhook]}
     with (
         bed.cluster.having(NAMESPACE, "services", service),
         bed.cluster.having_at(f"{_REGISTRATION}/validatingwebhookconfigurations", configuration),
@@ -88,13 +91,13 @@ def webhook_that_adds_a_finalizer(bed: Bed, resource: str, finalizer: str, selec
     """
     authority = Authority.make("webhooks of the tests")
     pem = b"".join(authority.issue((NODE_ADDRESS,)))
-    with http_server(lambda received: _with_finalizer(received, finalizer), NODE_ADDRESS, pem) as port:
+    with http_server(lambda received: _add_finalizer(received, finalizer), NODE_ADDRESS, pem) as port:
         client = {"url": f"https://{NODE_ADDRESS}:{port}/", "caBundle": base64.b64encode(authority.pem).decode()}
         configuration = {
-            "metadata": {"name": "held"},
+            "metadata": {"name": "adds-finalizer"},
             "webhooks": [
-                _finalizing("held", client, resource, selector),
-                _finalizing("tried", client, "configmaps", {"objectSelector": {"matchLabels": _TRIED}}),
+                _webhook("adds-finalizer", client, resource, selector),
+                _webhook("dry-run", client, "configmaps", {"objectSelector": {"matchLabels": _DRY_RUN}}),
             ],
         }
         with bed.cluster.having_at(f"{_REGISTRATION}/mutatingwebhookconfigurations", configuration):
@@ -102,7 +105,7 @@ def webhook_that_adds_a_finalizer(bed: Bed, resource: str, finalizer: str, selec
             yield
 
 
-def _finalizing(name: str, client: Json, resource: str, selector: Json) -> Json:
+def _webhook(name: str, client: Json, resource: str, selector: Json) -> Json:
     return {
         "name": f"{name}.example.com",
         "clientConfig": client,
@@ -113,8 +116,8 @@ def _finalizing(name: str, client: Json, resource: str, selector: Json) -> Json:
     }
 
 
-def _with_finalizer(received: Request, finalizer: str) -> Response:
-    """Allow everything, with a finalizer."""
+def _add_finalizer(received: Request, finalizer: str) -> Response:
+    """Allow the request and add a finalizer to the object."""
     request = json.loads(received.body)["request"]
     patch = [{"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}]
     response = {
@@ -128,8 +131,8 @@ def _with_finalizer(received: Request, finalizer: str) -> Response:
 
 
 def _is_finalized(api: Api) -> bool:
-    tried = {"metadata": {"name": "tried", "labels": _TRIED}}
-    return bool(api.create(f"{_COLLECTIONS['configmaps']}?dryRun=All", tried)["metadata"].get("finalizers"))
+    body = {"metadata": {"name": "dry-run", "labels": _DRY_RUN}}
+    return bool(api.create(f"{_COLLECTIONS['configmaps']}?dryRun=All", body)["metadata"].get("finalizers"))
 
 
 def _rule(resource: str, operation: str) -> Json:
@@ -153,15 +156,15 @@ def _wait_until_allowed(bed: Bed, resource: str, operation: str) -> None:
 def _is_allowed(api: Api, resource: str, operation: str) -> bool:
     """Check with a dry run, which includes all of admission."""
     collection = _COLLECTIONS[resource]
-    present = f"{collection}/{_PRESENT[resource]}"
+    existing = f"{collection}/{_EXISTING[resource]}"
     try:
         match operation:
             case "CREATE":
-                api.create(f"{collection}?dryRun=All", {"metadata": {"name": "tried"}})
+                api.create(f"{collection}?dryRun=All", {"metadata": {"name": "dry-run"}})
             case "UPDATE":
-                api.patch(f"{present}?dryRun=All", {"metadata": {"annotations": {"example.com/tried": "now"}}})
+                api.patch(f"{existing}?dryRun=All", {"metadata": {"annotations": {"example.com/dry-run": "now"}}})
             case _:
-                api.delete(present, dryRun=["All"])  # a DELETE with a body ignores its query
+                api.delete(existing, dryRun=["All"])  # a DELETE with a body ignores its query
     except ApiError:
         return False
     return True

@@ -55,9 +55,9 @@ class Authority:
         """A root, or an intermediate of `issuer`."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
-        made = _builder(name, issuer.name if issuer else name, key, now - DAY, now + 400 * DAY)
-        made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        return cls(name, made.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+        builder = _builder(name, issuer.name if issuer else name, key, now - DAY, now + 400 * DAY)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        return cls(name, builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
     @classmethod
     def read(cls, certificate: Path, key: Path) -> "Authority":
@@ -77,9 +77,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         names = [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in sans]
-        made = _builder(name, self.name, key, now - 100 * DAY, now + days * DAY)
-        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        signed = made.sign(self.key, hashes.SHA256())
+        builder = _builder(name, self.name, key, now - 100 * DAY, now + days * DAY)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        signed = builder.sign(self.key, hashes.SHA256())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return signed.public_bytes(Encoding.PEM), private
 
@@ -87,13 +87,13 @@ class Authority:
 def _builder(
     name: str, issuer: str, key: ec.EllipticCurvePrivateKey, begins: datetime, ends: datetime
 ) -> x509.CertificateBuilder:
-    def called(text: str) -> x509.Name:
+    def common_name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
     return (
         x509.CertificateBuilder()
-        .subject_name(called(name))
-        .issuer_name(called(issuer))
+        .subject_name(common_name(name))
+        .issuer_name(common_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins)

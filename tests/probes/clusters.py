@@ -25,7 +25,7 @@ from tests.probes.rights import grant
 
 INSTALLATION = "test"
 WITHIN_S = 150.0
-_PASSING = {0, 410, 429, 500, 502, 503, 504}
+_TRANSIENT = {0, 410, 429, 500, 502, 503, 504}
 """Errors of a watch while an API server or etcd starts, after which the pod is read again."""
 
 
@@ -107,11 +107,11 @@ class ProbedCluster:
         return Ended(ended["exitCode"], json.loads(ended.get("message") or "{}"), log, run, seconds)
 
     def process(self, folder: str, tmp: Path, **env: str) -> "ProbeProcess":
-        """A probe as a process outside of the cluster, with its account's token, for when no pod can run.
+        """A probe as a process outside of the cluster, with its account's token, for faults that affect pods.
 
         It gets its token now, so that it can start while the API is unavailable.
         """
-        assert self._kubeconfig is not None, "a cluster without a kubeconfig has no probes beside it"
+        assert self._kubeconfig is not None, "without a kubeconfig a probe cannot run as a process"
         self.grant_rights(folder)
         account = f"kubeprobe-{case_of(folder)}"
         namespace = namespace_of(folder)
@@ -168,7 +168,7 @@ class ProbedCluster:
                     if has_ended(event["object"]):
                         return event["object"]
             except ApiError as error:
-                if error.status not in _PASSING:
+                if error.status not in _TRANSIENT:
                     raise
                 time.sleep(0.2)
 

@@ -45,22 +45,22 @@ def with_slow_component(name: str, seconds: float) -> "State":
 
     @contextmanager
     def slowed(bed: "Bed") -> Iterator[None]:
-        over = threading.Event()
+        stopping = threading.Event()
 
         def slow_down() -> None:
             os.setpriority(os.PRIO_PROCESS, 0, -20)  # of this thread, so that the moments stay short on a busy machine
-            while not over.is_set():
+            while not stopping.is_set():
                 bed.testbed.pause(name)
-                over.wait(seconds)
+                stopping.wait(seconds)
                 bed.testbed.resume(name)
-                over.wait(_MOMENT)
+                stopping.wait(_MOMENT)
 
         thread = threading.Thread(target=slow_down, name=f"{name} slowed")
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            stopping.set()
             thread.join(60)
 
     return slowed

@@ -20,7 +20,7 @@ def on_each(
     It runs in its own thread. `query` may select by labels.
     Errors of `act` are raised at the end: a fault that was not injected must not look like an undetected one.
     """
-    over = threading.Event()
+    stopping = threading.Event()
     failures: list[Exception] = []
     done: set[str] = set()
     version = api.get(collection, limit="1")["metadata"]["resourceVersion"]
@@ -28,7 +28,7 @@ def on_each(
     def follow() -> None:
         at = version
         with Api(api.access) as own:
-            while not over.is_set():
+            while not stopping.is_set():
                 with suppress(ApiError):  # the fault may be that the API is unavailable
                     for event in own.watch(collection, _WATCH_S, **{**query, "resourceVersion": at}):
                         found = event["object"]
@@ -42,7 +42,7 @@ def on_each(
     try:
         yield
     finally:
-        over.set()
+        stopping.set()
         thread.join(60)
     if failures:
         raise failures[0]

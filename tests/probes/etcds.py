@@ -70,10 +70,10 @@ class EtcdCluster:
         ports = [self._first_port + 2 * number for number in range(size)]
         names = [f"etcd-{number + 1}" for number in range(size)]
         peers = [f"http://{NODE_ADDRESS}:{port + 1}" for port in ports]
-        together = ",".join(f"{name}={peer}" for name, peer in zip(names, peers, strict=True))
+        initial_cluster = ",".join(f"{name}={peer}" for name, peer in zip(names, peers, strict=True))
         for number, (name, port, peer) in enumerate(zip(names, ports, peers, strict=True)):
             arguments = [
-                f"--initial-cluster={together}",
+                f"--initial-cluster={initial_cluster}",
                 f"--initial-cluster-token={token}",
                 *self._arguments(keys, name, port, peer),
             ]
@@ -97,7 +97,7 @@ class EtcdCluster:
         learner = Member(name, port, _GROUP + len(self.members), arguments)
         self.members.append(learner)
         self.start(learner)
-        until(f"{name} to learn", lambda: self.status(learner).get("leader"), 30)
+        until(f"{name} to have a leader", lambda: self.status(learner).get("leader"), 30)
         return learner
 
     def _arguments(self, keys: Path, name: str, port: int, peer: str) -> list[str]:
@@ -190,10 +190,10 @@ def save_snapshot(instance: Instance, url: str, file: Path) -> None:
     with (
         file.open("wb") as saved,
         Endpoint(url, own_tls(instance), 30) as endpoint,
-        endpoint.stream("maintenance/snapshot", {}) as parts,
+        endpoint.stream("maintenance/snapshot", {}) as chunks,
     ):
-        for part in parts:
-            saved.write(base64.b64decode(part.get("blob", "")))
+        for chunk in chunks:
+            saved.write(base64.b64decode(chunk.get("blob", "")))
 
 
 def apply_client_secret(bed: Bed) -> None:

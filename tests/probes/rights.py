@@ -53,7 +53,7 @@ def grant(api: Api, objects: Iterable[Json]) -> None:
         except ApiError as error:
             if error.status != 409:
                 raise
-            _renew(api, f"{path}/{body['metadata']['name']}", body)
+            _update(api, f"{path}/{body['metadata']['name']}", body)
 
 
 def revoke(api: Api, objects: Iterable[Json]) -> None:
@@ -75,7 +75,7 @@ def rights_without(folder: str, right: Right, account: str) -> list[Json]:
 def _without(objects: list[Json], right: Right) -> Iterator[Json]:
     for body in copy.deepcopy(objects):
         if "rules" in body:
-            body["rules"] = [less for rule in body["rules"] for less in _reduced(rule, right)]
+            body["rules"] = [reduced for rule in body["rules"] for reduced in _reduced(rule, right)]
         yield body
 
 
@@ -109,7 +109,7 @@ def _path(body: Json) -> str:
     return _COLLECTIONS[body["kind"]].format(namespace=body["metadata"].get("namespace", ""))
 
 
-def _renew(api: Api, path: str, body: Json) -> None:
+def _update(api: Api, path: str, body: Json) -> None:
     if body["kind"] == "Namespace":
         api.patch(path, {"metadata": {"labels": body["metadata"]["labels"]}})
     elif body["kind"] != "ServiceAccount":

@@ -51,7 +51,7 @@ class Fault:
 
     name: str
     """A sentence: `the scheduler is down`."""
-    breaks: State
+    inject: State
     says: str
     """A regular expression that one of the report's errors matches: it names the cause."""
     parameters: Parameters = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Scenario:
     def run_with(self, bed: Bed, fault: Fault, parameters: Parameters) -> Ended:
         """Inject the fault, run the probe, remove the fault."""
         process = bed.cluster.process(self.folder, bed.tmp) if fault.runs_as == "process" else None
-        with fault.breaks(bed) as found:
+        with fault.inject(bed) as found:
             env = {**parameters, **fault.parameters, **(found or {})}
             if process is not None:
                 return process.run(**env)

@@ -13,15 +13,15 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
         "the webhook lets everything pass",
         "a policy denies what must be accepted",
     ),
-    "api_crud": ("the API server is down", "etcd hesitates", "a finalizer holds what is deleted"),
+    "api_crud": ("the API server is down", "etcd is slow", "a finalizer holds the deleted ConfigMap"),
     "canary_deployment": (
         "the controller manager is down",
-        "an endpoint slice lists an address that is no pod's",
+        "an EndpointSlice lists an address that belongs to no pod",
         "kube-proxy freezes before the update",
     ),
     "capacity": (
-        "a pod asks for a node that there is not",
-        "a node has no more addresses for pods",
+        "no node matches a pod's node selector",
+        "a node's pod addresses are exhausted",
         "a quota is full",
     ),
     "certificate_expiry": (
@@ -32,7 +32,7 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
     "cluster_dns": (
         "no DNS pod runs",
         "one of two DNS pods is frozen",
-        "the DNS Service's endpoints are poisoned",
+        "the DNS Service has a wrong endpoint",
     ),
     "etcd_backup": (
         "a byte of the etcd backup is changed",
@@ -54,16 +54,16 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
         "the server does not send the intermediate certificate",
         "the server says nothing",
     ),
-    "image_pull": ("the registry is away", "the password is wrong", "the registry throttles"),
+    "image_pull": ("the registry is unreachable", "the password is wrong", "the registry throttles"),
     "job_lifecycle": (
         "the controller manager is down",
         "a finalizer holds the finished Job",
         "the controllers stop when the Job is complete",
     ),
     "kube_proxy_rules": (
-        "the rules have forgotten a Service",
-        "an endpoint's chain leads to a stranger",
-        "an endpoint has gone while kube-proxy was down",
+        "the rules of a Service are missing",
+        "an endpoint's chain leads to a wrong address",
+        "an endpoint was removed while kube-proxy was down",
     ),
     "namespace_lifecycle": (
         "the controller manager is down",
@@ -108,33 +108,33 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
 """By folder: the faults that are most frequent, and those that need the most code to detect."""
 
 
-def chosen_faults() -> list[tuple[Scenario, Fault]]:
+def selected_faults() -> list[tuple[Scenario, Fault]]:
     """The faults of the real tier."""
-    seen = RecordedRuns()
+    recorded = RecordedRuns()
     return [
         (scenario, fault)
         for scenario in SCENARIOS
         for fault in scenario.faults
-        if fault.name in SELECTED_FAULTS.get(scenario.folder, ()) or is_unrecorded(seen, scenario, fault)
+        if fault.name in SELECTED_FAULTS.get(scenario.folder, ()) or is_unrecorded(recorded, scenario, fault)
     ]
 
 
-def is_unrecorded(seen: RecordedRuns, scenario: Scenario, fault: Fault) -> bool:
+def is_unrecorded(recorded: RecordedRuns, scenario: Scenario, fault: Fault) -> bool:
     """Whether the current code of this probe has no recorded run with the current version of its fault."""
-    return seen.lacks(f"{scenario.folder}/{fault.name}", scenario.folder)
+    return recorded.lacks(f"{scenario.folder}/{fault.name}", scenario.folder)
 
 
 def explanation() -> list[str]:
-    """Which faults were chosen, and why, as lines for the output of the tests."""
-    seen, chosen = RecordedRuns(), chosen_faults()
+    """Which faults were selected, and why, as lines for the output of the tests."""
+    recorded, selected = RecordedRuns(), selected_faults()
     total = sum(len(scenario.faults) for scenario in SCENARIOS)
-    unseen = [
-        scenario for scenario in SCENARIOS if any(is_unrecorded(seen, scenario, fault) for fault in scenario.faults)
+    unrecorded = [
+        scenario for scenario in SCENARIOS if any(is_unrecorded(recorded, scenario, fault) for fault in scenario.faults)
     ]
-    lines = [f"faults: {len(chosen)} of {total}, the most important of each probe (tests/probes/selected_faults.py)"]
+    lines = [f"faults: {len(selected)} of {total}, the most important of each probe (tests/probes/selected_faults.py)"]
     lines += [
         f"  {scenario.folder}: without a recorded run of the current code: "
-        f"{sum(is_unrecorded(seen, scenario, fault) for fault in scenario.faults)} of {len(scenario.faults)}"
-        for scenario in unseen
+        f"{sum(is_unrecorded(recorded, scenario, fault) for fault in scenario.faults)} of {len(scenario.faults)}"
+        for scenario in unrecorded
     ]
     return lines

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 DRIVER = "directory.csi.kubeprobe.io"
 CLASS = "kubeprobe-test"
 CAPACITY = 10 << 30
-PARTS = ("controller", "node", "csi-provisioner", "csi-resizer")
+COMPONENTS = ("controller", "node", "csi-provisioner", "csi-resizer")
 
 
 class Storage:
@@ -41,56 +41,56 @@ class Storage:
     def begin(self) -> None:
         """Start everything, and wait until the node can mount."""
         self._folder.mkdir(exist_ok=True)
-        for part in PARTS:
-            self.start(part)
+        for component in COMPONENTS:
+            self.start(component)
         until("the driver to be registered with the kubelet", self._is_registered, 30)
 
-    def start(self, part: str) -> None:
+    def start(self, component: str) -> None:
         """Start one process."""
-        with (self._folder / f"{part}.log").open("ab") as log:
-            command = self._bed.testbed.inside(self._command(part))
-            self._processes[part] = subprocess.Popen(command, stdout=log, stderr=log)
-        if part in ("controller", "node"):
-            until(f"the driver's {part} to serve", self._socket(part).exists, 10)
+        with (self._folder / f"{component}.log").open("ab") as log:
+            command = self._bed.testbed.inside(self._command(component))
+            self._processes[component] = subprocess.Popen(command, stdout=log, stderr=log)
+        if component in ("controller", "node"):
+            until(f"the driver's {component} to serve", self._socket(component).exists, 10)
 
-    def kill(self, part: str) -> None:
+    def kill(self, component: str) -> None:
         """Kill one process."""
-        process = self._processes.pop(part, None)
+        process = self._processes.pop(component, None)
         if process is not None:
             process.kill()
             process.wait(10)
 
-    def pause(self, part: str) -> None:
+    def pause(self, component: str) -> None:
         """Suspend one process: it keeps its connections and answers nothing."""
-        self._processes[part].send_signal(signal.SIGSTOP)
+        self._processes[component].send_signal(signal.SIGSTOP)
 
-    def resume(self, part: str) -> None:
+    def resume(self, component: str) -> None:
         """Resume one process."""
-        self._processes[part].send_signal(signal.SIGCONT)
+        self._processes[component].send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """Stop everything, and delete remaining volumes."""
-        for part in reversed(PARTS):
-            self.kill(part)
+        for component in reversed(COMPONENTS):
+            self.kill(component)
         shutil.rmtree(self._kubelet / "plugins" / DRIVER, ignore_errors=True)
         (self._kubelet / "plugins_registry" / f"{DRIVER}-reg.sock").unlink(missing_ok=True)
         shutil.rmtree(self.volumes, ignore_errors=True)
 
-    def _socket(self, part: str) -> Path:
-        return self._kubelet / "plugins" / DRIVER / f"{part}.sock"
+    def _socket(self, component: str) -> Path:
+        return self._kubelet / "plugins" / DRIVER / f"{component}.sock"
 
-    def _command(self, part: str) -> list[str]:
+    def _command(self, component: str) -> list[str]:
         programs = binaries.CSI.folder()
-        if part in ("controller", "node"):
+        if component in ("controller", "node"):
             common = [f"--name={DRIVER}", f"--root={self.volumes}", f"--node={NODE_NAME}", f"--capacity={CAPACITY}"]
-            registry = [f"--registration={self._kubelet / 'plugins_registry'}"] if part == "node" else []
-            return [str(programs / "csi-directory"), *common, f"--socket={self._socket(part)}", *registry]
+            registry = [f"--registration={self._kubelet / 'plugins_registry'}"] if component == "node" else []
+            return [str(programs / "csi-directory"), *common, f"--socket={self._socket(component)}", *registry]
         return [
-            str(programs / part),
+            str(programs / component),
             f"--kubeconfig={self._bed.testbed.instance.kubeconfig}",
             f"--csi-address={self._socket('controller')}",
             "--retry-interval-start=500ms",
-            *(["--feature-gates=Topology=false"] if part == "csi-provisioner" else []),
+            *(["--feature-gates=Topology=false"] if component == "csi-provisioner" else []),
         ]
 
     def _is_registered(self) -> bool:

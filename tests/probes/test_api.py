@@ -185,7 +185,7 @@ def test_a_kubeconfig_gives_server_namespace_and_token(tmp_path: Path) -> None:
     assert "secret" not in repr(access)
 
 
-def test_a_kubeconfig_may_be_yaml_and_name_files_beside_it(tmp_path: Path) -> None:
+def test_a_kubeconfig_may_be_yaml_and_refer_to_files_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from a file\n")
     (tmp_path / "config").write_text(
         "current-context: a\n"
@@ -198,7 +198,7 @@ def test_a_kubeconfig_may_be_yaml_and_name_files_beside_it(tmp_path: Path) -> No
 
 
 def test_a_kubeconfig_may_hold_certificates(tmp_path: Path) -> None:
-    pem, key = (base64.b64encode(part).decode() for part in expiring_certificate(9))
+    pem, key = (base64.b64encode(pem).decode() for pem in expiring_certificate(9))
     user = {"client-certificate-data": pem, "client-key-data": key}
     access = find_access(kubeconfig(tmp_path / "config", user, **{"certificate-authority-data": pem}))
     assert access.tls is not None
@@ -206,15 +206,15 @@ def test_a_kubeconfig_may_hold_certificates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "says"),
+    ("user", "expected"),
     [
         ({"exec": {"command": "login"}}, "the user has exec: expected token, tokenFile or client certificate"),
         ({"tokenFile": "missing"}, "FileNotFoundError"),
         ({"client-certificate-data": "bm8="}, "client-key-data"),
     ],
 )
-def test_an_unusable_kubeconfig_is_reported_with_the_cause(tmp_path: Path, user, says) -> None:
-    with pytest.raises(AccessError, match=says):
+def test_an_unusable_kubeconfig_is_reported_with_the_cause(tmp_path: Path, user, expected) -> None:
+    with pytest.raises(AccessError, match=expected):
         find_access(kubeconfig(tmp_path / "config", user))
 
 

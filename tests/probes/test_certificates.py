@@ -76,7 +76,7 @@ def test_a_long_list_of_names_is_shortened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "expected"),
     [
         (None, "no certificate: it is empty"),
         ({}, "no certificate: it is empty"),
@@ -84,9 +84,9 @@ def test_a_long_list_of_names_is_shortened() -> None:
         ({"tls.crt": base64.b64encode(b"text").decode()}, "no readable certificate"),
     ],
 )
-def test_a_secret_without_a_certificate_is_a_problem(data, says) -> None:
+def test_a_secret_without_a_certificate_is_a_problem(data, expected) -> None:
     [finding] = read_secret({"metadata": {"namespace": "shop", "name": "web-tls"}, "data": data})
-    assert finding.problem(NOW, 30).startswith(f"secret shop/web-tls: {says}")
+    assert finding.problem(NOW, 30).startswith(f"secret shop/web-tls: {expected}")
 
 
 @pytest.mark.parametrize(

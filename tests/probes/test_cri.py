@@ -63,7 +63,7 @@ def test_the_network_namespace_is_in_the_runtimes_details() -> None:
 
 
 def test_the_socket_is_the_parameters_or_a_usual_one(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeNotFound, match=r"none listens at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
+    with pytest.raises(RuntimeNotFound, match=r"no socket found at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
         socket_of(tmp_path, "")
     (tmp_path / "run/crio").mkdir(parents=True)
     with listening(tmp_path / "run/crio/crio.sock"):
@@ -73,15 +73,15 @@ def test_the_socket_is_the_parameters_or_a_usual_one(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("place", ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock", "run/cri-dockerd.sock"])
-def test_the_containerd_of_docker_is_not_taken_for_the_runtime(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("usual", ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock", "run/cri-dockerd.sock"])
+def test_the_socket_of_dockers_containerd_is_only_used_without_another(tmp_path: Path, usual: str) -> None:
     of_docker = tmp_path / "run/containerd/containerd.sock"
-    for path in (of_docker, tmp_path / place):
+    for path in (of_docker, tmp_path / usual):
         path.parent.mkdir(parents=True, exist_ok=True)
     with listening(of_docker):
         assert socket_of(tmp_path, "") == of_docker, "without another one, it may be the runtime's"
-        with listening(tmp_path / place):
-            assert socket_of(tmp_path, "") == tmp_path / place
+        with listening(tmp_path / usual):
+            assert socket_of(tmp_path, "") == tmp_path / usual
 
 
 @pytest.mark.real

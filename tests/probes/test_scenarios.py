@@ -9,7 +9,7 @@ from tests.probes.clusters import Ended
 from tests.probes.leftovers import remove_left_by
 from tests.probes.rights import Right, each_right, grant, revoke, rights_without
 from tests.probes.scenario import SCENARIOS, Bed, Fault, Scenario
-from tests.probes.selected_faults import chosen_faults
+from tests.probes.selected_faults import selected_faults
 
 pytestmark = pytest.mark.real
 
@@ -17,7 +17,7 @@ AT_ONCE = 6
 ALL = [pytest.param(scenario, id=scenario.folder) for scenario in SCENARIOS]
 FAULTS = [
     pytest.param(scenario, fault, id=f"{scenario.folder}-{fault.name.replace(' ', '-')}")
-    for scenario, fault in chosen_faults()
+    for scenario, fault in selected_faults()
 ]
 
 
@@ -45,7 +45,7 @@ def test_a_probe_without_one_of_its_rbac_rules_is_unknown_and_names_it(bed: Bed,
     with scenario.ready(bed) as parameters, ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda right: _run_without(bed, scenario.folder, right, parameters), rights))
     wrong = [
-        f"without {right}: {why}" for right, ended in zip(rights, found, strict=True) if (why := _odd(right, ended))
+        f"without {right}: {why}" for right, ended in zip(rights, found, strict=True) if (why := _problem(right, ended))
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -64,7 +64,7 @@ def _run_without(bed: Bed, folder: str, right: Right, parameters: dict[str, str]
     return ended
 
 
-def _odd(right: Right, ended: Ended) -> str:
+def _problem(right: Right, ended: Ended) -> str:
     """The problem with the verdict of a probe that lacks a right; empty if there is none."""
     if right.optional:
         return "" if ended.verdict == "pass" else f"{ended.verdict}: {ended.errors}, though it is optional"

@@ -5,32 +5,32 @@ from pathlib import Path
 
 from benchmarks.detection.seen import RecordedRun, RecordedRuns, declarations_of, statements_of
 from tests.probes.scenario import SCENARIOS
-from tests.probes.selected_faults import SELECTED_FAULTS, chosen_faults, is_unrecorded
+from tests.probes.selected_faults import SELECTED_FAULTS, is_unrecorded, selected_faults
 
 
-def test_every_probe_has_two_or_three_telling_faults_of_its_scenario() -> None:
+def test_every_probe_has_two_or_three_selected_faults_of_its_scenario() -> None:
     assert SELECTED_FAULTS.keys() == {scenario.folder for scenario in SCENARIOS}
     for scenario in SCENARIOS:
         assert set(SELECTED_FAULTS[scenario.folder]) <= {fault.name for fault in scenario.faults}, scenario.folder
         assert 2 <= len(SELECTED_FAULTS[scenario.folder]) <= 3, scenario.folder
 
 
-def test_every_telling_fault_is_chosen() -> None:
-    chosen = {(scenario.folder, fault.name) for scenario, fault in chosen_faults()}
-    assert chosen >= {(folder, name) for folder, names in SELECTED_FAULTS.items() for name in names}
+def test_every_selected_fault_is_run() -> None:
+    selected = {(scenario.folder, fault.name) for scenario, fault in selected_faults()}
+    assert selected >= {(folder, name) for folder, names in SELECTED_FAULTS.items() for name in names}
 
 
-def test_a_fault_is_unseen_until_the_probe_as_it_is_now_was_run_with_it(tmp_path: Path) -> None:
+def test_a_fault_is_unrecorded_until_the_current_probe_was_run_with_it(tmp_path: Path) -> None:
     scenario = SCENARIOS[0]
     fault, other = scenario.faults[:2]
-    seen = RecordedRuns(tmp_path / "seen.jsonl")
-    assert is_unrecorded(seen, scenario, fault)
+    recorded = RecordedRuns(tmp_path / "runs.jsonl")
+    assert is_unrecorded(recorded, scenario, fault)
     run = RecordedRun.of(f"{scenario.folder}/{fault.name}", scenario.folder, None, named=True)
-    seen.add(replace(run, version="of other code"))
-    assert is_unrecorded(seen, scenario, fault)
-    seen.add(run)
-    assert not is_unrecorded(seen, scenario, fault)
-    assert is_unrecorded(seen, scenario, other)
+    recorded.add(replace(run, version="of other code"))
+    assert is_unrecorded(recorded, scenario, fault)
+    recorded.add(run)
+    assert not is_unrecorded(recorded, scenario, fault)
+    assert is_unrecorded(recorded, scenario, other)
 
 
 def test_comments_docstrings_and_line_breaks_do_not_change_the_hash() -> None:

@@ -50,15 +50,15 @@ CREATING = [pytest.param(scenario, id=scenario.folder) for scenario in SCENARIOS
 
 @pytest.mark.parametrize("scenario", CREATING)
 def test_one_sweep_removes_everything_a_killed_probe_left(bed: Bed, scenario: Scenario) -> None:
-    chance = random.Random(f"{SEED} {scenario.folder}")
+    rng = random.Random(f"{SEED} {scenario.folder}")
     with scenario.ready(bed) as parameters:
-        lasts = min((LONGEST_S, *(run.seconds for run in RecordedRuns().of(HEALTHY, scenario.folder))))
+        duration_s = min((LONGEST_S, *(run.seconds for run in RecordedRuns().of(HEALTHY, scenario.folder))))
         process = bed.cluster.process(scenario.folder, bed.tmp, **parameters)
         with ThreadPoolExecutor(PODS + PROCESSES) as pool:
             pods = [
-                pool.submit(kill_pod, bed, scenario.folder, parameters, chance.uniform(0, lasts)) for _ in range(PODS)
+                pool.submit(kill_pod, bed, scenario.folder, parameters, rng.uniform(0, duration_s)) for _ in range(PODS)
             ]
-            processes = [pool.submit(kill_process, process, chance.uniform(0, lasts)) for _ in range(PROCESSES)]
+            processes = [pool.submit(kill_process, process, rng.uniform(0, duration_s)) for _ in range(PROCESSES)]
             runs = [killed.result() for killed in (*pods, *processes)]
         until("the probes' processes to end", lambda: not still_running(runs))
         until("Kubernetes to delete objects of the probes' pods", lambda: not owned_by_pods(bed, scenario.folder, runs))

@@ -13,8 +13,8 @@ from tests.probes.scripted import Answer, ScriptedApi, scripted_api
 PATH = "/api/v1/namespaces/a/pods/p"
 WAITING: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "done": False}
 DONE: dict[str, Any] = {"metadata": {"resourceVersion": "2"}, "done": True}
-HANGS_UP: Answer = (200, None)
-NOTHING_NEW: Answer = (200, b"")
+CONNECTION_CLOSED: Answer = (200, None)
+NO_EVENTS: Answer = (200, b"")
 
 
 def status(code: int) -> Answer:
@@ -50,10 +50,10 @@ def is_done(pod: dict[str, Any]) -> bool:
     "answers",
     [
         [events(("MODIFIED", WAITING), ("MODIFIED", DONE))],
-        [HANGS_UP, events(("MODIFIED", DONE))],
+        [CONNECTION_CLOSED, events(("MODIFIED", DONE))],
         [status(503), status(429), events(("MODIFIED", DONE))],
-        [NOTHING_NEW, (200, DONE)],
-        [NOTHING_NEW, status(500), events(("MODIFIED", DONE))],
+        [NO_EVENTS, (200, DONE)],
+        [NO_EVENTS, status(500), events(("MODIFIED", DONE))],
         [events(("ERROR", status(410)[1])), (200, DONE)],
         [status(410), (200, WAITING), events(("MODIFIED", DONE))],
     ],
@@ -64,7 +64,7 @@ def test_a_watch_survives_interruptions(server: ScriptedApi, watch: ObjectWatch,
     assert (watch.object, watch.trouble, server.answers) == (DONE, "", [])
 
 
-@pytest.mark.parametrize("answers", [[events(("DELETED", WAITING))], [NOTHING_NEW, status(404)]])
+@pytest.mark.parametrize("answers", [[events(("DELETED", WAITING))], [NO_EVENTS, status(404)]])
 def test_a_deleted_pod_is_empty(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
     server.answers = answers
     assert watch.until(is_done, 20)
@@ -72,7 +72,7 @@ def test_a_deleted_pod_is_empty(server: ScriptedApi, watch: ObjectWatch, answers
 
 
 def test_an_unavailable_api_is_reported_after_the_time_out(server: ScriptedApi, watch: ObjectWatch) -> None:
-    server.answers = [HANGS_UP] * 10_000
+    server.answers = [CONNECTION_CLOSED] * 10_000
     assert not watch.until(is_done, 0.2)
     assert watch.object == WAITING
     assert watch.trouble.startswith("no answer from the API server")

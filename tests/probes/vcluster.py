@@ -35,9 +35,9 @@ _API_SERVER = (
     f"--service-cluster-ip-range={SERVICE_CIDR}",  # virtual Services have the host's addresses
     "--endpoint-reconciler-type=none",  # `kubernetes` is vcluster's own address there
 )
-_MADE = ("pods", "services", "configmaps", "secrets")
+_SYNCED_KINDS = ("pods", "services", "configmaps", "secrets")
 # vcluster writes .kube/config to this constant path, independent of HOME: it is mounted read-only.
-_SPARE_HOME = 'mount --rbind /root /root && mount -o remount,bind,ro /root && exec "$@"'
+_READ_ONLY_HOME = 'mount --rbind /root /root && mount -o remount,bind,ro /root && exec "$@"'
 
 
 class VirtualCluster:
@@ -60,7 +60,7 @@ class VirtualCluster:
         config = self._folder / "config.json"
         config.write_text(json.dumps(_merged(yaml.safe_load((program / "values.yaml").read_text()), self._values())))
         start = [str(program / "vcluster"), "start", f"--config={config}"]
-        command = ["unshare", "--mount", "sh", "-ec", _SPARE_HOME, "start", *start]
+        command = ["unshare", "--mount", "sh", "-ec", _READ_ONLY_HOME, "start", *start]
         if is_there(self._bed.api, _SECRET_PATH):  # so that its existence means that this process has created it
             self._bed.api.delete(_SECRET_PATH)
         with (self._folder / "vcluster.log").open("ab") as log:
@@ -108,10 +108,10 @@ class VirtualCluster:
             "endpoint": f"127.0.0.1:{self.plane.instance.port('etcd')}",
             "tls": {"caFile": authority, "certFile": str(keys / "etcd.crt"), "keyFile": str(keys / "etcd.key")},
         }
-        parts = {"enabled": True, "apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}
+        k8s = {"enabled": True, "apiServer": {"enabled": False}, "controllerManager": {"enabled": False}}
         return {
             "controlPlane": {
-                "distro": {"k8s": parts},
+                "distro": {"k8s": k8s},
                 "backingStore": {"etcd": {"external": etcd}},
                 "proxy": {"port": PORT},
             },
@@ -150,9 +150,9 @@ def virtual_cluster(bed: Bed) -> Iterator[VirtualCluster]:
     found.plane.up()
     with ExitStack() as stack:
         stack.callback(_wait_until_nothing_is_left, bed)
-        for kind, body in _of_chart():
+        for kind, body in _chart_objects():
             stack.enter_context(bed.cluster.having(NAMESPACE, kind, body))
-        _serve_names(found)
+        _create_dns_service(found)
         stack.callback(found.kill)
         found.start()
         yield found
@@ -168,7 +168,7 @@ def is_there(api: Api, path: str) -> bool:
         return False
 
 
-def _of_chart() -> Iterator[tuple[str, Json]]:
+def _chart_objects() -> Iterator[tuple[str, Json]]:
     """The chart's objects on the host. The Service owns all objects of vcluster, which are deleted with it."""
     ports = [{"name": "https", "port": 443, "targetPort": PORT}, {"name": "kubelet", "port": 10250, "targetPort": PORT}]
     addresses = [{"ip": NODE_ADDRESS}]
@@ -182,10 +182,10 @@ def _of_chart() -> Iterator[tuple[str, Json]]:
     )
 
 
-def _serve_names(found: VirtualCluster) -> None:
+def _create_dns_service(cluster: VirtualCluster) -> None:
     """The Service of the virtual cluster's DNS: without it, vcluster starts no pod."""
     body = {"metadata": {"name": "kube-dns"}, "spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}}
-    with found.api() as api:
+    with cluster.api() as api:
         services = "/api/v1/namespaces/kube-system/services"
         if not is_there(api, f"{services}/kube-dns"):
             api.create(services, body)
@@ -195,12 +195,12 @@ def _wait_until_nothing_is_left(bed: Bed) -> None:
     def left() -> list[str]:
         managed = [
             f"{kind} {one['metadata']['name']}"
-            for kind in _MADE
+            for kind in _SYNCED_KINDS
             for one in bed.api.get(f"/api/v1/namespaces/{NAMESPACE}/{kind}", labelSelector=MANAGED_BY)["items"]
         ]
         return [*managed, *([f"secrets {SECRET}"] if is_there(bed.api, _SECRET_PATH) else [])]
 
-    until("what vcluster made on the host to be gone", lambda: not left(), 60, 0.3, left)
+    until("vcluster's objects on the host to be deleted", lambda: not left(), 60, 0.3, left)
 
 
 def _merged(values: Json, others: Json) -> Json:

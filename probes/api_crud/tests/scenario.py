@@ -72,7 +72,7 @@ FAULTS = [
         runs_as="process",
     ),
     Fault(
-        "etcd hesitates",
+        "etcd is slow",
         with_slow_component("etcd", 1.5),
         says=r"^(open watch|create|get|list|update|delete) took \d+ ms, more than 1000 \(MAX_LATENCY_MS\)",
         parameters={"MAX_LATENCY_MS": "1000"},
@@ -86,10 +86,10 @@ FAULTS = [
     Fault(
         "a webhook has no endpoints",
         webhook_away,
-        says=r'^update: 500 InternalError: .*failed calling webhook "configmaps\.away\.example\.com".*refused',
+        says=r'^update: 500 InternalError: .*failed calling webhook "configmaps\.no-endpoints\.example\.com".*refused',
     ),
     Fault(
-        "a finalizer holds what is deleted",
+        "a finalizer holds the deleted ConfigMap",
         finalizer,
         says=r"^gone: .*is not gone 2 s after its deletion; finalizers: example\.com/backup",
         parameters={"DELETE_TIMEOUT": "2"},

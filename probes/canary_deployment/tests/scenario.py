@@ -89,7 +89,7 @@ FAULTS = [
         runs_as="process",
     ),
     Fault(
-        "the quota has room for one of two pods",
+        "the quota allows only one of two pods",
         pods_over_quota,
         says=r"^rollout: .* FailedCreate: .*exceeded quota: little-cpu",
         parameters={"READY_TIMEOUT": "10"},
@@ -107,7 +107,7 @@ FAULTS = [
         parameters={"REACH_TIMEOUT": "12", "REQUEST_TIMEOUT": "1"},
     ),
     Fault(
-        "an endpoint slice lists an address that is no pod's",
+        "an EndpointSlice lists an address that belongs to no pod",
         strange_endpoint,
         says=rf"^(endpoints|update): endpointslice \S+-poison lists {NO_POD}, the address of no ready pod",
         parameters={"REACH_TIMEOUT": "4"},

@@ -126,7 +126,7 @@ def scheduler_down(bed: Bed) -> Iterator[None]:
 
 FAULTS = [
     Fault(
-        "a pod asks for a node that there is not",
+        "no node matches a pod's node selector",
         unschedulable_pod,
         says=r"^pod default/nowhere has found no node for \d+ s: Unschedulable: 0/\d+ nodes are available: .*selector",
         parameters={"PENDING_SECONDS": "0"},
@@ -138,20 +138,20 @@ FAULTS = [
         parameters={"PENDING_SECONDS": "0"},
         runs_as="pinned",
     ),
-    Fault("a node has room for no more pods", full_node, says=r"^node crowded: pods: 3 of 3 in use, 100 %"),
+    Fault("a node has its maximum number of pods", full_node, says=r"^node crowded: pods: 3 of 3 in use, 100 %"),
     Fault(
-        "a node has no more addresses for pods",
+        "a node's pod addresses are exhausted",
         no_pod_addresses,
         says=r"^node cramped: pod addresses of 10\.245\.7\.0/30: 2 of 2 in use, 100 %",
     ),
     Fault(
-        "there is no range of addresses for a new node",
+        "no pod address range is left for a new node",
         no_ranges_for_nodes,
         says=r"^cluster CIDR 10\.246\.0\.0/22: ranges for nodes: 4 of 4 in use, 100 %",
         parameters={"CLUSTER_CIDR": "10.246.0.0/22"},
     ),
     Fault(
-        "Services use more addresses than they should",
+        "Service addresses are nearly exhausted",
         many_services,
         says=r"^Service addresses of 10\.96\.0\.0/16: \d+ of 65534 in use, .*SERVICE_ADDRESSES_PERCENT is 0\.04",
         parameters={"SERVICE_ADDRESSES_PERCENT": "0.04"},

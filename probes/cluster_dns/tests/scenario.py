@@ -167,7 +167,7 @@ FAULTS = [
         parameters={"QUERY_TIMEOUT": "1", "UNREADY_GRACE": "0"},
     ),
     Fault(
-        "one of two DNS pods refuses",
+        "one of two DNS pods refuses queries",
         _another(_corefile(_rcode("REFUSED"))),
         says=rf"^pods: {ODD}: REFUSED, asked for each of 5 questions",
     ),
@@ -177,18 +177,18 @@ FAULTS = [
         says=rf"^pods: {ODD}: wrong answer 10\.9\.9\.9, expected 10\.96\.0\.1, asked for kubernetes\.default\.svc",
     ),
     Fault(
-        "one of two DNS pods does not know addresses backwards",
+        "one of two DNS pods has no reverse records",
         _another("cluster.local:53 {\nkubernetes cluster.local\n}\n" + _corefile(_rcode("NXDOMAIN"))),
         says=rf"^pods: {ODD}: NXDOMAIN, asked for 1\.0\.96\.10\.in-addr\.arpa PTR over UDP",
     ),
     Fault(
-        "the DNS Service's endpoints are poisoned",
+        "the DNS Service has a wrong endpoint",
         endpoints_poisoned,
         says=r"^endpoints: endpoint 10\.244\.3\.254 of Service kube-system/kube-dns is the address of none of its pods",
         parameters={"QUERY_TIMEOUT": "1"},
     ),
     Fault(
-        "one of two DNS pods does not know a name outside",
+        "one of two DNS pods does not resolve an external name",
         outside_fails,
         says=rf"^pods: DNS pod kube-system/coredns-\S+ \(.*\): NXDOMAIN, asked for {OUTSIDE} A over UDP",
     ),

@@ -148,5 +148,5 @@ FAULTS = [
         client_certificate_expired,
         says=r"client certificate \S+ \(CN=etcd-client\) expired on",
     ),
-    Fault("etcd's authority is another one", wrong_authority, says=r"the server's certificate is not trusted"),
+    Fault("etcd's certificate is not trusted", wrong_authority, says=r"the server's certificate is not trusted"),
 ]

@@ -53,7 +53,7 @@ def untrusted(_bed: Bed) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def away(_bed: Bed) -> Iterator[dict[str, str]]:
+def registry_unreachable(_bed: Bed) -> Iterator[dict[str, str]]:
     """Nothing listens on the registry's port."""
     with create_server((NODE_ADDRESS, 0)) as free:
         port = free.getsockname()[1]
@@ -62,7 +62,10 @@ def away(_bed: Bed) -> Iterator[dict[str, str]]:
 
 FAULTS = [
     Fault(
-        "the registry is away", away, says=r"^pull: \S+: the registry cannot be reached from the node", parameters=SOON
+        "the registry is unreachable",
+        registry_unreachable,
+        says=r"^pull: \S+: the registry cannot be reached from the node",
+        parameters=SOON,
     ),
     Fault(
         "the password is wrong",
@@ -89,13 +92,13 @@ FAULTS = [
         parameters=SOON,
     ),
     Fault(
-        "the registry fails",
+        "the registry answers 503",
         _answering(Response(503, b"{}")),
         says=r"^pull: \S+: the registry itself fails; node node says: .*503",
         parameters=SOON,
     ),
     Fault(
-        "the registry's certificate is nobody's",
+        "the registry's certificate is not trusted",
         untrusted,
         says=r"^pull: \S+: the node does not trust the registry's certificate",
     ),

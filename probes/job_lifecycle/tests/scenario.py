@@ -118,7 +118,7 @@ FAULTS = [
         parameters=_SOON,
     ),
     Fault(
-        "the quota has no room for the Job's pod",
+        "the quota does not allow the Job's pod",
         pods_over_quota,
         says=r"^complete: event FailedCreate: .*exceeded quota: little-cpu",
         parameters={"READY_TIMEOUT": "8"},

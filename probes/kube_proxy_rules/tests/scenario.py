@@ -129,7 +129,7 @@ HERE = rf"^node \S+: Service {SERVICE} at "
 
 FAULTS = [
     Fault(
-        "the rules have forgotten a Service",
+        "the rules of a Service are missing",
         _with_rules_changed(_forget_the_service),
         says=HERE + r"10\.96\.\d+\.\d+:80/tcp has no rule: connections to it lead nowhere",
         parameters=SOON,
@@ -141,19 +141,19 @@ FAULTS = [
         parameters=SOON,
     ),
     Fault(
-        "an endpoint's chain leads to a stranger",
+        "an endpoint's chain leads to a wrong address",
         _with_rules_changed(_mislead_an_endpoint),
         says=HERE + r"node port 3\d+/tcp is led to 10\.244\.3\.66:8080, which is no ready endpoint of it",
         parameters=SOON,
     ),
     Fault(
-        "an endpoint has gone while kube-proxy was down",
+        "an endpoint was removed while kube-proxy was down",
         endpoint_removed_unseen,
         says=HERE + r"10\.96\.\d+\.\d+:80/tcp is led to 10\.244\.3\.2:8080, which is no ready endpoint of it: stale",
         parameters=SOON,
     ),
     Fault(
-        "a Service has come while kube-proxy was down",
+        "a Service was created while kube-proxy was down",
         service_created_unseen,
         says=rf"^node \S+: Service {SERVICE}-new at 10\.96\.\d+\.\d+:80/tcp has no rule",
         parameters=SOON,

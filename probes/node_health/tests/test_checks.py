@@ -249,7 +249,7 @@ def test_a_runtime_at_an_unknown_socket_is_not_a_finding(tmp_path: Path) -> None
     found = agents.runtime(tmp_path, "")
     assert found.wrong == []
     [why] = found.unchecked
-    assert why.startswith("container runtime: none listens at ")
+    assert why.startswith("container runtime: no socket found at ")
 
 
 def test_a_probe_without_its_node_name_is_unknown() -> None:

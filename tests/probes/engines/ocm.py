@@ -42,13 +42,13 @@ class Federation:
         self._folder.mkdir(exist_ok=True)
         _define(self._hub, "manifestworks")
         for member, plane in self._members.items():
-            _name_space(self._hub, member)
+            _create_namespace(self._hub, member)
             with api_of(plane.kubeconfig) as api:
                 _define(api, "appliedmanifestworks")
-                _name_space(api, NAMESPACE)
+                _create_namespace(api, NAMESPACE)
             self._launch(member)
         for member in self._members:
-            self._await(member)
+            self._wait_until_propagating(member)
 
     def end(self) -> None:
         """Delete all remaining objects, then stop the agents."""
@@ -62,7 +62,7 @@ class Federation:
     def start(self, member: str) -> None:
         """Start a member's agent, and wait until it propagates."""
         self._launch(member)
-        self._await(member)
+        self._wait_until_propagating(member)
 
     def kill(self, member: str) -> None:
         """Kill a member's agent."""
@@ -95,7 +95,7 @@ class Federation:
             f"--spoke-cluster-name={member}",
             f"--agent-id={member}",
             f"--workload-source-config={self._hub_kubeconfig}",
-            f"--kubeconfig={self._by_loopback(member)}",
+            f"--kubeconfig={self._loopback_kubeconfig(member)}",
             f"--listen=127.0.0.1:{_FIRST_PORT + list(self._members).index(member)}",
             # Otherwise, objects that a resumed member receives after their work was deleted stay for an hour.
             "--appliedmanifestwork-eviction-grace-period=30s",
@@ -103,7 +103,7 @@ class Federation:
             "--disable-leader-election",
         ]
 
-    def _by_loopback(self, member: str) -> Path:
+    def _loopback_kubeconfig(self, member: str) -> Path:
         """The agent's own kubeconfig, so that its link can be cut while the probe still reaches the member."""
         plane = self._members[member]
         config = json.loads(plane.kubeconfig.read_text())
@@ -112,7 +112,7 @@ class Federation:
         own.write_text(json.dumps(config))
         return own
 
-    def _await(self, member: str) -> None:
+    def _wait_until_propagating(self, member: str) -> None:
         """Wait until a work is applied in a member, and deleted again."""
         work = f"trial-{secrets.token_hex(4)}"
         self._hub.create(_works_of(member), _trial(work))
@@ -172,5 +172,5 @@ def _serves(api: Api, path: str) -> bool:
         return False
 
 
-def _name_space(api: Api, name: str) -> None:
+def _create_namespace(api: Api, name: str) -> None:
     run_idempotently(lambda: api.create(_NAMESPACES, {"metadata": {"name": name}}))
