@@ -38,7 +38,7 @@ class EventRecorder:
         self.events: list[WatchEvent] = []
         self.permission_error: PermissionMissing | None = None
         """Set if the watch itself is forbidden."""
-        self.trouble = ""
+        self.last_error = ""
         """The last error of the watch."""
 
     def start(self) -> None:
@@ -68,7 +68,7 @@ class EventRecorder:
                     self.permission_error = error
                     break
                 except ApiError as error:
-                    self.trouble = str(error)
+                    self.last_error = str(error)
                     time.sleep(RECONNECT_PAUSE)
         with self._changed:
             self._ended = True
@@ -96,8 +96,8 @@ def out_of_order(events: list[WatchEvent], written: list[str]) -> str:
     """
     kinds = [event.type for event in events]
     if kinds[:1] != ["ADDED"] or kinds.count("ADDED") != 1 or "DELETED" in kinds[:-1]:
-        return f"events came as {', '.join(kinds)}: expected ADDED first and DELETED last"
+        return f"events arrived in the order {', '.join(kinds)}: expected ADDED first and DELETED last"
     values = list(dict.fromkeys(event.data.get("value", "") for event in events))
     if values != written:
-        return f"the events show the values {', '.join(values)}: expected {', '.join(written)}, in this order"
+        return f"the events have the values {', '.join(values)}: expected {', '.join(written)}, in this order"
     return ""

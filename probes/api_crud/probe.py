@@ -116,17 +116,20 @@ class ApiCrud:
         self.written_at["ADDED"] = time.monotonic()
 
     def get(self) -> None:
-        """Read what was written."""
+        """Read the object, and check its content."""
         self._expect(self.api.get(self.path), "created")
 
     def list(self) -> None:
         """Find the object in a list."""
         found = self.api.get(self.collection, fieldSelector=f"metadata.name={self.name}")["items"]
         if [one["metadata"]["uid"] for one in found] != [self.known["metadata"]["uid"]]:
-            raise CheckFailed(f"the list of configmaps in {self.settings.namespace} lacks {self.name}, just created")
+            raise CheckFailed(
+                f"the list of configmaps in {self.settings.namespace} does not contain {self.name}, "
+                "which was just created"
+            )
 
     def update(self) -> None:
-        """Replace the object, and read the new content back."""
+        """Replace the object, and check the content in the response."""
         self.stale = self.known
         for last in [False] * (UPDATE_TRIES - 1) + [True]:
             try:
@@ -149,8 +152,8 @@ class ApiCrud:
                 return
             raise
         raise CheckFailed(
-            f"an update resting on the outdated resourceVersion {old} was accepted: expected 409 Conflict; "
-            "concurrent writers overwrite each other"
+            f"an update with the outdated resourceVersion {old} was accepted: expected 409 Conflict; "
+            "concurrent writers can overwrite each other's changes"
         )
 
     def delete(self) -> None:
@@ -171,7 +174,7 @@ class ApiCrud:
                 return
             if time.monotonic() > deadline:
                 raise CheckFailed(
-                    f"configmap {self.settings.namespace}/{self.name} is not gone {self.settings.delete_timeout:g} s "
+                    f"configmap {self.settings.namespace}/{self.name} still exists {self.settings.delete_timeout:g} s "
                     f"after its deletion; finalizers: {held}"
                 )
             time.sleep(0.2)
@@ -184,11 +187,11 @@ class ApiCrud:
             if recorder.permission_error is not None:
                 raise recorder.permission_error
             if event is None:
-                trouble = [recorder.trouble] if recorder.trouble else []
+                last_error = [recorder.last_error] if recorder.last_error else []
                 raise CheckFailed(
-                    f"the watch did not tell {kind} within {self.settings.watch_timeout:g} s; "
-                    f"it told: {recorder.received_types()}",
-                    *trouble,
+                    f"the watch did not deliver {kind} within {self.settings.watch_timeout:g} s; "
+                    f"received events: {recorder.received_types()}",
+                    *last_error,
                 )
             lag = max(lag, event.received_at - self.written_at[kind])
         measure("watch_lag_ms", round(lag * 1000, 1))
@@ -198,7 +201,7 @@ class ApiCrud:
     def _expect(self, found: Json, value: str) -> None:
         actual = (found.get("data") or {}).get("value")
         if actual != value:
-            raise CheckFailed(f"configmap {self.name} reads value={actual!r} right after {value!r} was written")
+            raise CheckFailed(f"configmap {self.name}: read value={actual!r} right after {value!r} was written")
 
 
 @main

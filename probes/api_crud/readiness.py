@@ -1,4 +1,4 @@
-"""After no answer or a server error: the API server's own failed readiness checks."""
+"""The API server's failed readiness checks, for a request without an answer or with a server error."""
 
 import re
 
@@ -8,14 +8,17 @@ _FAILED_CHECK = re.compile(r"^\[-\](\S+) failed", re.MULTILINE)
 
 
 def why_not_ready(api: Api, error: ApiError) -> str:
-    """`the API server says: not ready: etcd`; empty for other errors, or if the checks are unavailable."""
+    """`the API server is not ready: failed checks of /readyz: etcd`.
+
+    Empty for other errors, or if the checks are unavailable.
+    """
     if 0 < error.status < 500:
         return ""
     try:
         api.text("/readyz", verbose="true")
     except ApiError as response:
         failed = failed_checks(str(response))
-        return f"the API server says of itself: not ready: {', '.join(failed)}" if failed else ""
+        return f"the API server is not ready: failed checks of /readyz: {', '.join(failed)}" if failed else ""
     return ""
 
 

@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 INSTANCE = "app.kubernetes.io/instance"
 _DRAINING = 5
-"""Seconds that a pod continues to serve after its removal from the endpoints, until all kube-proxies know."""
+"""Seconds that a pod serves after its removal from the endpoints, until all kube-proxies have removed it."""
 
 
 def selector(name: str) -> str:

@@ -107,7 +107,7 @@ class Canary:
         began, seconds = time.monotonic(), self._at_most(self.settings.ready_timeout)
         self.watch.until(rollout.is_rolled_out, seconds)
         if not self.watch.object:
-            raise CheckFailed(f"deployment {self.name} was deleted by somebody else")
+            raise CheckFailed(f"deployment {self.name} was deleted by another client")
         if not rollout.is_rolled_out(self.watch.object):
             why = rollout.why_not_rolled_out(self.watch.object, self._pods(), why_not_ready)
             trouble = [self.watch.trouble] if self.watch.trouble else []
@@ -128,7 +128,7 @@ class Canary:
             time.sleep(PAUSE)
 
     def reach(self, version: str) -> None:
-        """Reach this version, and no other, through the Service; measures how long that took."""
+        """Wait until only this version answers through the Service, and measure how long that takes."""
         began = time.monotonic()
         within = self._at_most(self.settings.reach_timeout)
         instead = request_until(version, self.address, 80, self.settings.request_timeout, within)
@@ -172,7 +172,7 @@ class Canary:
                 names = ", ".join(one["metadata"]["name"] for one in left)
                 held = ", ".join(left[0]["metadata"].get("finalizers") or []) or "none"
                 raise CheckFailed(
-                    f"{names} still there {self.settings.delete_timeout:g} s after the deletion of deployment and "
+                    f"{names} still exist {self.settings.delete_timeout:g} s after the deletion of deployment and "
                     f"service {self.name}; finalizers: {held}"
                 )
             time.sleep(PAUSE)
@@ -183,7 +183,7 @@ class Canary:
         while len(pods := self._pods()) > self.settings.replicas:
             if time.monotonic() > deadline:
                 names = ", ".join(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"])
-                raise CheckFailed(f"old pods {names} not gone {self.settings.delete_timeout:g} s after the rollout")
+                raise CheckFailed(f"old pods {names} still exist {self.settings.delete_timeout:g} s after the rollout")
             time.sleep(PAUSE)
 
     def _fail_unreached(self, version: str, instead: str) -> NoReturn:
@@ -197,7 +197,7 @@ class Canary:
                 unreachable.append(f"pod {name} ({address}) does not answer directly either: {error}")
         where = f"service {self.name} ({self.address}:80)"
         causes = unreachable or [f"all {len(addresses)} pods answer directly: kube-proxy has not set up the Service"]
-        raise CheckFailed(f"{where} does not lead to {version!r}: {instead}; {causes[0]}", *causes[1:])
+        raise CheckFailed(f"{where} does not return version {version!r}: {instead}; {causes[0]}", *causes[1:])
 
     def _pods(self) -> list[Json]:
         return self.api.get(self.pods, labelSelector=objects.selector(self.name)).get("items") or []

@@ -7,7 +7,7 @@ Json = dict[str, Any]
 
 
 def is_rolled_out(deployment: Json) -> bool:
-    """Whether all its pods are of the newest template and available, and no others are left."""
+    """Whether all its pods are of the newest template and available, and no other exists."""
     status, wanted = deployment.get("status") or {}, deployment["spec"]["replicas"]
     counts = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")}
     observed: int = status.get("observedGeneration", 0)
@@ -30,7 +30,7 @@ def why_not_rolled_out(deployment: Json, pods: list[Json], of_pod: Callable[[Jso
         f"{status.get(key, 0)} {word}"
         for key, word in (("replicas", "pods"), ("updatedReplicas", "updated"), ("availableReplicas", "available"))
     )
-    return f"{counts}, of {deployment['spec']['replicas']} wanted"
+    return f"{counts}; {deployment['spec']['replicas']} desired"
 
 
 def ready_addresses(slices: list[Json]) -> dict[str, str]:
@@ -59,13 +59,13 @@ def wrong_endpoints(slices: list[Json], pods: list[Json]) -> list[str]:
     listed, expected = ready_addresses(slices), pod_addresses(pods)
     families = {one.get("addressType", "IPv4") for one in slices} or {"IPv4"}
     unexpected = [
-        f"endpointslice {name} lists {address}, the address of no ready pod of it"
+        f"endpointslice {name} lists {address}, which is not the address of a ready pod of the Service"
         for address, name in listed.items()
         if address not in expected
     ]
     missing = [
-        f"pod {name} ({address}) is ready, but no endpoint: kube-controller-manager's EndpointSlice controller "
-        "has not listed it"
+        f"pod {name} ({address}) is ready, but not an endpoint: kube-controller-manager's EndpointSlice controller "
+        "has not added it"
         for address, name in expected.items()
         if address not in listed and ("IPv6" if ":" in address else "IPv4") in families
     ]

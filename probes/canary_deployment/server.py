@@ -1,7 +1,7 @@
 """The server in the canary's pods: answers every request with its version, and stops without dropping any.
 
 Run as `python3 -m probes.canary_deployment.server`. On SIGTERM it stops accepting connections, finishes the open
-ones and exits. The pod's preStop hook delays SIGTERM until every node knows that the endpoint is removed.
+ones and exits. The pod's preStop hook delays SIGTERM until kube-proxy on every node has removed the endpoint.
 """
 
 import os

@@ -85,7 +85,7 @@ def request_until(version: str, host: str, port: int, timeout: float, within: fl
         except NoAnswer as error:
             in_a_row, instead = 0, f"no answer: {error}"
         if time.monotonic() > deadline and in_a_row < 10:
-            return instead or f"only {in_a_row} answers"
+            return instead or f"only {in_a_row} right answers in a row"
         if not in_a_row:
             time.sleep(PAUSE)
     return ""

@@ -72,7 +72,7 @@ class Pods:
 
 
 def why_waiting(pod: Json, now: datetime) -> tuple[float, str]:
-    """How long a pod has been unscheduled, and the scheduler's reason; no reason if it is gated on purpose."""
+    """How long a pod has been unscheduled, and the scheduler's reason; no reason if scheduling gates hold it."""
     conditions: list[Json] = (pod.get("status") or {}).get("conditions") or []
     scheduled: Json = next((one for one in conditions if one["type"] == "PodScheduled"), {})
     if scheduled.get("reason") == "SchedulingGated":
@@ -81,7 +81,7 @@ def why_waiting(pod: Json, now: datetime) -> tuple[float, str]:
     waited = (now - datetime.fromisoformat(since)).total_seconds()
     reason = scheduled.get("reason", "Pending")
     message = scheduled.get("message") or "no scheduler has processed it"
-    return waited, f"pod {_name(pod)} has found no node for {_duration(waited)}: {reason}: {message}"
+    return waited, f"pod {_name(pod)} has been unscheduled for {_duration(waited)}: {reason}: {message}"
 
 
 def node_pods(nodes: Iterable[Json], pods: Pods) -> Iterator[Use]:

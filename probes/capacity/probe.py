@@ -122,11 +122,11 @@ def _needed_of_quota(quota: Json) -> Json:
 
 @main
 def probe() -> None:
-    """Make every check, then report every finding."""
+    """Run every check, then report all findings."""
     selected = words("CHECKS") or list(CHECKS)
     unknown = [name for name in selected if name not in CHECKS]
     if unknown:
-        give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(CHECKS)}")
+        give_up(f"parameter CHECKS: {unknown[0]!r} is not a check: expected {', '.join(CHECKS)}")
     wrong: list[str] = []
     with connect() as api:
         for name in selected:

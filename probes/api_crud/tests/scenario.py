@@ -1,4 +1,4 @@
-"""The faults that api-crud must detect: the API server and etcd frozen or gone, quota, admission, a finalizer."""
+"""The faults that api-crud must detect: the API server and etcd down or slow, quota, admission, a finalizer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def deletion_denied(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def webhook_away(bed: Bed) -> Iterator[None]:
+def webhook_unreachable(bed: Bed) -> Iterator[None]:
     with webhook_without_endpoints(bed, "configmaps", "UPDATE"):
         yield
 
@@ -67,7 +67,7 @@ FAULTS = [
     Fault(
         "etcd is frozen",
         with_frozen_component("etcd"),
-        says=r"^the API server says of itself: not ready: etcd",
+        says=r"^the API server is not ready: failed checks of /readyz: etcd",
         parameters={"REQUEST_TIMEOUT": "6"},
         runs_as="process",
     ),
@@ -85,13 +85,13 @@ FAULTS = [
     Fault("a policy denies deletion", deletion_denied, says=r"^delete: .*nothing is ever deleted"),
     Fault(
         "a webhook has no endpoints",
-        webhook_away,
+        webhook_unreachable,
         says=r'^update: 500 InternalError: .*failed calling webhook "configmaps\.no-endpoints\.example\.com".*refused',
     ),
     Fault(
         "a finalizer holds the deleted ConfigMap",
         finalizer,
-        says=r"^gone: .*is not gone 2 s after its deletion; finalizers: example\.com/backup",
+        says=r"^gone: .*still exists 2 s after its deletion; finalizers: example\.com/backup",
         parameters={"DELETE_TIMEOUT": "2"},
     ),
 ]

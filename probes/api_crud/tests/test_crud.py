@@ -33,7 +33,7 @@ def crud() -> Iterator[Callable[..., ApiCrud]]:
         yield make
 
 
-def test_a_refused_stale_update_is_right(crud: Callable[..., ApiCrud]) -> None:
+def test_a_refused_stale_update_passes(crud: Callable[..., ApiCrud]) -> None:
     crud(REFUSED).update_stale()
 
 
@@ -49,12 +49,12 @@ def test_an_update_is_repeated_after_a_conflict(crud: Callable[..., ApiCrud]) ->
 
 
 def test_an_update_that_reads_back_as_the_old_value_is_reported(crud: Callable[..., ApiCrud]) -> None:
-    with pytest.raises(CheckFailed, match="reads value='created' right after 'updated' was written"):
+    with pytest.raises(CheckFailed, match="read value='created' right after 'updated' was written"):
         crud((200, configmap("created"))).update()
 
 
-def test_an_object_that_the_list_lacks_is_reported(crud: Callable[..., ApiCrud]) -> None:
-    with pytest.raises(CheckFailed, match="the list of configmaps in team-a lacks"):
+def test_an_object_missing_in_the_list_is_reported(crud: Callable[..., ApiCrud]) -> None:
+    with pytest.raises(CheckFailed, match="the list of configmaps in team-a does not contain api-crud-"):
         crud((200, {"items": []})).list()
 
 

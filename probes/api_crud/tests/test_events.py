@@ -9,14 +9,14 @@ def events(*texts: str) -> list[WatchEvent]:
     return [WatchEvent(kind, {"value": value}, 0.0) for kind, value in (one.split() for one in texts)]
 
 
-def test_the_events_of_a_lifecycle_in_order_are_fine() -> None:
-    seen = events("ADDED created", "MODIFIED updated", "DELETED updated")
-    assert out_of_order(seen, ["created", "updated"]) == ""
+def test_the_events_of_a_lifecycle_in_order_are_accepted() -> None:
+    received = events("ADDED created", "MODIFIED updated", "DELETED updated")
+    assert out_of_order(received, ["created", "updated"]) == ""
 
 
 def test_other_clients_may_change_the_object() -> None:
-    seen = events("ADDED created", "MODIFIED created", "MODIFIED updated", "MODIFIED updated", "DELETED updated")
-    assert out_of_order(seen, ["created", "updated"]) == ""
+    received = events("ADDED created", "MODIFIED created", "MODIFIED updated", "MODIFIED updated", "DELETED updated")
+    assert out_of_order(received, ["created", "updated"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,15 @@ def test_other_clients_may_change_the_object() -> None:
 )
 def test_a_wrong_order_of_types_is_reported(texts: tuple[str, ...]) -> None:
     problem = out_of_order(events(*texts), ["created", "updated"])
-    assert problem.startswith(f"events came as {', '.join(one.split()[0] for one in texts)}: expected ADDED first")
+    assert problem.startswith(
+        f"events arrived in the order {', '.join(one.split()[0] for one in texts)}: expected ADDED first"
+    )
 
 
 def test_an_event_out_of_order_is_reported() -> None:
-    seen = events("ADDED updated", "MODIFIED created", "DELETED created")
-    assert out_of_order(seen, ["created", "updated"]) == (
-        "the events show the values updated, created: expected created, updated, in this order"
+    received = events("ADDED updated", "MODIFIED created", "DELETED created")
+    assert out_of_order(received, ["created", "updated"]) == (
+        "the events have the values updated, created: expected created, updated, in this order"
     )
 
 

@@ -37,19 +37,19 @@ def kube_proxy_freezes_before_the_update(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def pods_over_quota(bed: Bed) -> Iterator[None]:
-    # The probe's own pod asks for 50m of CPU, each of the canary's for 10m.
+    # The probe's own pod requests 50m of CPU, each of the canary's 10m.
     with quota(bed, "little-cpu", **{"requests.cpu": "65m"}):
         yield
 
 
 @contextmanager
-def strange_endpoint(bed: Bed) -> Iterator[None]:
-    poisoned: list[str] = []
+def wrong_endpoint(bed: Bed) -> Iterator[None]:
+    created: list[str] = []
 
-    def poison(api: Api, found: Json) -> None:
-        name = f"{found['metadata']['name']}-poison"
+    def add_wrong(api: Api, found: Json) -> None:
+        name = f"{found['metadata']['name']}-wrong"
         labels = {"kubernetes.io/service-name": found["metadata"]["labels"]["kubernetes.io/service-name"]}
-        poisoned.append(f"{SLICES}/{name}")
+        created.append(f"{SLICES}/{name}")
         api.create(
             SLICES,
             {
@@ -60,9 +60,9 @@ def strange_endpoint(bed: Bed) -> Iterator[None]:
             },
         )
 
-    with on_each(bed.api, SLICES, poison, labelSelector=NAMES):
+    with on_each(bed.api, SLICES, add_wrong, labelSelector=NAMES):
         yield
-    for path in poisoned:
+    for path in created:
         with suppress(ApiError):  # already deleted
             bed.api.delete(path)
 
@@ -97,7 +97,7 @@ FAULTS = [
     Fault(
         "kube-proxy is down",
         without_component("kube-proxy"),
-        says=r"^reach: service .* does not lead to 'v1': no answer: .*all 2 pods answer directly: kube-proxy",
+        says=r"^reach: service .* does not return version 'v1': no answer: .*all 2 pods answer directly: kube-proxy",
         parameters={"REACH_TIMEOUT": "5", "REQUEST_TIMEOUT": "2"},
     ),
     Fault(
@@ -108,8 +108,8 @@ FAULTS = [
     ),
     Fault(
         "an EndpointSlice lists an address that belongs to no pod",
-        strange_endpoint,
-        says=rf"^(endpoints|update): endpointslice \S+-poison lists {NO_POD}, the address of no ready pod",
+        wrong_endpoint,
+        says=rf"^(endpoints|update): endpointslice \S+-wrong lists {NO_POD}, which is not the address of a ready pod",
         parameters={"REACH_TIMEOUT": "4"},
     ),
     Fault(

@@ -13,10 +13,10 @@ def deployment(generation: int = 1, *conditions: dict[str, Any], **status: int) 
     }
 
 
-def pod(name: str, address: str, *, ready: bool = True, going: bool = False) -> dict[str, Any]:
+def pod(name: str, address: str, *, ready: bool = True, terminating: bool = False) -> dict[str, Any]:
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     return {
-        "metadata": {"name": name, **({"deletionTimestamp": "now"} if going else {})},
+        "metadata": {"name": name, **({"deletionTimestamp": "now"} if terminating else {})},
         "status": {"podIPs": [{"ip": address}], "conditions": [condition]},
     }
 
@@ -53,20 +53,20 @@ def test_the_cause_of_a_stuck_rollout_is_reported_controllers_first() -> None:
     assert "Deployment controller has not processed it" in why(deployment(2))
     assert why(deployment(1, refused)) == "FailedCreate: exceeded quota: q"
     assert why(deployment(), pod("a", "1", ready=False)) == "pod a: ErrImagePull"
-    assert why(deployment(replicas=1), pod("a", "1")) == "1 pods, 0 updated, 0 available, of 2 wanted"
+    assert why(deployment(replicas=1), pod("a", "1")) == "1 pods, 0 updated, 0 available; 2 desired"
 
 
-def test_endpoints_equal_to_the_ready_pods_are_fine() -> None:
-    pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), pod("old", "10.0.0.3", going=True)]
+def test_endpoints_equal_to_the_ready_pods_are_right() -> None:
+    pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), pod("old", "10.0.0.3", terminating=True)]
     slices = [endpoint_slice("s", "10.0.0.1", "10.0.0.2"), endpoint_slice("t", "10.0.0.3", ready=False)]
     assert rollout.wrong_endpoints(slices, pods) == []
 
 
 def test_wrong_endpoints_and_missing_pods_are_named() -> None:
     pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2")]
-    stranger, missing = rollout.wrong_endpoints([endpoint_slice("s", "10.0.0.1", "10.9.9.9")], pods)
-    assert stranger == "endpointslice s lists 10.9.9.9, the address of no ready pod of it"
-    assert missing.startswith("pod b (10.0.0.2) is ready, but no endpoint")
+    unexpected, missing = rollout.wrong_endpoints([endpoint_slice("s", "10.0.0.1", "10.9.9.9")], pods)
+    assert unexpected == "endpointslice s lists 10.9.9.9, which is not the address of a ready pod of the Service"
+    assert missing.startswith("pod b (10.0.0.2) is ready, but not an endpoint")
 
 
 def test_a_single_family_service_needs_one_address_per_pod() -> None:

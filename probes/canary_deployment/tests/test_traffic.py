@@ -60,15 +60,15 @@ def test_lost_requests_are_counted_with_their_reasons() -> None:
 
 
 def test_an_open_request_is_finished_when_the_canary_is_terminated() -> None:
-    with canary("v1") as process, socket.create_connection((HOST, PORT), 5) as half:
-        half.sendall(b"GET / HTTP/1.0\r\n")
+    with canary("v1") as process, socket.create_connection((HOST, PORT), 5) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n")
         responses: list[bytes] = []
-        reader = threading.Thread(target=lambda: responses.append(half.makefile("rb").read()))
+        reader = threading.Thread(target=lambda: responses.append(client.makefile("rb").read()))
         reader.start()
         assert answers("v1")  # earlier connections have been accepted by now
         process.send_signal(signal.SIGTERM)
-        until("it to take no new connections", lambda: not answers("v1"))
-        half.sendall(b"\r\n")
+        until("the canary to refuse new connections", lambda: not answers("v1"))
+        client.sendall(b"\r\n")
         reader.join(5)
         assert process.wait(10) == 0
     assert [answer.endswith(b"v1") for answer in responses] == [True]

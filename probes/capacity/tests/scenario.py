@@ -49,7 +49,7 @@ def _pods(bed: Bed, *manifests: Json) -> Iterator[None]:
             try:
                 bed.api.delete(path, gracePeriodSeconds=0)
             except ApiError as error:
-                if error.status != 404:  # the controllers may have removed it from a Node that does not answer
+                if error.status != 404:  # the controllers may have removed it from a NotReady Node
                     raise
 
 
@@ -71,20 +71,20 @@ def full_node(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def no_pod_addresses(bed: Bed) -> Iterator[None]:
+def pod_addresses_exhausted(bed: Bed) -> Iterator[None]:
     with _pods_on(bed, _node("cramped", "110", "10.245.7.0/30"), 2):
         yield
 
 
 @contextmanager
-def no_ranges_for_nodes(bed: Bed) -> Iterator[None]:
+def node_ranges_exhausted(bed: Bed) -> Iterator[None]:
     nodes = [_node(f"ranged-{number}", "110", f"10.246.{number}.0/24") for number in range(4)]
     with bed.cluster.having_at(NODES, *nodes):
         yield
 
 
 @contextmanager
-def many_services(bed: Bed) -> Iterator[None]:
+def service_addresses_exhausted(bed: Bed) -> Iterator[None]:
     services = [{"metadata": {"name": f"many-{number}"}, "spec": {"ports": [{"port": 80}]}} for number in range(30)]
     with bed.cluster.having("default", "services", *services):
         yield
@@ -103,14 +103,14 @@ def full_quota(bed: Bed) -> Iterator[None]:
         bed.cluster.having("default", "secrets", *secrets),
         bed.cluster.having("default", "resourcequotas", quota),
     ):
-        until("the quota to be counted", is_full)
+        until("the quota's usage", is_full)
         yield
 
 
 @contextmanager
 def unschedulable_pod(bed: Bed) -> Iterator[None]:
-    with _pods(bed, _pod("nowhere", nodeSelector={"example.com/disk": "fast"})):
-        until("the scheduler to have looked", lambda: bed.api.get(f"{PODS}/nowhere")["status"].get("conditions"))
+    with _pods(bed, _pod("unschedulable", nodeSelector={"example.com/disk": "fast"})):
+        until("the scheduler's condition", lambda: bed.api.get(f"{PODS}/unschedulable")["status"].get("conditions"))
         yield
 
 
@@ -118,7 +118,7 @@ def unschedulable_pod(bed: Bed) -> Iterator[None]:
 def scheduler_down(bed: Bed) -> Iterator[None]:
     bed.testbed.stop("kube-scheduler")
     try:
-        with _pods(bed, _pod("forgotten")):
+        with _pods(bed, _pod("pending")):
             yield
     finally:
         bed.testbed.start("kube-scheduler")
@@ -128,31 +128,32 @@ FAULTS = [
     Fault(
         "no node matches a pod's node selector",
         unschedulable_pod,
-        says=r"^pod default/nowhere has found no node for \d+ s: Unschedulable: 0/\d+ nodes are available: .*selector",
+        says=r"^pod default/unschedulable has been unscheduled for \d+ s: Unschedulable: "
+        r"0/\d+ nodes are available: .*selector",
         parameters={"PENDING_SECONDS": "0"},
     ),
     Fault(
         "the scheduler is down",
         scheduler_down,
-        says=r"^pod default/forgotten has found no node for \d+ s: Pending: no scheduler has processed it",
+        says=r"^pod default/pending has been unscheduled for \d+ s: Pending: no scheduler has processed it",
         parameters={"PENDING_SECONDS": "0"},
         runs_as="pinned",
     ),
     Fault("a node has its maximum number of pods", full_node, says=r"^node crowded: pods: 3 of 3 in use, 100 %"),
     Fault(
         "a node's pod addresses are exhausted",
-        no_pod_addresses,
+        pod_addresses_exhausted,
         says=r"^node cramped: pod addresses of 10\.245\.7\.0/30: 2 of 2 in use, 100 %",
     ),
     Fault(
         "no pod address range is left for a new node",
-        no_ranges_for_nodes,
+        node_ranges_exhausted,
         says=r"^cluster CIDR 10\.246\.0\.0/22: ranges for nodes: 4 of 4 in use, 100 %",
         parameters={"CLUSTER_CIDR": "10.246.0.0/22"},
     ),
     Fault(
         "Service addresses are nearly exhausted",
-        many_services,
+        service_addresses_exhausted,
         says=r"^Service addresses of 10\.96\.0\.0/16: \d+ of 65534 in use, .*SERVICE_ADDRESSES_PERCENT is 0\.04",
         parameters={"SERVICE_ADDRESSES_PERCENT": "0.04"},
     ),

@@ -37,15 +37,15 @@ def counted(*pods: dict[str, Any]) -> findings.Pods:
 def test_unschedulable_pods_are_reported_with_the_reason_the_longest_waiting_first() -> None:
     found = counted(unscheduled("new", seconds=150), unscheduled("old", minutes=20), unscheduled("now", seconds=5))
     old, new = found.unschedulable()
-    assert old == "pod shop/old has found no node for 20 min: Unschedulable: 0/9 nodes are available"
-    assert new.startswith("pod shop/new has found no node for 150 s: ")
+    assert old == "pod shop/old has been unscheduled for 20 min: Unschedulable: 0/9 nodes are available"
+    assert new.startswith("pod shop/new has been unscheduled for 150 s: ")
 
 
 def test_a_pod_without_a_scheduler_is_reported_but_not_a_gated_or_terminating_one() -> None:
-    dying = pod("dying")
-    dying["metadata"]["deletionTimestamp"] = at()
-    [problem] = counted(pod(), dying, unscheduled("gated", "SchedulingGated", minutes=20)).unschedulable()
-    assert problem == "pod shop/web has found no node for 30 min: Pending: no scheduler has processed it"
+    terminating = pod("terminating")
+    terminating["metadata"]["deletionTimestamp"] = at()
+    [problem] = counted(pod(), terminating, unscheduled("gated", "SchedulingGated", minutes=20)).unschedulable()
+    assert problem == "pod shop/web has been unscheduled for 30 min: Pending: no scheduler has processed it"
 
 
 def test_ended_pods_and_pods_with_host_network_are_not_counted() -> None:
@@ -76,7 +76,7 @@ def test_service_addresses_of_a_family_are_counted_over_all_its_ranges() -> None
     assert (six.used, six.of) == (1, 3)
 
 
-def test_every_resource_of_a_quota_is_reported_the_fullest_first() -> None:
+def test_every_resource_of_a_quota_is_reported_the_highest_use_first() -> None:
     status = {
         "hard": {"requests.cpu": "2", "pods": "10", "secrets": "0"},
         "used": {"requests.cpu": "1900m", "pods": "10", "secrets": "0"},
@@ -89,6 +89,6 @@ def test_every_resource_of_a_quota_is_reported_the_fullest_first() -> None:
 
 
 def test_a_terminating_range_is_ignored() -> None:
-    there = {"metadata": {"name": "a"}, "spec": {"cidrs": ["10.96.0.0/16"]}}
-    going = {"metadata": {"name": "b", "deletionTimestamp": at()}, "spec": {"cidrs": ["10.97.0.0/16"]}}
-    assert [str(one) for one in findings.ranges_of([there, going])] == ["10.96.0.0/16"]
+    in_use = {"metadata": {"name": "a"}, "spec": {"cidrs": ["10.96.0.0/16"]}}
+    terminating = {"metadata": {"name": "b", "deletionTimestamp": at()}, "spec": {"cidrs": ["10.97.0.0/16"]}}
+    assert [str(one) for one in findings.ranges_of([in_use, terminating])] == ["10.96.0.0/16"]
