@@ -15,9 +15,9 @@ from kubeprobe_client import CheckFailed, give_up, main, measure, step
 
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._parameters import number, text, words
-from probes.cluster_dns import questions, servers
-from probes.cluster_dns.asking import Answer, QueryLimits, problems, query_all, resolve_as_pods_do
-from probes.cluster_dns.questions import Question
+from probes.cluster_dns import dns_query, servers
+from probes.cluster_dns.dns_query import Query
+from probes.cluster_dns.querying import Answer, QueryLimits, problems, query_all, resolve_as_pods_do
 from probes.cluster_dns.servers import Json, Server
 
 PAGE_SIZE = 100
@@ -30,7 +30,7 @@ class Settings:
     namespace: str
     service: str
     domain: str
-    named: tuple[Question, ...]
+    named: tuple[Query, ...]
     limits: QueryLimits
     unready_grace: float
 
@@ -39,11 +39,11 @@ class Settings:
         """The parameters; a missing one has its default, an invalid one ends the run as unknown."""
         domain = text("CLUSTER_DOMAIN", "cluster.local").strip(".").lower()
         try:
-            named = [questions.inside(word, domain) for word in words("INSIDE_NAMES")]
+            named = [dns_query.inside(word, domain) for word in words("INSIDE_NAMES")]
         except ValueError as error:
             give_up(f"parameter INSIDE_NAMES: {error}")
         try:
-            named += [questions.outside(word) for word in words("OUTSIDE_NAMES")]
+            named += [dns_query.outside(word) for word in words("OUTSIDE_NAMES")]
         except ValueError as error:
             give_up(f"parameter OUTSIDE_NAMES: {error}")
         limits = QueryLimits(number("QUERY_TIMEOUT", 2), max(round(number("TRIES", 2)), 1), number("SLOW_MS", 1000))
@@ -75,7 +75,7 @@ def find(api: Api, settings: Settings) -> DnsObjects:
     except ApiError as error:
         if error.status != 404:
             raise
-        raise CheckFailed(f"Service {namespace}/{name} does not exist: pods have nobody to ask for names") from error
+        raise CheckFailed(f"Service {namespace}/{name} does not exist, so pods cannot resolve names") from error
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     selector = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
     pods = f"/api/v1/namespaces/{namespace}/pods"
@@ -91,19 +91,19 @@ def _all(api: Api, path: str, selector: str) -> list[Json]:
     return [item for page in api.pages(path, PAGE_SIZE, labelSelector=selector) for item in page]
 
 
-def build_queries(found: DnsObjects, settings: Settings) -> list[Question]:
+def build_queries(found: DnsObjects, settings: Settings) -> list[Query]:
     """Queries for two Services that always exist, by name and reverse, and those of the parameters."""
-    queries: list[Question] = []
+    queries: list[Query] = []
     for service in (found.api_service, found.dns):
         meta = service["metadata"]
         addresses = servers.addresses_of(service)
-        queries += questions.of_service(meta["name"], meta["namespace"], addresses, settings.domain)
+        queries += dns_query.of_service(meta["name"], meta["namespace"], addresses, settings.domain)
     return list(dict.fromkeys([*queries, *settings.named]))
 
 
 def resolve_short_name(found: DnsObjects, settings: Settings) -> None:
     """Resolve `kubernetes.default` as every program in a pod does, by the pod's resolv.conf and search path."""
-    expected = {ip for ip in servers.addresses_of(found.api_service) if questions.record_of(ip) == "A"}
+    expected = {ip for ip in servers.addresses_of(found.api_service) if dns_query.record_of(ip) == "A"}
     if not expected:
         return
     started = time.perf_counter()
@@ -119,9 +119,9 @@ def resolve_short_name(found: DnsObjects, settings: Settings) -> None:
 def record_measurements(answers: list[Answer], pods: list[Server]) -> None:
     """Measure counts, and times of right answers."""
     measure("dns_pods", len(pods))
-    measure("questions", len(answers))
+    measure("queries", len(answers))
     measure("failed", sum(bool(answer.trouble) for answer in answers))
-    measure("asked_again", sum(answer.tries - 1 for answer in answers))
+    measure("retries", sum(answer.tries - 1 for answer in answers))
     right = [answer for answer in answers if not answer.trouble]
     for name, of_service in (("service", True), ("pods", False)):
         times = [answer.ms for answer in right if answer.server.is_service is of_service]
@@ -129,15 +129,15 @@ def record_measurements(answers: list[Answer], pods: list[Server]) -> None:
             measure(f"{name}_median_ms", round(statistics.median(times), 2))
             measure(f"{name}_slowest_ms", round(max(times), 2))
     for kind in ("inside", "outside", "reverse"):
-        times = [answer.ms for answer in right if answer.question.kind == kind]
+        times = [answer.ms for answer in right if answer.query.kind == kind]
         if times:
             measure(f"{kind}_slowest_ms", round(max(times), 2))
 
 
-def _query(targets: list[Server], queries: list[Question], settings: Settings) -> list[Answer]:
+def _query(targets: list[Server], queries: list[Query], settings: Settings) -> list[Answer]:
     answers = query_all(targets, queries, settings.limits)
     for answer in answers:
-        line = f"{answer.server.name}: {answer.question} over {answer.protocol}: {answer.trouble or 'right'}"
+        line = f"{answer.server.name}: {answer.query} over {answer.protocol}: {answer.trouble or 'right'}"
         sys.stdout.write(f"{line}, {answer.ms:.1f} ms, try {answer.tries}\n")
     return answers
 
@@ -166,7 +166,7 @@ def probe() -> None:
         except ApiError as error:
             give_up_if_forbidden(error)
             raise
-    pods = servers.behind(found.dns, found.slices)
+    pods = servers.endpoint_servers(found.dns, found.slices)
     queries = build_queries(found, settings)
     answers: list[Answer] = []
     # After a failed step the next one still runs: together they locate the fault.

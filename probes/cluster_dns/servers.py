@@ -28,7 +28,7 @@ def of_service(service: Json) -> Server:
     name = _full_name(service)
     addresses = addresses_of(service)
     if not addresses:
-        raise ValueError(f"Service {name} has no cluster IP: pods have nobody to ask")
+        raise ValueError(f"Service {name} has no cluster IP, so pods cannot send queries to it")
     ports = tuple((port.get("protocol", "TCP"), port["port"]) for port in _dns_ports(service["spec"]["ports"]))
     return Server(f"Service {name} ({addresses[0]})", addresses[0], ports, is_service=True)
 
@@ -39,7 +39,7 @@ def addresses_of(service: Json) -> list[str]:
     return [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip not in ("", "None")]
 
 
-def behind(service: Json, slices: list[Json]) -> list[Server]:
+def endpoint_servers(service: Json, slices: list[Json]) -> list[Server]:
     """The Service's ready endpoints, each once."""
     found: dict[str, Server] = {}
     for endpoint_slice, endpoint in _endpoints(slices):
@@ -51,7 +51,7 @@ def behind(service: Json, slices: list[Json]) -> list[Server]:
             (port.get("protocol", "TCP"), port["port"]) for port in _dns_ports(endpoint_slice.get("ports") or [])
         )
         for address in endpoint["addresses"]:
-            location = ", ".join(filter(None, [address, _on_node(endpoint.get("nodeName"))]))
+            location = ", ".join(filter(None, [address, _node_label(endpoint.get("nodeName"))]))
             before = found.get(address)
             both = tuple(sorted({*ports, *(before.ports if before else ())}, reverse=True))
             found[address] = Server(f"{what} ({location})", address, both)
@@ -65,15 +65,15 @@ def problems(service: Json, slices: list[Json], pods: list[Json], now: datetime,
     """
     name = _full_name(service)
     wrong = []
-    if not any(_is_ready(endpoint) for _piece, endpoint in _endpoints(slices)):
-        wrong.append(f"Service {name} has no ready endpoint, so nobody answers names; {_count(service, pods)}")
+    if not any(_is_ready(endpoint) for _slice, endpoint in _endpoints(slices)):
+        wrong.append(f"Service {name} has no ready endpoint, so no name is resolved; {_count(service, pods)}")
     if not service["spec"].get("selector"):
         return wrong
     pods_by_ip = {ip: pod for pod in pods for ip in _pod_ips(pod)}
-    listed = {address for _piece, endpoint in _endpoints(slices) for address in endpoint["addresses"]}
-    ready = {address for _piece, end in _endpoints(slices) if _is_ready(end) for address in end["addresses"]}
+    listed = {address for _slice, endpoint in _endpoints(slices) for address in endpoint["addresses"]}
+    ready = {address for _slice, end in _endpoints(slices) if _is_ready(end) for address in end["addresses"]}
     wrong += [
-        f"endpoint {address} of Service {name} is the address of none of its pods"
+        f"endpoint {address} of Service {name} is not the address of one of its pods"
         for address in sorted(ready - set(pods_by_ip))
     ]
     for pod in pods:
@@ -84,7 +84,7 @@ def problems(service: Json, slices: list[Json], pods: list[Json], now: datetime,
 def _pod_problem(pod: Json, service: str, listed: set[str], now: datetime, grace: float) -> Iterator[str]:
     if pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
         return
-    node = _on_node(pod["spec"].get("nodeName")) or "on no node"
+    node = _node_label(pod["spec"].get("nodeName")) or "unscheduled"
     what = f"DNS pod {_full_name(pod)} ({', '.join([*_pod_ips(pod)[:1], node])})"
     is_ready, since = _readiness(pod)
     seconds = (now - since).total_seconds()
@@ -136,7 +136,7 @@ def _pod_ips(pod: Json) -> list[str]:
     return [entry["ip"] for entry in pod.get("status", {}).get("podIPs") or []]
 
 
-def _on_node(node: str | None) -> str:
+def _node_label(node: str | None) -> str:
     return f"node {node}" if node else ""
 
 

@@ -22,26 +22,26 @@ Json = dict[str, Any]
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """The cluster's own DNS, which knows no outside names here."""
+    """The cluster's own DNS, which resolves no external names on the test bed."""
     until("DNS to be ready", lambda: _ready_endpoints(bed))
     yield {}
 
 
-def _another(corefile: str) -> Callable[[Bed], AbstractContextManager[None]]:
-    """A second DNS pod, ready as the first, that answers in its own way."""
+def _with_second_pod(corefile: str) -> Callable[[Bed], AbstractContextManager[None]]:
+    """A second DNS pod, ready like the first, with its own configuration."""
 
     @contextmanager
-    def another(bed: Bed) -> Iterator[None]:
+    def second_pod(bed: Bed) -> Iterator[None]:
         with dns_pod(bed, corefile):
             yield
 
-    return another
+    return second_pod
 
 
 @contextmanager
 def dns_pod(bed: Bed, corefile: str) -> Iterator[str]:
     """A DNS pod of that configuration behind the Service; its name."""
-    name = "coredns-odd"
+    name = "coredns-second"
     config = {"metadata": {"name": name}, "data": {"Corefile": corefile}}
     before = _ready_endpoints(bed)
     deployment = json.loads(bed.kubectl("-n", SYSTEM, "get", "deployment", "coredns", "-o", "json"))
@@ -50,7 +50,7 @@ def dns_pod(bed: Bed, corefile: str) -> Iterator[str]:
     pod = {"metadata": {"name": name, "labels": {"k8s-app": "kube-dns"}}, "spec": spec}
     with (
         bed.cluster.having(SYSTEM, "configmaps", config),
-        _only_while(lambda: _delete_pod(bed, name, before)),
+        _finally(lambda: _delete_pod(bed, name, before)),
     ):
         bed.api.create(f"/api/v1/namespaces/{SYSTEM}/pods", pod)
         until("the second DNS pod to be an endpoint", lambda: len(_ready_endpoints(bed)) > len(before))
@@ -82,10 +82,10 @@ def scaled_to_none(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def endpoints_poisoned(bed: Bed) -> Iterator[None]:
+def wrong_endpoint(bed: Bed) -> Iterator[None]:
     """The Service has an endpoint without a DNS server, to which half of all queries go."""
-    poison = {
-        "metadata": {"name": "kube-dns-poison", "labels": {"kubernetes.io/service-name": "kube-dns"}},
+    body = {
+        "metadata": {"name": "kube-dns-wrong", "labels": {"kubernetes.io/service-name": "kube-dns"}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": ["10.244.3.254"], "conditions": {"ready": True}}],
         "ports": [
@@ -94,16 +94,16 @@ def endpoints_poisoned(bed: Bed) -> Iterator[None]:
         ],
     }
     path = f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM}/endpointslices"
-    bed.api.create(path, poison)
+    bed.api.create(path, body)
     try:
         yield
     finally:
-        bed.api.delete(f"{path}/kube-dns-poison")
+        bed.api.delete(f"{path}/kube-dns-wrong")
 
 
 @contextmanager
 def outside_fails(bed: Bed) -> Iterator[dict[str, str]]:
-    """A DNS pod that knows the cluster, but whose upstream fails; the other one knows the name outside."""
+    """A second DNS pod resolves the external name; the cluster's own does not."""
     zone = f"hosts {{\n{OUTSIDE_ADDRESS} {OUTSIDE}\n}}\n"
     with dns_pod(bed, _corefile(CLUSTER, zone)):
         yield {"OUTSIDE_NAMES": f"{OUTSIDE}={OUTSIDE_ADDRESS}"}
@@ -118,7 +118,7 @@ def _rcode(code: str) -> str:
 
 
 @contextmanager
-def _only_while(undo: Callable[[], None]) -> Iterator[None]:
+def _finally(undo: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
@@ -137,8 +137,8 @@ def _ready_endpoints(bed: Bed) -> set[str]:
     )
     return {
         address
-        for piece in slices["items"]
-        for endpoint in piece.get("endpoints") or []
+        for endpoint_slice in slices["items"]
+        for endpoint in endpoint_slice.get("endpoints") or []
         if endpoint["conditions"].get("ready")
         for address in endpoint["addresses"]
     }
@@ -151,45 +151,49 @@ def _process_of(bed: Bed, pod: str) -> int:
     return next(int(task[1]) for task in tasks if task[0] == container)
 
 
-ODD = r"DNS pod kube-system/coredns-odd \(10\.244\.\d+\.\d+, node node\)"
+SECOND = r"DNS pod kube-system/coredns-second \(10\.244\.\d+\.\d+, node node\)"
 
 FAULTS = [
     Fault(
         "no DNS pod runs",
         scaled_to_none,
-        says=r"^endpoints: Service kube-system/kube-dns has no ready endpoint, so nobody answers names",
+        says=r"^endpoints: Service kube-system/kube-dns has no ready endpoint, so no name is resolved",
         parameters={"QUERY_TIMEOUT": "1"},
     ),
     Fault(
         "one of two DNS pods is frozen",
         one_of_two_frozen,
-        says=rf"{ODD}(: no answer within 1 s, asked for| has not been ready for)",
+        says=rf"{SECOND}(: no answer within 1 s; (all \d+|failed) queries| has not been ready for)",
         parameters={"QUERY_TIMEOUT": "1", "UNREADY_GRACE": "0"},
     ),
     Fault(
         "one of two DNS pods refuses queries",
-        _another(_corefile(_rcode("REFUSED"))),
-        says=rf"^pods: {ODD}: REFUSED, asked for each of 5 questions",
+        _with_second_pod(_corefile(_rcode("REFUSED"))),
+        says=rf"^pods: {SECOND}: REFUSED; all 5 queries failed",
     ),
     Fault(
         "one of two DNS pods has a wrong record",
-        _another(_corefile("hosts {\n10.9.9.9 kubernetes.default.svc.cluster.local\nfallthrough\n}\n", CLUSTER)),
-        says=rf"^pods: {ODD}: wrong answer 10\.9\.9\.9, expected 10\.96\.0\.1, asked for kubernetes\.default\.svc",
+        _with_second_pod(
+            _corefile("hosts {\n10.9.9.9 kubernetes.default.svc.cluster.local\nfallthrough\n}\n", CLUSTER)
+        ),
+        says=rf"^pods: {SECOND}: wrong answer 10\.9\.9\.9, expected 10\.96\.0\.1; "
+        r"failed queries: kubernetes\.default\.svc",
     ),
     Fault(
         "one of two DNS pods has no reverse records",
-        _another("cluster.local:53 {\nkubernetes cluster.local\n}\n" + _corefile(_rcode("NXDOMAIN"))),
-        says=rf"^pods: {ODD}: NXDOMAIN, asked for 1\.0\.96\.10\.in-addr\.arpa PTR over UDP",
+        _with_second_pod("cluster.local:53 {\nkubernetes cluster.local\n}\n" + _corefile(_rcode("NXDOMAIN"))),
+        says=rf"^pods: {SECOND}: NXDOMAIN; failed queries: 1\.0\.96\.10\.in-addr\.arpa PTR over UDP",
     ),
     Fault(
         "the DNS Service has a wrong endpoint",
-        endpoints_poisoned,
-        says=r"^endpoints: endpoint 10\.244\.3\.254 of Service kube-system/kube-dns is the address of none of its pods",
+        wrong_endpoint,
+        says=r"^endpoints: endpoint 10\.244\.3\.254 of Service kube-system/kube-dns "
+        r"is not the address of one of its pods",
         parameters={"QUERY_TIMEOUT": "1"},
     ),
     Fault(
         "one of two DNS pods does not resolve an external name",
         outside_fails,
-        says=rf"^pods: DNS pod kube-system/coredns-\S+ \(.*\): NXDOMAIN, asked for {OUTSIDE} A over UDP",
+        says=rf"^pods: DNS pod kube-system/coredns-\S+ \(.*\): NXDOMAIN; failed queries: {OUTSIDE} A over UDP",
     ),
 ]

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from probes.cluster_dns.servers import Server, behind, of_service, problems
+from probes.cluster_dns.servers import Server, endpoint_servers, of_service, problems
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 BOTH = (("UDP", 53), ("TCP", 53))
@@ -68,7 +68,7 @@ def test_each_ready_endpoint_is_a_server_named_by_pod_and_node() -> None:
         endpoint("a", "10.0.0.1"), endpoint("b", "10.0.0.2", ready=False), endpoint("c", "10.0.0.3", ready=None)
     )
     two = slice_of(endpoint("a", "10.0.0.1"))
-    assert behind(service(), [one, two]) == [
+    assert endpoint_servers(service(), [one, two]) == [
         Server("DNS pod kube-system/a (10.0.0.1, node a)", "10.0.0.1", BOTH),
         Server("DNS pod kube-system/c (10.0.0.3, node a)", "10.0.0.3", BOTH),
     ]
@@ -78,15 +78,15 @@ def test_ready_pods_in_the_endpoints_are_not_a_problem() -> None:
     assert found([slice_of(endpoint("a", "10.0.0.1"))], [pod("a", "10.0.0.1")]) == []
 
 
-def test_a_service_without_a_ready_endpoint_does_not_answer() -> None:
-    expected = "Service kube-system/kube-dns has no ready endpoint, so nobody answers names; "
+def test_a_service_without_a_ready_endpoint_is_reported() -> None:
+    expected = "Service kube-system/kube-dns has no ready endpoint, so no name is resolved; "
     assert found([], []) == [expected + "0 pods match its selector k8s-app=kube-dns"]
     assert found([], [], selector=None) == [expected + "it has no selector"]
 
 
 def test_an_endpoint_whose_address_belongs_to_no_pod_is_named() -> None:
     wrong = found([slice_of(endpoint("a", "10.0.0.1"), endpoint("a", "10.0.0.9"))], [pod("a", "10.0.0.1")])
-    assert wrong == ["endpoint 10.0.0.9 of Service kube-system/kube-dns is the address of none of its pods"]
+    assert wrong == ["endpoint 10.0.0.9 of Service kube-system/kube-dns is not the address of one of its pods"]
 
 
 def test_a_pod_that_stays_unready_is_named_and_a_starting_one_is_not() -> None:
@@ -107,8 +107,8 @@ def test_a_ready_pod_missing_from_the_endpoints_is_named_after_a_delay() -> None
 
 
 def test_a_terminating_or_ended_pod_is_ignored() -> None:
-    leaving = pod("b", "10.0.0.2", ready=False)
-    leaving["metadata"]["deletionTimestamp"] = "2026-11-25T11:59:00Z"
+    terminating = pod("b", "10.0.0.2", ready=False)
+    terminating["metadata"]["deletionTimestamp"] = "2026-11-25T11:59:00Z"
     evicted = pod("c", "10.0.0.3", ready=False)
     evicted["status"]["phase"] = "Failed"
-    assert found([slice_of(endpoint("a", "10.0.0.1"))], [pod("a", "10.0.0.1"), leaving, evicted]) == []
+    assert found([slice_of(endpoint("a", "10.0.0.1"))], [pod("a", "10.0.0.1"), terminating, evicted]) == []

@@ -13,7 +13,7 @@ Kind = Literal["inside", "outside", "reverse"]
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """A name and a record type. Without `expected` every record of that type is right."""
 
     kind: Kind
@@ -27,17 +27,17 @@ class Question:
         return f"{self.name} {self.record}"
 
 
-def of_service(name: str, namespace: str, addresses: Iterable[str], domain: str) -> list[Question]:
+def of_service(name: str, namespace: str, addresses: Iterable[str], domain: str) -> list[Query]:
     """A Service's name must resolve to its cluster addresses, and each of these to its name."""
     full = f"{name}.{namespace}.svc.{domain}"
     by_record: dict[str, set[str]] = {}
     for address in addresses:
         by_record.setdefault(record_of(address), set()).add(address)
-    forward = [Question("inside", full, record, frozenset(known)) for record, known in sorted(by_record.items())]
-    return forward + [backward(address, full) for known in by_record.values() for address in sorted(known)]
+    forward = [Query("inside", full, record, frozenset(known)) for record, known in sorted(by_record.items())]
+    return forward + [reverse(address, full) for known in by_record.values() for address in sorted(known)]
 
 
-def inside(word: str, domain: str) -> Question:
+def inside(word: str, domain: str) -> Query:
     """A query of INSIDE_NAMES: `SERVICE.NAMESPACE` or a full name, each with or without `=ADDRESS`.
 
     Raises ValueError.
@@ -47,15 +47,15 @@ def inside(word: str, domain: str) -> Question:
     return _forward("inside", full, expected)
 
 
-def outside(word: str) -> Question:
+def outside(word: str) -> Query:
     """A query of OUTSIDE_NAMES: `NAME` or `NAME=ADDRESS`. Raises ValueError."""
     return _forward("outside", *_split(word))
 
 
-def backward(address: str, name: str) -> Question:
+def reverse(address: str, name: str) -> Query:
     """A query for the name of an address."""
     pointer = str(dns.reversename.from_address(address)).rstrip(".")
-    return Question("reverse", pointer, "PTR", frozenset({name}))
+    return Query("reverse", pointer, "PTR", frozenset({name}))
 
 
 def record_of(address: str) -> str:
@@ -63,8 +63,8 @@ def record_of(address: str) -> str:
     return "A" if ipaddress.ip_address(address).version == 4 else "AAAA"
 
 
-def _forward(kind: Kind, name: str, expected: str) -> Question:
-    return Question(kind, name, record_of(expected) if expected else "A", frozenset({expected} if expected else set()))
+def _forward(kind: Kind, name: str, expected: str) -> Query:
+    return Query(kind, name, record_of(expected) if expected else "A", frozenset({expected} if expected else set()))
 
 
 def _split(word: str) -> tuple[str, str]:

@@ -1,14 +1,14 @@
 import pytest
 
-from probes.cluster_dns.questions import Question, inside, of_service, outside
+from probes.cluster_dns.dns_query import Query, inside, of_service, outside
 
 
 def test_a_service_is_queried_by_name_and_reverse_in_each_family() -> None:
     assert of_service("web", "shop", ["10.96.0.7", "fd00::7"], "cluster.local") == [
-        Question("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"})),
-        Question("inside", "web.shop.svc.cluster.local", "AAAA", frozenset({"fd00::7"})),
-        Question("reverse", "7.0.96.10.in-addr.arpa", "PTR", frozenset({"web.shop.svc.cluster.local"})),
-        Question(
+        Query("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"})),
+        Query("inside", "web.shop.svc.cluster.local", "AAAA", frozenset({"fd00::7"})),
+        Query("reverse", "7.0.96.10.in-addr.arpa", "PTR", frozenset({"web.shop.svc.cluster.local"})),
+        Query(
             "reverse",
             "7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
             "PTR",
@@ -26,11 +26,11 @@ def test_a_service_is_queried_by_name_and_reverse_in_each_family() -> None:
     ],
 )
 def test_a_name_inside_the_cluster_is_completed_with_its_domain(word: str, name: str, expected: frozenset[str]) -> None:
-    assert inside(word, "example.org") == Question("inside", name, "A", expected)
+    assert inside(word, "example.org") == Query("inside", name, "A", expected)
 
 
 def test_the_expected_address_decides_the_record_type() -> None:
-    assert outside("example.com=2001:DB8::1") == Question("outside", "example.com", "AAAA", frozenset({"2001:db8::1"}))
+    assert outside("example.com=2001:DB8::1") == Query("outside", "example.com", "AAAA", frozenset({"2001:db8::1"}))
 
 
 @pytest.mark.parametrize("word", ["=10.0.0.1", "example.com=", "example.com=ten", "a..b", f"{'a' * 64}.com"])

@@ -13,7 +13,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
-from probes.cluster_dns.questions import Question
+from probes.cluster_dns.dns_query import Query
 from probes.cluster_dns.servers import Server
 
 CONCURRENCY = 8
@@ -37,7 +37,7 @@ class Answer:
     """The result of one query to one server over one protocol."""
 
     server: Server
-    question: Question
+    query: Query
     protocol: str
     ms: float
     trouble: str = ""
@@ -45,38 +45,38 @@ class Answer:
     tries: int = 1
 
 
-def query_all(servers: list[Server], questions: list[Question], limits: QueryLimits) -> list[Answer]:
+def query_all(servers: list[Server], queries: list[Query], limits: QueryLimits) -> list[Answer]:
     """Send every query to every server by UDP; over TCP, which long answers need, only the first one."""
-    queries = [
-        (server, question, (protocol, port))
-        for number, question in enumerate(questions)
+    tasks = [
+        (server, query, (protocol, port))
+        for number, query in enumerate(queries)
         for server in servers
         for protocol, port in server.ports
         if protocol == "UDP" or number == 0
     ]
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        return list(pool.map(lambda one: query_server(one[0], one[1], one[2], limits), queries))
+        return list(pool.map(lambda one: query_server(one[0], one[1], one[2], limits), tasks))
 
 
-def query_server(server: Server, question: Question, over: tuple[str, int], limits: QueryLimits) -> Answer:
+def query_server(server: Server, query: Query, over: tuple[str, int], limits: QueryLimits) -> Answer:
     """Query over this protocol and port until there is an answer or no try is left."""
     protocol, port = over
-    query = dns.message.make_query(question.name, question.record)
+    message = dns.message.make_query(query.name, query.record)
     send = dns.query.tcp if protocol == "TCP" else _by_udp
     trouble, ms, tries = "", 0.0, 0
     while tries < limits.tries:
         tries += 1
         started = time.perf_counter()
         try:
-            response = send(query, server.address, timeout=limits.timeout, port=port)
+            response = send(message, server.address, timeout=limits.timeout, port=port)
         except (OSError, EOFError, dns.exception.DNSException) as error:
             ms = (time.perf_counter() - started) * 1000
             trouble = _no_answer(error, limits.timeout)
             continue
         ms = (time.perf_counter() - started) * 1000
-        trouble = response_problem(question, response) or _too_slow(ms, limits)
+        trouble = response_problem(query, response) or _too_slow(ms, limits)
         break
-    return Answer(server, question, protocol, ms, trouble, tries)
+    return Answer(server, query, protocol, ms, trouble, tries)
 
 
 def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
@@ -91,19 +91,19 @@ def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
     return {record.to_text() for record in answer}, ""
 
 
-def response_problem(question: Question, response: dns.message.Message) -> str:
+def response_problem(query: Query, response: dns.message.Message) -> str:
     """The problem with an answer's content; empty if it is right."""
     code = response.rcode()
     if code != dns.rcode.NOERROR:
         return dns.rcode.to_text(code)
-    wanted = dns.rdatatype.from_text(question.record)
+    wanted = dns.rdatatype.from_text(query.record)
     found = {
         record.to_text().rstrip(".").lower() for rrset in response.answer if rrset.rdtype == wanted for record in rrset
     }
     if not found:
-        return f"an empty answer, no {question.record} record"
-    if question.expected and found != question.expected:
-        return f"wrong answer {_listed(found)}, expected {_listed(question.expected)}"
+        return f"an empty answer, no {query.record} record"
+    if query.expected and found != query.expected:
+        return f"wrong answer {_listed(found)}, expected {_listed(query.expected)}"
     return ""
 
 
@@ -117,17 +117,17 @@ def problems(answers: Iterable[Answer]) -> list[str]:
         if answer.trouble:
             failed.setdefault((answer.server, answer.trouble), []).append(answer)
     return [
-        f"{server.name}: {trouble}, asked for {_questions(failures, totals[server])}"
+        f"{server.name}: {trouble}; {_failed_queries(failures, totals[server])}"
         for (server, trouble), failures in failed.items()
     ]
 
 
-def _questions(answers: list[Answer], total: int) -> str:
+def _failed_queries(answers: list[Answer], total: int) -> str:
     if len(answers) == total > 1:
-        return f"each of {total} questions, such as {answers[0].question} over {answers[0].protocol}"
-    names = [f"{answer.question} over {answer.protocol}" for answer in answers[:3]]
+        return f"all {total} queries failed, such as {answers[0].query} over {answers[0].protocol}"
+    names = [f"{answer.query} over {answer.protocol}" for answer in answers[:3]]
     more = f" and {len(answers) - 3} more" if len(answers) > 3 else ""
-    return ", ".join(names) + more
+    return f"failed queries: {', '.join(names)}{more}"
 
 
 def _by_udp(query: dns.message.Message, address: str, timeout: float, port: int) -> dns.message.Message:
@@ -142,13 +142,13 @@ def _no_answer(error: Exception, timeout: float) -> str:
         return "connection refused"
     if isinstance(error, EOFError):
         return "connection closed without an answer"
-    return f"no readable answer, {_first_line(error)}"
+    return f"invalid answer: {_first_line(error)}"
 
 
 def _too_slow(ms: float, limits: QueryLimits) -> str:
     if not 0 < limits.slow_ms < ms:
         return ""
-    return f"right but late, after more than {limits.slow_ms:g} ms"
+    return f"right answer, but after more than {limits.slow_ms:g} ms (SLOW_MS)"
 
 
 def _search_path() -> str:

@@ -9,19 +9,19 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from probes.cluster_dns.asking import QueryLimits, problems, query_all
-from probes.cluster_dns.questions import Question
+from probes.cluster_dns.dns_query import Query
+from probes.cluster_dns.querying import QueryLimits, problems, query_all
 from probes.cluster_dns.servers import Server
 
-PATIENT = QueryLimits(timeout=5, tries=2, slow_ms=0)
-HASTY = QueryLimits(timeout=0.2, tries=2, slow_ms=0)
-WEB = Question("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"}))
-ANY = Question("outside", "example.com", "A")
-Answering = Callable[[dns.message.Message], dns.message.Message | None]
+LONG_TIMEOUT = QueryLimits(timeout=5, tries=2, slow_ms=0)
+SHORT_TIMEOUT = QueryLimits(timeout=0.2, tries=2, slow_ms=0)
+WEB = Query("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"}))
+ANY = Query("outside", "example.com", "A")
+Responder = Callable[[dns.message.Message], dns.message.Message | None]
 
 
 @contextmanager
-def dns_server(answering: Answering) -> Iterator[Server]:
+def dns_server(responder: Responder) -> Iterator[Server]:
     """A DNS server on loopback, UDP and TCP; it sends no response if the answer is None."""
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         port = tcp.getsockname()[1]
@@ -29,7 +29,7 @@ def dns_server(answering: Answering) -> Iterator[Server]:
 
         def serve_udp() -> None:
             while (received := udp.recvfrom(4096))[0] != b"end":
-                answer = answering(dns.message.from_wire(received[0]))
+                answer = responder(dns.message.from_wire(received[0]))
                 if answer:
                     udp.sendto(answer.to_wire(), received[1])
 
@@ -40,7 +40,7 @@ def dns_server(answering: Answering) -> Iterator[Server]:
                     size = connection.recv(2)
                     if not size:
                         return
-                    answer = answering(dns.message.from_wire(connection.recv(struct.unpack("!H", size)[0])))
+                    answer = responder(dns.message.from_wire(connection.recv(struct.unpack("!H", size)[0])))
                     if answer:
                         wire = answer.to_wire()
                         connection.sendall(struct.pack("!H", len(wire)) + wire)
@@ -57,7 +57,7 @@ def dns_server(answering: Answering) -> Iterator[Server]:
                 thread.join()
 
 
-def says(*addresses: str, rcode: int = dns.rcode.NOERROR) -> Answering:
+def answers_with(*addresses: str, rcode: int = dns.rcode.NOERROR) -> Responder:
     def answer(query: dns.message.Message) -> dns.message.Message:
         response = dns.message.make_response(query)
         response.set_rcode(dns.rcode.Rcode(rcode))
@@ -68,36 +68,36 @@ def says(*addresses: str, rcode: int = dns.rcode.NOERROR) -> Answering:
     return answer
 
 
-def wrong(answering: Answering, *questions: Question, limits: QueryLimits = PATIENT) -> list[str]:
-    with dns_server(answering) as server:
-        return problems(query_all([server], list(questions), limits))
+def wrong(responder: Responder, *queries: Query, limits: QueryLimits = LONG_TIMEOUT) -> list[str]:
+    with dns_server(responder) as server:
+        return problems(query_all([server], list(queries), limits))
 
 
 def test_the_right_answer_is_not_a_problem_and_its_time_is_measured() -> None:
-    with dns_server(says("10.96.0.7")) as server:
-        answers = query_all([server], [WEB, ANY], PATIENT)
+    with dns_server(answers_with("10.96.0.7")) as server:
+        answers = query_all([server], [WEB, ANY], LONG_TIMEOUT)
     assert problems(answers) == []
-    assert [(answer.question, answer.protocol) for answer in answers] == [(WEB, "UDP"), (WEB, "TCP"), (ANY, "UDP")]
+    assert [(answer.query, answer.protocol) for answer in answers] == [(WEB, "UDP"), (WEB, "TCP"), (ANY, "UDP")]
     assert all(0 < answer.ms < 5000 for answer in answers)
 
 
 def test_an_error_has_server_and_query() -> None:
     pod = "DNS pod kube-system/a (127.0.0.1, node a)"
     query = "web.shop.svc.cluster.local A over UDP"
-    assert wrong(says(rcode=dns.rcode.SERVFAIL), WEB) == [
-        f"{pod}: SERVFAIL, asked for each of 2 questions, such as {query}"
+    assert wrong(answers_with(rcode=dns.rcode.SERVFAIL), WEB) == [
+        f"{pod}: SERVFAIL; all 2 queries failed, such as {query}"
     ]
-    assert wrong(says(), ANY) == [
-        f"{pod}: an empty answer, no A record, asked for each of 2 questions, such as example.com A over UDP"
+    assert wrong(answers_with(), ANY) == [
+        f"{pod}: an empty answer, no A record; all 2 queries failed, such as example.com A over UDP"
     ]
-    assert wrong(says("10.0.0.66"), ANY, WEB) == [
-        f"{pod}: wrong answer 10.0.0.66, expected 10.96.0.7, asked for {query}"
+    assert wrong(answers_with("10.0.0.66"), ANY, WEB) == [
+        f"{pod}: wrong answer 10.0.0.66, expected 10.96.0.7; failed queries: {query}"
     ]
 
 
 def test_no_answer_is_reported_after_all_tries() -> None:
     with dns_server(lambda _query: None) as server:
-        answers = query_all([server], [ANY], HASTY)
+        answers = query_all([server], [ANY], SHORT_TIMEOUT)
     udp = answers[0]
     assert (udp.protocol, udp.trouble, udp.tries) == ("UDP", "no answer within 0.2 s", 2)
 
@@ -107,33 +107,36 @@ def test_a_query_is_repeated_after_a_lost_datagram() -> None:
 
     def lose_the_first(query: dns.message.Message) -> dns.message.Message | None:
         seen.append(query.id)
-        return says("10.96.0.7")(query) if len(seen) > 1 else None
+        return answers_with("10.96.0.7")(query) if len(seen) > 1 else None
 
     with dns_server(lose_the_first) as server:
         only_udp = Server(server.name, server.address, server.ports[:1])
-        [answer] = query_all([only_udp], [WEB], replace(HASTY, tries=50))
+        [answer] = query_all([only_udp], [WEB], replace(SHORT_TIMEOUT, tries=50))
     assert (answer.trouble, answer.tries >= 2) == ("", True)
 
 
 def test_a_slow_answer_is_a_problem_even_if_it_is_right() -> None:
-    [error, *_] = wrong(says("10.96.0.7"), WEB, limits=QueryLimits(5, 1, slow_ms=0.0001))
-    assert "right but late, after more than 0.0001 ms" in error
+    [error, *_] = wrong(answers_with("10.96.0.7"), WEB, limits=QueryLimits(5, 1, slow_ms=0.0001))
+    assert "right answer, but after more than 0.0001 ms (SLOW_MS)" in error
 
 
 def test_a_closed_port_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    [answer] = query_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], HASTY)
+    [answer] = query_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], SHORT_TIMEOUT)
     assert answer.trouble == "connection refused"
 
 
 def test_queries_with_the_same_failure_are_one_error() -> None:
-    questions = [Question("outside", f"{number}.example.com", "A") for number in range(6)]
+    queries = [Query("outside", f"{number}.example.com", "A") for number in range(6)]
 
     def all_but_one(query: dns.message.Message) -> dns.message.Message:
-        return says("10.0.0.1")(query) if b"5" in query.question[0].name.labels else says(rcode=3)(query)
+        return (
+            answers_with("10.0.0.1")(query) if b"5" in query.question[0].name.labels else answers_with(rcode=3)(query)
+        )
 
-    [error] = wrong(all_but_one, *questions)
+    [error] = wrong(all_but_one, *queries)
     assert error.endswith(
-        "NXDOMAIN, asked for 0.example.com A over UDP, 0.example.com A over TCP, 1.example.com A over UDP and 3 more"
+        "NXDOMAIN; failed queries: "
+        "0.example.com A over UDP, 0.example.com A over TCP, 1.example.com A over UDP and 3 more"
     )
