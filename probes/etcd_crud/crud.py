@@ -33,7 +33,7 @@ class Crud:
         with ExitStack() as stack, step("watch"):
             events = stack.enter_context(self._endpoint.stream("watch", self._watch_request()))
             if not next(events, {}).get("created"):
-                raise CheckFailed(f"{self._endpoint.url} does not open a watch")
+                raise CheckFailed(f"{self._endpoint.url}: etcd did not confirm the creation of the watch")
             with step("put"):
                 self.written = revision(self._request("kv/put", key=self._key, value="first", lease=self._lease))
             self._wait_for_event(events, "first")
@@ -47,21 +47,21 @@ class Crud:
             self.revoke()
 
     def grant(self) -> None:
-        """Get a lease, and check that etcd counts it down."""
+        """Get a lease, and check its TTL."""
         granted = self._endpoint.post("lease/grant", {"TTL": str(self._lease_seconds)})
         self._lease = str(granted["ID"])
         left = int(self._endpoint.post("lease/timetolive", {"ID": self._lease}).get("TTL", -1))
         if not 0 < left <= self._lease_seconds:
-            raise CheckFailed(f"a lease of {self._lease_seconds} s has {left} s left at once")
+            raise CheckFailed(f"a new lease of {self._lease_seconds} s has a TTL of {left} s")
 
     def delete(self) -> None:
         """Delete the key and check that it is deleted."""
-        gone = self._request("kv/deleterange", key=self._key)
-        self.written = revision(gone)
-        if int(gone.get("deleted", 0)) != 1:
-            raise CheckFailed(f"{self._key}: expected one key to be deleted, etcd deleted {gone.get('deleted', 0)}")
+        response = self._request("kv/deleterange", key=self._key)
+        self.written = revision(response)
+        if int(response.get("deleted", 0)) != 1:
+            raise CheckFailed(f"{self._key}: expected one key to be deleted, etcd deleted {response.get('deleted', 0)}")
         if self._request("kv/range", key=self._key).get("kvs"):
-            raise CheckFailed(f"{self._key} is still there after its deletion")
+            raise CheckFailed(f"{self._key} still exists after its deletion")
 
     def revoke(self) -> None:
         """Revoke the lease."""
@@ -75,7 +75,7 @@ class Crud:
         try:
             self.revoke()  # etcd deletes the keys of the lease
         except EtcdError as error:
-            sys.stderr.write(f"{self._prefix} goes with its lease, within {self._lease_seconds} s: {error}\n")
+            sys.stderr.write(f"{self._prefix} is not deleted; its lease ends within {self._lease_seconds} s: {error}\n")
 
     def _watch_request(self) -> Json:
         end = prefix_end(self._prefix)
@@ -86,13 +86,13 @@ class Crud:
             for event in answer.get("events", []):
                 if decoded(event["kv"].get("value", "")) == value:
                     return
-        raise CheckFailed(f"the watch of {self._prefix} ended without telling of the write")
+        raise CheckFailed(f"the watch of {self._prefix} ended without an event of the write")
 
     def _expect(self, value: str) -> Json:
         found = self._request("kv/range", key=self._key).get("kvs") or []
         if len(found) != 1 or decoded(found[0].get("value", "")) != value:
             actual = decoded(found[0].get("value", "")) if found else "nothing"
-            raise CheckFailed(f"{self._key}: {value!r} was written, {actual!r} is read")
+            raise CheckFailed(f"{self._key}: read {actual!r} after {value!r} was written")
         entry: Json = found[0]
         return entry
 
@@ -100,9 +100,11 @@ class Crud:
         """Swap with the right revision, and check that the outdated one is refused."""
         mod_revision = self._expect("first")["mod_revision"]
         if not self._swap(mod_revision, "second"):
-            raise CheckFailed(f"compare-and-swap of {self._key} failed though nobody else writes there")
+            raise CheckFailed(
+                f"compare-and-swap of {self._key} with the current revision failed, though no other client writes it"
+            )
         if self._swap(mod_revision, "third"):
-            raise CheckFailed(f"compare-and-swap of {self._key} succeeded on a revision that was past")
+            raise CheckFailed(f"compare-and-swap of {self._key} with an outdated revision succeeded")
         self._expect("second")
 
     def _swap(self, mod_revision: str, value: str) -> bool:

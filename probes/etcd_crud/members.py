@@ -8,7 +8,7 @@ Json = dict[str, Any]
 MEGABYTE = 1024 * 1024
 _ALARM = re.compile(r"memberID:(\d+) +alarm:(\w+)")  # an AlarmMember, as protobuf prints it
 _ALARMS = {
-    "NOSPACE": "its quota is used up: etcd takes no writes until space is made and the alarm disarmed",
+    "NOSPACE": "its quota is used up: etcd refuses writes until it is compacted, defragmented and the alarm disarmed",
     "CORRUPT": "its data differs from the other members'",
 }
 _NO_LEADER = "etcdserver: no leader"
@@ -64,8 +64,8 @@ def problems(members: list[Member], names: dict[int, str], warn_percent: float) 
     """Problems of members, the most urgent first: unreachable, alarms, no leader, different leaders, nearly full."""
     unreachable = [f"{member.label}: {member.trouble}" for member in members if member.trouble]
     reachable = [member for member in members if not member.trouble]
-    leaderless = [f"{member.label}: knows no leader" for member in reachable if not member.leader]
-    other_errors = [f"{member.label}: {error}" for member in reachable for error in member.errors if _is_new(error)]
+    leaderless = [f"{member.label}: has no leader" for member in reachable if not member.leader]
+    other_errors = [f"{member.label}: {error}" for member in reachable for error in member.errors if _is_other(error)]
     disagreements = _disagreements(reachable, names)
     return [
         *unreachable,
@@ -88,16 +88,16 @@ def alarms(members: list[Member], names: dict[int, str]) -> list[str]:
     ]
 
 
-def behind(members: list[tuple[Member, int]], written: int, tolerance: int, seconds: float) -> list[str]:
+def lagging(members: list[tuple[Member, int]], written: int, tolerance: int, seconds: float) -> list[str]:
     """Members that have not received a write, with the revision of each, after `seconds`."""
     return [
-        f"{member.label}: is at revision {reached}, {written - reached} behind what was written {seconds:g} s ago"
+        f"{member.label}: is at revision {reached}, {written - reached} revisions behind the write of {seconds:g} s ago"
         for member, reached in members
         if written - reached > tolerance
     ]
 
 
-def _is_new(error: str) -> bool:
+def _is_other(error: str) -> bool:
     """Whether an error of a status is not reported otherwise."""
     return error != _NO_LEADER and not _ALARM.search(error)
 

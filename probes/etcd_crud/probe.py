@@ -16,7 +16,7 @@ from kubeprobe_client import CheckFailed, give_up, main, measure, report_failure
 from probes._etcd import CERTIFICATE, Endpoint, EtcdError, client_tls, give_up_if_denied, revision, wait_for_revision
 from probes._parameters import number, text, words
 from probes.etcd_crud.crud import Crud
-from probes.etcd_crud.members import Member, behind, problems, read_status
+from probes.etcd_crud.members import Member, lagging, problems, read_status
 
 Json = dict[str, Any]
 LEASE_SECONDS = 60
@@ -70,7 +70,7 @@ class Cluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._statuses: dict[int, tuple[str, Json]] = {}
-        self._troubles: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
         self.names: dict[int, str] = {}
         self.members: list[Member] = []
 
@@ -79,9 +79,9 @@ class Cluster:
         for url in self._settings.endpoints:
             self._fetch_status(url)
         if not self._statuses:
-            raise CheckFailed(*self._troubles.values(), *client_certificate_trouble(self._settings))
+            raise CheckFailed(*self._errors.values(), *client_certificate_trouble(self._settings))
         if len({status["header"].get("cluster_id") for _url, status in self._statuses.values()}) > 1:
-            give_up("parameter ENDPOINTS: its members belong to different etcd clusters: one case for each, please")
+            give_up("parameter ENDPOINTS: expected members of one etcd cluster, got several: create a case for each")
         listed = self._list()
         self.names = {int(member["ID"]): member.get("name") or f"{int(member['ID']):x}" for member in listed}
         self.members = [self._member(int(member["ID"]), member.get("clientURLs") or []) for member in listed]
@@ -98,7 +98,7 @@ class Cluster:
                     status["dbSizeQuota"] = endpoint.metric("etcd_server_quota_backend_bytes") or 0
         except EtcdError as error:
             give_up_if_denied(error, "maintenance/status")
-            self._troubles[url] = str(error)
+            self._errors[url] = str(error)
             return
         self._statuses[int(status["header"]["member_id"])] = (url, status)
 
@@ -111,14 +111,14 @@ class Cluster:
 
     def _member(self, member: int, urls: list[str]) -> Member:
         for url in urls:
-            if member not in self._statuses and url not in self._troubles:
+            if member not in self._statuses and url not in self._errors:
                 self._fetch_status(url)
         if member in self._statuses:
             url, status = self._statuses[member]
             return read_status(self.names[member], url, status, None)
-        trouble = next((self._troubles[url] for url in urls if url in self._troubles), "")
+        trouble = next((self._errors[url] for url in urls if url in self._errors), "")
         if not urls:
-            trouble = "has never started: it is in the member list without a client URL"
+            trouble = "has never started: the member list has no client URL of it"
         return Member(
             self.names[member], urls[0] if urls else "no URL", trouble or "another member answers at its address"
         )
@@ -166,7 +166,7 @@ def compare_revisions(settings: Settings, members: list[Member], written: int) -
         except EtcdError as error:
             return [f"{member.label}: {error}"]
     measure("revision_lag", max((written - revision_of_member for _member, revision_of_member in reached), default=0))
-    return behind(reached, written, int(settings.lag), settings.catch_up)
+    return lagging(reached, written, int(settings.lag), settings.catch_up)
 
 
 def highest_revision(settings: Settings, members: list[Member]) -> int:

@@ -33,17 +33,17 @@ def member_killed(bed: Bed) -> Iterator[dict[str, str]]:
 def member_paused(bed: Bed) -> Iterator[dict[str, str]]:
     with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
         cluster.pause(cluster.members[1])
-        # Only the first is named: the probe must find the others itself.
+        # Only the first is given: the probe must find the others in the member list.
         yield {"ENDPOINTS": cluster.members[0].url}
 
 
 @contextmanager
 def member_cut_off(bed: Bed) -> Iterator[dict[str, str]]:
     with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
-        lonely = cluster.members[2]
-        cluster.cut_off(lonely)
-        until("the lonely member to miss its leader", lambda: not cluster.status(lonely).get("leader"), 20)
-        until("the others to have one", lambda: cluster.status(cluster.members[0]).get("leader"), 20)
+        isolated = cluster.members[2]
+        cluster.cut_off(isolated)
+        until("the isolated member to lose its leader", lambda: not cluster.status(isolated).get("leader"), 20)
+        until("the others to have a leader", lambda: cluster.status(cluster.members[0]).get("leader"), 20)
         yield {"ENDPOINTS": cluster.endpoints}
 
 
@@ -52,7 +52,7 @@ def quorum_lost(bed: Bed) -> Iterator[dict[str, str]]:
     with etcd_cluster(bed.testbed.instance, bed.tmp) as cluster:
         for member in cluster.members[1:]:
             cluster.kill(member)
-        until("the last member to miss its leader", lambda: not cluster.status(cluster.members[0]).get("leader"), 20)
+        until("the last member to lose its leader", lambda: not cluster.status(cluster.members[0]).get("leader"), 20)
         yield {"ENDPOINTS": cluster.endpoints}
 
 
@@ -62,7 +62,7 @@ def quota_used_up(bed: Bed) -> Iterator[dict[str, str]]:
 
         def full() -> bool:
             try:
-                cluster.put("filling", b"x" * 1_000_000)
+                cluster.put("fill", b"x" * 1_000_000)
             except EtcdError as error:
                 return error.code == RESOURCE_EXHAUSTED
             return False
@@ -76,7 +76,7 @@ def quota_nearly_used_up(bed: Bed) -> Iterator[dict[str, str]]:
     with etcd_cluster(bed.testbed.instance, bed.tmp, 1, SMALL_QUOTA) as cluster:
 
         def nearly_full() -> bool:
-            cluster.put("filling", b"x" * 200_000)
+            cluster.put("fill", b"x" * 200_000)
             return int(cluster.status(cluster.members[0]).get("dbSize", 0)) > 13_000_000
 
         until("the quota to be nearly used up", nearly_full, 30)
@@ -107,9 +107,9 @@ def client_certificate_expired(bed: Bed) -> Iterator[dict[str, str]]:
 @contextmanager
 def wrong_authority(bed: Bed) -> Iterator[dict[str, str]]:
     keys = pki.directory(bed.testbed.instance)
-    stranger, _ = expiring_certificate(30, "somebody else's authority")
+    other_authority, _ = expiring_certificate(30, "another authority")
     certificate, key = (keys / "etcd.crt").read_bytes(), (keys / "etcd.key").read_bytes()
-    bed.kubectl("apply", "-f", "-", stdin=client_secret(stranger, certificate, key))
+    bed.kubectl("apply", "-f", "-", stdin=client_secret(other_authority, certificate, key))
     try:
         yield {}
     finally:
@@ -131,10 +131,10 @@ FAULTS = [
     Fault(
         "a member of etcd is cut off from the others",
         member_cut_off,
-        says=r"member etcd-3 \(https://\S+\): (knows no leader|is at revision \d+, \d+ behind)",
+        says=r"member etcd-3 \(https://\S+\): (has no leader|is at revision \d+, \d+ revisions behind)",
         parameters={"CATCH_UP_TIMEOUT": "1"},
     ),
-    Fault("etcd has lost its quorum", quorum_lost, says=r"member etcd-1 \(https://\S+\): knows no leader"),
+    Fault("etcd has lost its quorum", quorum_lost, says=r"member etcd-1 \(https://\S+\): has no leader"),
     Fault("etcd's quota is used up", quota_used_up, says=r"alarm NOSPACE of member etcd-1"),
     Fault(
         "etcd's quota is nearly used up",

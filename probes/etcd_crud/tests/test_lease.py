@@ -17,7 +17,7 @@ class Killed(BaseException):
     """The probe ends here, without cleanup."""
 
 
-class Dies(Crud):
+class KilledCrud(Crud):
     """A probe that is killed after its write."""
 
     def clean_up(self) -> None:
@@ -38,7 +38,7 @@ def test_a_key_expires_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None
         Endpoint(cluster.endpoints, own_tls(bed.testbed.instance), 10) as endpoint,
     ):
         with pytest.raises(Killed):
-            Dies(endpoint, PREFIX, 2).run()
+            KilledCrud(endpoint, PREFIX, 2).run()
         assert keys(cluster) == 1
         until("etcd to delete the key", lambda: keys(cluster) == 0, 20)
 

@@ -1,18 +1,18 @@
 import dataclasses
 
-from probes.etcd_crud.members import Member, alarms, behind, problems, read_status
+from probes.etcd_crud.members import Member, alarms, lagging, problems, read_status
 
 NAMES = {1: "etcd-1", 2: "etcd-2", 3: "etcd-3"}
 MB = 1024 * 1024
-WELL = Member("etcd-1", "https://a:2379", leader=1, db_size=10 * MB, db_in_use=9 * MB, quota=100 * MB)
+HEALTHY = Member("etcd-1", "https://a:2379", leader=1, db_size=10 * MB, db_in_use=9 * MB, quota=100 * MB)
 
 
 def member(name: str, **fields: object) -> Member:
-    return dataclasses.replace(WELL, name=name, url=f"https://{name}:2379", **fields)  # type: ignore[arg-type]
+    return dataclasses.replace(HEALTHY, name=name, url=f"https://{name}:2379", **fields)  # type: ignore[arg-type]
 
 
 def test_members_that_agree_and_have_space_are_not_a_problem() -> None:
-    assert problems([WELL, member("etcd-2"), member("etcd-3", learner=True)], NAMES, 80) == []
+    assert problems([HEALTHY, member("etcd-2"), member("etcd-3", learner=True)], NAMES, 80) == []
 
 
 def test_a_status_of_the_gateway_has_numbers_as_text_and_no_zeros() -> None:
@@ -28,10 +28,10 @@ def test_unreachable_members_come_before_alarms_and_those_before_full_members() 
         member("etcd-2", trouble="no answer"),
         member("etcd-3", leader=0, errors=("memberID:1 alarm:NOSPACE ", "etcdserver: no leader")),
     ]
-    away, alarm, leaderless, full = problems(members, NAMES, 80)
-    assert away == "member etcd-2 (https://etcd-2:2379): no answer"
+    unreachable, alarm, leaderless, full = problems(members, NAMES, 80)
+    assert unreachable == "member etcd-2 (https://etcd-2:2379): no answer"
     assert alarm.startswith("alarm NOSPACE of member etcd-1: its quota is used up: ")
-    assert leaderless == "member etcd-3 (https://etcd-3:2379): knows no leader"
+    assert leaderless == "member etcd-3 (https://etcd-3:2379): has no leader"
     assert full.startswith("member etcd-1 (https://etcd-1:2379): database is 90.0 MB, 90 % of its quota of 100.0 MB ")
     assert full.endswith("(9.0 MB in use; a defragmentation would help)")
 
@@ -51,13 +51,13 @@ def test_an_alarm_of_every_member_is_reported_once() -> None:
 
 
 def test_an_unknown_error_is_reported_unchanged() -> None:
-    assert problems([member("etcd-1", errors=("a new one",))], NAMES, 80) == [
-        "member etcd-1 (https://etcd-1:2379): a new one"
+    assert problems([member("etcd-1", errors=("another error",))], NAMES, 80) == [
+        "member etcd-1 (https://etcd-1:2379): another error"
     ]
 
 
 def test_a_lagging_member_is_named_with_its_lag() -> None:
     reached = [(member("etcd-1"), 100), (member("etcd-2"), 98), (member("etcd-3"), 60)]
-    assert behind(reached, 100, 2, 5) == [
-        "member etcd-3 (https://etcd-3:2379): is at revision 60, 40 behind what was written 5 s ago"
+    assert lagging(reached, 100, 2, 5) == [
+        "member etcd-3 (https://etcd-3:2379): is at revision 60, 40 revisions behind the write of 5 s ago"
     ]
