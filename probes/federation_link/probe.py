@@ -18,8 +18,8 @@ from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._kubeconfigs import access_from_kubeconfig, kubeconfigs_in
 from probes._objects import Cleanup
 from probes._parameters import number, text, words
-from probes.federation_link.arriving import Observation, arrived, gone
-from probes.federation_link.placing import Json, ManifestError, Placement, labelled, manifests, placement_of
+from probes.federation_link.hub_objects import HubObject, Json, ManifestError, hub_object_of, labelled, manifests
+from probes.federation_link.propagation import Observation, wait_until_created, wait_until_deleted
 
 HUB = "hub"
 """The Secret's key with the hub's kubeconfig, where that is another API than the probe's own (as Karmada's is)."""
@@ -49,7 +49,7 @@ class Link:
     """Path of the object in each member."""
 
 
-def _link(own: Api, namespace: str) -> Link:
+def _read_link(own: Api, namespace: str) -> Link:
     """Read the parameters and the Secret; an invalid one ends the run as unknown."""
     secret = text("KUBECONFIGS_SECRET", "federation")
     found = kubeconfigs_in(own, namespace, secret)
@@ -58,7 +58,7 @@ def _link(own: Api, namespace: str) -> Link:
     if missing or not members:
         keys = ", ".join(sorted(found)) or "none"
         give_up(
-            f"Secret {namespace}/{secret} has no kubeconfig of {', '.join(missing) or 'any member'}; there are {keys}"
+            f"Secret {namespace}/{secret}: expected a kubeconfig of {', '.join(missing) or 'a member'}, got keys {keys}"
         )
     source = f"Secret {namespace}/{secret}, key"
     values = {"name": f"federation-link-{secrets.token_hex(6)}", "namespace": text("NAMESPACE", "default")}
@@ -83,17 +83,17 @@ def _member_path(values: dict[str, str]) -> str:
     return f"{prefix}/namespaces/{values['namespace']}/{plural}/{values['name']}"
 
 
-def create_objects(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[Placement]:
+def create_objects(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> list[HubObject]:
     """Create all objects on the hub, in order. A refusal by the hub is a finding, a missing permission is not."""
-    placements = [placement_of(hub, labelled(body, this_run.labels)) for body in link.bodies]
-    for one in placements:
+    objects = [hub_object_of(hub, labelled(body, this_run.labels)) for body in link.bodies]
+    for one in objects:
         cleanup.create(one.collection, one.body)
-    return placements
+    return objects
 
 
-def remove(hub: Api, placements: Sequence[Placement], cleanup: Cleanup) -> None:
+def delete_objects(hub: Api, objects: Sequence[HubObject], cleanup: Cleanup) -> None:
     """Delete all objects from the hub, last first."""
-    for one in reversed(placements):
+    for one in reversed(objects):
         hub.delete(one.path)
         cleanup.forget(one.path)
 
@@ -120,9 +120,9 @@ def _why(one: Observation, what: str, within: float) -> str:
     if one.trouble:
         return one.trouble
     if what == "arrived":
-        return f"the object has not arrived {within:g} s after it was placed on the hub"
-    held = f": held there by the finalizers {one.held}" if one.held else ""
-    return f"the object is still there {within:g} s after it was deleted from the hub{held}"
+        return f"the object does not exist {within:g} s after its creation on the hub"
+    held = f": held by the finalizers {one.held}" if one.held else ""
+    return f"the object still exists {within:g} s after its deletion on the hub{held}"
 
 
 def _at_most(this_run: Run, seconds: float) -> float:
@@ -132,17 +132,17 @@ def _at_most(this_run: Run, seconds: float) -> float:
 
 def run_steps(hub: Api, link: Link, this_run: Run, cleanup: Cleanup) -> None:
     """Run every step; a member's problem is recorded with its step. Raises ApiError if the hub itself refuses."""
-    with step("place"):
-        placements = create_objects(hub, link, this_run, cleanup)
+    with step("create"):
+        objects = create_objects(hub, link, this_run, cleanup)
     within = _at_most(this_run, number("ARRIVAL_TIMEOUT", 30))
     arrivals = _run_step(
-        "arrive", "arrived", within, lambda began: arrived(link.members, link.member_path, began, within)
+        "arrive", "arrived", within, lambda began: wait_until_created(link.members, link.member_path, began, within)
     )
-    with step("remove"):
-        remove(hub, placements, cleanup)
+    with step("delete"):
+        delete_objects(hub, objects, cleanup)
     reached = {one.member: link.members[one.member] for one in arrivals if one.seconds is not None}
     within = _at_most(this_run, number("REMOVAL_TIMEOUT", 30))
-    _run_step("go", "gone", within, lambda began: gone(reached, link.member_path, began, within))
+    _run_step("gone", "gone", within, lambda began: wait_until_deleted(reached, link.member_path, began, within))
 
 
 def _run_step(name: str, what: str, within: float, observe: Callable[[float], list[Observation]]) -> list[Observation]:
@@ -160,7 +160,7 @@ def probe() -> None:
     """Run all steps, and clean up the hub in any case. Objects that remain in members are reported."""
     this_run = run()
     with connect() as own:
-        link = _link(own, text("SECRET_NAMESPACE", this_run.namespace or own.access.namespace))
+        link = _read_link(own, text("SECRET_NAMESPACE", this_run.namespace or own.access.namespace))
         with ExitStack() as stack:
             hub = own if link.hub is own.access else stack.enter_context(Api(link.hub))
             cleanup = stack.enter_context(Cleanup(hub))

@@ -13,7 +13,7 @@ from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._objects import Cleanup, fresh_name, metadata, pod_spec
 from probes._parameters import number, text
 from probes._watching import ObjectWatch
-from probes.image_pull.pulling import Failure, Json, failure, has_pulled, pulled_in
+from probes.image_pull.pull_state import Failure, Json, failure, has_pulled, pull_duration
 from probes.pod_lifecycle.pod import why_not_ready
 
 _REFERENCE = re.compile(
@@ -21,7 +21,7 @@ _REFERENCE = re.compile(
 )
 
 
-UNFETCHED = "FailedToRetrieveImagePullSecret"
+NOT_RETRIEVED = "FailedToRetrieveImagePullSecret"
 """The reason of the event about a missing pull secret, without which the kubelet continues."""
 _REFUSALS = {"auth", "denied"}
 
@@ -76,16 +76,18 @@ class Pull:
         self.watch.until(self._decided, seconds)
         pod = self.watch.object
         if not pod:
-            raise CheckFailed("the pod was deleted by somebody else before its image was pulled")
+            raise CheckFailed("the pod was deleted by another client before its image was pulled")
         if has_pulled(pod):
             return
-        node, unfetched = pod["spec"].get("nodeName", "none"), self._unfetched()[:1]
+        node, secret_events = pod["spec"].get("nodeName", "none"), self._secret_events()[:1]
         if self.last is None:
             raise CheckFailed(
-                f"{self.settings.image}: not pulled within {seconds:g} s: {why_not_ready(pod)}", *unfetched
+                f"{self.settings.image}: not pulled within {seconds:g} s: {why_not_ready(pod)}", *secret_events
             )
         fault, message = self.last.fault, self.last.message
-        raise CheckFailed(f"{self.settings.image}: {fault.description}; node {node} says: {message}", *unfetched)
+        raise CheckFailed(
+            f"{self.settings.image}: {fault.description}; kubelet on node {node}: {message}", *secret_events
+        )
 
     def _decided(self, pod: Json) -> bool:
         found = failure(pod)
@@ -98,15 +100,15 @@ class Pull:
 
     def _is_temporary(self, found: Failure) -> bool:
         """Whether to wait for the kubelet's next try, as it may receive a new secret late."""
-        return found.fault.temporary or (found.fault.name in _REFUSALS and bool(self._unfetched()))
+        return found.fault.temporary or (found.fault.name in _REFUSALS and bool(self._secret_events()))
 
-    def _unfetched(self) -> list[str]:
+    def _secret_events(self) -> list[str]:
         """The kubelet's events about missing pull secrets, without which it pulls."""
-        return [event["message"] for event in self._events() if event.get("reason") == UNFETCHED]
+        return [event["message"] for event in self._events() if event.get("reason") == NOT_RETRIEVED]
 
     def check_time(self, watched_ms: float) -> None:
         """Measure how long it took, and compare that with what is allowed."""
-        reported = pulled_in(self._events())
+        reported = pull_duration(self._events())
         ms = reported[0] * 1000 if reported else watched_ms
         measure("pull_ms", round(ms, 1))
         if reported and reported[1]:

@@ -1,1 +1,1 @@
-"""Black-box probe: a Job completes and is deleted by its TTL, a CronJob fires in time, deletion cascades."""
+"""Black-box probe: a Job completes and is deleted by its TTL, a CronJob creates its Job in time, deletion cascades."""

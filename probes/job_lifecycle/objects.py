@@ -74,7 +74,7 @@ def has_finished(found: Json) -> bool:
     return bool(condition_of(found, "Complete", "Failed"))
 
 
-def has_fired(found: Json) -> bool:
+def has_scheduled(found: Json) -> bool:
     """Whether a CronJob has created a Job."""
     return bool((found.get("status") or {}).get("lastScheduleTime"))
 
@@ -103,13 +103,13 @@ def instant(text: str) -> datetime:
 
 
 def first_minute_after(created: datetime) -> datetime:
-    """When a CronJob of every minute must fire first."""
+    """The first scheduled time of a CronJob that runs every minute."""
     return created.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
-def lateness(made: Json) -> float | None:
+def lateness(job: Json) -> float | None:
     """Seconds from the scheduled time of a CronJob's Job to its creation; None if unknown."""
-    scheduled = (made["metadata"].get("annotations") or {}).get(SCHEDULED)
+    scheduled = (job["metadata"].get("annotations") or {}).get(SCHEDULED)
     if scheduled is None:
         return None
-    return (instant(made["metadata"]["creationTimestamp"]) - instant(scheduled)).total_seconds()
+    return (instant(job["metadata"]["creationTimestamp"]) - instant(scheduled)).total_seconds()

@@ -1,4 +1,4 @@
-"""Checks batch workloads: a Job completes and is deleted by its TTL, a CronJob fires, and deletion cascades.
+"""Checks batch workloads: a Job completes and is deleted by its TTL, a CronJob creates a Job, and deletion cascades.
 
 Parameters: IMAGE, TARGET_NAMESPACE, READY_TIMEOUT, CRON_TIMEOUT, TTL, DELETE_TIMEOUT (README.md).
 """
@@ -19,7 +19,7 @@ from probes.pod_lifecycle.pod import warnings, why_not_ready
 Json = dict[str, Any]
 
 PAUSE = 0.5
-"""Seconds between two checks of whether pods are gone."""
+"""Seconds between two checks whether Jobs and pods are deleted."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Settings:
 
 
 class JobLifecycle:
-    """A CronJob and, during the wait for its minute, a Job. Raises CheckFailed with the observed state."""
+    """A CronJob and, while it waits for its minute, a Job. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -71,7 +71,7 @@ class JobLifecycle:
             "complete": lambda: self.wait_complete(self.job, self.job_name),
             "owner": self.check_owner,
             "ttl": self.wait_ttl,
-            "cron": self.wait_fired,
+            "cron": self.wait_scheduled,
             "cron complete": lambda: self.wait_complete(self.job, self.cron_name),
             "cascade": self.delete_cron_job,
         }.items():
@@ -79,7 +79,7 @@ class JobLifecycle:
                 action()
 
     def create(self) -> None:
-        """Create the CronJob first, so that its minute passes while the Job runs."""
+        """Create the CronJob first, so that the Job runs while the CronJob waits for its minute."""
         settings, lifetime = self.settings, self.settings.ready_timeout + 60
         cron_job = objects.cron_job(self.run, self.cron_name, settings.namespace, settings.image, lifetime)
         self.cron.object = self.cleanup.create(self.cron_jobs, cron_job)
@@ -93,7 +93,7 @@ class JobLifecycle:
         known = job.object
         job.until(objects.has_finished, seconds)
         if not job.object:
-            raise CheckFailed(f"job {known['metadata']['name']} was deleted by somebody else before it was complete")
+            raise CheckFailed(f"job {known['metadata']['name']} was deleted by another client before it was complete")
         if not objects.condition_of(job.object, "Complete"):
             why = objects.why_not_finished(job.object, self._pods_of(instance), why_not_ready)
             name = job.object["metadata"]["name"]
@@ -113,31 +113,33 @@ class JobLifecycle:
         seconds = self._at_most(self.settings.ttl + self.settings.delete_timeout)
         if not self.job.until(lambda _job: False, seconds):
             self._fail(
-                f"job {self.job_name} is not removed {seconds:g} s after its end, though its "
+                f"job {self.job_name} still exists {seconds:g} s after its end, though its "
                 f"ttlSecondsAfterFinished is {self.settings.ttl:g}: {self._why_not_deleted()}",
                 self.job,
             )
         self.cleanup.forget(f"{self.jobs}/{self.job_name}")
 
-    def wait_fired(self) -> None:
+    def wait_scheduled(self) -> None:
         """Wait until the CronJob has created a Job for its first minute, and measure the delay."""
         created = objects.instant(self.cron.object["metadata"]["creationTimestamp"])
         due = objects.first_minute_after(created)
         until_due = (due - created).total_seconds() - (time.monotonic() - self.cron_created)
-        self.cron.until(objects.has_fired, self._at_most(max(until_due, 0) + self.settings.cron_timeout))
+        self.cron.until(objects.has_scheduled, self._at_most(max(until_due, 0) + self.settings.cron_timeout))
         if not self.cron.object:
-            raise CheckFailed(f"cronjob {self.cron_name} was deleted by somebody else before it fired")
-        made = self._jobs_of(self.cron_name)
-        if not made or not objects.has_fired(self.cron.object):
+            raise CheckFailed(f"cronjob {self.cron_name} was deleted by another client before its first Job")
+        created_jobs = self._jobs_of(self.cron_name)
+        if not created_jobs or not objects.has_scheduled(self.cron.object):
             suspended = (self.cron.object.get("spec") or {}).get("suspend")
-            why = "it is suspended" if suspended else "kube-controller-manager's CronJob controller has made no Job"
+            why = (
+                "it is suspended" if suspended else "kube-controller-manager's CronJob controller has not created a Job"
+            )
             self._fail(
-                f"cronjob {self.cron_name} did not fire within {self.settings.cron_timeout:g} s of its minute "
+                f"cronjob {self.cron_name} has no Job {self.settings.cron_timeout:g} s after its scheduled time "
                 f"{due:%H:%M} UTC: {why}",
                 self.cron,
             )
-        self.job = ObjectWatch(self.api, f"{self.jobs}/{made[0]['metadata']['name']}", made[0])
-        self._check_lateness(made[0])
+        self.job = ObjectWatch(self.api, f"{self.jobs}/{created_jobs[0]['metadata']['name']}", created_jobs[0])
+        self._check_lateness(created_jobs[0])
 
     def delete_cron_job(self) -> None:
         """Delete the CronJob; its Jobs and their pods must be deleted too."""
@@ -151,21 +153,21 @@ class JobLifecycle:
             if time.monotonic() - began > seconds:
                 names = ", ".join(one["metadata"]["name"] for one in left)
                 raise CheckFailed(
-                    f"{names} still there {seconds:g} s after the deletion of cronjob {self.cron_name}: "
+                    f"{names} still exist {seconds:g} s after the deletion of cronjob {self.cron_name}: "
                     f"{self._held(left[-1], 'garbage collector')}"
                 )
             time.sleep(PAUSE)
         measure("cascade_ms", _ms_since(began))
         self.cleanup.forget(f"{self.cron_jobs}/{self.cron_name}")
 
-    def _check_lateness(self, made: Json) -> None:
-        late = objects.lateness(made)
+    def _check_lateness(self, job: Json) -> None:
+        late = objects.lateness(job)
         if late is None:
             return
         measure("cron_late_s", late)
         if late > self.settings.cron_timeout:
             raise CheckFailed(
-                f"cronjob {self.cron_name} fired {late:.0f} s after its minute, more than "
+                f"cronjob {self.cron_name} created its Job {late:.0f} s after the scheduled time, more than "
                 f"{self.settings.cron_timeout:g} (CRON_TIMEOUT)"
             )
 
@@ -195,7 +197,7 @@ class JobLifecycle:
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _fail(self, why: str, watch: ObjectWatch) -> NoReturn:
-        """Fail with what was seen, what is wrong with the API, and the object's last warning events."""
+        """Fail with the cause, the API's last error, and the object's last warning events."""
         trouble = [watch.trouble] if watch.trouble else []
         raise CheckFailed(why, *trouble, *self._warnings(watch.object, why))
 

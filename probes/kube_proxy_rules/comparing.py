@@ -13,7 +13,7 @@ def problems(wanted: list[Wanted], rules: Rules, family: int) -> list[str]:
     return [
         *(problem for one in wanted for problem in _missing(one, rules)),
         *(problem for one in wanted for problem in _stale(one, rules)),
-        *_left_over(known, rules, family),
+        *_unused(known, rules, family),
     ]
 
 
@@ -23,7 +23,7 @@ def _missing(wanted: Wanted, rules: Rules) -> Iterator[str]:
     where = f"Service {wanted.service} at {wanted.front}"
     found = rules.fronts.get(wanted.front)
     if found is None:
-        yield f"{where} has no rule: connections to it lead nowhere"
+        yield f"{where} has no rule: connections to it fail"
         return
     for text in rules.broken.get(wanted.front, []):
         yield f"{where}: {text}"
@@ -31,23 +31,23 @@ def _missing(wanted: Wanted, rules: Rules) -> Iterator[str]:
         yield f"{where} refuses all connections, though {len(wanted.backends)} endpoints are ready"
     elif not wanted.some_suffice:
         for backend in sorted(wanted.backends - found):
-            yield f"{where} is not led to {_named(backend, wanted)}, which is ready"
+            yield f"{where} does not forward to {_named(backend, wanted)}, which is ready"
 
 
 def _stale(wanted: Wanted, rules: Rules) -> Iterator[str]:
     for backend in sorted(rules.fronts.get(wanted.front, frozenset()) - wanted.backends):
         yield (
-            f"Service {wanted.service} at {wanted.front} is led to {_host_port(backend)}, "
-            "which is no ready endpoint of it: stale or wrong"
+            f"Service {wanted.service} at {wanted.front} forwards to {_host_port(backend)}, "
+            "which is not a ready endpoint of it: stale or wrong rule"
         )
 
 
-def _left_over(known: set[Front], rules: Rules, family: int) -> Iterator[str]:
+def _unused(known: set[Front], rules: Rules, family: int) -> Iterator[str]:
     for front in sorted(set(rules.fronts) - known):
         backends = rules.fronts[front]
         if backends and (not front.address or ipaddress.ip_address(front.address).version == family):
             targets = ", ".join(_host_port(backend) for backend in sorted(backends)[:3])
-            yield f"{front} is led to {targets}, though no Service has it: left over"
+            yield f"{front} forwards to {targets}, but no Service has this address and port: stale rule"
 
 
 def _named(backend: Backend, wanted: Wanted) -> str:

@@ -50,8 +50,8 @@ def parse(saved: str) -> Rules:
     return rules
 
 
-def is_there(saved: str) -> bool:
-    """Whether kube-proxy has rules in iptables."""
+def has_rules(saved: str) -> bool:
+    """Whether the output of iptables-save has rules of kube-proxy."""
     return f"-A {ENTRY} " in saved
 
 
@@ -103,5 +103,5 @@ def _follow(start: str, table: _Table) -> tuple[set[Backend], list[str]]:
         backends.update(endpoints)
         pending += next_chains
         if not endpoints and not next_chains and not name.startswith("KUBE-SVL-"):
-            broken.append(f"chain {name} leads nowhere")
+            broken.append(f"chain {name} has no target")
     return backends, sorted(broken)

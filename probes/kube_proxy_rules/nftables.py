@@ -1,7 +1,7 @@
 """Reads kube-proxy's nftables (`nft -j list table ip kube-proxy`), as of Kubernetes 1.31 and later.
 
-Maps `service-ips` and `service-nodeports` lead from an address, protocol and port to a chain; that leads by further
-chains to those of endpoints, each of which translates the address. Chains are followed without interpreting
+Maps `service-ips` and `service-nodeports` map an address, protocol and port to a chain; it jumps, by further
+chains, to those of endpoints, each of which translates the address. Chains are followed without interpreting
 their names, as long ones are truncated. Source: pkg/proxy/nftables of Kubernetes.
 """
 
@@ -48,13 +48,13 @@ def _read(document: Json) -> tuple[dict[str, list[list[Json]]], dict[str, list[A
 
 def _front(key: Json) -> Front:
     """A map's key: address, protocol and port; a node port's has no address."""
-    parts = key.get("elem", {}).get("val", key).get("concat", []) if "elem" in key else key["concat"]
-    address = str(parts[0]) if len(parts) == 3 else ""
-    return Front(address, protocol(parts[-2]), int(parts[-1]))
+    values = key.get("elem", {}).get("val", key).get("concat", []) if "elem" in key else key["concat"]
+    address = str(values[0]) if len(values) == 3 else ""
+    return Front(address, protocol(values[-2]), int(values[-1]))
 
 
 def _follow(start: str, chains: dict[str, list[list[Json]]]) -> tuple[set[Backend], list[str]]:
-    """The endpoints that a chain leads to, and the chains on the path without a target."""
+    """The endpoints that a chain forwards to, and the chains on the path without a target."""
     backends: set[Backend] = set()
     broken: list[str] = []
     visited, pending = set(), [start]
@@ -72,7 +72,7 @@ def _follow(start: str, chains: dict[str, list[list[Json]]]) -> tuple[set[Backen
         backends.update(endpoints)
         pending += next_chains
         if not endpoints and not next_chains:
-            broken.append(f"chain {name} leads nowhere")
+            broken.append(f"chain {name} has no target")
     return backends, sorted(broken)
 
 

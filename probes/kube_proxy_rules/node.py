@@ -32,13 +32,13 @@ def rules_of(family: int, node_ports: set[int], mode: str) -> list[Rules]:
     found = []
     if mode in ("auto", "nftables") and (table := _nft(family)):
         found.append(nftables.parse(table))
-    if mode in ("auto", "iptables") and iptables.is_there(saved := _iptables(family)):
+    if mode in ("auto", "iptables") and iptables.has_rules(saved := _iptables(family)):
         found.append(iptables.parse(saved))
     return found
 
 
 def _ipvs(node_ports: set[int]) -> Rules | None:
-    """kube-proxy's part of the kernel's IPVS table, of both address families; None if there is none."""
+    """kube-proxy's rules in the kernel's IPVS table, of both address families; None if there is none."""
     if not (IPVS_DEVICE.exists() and IP_VS.exists()):
         return None
     rules = ipvs.parse(IP_VS.read_text(), _own_addresses(), node_ports)
@@ -48,9 +48,9 @@ def _ipvs(node_ports: set[int]) -> Rules | None:
 def _iptables(family: int) -> str:
     """The table `nat` of the iptables backend with kube-proxy's chains; nf_tables comes first."""
     name = "iptables" if family == 4 else "ip6tables"
-    by_nft = f"{name}-nft-save"
-    saved = _run([by_nft if shutil.which(by_nft, path=_path()) else f"{name}-save", "-t", "nat"])
-    if iptables.is_there(saved):
+    nft_command = f"{name}-nft-save"
+    saved = _run([nft_command if shutil.which(nft_command, path=_path()) else f"{name}-save", "-t", "nat"])
+    if iptables.has_rules(saved):
         return saved
     return _legacy(family, f"{name}-legacy-save") or saved
 
@@ -94,6 +94,6 @@ def _run(command: list[str]) -> str:
     if done.returncode != 0:
         stderr = done.stderr.strip()[:300]
         raise RulesUnreadable(
-            f"{' '.join(command)} failed: {stderr}; needed are hostNetwork and the capability NET_ADMIN"
+            f"{' '.join(command)} failed: {stderr}; expected hostNetwork and the capability NET_ADMIN"
         )
     return done.stdout

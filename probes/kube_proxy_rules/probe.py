@@ -45,7 +45,7 @@ def compare(api: Api, node: str, mode: str) -> Comparison:
     modes: set[str] = set()
     for family in (4, 6):
         expected = wanted.read(services, slices, node, family)
-        found = _found(family, node_ports, mode)
+        found = _actual(family, node_ports, mode)
         modes.update(rules.mode for rules in found)
         fronts += len(expected)
         if found:
@@ -53,7 +53,7 @@ def compare(api: Api, node: str, mode: str) -> Comparison:
     return Comparison([*_of_modes(sorted(modes), mode, node), *problems], fronts, tuple(sorted(modes)))
 
 
-def _found(family: int, node_ports: set[int], mode: str) -> list[Rules]:
+def _actual(family: int, node_ports: set[int], mode: str) -> list[Rules]:
     try:
         return rules_of(family, node_ports, mode)
     except RulesUnreadable as error:
@@ -63,11 +63,11 @@ def _found(family: int, node_ports: set[int], mode: str) -> list[Rules]:
 def _of_modes(modes: list[str], mode: str, node: str) -> list[str]:
     """Problems with the modes themselves."""
     if not modes and mode == "auto":
-        give_up(f"kube-proxy has no rules on node {node} in any of nftables, iptables, ipvs: does another do its work?")
+        give_up(f"kube-proxy has no rules on node {node} in nftables, iptables or ipvs: is another proxy in use?")
     if not modes:
         return [f"kube-proxy has no rules on node {node} in {mode}"]
     if len(modes) > 1:
-        return [f"kube-proxy has rules on node {node} in {' and '.join(modes)}: those of an earlier mode are left over"]
+        return [f"kube-proxy has rules on node {node} in {' and '.join(modes)}: the rules of an earlier mode remain"]
     return []
 
 

@@ -9,7 +9,7 @@ PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
 
 @dataclass
 class Rules:
-    """The node's fronts, and the endpoints of each; without any, connections are refused or dropped."""
+    """The node's fronts, and the endpoints of each; without endpoints, connections are refused or dropped."""
 
     mode: str
     """`nftables`, `iptables` or `ipvs`."""

@@ -29,7 +29,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One Service port's front, and the endpoints that it must lead to."""
+    """One Service port's front, and the endpoints that it must forward to."""
 
     service: str
     """`namespace/name`."""
@@ -71,8 +71,8 @@ def read(services: list[Json], slices: list[Json], node: str, family: int) -> li
 
 def _is_proxied(service: Json) -> bool:
     spec = service["spec"]
-    elsewhere = OTHER_PROXY in (service["metadata"].get("labels") or {})
-    return spec.get("type") != "ExternalName" and spec.get("clusterIP") not in (None, "", "None") and not elsewhere
+    ignored = OTHER_PROXY in (service["metadata"].get("labels") or {})
+    return spec.get("type") != "ExternalName" and spec.get("clusterIP") not in (None, "", "None") and not ignored
 
 
 def _of_service(service: Json, slices: list[Json], node: str, family: int) -> Iterator[Wanted]:

@@ -36,7 +36,7 @@ class Settings:
 
 
 class NamespaceLifecycle:
-    """One namespace's life. Raises CheckFailed with the observed state."""
+    """The lifecycle of one namespace. Raises CheckFailed with the observed state."""
 
     def __init__(self, api: Api, cleanup: Cleanup, settings: Settings, this_run: Run) -> None:
         self.api = api
@@ -74,17 +74,17 @@ class NamespaceLifecycle:
         """Wait for an object that a controller creates in every namespace, and that pods need."""
         seconds = self._at_most(self.settings.ready_timeout)
         began = time.monotonic()
-        while not self._is_there(f"{self.path}/{resource}/{name}"):
+        while not self._exists(f"{self.path}/{resource}/{name}"):
             if time.monotonic() - began > seconds:
                 raise CheckFailed(
-                    f"no {name} among the {resource} of the new namespace {self.name} after {seconds:g} s: "
-                    f"kube-controller-manager's {controller} has not made it, so no pod can start there"
+                    f"{resource}/{name} does not exist in the new namespace {self.name} after {seconds:g} s: "
+                    f"kube-controller-manager's {controller} has not created it, so no pod can start there"
                 )
             time.sleep(PAUSE)
         measure(f"{resource}_after_ms", round((time.monotonic() - began) * 1000, 1))
 
     def delete(self) -> None:
-        """Ask for the namespace's deletion."""
+        """Delete the namespace by its UID."""
         self.api.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
     def wait_gone(self) -> None:
@@ -98,10 +98,10 @@ class NamespaceLifecycle:
         trouble = [self.watch.trouble] if self.watch.trouble else []
         first, *more = why_stuck(self.api, self.watch.object)
         raise CheckFailed(
-            f"namespace {self.name} is not gone {seconds:g} s after its deletion: {first}", *more, *trouble
+            f"namespace {self.name} still exists {seconds:g} s after its deletion: {first}", *more, *trouble
         )
 
-    def _is_there(self, path: str) -> bool:
+    def _exists(self, path: str) -> bool:
         try:
             self.api.get(path)
         except ApiError as error:

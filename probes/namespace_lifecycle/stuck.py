@@ -39,9 +39,9 @@ def why_not_processed(namespace: Json) -> str:
     """Without conditions: the namespace controller has not processed it, or other finalizers hold it."""
     others = [one for one in namespace["metadata"].get("finalizers") or [] if one != "foregroundDeletion"]
     if others:
-        return f"its own finalizers hold it: {', '.join(others)}"
+        return f"it is held by its own finalizers: {', '.join(others)}"
     held = ", ".join((namespace.get("spec") or {}).get("finalizers") or []) or "none"
-    return f"the namespace controller (kube-controller-manager) has told nothing; finalizers in its spec: {held}"
+    return f"the namespace controller (kube-controller-manager) has set no condition; finalizers in its spec: {held}"
 
 
 def conditions(namespace: Json) -> dict[str, str]:

@@ -66,12 +66,12 @@ def link_cut(bed: Bed) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["nft", "delete", "table", "inet", TABLE], check=True)
-        _start_anew("west")
+        _restart_agent("west")
 
 
 @contextmanager
 def member_frozen(bed: Bed) -> Iterator[None]:
-    """One member's API server takes connections and answers nothing."""
+    """One member's API server accepts connections and does not answer."""
     plane = members(bed)["west"]
     plane.pause("kube-apiserver")
     try:
@@ -80,7 +80,7 @@ def member_frozen(bed: Bed) -> Iterator[None]:
         plane.resume("kube-apiserver")
         with api_of(plane.kubeconfig) as api:
             until("the member to answer again", lambda: _answers(api), 60)
-        _start_anew("west")
+        _restart_agent("west")
 
 
 def _answers(api: Any) -> bool:
@@ -90,7 +90,7 @@ def _answers(api: Any) -> bool:
         return False
 
 
-def _start_anew(member: str) -> None:
+def _restart_agent(member: str) -> None:
     """Restart the agent, which otherwise waits for its back-off."""
     _running["federation"].kill(member)
     _running["federation"].start(member)
@@ -118,7 +118,7 @@ def agent_killed(_bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def _in_member(bed: Bed, name: str) -> Iterator[Bed]:
-    """A member as a bed of its own, for faults of its API."""
+    """A Bed of a member, for faults of its API."""
     kubeconfig = members(bed)[name].kubeconfig
     with api_of(kubeconfig) as api:
         yield replace(bed, api=api, cluster=ProbedCluster(api, kubeconfig))
@@ -127,12 +127,12 @@ def _in_member(bed: Bed, name: str) -> Iterator[Bed]:
 @contextmanager
 def deletion_refused(bed: Bed) -> Iterator[None]:
     """A member accepts objects and does not delete them."""
-    with _in_member(bed, "west") as member, denying_policy(member, "configmaps", "DELETE", "what is here stays here"):
+    with _in_member(bed, "west") as member, denying_policy(member, "configmaps", "DELETE", "deletions are not allowed"):
         yield
 
 
 @contextmanager
-def held_by_a_finalizer(bed: Bed) -> Iterator[None]:
+def finalizer_in_member(bed: Bed) -> Iterator[None]:
     """A controller in a member adds a finalizer to every object and never removes it."""
     with _in_member(bed, "west") as member:
         in_namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}}
@@ -146,49 +146,49 @@ def held_by_a_finalizer(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def no_room_in_member(bed: Bed) -> Iterator[None]:
+def member_quota_full(bed: Bed) -> Iterator[None]:
     """A member's own quota is full."""
     quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/configmaps": "0"}}}
     quotas = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas"
     with _in_member(bed, "west") as member, member.cluster.having_at(quotas, quota):
-        until("the quota to be counted", lambda: member.api.get(f"{quotas}/full").get("status", {}).get("hard"), 30)
+        until("the quota's status", lambda: member.api.get(f"{quotas}/full").get("status", {}).get("hard"), 30)
         yield
 
 
-NOT_ARRIVED = "the object has not arrived 5 s after it was placed on the hub$"
-STILL_THERE = "the object is still there 5 s after it was deleted from the hub"
+NOT_CREATED = "the object does not exist 5 s after its creation on the hub$"
+STILL_EXISTS = "the object still exists 5 s after its deletion on the hub"
 
 FAULTS = [
-    Fault("the link to one member is cut", link_cut, says=rf"^arrive: member west: {NOT_ARRIVED}", parameters=SOON),
+    Fault("the link to one member is cut", link_cut, says=rf"^arrive: member west: {NOT_CREATED}", parameters=SOON),
     Fault(
         "one member's API server hangs",
         member_frozen,
         says=r"^arrive: member west: no answer from the API server https://10\.200\.0\.1:16643 .*timed out",
         parameters=SOON,
     ),
-    Fault("the engine is stopped", engine_frozen, says=rf"^arrive: member east: {NOT_ARRIVED}", parameters=SOON),
+    Fault("the engine is stopped", engine_frozen, says=rf"^arrive: member east: {NOT_CREATED}", parameters=SOON),
     Fault(
         "one member's agent is killed",
         agent_killed,
-        says=rf"^arrive: member west: {NOT_ARRIVED}",
+        says=rf"^arrive: member west: {NOT_CREATED}",
         parameters=SOON,
     ),
     Fault(
         "one member refuses the object",
-        no_room_in_member,
-        says=rf"^arrive: member west: {NOT_ARRIVED}",
+        member_quota_full,
+        says=rf"^arrive: member west: {NOT_CREATED}",
         parameters=SOON,
     ),
     Fault(
         "a deletion is not propagated",
         deletion_refused,
-        says=rf"^go: member west: {STILL_THERE}$",
+        says=rf"^gone: member west: {STILL_EXISTS}$",
         parameters={**SOON, "ARRIVAL_TIMEOUT": "20"},
     ),
     Fault(
         "a finalizer holds the object in one member",
-        held_by_a_finalizer,
-        says=rf"^go: member west: {STILL_THERE}: held there by the finalizers {FINALIZER}$",
+        finalizer_in_member,
+        says=rf"^gone: member west: {STILL_EXISTS}: held by the finalizers {FINALIZER}$",
         parameters={**SOON, "ARRIVAL_TIMEOUT": "20"},
     ),
 ]

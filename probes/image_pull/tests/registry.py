@@ -82,16 +82,16 @@ def push(port: int) -> None:
         "application/vnd.oci.image.config.v1+json": json.dumps(config).encode(),
         "application/vnd.oci.image.layer.v1.tar+gzip": layer,
     }
-    about = [{"mediaType": kind, "digest": _digest(blob), "size": len(blob)} for kind, blob in blobs.items()]
+    descriptors = [{"mediaType": kind, "digest": _digest(blob), "size": len(blob)} for kind, blob in blobs.items()]
     for blob in blobs.values():
-        status, headers = _ask(port, "POST", f"/v2/{NAME}/blobs/uploads/")
+        status, headers = _request(port, "POST", f"/v2/{NAME}/blobs/uploads/")
         assert status == 202, status
-        place = headers["location"].partition(f":{port}")[2] or headers["location"]
-        status, _ = _ask(port, "PUT", f"{place}&digest={_digest(blob)}", blob)
+        location = headers["location"].partition(f":{port}")[2] or headers["location"]
+        status, _ = _request(port, "PUT", f"{location}&digest={_digest(blob)}", blob)
         assert status == 201, status
     kind = "application/vnd.oci.image.manifest.v1+json"
-    manifest = {"schemaVersion": 2, "mediaType": kind, "config": about[0], "layers": about[1:]}
-    status, _ = _ask(port, "PUT", f"/v2/{NAME}/manifests/1", json.dumps(manifest).encode(), kind)
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": descriptors[0], "layers": descriptors[1:]}
+    status, _ = _request(port, "PUT", f"/v2/{NAME}/manifests/1", json.dumps(manifest).encode(), kind)
     assert status == 201, status
 
 
@@ -105,7 +105,7 @@ def _layer() -> bytes:
     return packed.getvalue()
 
 
-def _ask(
+def _request(
     port: int, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream"
 ) -> tuple[int, dict[str, str]]:
     connection = HTTPConnection(NODE_ADDRESS, port, timeout=10)

@@ -30,25 +30,25 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
         yield {"IMAGE": f"{NODE_ADDRESS}:{PORT}/{NAME}:1", "PULL_SECRET": SECRET}
 
 
-def _answering(reply: Response) -> State:
-    """Another server answers every request instead of the registry: a proxy with limits, a gateway."""
+def _registry_with(response: Response) -> State:
+    """Every request gets this response, as from a proxy with limits, or a gateway."""
 
     @contextmanager
-    def answering(bed: Bed) -> Iterator[dict[str, str]]:
+    def answers(bed: Bed) -> Iterator[dict[str, str]]:
         with (
-            http_server(lambda _asked: reply, NODE_ADDRESS) as port,
+            http_server(lambda _request: response, NODE_ADDRESS) as port,
             plain_http(bed.testbed.instance, port),
         ):
             yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
 
-    return answering
+    return answers
 
 
 @contextmanager
 def untrusted(_bed: Bed) -> Iterator[dict[str, str]]:
     """A registry whose certificate the node does not trust."""
-    pem, key = Authority.make("nobody").issue((NODE_ADDRESS,))
-    with http_server(lambda _asked: Response(), NODE_ADDRESS, pem + key) as port:
+    pem, key = Authority.make("untrusted").issue((NODE_ADDRESS,))
+    with http_server(lambda _request: Response(), NODE_ADDRESS, pem + key) as port:
         yield {"IMAGE": f"{NODE_ADDRESS}:{port}/{NAME}:1"}
 
 
@@ -70,14 +70,14 @@ FAULTS = [
     Fault(
         "the password is wrong",
         nothing_broken,
-        says=r"^pull: \S+: the registry refuses the credentials.* node node says: .*401",
+        says=r"^pull: \S+: the registry refuses the credentials.* kubelet on node node: .*401",
         parameters={"PULL_SECRET": WRONG},
     ),
     Fault(
         "the pull secret does not exist",
         nothing_broken,
-        says=r"^pull: Unable to retrieve some image pull secrets \(nobody\)",
-        parameters={"PULL_SECRET": "nobody", **SOON},
+        says=r"^pull: Unable to retrieve some image pull secrets \(missing\)",
+        parameters={"PULL_SECRET": "missing", **SOON},
     ),
     Fault(
         "the tag does not exist",
@@ -87,14 +87,14 @@ FAULTS = [
     ),
     Fault(
         "the registry throttles",
-        _answering(Response(429, b"{}", {"Retry-After": "60"})),
-        says=r"^pull: \S+: throttled by the registry \(429\); node node says: ",
+        _registry_with(Response(429, b"{}", {"Retry-After": "60"})),
+        says=r"^pull: \S+: throttled by the registry \(429\); kubelet on node node: ",
         parameters=SOON,
     ),
     Fault(
         "the registry answers 503",
-        _answering(Response(503, b"{}")),
-        says=r"^pull: \S+: the registry itself fails; node node says: .*503",
+        _registry_with(Response(503, b"{}")),
+        says=r"^pull: \S+: the registry answers with a server error \(5xx\); kubelet on node node: .*503",
         parameters=SOON,
     ),
     Fault(

@@ -1,4 +1,4 @@
-"""The faults that job-lifecycle must detect: controllers, kubelet and scheduler away, quota, finalizers, suspension."""
+"""The faults that job-lifecycle must detect: controllers, kubelet and scheduler down, quota, finalizers, suspension."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -36,14 +36,14 @@ def controllers_stop_when_the_job_is_complete(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def pods_over_quota(bed: Bed) -> Iterator[None]:
-    # The probe's own pod asks for 50m of CPU, the Job's for 10m.
+    # The probe's own pod requests 50m of CPU, the Job's 10m.
     with quota(bed, "little-cpu", **{"requests.cpu": "55m"}):
         yield
 
 
 @contextmanager
 def _held(bed: Bed, collection: str, when: Callable[[Json], object] = bool) -> Iterator[None]:
-    """A finalizer on everything of the probe in this collection for which `when` is true."""
+    """A finalizer on all of the probe's objects in this collection for which `when` is true."""
     held: list[str] = []
 
     def hold(api: Api, found: Json) -> None:
@@ -82,13 +82,13 @@ def _suspend(api: Api, found: Json) -> None:
 
 @contextmanager
 def cron_jobs_suspended(bed: Bed) -> Iterator[None]:
-    # One that is created at the very end of a minute might fire before it is suspended.
-    until("a minute that has just begun", lambda: time.time() % 60 < 45, within_s=20)
+    # A CronJob created at the end of a minute might create a Job before it is suspended.
+    until("the first 45 s of a minute", lambda: time.time() % 60 < 45, within_s=20)
     with on_each(bed.api, CRON_JOBS, _suspend, labelSelector=NAMES):
         yield
 
 
-# The TTL counts from a time in whole seconds: of 1 s there may be nothing left when the Job is seen to be complete.
+# The TTL counts from a time in whole seconds: one of 1 s may be over when the probe observes that the Job is complete.
 _SOON = {"DELETE_TIMEOUT": "5", "TTL": "5"}
 FAULTS = [
     Fault(
@@ -114,7 +114,7 @@ FAULTS = [
     Fault(
         "the controllers stop when the Job is complete",
         controllers_stop_when_the_job_is_complete,
-        says=r"^ttl: job .* is not removed .* TTL controller has not deleted it",
+        says=r"^ttl: job .* still exists .* TTL controller has not deleted it",
         parameters=_SOON,
     ),
     Fault(
@@ -132,7 +132,7 @@ FAULTS = [
     Fault(
         "a finalizer holds the finished Job",
         jobs_held,
-        says=r"^ttl: job .* is not removed .* is held by the finalizer .*example\.com/audit",
+        says=r"^ttl: job .* still exists .* is held by the finalizer .*example\.com/audit",
         parameters=_SOON,
     ),
     Fault(
@@ -144,13 +144,13 @@ FAULTS = [
     Fault(
         "a finalizer holds the CronJob's pods",
         cron_pods_held,
-        says=r"^cascade: .* still there 5 s after the deletion of cronjob .* finalizer .*example\.com/audit",
+        says=r"^cascade: .* still exist 5 s after the deletion of cronjob .* finalizer .*example\.com/audit",
         parameters=_SOON,
     ),
     Fault(
         "CronJobs are suspended",
         cron_jobs_suspended,
-        says=r"^cron: cronjob .* did not fire within 3 s of its minute \d\d:\d\d UTC: it is suspended",
+        says=r"^cron: cronjob .* has no Job 3 s after its scheduled time \d\d:\d\d UTC: it is suspended",
         parameters={"CRON_TIMEOUT": "3"},
     ),
 ]

@@ -13,7 +13,7 @@ def conditions(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"status": {"conditions": [{"type": kind, "status": is_so} for kind, is_so in pairs]}}
 
 
-def test_everything_has_the_runs_labels_and_the_instance() -> None:
+def test_all_objects_have_the_runs_labels_and_the_instance() -> None:
     made = objects.cron_job(RUN, "x-cron", "kubeprobe", "image", 60)
     template = made["spec"]["jobTemplate"]
     for labels in (

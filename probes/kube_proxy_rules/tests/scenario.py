@@ -14,13 +14,13 @@ Json = dict[str, Any]
 NAME = "rules-of-the-tests"
 SERVICE = f"{NAMESPACE}/{NAME}"
 SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
-FIRST, SECOND, STRANGER = "10.244.3.1", "10.244.3.2", "10.244.3.66"
+FIRST, SECOND, WRONG = "10.244.3.1", "10.244.3.2", "10.244.3.66"
 SOON = {"SETTLE": "4"}
 
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A Service with a node port and two endpoints, for which kube-proxy has made its rules."""
+    """A Service with a node port and two endpoints, for which kube-proxy has created its rules."""
     ports = [{"name": "http", "port": 80, "targetPort": 8080}]
     service = {"metadata": {"name": NAME}, "spec": {"type": "NodePort", "ports": ports}}
     with bed.cluster.having(NAMESPACE, "services", service), bed.cluster.having_at(SLICES, _slice(FIRST, SECOND)):
@@ -38,7 +38,7 @@ def _slice(*addresses: str) -> Json:
 
 
 def _with_rules_changed(change: Callable[[Bed], None]) -> State:
-    """While the rules have been changed without kube-proxy."""
+    """While the rules are changed, not by kube-proxy."""
 
     @contextmanager
     def changed(bed: Bed) -> Iterator[None]:
@@ -55,7 +55,7 @@ def _with_rules_changed(change: Callable[[Bed], None]) -> State:
     return changed
 
 
-def _forget_the_service(bed: Bed) -> None:
+def _remove_the_service(bed: Bed) -> None:
     address = bed.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}")["spec"]["clusterIP"]
     _nft("delete", "element", "ip", "kube-proxy", "service-ips", f"{{ {address} . tcp . 80 }}")
 
@@ -64,14 +64,14 @@ def _empty_an_endpoint(_bed: Bed) -> None:
     _nft("flush", "chain", "ip", "kube-proxy", _chain_of(FIRST))
 
 
-def _mislead_an_endpoint(_bed: Bed) -> None:
+def _redirect_an_endpoint(_bed: Bed) -> None:
     chain = _chain_of(FIRST)
     _nft("flush", "chain", "ip", "kube-proxy", chain)
-    _nft("add", "rule", "ip", "kube-proxy", chain, f"meta l4proto tcp dnat to {STRANGER}:8080")
+    _nft("add", "rule", "ip", "kube-proxy", chain, f"meta l4proto tcp dnat to {WRONG}:8080")
 
 
 @contextmanager
-def endpoint_removed_unseen(bed: Bed) -> Iterator[None]:
+def endpoint_removed_while_kube_proxy_is_down(bed: Bed) -> Iterator[None]:
     """An endpoint is deleted while kube-proxy is down."""
     with _kube_proxy_down(bed):
         _set_endpoints(bed, FIRST)
@@ -82,17 +82,17 @@ def endpoint_removed_unseen(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def service_created_unseen(bed: Bed) -> Iterator[None]:
+def service_created_while_kube_proxy_is_down(bed: Bed) -> Iterator[None]:
     """A Service is created while kube-proxy is down."""
     name = f"{NAME}-new"
     service = {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}}
-    piece = _slice(FIRST)
-    piece["metadata"] = {"name": name, "labels": {"kubernetes.io/service-name": name}}
-    piece["ports"] = [{"port": 80, "protocol": "TCP"}]
+    endpoint_slice = _slice(FIRST)
+    endpoint_slice["metadata"] = {"name": name, "labels": {"kubernetes.io/service-name": name}}
+    endpoint_slice["ports"] = [{"port": 80, "protocol": "TCP"}]
     with (
         _kube_proxy_down(bed),
         bed.cluster.having(NAMESPACE, "services", service),
-        bed.cluster.having_at(SLICES, piece),
+        bed.cluster.having_at(SLICES, endpoint_slice),
     ):
         yield
 
@@ -125,36 +125,37 @@ def _nft(*arguments: str) -> str:
     return run(["nft", *arguments])
 
 
-HERE = rf"^node \S+: Service {SERVICE} at "
+SERVICE_AT = rf"^node \S+: Service {SERVICE} at "
 
 FAULTS = [
     Fault(
         "the rules of a Service are missing",
-        _with_rules_changed(_forget_the_service),
-        says=HERE + r"10\.96\.\d+\.\d+:80/tcp has no rule: connections to it lead nowhere",
+        _with_rules_changed(_remove_the_service),
+        says=SERVICE_AT + r"10\.96\.\d+\.\d+:80/tcp has no rule: connections to it fail",
         parameters=SOON,
     ),
     Fault(
         "an endpoint's chain is empty",
         _with_rules_changed(_empty_an_endpoint),
-        says=HERE + r"10\.96\.\d+\.\d+:80/tcp: chain endpoint-\S+ leads nowhere",
+        says=SERVICE_AT + r"10\.96\.\d+\.\d+:80/tcp: chain endpoint-\S+ has no target",
         parameters=SOON,
     ),
     Fault(
         "an endpoint's chain leads to a wrong address",
-        _with_rules_changed(_mislead_an_endpoint),
-        says=HERE + r"node port 3\d+/tcp is led to 10\.244\.3\.66:8080, which is no ready endpoint of it",
+        _with_rules_changed(_redirect_an_endpoint),
+        says=SERVICE_AT + r"node port 3\d+/tcp forwards to 10\.244\.3\.66:8080, which is not a ready endpoint of it",
         parameters=SOON,
     ),
     Fault(
         "an endpoint was removed while kube-proxy was down",
-        endpoint_removed_unseen,
-        says=HERE + r"10\.96\.\d+\.\d+:80/tcp is led to 10\.244\.3\.2:8080, which is no ready endpoint of it: stale",
+        endpoint_removed_while_kube_proxy_is_down,
+        says=SERVICE_AT
+        + r"10\.96\.\d+\.\d+:80/tcp forwards to 10\.244\.3\.2:8080, which is not a ready endpoint of it: stale",
         parameters=SOON,
     ),
     Fault(
         "a Service was created while kube-proxy was down",
-        service_created_unseen,
+        service_created_while_kube_proxy_is_down,
         says=rf"^node \S+: Service {SERVICE}-new at 10\.96\.\d+\.\d+:80/tcp has no rule",
         parameters=SOON,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from probes.kube_proxy_rules.comparing import problems
-from probes.kube_proxy_rules.iptables import is_there, parse
+from probes.kube_proxy_rules.iptables import has_rules, parse
 from probes.kube_proxy_rules.wanted import Front, Wanted, read
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -33,7 +33,7 @@ def of(wanted: list[Wanted], service: str) -> list[Wanted]:
 
 
 def test_kube_proxys_rules_match_the_services(saved: str, wanted: list[Wanted]) -> None:
-    assert is_there(saved)
+    assert has_rules(saved)
     assert problems(wanted, parse(saved), 4) == []
 
 
@@ -62,19 +62,19 @@ def test_comments_are_not_part_of_a_rule(saved: str, wanted: list[Wanted], comme
 def test_a_missing_entry_of_a_service_is_detected(saved: str, wanted: list[Wanted]) -> None:
     less = "\n".join(line for line in saved.splitlines() if "--dport 30080" not in line)
     assert problems(wanted, parse(less), 4) == [
-        "Service default/web at node port 30080/tcp has no rule: connections to it lead nowhere"
+        "Service default/web at node port 30080/tcp has no rule: connections to it fail"
     ]
 
 
 def test_an_endpoint_without_its_dnat_rule_is_named(saved: str, wanted: list[Wanted]) -> None:
     less = "\n".join(line for line in saved.splitlines() if "--to-destination 10.244.1.1:8080" not in line)
     wrong = problems(of(wanted, "default/web"), parse(less), 4)
-    assert any("chain KUBE-SEP-" in text and text.endswith("leads nowhere") for text in wrong)
-    assert any("is not led to 10.244.1.1:8080, which is ready" in text for text in wrong)
+    assert any("chain KUBE-SEP-" in text and text.endswith("has no target") for text in wrong)
+    assert any("does not forward to 10.244.1.1:8080, which is ready" in text for text in wrong)
 
 
 def test_an_endpoint_without_its_service_is_stale(saved: str, wanted: list[Wanted]) -> None:
     [front] = of(wanted, "default/sticky")
     less = [one for one in wanted if one != front]
     [problem] = problems(less, parse(saved), 4)
-    assert problem.endswith("is led to 10.244.1.3:8443, though no Service has it: left over")
+    assert problem.endswith("forwards to 10.244.1.3:8443, but no Service has this address and port: stale rule")

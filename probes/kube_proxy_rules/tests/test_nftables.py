@@ -53,7 +53,7 @@ def test_a_removed_map_element_is_detected(table: Json, wanted: list[Wanted]) ->
         if found["name"] == "service-nodeports":
             found["elem"] = [pair for pair in found["elem"] if pair[0]["concat"][1] != 30080]
     assert problems(wanted, parse(table), 4) == [
-        "Service default/web at node port 30080/tcp has no rule: connections to it lead nowhere"
+        "Service default/web at node port 30080/tcp has no rule: connections to it fail"
     ]
 
 
@@ -65,12 +65,12 @@ def test_an_endpoint_chain_without_a_rule_is_named(table: Json, wanted: list[Wan
     ]
     first, second, *_ = problems(wanted, parse(table), 4)
     where = "Service default/web at 10.96.224.158:80/tcp"
-    assert first == f"{where}: chain endpoint-6NNI7AUO-default/web/tcp/http__10.244.1.1/8080 leads nowhere"
-    assert second == f"{where} is not led to 10.244.1.1:8080, which is ready"
+    assert first == f"{where}: chain endpoint-6NNI7AUO-default/web/tcp/http__10.244.1.1/8080 has no target"
+    assert second == f"{where} does not forward to 10.244.1.1:8080, which is ready"
 
 
 def test_rules_of_a_deleted_service_are_detected(table: Json, wanted: list[Wanted]) -> None:
     less = [one for one in wanted if one.service != "default/sticky"]
     assert problems(less, parse(table), 4) == [
-        "10.96.254.116:443/tcp is led to 10.244.1.3:8443, though no Service has it: left over"
+        "10.96.254.116:443/tcp forwards to 10.244.1.3:8443, but no Service has this address and port: stale rule"
     ]

@@ -64,7 +64,7 @@ def legacy_tables(tmp_path: Path, *names: str, file: str = "ip_tables_names") ->
     (tmp_path / "LEGACY_TABLES" / file).write_text("".join(f"{name}\n" for name in names))
 
 
-def test_ipvs_with_kube_proxys_device_is_kube_proxys(tmp_path: Path, command: Command) -> None:
+def test_ipvs_with_kube_proxys_device_is_checked(tmp_path: Path, command: Command) -> None:
     ipvs_is_filled(tmp_path, command)
     (tmp_path / "IPVS_DEVICE").mkdir()
     assert modes() == ["ipvs"]
@@ -85,7 +85,7 @@ def test_only_the_rules_of_the_given_mode_are_checked(tmp_path: Path, command: C
     command("iptables-save", saved())
     assert modes("iptables") == ["iptables"]
     assert modes("ipvs") == ["ipvs"]
-    with pytest.raises(RulesUnreadable, match=r"^nft -j list tables ip failed: no such table; needed are hostNetwork"):
+    with pytest.raises(RulesUnreadable, match=r"^nft -j list tables ip failed: no such table; expected hostNetwork"):
         rules_of(4, set(), "nftables")
 
 

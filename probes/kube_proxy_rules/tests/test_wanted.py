@@ -15,7 +15,7 @@ def service(**spec: Any) -> Json:
     return {"metadata": {"namespace": "shop", "name": "web"}, "spec": whole}
 
 
-def piece(*endpoints: Json, family: str = "IPv4", port: str = "http") -> Json:
+def endpoint_slice(*endpoints: Json, family: str = "IPv4", port: str = "http") -> Json:
     return {
         "metadata": {"namespace": "shop", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": family,
@@ -31,7 +31,8 @@ def endpoint(address: str, node: str = "a", **more: Any) -> Json:
 
 def backends(one: Json, *endpoints: Json) -> list[set[str]]:
     """The expected addresses of each front."""
-    return [{address for address, _port in found.backends} for found in read([one], [piece(*endpoints)], "a", 4)]
+    slices = [endpoint_slice(*endpoints)]
+    return [{address for address, _port in found.backends} for found in read([one], slices, "a", 4)]
 
 
 def test_ready_endpoints_are_needed_and_unset_counts_as_ready() -> None:
@@ -39,21 +40,21 @@ def test_ready_endpoints_are_needed_and_unset_counts_as_ready() -> None:
 
 
 def test_without_ready_endpoints_the_serving_ones_are_needed() -> None:
-    ending = endpoint("10.0.0.1", ready=False, serving=True, terminating=True)
-    assert backends(service(), ending) == [{"10.0.0.1"}]
-    assert backends(service(), ending, endpoint("10.0.0.2")) == [{"10.0.0.2"}]
+    terminating = endpoint("10.0.0.1", ready=False, serving=True, terminating=True)
+    assert backends(service(), terminating) == [{"10.0.0.1"}]
+    assert backends(service(), terminating, endpoint("10.0.0.2")) == [{"10.0.0.2"}]
 
 
 def test_local_policies_need_only_this_nodes_endpoints() -> None:
-    there = (endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b"))
+    endpoints = (endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b"))
     outside = service(type="NodePort", ports=[{**HTTP, "nodePort": 30080}], externalTrafficPolicy="Local")
-    assert backends(outside, *there) == [{"10.0.0.1", "10.0.0.2"}, {"10.0.0.1"}]
-    assert backends(service(internalTrafficPolicy="Local"), *there) == [{"10.0.0.1"}]
+    assert backends(outside, *endpoints) == [{"10.0.0.1", "10.0.0.2"}, {"10.0.0.1"}]
+    assert backends(service(internalTrafficPolicy="Local"), *endpoints) == [{"10.0.0.1"}]
 
 
 def test_each_family_has_its_own_fronts_and_endpoints() -> None:
     both = service(clusterIPs=["10.96.0.7", "fd00::7"])
-    slices = [piece(endpoint("10.0.0.1")), piece(endpoint("fd00::1"), family="IPv6")]
+    slices = [endpoint_slice(endpoint("10.0.0.1")), endpoint_slice(endpoint("fd00::1"), family="IPv6")]
     assert [(str(one.front), set(one.backends)) for one in read([both], slices, "a", 6)] == [
         ("[fd00::7]:80/tcp", {("fd00::1", 8080)})
     ]
@@ -75,17 +76,17 @@ def test_each_family_has_its_own_fronts_and_endpoints() -> None:
     ],
 )
 def test_services_ignored_by_kube_proxy_need_no_rules(one: Json) -> None:
-    assert read([one], [piece(endpoint("10.0.0.1"))], "a", 4) == []
+    assert read([one], [endpoint_slice(endpoint("10.0.0.1"))], "a", 4) == []
 
 
 def test_a_slice_of_another_port_is_ignored() -> None:
-    [wanted] = read([service()], [piece(endpoint("10.0.0.1"), port="metrics")], "a", 4)
+    [wanted] = read([service()], [endpoint_slice(endpoint("10.0.0.1"), port="metrics")], "a", 4)
     assert wanted.backends == frozenset()
 
 
 def test_with_topology_hints_some_endpoints_suffice() -> None:
     hints = {"hints": {"forZones": [{"name": "z"}]}}
-    wanted = read([service()], [piece(endpoint("10.0.0.1", **hints), endpoint("10.0.0.2", **hints))], "a", 4)
+    wanted = read([service()], [endpoint_slice(endpoint("10.0.0.1", **hints), endpoint("10.0.0.2", **hints))], "a", 4)
     front = Front("10.96.0.7", "tcp", 80)
     assert problems(wanted, Rules("nftables", {front: frozenset({("10.0.0.1", 8080)})}), 4) == []
     assert problems(wanted, Rules("nftables", {front: frozenset()}), 4) == [
@@ -95,10 +96,10 @@ def test_with_topology_hints_some_endpoints_suffice() -> None:
 
 def test_a_pod_is_named_with_its_endpoint() -> None:
     target = {"targetRef": {"kind": "Pod", "name": "web-1"}}
-    wanted = read([service()], [piece(endpoint("10.0.0.1", **target), endpoint("10.0.0.2"))], "a", 4)
+    wanted = read([service()], [endpoint_slice(endpoint("10.0.0.1", **target), endpoint("10.0.0.2"))], "a", 4)
     rules = Rules("ipvs", {Front("10.96.0.7", "tcp", 80): frozenset({("10.0.0.2", 8080), ("10.0.0.9", 8080)})})
     where = "Service shop/web at 10.96.0.7:80/tcp"
     assert problems(wanted, rules, 4) == [
-        f"{where} is not led to 10.0.0.1:8080 (pod web-1), which is ready",
-        f"{where} is led to 10.0.0.9:8080, which is no ready endpoint of it: stale or wrong",
+        f"{where} does not forward to 10.0.0.1:8080 (pod web-1), which is ready",
+        f"{where} forwards to 10.0.0.9:8080, which is not a ready endpoint of it: stale or wrong rule",
     ]

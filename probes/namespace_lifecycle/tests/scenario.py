@@ -16,7 +16,7 @@ NAMES = "app.kubernetes.io/name=kubeprobe-namespace-lifecycle"
 API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 
-def _wait_until_all_are_gone(bed: Bed) -> None:
+def _wait_until_all_are_deleted(bed: Bed) -> None:
     """Wait until the held objects are deleted after the fault."""
     until("the namespaces to be gone", lambda: not bed.api.get(NAMESPACES, labelSelector=NAMES)["items"], within_s=60)
 
@@ -28,11 +28,11 @@ def controller_manager_stopped(bed: Bed) -> Iterator[None]:
         yield
     finally:
         bed.testbed.start("kube-controller-manager")
-        _wait_until_all_are_gone(bed)
+        _wait_until_all_are_deleted(bed)
 
 
 @contextmanager
-def controller_manager_stops_in_the_midst(bed: Bed) -> Iterator[None]:
+def controller_manager_stops_before_the_deletion(bed: Bed) -> Iterator[None]:
     def stop(_api: Api, _namespace: Json) -> None:
         bed.testbed.stop("kube-controller-manager")
 
@@ -48,17 +48,17 @@ def controller_manager_stops_in_the_midst(bed: Bed) -> Iterator[None]:
             yield
     finally:
         bed.testbed.start("kube-controller-manager")
-        _wait_until_all_are_gone(bed)
+        _wait_until_all_are_deleted(bed)
 
 
 @contextmanager
 def api_without_backend(bed: Bed) -> Iterator[None]:
     service = {
-        "metadata": {"name": "v1.away.example.com"},
+        "metadata": {"name": "v1.unavailable.example.com"},
         "spec": {
-            "group": "away.example.com",
+            "group": "unavailable.example.com",
             "version": "v1",
-            "service": {"namespace": NAMESPACE, "name": "nobody"},
+            "service": {"namespace": NAMESPACE, "name": "missing"},
             "groupPriorityMinimum": 1000,
             "versionPriority": 10,
             "insecureSkipTLSVerify": True,
@@ -66,11 +66,11 @@ def api_without_backend(bed: Bed) -> Iterator[None]:
     }
     with bed.cluster.having_at(API_SERVICES, service):
         yield
-    _wait_until_all_are_gone(bed)
+    _wait_until_all_are_deleted(bed)
 
 
 @contextmanager
-def finalizer_in_it(bed: Bed) -> Iterator[None]:
+def finalizer_in_the_namespace(bed: Bed) -> Iterator[None]:
     """The default objects of the new namespace get a finalizer."""
     selector = {"namespaceSelector": {"matchLabels": LABELS}}
     with webhook_that_adds_a_finalizer(bed, "configmaps", "example.com/backup", selector):
@@ -78,22 +78,22 @@ def finalizer_in_it(bed: Bed) -> Iterator[None]:
     for name in _names(bed):
         with suppress(ApiError):  # already deleted
             bed.api.patch(f"{NAMESPACES}/{name}/configmaps/kube-root-ca.crt", {"metadata": {"finalizers": None}})
-    _wait_until_all_are_gone(bed)
+    _wait_until_all_are_deleted(bed)
 
 
 @contextmanager
-def finalizer_of_its_own(bed: Bed) -> Iterator[None]:
+def finalizer_of_the_namespace(bed: Bed) -> Iterator[None]:
     selector = {"objectSelector": {"matchLabels": LABELS}}
     with webhook_that_adds_a_finalizer(bed, "namespaces", "example.com/tenant", selector):
         yield
     for name in _names(bed):
         bed.api.patch(f"{NAMESPACES}/{name}", {"metadata": {"finalizers": None}})
-    _wait_until_all_are_gone(bed)
+    _wait_until_all_are_deleted(bed)
 
 
 @contextmanager
 def creation_denied(bed: Bed) -> Iterator[None]:
-    with denying_policy(bed, "namespaces", "CREATE", "namespaces come from the portal only"):
+    with denying_policy(bed, "namespaces", "CREATE", "only the portal creates namespaces"):
         yield
 
 
@@ -106,32 +106,33 @@ FAULTS = [
     Fault(
         "the controller manager is down",
         controller_manager_stopped,
-        says=r"^service account: no default among the serviceaccounts .* serviceaccount-controller has not made it",
+        says=r"^service account: serviceaccounts/default does not exist .* "
+        r"serviceaccount-controller has not created it",
         parameters={"READY_TIMEOUT": "4"},
     ),
     Fault(
         "the controller manager stops before the deletion",
-        controller_manager_stops_in_the_midst,
-        says=r"^gone: .*the namespace controller \(kube-controller-manager\) has told nothing",
+        controller_manager_stops_before_the_deletion,
+        says=r"^gone: .*the namespace controller \(kube-controller-manager\) has set no condition",
         parameters=_SOON,
     ),
     Fault(
         "an aggregated API has no backend",
         api_without_backend,
-        says=r"^gone: namespace .* APIService v1\.away\.example\.com is not available: ServiceNotFound: ",
+        says=r"^gone: namespace .* APIService v1\.unavailable\.example\.com is not available: ServiceNotFound: ",
         parameters=_SOON,
     ),
     Fault(
         "a finalizer holds an object in the namespace",
-        finalizer_in_it,
+        finalizer_in_the_namespace,
         says=r"^gone: namespace .* configmaps kube-root-ca\.crt is held by the finalizer example\.com/backup",
         parameters=_SOON,
     ),
     Fault(
         "a finalizer holds the namespace itself",
-        finalizer_of_its_own,
-        says=r"^gone: namespace .* its own finalizers hold it: example\.com/tenant",
+        finalizer_of_the_namespace,
+        says=r"^gone: namespace .* it is held by its own finalizers: example\.com/tenant",
         parameters=_SOON,
     ),
-    Fault("a policy denies namespaces", creation_denied, says=r"^create: .*namespaces come from the portal only"),
+    Fault("a policy denies namespaces", creation_denied, says=r"^create: .*only the portal creates namespaces"),
 ]

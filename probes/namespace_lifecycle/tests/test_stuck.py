@@ -17,7 +17,7 @@ def test_bad_conditions_are_reported_causes_first_and_good_ones_left_out() -> No
             ("NamespaceFinalizersRemaining", "True", "example.com/hold in 1 resource instances"),
             ("NamespaceDeletionContentFailure", "False", "All content successfully deleted"),
             ("NamespaceContentRemaining", "True", "configmaps. has 1 resource instances"),
-            ("SomethingElse", "True", "of no concern"),
+            ("SomethingElse", "True", "irrelevant"),
         )
     )
     assert list(found) == ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"]
@@ -31,9 +31,9 @@ def test_remaining_kinds_are_parsed_with_their_group() -> None:
 
 
 def test_only_objects_held_by_finalizers_are_named() -> None:
-    objects = [{"metadata": {"name": "free"}}, {"metadata": {"name": "kept", "finalizers": ["a.com/x", "b.com/y"]}}]
-    assert held("configmaps", "", objects) == ["configmaps kept is held by the finalizer a.com/x, b.com/y"]
-    assert held("foos", "example.com", objects)[0].startswith("foos.example.com kept ")
+    objects = [{"metadata": {"name": "unheld"}}, {"metadata": {"name": "held", "finalizers": ["a.com/x", "b.com/y"]}}]
+    assert held("configmaps", "", objects) == ["configmaps held is held by the finalizer a.com/x, b.com/y"]
+    assert held("foos", "example.com", objects)[0].startswith("foos.example.com held ")
 
 
 def test_unavailable_api_services_are_named() -> None:
@@ -47,11 +47,11 @@ def test_unavailable_api_services_are_named() -> None:
 
 def test_without_conditions_the_controller_has_not_processed_it() -> None:
     assert why_not_processed(namespace()) == (
-        "the namespace controller (kube-controller-manager) has told nothing; finalizers in its spec: kubernetes"
+        "the namespace controller (kube-controller-manager) has set no condition; finalizers in its spec: kubernetes"
     )
 
 
 def test_a_finalizer_of_the_namespace_itself_is_named() -> None:
     assert why_not_processed(namespace(finalizers=["example.com/tenant"])) == (
-        "its own finalizers hold it: example.com/tenant"
+        "it is held by its own finalizers: example.com/tenant"
     )

@@ -19,8 +19,8 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True)
-class Placement:
-    """One object for the hub."""
+class HubObject:
+    """An object to create on the hub."""
 
     collection: str
     """The path of its collection."""
@@ -42,7 +42,7 @@ def manifests(text: str, values: Mapping[str, str], members: Sequence[str]) -> l
         for member in members if _MEMBER in document else ("",):
             found += _read(document, {**values, "member": member})
     if not found:
-        raise ManifestError("there is none")
+        raise ManifestError("expected at least one YAML document, got none")
     return found
 
 
@@ -62,20 +62,20 @@ def _read(document: str, values: Mapping[str, str]) -> list[Json]:
         raise ManifestError(f"expected apiVersion, kind and metadata.name in {filled.strip()[:80]!r}")
     if values["name"] not in str(metadata["name"]):
         problem = f"metadata.name is {metadata['name']!r}, expected it to contain ${{name}}"
-        raise ManifestError(f"{problem}: what is deleted afterwards has to be this run's own")
+        raise ManifestError(f"{problem}: the probe deletes this object, so its name must belong to this run")
     return [body]
 
 
-def placement_of(api: Api, body: Json) -> Placement:
-    """The placement of an object on the hub. Raises ApiError, with status 404 for an unknown kind."""
+def hub_object_of(api: Api, body: Json) -> HubObject:
+    """The object and the path of its collection. Raises ApiError, with status 404 for an unknown kind."""
     version, kind = body["apiVersion"], body["kind"]
     prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
     for resource in api.get(prefix)["resources"]:
         if resource["kind"] == kind and "/" not in resource["name"]:
             namespace = body["metadata"].get("namespace", "default")
             within = f"/namespaces/{namespace}" if resource["namespaced"] else ""
-            return Placement(f"{prefix}{within}/{resource['name']}", body)
-    raise ApiError(f"the hub has no kind {kind} in {version}", 404)
+            return HubObject(f"{prefix}{within}/{resource['name']}", body)
+    raise ApiError(f"the hub's API has no kind {kind} in {version}", 404)
 
 
 def labelled(body: Json, labels: Mapping[str, str]) -> Json:

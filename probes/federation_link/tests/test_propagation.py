@@ -8,15 +8,15 @@ import yaml
 
 from probes._access import Access
 from probes._api import Api, ApiError
-from probes.federation_link import arriving, probe
-from probes.federation_link.placing import ManifestError, labelled, manifests, placement_of
+from probes.federation_link import probe, propagation
+from probes.federation_link.hub_objects import ManifestError, hub_object_of, labelled, manifests
 from tests.probes.scripted import scripted_api
 
 VALUES = {"name": "link-1", "namespace": "shop"}
 README = (Path(__file__).parents[1] / "README.md").read_text()
 [KARMADA] = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 NOT_FOUND = (404, {"kind": "Status", "reason": "NotFound", "message": "not found"})
-THERE = (200, {"metadata": {"name": "link-1", "finalizers": ["example.com/backup"]}})
+EXISTING = (200, {"metadata": {"name": "link-1", "finalizers": ["example.com/backup"]}})
 
 
 def test_karmadas_object_and_policy_are_created_in_order() -> None:
@@ -39,7 +39,7 @@ def test_the_default_manifests_match_the_catalog() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "there is none"),
+        ("", "expected at least one YAML document, got none"),
         ("a: ${nothing}", r"placeholder 'nothing': expected \$\{name\}, \$\{namespace\} or \$\{member\}"),
         ("a: [", "while parsing"),
         ("kind: ConfigMap", "expected apiVersion, kind and metadata.name in 'kind: ConfigMap'"),
@@ -59,50 +59,52 @@ def test_the_hubs_discovery_gives_the_path_of_a_kind() -> None:
     answers = [(200, served)] * 3
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
         work = {"apiVersion": "a.io/v1", "kind": "Work", "metadata": {"name": "w", "namespace": "east"}}
-        assert placement_of(api, work).path == "/apis/a.io/v1/namespaces/east/works/w"
-        assert placement_of(api, {**work, "kind": "Region"}).path == "/apis/a.io/v1/regions/w"
-        with pytest.raises(ApiError, match=r"the hub has no kind Worker in a\.io/v1"):
-            placement_of(api, {**work, "kind": "Worker"})
+        assert hub_object_of(api, work).path == "/apis/a.io/v1/namespaces/east/works/w"
+        assert hub_object_of(api, {**work, "kind": "Region"}).path == "/apis/a.io/v1/regions/w"
+        with pytest.raises(ApiError, match=r"the hub's API has no kind Worker in a\.io/v1"):
+            hub_object_of(api, {**work, "kind": "Worker"})
 
 
-def test_placed_objects_have_the_runs_labels_and_their_own() -> None:
+def test_created_objects_have_the_runs_labels_and_their_own() -> None:
     body = {"metadata": {"name": "a", "labels": {"own": "1"}}}
     assert labelled(body, {"run": "2"})["metadata"]["labels"] == {"own": "1", "run": "2"}
     assert body["metadata"]["labels"] == {"own": "1"}
 
 
-def seen_by(*answers: object, wanted: bool, seconds: float) -> arriving.Observation:
-    observe = arriving.arrived if wanted else arriving.gone
+def observe(*answers: object, expected: bool, seconds: float) -> propagation.Observation:
+    wait = propagation.wait_until_created if expected else propagation.wait_until_deleted
     with scripted_api(*answers) as server:
-        [seen] = observe(
-            {"east": Access(f"http://127.0.0.1:{server.server_port}")}, "/x", arriving.time.monotonic(), seconds
+        [observation] = wait(
+            {"east": Access(f"http://127.0.0.1:{server.server_port}")}, "/x", propagation.time.monotonic(), seconds
         )
-    return seen
+    return observation
 
 
-def test_an_object_arrives_when_it_first_exists() -> None:
-    seen = seen_by(NOT_FOUND, NOT_FOUND, THERE, wanted=True, seconds=5)
-    assert seen.seconds is not None
-    assert seen.seconds >= 2 * arriving.PERIOD
+def test_the_creation_time_is_measured() -> None:
+    observation = observe(NOT_FOUND, NOT_FOUND, EXISTING, expected=True, seconds=5)
+    assert observation.seconds is not None
+    assert observation.seconds >= 2 * propagation.PERIOD
 
 
-def test_an_object_that_does_not_arrive_is_reported() -> None:
-    seen = seen_by(NOT_FOUND, wanted=True, seconds=0)
-    assert probe.record_observations([seen], "arrived", 5) == [
-        "member east: the object has not arrived 5 s after it was placed on the hub"
+def test_an_object_that_is_not_created_in_a_member_is_reported() -> None:
+    observation = observe(NOT_FOUND, expected=True, seconds=0)
+    assert probe.record_observations([observation], "arrived", 5) == [
+        "member east: the object does not exist 5 s after its creation on the hub"
     ]
 
 
 def test_an_object_that_is_not_deleted_is_reported_with_its_finalizers() -> None:
-    seen = seen_by(THERE, wanted=False, seconds=0)
-    [wrong] = probe.record_observations([seen], "gone", 5)
-    assert wrong.startswith("member east: the object is still there 5 s after it was deleted from the hub: held there")
+    observation = observe(EXISTING, expected=False, seconds=0)
+    [wrong] = probe.record_observations([observation], "gone", 5)
+    assert wrong.startswith("member east: the object still exists 5 s after its deletion on the hub: held ")
     assert wrong.endswith("by the finalizers example.com/backup")
 
 
-def test_a_member_that_is_unavailable_is_reported_and_not_taken_for_deleted() -> None:
-    seen = seen_by((503, {"reason": "ServiceUnavailable", "message": "etcd is away"}), wanted=False, seconds=0)
-    assert seen.seconds is None
-    assert probe.record_observations([seen], "gone", 5) == [
-        "member east: 503 ServiceUnavailable: etcd is away (GET /x)"
+def test_a_member_that_is_unavailable_is_reported_and_not_counted_as_deleted() -> None:
+    observation = observe(
+        (503, {"reason": "ServiceUnavailable", "message": "etcd is unavailable"}), expected=False, seconds=0
+    )
+    assert observation.seconds is None
+    assert probe.record_observations([observation], "gone", 5) == [
+        "member east: 503 ServiceUnavailable: etcd is unavailable (GET /x)"
     ]

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 _FAILED = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable", "ImageInspectError"}
 _REFUSED = {"InvalidImageName", "SignatureValidationFailed"}
-_NOT_BEGUN = {"", "ContainerCreating", "PodInitializing"}
+_NOT_STARTED = {"", "ContainerCreating", "PodInitializing"}
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Fault:
 
     name: str
     description: str
-    """The description of the cause."""
+    """The cause, for the error."""
     temporary: bool
     """Whether it may be temporary, so that the kubelet's next try is worth waiting for."""
 
 
-_AUTH = Fault("auth", "the registry refuses the credentials, or wants some (PULL_SECRET)", temporary=False)
+_AUTH = Fault("auth", "the registry refuses the credentials, or requires some (PULL_SECRET)", temporary=False)
 _KINDS = (
     (
         r"pull QPS exceeded",
@@ -37,7 +37,7 @@ _KINDS = (
         r"x509:|certificate|server gave HTTP response to HTTPS client|tls: ",
         Fault(
             "untrusted",
-            "the node does not trust the registry's certificate, or one of them speaks no TLS",
+            "the node does not trust the registry's certificate, or only one of them uses TLS",
             temporary=False,
         ),
     ),
@@ -51,7 +51,7 @@ _KINDS = (
     (r"\b403\b|unauthorized|authentication required|authorization failed|denied", _AUTH),
     (
         r"no match for platform|no matching manifest|does not match the specified platform",
-        Fault("platform", "the image is not there for the node's platform", temporary=False),
+        Fault("platform", "the image does not exist for the node's platform", temporary=False),
     ),
     (
         r"\b404\b|not found|manifest unknown|name unknown|MANIFEST_UNKNOWN|NAME_UNKNOWN",
@@ -66,9 +66,9 @@ _KINDS = (
         r"connection refused|timed? ?out|unreachable|no route|deadline exceeded|connection reset|dial tcp|\bEOF\b",
         Fault("unreachable", "the registry cannot be reached from the node", temporary=True),
     ),
-    (r"\b5\d\d\b", Fault("registry", "the registry itself fails", temporary=True)),
+    (r"\b5\d\d\b", Fault("registry", "the registry answers with a server error (5xx)", temporary=True)),
 )
-_OTHER = Fault("other", "the pull fails", temporary=True)
+_OTHER = Fault("other", "the pull failed", temporary=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def has_pulled(pod: Json) -> bool:
     if "running" in state or "terminated" in state:
         return True
     waiting = state.get("waiting", {}).get("reason", "")
-    return waiting not in _NOT_BEGUN | _FAILED | _REFUSED
+    return waiting not in _NOT_STARTED | _FAILED | _REFUSED
 
 
 def failure(pod: Json) -> Failure | None:
@@ -112,7 +112,7 @@ def classify(message: str) -> Failure:
     return Failure(_OTHER, _shortened(text))
 
 
-def pulled_in(events: list[Json]) -> tuple[float, float] | None:
+def pull_duration(events: list[Json]) -> tuple[float, float] | None:
     """Seconds of the pull and bytes of the image (0 if unknown), from the kubelet's events."""
     for event in events:
         duration = re.search(r"Successfully pulled image .* in ([0-9a-zµ.]+)", event.get("message") or "")
@@ -125,8 +125,8 @@ def pulled_in(events: list[Json]) -> tuple[float, float] | None:
 def _go_seconds(text: str) -> float:
     """Go's duration: `1m2.5s`, `812ms`."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-    parts = re.findall(r"([0-9.]+)(h|ms|us|µs|ns|m|s)", text)
-    return sum(float(value.rstrip(".")) * units[unit] for value, unit in parts)
+    values = re.findall(r"([0-9.]+)(h|ms|us|µs|ns|m|s)", text)
+    return sum(float(value.rstrip(".")) * units[unit] for value, unit in values)
 
 
 def _container(pod: Json) -> Json:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from probes.image_pull.pulling import classify, failure, has_pulled, pulled_in
+from probes.image_pull.pull_state import classify, failure, has_pulled, pull_duration
 
 IMAGE = "registry-404.example.com:5000/denied/x509:429"
 
@@ -53,7 +53,7 @@ def resolving(message: str) -> str:
         ("pull QPS exceeded", "throttled"),
         ("no match for platform in manifest: not found", "platform"),
         ("write /var/lib/x: no space left on device", "disk"),
-        ("something nobody has seen", "other"),
+        ("an unknown error", "other"),
     ],
 )
 def test_a_failed_pull_is_classified(message: str, fault: str) -> None:
@@ -75,7 +75,7 @@ def test_a_long_message_keeps_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "known"),
+    ("pod_state", "expected"),
     [
         ({}, "nothing"),
         (waiting("ContainerCreating"), "nothing"),
@@ -87,9 +87,9 @@ def test_a_long_message_keeps_its_end() -> None:
         (pod(terminated={"reason": "StartError"}), "pulled"),
     ],
 )
-def test_states_after_the_pull_mean_success(seen: dict[str, Any], known: str) -> None:
-    assert has_pulled(seen) is (known == "pulled")
-    assert (failure(seen) is not None) is (known == "failed")
+def test_states_after_the_pull_mean_success(pod_state: dict[str, Any], expected: str) -> None:
+    assert has_pulled(pod_state) is (expected == "pulled")
+    assert (failure(pod_state) is not None) is (expected == "failed")
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_states_after_the_pull_mean_success(seen: dict[str, Any], known: str) ->
     ],
 )
 def test_the_duration_is_read_from_the_kubelets_event(message: str, found: tuple[float, float] | None) -> None:
-    assert pulled_in([{"reason": "Pulling"}, {"reason": "Pulled", "message": message}]) == found
+    assert pull_duration([{"reason": "Pulling"}, {"reason": "Pulled", "message": message}]) == found

@@ -14,7 +14,7 @@ PERIOD = 0.25
 
 @dataclass(frozen=True)
 class Observation:
-    """The observation in one member."""
+    """When a member had the expected state, or why it did not."""
 
     member: str
     seconds: float | None
@@ -27,36 +27,36 @@ class Observation:
     """The finalizers of an object that should be deleted."""
 
 
-def arrived(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Observation]:
+def wait_until_created(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Observation]:
     """When the object at `path` appeared in each member; `since` is the start in monotonic time."""
-    return _everywhere(members, lambda member, access: _follow(member, access, path, since, seconds, wanted=True))
+    return _in_all(members, lambda member, access: _poll(member, access, path, since, seconds, expected=True))
 
 
-def gone(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Observation]:
+def wait_until_deleted(members: Mapping[str, Access], path: str, since: float, seconds: float) -> list[Observation]:
     """When it was deleted in each member."""
-    return _everywhere(members, lambda member, access: _follow(member, access, path, since, seconds, wanted=False))
+    return _in_all(members, lambda member, access: _poll(member, access, path, since, seconds, expected=False))
 
 
-def _everywhere(members: Mapping[str, Access], observe: Callable[[str, Access], Observation]) -> list[Observation]:
+def _in_all(members: Mapping[str, Access], observe: Callable[[str, Access], Observation]) -> list[Observation]:
     with ThreadPoolExecutor(max(len(members), 1)) as pool:
         return list(pool.map(observe, members.keys(), members.values()))
 
 
-def _follow(member: str, access: Access, path: str, since: float, seconds: float, *, wanted: bool) -> Observation:
+def _poll(member: str, access: Access, path: str, since: float, seconds: float, *, expected: bool) -> Observation:
     """Poll until the expected state. One connection for each member, as an Api is not thread-safe."""
     trouble = held = ""
     with Api(access) as api:
         while True:
             try:
                 metadata = api.get(path)["metadata"]
-                is_there, trouble = True, ""
+                exists, trouble = True, ""
                 held = ", ".join(metadata.get("finalizers") or ())
             except PermissionMissing as error:
                 return Observation(member, None, forbidden=str(error))
             except ApiError as error:
-                is_there, trouble = error.status != 404, "" if error.status == 404 else str(error)
+                exists, trouble = error.status != 404, "" if error.status == 404 else str(error)
             passed = time.monotonic() - since
-            if not trouble and is_there == wanted:
+            if not trouble and exists == expected:
                 return Observation(member, passed)
             if passed > seconds:
                 return Observation(member, None, trouble, held=held)
