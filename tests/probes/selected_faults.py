@@ -62,7 +62,7 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
     ),
     "kube_proxy_rules": (
         "the rules of a Service are missing",
-        "an endpoint's chain leads to a wrong address",
+        "an endpoint's chain has a wrong address",
         "an endpoint was removed while kube-proxy was down",
     ),
     "namespace_lifecycle": (

@@ -15,7 +15,7 @@ def waiting(reason: str, message: str = "") -> dict:
 
 
 @pytest.mark.parametrize(
-    ("seen", "why"),
+    ("unready", "why"),
     [
         (pod(), "Pending: no scheduler has processed it"),
         (
@@ -41,9 +41,9 @@ def waiting(reason: str, message: str = "") -> dict:
         (pod("n1", reason="Evicted", message="low on memory"), "Evicted: low on memory"),
     ],
 )
-def test_the_cause_of_an_unready_pod_is_reported(seen, why) -> None:
-    assert not is_ready(seen)
-    assert why_not_ready(seen) == why
+def test_the_cause_of_an_unready_pod_is_reported(unready, why) -> None:
+    assert not is_ready(unready)
+    assert why_not_ready(unready) == why
 
 
 def test_the_last_two_warnings_are_kept_and_repeats_are_not() -> None:
@@ -66,8 +66,8 @@ def test_a_duplicate_warning_is_left_out() -> None:
 
 
 def test_the_pod_belongs_to_the_run_and_in_its_namespace_to_the_probes_pod() -> None:
-    made = manifest("p", "kubeprobe", "image", "token", RUN, 60)["metadata"]
-    assert made["labels"]["kubeprobe.io/run"] == "r1"
-    assert made["labels"]["kubeprobe.io/installation"] == "i1"
-    assert made["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": "probe-pod", "uid": "u1"}]
+    metadata = manifest("p", "kubeprobe", "image", "token", RUN, 60)["metadata"]
+    assert metadata["labels"]["kubeprobe.io/run"] == "r1"
+    assert metadata["labels"]["kubeprobe.io/installation"] == "i1"
+    assert metadata["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": "probe-pod", "uid": "u1"}]
     assert "ownerReferences" not in manifest("p", "other", "image", "token", RUN, 60)["metadata"]

@@ -38,14 +38,14 @@ def _pod(name: str, **spec: object) -> Json:
 @contextmanager
 def _pods(bed: Bed, *manifests: Json) -> Iterator[None]:
     """While these pods exist; deleted without grace, as some have no kubelet."""
-    made = []
+    created = []
     try:
         for manifest in manifests:
             bed.api.create(PODS, manifest)
-            made.append(f"{PODS}/{manifest['metadata']['name']}")
+            created.append(f"{PODS}/{manifest['metadata']['name']}")
         yield
     finally:
-        for path in made:
+        for path in created:
             try:
                 bed.api.delete(path, gracePeriodSeconds=0)
             except ApiError as error:

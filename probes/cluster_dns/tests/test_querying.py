@@ -103,11 +103,11 @@ def test_no_answer_is_reported_after_all_tries() -> None:
 
 
 def test_a_query_is_repeated_after_a_lost_datagram() -> None:
-    seen: list[int] = []
+    received: list[int] = []
 
     def lose_the_first(query: dns.message.Message) -> dns.message.Message | None:
-        seen.append(query.id)
-        return answers_with("10.96.0.7")(query) if len(seen) > 1 else None
+        received.append(query.id)
+        return answers_with("10.96.0.7")(query) if len(received) > 1 else None
 
     with dns_server(lose_the_first) as server:
         only_udp = Server(server.name, server.address, server.ports[:1])

@@ -14,16 +14,16 @@ def conditions(*pairs: tuple[str, str]) -> dict[str, Any]:
 
 
 def test_all_objects_have_the_runs_labels_and_the_instance() -> None:
-    made = objects.cron_job(RUN, "x-cron", "kubeprobe", "image", 60)
-    template = made["spec"]["jobTemplate"]
+    cron_job = objects.cron_job(RUN, "x-cron", "kubeprobe", "image", 60)
+    template = cron_job["spec"]["jobTemplate"]
     for labels in (
-        made["metadata"]["labels"],
+        cron_job["metadata"]["labels"],
         template["metadata"]["labels"],
         template["spec"]["template"]["metadata"]["labels"],
     ):
         assert labels["kubeprobe.io/run"] == "run-1"
         assert labels[objects.INSTANCE] == "x-cron"
-    assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+    assert cron_job["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
 
 
 def test_a_job_has_a_deadline_and_no_retries() -> None:
@@ -73,11 +73,11 @@ def test_a_cron_job_is_due_at_the_next_full_minute() -> None:
 
 
 def test_lateness_is_computed_from_the_controllers_annotation() -> None:
-    made = {
+    job = {
         "metadata": {
             "creationTimestamp": "2026-11-25T18:00:04Z",
             "annotations": {objects.SCHEDULED: "2026-11-25T18:00:00Z"},
         }
     }
-    assert objects.lateness(made) == 4
+    assert objects.lateness(job) == 4
     assert objects.lateness({"metadata": {"creationTimestamp": "2026-11-25T18:00:04Z"}}) is None

@@ -141,7 +141,7 @@ FAULTS = [
         parameters=SOON,
     ),
     Fault(
-        "an endpoint's chain leads to a wrong address",
+        "an endpoint's chain has a wrong address",
         _with_rules_changed(_redirect_an_endpoint),
         says=SERVICE_AT + r"node port 3\d+/tcp forwards to 10\.244\.3\.66:8080, which is not a ready endpoint of it",
         parameters=SOON,
