@@ -81,7 +81,7 @@ def _from_kubeconfig(path: Path) -> Access:
             raise AccessError(
                 f"kubeconfig {path}: the user has {unsupported[0]}: expected token, tokenFile or client certificate"
             )
-        token = user.get("token") or (_file_of(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
+        token = user.get("token") or (_beside(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
         tls = _tls(path, cluster, user) if server.startswith("https:") else None
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise AccessError(f"kubeconfig {path}: {type(error).__name__}: {error}") from error
@@ -104,8 +104,8 @@ def _named(config: Any, kind: str, name: str) -> dict[str, Any]:
     raise LookupError(f"{kind} {name!r} is not defined")
 
 
-def _file_of(kubeconfig: Path, name: str) -> Path:
-    """The path of a file that a kubeconfig refers to; a relative one starts at the kubeconfig's folder."""
+def _beside(kubeconfig: Path, name: str) -> Path:
+    """The path of a file in a kubeconfig, relative to the kubeconfig's folder."""
     return kubeconfig.parent / name
 
 
@@ -113,7 +113,7 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
     authority = cluster.get("certificate-authority-data")
     tls = ssl.create_default_context(
         cadata=base64.b64decode(authority).decode() if authority else None,
-        cafile=str(_file_of(path, cluster["certificate-authority"])) if "certificate-authority" in cluster else None,
+        cafile=str(_beside(path, cluster["certificate-authority"])) if "certificate-authority" in cluster else None,
     )
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname = False
@@ -126,5 +126,5 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
             pem.flush()
             tls.load_cert_chain(pem.name)
     elif "client-certificate" in user:
-        tls.load_cert_chain(_file_of(path, user["client-certificate"]), _file_of(path, user["client-key"]))
+        tls.load_cert_chain(_beside(path, user["client-certificate"]), _beside(path, user["client-key"]))
     return tls
