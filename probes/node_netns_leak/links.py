@@ -12,7 +12,7 @@ COMMAND_TIMEOUT = 10.0
 
 
 class NotListed(Exception):  # noqa: N818
-    """Interfaces cannot be listed; the text has the namespace and the cause."""
+    """Interfaces cannot be listed; the text has the namespace and the error."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def parse(output: str) -> list[Link]:
     ]
 
 
-def named(links: Iterable[Link], pattern: re.Pattern[str]) -> list[Link]:
+def matching(links: Iterable[Link], pattern: re.Pattern[str]) -> list[Link]:
     """The links that a CNI plugin may have created, by their names."""
     return [link for link in links if pattern.search(link.name)]
 
@@ -63,7 +63,7 @@ def _listed(prefix: list[str], source: str) -> list[Link]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotListed(f"interfaces of {source}: {error}") from error
+        raise NotListed(f"cannot list the interfaces of {source}: {error}") from error
     if done.returncode:
-        raise NotListed(f"interfaces of {source}: {' '.join(done.stderr.split())}")
+        raise NotListed(f"cannot list the interfaces of {source}: {' '.join(done.stderr.split())}")
     return parse(done.stdout)

@@ -1,6 +1,6 @@
 """Finds leftovers of deleted pods on a node: network namespaces, veths, mounts, sandboxes, addresses.
 
-If it finds something, it checks again for GRACE seconds: what remains every time is a leak.
+If it finds something, it checks again within GRACE seconds: what every check finds is a leak.
 Parameters: README.md.
 """
 
@@ -15,10 +15,10 @@ from kubeprobe_client import give_up, main, measure, report_failure, step
 from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._cri import RuntimeUnavailable, socket_of
 from probes._parameters import number, text, words
-from probes.node_netns_leak import kept, living, remains
-from probes.node_netns_leak.kept import NodePaths
+from probes.node_netns_leak import existing_pods, leftovers, resources
+from probes.node_netns_leak.leftovers import Leftover
 from probes.node_netns_leak.links import NotListed
-from probes.node_netns_leak.remains import Leftover
+from probes.node_netns_leak.resources import NodePaths
 
 RECHECKS = 2
 """More than once, as a pod may be starting at the first check and terminating at the last."""
@@ -30,7 +30,7 @@ def _pattern(name: str, default: str) -> re.Pattern[str]:
     try:
         return re.compile(given)
     except re.error as error:
-        give_up(f"parameter {name}={given!r}: it is no regular expression: {error}")
+        give_up(f"parameter {name}={given!r}: invalid regular expression: {error}")
 
 
 def _node_paths() -> NodePaths:
@@ -48,9 +48,9 @@ def _node_paths() -> NodePaths:
 def find_leftovers(api: Api, node: str, paths: NodePaths) -> set[Leftover]:
     """All resources that belong to no existing pod. Ends the run as unknown if that cannot be determined."""
     try:
-        resources = kept.read(paths)
-        existing = living.find(api, node, socket_of(paths.root, text("RUNTIME_SOCKET", "")))
-        return set(remains.of(resources, existing, paths))
+        read = resources.read(paths)
+        existing = existing_pods.find(api, node, socket_of(paths.root, text("RUNTIME_SOCKET", "")))
+        return set(leftovers.find(read, existing, paths))
     except ApiError as error:
         give_up_if_forbidden(error)
         raise
@@ -60,16 +60,16 @@ def find_leftovers(api: Api, node: str, paths: NodePaths) -> set[Leftover]:
 
 @main
 def probe() -> None:
-    """Report what remains at every check."""
+    """Report what every check finds."""
     node = os.environ.get("KUBEPROBE_NODE", "")
     if not node:
         give_up("KUBEPROBE_NODE is not set: expected the name of the node that this runs on")
     paths, grace = _node_paths(), number("GRACE", 20)
     with connect() as api:
-        with step("look"):
+        with step("check"):
             found = find_leftovers(api, node, paths)
         if found:
-            with step("look again"):
+            with step("recheck"):
                 for _ in range(RECHECKS):
                     time.sleep(grace / RECHECKS)
                     found &= find_leftovers(api, node, paths)

@@ -70,9 +70,9 @@ def why_not_ready(pod: Json) -> str:
     """Why the pod is not ready, according to control plane and kubelet."""
     status = pod.get("status", {})
     node = pod.get("spec", {}).get("nodeName", "")
-    trouble = next(filter(None, map(_container_trouble, status.get("containerStatuses", []))), "")
-    if trouble:
-        return trouble
+    problem = next(filter(None, map(_container_problem, status.get("containerStatuses", []))), "")
+    if problem:
+        return problem
     if status.get("reason"):  # the whole pod's: Evicted, NodeLost, DeadlineExceeded ...
         return _with_message(status["reason"], status.get("message"))
     if not node:
@@ -86,7 +86,7 @@ def why_not_ready(pod: Json) -> str:
     return _with_message(f"{status.get('phase', 'Pending')} on node {node}", ready.get("message"))
 
 
-def _container_trouble(container: Json) -> str:
+def _container_problem(container: Json) -> str:
     state = container.get("state", {})
     ended, waiting = state.get("terminated"), state.get("waiting", {})
     if ended:

@@ -69,7 +69,7 @@ class PodLifecycle:
         pod = self.watch.object
         if not pod:
             self.may_exist = False
-            raise CheckFailed(f"pod {self.name} was deleted by somebody else before it was ready")
+            raise CheckFailed(f"pod {self.name} was deleted by another client before it was ready")
         if not is_ready(pod):
             when = "ended before it was ready" if has_ended(pod) else f"not ready after {seconds:g} s"
             self._fail(f"pod {when}: {why_not_ready(pod)}")
@@ -83,13 +83,13 @@ class PodLifecycle:
             time.sleep(0.2)
             log = self.api.text(f"{self.path}/log", tailLines="10")
         if self.token not in log:
-            raise CheckFailed(f"the pod's log lacks {self.token!r}, which it was told to print: {log[:200]!r}")
+            raise CheckFailed(f"the pod's log lacks {self.token!r}, which the pod prints first: {log[:200]!r}")
 
     def delete(self) -> None:
         """Request the pod's deletion."""
         self.api.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
-    def wait_gone(self) -> None:
+    def wait_deleted(self) -> None:
         """Wait until the pod is deleted from the API, which happens after its node has cleaned up."""
         seconds = self._at_most(self.settings.delete_timeout)
         if self.watch.until(lambda _pod: False, seconds):
@@ -97,9 +97,9 @@ class PodLifecycle:
             return
         pod = self.watch.object
         node = pod["spec"].get("nodeName", "none")
-        held = ", ".join(pod["metadata"].get("finalizers", []))
-        why = f"held by the finalizers {held}" if held else f"its kubelet on node {node} has not removed it"
-        self._fail(f"pod not gone {seconds:g} s after its deletion: {why}")
+        finalizers = ", ".join(pod["metadata"].get("finalizers", []))
+        why = f"held by the finalizers {finalizers}" if finalizers else f"kubelet on node {node} has not removed it"
+        self._fail(f"pod not deleted after {seconds:g} s: {why}")
 
     def clean_up(self) -> None:
         """Delete the pod if it may still exist; errors are only logged."""
@@ -109,19 +109,19 @@ class PodLifecycle:
             self.api.delete(self.path, gracePeriodSeconds=0)
         except ApiError as error:
             if error.status != 404:
-                sys.stderr.write(f"pod {self.settings.namespace}/{self.name} is left behind: {error}\n")
+                sys.stderr.write(f"pod {self.settings.namespace}/{self.name} is not deleted: {error}\n")
 
     def _at_most(self, seconds: float) -> float:
         """The given seconds, or less if the run has less time left."""
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _fail(self, why: str) -> NoReturn:
-        """Fail with the observed state, the API's trouble, and the pod's last warnings."""
+        """Fail with the observed state, the API's last error, and the pod's last warnings."""
         trouble = [self.watch.trouble] if self.watch.trouble else []
         raise CheckFailed(why, *trouble, *self._warnings(why))
 
     def _warnings(self, reported: str) -> list[str]:
-        """The pod's last warning events that add information; may be missing, as they are for the report only."""
+        """The pod's last warning events that add information; empty if they cannot be read: they are only details."""
         try:
             events = self.api.get(
                 f"/api/v1/namespaces/{self.settings.namespace}/events",
@@ -146,7 +146,7 @@ def probe() -> None:
             "ready": pod.wait_ready,
             "logs": pod.read_logs,
             "delete": pod.delete,
-            "gone": pod.wait_gone,
+            "gone": pod.wait_deleted,
         }
         try:
             for name, action in steps.items():

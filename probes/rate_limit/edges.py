@@ -1,6 +1,6 @@
 """Limits at the cluster's edge: ingress-nginx's annotations, and rate limit filters of Istio and Envoy.
 
-They are missing, contradict each other, or have no effect.
+A limit may be missing, contradict another, or have no effect.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ def ingress_problems(ingresses: list[Json], *, required: bool) -> list[str]:
         label = f"ingress {ingress['metadata']['namespace']}/{ingress['metadata']['name']}"
         found += [f"{label}: {problem}" for problem in _limit_problems(limits, annotations)]
         if required and not limits and _is_nginx(ingress, annotations):
-            found.append(f"{label}: has no limit: none of {', '.join(LIMITS)}")
+            found.append(f"{label}: has no limit: expected one of {', '.join(LIMITS)}")
     return found
 
 
@@ -34,17 +34,22 @@ def _limit_problems(limits: dict[str, str], annotations: Json) -> Iterator[str]:
     numbers = {name: int(value) for name, value in limits.items() if value.isdigit() and int(value) > 0}
     for name, value in limits.items():
         if name not in numbers:
-            yield f"{name} is {value!r}: no positive number, so nothing is limited"
+            yield f"{name} is {value!r}, not a positive number: nothing is limited"
     by_second, by_minute = numbers.get("limit-rps"), numbers.get("limit-rpm")
     if by_second and by_minute and by_minute <= by_second:
-        yield f"limit-rpm {by_minute} is used up within a second of limit-rps {by_second}: they contradict each other"
+        yield (
+            f"limit-rpm {by_minute} and limit-rps {by_second} contradict each other: "
+            "the limit per minute is not above the limit per second"
+        )
     for name in _EXEMPTING:
-        everybody = [block for block in annotations.get(_PREFIX + name, "").split(",") if _is_everybody(block.strip())]
+        everybody = [
+            block for block in annotations.get(_PREFIX + name, "").split(",") if _has_all_addresses(block.strip())
+        ]
         if limits and everybody:
-            yield f"{name} has {everybody[0].strip()}: the limits hold nobody back"
+            yield f"{name} has {everybody[0].strip()}: every client is exempt from the limits"
 
 
-def _is_everybody(block: str) -> bool:
+def _has_all_addresses(block: str) -> bool:
     try:
         return ipaddress.ip_network(block, strict=False).prefixlen == 0
     except ValueError:
@@ -98,6 +103,6 @@ def _local(config: Json) -> Iterator[str]:
 def _service(config: Json) -> Iterator[str]:
     service = (config.get("rate_limit_service") or {}).get("grpc_service") or {}
     if "rate_limit_service" in config and not (service.get("envoy_grpc") or service.get("google_grpc")):
-        yield "global rate limit: rate_limit_service names no server: nothing is limited"
+        yield "global rate limit: rate_limit_service has no server: nothing is limited"
     if "domain" in config and not config["domain"]:
         yield "global rate limit: its domain is empty: no rule applies"

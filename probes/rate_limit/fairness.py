@@ -1,4 +1,4 @@
-"""API priority and fairness: contradictory or ineffective FlowSchemas and priority levels.
+"""API Priority and Fairness: contradictory or ineffective FlowSchemas and priority levels.
 
 https://kubernetes.io/docs/concepts/cluster-administration/flow-control/.
 """
@@ -45,20 +45,23 @@ def _dangling(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
         if level not in levels:
             yield (
                 f"FlowSchema {_name(schema)}: its priority level {level} does not exist, "
-                "so its requests fall to other schemas or to catch-all"
+                "so its requests match other schemas or catch-all"
             )
 
 
 def _starved(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
-    """Levels without a share of their own, which can only borrow from others."""
+    """Levels without concurrency shares, which can only borrow from others."""
     for name, level in levels.items():
         limited = level["spec"].get("limited") or {}
         users = [_name(schema) for schema in schemas if _level_of(schema) == name]
         if level["spec"].get("type") != "Limited" or not users or limited.get("nominalConcurrencyShares") != 0:
             continue
         borrows = limited.get("borrowingLimitPercent")
-        what = "they are all refused" if borrows == 0 else "they depend on what other levels lend"
-        yield f"PriorityLevelConfiguration {name}: has no shares, though {_listed(users)} send requests there: {what}"
+        what = "are all rejected" if borrows == 0 else "depend on concurrency borrowed from other levels"
+        yield (
+            f"PriorityLevelConfiguration {name}: has no concurrency shares: "
+            f"the requests of FlowSchemas {_listed(users)} {what}"
+        )
 
 
 def _missing(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
@@ -82,12 +85,12 @@ def _exempt(schemas: list[Json], levels: dict[str, Json]) -> Iterator[str]:
         if everybody:
             yield (
                 f"FlowSchema {_name(schema)}: exempts {_listed(everybody)} from all limits: "
-                "one client can take the whole API server"
+                "one client can overload the API server"
             )
 
 
 def _ambiguous(schemas: list[Json]) -> Iterator[str]:
-    """Schemas of the same precedence with different levels, of which the name decides."""
+    """Schemas of the same precedence with different levels: their names decide which one applies."""
     by_precedence: dict[int, list[Json]] = defaultdict(list)
     for schema in schemas:
         by_precedence[schema["spec"].get("matchingPrecedence", 1000)].append(schema)
@@ -95,7 +98,7 @@ def _ambiguous(schemas: list[Json]) -> Iterator[str]:
         subjects = [set(_subjects(schema)) for schema in schemas_of_precedence]
         overlap = any(a & b for index, a in enumerate(subjects) for b in subjects[index + 1 :])
         if overlap and len({_level_of(schema) for schema in schemas_of_precedence}) > 1:
-            names = _listed(sorted(f"{_name(schema)} (to {_level_of(schema)})" for schema in schemas_of_precedence))
+            names = _listed(sorted(f"{_name(schema)} (level {_level_of(schema)})" for schema in schemas_of_precedence))
             yield f"FlowSchemas {names}: have the same matchingPrecedence {precedence} for the same subjects"
 
 
@@ -106,8 +109,8 @@ def _altered(schemas: list[Json], levels: list[Json], allowed: set[str]) -> Iter
             annotations = body["metadata"].get("annotations") or {}
             if annotations.get(_AUTOUPDATE) == "false" and _name(body) not in allowed:
                 yield (
-                    f"{kind} {_name(body)}: was altered by hand ({_AUTOUPDATE} is false), "
-                    "so upgrades do not renew it (ALLOW_ALTERED can name it)"
+                    f"{kind} {_name(body)}: was altered manually ({_AUTOUPDATE} is false), so the API server does not "
+                    "update it; if that is intended, add it to ALLOW_ALTERED"
                 )
 
 

@@ -52,17 +52,17 @@ class Rejections:
             if started == server:
                 measure("requests_rejected", sum(after.values()) - sum(before.values()))
                 return fairness.newly_rejected(before, after, time.monotonic() - self._began)
-        sys.stdout.write("rejected requests are not known: the API server that was asked first did not answer again\n")
+        sys.stdout.write("rejected requests not counted: the API server of the first request did not answer again\n")
         return []
 
     def _read_metrics(self) -> tuple[str, fairness.Rejected] | None:
-        """The start of the answering API server, and its rejections since then; over a new connection each time."""
+        """Start time of the answering API server, and its rejections since then; over a new connection each time."""
         try:
             with Api(self._api.access) as api:
                 metrics = api.text("/metrics")
             return fairness.started(metrics), fairness.rejected(metrics)
         except PermissionMissing as error:
-            sys.stdout.write(f"rejected requests are not looked at: {error}\n")
+            sys.stdout.write(f"rejected requests not counted: {error}\n")
             return None
 
 

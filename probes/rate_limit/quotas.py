@@ -29,11 +29,11 @@ class Required:
     quota: bool
     limit_range: bool
     grace: timedelta
-    """A namespace younger than this may still lack it."""
+    """A namespace younger than this may still lack them."""
 
 
 def problems(namespaces: list[Namespace], required: Required, now: datetime) -> list[str]:
-    """The problems: contradictions, which prevent pods, before missing limits."""
+    """The problems: contradictions, which block pods, before missing limits."""
     contradictions = [problem for namespace in namespaces for problem in _contradictions(namespace)]
     missing = [
         problem
@@ -46,9 +46,9 @@ def problems(namespaces: list[Namespace], required: Required, now: datetime) -> 
 
 def _missing(namespace: Namespace, required: Required) -> Iterator[str]:
     if required.quota and not namespace.quotas:
-        yield f"namespace {namespace.name}: has no ResourceQuota: it can use up the whole cluster"
+        yield f"namespace {namespace.name}: has no ResourceQuota: its pods can use all resources of the cluster"
     if required.limit_range and not namespace.ranges:
-        yield f"namespace {namespace.name}: has no LimitRange: its pods have the limits that they give themselves"
+        yield f"namespace {namespace.name}: has no LimitRange: its containers have only the limits in their own spec"
 
 
 def _contradictions(namespace: Namespace) -> Iterator[str]:
@@ -64,13 +64,13 @@ def _ranges_against_each_other(namespace: Namespace) -> Iterator[str]:
             if limit_range is other:
                 continue
             for kind in ("default", "defaultRequest"):
-                yield from _beyond(namespace, limit_range, other, kind)
+                yield from _defaults_outside(namespace, limit_range, other, kind)
 
 
-def _beyond(namespace: Namespace, limit_range: Json, other: Json, kind: str) -> Iterator[str]:
+def _defaults_outside(namespace: Namespace, limit_range: Json, other: Json, kind: str) -> Iterator[str]:
     for resource, value in _container(limit_range, kind).items():
         highest, lowest = _container(other, "max").get(resource), _container(other, "min").get(resource)
-        prefix = f"namespace {namespace.name}: LimitRange {_name(limit_range)} gives {kind} {resource} {value}"
+        prefix = f"namespace {namespace.name}: LimitRange {_name(limit_range)} has the {kind} {resource} {value}"
         if highest is not None and quantity(value) > quantity(highest):
             yield f"{prefix}, above the max {highest} of LimitRange {_name(other)}: pods without limits are refused"
         if lowest is not None and quantity(value) < quantity(lowest):
@@ -80,7 +80,7 @@ def _beyond(namespace: Namespace, limit_range: Json, other: Json, kind: str) -> 
 def _quota_against_ranges(namespace: Namespace, quota: Json) -> Iterator[str]:
     spec = quota["spec"]
     if spec.get("scopes") or spec.get("scopeSelector"):
-        return  # it is for some pods only, which are unknown here
+        return  # it counts only some pods, which are unknown here
     for resource, hard in (spec.get("hard") or {}).items():
         full = _COMPUTE.get(resource, resource)
         kind, dot, what = full.partition(".")
@@ -89,9 +89,9 @@ def _quota_against_ranges(namespace: Namespace, quota: Json) -> Iterator[str]:
         default = _default(namespace, kind, what)
         prefix = f"namespace {namespace.name}: ResourceQuota {_name(quota)} limits {full} to {hard}"
         if default is None:
-            yield f"{prefix}, but no LimitRange gives a default: pods that do not say their {kind}.{what} are refused"
+            yield f"{prefix}, but no LimitRange has a default: pods without {kind}.{what} are refused"
         elif quantity(default[1]) > quantity(hard):
-            yield f"{prefix}, less than the default {default[1]} of LimitRange {default[0]}: no pod with defaults fits"
+            yield f"{prefix}, less than the default {default[1]} of LimitRange {default[0]}: pods are refused"
 
 
 def _default(namespace: Namespace, kind: str, what: str) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ Variables = Mapping[str, Any]
 
 _INLINE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
-# kubeprobe/catalog/cel.py makes the same one, so that a bad expression is refused when the catalog is applied.
+# kubeprobe/catalog/cel.py has the same one, so that an invalid expression is refused when the catalog is applied.
 _ENVIRONMENT = cel.NewEnv(
     variables={"object": cel.Type.DYN, "params": cel.Type("map<string, string>"), "now": cel.Type.TIMESTAMP},
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
@@ -32,7 +32,7 @@ class Expression:
         try:
             self._compiled = _ENVIRONMENT.compile(text)
         except RuntimeError as error:
-            raise ValueError(f"{text!r} is no CEL expression: {' '.join(str(error).split())}") from None
+            raise ValueError(f"{text!r}: invalid CEL expression: {' '.join(str(error).split())}") from None
 
     def value(self, variables: Variables) -> Any:
         """Its value as plain JSON; raises NotEvaluated if it has none."""
@@ -41,11 +41,11 @@ class Expression:
             raise NotEvaluated(f"{self.text}: {str(found.value()).partition(': ')[2]}")
         return found.plain_value()
 
-    def holds(self, variables: Variables) -> bool:
+    def is_true(self, variables: Variables) -> bool:
         """Whether it is true; raises NotEvaluated if it is neither true nor false."""
         value = self.value(variables)
         if not isinstance(value, bool):
-            raise NotEvaluated(f"{self.text}: expected true or false, got {_shown(value)}")
+            raise NotEvaluated(f"{self.text}: expected true or false, got {_formatted(value)}")
         return value
 
 
@@ -53,24 +53,24 @@ class Text:
     """Text with expressions in `{{ }}`. Raises ValueError for an invalid one."""
 
     def __init__(self, text: str) -> None:
-        # Every second part is an expression.
-        self._parts = [
-            Expression(part.strip()) if number % 2 else part for number, part in enumerate(_INLINE.split(text))
+        # Every second piece is an expression.
+        self._pieces = [
+            Expression(piece.strip()) if number % 2 else piece for number, piece in enumerate(_INLINE.split(text))
         ]
 
-    def filled(self, variables: Variables) -> str:
+    def render(self, variables: Variables) -> str:
         """The text with values filled in; an expression without a value is replaced by the reason."""
-        return "".join(part if isinstance(part, str) else _evaluated(part, variables) for part in self._parts)
+        return "".join(piece if isinstance(piece, str) else _evaluated(piece, variables) for piece in self._pieces)
 
 
 def _evaluated(expression: Expression, variables: Variables) -> str:
     try:
-        return _shown(expression.value(variables))
+        return _formatted(expression.value(variables))
     except NotEvaluated as error:
         return f"<{error}>"
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""A rule: its list of objects, its condition, its expectation, and the error of a violation."""
+"""A rule: its list of objects, its condition, its expectation, and the message of a violation."""
 
 import json
 from collections.abc import Sequence
@@ -51,11 +51,11 @@ class Rule:
     expect: Expression
     message: Text
 
-    def broken_by(self, variables: Variables) -> str | None:
+    def violation_in(self, variables: Variables) -> str | None:
         """The violation of `variables["object"]`, or None; raises NotEvaluated if an expression has no value."""
-        if not self.where.holds(variables) or self.expect.holds(variables):
+        if not self.where.is_true(variables) or self.expect.is_true(variables):
             return None
-        return f"{self.object_list.name_of(variables['object'])}: {self.message.filled(variables)}"
+        return f"{self.object_list.name_of(variables['object'])}: {self.message.render(variables)}"
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Findings:
 
     objects: int
     broken: list[tuple[int, str]]
-    """The number of the rule and the error."""
+    """The number of the rule and its message."""
     not_evaluated: list[str]
     """Rules that could not be evaluated for an object."""
 
@@ -73,7 +73,7 @@ def read_rules(text: str) -> list[Rule]:
     """Parse KUBEPROBE_RULES; raises ValueError if it is invalid."""
     found: list[Json] = json.loads(text or "[]")
     if not found:
-        raise ValueError("there is no rule: expected `rules` in the ProbeCase")
+        raise ValueError("no rules: expected `rules` in the ProbeCase")
     return [_read(one) for one in found]
 
 
@@ -86,9 +86,9 @@ def examine(
         variables = {**others, "object": found}
         for number, rule in rules:
             try:
-                wrong = rule.broken_by(variables)
+                wrong = rule.violation_in(variables)
             except NotEvaluated as error:
-                findings.not_evaluated.append(f"{object_list.name_of(found)}: the rule has no answer: {error}")
+                findings.not_evaluated.append(f"{object_list.name_of(found)}: the rule cannot be evaluated: {error}")
                 continue
             if wrong is not None:
                 findings.broken.append((number, wrong))

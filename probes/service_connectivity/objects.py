@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 PORT = 8080
 SERVICE_PORT = 80
-SELECTED_BY = "kubeprobe.io/server"
+GROUP_LABEL = "kubeprobe.io/server"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def server_pod(run: Run, name: str, namespace: str, group: str, image: str, seco
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {SELECTED_BY: group}},
+        "labelSelector": {"matchLabels": {GROUP_LABEL: group}},
     }
     spec = pod_spec(
         container,
@@ -54,7 +54,7 @@ def server_pod(run: Run, name: str, namespace: str, group: str, image: str, seco
         topologySpreadConstraints=[spread],
         volumes=[{"name": "www", "emptyDir": {"sizeLimit": "1Mi"}}],
     )
-    meta = metadata(run, name, namespace, **{SELECTED_BY: group})
+    meta = metadata(run, name, namespace, **{GROUP_LABEL: group})
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
@@ -65,7 +65,7 @@ def service(run: Run, name: str, namespace: str, group: str, **spec: Any) -> Jso
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(run, name, namespace),
-        "spec": {"selector": {SELECTED_BY: group}, "ports": ports, **spec},
+        "spec": {"selector": {GROUP_LABEL: group}, "ports": ports, **spec},
     }
 
 

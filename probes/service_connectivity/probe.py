@@ -17,7 +17,7 @@ from probes._objects import BUSYBOX, Cleanup, fresh_name
 from probes._parameters import number, text
 from probes._watching import ObjectWatch
 from probes.pod_lifecycle.pod import is_ready, why_not_ready
-from probes.service_connectivity.connecting import Series, Target, settle
+from probes.service_connectivity.connections import Series, Target, connect_until
 from probes.service_connectivity.objects import (
     PORT,
     SERVICE_PORT,
@@ -34,8 +34,8 @@ POLL = 0.2
 
 
 CHECK_KUBE_PROXY = (
-    "its EndpointSlices are right and the pods answer directly: look at kube-proxy (or what stands in for it) "
-    "and at packet filters on this probe's node"
+    "its EndpointSlices are correct and the pods answer directly: check kube-proxy (or its replacement) and packet "
+    "filters on this probe's node"
 )
 
 
@@ -108,17 +108,17 @@ class ServiceConnectivity:
         for name, watch in self.pods.items():
             watch.until(is_ready, max(deadline - time.monotonic(), 0))
             if not watch.object:
-                raise CheckFailed(f"pod {name} was deleted by somebody else")
+                raise CheckFailed(f"pod {name} was deleted by another client before it was ready")
             if not is_ready(watch.object):
                 why = why_not_ready(watch.object)
                 raise CheckFailed(f"pod {name} not ready after {self.settings.ready_timeout:g} s: {why}")
         self.backends = [backend(watch.object) for watch in self.pods.values()]
 
     def wait_for_endpoints(self) -> None:
-        """Wait until the EndpointSlices of each Service list both pods; and nothing else."""
+        """Wait until the EndpointSlices of each Service list both pods and nothing else."""
         deadline = time.monotonic() + self.settings.rules_timeout
         for kind in self.services:
-            while (wrong := self._endpoints_wrong(kind, self.backends)) and time.monotonic() < deadline:
+            while (wrong := self._endpoint_errors(kind, self.backends)) and time.monotonic() < deadline:
                 time.sleep(POLL)
             if wrong:
                 raise CheckFailed(*wrong)
@@ -127,9 +127,12 @@ class ServiceConnectivity:
         """Reach each pod at its own address: a failure here is not a Service's fault."""
         for server in self.backends:
             target = Target(f"{server} directly", server.address, PORT)
-            series = self._settle(target, {server.name}.__eq__)
+            series = self._connect_until(target, {server.name}.__eq__)
             if not series.succeeded:
-                raise CheckFailed(f"{target}: {self._summary(series, [server])}, though it is ready: the pod network")
+                observed = self._summary(series, [server])
+                raise CheckFailed(
+                    f"{target}: {observed}, although the pod is ready: check the pod network and NetworkPolicies"
+                )
             measure("pod_ms", series.median_ms)
 
     def reach_cluster_ip(self) -> None:
@@ -151,18 +154,18 @@ class ServiceConnectivity:
         name = f"{self.group}-headless.{self.settings.namespace}.svc.{self.settings.domain}"
         expected = {server.address for server in self.backends}
         deadline = time.monotonic() + self.settings.rules_timeout
-        found, trouble = _resolve(name)
+        found, error = _resolve(name)
         while found != expected and time.monotonic() < deadline:
             time.sleep(POLL)
-            found, trouble = _resolve(name)
+            found, error = _resolve(name)
         if found != expected:
-            problem = trouble or f"leads to {_listed(found)}"
+            problem = error or f"resolves to {_listed(found)}"
             raise CheckFailed(f"name of the headless Service {name}: {problem}, expected {_listed(expected)}")
 
     def reach_with_affinity(self) -> None:
         """Connect through the Service with session affinity: the same pod must answer every time."""
         target = self._cluster_ip_target("affinity")
-        series = self._settle(target, lambda names: len(names) == 1)
+        series = self._connect_until(target, lambda names: len(names) == 1)
         if not series.succeeded:
             self._fail(target, "affinity", series, self.backends)
         [self.affinity_pod] = series.pods
@@ -174,20 +177,21 @@ class ServiceConnectivity:
         path = f"{self.base}/pods/{self.affinity_pod}"
         self.api.delete(path, preconditions={"uid": watch.object["metadata"]["uid"]})
         if not watch.until(lambda _pod: False, self.settings.ready_timeout):
-            raise CheckFailed(f"pod {self.affinity_pod} not gone {self.settings.ready_timeout:g} s after its deletion")
+            raise CheckFailed(f"pod {self.affinity_pod} not deleted after {self.settings.ready_timeout:g} s")
         self.cleanup.forget(path)
 
-    def avoid_deleted(self) -> None:
+    def check_stale_rules(self) -> None:
         """Connect by every path again: no connection may be sent to the deleted pod."""
         remaining = [server for server in self.backends if server.name != self.affinity_pod]
         names = {server.name for server in remaining}
         slowest = 0.0
         for target in self.targets:
-            series = self._settle(target, lambda answered_by: answered_by == names)
+            series = self._connect_until(target, lambda answered_by: answered_by == names)
             if not series.succeeded:
                 kind = "affinity" if "affinity" in target.name else "cluster-ip"
-                gone = next(server for server in self.backends if server.name == self.affinity_pod)
-                self._fail(target, kind, series, remaining, f"{gone} is gone, but connections still are sent to it")
+                deleted = next(server for server in self.backends if server.name == self.affinity_pod)
+                reason = f"{deleted} is deleted, but connections are still sent to it"
+                self._fail(target, kind, series, remaining, reason)
             slowest = max(slowest, series.seconds)
         measure("followed_deletion_ms", round(slowest * 1000, 1))
 
@@ -200,25 +204,25 @@ class ServiceConnectivity:
 
     def _reach_all(self, target: Target, name: str) -> None:
         expected = {server.name for server in self.backends}
-        series = self._settle(target, lambda names: names == expected)
+        series = self._connect_until(target, lambda names: names == expected)
         if not series.succeeded:
             self._fail(target, name.replace("_", "-"), series, self.backends)
         measure(f"{name}_ms", series.median_ms)
         measure(f"{name}_rules_ms", round(series.seconds * 1000, 1))
 
-    def _settle(self, target: Target, right: Callable[[set[str]], bool]) -> Series:
+    def _connect_until(self, target: Target, expected: Callable[[set[str]], bool]) -> Series:
         seconds = min(self.settings.rules_timeout, self.run.remaining())
-        return settle(target, right, self.settings.in_a_row, seconds, self.settings.connect_timeout)
+        return connect_until(target, expected, self.settings.in_a_row, seconds, self.settings.connect_timeout)
 
     def _cluster_ip_target(self, kind: str) -> Target:
         body = self.services[kind]
         return Target(f"Service {body['metadata']['name']}", body["spec"]["clusterIP"], SERVICE_PORT)
 
     def _fail(self, target: Target, kind: str, series: Series, expected: list[Backend], first: str = "") -> NoReturn:
-        """Fail with the observed state and the cause: the endpoints' controller, or this node's kube-proxy."""
+        """Fail with the observed state and the cause: wrong EndpointSlices, or this node's kube-proxy."""
         observed = f"{target}: {self._summary(series, expected)} after {series.seconds:.1f} s"
         errors = [f"{first}: {observed}" if first else observed]
-        wrong = self._endpoints_wrong(kind, expected)
+        wrong = self._endpoint_errors(kind, expected)
         errors += wrong or [CHECK_KUBE_PROXY]
         raise CheckFailed(*errors)
 
@@ -226,28 +230,28 @@ class ServiceConnectivity:
         """A summary of the last connections."""
         total = len(series.last)
         if series.errors:
-            kinds = ", ".join(f"{trouble} ({count})" for trouble, count in series.errors.most_common(3))
+            kinds = ", ".join(f"{error} ({count})" for error, count in series.errors.most_common(3))
             return f"{series.errors.total()} of {total} connections failed: {kinds}"
         names = {server.name for server in expected}
         if unexpected := set(series.pods) - {server.name for server in self.backends}:
-            return f"answered by somebody else: {min(unexpected)[:60]!r}"
+            return f"answered by an unexpected server: {min(unexpected)[:60]!r}"
         if missing := names - set(series.pods):
-            return f"{total} connections, none of them was answered by pod {_listed(missing)}"
-        return f"{total} connections, answered by {_listed(set(series.pods))}"
+            return f"none of {total} connections was answered by pod {_listed(missing)}"
+        return f"{total} connections were answered by {_listed(set(series.pods))}"
 
-    def _endpoints_wrong(self, kind: str, expected: list[Backend]) -> list[str]:
+    def _endpoint_errors(self, kind: str, expected: list[Backend]) -> list[str]:
         name = self.services[kind]["metadata"]["name"]
         path = f"/apis/discovery.k8s.io/v1/namespaces/{self.settings.namespace}/endpointslices"
         listed = self.api.get(path, labelSelector=f"kubernetes.io/service-name={name}")
         found = ready_addresses(listed.get("items") or [])
-        right = {server.address: server for server in expected}
-        unexpected = [(address, found[address]) for address in sorted(set(found) - set(right))]
-        missing = [right[address] for address in sorted(set(right) - set(found))]
+        by_address = {server.address: server for server in expected}
+        unexpected = [(address, found[address]) for address in sorted(set(found) - set(by_address))]
+        missing = [by_address[address] for address in sorted(set(by_address) - set(found))]
         return [
-            f"EndpointSlice {slice_name} sends connections of Service {name} to {address}, which is none of its pods"
+            f"EndpointSlice {slice_name} of Service {name} lists {address}, which is not an address of its pods"
             for address, slice_name in unexpected
         ] + [
-            f"no EndpointSlice of Service {name} lists {server}, which is ready: look at kube-controller-manager"
+            f"no EndpointSlice of Service {name} lists {server}, which is ready: check kube-controller-manager"
             for server in missing
         ]
 
@@ -290,11 +294,11 @@ def _run_steps(lifecycle: ServiceConnectivity) -> None:
         except CheckFailed:
             failed = True
     if failed:
-        return  # recorded: testing for stale rules makes no sense if paths do not work
+        return  # recorded; stale rules can be found only if all paths work
     with step("delete"):
         lifecycle.delete_one()
     with step("stale"):
-        lifecycle.avoid_deleted()
+        lifecycle.check_stale_rules()
     with step("remove"):
         lifecycle.remove_services()
 

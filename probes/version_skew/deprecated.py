@@ -28,16 +28,16 @@ def requested(metrics: str) -> Iterator[Deprecated]:
     for labels, value in _REQUESTED.findall(metrics):
         if float(value) > 0:
             values = dict(_LABEL.findall(labels))
-            parts = [values.get("group"), values.get("version"), values.get("resource"), values.get("subresource")]
-            yield Deprecated(values.get("removed_release", ""), "/".join(part for part in parts if part))
+            names = [values.get("group"), values.get("version"), values.get("resource"), values.get("subresource")]
+            yield Deprecated(values.get("removed_release", ""), "/".join(name for name in names if name))
 
 
 def describe(found: set[Deprecated], ignored: list[str]) -> list[str]:
     """Those that no pattern ignores, sorted by the release that removes them."""
-    kept = [one for one in found if not any(fnmatchcase(one.api, pattern) for pattern in ignored)]
-    kept.sort(key=lambda one: (not one.removed_release, _release(one.removed_release), one.api))
-    return [str(one) for one in kept]
+    reported = [one for one in found if not any(fnmatchcase(one.api, pattern) for pattern in ignored)]
+    reported.sort(key=lambda one: (not one.removed_release, _release(one.removed_release), one.api))
+    return [str(one) for one in reported]
 
 
 def _release(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+    return tuple(int(number) for number in text.split(".") if number.isdigit())

@@ -24,7 +24,7 @@ ALWAYS_REQUESTED = "v1/endpoints v1/componentstatuses"
 
 
 def api_servers(api: Api) -> Iterator[Api]:
-    """Every API server, by its own address; only the configured one if the others cannot be reached."""
+    """Every API server, by its own address; only the configured one if no other answers."""
     path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     slices = api.get(path, labelSelector="kubernetes.io/service-name=kubernetes").get("items") or []
     answered = 0
@@ -36,7 +36,7 @@ def api_servers(api: Api) -> Iterator[Api]:
             except PermissionMissing:
                 raise
             except ApiError as error:  # its certificate may not name its address
-                sys.stdout.write(f"API server {host}:{port} cannot be asked by itself: {error}\n")
+                sys.stdout.write(f"API server {host}:{port} cannot be queried at its own address: {error}\n")
                 continue
             answered += 1
             yield server
@@ -60,7 +60,7 @@ def kubelets(api: Api) -> Iterator[Component]:
             yield Component(skew.KUBELET, version, f"node {node['metadata']['name']}")
 
 
-def in_pods(api: Api, selector: str, named: tuple[str, ...]) -> Iterator[Component]:
+def components_in_pods(api: Api, selector: str, names: tuple[str, ...]) -> Iterator[Component]:
     """The components in pods with these labels; their version is the tag of their image."""
     path = f"/api/v1/namespaces/{text('COMPONENTS_NAMESPACE', 'kube-system')}/pods"
     for page in api.pages(path, PAGE_SIZE, labelSelector=selector):
@@ -68,19 +68,19 @@ def in_pods(api: Api, selector: str, named: tuple[str, ...]) -> Iterator[Compone
             node = pod["spec"].get("nodeName")
             for container in pod["spec"]["containers"] if node else []:
                 name = container["name"]
-                if name in named:
+                if name in names:
                     yield Component(name, skew.version_in_image(container["image"]), f"node {node}")
 
 
-def skewed(api: Api) -> list[str]:
+def outside_skew(api: Api) -> list[str]:
     """The components outside the supported skew."""
     servers = []
     for server in api_servers(api):
         location = f"{server.access.host}:{server.access.port}"
         servers.append(Component(skew.APISERVER, server.get("/version")["gitVersion"], location))
     nodes = list(kubelets(api))
-    proxies = list(in_pods(api, text("KUBE_PROXY_SELECTOR", "k8s-app=kube-proxy"), (skew.KUBE_PROXY,)))
-    controllers = list(in_pods(api, text("CONTROL_PLANE_SELECTOR", "tier=control-plane"), skew.CONTROLLERS))
+    proxies = list(components_in_pods(api, text("KUBE_PROXY_SELECTOR", "k8s-app=kube-proxy"), (skew.KUBE_PROXY,)))
+    controllers = list(components_in_pods(api, text("CONTROL_PLANE_SELECTOR", "tier=control-plane"), skew.CONTROLLERS))
     for name, found in {
         "api_servers": servers,
         "kubelets": nodes,
@@ -91,7 +91,7 @@ def skewed(api: Api) -> list[str]:
     components = [*servers, *nodes, *proxies, *controllers]
     measure("versions_unknown", sum(one.minor is None for one in components))
     by_node = {one.location: one for one in nodes}
-    return [*skew.outside(components), *skew.beside(by_node, proxies)]
+    return [*skew.outside(components), *skew.apart_on_node(by_node, proxies)]
 
 
 def still_requested(api: Api) -> list[str]:
@@ -101,7 +101,7 @@ def still_requested(api: Api) -> list[str]:
     return deprecated.describe(found, words("IGNORE_APIS") or ALWAYS_REQUESTED.split())
 
 
-CHECKS = {"skew": skewed, "deprecated": still_requested}
+CHECKS = {"skew": outside_skew, "deprecated": still_requested}
 
 
 @main
@@ -110,7 +110,7 @@ def probe() -> None:
     selected = words("CHECKS") or list(CHECKS)
     unknown = [name for name in selected if name not in CHECKS]
     if unknown:
-        give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(CHECKS)}")
+        give_up(f"parameter CHECKS: unknown check {unknown[0]!r}; expected any of {', '.join(CHECKS)}")
     wrong: list[str] = []
     with connect() as api:
         for name in selected:

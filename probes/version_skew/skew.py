@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.|$|[-+])")
-_FEWER_BEFORE = 25  # kubelets and kube-proxies older than 1.25 may only be two minor versions behind
+_FEWER_BEFORE = 25  # kubelets and kube-proxies older than 1.25 may be at most two minor versions older
 
 APISERVER, KUBELET, KUBE_PROXY = "kube-apiserver", "kubelet", "kube-proxy"
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler", "cloud-controller-manager")
@@ -53,7 +53,7 @@ def outside(components: Iterable[Component]) -> list[str]:
     if newest[1] - oldest[1] > 1:
         text = (
             f"kube-apiserver {newest[0].version} at {newest[0].location} is {newest[1] - oldest[1]} minor versions "
-            f"newer than kube-apiserver {oldest[0].version} at {{places}}; at most 1 is supported"
+            f"newer than kube-apiserver {oldest[0].version} at {{locations}}; at most 1 is supported"
         )
         found[(-1000, text)] = [oldest[0].location]
     for one, minor in known:
@@ -61,32 +61,37 @@ def outside(components: Iterable[Component]) -> list[str]:
             text = _against_server(one, minor, oldest, newest)
             if text:
                 found.setdefault((_urgency(minor, oldest[1]), text), []).append(one.location)
-    return [text.format(places=_shortened(locations)) for (_order, text), locations in sorted(found.items())]
+    return [text.format(locations=_shortened(locations)) for (_order, text), locations in sorted(found.items())]
 
 
-def beside(kubelets: dict[str, Component], proxies: Iterable[Component]) -> list[str]:
-    """kube-proxies more than three minor versions away from the kubelet of their node; kubelets by place."""
+def apart_on_node(kubelets: dict[str, Component], proxies: Iterable[Component]) -> list[str]:
+    """kube-proxies more than three minor versions apart from the kubelet of their node; kubelets by location."""
     found: dict[str, list[str]] = {}
     for proxy in proxies:
         kubelet = kubelets.get(proxy.location)
         if kubelet is None or kubelet.minor is None or proxy.minor is None:
             continue
-        if abs(kubelet.minor - proxy.minor) > 3:
-            text = f"kube-proxy {proxy.version} runs beside kubelet {kubelet.version} on {{places}}; at most 3 minor "
-            found.setdefault(text + "versions apart are supported", []).append(proxy.location)
-    return [text.format(places=_shortened(locations)) for text, locations in found.items()]
+        apart = abs(kubelet.minor - proxy.minor)
+        if apart > 3:
+            text = (
+                f"kube-proxy {proxy.version} and kubelet {kubelet.version} on {{locations}} are {apart} minor versions "
+                "apart; at most 3 are supported"
+            )
+            found.setdefault(text, []).append(proxy.location)
+    return [text.format(locations=_shortened(locations)) for text, locations in found.items()]
 
 
 def _against_server(one: Component, minor: int, oldest: tuple[Component, int], newest: tuple[Component, int]) -> str:
     if minor > oldest[1]:
         return (
-            f"{one.name} {one.version} on {{places}} is newer than kube-apiserver {oldest[0].version}; it must not be"
+            f"{one.name} {one.version} on {{locations}} is newer than kube-apiserver {oldest[0].version}; "
+            "this is not supported"
         )
     allowed = _allowed(one.name, minor)
     behind = newest[1] - minor
     if behind > allowed:
         return (
-            f"{one.name} {one.version} on {{places}} is {behind} minor versions older than kube-apiserver "
+            f"{one.name} {one.version} on {{locations}} is {behind} minor versions older than kube-apiserver "
             f"{newest[0].version}; at most {allowed} are supported"
         )
     return ""

@@ -16,7 +16,7 @@ _TRANSIENT = {0, 410, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True)
 class Convention:
-    """How a syncer marks its objects on the host cluster."""
+    """How a syncer labels and annotates its objects on the host cluster."""
 
     selector: str
     """The labels of all its objects; may be empty."""
@@ -28,10 +28,10 @@ class Convention:
     def matches(self, host_pod: Json, name: str, namespace: str) -> bool:
         """Whether this host pod belongs to the virtual pod."""
         metadata = host_pod["metadata"]
-        marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
-        if (marks.get(self.name_key) if self.name_key else metadata["name"]) != name:
+        keys = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+        if (keys.get(self.name_key) if self.name_key else metadata["name"]) != name:
             return False
-        return not self.namespace_key or marks.get(self.namespace_key) == namespace
+        return not self.namespace_key or keys.get(self.namespace_key) == namespace
 
 
 def wait_for(api: Api, pods: str, convention: Convention, virtual: Json, seconds: float) -> Json:

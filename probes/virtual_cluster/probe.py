@@ -1,4 +1,4 @@
-"""Does what a user of a virtual cluster does with a pod, and checks that the host cluster follows.
+"""Does what a user of a virtual cluster does with a pod, and checks that the host cluster does the same.
 
 Timed steps: create the pod with the virtual cluster's own kubeconfig, wait for its counterpart on the host, wait
 until both are ready, delete it, wait until both are deleted. Parameters: README.md.
@@ -86,7 +86,7 @@ class VirtualPodLifecycle:
         for pod in self.virtual.get(self.pods, labelSelector=selector).get("items") or []:
             created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
             if (datetime.now(UTC) - created).total_seconds() > self.settings.lifetime:
-                sys.stdout.write(f"deleting {pod['metadata']['name']}, which a run of before has left\n")
+                sys.stdout.write(f"deleting {pod['metadata']['name']}, which an earlier run left behind\n")
                 self.virtual.delete(f"{self.pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
 
     def create(self, cleanup: Cleanup) -> None:
@@ -105,15 +105,19 @@ class VirtualPodLifecycle:
             why = f"no counterpart in namespace {self.settings.host_namespace} of the host after {seconds:g} s"
             reported = self._warnings()
             raise CheckFailed(
-                *([f"{why}: {reported[0]}", *reported[1:]] if reported else [f"{why}: the syncer says nothing"])
+                *(
+                    [f"{why}: {reported[0]}", *reported[1:]]
+                    if reported
+                    else [f"{why}: no warning event from the syncer"]
+                )
             )
         self.counterpart = ObjectWatch(self.host, f"{self.host_pods}/{found['metadata']['name']}", found)
 
-    def host_ready(self) -> None:
+    def wait_host_ready(self) -> None:
         """Wait until the counterpart is ready."""
         self._wait_ready(self.counterpart, f"counterpart {self._counterpart_name} on the host")
 
-    def virtual_ready(self) -> None:
+    def wait_virtual_ready(self) -> None:
         """Wait until the virtual pod is ready too."""
         self._wait_ready(self.watch, "the counterpart is ready, but the virtual pod")
 
@@ -121,20 +125,20 @@ class VirtualPodLifecycle:
         """Request the pod's deletion in the virtual cluster."""
         self.virtual.delete(self.path, preconditions={"uid": self.watch.object["metadata"]["uid"]})
 
-    def counterpart_gone(self) -> None:
+    def wait_counterpart_deleted(self) -> None:
         """Wait until the counterpart is deleted."""
         seconds = self._at_most(self.settings.delete_timeout)
         if self.counterpart.until(lambda _pod: False, seconds):
             return
-        what = f"counterpart {self._counterpart_name} not gone from the host {seconds:g} s after the deletion"
-        raise CheckFailed(f"{what}: {why_not_gone(self.counterpart.object)}")
+        what = f"counterpart {self._counterpart_name} not deleted from the host after {seconds:g} s"
+        raise CheckFailed(f"{what}: {why_not_deleted(self.counterpart.object)}")
 
-    def virtual_gone(self, cleanup: Cleanup) -> None:
+    def wait_virtual_deleted(self, cleanup: Cleanup) -> None:
         """Wait until the pod is deleted from the virtual cluster."""
         seconds = self._at_most(self.settings.delete_timeout)
         if not self.watch.until(lambda _pod: False, seconds):
-            why = why_not_gone(self.watch.object)
-            raise CheckFailed(f"pod not gone from the virtual cluster {seconds:g} s after its deletion: {why}")
+            why = why_not_deleted(self.watch.object)
+            raise CheckFailed(f"pod not deleted from the virtual cluster after {seconds:g} s: {why}")
         cleanup.forget(self.path)
 
     @property
@@ -146,7 +150,7 @@ class VirtualPodLifecycle:
         seconds = self._at_most(self.settings.ready_timeout)
         watch.until(lambda pod: is_ready(pod) or has_ended(pod), seconds)
         if not watch.object:
-            raise CheckFailed(f"{what}: somebody else deleted it")
+            raise CheckFailed(f"{what} was deleted by another client before it was ready")
         if not is_ready(watch.object):
             trouble = [watch.trouble] if watch.trouble else []
             why = why_not_ready(watch.object)
@@ -157,7 +161,7 @@ class VirtualPodLifecycle:
         return min(seconds, round(max(self.run.remaining() - 1, 0), 1))
 
     def _warnings(self) -> list[str]:
-        """The virtual pod's last warnings: syncers record their errors there. May be missing."""
+        """The virtual pod's last warnings, where syncers record their errors; empty if they cannot be read."""
         uid = self.watch.object["metadata"]["uid"]
         path = f"/api/v1/namespaces/{self.settings.namespace}/events"
         try:
@@ -167,31 +171,31 @@ class VirtualPodLifecycle:
         return warnings(events.get("items") or [], "")
 
 
-def why_not_gone(pod: Json) -> str:
+def why_not_deleted(pod: Json) -> str:
     """Why a pod is not deleted."""
     if not pod["metadata"].get("deletionTimestamp"):
-        return "the syncer has not asked for its deletion"
-    if held := ", ".join(pod["metadata"].get("finalizers") or ()):
-        return f"held by the finalizers {held}"
-    return f"its kubelet on node {pod['spec'].get('nodeName', 'none')} has not removed it"
+        return "the syncer has not requested its deletion"
+    if finalizers := ", ".join(pod["metadata"].get("finalizers") or ()):
+        return f"held by the finalizers {finalizers}"
+    return f"kubelet on node {pod['spec'].get('nodeName', 'none')} has not removed it"
 
 
 @contextmanager
-def of_virtual(settings: Settings) -> Iterator[None]:
-    """Mark errors of the virtual cluster: being refused there is a finding, as users are refused too."""
+def virtual_errors(settings: Settings) -> Iterator[None]:
+    """Name the virtual cluster in its errors: rejected credentials are a finding, as users are rejected too."""
     try:
         yield
     except PermissionMissing as error:
         if error.status == 401:
             source = f"Secret {settings.host_namespace}/{settings.secret}"
-            raise CheckFailed(f"the virtual cluster refuses the kubeconfig of {source}: {error}") from error
+            raise CheckFailed(f"the virtual cluster rejects the kubeconfig of {source}: {error}") from error
         give_up(f"{error}, in the virtual cluster")
     except ApiError as error:
         raise CheckFailed(f"virtual cluster: {error}") from error
 
 
 @contextmanager
-def of_host() -> Iterator[None]:
+def host_errors() -> Iterator[None]:
     """A missing permission on the host makes the run unknown."""
     try:
         yield
@@ -203,22 +207,22 @@ def of_host() -> Iterator[None]:
 def run_steps(lifecycle: VirtualPodLifecycle, cleanup: Cleanup) -> None:
     """Run all steps in order."""
     settings = lifecycle.settings
-    with step("connect"), of_virtual(settings):
+    with step("connect"), virtual_errors(settings):
         lifecycle.delete_leftovers()
-    with step("create"), of_virtual(settings):
+    with step("create"), virtual_errors(settings):
         lifecycle.create(cleanup)
-    with step("counterpart"), of_host():
+    with step("counterpart"), host_errors():
         lifecycle.wait_counterpart()
-    with step("host ready"), of_host():
-        lifecycle.host_ready()
-    with step("ready"), of_virtual(settings):
-        lifecycle.virtual_ready()
-    with step("delete"), of_virtual(settings):
+    with step("host ready"), host_errors():
+        lifecycle.wait_host_ready()
+    with step("ready"), virtual_errors(settings):
+        lifecycle.wait_virtual_ready()
+    with step("delete"), virtual_errors(settings):
         lifecycle.delete()
-    with step("counterpart gone"), of_host():
-        lifecycle.counterpart_gone()
-    with step("gone"), of_virtual(settings):
-        lifecycle.virtual_gone(cleanup)
+    with step("counterpart gone"), host_errors():
+        lifecycle.wait_counterpart_deleted()
+    with step("gone"), virtual_errors(settings):
+        lifecycle.wait_virtual_deleted(cleanup)
 
 
 def why_unreachable(access: Access, settings: Settings) -> str:
@@ -230,7 +234,7 @@ def why_unreachable(access: Access, settings: Settings) -> str:
         return ""
     service = f"https://{settings.secret.removeprefix('vc-')}.{settings.host_namespace}:443"
     source = f"Secret {settings.host_namespace}/{settings.secret}"
-    return f"{source} leads to {access.server}, which in a pod is the pod itself: set SERVER, such as {service}"
+    return f"{source} has server {access.server}, which in a pod is the pod itself: set SERVER, such as {service}"
 
 
 @main

@@ -1,1 +1,1 @@
-"""Black-box probe: checks that a user gets storage, that it keeps written data, and that it is released."""
+"""Black-box probe: checks that a claim gets a volume, that the volume keeps written data, and that it is deleted."""

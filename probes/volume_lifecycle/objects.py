@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 FILE = "/volume/kubeprobe"
-_LOST = 3  # the reader's exit code
+_DIFFERENT = 3  # the reader's exit code
 
 
 def claim(run: Run, name: str, namespace: str, storage_class: str, settings: Any) -> Json:
@@ -41,7 +41,7 @@ def reader(token: str) -> str:
     The shell handles SIGTERM: otherwise, as process 1, it would be killed only after the grace period.
     """
     compare = f'found=$(cat {FILE} 2>&1); if [ "$found" != {token} ]; then echo "$found" > /dev/termination-log; '
-    return f"{compare} exit {_LOST}; fi; trap 'exit 0' TERM; sleep 3600 & wait"
+    return f"{compare} exit {_DIFFERENT}; fi; trap 'exit 0' TERM; sleep 3600 & wait"
 
 
 def pod(run: Run, names: tuple[str, str, str], image: str, script: str, seconds: float, ready: str = "") -> Json:
@@ -89,10 +89,10 @@ def is_bound(claim_object: Json) -> bool:
 
 
 def why_not_bound(claim_object: Json, storage_class: Json) -> str:
-    """The known causes of a claim without a volume."""
+    """The observed state of a claim without a volume."""
     phase = (claim_object.get("status") or {}).get("phase", "Pending")
     name, provisioner = storage_class["metadata"]["name"], storage_class["provisioner"]
-    return f"{phase}: StorageClass {name} is served by provisioner {provisioner}, which has made no volume"
+    return f"{phase}: provisioner {provisioner} of StorageClass {name} has created no volume"
 
 
 def size_of(quantity_or_none: str | None) -> Decimal:
@@ -103,32 +103,32 @@ def size_of(quantity_or_none: str | None) -> Decimal:
         return Decimal(0)
 
 
-def has_grown(claim_object: Json, wanted: str) -> bool:
-    """Whether a claim has at least the requested size; a minimum size of the storage may exceed it."""
+def is_expanded(claim_object: Json, wanted: str) -> bool:
+    """Whether a claim has at least the requested size; the storage's minimum size may be larger."""
     capacity = (claim_object.get("status") or {}).get("capacity") or {}
     return size_of(capacity.get("storage")) >= size_of(wanted)
 
 
 def why_not_expanded(claim_object: Json, storage_class: Json) -> str:
-    """The known causes of a claim that was not expanded."""
+    """The observed state of a claim that was not expanded."""
     status = claim_object.get("status") or {}
     reasons = [f"{one['type']}: {one.get('message', '')}".rstrip(": ") for one in status.get("conditions") or []]
     reasons += [f"{kind} {state}" for kind, state in (status.get("allocatedResourceStatuses") or {}).items()]
     size = (status.get("capacity") or {}).get("storage")
-    why = "; ".join(reasons) or f"no resizer of {storage_class['provisioner']} has taken it up"
-    return f"it is still {size}: {why}"
+    why = "; ".join(reasons) or f"no resizer of {storage_class['provisioner']} has processed it"
+    return f"its capacity is still {size}: {why}"
 
 
-def what_was_lost(reader_pod: Json) -> str | None:
-    """The content that the reader found instead of the written one; None if they are equal."""
+def different_content(reader_pod: Json) -> str | None:
+    """The content that the reader found instead of the written one; None if it found no difference."""
     for container in (reader_pod.get("status") or {}).get("containerStatuses") or []:
         ended = (container.get("state") or {}).get("terminated") or {}
-        if ended.get("exitCode") == _LOST:
+        if ended.get("exitCode") == _DIFFERENT:
             return str(ended.get("message") or "nothing").strip()
     return None
 
 
-def held_by(body: Json) -> str:
-    """The finalizers that prevent an object's deletion."""
+def why_not_deleted(body: Json) -> str:
+    """The finalizers that hold a deleted object."""
     finalizers = ", ".join(body["metadata"].get("finalizers") or [])
-    return f"held by the finalizers {finalizers}" if finalizers else "nobody deletes it"
+    return f"held by the finalizers {finalizers}" if finalizers else "it has no finalizers"

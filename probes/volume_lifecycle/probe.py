@@ -113,10 +113,11 @@ class VolumeLifecycle:
         found = objects.choose_class(classes, name)
         if found is None:
             available = ", ".join(sorted(one["metadata"]["name"] for one in classes)) or "none"
-            what = f"no StorageClass {name}" if name else "no StorageClass is the default"
-            raise CheckFailed(f"{what}: there are {available}")
+            what = f"no StorageClass {name}" if name else "no default StorageClass"
+            raise CheckFailed(f"{what}; existing ones: {available}")
         if found.get("reclaimPolicy", "Delete") != "Delete":
-            give_up(f"StorageClass {found['metadata']['name']} retains volumes: each run would leave one behind")
+            requested = found["metadata"]["name"]
+            give_up(f"StorageClass {requested}: each run would leave a volume behind; expected reclaimPolicy Delete")
         self.storage_class = found
 
     def wait_bound(self) -> None:
@@ -124,7 +125,7 @@ class VolumeLifecycle:
         seconds = self._at_most(self.settings.bind_timeout)
         self.claim.until(objects.is_bound, seconds)
         if not self.claim.object:
-            raise CheckFailed(f"claim {self.name} was deleted by somebody else before it was bound")
+            raise CheckFailed(f"claim {self.name} was deleted by another client before it was bound")
         if not objects.is_bound(self.claim.object):
             why = objects.why_not_bound(self.claim.object, self.storage_class)
             self._fail(f"claim {self.name} not bound after {seconds:g} s: {why}", self.claim.object)
@@ -133,7 +134,7 @@ class VolumeLifecycle:
     def write(self) -> None:
         """Write from a pod, which is then deleted, so that the next one may run on another node."""
         writer = self._start("write", objects.writer(self.token))
-        self._await_pod(writer, "written", has_ended)
+        self._wait_for_pod(writer, "finished", has_ended)
         if writer.object["status"].get("phase") != "Succeeded":
             self._fail(f"pod cannot write to the volume: {why_not_ready(writer.object)}", writer.object)
         self.remove(writer, "pod")
@@ -141,10 +142,12 @@ class VolumeLifecycle:
     def read(self) -> ObjectWatch:
         """Read from another pod, which keeps running with the volume mounted."""
         reader = self._start("read", objects.reader(self.token), ready=self.token)
-        self._await_pod(reader, "ready", lambda pod: is_ready(pod) or has_ended(pod))
-        lost = objects.what_was_lost(reader.object)
-        if lost is not None:
-            raise CheckFailed(f"written data is lost: {self.token!r} was written, another pod reads {lost[:200]!r}")
+        self._wait_for_pod(reader, "ready", lambda pod: is_ready(pod) or has_ended(pod))
+        different = objects.different_content(reader.object)
+        if different is not None:
+            raise CheckFailed(
+                f"written data is lost: {self.token!r} was written, another pod reads {different[:200]!r}"
+            )
         if not is_ready(reader.object):
             self._fail(f"pod cannot read from the volume: {why_not_ready(reader.object)}", reader.object)
         return reader
@@ -155,7 +158,7 @@ class VolumeLifecycle:
         path = f"{self.claims}/{self.name}"
         self.claim.object = self.api.patch(path, {"spec": {"resources": {"requests": {"storage": wanted}}}})
         seconds = self._at_most(self.settings.expand_timeout)
-        if not self.claim.until(lambda claim: objects.has_grown(claim, wanted), seconds):
+        if not self.claim.until(lambda claim: objects.is_expanded(claim, wanted), seconds):
             why = objects.why_not_expanded(self.claim.object, self.storage_class)
             self._fail(f"claim {self.name} not expanded to {wanted} after {seconds:g} s: {why}", self.claim.object)
 
@@ -167,9 +170,9 @@ class VolumeLifecycle:
         self.api.delete(path, preconditions={"uid": watched.object["metadata"]["uid"]})
         seconds = self._at_most(self.settings.delete_timeout)
         if not watched.until(lambda _object: False, seconds):
-            held = objects.held_by(watched.object)
-            why = f"its kubelet has not unmounted it or {held}" if what == "pod" else held
-            self._fail(f"{what} {name} not gone {seconds:g} s after its deletion: {why}", watched.object)
+            state = objects.why_not_deleted(watched.object)
+            why = f"kubelet has not stopped it or not unmounted its volume; {state}" if what == "pod" else state
+            self._fail(f"{what} {name} not deleted after {seconds:g} s: {why}", watched.object)
         self.cleanup.forget(path)
 
     def wait_reclaimed(self) -> None:
@@ -178,8 +181,8 @@ class VolumeLifecycle:
         deadline = time.monotonic() + seconds
         while volume := self._get_volume():
             if time.monotonic() >= deadline:
-                status, held = volume.get("status") or {}, objects.held_by(volume)
-                what = f"volume {self.volume} not gone {seconds:g} s after its claim: {status.get('phase')}, {held}"
+                status, state = volume.get("status") or {}, objects.why_not_deleted(volume)
+                what = f"volume {self.volume} not deleted {seconds:g} s after its claim: {status.get('phase')}, {state}"
                 message = f": {status['message']}" if status.get("message") else ""
                 self._fail(f"{what}; provisioner {self.storage_class['provisioner']}{message}", volume)
             time.sleep(PAUSE)
@@ -204,16 +207,16 @@ class VolumeLifecycle:
         manifest = objects.pod(self.run, (name, settings.namespace, self.name), settings.image, script, lifetime, ready)
         return ObjectWatch(self.api, f"{self.pods}/{name}", self.cleanup.create(self.pods, manifest))
 
-    def _await_pod(self, pod: ObjectWatch, wanted: str, done: Callable[[Json], bool]) -> None:
+    def _wait_for_pod(self, pod: ObjectWatch, wanted: str, done: Callable[[Json], bool]) -> None:
         name = pod.object["metadata"]["name"]
-        late = objects.waits_for_pod(self.storage_class)
-        seconds = self._at_most(self.settings.mount_timeout + (self.settings.bind_timeout if late else 0))
+        binds_late = objects.waits_for_pod(self.storage_class)
+        seconds = self._at_most(self.settings.mount_timeout + (self.settings.bind_timeout if binds_late else 0))
         reached = pod.until(done, seconds)
         if not pod.object:
-            raise CheckFailed(f"pod {name} was deleted by somebody else")
+            raise CheckFailed(f"pod {name} was deleted by another client before it was {wanted}")
         if not reached:
-            waits = f" ({objects.why_not_bound(self.claim.object, self.storage_class)})" if self._unbound() else ""
-            self._fail(f"pod not {wanted} after {seconds:g} s: {why_not_ready(pod.object)}{waits}", pod.object)
+            claim = f" ({objects.why_not_bound(self.claim.object, self.storage_class)})" if self._unbound() else ""
+            self._fail(f"pod not {wanted} after {seconds:g} s: {why_not_ready(pod.object)}{claim}", pod.object)
 
     def _unbound(self) -> bool:
         """Whether the claim still has no volume, according to the API."""
@@ -230,7 +233,7 @@ class VolumeLifecycle:
         raise CheckFailed(why, *dict.fromkeys(reported))
 
     def _warnings(self, body: Json, reported: str) -> list[str]:
-        """The last warning events that add information; may be missing, as they are for the report only."""
+        """The last warning events that add information; empty if they cannot be read: they are only details."""
         metadata = body.get("metadata") or {}
         # Events of cluster-scoped objects are in `default`.
         namespace = self.settings.namespace if metadata.get("namespace") else "default"

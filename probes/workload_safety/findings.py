@@ -1,6 +1,6 @@
 """Risks of webhooks, disruption budgets and workloads, as text.
 
-Pure: `probe` lists the objects and reports what is found here.
+Pure: `probe` lists the objects and reports the findings.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,30 +22,30 @@ class Webhook:
     name: str
     namespace: str
     service: str
-    guards: str
+    requests: str
     """`CREATE, UPDATE of pods, deployments`."""
 
     def without_endpoint(self) -> str:
         """The consequence if its Service has no endpoint."""
         return (
             f"{self.configuration}: webhook {self.name} has failurePolicy Fail, and its service "
-            f"{self.namespace}/{self.service} has no ready endpoint: {self.guards} is refused"
+            f"{self.namespace}/{self.service} has no ready endpoint: {self.requests} is refused"
         )
 
 
-def closed_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Webhook]:
+def fail_closed_webhooks(kind: str, configurations: Iterable[Json]) -> Iterator[Webhook]:
     """The webhooks of these configurations that fail closed and have a Service."""
     for configuration in configurations:
         for webhook in configuration.get("webhooks") or []:
             service = webhook["clientConfig"].get("service")
             if service and webhook.get("failurePolicy", "Fail") == "Fail":
                 label = f"{kind} {configuration['metadata']['name']}"
-                guards = _guards(webhook.get("rules") or [])
-                yield Webhook(label, webhook["name"], service["namespace"], service["name"], guards)
+                requests = _requests(webhook.get("rules") or [])
+                yield Webhook(label, webhook["name"], service["namespace"], service["name"], requests)
 
 
 def has_ready_endpoint(slices: Iterable[Json]) -> bool:
-    """Whether any endpoint in these EndpointSlices is ready (unknown counts as ready, as in the API)."""
+    """Whether any endpoint in these EndpointSlices is ready (an unset condition means ready, as in the API)."""
     return any(
         (endpoint.get("conditions") or {}).get("ready") is not False
         for one in slices
@@ -59,14 +59,14 @@ def blocking_budget(budget: Json) -> str:
     label = f"poddisruptionbudget {_name(budget)}"
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionAllowed" and condition.get("reason") == "SyncFailed":
-            return f"{label} allows no eviction, for it cannot be worked out: {condition.get('message', '')}"
+            return f"{label} allows no eviction: its status cannot be computed: {condition.get('message', '')}"
     expected, desired = status.get("expectedPods", 0), status.get("desiredHealthy", 0)
     if not expected or desired < expected:
         return ""
     key = "minAvailable" if "minAvailable" in spec else "maxUnavailable"
     return (
         f"poddisruptionbudget {_name(budget)} blocks every eviction: with {key} {spec.get(key)} "
-        f"all {expected} of its pods have to stay; a drain of their nodes will not end"
+        f"all {expected} of its pods must stay available; a drain of their nodes never completes"
     )
 
 
@@ -131,7 +131,7 @@ def _matches(expression: Json, labels: dict[str, str]) -> bool:
             return value is None
 
 
-def _guards(rules: list[Json]) -> str:
+def _requests(rules: list[Json]) -> str:
     operations = dict.fromkeys(operation for rule in rules for operation in rule.get("operations") or [])
     resources = dict.fromkeys(resource for rule in rules for resource in rule.get("resources") or [])
     return f"{', '.join(operations) or 'nothing'} of {', '.join(resources) or 'nothing'}"

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 PAGE_SIZE = 250
 """Objects per page, a compromise between memory and number of requests."""
 
-_OF_A_PROBE = "kubeprobe.io/run"  # objects of other probes are not workloads
+_RUN_LABEL = "kubeprobe.io/run"  # of objects that probes created, which are not workloads
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Selection:
     exclude: list[str]
     """Patterns of `namespace/name`, such as `kube-system/*`."""
 
-    def has(self, found: Json) -> bool:
+    def includes(self, found: Json) -> bool:
         """Whether to check this object."""
         metadata = found["metadata"]
         name = f"{metadata['namespace']}/{metadata['name']}"
-        return _OF_A_PROBE not in (metadata.get("labels") or {}) and not any(
+        return _RUN_LABEL not in (metadata.get("labels") or {}) and not any(
             fnmatchcase(name, pattern) for pattern in self.exclude
         )
 
@@ -56,7 +56,7 @@ class Inspection:
         checked = 0
         for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
             path = f"/apis/admissionregistration.k8s.io/v1/{kind}s"
-            for webhook in findings.closed_webhooks(kind, self._list(path)):
+            for webhook in findings.fail_closed_webhooks(kind, self._list(path)):
                 checked += 1
                 service = (webhook.namespace, webhook.service)
                 if service not in has_endpoint:
@@ -68,7 +68,7 @@ class Inspection:
     def budgets(self) -> Iterator[str]:
         """PodDisruptionBudgets that allow no eviction."""
         listed = self._everywhere("policy/v1", "poddisruptionbudgets")
-        budgets = [_needed_of_budget(one) for one in listed if self.selection.has(one)]
+        budgets = [_reduced_budget(one) for one in listed if self.selection.includes(one)]
         measure("budgets_checked", len(budgets))
         yield from filter(None, map(findings.blocking_budget, budgets))
         yield from findings.overlapping_budgets(budgets, self.workloads())
@@ -77,16 +77,16 @@ class Inspection:
         """Workloads with one replica and a Service."""
         workloads = self.workloads()
         measure("workloads_checked", len(workloads))
-        yield from findings.single_replicas(workloads, map(_needed_of_service, self._everywhere("v1", "services")))
+        yield from findings.single_replicas(workloads, map(_reduced_service, self._everywhere("v1", "services")))
 
     def workloads(self) -> list[Json]:
-        """Deployments and StatefulSets, as selected; with the kind, which lists leave out."""
+        """The selected Deployments and StatefulSets; with the kind, which items of lists lack."""
         if self._workloads is None:
             self._workloads = [
-                _needed_of_workload(kind, one)
+                _reduced_workload(kind, one)
                 for kind in ("Deployment", "StatefulSet")
                 for one in self._everywhere("apps/v1", f"{kind.lower()}s", self.selection.selector)
-                if self.selection.has(one)
+                if self.selection.includes(one)
             ]
         return self._workloads
 
@@ -106,8 +106,8 @@ class Inspection:
             yield from page
 
 
-def _needed_of_budget(budget: Json) -> Json:
-    """The required fields only: whole objects of a large cluster need too much memory."""
+def _reduced_budget(budget: Json) -> Json:
+    """The required fields only: all objects of a large cluster would need too much memory."""
     spec, status = budget.get("spec") or {}, budget.get("status") or {}
     return {
         "metadata": _identity(budget),
@@ -116,7 +116,7 @@ def _needed_of_budget(budget: Json) -> Json:
     }
 
 
-def _needed_of_workload(kind: str, workload: Json) -> Json:
+def _reduced_workload(kind: str, workload: Json) -> Json:
     annotations = workload["metadata"].get("annotations") or {}
     labels = (workload["spec"]["template"].get("metadata") or {}).get("labels")
     return {
@@ -126,7 +126,7 @@ def _needed_of_workload(kind: str, workload: Json) -> Json:
     }
 
 
-def _needed_of_service(service: Json) -> Json:
+def _reduced_service(service: Json) -> Json:
     return {"metadata": _identity(service), "spec": {"selector": (service.get("spec") or {}).get("selector")}}
 
 
@@ -144,7 +144,7 @@ def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:
     selected = words("CHECKS") or list(known)
     unknown = [name for name in selected if name not in known]
     if unknown:
-        give_up(f"parameter CHECKS: {unknown[0]!r} is no check; there are {', '.join(known)}")
+        give_up(f"parameter CHECKS: unknown check {unknown[0]!r}; expected any of {', '.join(known)}")
     return {name: check for name, check in known.items() if name in selected}
 
 

@@ -43,18 +43,18 @@ def _run(*command: str) -> None:
 @contextmanager
 def namespace_leaked(bed: Bed) -> Iterator[None]:
     """A network namespace with a file as the runtime creates them."""
-    kept = _namespaces(bed.testbed.instance) / f"cni-{uuid4()}"
+    file = _namespaces(bed.testbed.instance) / f"cni-{uuid4()}"
     name = f"leak-{secrets.token_hex(4)}"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.touch()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
     _run("ip", "netns", "add", name)
     try:
-        _run("mount", "--bind", f"/run/netns/{name}", str(kept))
+        _run("mount", "--bind", f"/run/netns/{name}", str(file))
         _run("ip", "netns", "delete", name)  # the remaining file keeps it alive
         yield
     finally:
-        _run("umount", "--lazy", str(kept))
-        kept.unlink()
+        _run("umount", "--lazy", str(file))
+        file.unlink()
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def mount_leaked(bed: Bed) -> Iterator[None]:
             == 0
         )
 
-    until("a mount for a pod that is not there", mounted, 30)
+    until("a mount for a pod that does not exist", mounted, 30)
     try:
         yield
     finally:
@@ -92,25 +92,25 @@ def mount_leaked(bed: Bed) -> Iterator[None]:
 def address_leaked(bed: Bed) -> Iterator[None]:
     """An address that is never released, as after a reboot that lost the sandboxes."""
     instance = bed.testbed.instance
-    taken = instance.run / "cni" / configuration.network_name(instance) / "10.244.3.250"
-    taken.parent.mkdir(parents=True, exist_ok=True)
-    taken.write_text(f"{SANDBOX}\r\neth0")
+    file = instance.run / "cni" / configuration.network_name(instance) / "10.244.3.250"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{SANDBOX}\r\neth0")
     try:
         yield
     finally:
-        taken.unlink()
+        file.unlink()
 
 
 @contextmanager
 def result_leaked(bed: Bed) -> Iterator[None]:
     """libcni's result of a sandbox that was not deleted by CNI."""
     name = configuration.network_name(bed.testbed.instance)
-    kept = Path(f"/var/lib/cni/results/{name}-{SANDBOX}-eth0")
-    kept.write_text(f'{{"kind": "cniCacheV1", "containerId": "{SANDBOX}", "networkName": "{name}"}}')
+    file = Path(f"/var/lib/cni/results/{name}-{SANDBOX}-eth0")
+    file.write_text(f'{{"kind": "cniCacheV1", "containerId": "{SANDBOX}", "networkName": "{name}"}}')
     try:
         yield
     finally:
-        kept.unlink()
+        file.unlink()
 
 
 FAULTS = [
@@ -121,7 +121,10 @@ FAULTS = [
         parameters=SOON,
     ),
     Fault(
-        "a veth was left", veth_leaked, says=r"^interface veth5ca1ab1e of the node leads to no pod$", parameters=SOON
+        "a veth was left",
+        veth_leaked,
+        says=r"^interface veth5ca1ab1e of the node has no peer in a pod$",
+        parameters=SOON,
     ),
     Fault(
         "a mount was left",
@@ -132,13 +135,13 @@ FAULTS = [
     Fault(
         "an address was left",
         address_leaked,
-        says=r"^address 10\.244\.3\.250 of network \S+ is taken by sandbox 5ca1ab1e5ca1a, which is no more",
+        says=r"^address 10\.244\.3\.250 of network \S+ is assigned to sandbox 5ca1ab1e5ca1a, which does not exist",
         parameters=SOON,
     ),
     Fault(
         "a CNI result was left",
         result_leaked,
-        says=r"^/var/lib/cni/results/\S+-eth0 is kept for sandbox 5ca1ab1e5ca1a, which is no more$",
+        says=r"^CNI result /var/lib/cni/results/\S+-eth0 belongs to sandbox 5ca1ab1e5ca1a, which does not exist$",
         parameters=SOON,
     ),
 ]

@@ -15,11 +15,11 @@ SOON = {"READY_TIMEOUT": "4"}
 
 @contextmanager
 def quota_full(bed: Bed) -> Iterator[None]:
-    """Room for the probe's own pod only."""
+    """A quota that admits the probe's own pod only."""
     quota = {"metadata": {"name": "full"}, "spec": {"hard": {"requests.cpu": "55m"}}}
     with bed.cluster.having(NAMESPACE, "resourcequotas", quota):
-        known = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/full"
-        until("the quota to be counted", lambda: bed.api.get(known).get("status", {}).get("hard"))
+        path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/full"
+        until("the quota to be counted", lambda: bed.api.get(path).get("status", {}).get("hard"))
         yield
 
 

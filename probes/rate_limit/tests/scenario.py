@@ -53,29 +53,29 @@ def having(kind: str, *bodies: Json) -> State:
     """A state in which these objects are in the tenant's namespace."""
 
     @contextmanager
-    def there(bed: Bed) -> Iterator[None]:
+    def created(bed: Bed) -> Iterator[None]:
         with bed.cluster.having(NAMESPACE, kind, *bodies):
             yield
 
-    return there
+    return created
 
 
 def having_at(path: str, *bodies: Json) -> State:
     """A state in which these objects exist."""
 
     @contextmanager
-    def there(bed: Bed) -> Iterator[None]:
+    def created(bed: Bed) -> Iterator[None]:
         with bed.cluster.having_at(path, *bodies):
             yield
 
-    return there
+    return created
 
 
 def lacking(kind: str, body: Json) -> State:
     """A state in which the tenant's namespace lacks an object."""
 
     @contextmanager
-    def gone(bed: Bed) -> Iterator[None]:
+    def deleted(bed: Bed) -> Iterator[None]:
         path = f"/api/v1/namespaces/{NAMESPACE}/{kind}"
         bed.api.delete(f"{path}/{body['metadata']['name']}")
         try:
@@ -83,7 +83,7 @@ def lacking(kind: str, body: Json) -> State:
         finally:
             bed.api.create(path, body)
 
-    return gone
+    return deleted
 
 
 def schema(name: str, level: str, group: str, precedence: int = 7000) -> Json:
@@ -105,8 +105,8 @@ def starved_level(name: str) -> Json:
 @contextmanager
 def level_altered(bed: Bed) -> Iterator[None]:
     def annotate(value: str) -> None:
-        note = f"apf.kubernetes.io/autoupdate-spec={value}"
-        bed.kubectl("annotate", "prioritylevelconfiguration", "workload-low", note, "--overwrite")
+        annotation = f"apf.kubernetes.io/autoupdate-spec={value}"
+        bed.kubectl("annotate", "prioritylevelconfiguration", "workload-low", annotation, "--overwrite")
 
     annotate("false")
     try:
@@ -119,7 +119,7 @@ def level_altered(bed: Bed) -> Iterator[None]:
 def starved(bed: Bed) -> Iterator[None]:
     with (
         bed.cluster.having_at(LEVELS, starved_level("test-starved")),
-        bed.cluster.having_at(SCHEMAS, schema("test-starved", "test-starved", "nobody-at-all")),
+        bed.cluster.having_at(SCHEMAS, schema("test-starved", "test-starved", "unused")),
     ):
         yield
 
@@ -127,14 +127,14 @@ def starved(bed: Bed) -> Iterator[None]:
 @contextmanager
 def flooded(bed: Bed) -> Iterator[None]:
     """A client with more concurrent requests than the one seat of its level, which cannot borrow."""
-    asking = {"verbs": ["get"], "nonResourceURLs": [LARGE]}
+    rule = {"verbs": ["get"], "nonResourceURLs": [LARGE]}
     own = schema("test-flood", "test-flood", "unused")
-    own["spec"]["rules"] = [{"subjects": [{"kind": "User", "user": {"name": USER}}], "nonResourceRules": [asking]}]
+    own["spec"]["rules"] = [{"subjects": [{"kind": "User", "user": {"name": USER}}], "nonResourceRules": [rule]}]
     rejected, over = threading.Event(), threading.Event()
 
     def flood() -> None:
         while not over.wait(0.05):
-            if _ask(bed) == 429:
+            if _request(bed) == 429:
                 rejected.set()
 
     threads = [threading.Thread(target=flood) for _ in range(4)]
@@ -153,8 +153,8 @@ def flooded(bed: Bed) -> Iterator[None]:
                 thread.join(20)
 
 
-def _ask(bed: Bed) -> int:
-    """The status of the user's request; 0 without an answer."""
+def _request(bed: Bed) -> int:
+    """The status of the user's request; 0 without a response."""
     access = bed.api.access
     connection = http.client.HTTPSConnection(access.host, access.port, timeout=10, context=access.tls)
     try:
@@ -169,8 +169,8 @@ def _ask(bed: Bed) -> int:
 def ingress(name: str, **annotations: str) -> Json:
     prefix = "nginx.ingress.kubernetes.io/"
     backend = {"service": {"name": "nothing", "port": {"number": 80}}}
-    noted = {prefix + key.replace("_", "-"): value for key, value in annotations.items()}
-    return {"metadata": {"name": name, "annotations": noted}, "spec": {"defaultBackend": backend}}
+    prefixed = {prefix + key.replace("_", "-"): value for key, value in annotations.items()}
+    return {"metadata": {"name": name, "annotations": prefixed}, "spec": {"defaultBackend": backend}}
 
 
 def ingresses(*bodies: Json) -> State:
@@ -181,8 +181,8 @@ def ingresses(*bodies: Json) -> State:
 def filter_off(bed: Bed) -> Iterator[None]:
     """A minimal definition of Istio's EnvoyFilter, and a rate limit that is not enabled."""
     names = {"plural": "envoyfilters", "singular": "envoyfilter", "kind": "EnvoyFilter"}
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1alpha3", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    any_object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha3", "served": True, "storage": True, "schema": {"openAPIV3Schema": any_object}}
     spec = {"group": "networking.istio.io", "names": names, "scope": "Namespaced", "versions": [version]}
     definition = {"metadata": {"name": "envoyfilters.networking.istio.io"}, "spec": spec}
     bucket = {"max_tokens": 100, "tokens_per_fill": 100, "fill_interval": "60s"}
@@ -208,7 +208,11 @@ FAULTS = [
         having_at(SCHEMAS, schema("test-dangling", "nowhere", "nobody")),
         says=r"^FlowSchema test-dangling: its priority level nowhere does not exist",
     ),
-    Fault("a priority level has no shares", starved, says=r"^PriorityLevelConfiguration test-starved: has no shares"),
+    Fault(
+        "a priority level has no shares",
+        starved,
+        says=r"^PriorityLevelConfiguration test-starved: has no concurrency shares",
+    ),
     Fault(
         "requests are rejected",
         flooded,
@@ -227,7 +231,7 @@ FAULTS = [
     Fault(
         "a priority level of Kubernetes is altered",
         level_altered,
-        says=r"^PriorityLevelConfiguration workload-low: was altered by hand",
+        says=r"^PriorityLevelConfiguration workload-low: was altered manually",
     ),
     Fault(
         "a namespace has no quota",
@@ -244,7 +248,7 @@ FAULTS = [
     Fault(
         "a limit range contradicts another",
         having("limitranges", limit_range("low", max={"cpu": "200m"})),
-        says=rf"^namespace {NAMESPACE}: LimitRange defaults gives default cpu 500m, above the max 200m",
+        says=rf"^namespace {NAMESPACE}: LimitRange defaults has the default cpu 500m, above the max 200m",
     ),
     Fault(
         "a default is above the quota",
@@ -254,12 +258,12 @@ FAULTS = [
     Fault(
         "an ingress's limits contradict each other",
         ingresses(ingress("front", limit_rps="20", limit_rpm="10")),
-        says=rf"^ingress {NAMESPACE}/front: limit-rpm 10 is used up within a second",
+        says=rf"^ingress {NAMESPACE}/front: limit-rpm 10 and limit-rps 20 contradict each other",
     ),
     Fault(
         "an ingress's limit holds nobody back",
         ingresses(ingress("front", limit_rps="20", limit_whitelist="0.0.0.0/0")),
-        says=rf"^ingress {NAMESPACE}/front: limit-whitelist has 0.0.0.0/0",
+        says=rf"^ingress {NAMESPACE}/front: limit-whitelist has 0.0.0.0/0: every client is exempt",
     ),
     Fault(
         "a mesh's limit is off",

@@ -57,7 +57,7 @@ def test_quantities_are_parsed_as_numbers(text: str, value: str | int) -> None:
     assert quantity(text) == Decimal(value)
 
 
-def test_an_invalid_amount_is_refused() -> None:
+def test_an_invalid_quantity_is_refused() -> None:
     with pytest.raises(ValueError, match="'10 GB' is not a quantity"):
         quantity("10 GB")
 
@@ -75,8 +75,10 @@ def test_a_missing_priority_level_is_named() -> None:
 
 def test_schemas_of_one_precedence_may_agree_or_have_different_subjects() -> None:
     agree = [schema("a", "system"), schema("b", "system")]
-    apart = [schema("a", "system", "one"), schema("b", "node-high", "two")]
-    assert fairness.problems(SCHEMAS + agree, LEVELS, set()) == fairness.problems(SCHEMAS + apart, LEVELS, set()) == []
+    disjoint = [schema("a", "system", "one"), schema("b", "node-high", "two")]
+    assert (
+        fairness.problems(SCHEMAS + agree, LEVELS, set()) == fairness.problems(SCHEMAS + disjoint, LEVELS, set()) == []
+    )
 
 
 def test_a_level_without_shares_depends_on_borrowing() -> None:
@@ -84,7 +86,9 @@ def test_a_level_without_shares_depends_on_borrowing() -> None:
         [*SCHEMAS, schema("a", "poor")], [*LEVELS, level("poor", nominalConcurrencyShares=0)], set()
     )
     assert len(wrong) == 1
-    assert wrong[0].endswith("though a send requests there: they depend on what other levels lend")
+    assert wrong[0].endswith(
+        "has no concurrency shares: the requests of FlowSchemas a depend on concurrency borrowed from other levels"
+    )
 
 
 def test_allowed_alterations_are_not_a_problem() -> None:
@@ -120,13 +124,15 @@ def test_counters_of_another_api_server_are_not_compared(capsys: pytest.CaptureF
 
 
 def test_a_quota_with_defaults_below_it_is_not_a_problem() -> None:
-    well = namespace(limits("d", default={"cpu": "1"}, defaultRequest={"cpu": "100m"}), quota={"cpu": "4", "pods": "9"})
-    assert quotas.problems([well], REQUIRED, NOW) == []
+    valid = namespace(
+        limits("d", default={"cpu": "1"}, defaultRequest={"cpu": "100m"}), quota={"cpu": "4", "pods": "9"}
+    )
+    assert quotas.problems([valid], REQUIRED, NOW) == []
 
 
 def test_a_default_limit_is_also_the_default_request() -> None:
-    well = namespace(limits("d", default={"memory": "1Gi"}), quota={"requests.memory": "4Gi"})
-    assert quotas.problems([well], REQUIRED, NOW) == []
+    valid = namespace(limits("d", default={"memory": "1Gi"}), quota={"requests.memory": "4Gi"})
+    assert quotas.problems([valid], REQUIRED, NOW) == []
 
 
 def test_a_new_namespace_may_lack_limits() -> None:
@@ -142,7 +148,7 @@ def test_a_default_below_another_ranges_min_is_reported() -> None:
     )
     assert len(wrong) == 1
     assert wrong[0].startswith(
-        "namespace shop: LimitRange a gives defaultRequest cpu 10m, below the min 50m of LimitRange b"
+        "namespace shop: LimitRange a has the defaultRequest cpu 10m, below the min 50m of LimitRange b"
     )
 
 
@@ -155,18 +161,18 @@ def test_a_quota_for_some_pods_only_is_ignored() -> None:
     ("annotations", "expected"),
     [
         ({"limit-rps": "10", "limit-rpm": "300"}, []),
-        ({"limit-rps": "ten"}, ["ingress shop/front: limit-rps is 'ten': no positive number, so nothing is limited"]),
+        ({"limit-rps": "ten"}, ["ingress shop/front: limit-rps is 'ten', not a positive number: nothing is limited"]),
         (
             {"limit-connections": "5", "limit-allowlist": "10.0.0.0/8, ::/0"},
-            ["ingress shop/front: limit-allowlist has ::/0: the limits hold nobody back"],
+            ["ingress shop/front: limit-allowlist has ::/0: every client is exempt from the limits"],
         ),
-        ({}, ["ingress shop/front: has no limit: none of limit-rps, limit-rpm, limit-connections"]),
+        ({}, ["ingress shop/front: has no limit: expected one of limit-rps, limit-rpm, limit-connections"]),
     ],
 )
 def test_ingress_limits_are_checked(annotations: Json, expected: list[str]) -> None:
-    noted = {f"nginx.ingress.kubernetes.io/{key}": value for key, value in annotations.items()}
+    prefixed = {f"nginx.ingress.kubernetes.io/{key}": value for key, value in annotations.items()}
     body = {
-        "metadata": {"name": "front", "namespace": "shop", "annotations": noted},
+        "metadata": {"name": "front", "namespace": "shop", "annotations": prefixed},
         "spec": {"ingressClassName": "nginx"},
     }
     assert edges.ingress_problems([body], required=True) == expected
@@ -198,5 +204,5 @@ def test_a_local_rate_limit_that_refuses_everything_is_reported() -> None:
 def test_a_global_rate_limit_without_a_server_is_reported() -> None:
     value = {"name": "envoy.filters.http.ratelimit", "typed_config": {"domain": "d", "rate_limit_service": {}}}
     assert edges.filter_problems([envoy_filter(value)]) == [
-        "EnvoyFilter mesh/limit: global rate limit: rate_limit_service names no server: nothing is limited"
+        "EnvoyFilter mesh/limit: global rate limit: rate_limit_service has no server: nothing is limited"
     ]

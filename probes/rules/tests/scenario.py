@@ -10,7 +10,7 @@ from tests.probes.scenario import Bed, Fault, State
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
 PAUSE = "docker.io/kubeprobe/pause"
-WHEN_ALIVE = {"exec": {"command": ["/pause", "-v"]}}
+READINESS_PROBE = {"exec": {"command": ["/pause", "-v"]}}
 
 
 def _deployment(image: str, **container: Any) -> dict[str, Any]:
@@ -27,11 +27,11 @@ def having(path: str, manifest: dict[str, Any]) -> State:
     """A state in which this object exists."""
 
     @contextmanager
-    def made(bed: Bed) -> Iterator[None]:
+    def created(bed: Bed) -> Iterator[None]:
         with bed.cluster.having_at(path, manifest):
             yield
 
-    return made
+    return created
 
 
 def _ingress() -> dict[str, Any]:
@@ -44,16 +44,16 @@ FAULTS = [
     Fault(
         "a Deployment has no readiness probe",
         having(DEPLOYMENTS, _deployment(f"{PAUSE}:dev")),
-        says=r"^deployments default/rule-breaker: no readiness probe in main: it gets traffic before it can serve it",
+        says=r"^deployments default/rule-breaker: no readiness probe in main: it receives requests before it is ready",
     ),
     Fault(
         "a Deployment runs the image `latest`",
-        having(DEPLOYMENTS, _deployment(f"{PAUSE}:latest", readinessProbe=WHEN_ALIVE)),
-        says=rf"^deployments default/rule-breaker: image {PAUSE}:latest has no version: it changes unseen",
+        having(DEPLOYMENTS, _deployment(f"{PAUSE}:latest", readinessProbe=READINESS_PROBE)),
+        says=rf"^deployments default/rule-breaker: image {PAUSE}:latest has no fixed version: it may change",
     ),
     Fault(
         "an Ingress has no TLS",
         having(INGRESSES, _ingress()),
-        says=r"^ingresses default/front: no TLS for front\.example\.com: what is sent there can be read on its way",
+        says=r"^ingresses default/front: no TLS for front\.example\.com: its traffic is not encrypted",
     ),
 ]

@@ -36,8 +36,8 @@ def evaluate(
             }
         ).rules
     )
-    [(place, rules)] = by_list(read_rules(given)).items()
-    return examine(place, rules, objects, {"params": params, "now": NOW})
+    [(object_list, rules)] = by_list(read_rules(given)).items()
+    return examine(object_list, rules, objects, {"params": params, "now": NOW})
 
 
 def example() -> dict[ObjectList, Any]:
@@ -45,9 +45,11 @@ def example() -> dict[ObjectList, Any]:
     return by_list(read_rules(rules_variable(ProbeCaseSpec.model_validate(case["spec"]).rules)))
 
 
-def of_example(resource: str, *objects: dict[str, Any]) -> list[str]:
-    place = ObjectList(resource)
-    findings = examine(place, example()[place], objects, {"params": {"EXEMPT_NAMESPACES": "kube-system"}, "now": NOW})
+def violations_of_example(resource: str, *objects: dict[str, Any]) -> list[str]:
+    object_list = ObjectList(resource)
+    findings = examine(
+        object_list, example()[object_list], objects, {"params": {"EXEMPT_NAMESPACES": "kube-system"}, "now": NOW}
+    )
     assert findings.not_evaluated == []
     return [wrong for _, wrong in findings.broken]
 
@@ -60,9 +62,9 @@ def test_an_object_that_satisfies_the_rule_is_not_reported() -> None:
 
 
 def test_an_object_that_violates_the_rule_is_named_with_the_message() -> None:
-    message = "{{ object.spec.replicas }} replica of {{params.LEAST}}, looked at {{ now }}"
+    message = "{{ object.spec.replicas }} replica of {{params.LEAST}}, at {{ now }}"
     found = evaluate("object.spec.replicas >= int(params.LEAST)", deployment(replicas=1), message=message, LEAST="2")
-    assert found.broken == [(0, "deployments shop/web: 1 replica of 2, looked at 2026-11-25 12:00:00 UTC")]
+    assert found.broken == [(0, "deployments shop/web: 1 replica of 2, at 2026-11-25 12:00:00 UTC")]
 
 
 def test_a_rule_is_only_for_objects_that_match_where() -> None:
@@ -76,8 +78,8 @@ def test_a_rule_without_a_value_is_neither_satisfied_nor_violated() -> None:
     found = evaluate("object.spec.paused", deployment(), deployment(paused="yes", name="other"))
     assert found.broken == []
     assert found.not_evaluated == [
-        'deployments shop/web: the rule has no answer: object.spec.paused: Key not found in map : "paused"',
-        "deployments shop/other: the rule has no answer: object.spec.paused: expected true or false, got yes",
+        'deployments shop/web: the rule cannot be evaluated: object.spec.paused: Key not found in map : "paused"',
+        "deployments shop/other: the rule cannot be evaluated: object.spec.paused: expected true or false, got yes",
     ]
 
 
@@ -88,9 +90,9 @@ def test_a_message_without_a_value_still_names_the_object() -> None:
 
 
 def test_times_can_be_compared() -> None:
-    made = {"metadata": {"name": "old", "creationTimestamp": "2026-11-01T00:00:00Z"}}
+    old = {"metadata": {"name": "old", "creationTimestamp": "2026-11-01T00:00:00Z"}}
     expression = Expression("now - timestamp(object.metadata.creationTimestamp) < duration('240h')")
-    assert expression.holds({"object": made, "params": {}, "now": NOW}) is False
+    assert expression.is_true({"object": old, "params": {}, "now": NOW}) is False
 
 
 def test_dollar_signs_are_not_expanded_by_the_kubelet() -> None:
@@ -107,8 +109,8 @@ def test_dollar_signs_are_not_expanded_by_the_kubelet() -> None:
 
 
 def test_a_list_is_requested_once_for_all_of_its_rules() -> None:
-    places = example()
-    assert [(place.path, len(rules)) for place, rules in places.items()] == [
+    lists = example()
+    assert [(object_list.path, len(rules)) for object_list, rules in lists.items()] == [
         ("/apis/apps/v1/deployments", 2),
         ("/apis/networking.k8s.io/v1/ingresses", 1),
     ]
@@ -116,59 +118,65 @@ def test_a_list_is_requested_once_for_all_of_its_rules() -> None:
 
 
 def test_an_empty_list_of_rules_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no rule: expected `rules` in the ProbeCase"):
+    with pytest.raises(ValueError, match="no rules: expected `rules` in the ProbeCase"):
         read_rules("")
 
 
 def test_an_invalid_expression_is_refused() -> None:
-    with pytest.raises(ValueError, match="'a b' is no CEL expression"):
+    with pytest.raises(ValueError, match="'a b': invalid CEL expression"):
         Expression("a b")
     with pytest.raises(NotEvaluated):
-        Text("a {{ object.x }}")._parts[1].value({"object": {}, "params": {}, "now": NOW})  # type: ignore[union-attr]
+        Text("a {{ object.x }}")._pieces[1].value({"object": {}, "params": {}, "now": NOW})  # type: ignore[union-attr]
 
 
 def test_the_example_passes_a_correct_deployment() -> None:
     digest = {**READY, "image": "shop/web@sha256:" + "0" * 64}
-    assert of_example("apps/v1/deployments", deployment(READY), deployment(digest)) == []
+    assert violations_of_example("apps/v1/deployments", deployment(READY), deployment(digest)) == []
 
 
 def test_the_example_names_missing_readiness_probes_and_image_versions() -> None:
     sidecar = {"name": "sidecar", "image": "registry.example.com/proxy"}
     newest = {**READY, "image": "shop/web:latest"}
-    assert of_example("apps/v1/deployments", deployment(newest, sidecar)) == [
-        "deployments shop/web: no readiness probe in sidecar: it gets traffic before it can serve it",
-        "deployments shop/web: image shop/web:latest, registry.example.com/proxy has no version: it changes unseen",
+    assert violations_of_example("apps/v1/deployments", deployment(newest, sidecar)) == [
+        "deployments shop/web: no readiness probe in sidecar: it receives requests before it is ready",
+        "deployments shop/web: image shop/web:latest, registry.example.com/proxy has no fixed version: it may change",
     ]
 
 
 def test_the_example_ignores_exempt_namespaces() -> None:
-    assert of_example("apps/v1/deployments", deployment({"name": "a", "image": "a"}, namespace="kube-system")) == []
+    assert (
+        violations_of_example("apps/v1/deployments", deployment({"name": "a", "image": "a"}, namespace="kube-system"))
+        == []
+    )
 
 
 def test_the_example_names_ingresses_without_tls() -> None:
     def ingress(**spec: Any) -> dict[str, Any]:
         return {"metadata": {"name": "front", "namespace": "shop"}, "spec": spec}
 
-    assert of_example("networking.k8s.io/v1/ingresses", ingress(tls=[{"hosts": ["a"]}])) == []
-    assert of_example("networking.k8s.io/v1/ingresses", ingress(rules=[{"host": "a.example.com"}, {}])) == [
-        "ingresses shop/front: no TLS for a.example.com, *: what is sent there can be read on its way"
+    assert violations_of_example("networking.k8s.io/v1/ingresses", ingress(tls=[{"hosts": ["a"]}])) == []
+    assert violations_of_example("networking.k8s.io/v1/ingresses", ingress(rules=[{"host": "a.example.com"}, {}])) == [
+        "ingresses shop/front: no TLS for a.example.com, *: its traffic is not encrypted"
     ]
 
 
 def test_the_readmes_example_works() -> None:
     [block] = re.findall(r"^```yaml\n(.*?)^```", (CATALOG.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     spec = ProbeCaseSpec.model_validate(yaml.safe_load(block)["spec"])
-    [(place, rules)] = by_list(read_rules(rules_variable(spec.rules))).items()
-    assert (place.path, place.query) == ("/apis/apps/v1/namespaces/shop/deployments", {"labelSelector": "tier=web"})
-    found = examine(place, rules, [deployment(replicas=1), deployment()], {"params": spec.parameters, "now": NOW})
+    [(object_list, rules)] = by_list(read_rules(rules_variable(spec.rules))).items()
+    assert (object_list.path, object_list.query) == (
+        "/apis/apps/v1/namespaces/shop/deployments",
+        {"labelSelector": "tier=web"},
+    )
+    found = examine(object_list, rules, [deployment(replicas=1), deployment()], {"params": spec.parameters, "now": NOW})
     assert found.not_evaluated == []
-    assert found.broken[0] == (0, "deployments shop/web: 1 replicas, at least 2 are wanted")
+    assert found.broken[0] == (0, "deployments shop/web: 1 replicas, expected at least 2")
 
 
 def test_a_rule_whose_objects_cannot_be_listed_does_not_hide_others() -> None:
     rules = [
-        {"resource": place, "expect": "size(object.metadata.name) > 99", "message": "wrong"}
-        for place in ("example.com/v1/widgets", "v1/secrets", "v1/configmaps")
+        {"resource": resource, "expect": "size(object.metadata.name) > 99", "message": "wrong"}
+        for resource in ("example.com/v1/widgets", "v1/secrets", "v1/configmaps")
     ]
     case = ProbeCaseSpec.model_validate({"template": "rules", "kind": "inspection", "rules": rules})
     forbidden = 'secrets is forbidden: User "u" cannot list resource "secrets" in API group "" at the cluster scope'
@@ -178,7 +186,7 @@ def test_a_rule_whose_objects_cannot_be_listed_does_not_hide_others() -> None:
         (200, {"items": [{"metadata": {"name": "web", "namespace": "shop"}}]}),
     ]
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
-        missing, withheld, listed = inspect(api, read_rules(rules_variable(case.rules)))
+        missing, forbidden_list, listed = inspect(api, read_rules(rules_variable(case.rules)))
     assert "does not serve example.com/v1/widgets" in missing.not_evaluated[0]
-    assert withheld.not_evaluated == ["permission missing: list secrets at the cluster scope"]
+    assert forbidden_list.not_evaluated == ["permission missing: list secrets at the cluster scope"]
     assert [number for number, _ in listed.broken] == [2]

@@ -14,23 +14,23 @@ Json = dict[str, Any]
 SOON = {"RULES_TIMEOUT": "4", "CONNECT_TIMEOUT": "1"}
 POISON = "10.244.3.253"
 RULES_OF_A_RUN = 6
-"""Chains of endpoints that kube-proxy makes for a run: three Services (the headless one has none), two pods."""
+"""kube-proxy's chains of endpoints for a run: three Services (the headless one has none), two pods."""
 
 
 @contextmanager
 def kube_proxy_freezes(bed: Bed) -> Iterator[None]:
-    """kube-proxy creates the rules of a run's Services and then hangs, so that they keep deleted endpoints."""
+    """kube-proxy creates the rules of a run's Services and is then suspended, so the rules keep deleted endpoints."""
 
-    stale = _endpoint_chains()  # of earlier runs: kube-proxy removes empty chains later
+    earlier = _endpoint_chains()  # of earlier runs: kube-proxy removes empty chains later
 
-    def freeze_once_the_rules_are_there(done: threading.Event) -> None:
+    def pause_after_the_rules_exist(done: threading.Event) -> None:
         while not done.wait(0.02):
-            if len(_endpoint_chains() - stale) >= RULES_OF_A_RUN:
+            if len(_endpoint_chains() - earlier) >= RULES_OF_A_RUN:
                 bed.testbed.pause("kube-proxy")
                 return
 
     try:
-        with _meanwhile(freeze_once_the_rules_are_there):
+        with _meanwhile(pause_after_the_rules_exist):
             yield
     finally:
         bed.testbed.resume("kube-proxy")
@@ -129,7 +129,7 @@ FAULTS = [
     Fault(
         "kube-proxy hangs when a pod is deleted",
         kube_proxy_freezes,
-        says=r"^stale: pod \S+ \(10\.244\.\d+\.\d+, node node\) is gone, but connections still are sent to it: ",
+        says=r"^stale: pod \S+ \(10\.244\.\d+\.\d+, node node\) is deleted, but connections are still sent to it: ",
         parameters=SOON,
     ),
     Fault(
@@ -147,7 +147,7 @@ FAULTS = [
     Fault(
         "an EndpointSlice leads to a wrong address",
         endpoints_poisoned,
-        says=rf"EndpointSlice \S+-poison sends connections of Service \S+ to {POISON}, which is none of its pods",
+        says=rf"EndpointSlice \S+-poison of Service \S+ lists {POISON}, which is not an address of its pods",
         parameters=SOON,
     ),
 ]

@@ -9,12 +9,12 @@ RUN = Run(id="01run", installation="test", namespace="kubeprobe", pod_name="prob
 
 def test_objects_belong_to_the_probes_pod_and_have_the_runs_labels() -> None:
     pod = server_pod(RUN, "service-1", "kubeprobe", "service", "busybox", 60)
-    made = service(RUN, "service-headless", "kubeprobe", "service", clusterIP="None")
-    for thing in (pod, made):
-        assert thing["metadata"]["labels"]["kubeprobe.io/run"] == "01run"
-        assert thing["metadata"]["ownerReferences"][0]["uid"] == "uid"
-    assert made["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    assert made["spec"]["clusterIP"] == "None"
+    created = service(RUN, "service-headless", "kubeprobe", "service", clusterIP="None")
+    for body in (pod, created):
+        assert body["metadata"]["labels"]["kubeprobe.io/run"] == "01run"
+        assert body["metadata"]["ownerReferences"][0]["uid"] == "uid"
+    assert created["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert created["spec"]["clusterIP"] == "None"
     assert pod["spec"]["activeDeadlineSeconds"] == 60
 
 

@@ -1,4 +1,4 @@
-"""The faults that version-skew must detect: Nodes and pods that report odd versions, a request of a deprecated API."""
+"""The faults that version-skew must detect: Nodes and pods with unsupported versions, a request of a deprecated API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ PODS = "/api/v1/namespaces/kube-system/pods"
 
 
 def _node(name: str, version: str) -> Json:
-    """A Node as a kubelet of this version would register it; nothing runs there."""
+    """A Node as a kubelet of this version would register it, without a kubelet."""
     return {
         "metadata": {"name": name, "labels": {"example.com/fake": "true"}},
         "spec": {"unschedulable": True, "taints": [{"key": "example.com/fake", "effect": "NoSchedule"}]},
@@ -28,12 +28,12 @@ _INFO = (
 
 @contextmanager
 def _pod(bed: Bed, name: str, node: str, **labels: str) -> Iterator[None]:
-    """A pod of the control plane on a Node where nothing runs: it stays as it is."""
+    """A component's pod on a Node without a kubelet: its status never changes."""
     component, _, version = name.partition("@")
     container = {"name": component, "image": f"registry.k8s.io/{component}:{version}"}
     toleration = {"operator": "Exists"}
     body = {
-        "metadata": {"name": f"{component}-odd", "labels": labels},
+        "metadata": {"name": f"{component}-unsupported", "labels": labels},
         "spec": {"nodeName": node, "containers": [container], "tolerations": [toleration]},
     }
     bed.api.create(PODS, body)
@@ -41,7 +41,7 @@ def _pod(bed: Bed, name: str, node: str, **labels: str) -> Iterator[None]:
         yield
     finally:
         try:
-            bed.api.delete(f"{PODS}/{component}-odd", gracePeriodSeconds=0)
+            bed.api.delete(f"{PODS}/{component}-unsupported", gracePeriodSeconds=0)
         except ApiError as error:
             if error.status != 404:  # the controllers may have removed it from a Node that does not answer
                 raise

@@ -4,8 +4,8 @@ from probes.version_skew import deprecated, skew
 from probes.version_skew.skew import Component
 
 
-def component(name: str, version: str, place: str = "node a") -> Component:
-    return Component(name, version, place)
+def component(name: str, version: str, location: str = "node a") -> Component:
+    return Component(name, version, location)
 
 
 SERVER = component("kube-apiserver", "v1.34.4", "10.0.0.1:6443")
@@ -61,7 +61,7 @@ def test_components_within_the_skew_are_not_reported(name, version) -> None:
     ("name", "version", "expected"),
     [
         ("kubelet", "v1.30.2", "is 4 minor versions older than kube-apiserver v1.34.4; at most 3 are supported"),
-        ("kubelet", "v1.35.0", "is newer than kube-apiserver v1.34.4; it must not be"),
+        ("kubelet", "v1.35.0", "is newer than kube-apiserver v1.34.4; this is not supported"),
         ("kube-proxy", "v1.24.0", "at most 2 are supported"),
         ("kube-scheduler", "v1.32.0", "at most 1 are supported"),
         ("kube-controller-manager", "v1.35.0", "is newer than kube-apiserver v1.34.4"),
@@ -77,7 +77,7 @@ def test_with_api_servers_of_two_versions_both_limit_the_skew() -> None:
     old = component("kube-apiserver", "v1.33.9", "10.0.0.2:6443")
     kubelets = [component("kubelet", "v1.34.0", "node b"), component("kubelet", "v1.30.0", "node c")]
     newer, older = skew.outside([SERVER, old, *kubelets])
-    assert newer == "kubelet v1.34.0 on node b is newer than kube-apiserver v1.33.9; it must not be"
+    assert newer == "kubelet v1.34.0 on node b is newer than kube-apiserver v1.33.9; this is not supported"
     assert older.startswith("kubelet v1.30.0 on node c is 4 minor versions older than kube-apiserver v1.34.4")
 
 
@@ -98,8 +98,8 @@ def test_nodes_with_the_same_version_share_a_line() -> None:
 def test_kube_proxy_is_compared_with_the_kubelet_of_its_node() -> None:
     kubelets = {"node a": component("kubelet", "v1.34.0"), "node b": component("kubelet", "v1.31.0", "node b")}
     proxies = [component("kube-proxy", "v1.30.0"), component("kube-proxy", "v1.30.0", "node b")]
-    assert skew.beside(kubelets, proxies) == [
-        "kube-proxy v1.30.0 runs beside kubelet v1.34.0 on node a; at most 3 minor versions apart are supported"
+    assert skew.apart_on_node(kubelets, proxies) == [
+        "kube-proxy v1.30.0 and kubelet v1.34.0 on node a are 4 minor versions apart; at most 3 are supported"
     ]
 
 

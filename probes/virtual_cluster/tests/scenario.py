@@ -40,26 +40,26 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
         try:
             yield {"SERVER": SERVER}
         finally:
-            _forget_pods(found, bed)
+            _delete_pods(found, bed)
 
 
-def _forget_pods(found: VirtualCluster, bed: Bed) -> None:
+def _delete_pods(found: VirtualCluster, bed: Bed) -> None:
     """Delete leftovers of failed runs, on both sides."""
     with found.api() as api:
         for pod in api.get(pods_in("default"))["items"]:
-            _unless_gone(api, f"{pods_in('default')}/{pod['metadata']['name']}")
-    _forget_counterparts(bed)
+            _delete_if_exists(api, f"{pods_in('default')}/{pod['metadata']['name']}")
+    _delete_counterparts(bed)
 
 
-def _forget_counterparts(bed: Bed) -> None:
+def _delete_counterparts(bed: Bed) -> None:
     for pod in bed.api.get(PODS, labelSelector=MANAGED_BY)["items"]:
         path = f"{PODS}/{pod['metadata']['name']}"
         if pod["metadata"].get("finalizers"):
             bed.api.patch(path, {"metadata": {"finalizers": None}})
-        _unless_gone(bed.api, path)
+        _delete_if_exists(bed.api, path)
 
 
-def _unless_gone(api: Api, path: str) -> None:
+def _delete_if_exists(api: Api, path: str) -> None:
     try:
         api.delete(path, gracePeriodSeconds=0)
     except ApiError as error:
@@ -89,7 +89,7 @@ def _kubeconfig(bed: Bed) -> Json:
 
 @contextmanager
 def frozen(bed: Bed) -> Iterator[None]:
-    """vcluster keeps its connections and does nothing."""
+    """vcluster is suspended and keeps its connections."""
     _virtual(bed).pause()
     try:
         yield
@@ -116,11 +116,11 @@ def ended(bed: Bed) -> Iterator[None]:
 
 @contextmanager
 def quota_full(bed: Bed) -> Iterator[None]:
-    """The host has room for the probe's own pod only."""
+    """A quota of the host that admits the probe's own pod only."""
     quota = {"metadata": {"name": "virtual-full"}, "spec": {"hard": {"requests.cpu": "55m"}}}
     with bed.cluster.having(NAMESPACE, "resourcequotas", quota):
-        known = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/virtual-full"
-        until("the quota to be counted", lambda: bed.api.get(known).get("status", {}).get("hard"))
+        path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/virtual-full"
+        until("the quota to be counted", lambda: bed.api.get(path).get("status", {}).get("hard"))
         yield
 
 
@@ -138,17 +138,17 @@ def api_server_down(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def held_by_finalizer(bed: Bed) -> Iterator[None]:
-    """A finalizer on the host holds every counterpart."""
+def blocked_by_finalizer(bed: Bed) -> Iterator[None]:
+    """A finalizer on the host blocks the deletion of every counterpart."""
 
-    def hold(api: Api, pod: Json) -> None:
+    def add_finalizer(api: Api, pod: Json) -> None:
         api.patch(f"{PODS}/{pod['metadata']['name']}", {"metadata": {"finalizers": [FINALIZER]}})
 
     try:
-        with on_each(bed.api, PODS, hold, labelSelector=MANAGED_BY):
+        with on_each(bed.api, PODS, add_finalizer, labelSelector=MANAGED_BY):
             yield
     finally:
-        _forget_counterparts(bed)
+        _delete_counterparts(bed)
 
 
 @contextmanager
@@ -191,7 +191,8 @@ FAULTS = [
     Fault(
         "the syncer is stopped",
         syncer_frozen,
-        says=rf"^counterpart: no counterpart in namespace {NAMESPACE} of the host after 4 s: the syncer says nothing$",
+        says=rf"^counterpart: no counterpart in namespace {NAMESPACE} of the host after 4 s: "
+        r"no warning event from the syncer$",
         parameters=SOON,
     ),
     Fault(
@@ -220,15 +221,15 @@ FAULTS = [
     ),
     Fault(
         "a finalizer holds the counterpart",
-        held_by_finalizer,
-        says=rf"^counterpart gone: counterpart {NAMESPACE}/virtual-cluster-\w+-x-default-x-virtual not gone from "
-        rf"the host 6 s after the deletion: held by the finalizers {FINALIZER}$",
+        blocked_by_finalizer,
+        says=rf"^counterpart gone: counterpart {NAMESPACE}/virtual-cluster-\w+-x-default-x-virtual not deleted from "
+        rf"the host after 6 s: held by the finalizers {FINALIZER}$",
         parameters={**SOON, "COUNTERPART_TIMEOUT": "20"},
     ),
     Fault(
         "the kubeconfig has expired",
         kubeconfig_expired,
-        says=rf"^connect: the virtual cluster refuses the kubeconfig of Secret {NAMESPACE}/{SECRET}: ",
+        says=rf"^connect: the virtual cluster rejects the kubeconfig of Secret {NAMESPACE}/{SECRET}: ",
         parameters=SOON,
     ),
     Fault(

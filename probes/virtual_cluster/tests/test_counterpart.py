@@ -9,7 +9,7 @@ from kubeprobe_client import run
 from probes._access import Access
 from probes._api import Api
 from probes.virtual_cluster.counterpart import Convention, wait_for
-from probes.virtual_cluster.probe import Settings, VirtualPodLifecycle, why_not_gone, why_unreachable
+from probes.virtual_cluster.probe import Settings, VirtualPodLifecycle, why_not_deleted, why_unreachable
 from tests.probes.scripted import scripted_api
 
 VCLUSTER = Convention(
@@ -19,8 +19,8 @@ VIRTUAL = {"metadata": {"name": "web", "namespace": "shop"}}
 
 
 def pod(host_name: str, **annotations: str) -> dict[str, Any]:
-    marks = {f"vcluster.loft.sh/object-{key}": value for key, value in annotations.items()}
-    return {"metadata": {"name": host_name, "namespace": "host", "annotations": marks}}
+    keys = {f"vcluster.loft.sh/object-{key}": value for key, value in annotations.items()}
+    return {"metadata": {"name": host_name, "namespace": "host", "annotations": keys}}
 
 
 def test_a_counterpart_is_recognized_by_name_and_namespace() -> None:
@@ -52,10 +52,10 @@ def test_the_wait_for_a_counterpart_ends() -> None:
 
 
 def test_the_cause_of_an_undeleted_pod_is_reported() -> None:
-    assert why_not_gone({"metadata": {}}) == "the syncer has not asked for its deletion"
-    going = {"deletionTimestamp": "2026-11-25T12:00:00Z"}
-    assert why_not_gone({"metadata": {**going, "finalizers": ["a/b"]}}) == "held by the finalizers a/b"
-    assert why_not_gone({"metadata": going, "spec": {"nodeName": "n"}}) == "its kubelet on node n has not removed it"
+    assert why_not_deleted({"metadata": {}}) == "the syncer has not requested its deletion"
+    deleting = {"deletionTimestamp": "2026-11-25T12:00:00Z"}
+    assert why_not_deleted({"metadata": {**deleting, "finalizers": ["a/b"]}}) == "held by the finalizers a/b"
+    assert why_not_deleted({"metadata": deleting, "spec": {"nodeName": "n"}}) == "kubelet on node n has not removed it"
 
 
 def test_a_kubeconfig_for_localhost_is_not_a_finding() -> None:
@@ -69,11 +69,11 @@ def test_a_kubeconfig_for_localhost_is_not_a_finding() -> None:
 def test_only_pods_of_killed_runs_are_deleted() -> None:
     settings = Settings.from_environment("host")
 
-    def left(name: str, ago: float) -> dict[str, Any]:
-        made = datetime.now(UTC) - timedelta(seconds=ago)
-        return {"metadata": {"name": name, "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+    def leftover(name: str, ago: float) -> dict[str, Any]:
+        created = datetime.now(UTC) - timedelta(seconds=ago)
+        return {"metadata": {"name": name, "creationTimestamp": created.strftime("%Y-%m-%dT%H:%M:%SZ")}}
 
-    pods = {"items": [left("old", settings.lifetime + 5), left("running", 10)]}
+    pods = {"items": [leftover("old", settings.lifetime + 5), leftover("running", 10)]}
     with scripted_api((200, pods), (200, {})) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
         VirtualPodLifecycle(api, api, settings, run()).delete_leftovers()
     listed, deleted = server.requests

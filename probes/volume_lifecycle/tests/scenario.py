@@ -31,24 +31,24 @@ def _storage(bed: Bed) -> Storage:
     return _running[id(bed)]
 
 
-def without(part: str) -> State:
+def without(process: str) -> State:
     """A state in which one process of the driver is killed."""
 
     @contextmanager
     def killed(bed: Bed) -> Iterator[None]:
         found = _storage(bed)
-        found.kill(part)
+        found.kill(process)
         try:
             yield
         finally:
-            found.start(part)
+            found.start(process)
 
     return killed
 
 
 @contextmanager
 def node_frozen(bed: Bed) -> Iterator[None]:
-    """The driver on the node keeps its connections and answers nothing: a mount hangs."""
+    """The driver on the node is suspended and keeps its connections: a mount hangs."""
     found = _storage(bed)
     found.pause("node")
     try:
@@ -58,7 +58,7 @@ def node_frozen(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def nobody_provisions(bed: Bed) -> Iterator[dict[str, str]]:
+def provisioner_uninstalled(bed: Bed) -> Iterator[dict[str, str]]:
     """A StorageClass whose provisioner was uninstalled."""
     path = "/apis/storage.k8s.io/v1/storageclasses"
     with bed.cluster.having_at(path, storage_class("left-behind", "gone.csi.example.com")):
@@ -77,7 +77,7 @@ def capacity_used_up(bed: Bed) -> Iterator[None]:
     with bed.cluster.having_at(CLAIMS, claim):
         until("the large claim to be bound", lambda: bed.api.get(f"{CLAIMS}/large")["status"].get("phase") == "Bound")
         yield
-    until("the large claim to be gone", lambda: "large" not in _claims(bed))
+    until("the large claim to be deleted", lambda: "large" not in _claims(bed))
 
 
 @contextmanager
@@ -85,26 +85,26 @@ def quota_full(bed: Bed) -> Iterator[None]:
     """The namespace may not claim any storage."""
     quota = {"metadata": {"name": "no-storage"}, "spec": {"hard": {"requests.storage": "0"}}}
     with bed.cluster.having(NAMESPACE, "resourcequotas", quota):
-        known = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/no-storage"
-        until("the quota to be counted", lambda: bed.api.get(known).get("status", {}).get("hard"))
+        path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas/no-storage"
+        until("the quota to be counted", lambda: bed.api.get(path).get("status", {}).get("hard"))
         yield
 
 
 @contextmanager
 def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
     """While a function runs repeatedly, in parallel with the probe."""
-    over = threading.Event()
+    stopped = threading.Event()
 
-    def go_on() -> None:
-        while not over.wait(0.05):
+    def repeat() -> None:
+        while not stopped.wait(0.05):
             work()
 
-    thread = threading.Thread(target=go_on)
+    thread = threading.Thread(target=repeat)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join(10)
 
 
@@ -124,22 +124,22 @@ def data_changed(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def volumes_held(bed: Bed) -> Iterator[None]:
+def volume_deletions_blocked(bed: Bed) -> Iterator[None]:
     """Every volume gets a finalizer that is never removed."""
     with bed.for_a_thread() as own:
 
-        def hold() -> None:
+        def add_finalizer() -> None:
             for volume in own.api.get(VOLUMES)["items"]:
                 finalizers = volume["metadata"].get("finalizers") or []
                 if FINALIZER not in finalizers and "deletionTimestamp" not in volume["metadata"]:
                     _set_finalizers(own, volume["metadata"]["name"], [*finalizers, FINALIZER])
 
-        with _meanwhile(hold):
+        with _meanwhile(add_finalizer):
             yield
-    until("the volumes to be gone", lambda: _release(bed) is None and not _own_volumes(bed))
+    until("the volumes to be deleted", lambda: _remove_finalizer(bed) is None and not _own_volumes(bed))
 
 
-def _release(bed: Bed) -> None:
+def _remove_finalizer(bed: Bed) -> None:
     """Remove the finalizer from all volumes; one that changes meanwhile is handled in the next round."""
     for volume in bed.api.get(VOLUMES)["items"]:
         finalizers = volume["metadata"].get("finalizers") or []
@@ -168,13 +168,15 @@ FAULTS = [
     Fault(
         "the storage provisioner is down",
         without("csi-provisioner"),
-        says=rf"^bind: claim \S+ not bound after 5 s: Pending: StorageClass {CLASS} is served by provisioner {DRIVER}",
+        says=rf"^bind: claim \S+ not bound after 5 s: Pending: provisioner {DRIVER} of StorageClass {CLASS} "
+        r"has created no volume",
         parameters=SOON,
     ),
     Fault(
         "a storage class has no provisioner",
-        nobody_provisions,
-        says=r"^bind: claim \S+ not bound .* StorageClass left-behind is served by provisioner gone.csi.example.com",
+        provisioner_uninstalled,
+        says=r"^bind: claim \S+ not bound .* provisioner gone.csi.example.com of StorageClass left-behind "
+        r"has created no volume",
         parameters=SOON,
     ),
     Fault("the storage is used up", capacity_used_up, says=r"event ProvisioningFailed: .*no room for", parameters=SOON),
@@ -188,13 +190,13 @@ FAULTS = [
     Fault(
         "a mount hangs",
         node_frozen,
-        says=r"^write: pod not written after 8 s: (Pending|ContainerCreating)",
+        says=r"^write: pod not finished after 8 s: (Pending|ContainerCreating)",
         parameters=SOON,
     ),
     Fault(
         "the storage resizer is down",
         without("csi-resizer"),
-        says=r"^expand: claim \S+ not expanded to 2Gi after 5 s: it is still 1Gi",
+        says=r"^expand: claim \S+ not expanded to 2Gi after 5 s: its capacity is still 1Gi",
         parameters={"EXPAND_TIMEOUT": "5"},
     ),
     Fault(
@@ -204,8 +206,9 @@ FAULTS = [
     ),
     Fault(
         "a volume is held by a finalizer",
-        volumes_held,
-        says=rf"^reclaim: volume \S+ not gone 10 s after its claim: Released, held by the finalizers .*{FINALIZER}",
+        volume_deletions_blocked,
+        says=rf"^reclaim: volume \S+ not deleted 10 s after its claim: Released, held by the finalizers .*"
+        rf"{FINALIZER}",
         parameters={"DELETE_TIMEOUT": "10"},
     ),
 ]

@@ -34,4 +34,4 @@ def test_a_killed_probe_leaves_nothing(bed: Bed, moment: str) -> None:
         until(f"a volume to be {moment}", reached[moment], 60, 0.05)
         bed.api.delete(f"{PODS}/{name}", gracePeriodSeconds=0)
         bed.cluster.wait_until_nothing_is_left_of(run, within_s=90)
-        until("the volume to be gone too", lambda: not volumes(bed), 60)
+        until("the volume to be deleted too", lambda: not volumes(bed), 60)

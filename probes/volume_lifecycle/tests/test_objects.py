@@ -33,14 +33,14 @@ def test_a_requested_class_is_chosen_by_name() -> None:
 
 def test_a_claim_without_a_volume_is_reported_with_its_provisioner() -> None:
     assert objects.why_not_bound({"status": {"phase": "Pending"}}, storage_class("fast")) == (
-        "Pending: StorageClass fast is served by provisioner csi.example.com, which has made no volume"
+        "Pending: provisioner csi.example.com of StorageClass fast has created no volume"
     )
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ({}, "no resizer of csi.example.com has taken it up"),
+        ({}, "no resizer of csi.example.com has processed it"),
         ({"conditions": [{"type": "Resizing"}]}, "Resizing"),
         (
             {"conditions": [{"type": "FileSystemResizePending", "message": "Waiting for a pod"}]},
@@ -54,25 +54,25 @@ def test_a_claim_without_a_volume_is_reported_with_its_provisioner() -> None:
 )
 def test_a_claim_that_is_not_expanded_is_reported_with_its_progress(status: Json, expected: str) -> None:
     claim = {"status": {"capacity": {"storage": "1Gi"}, **status}}
-    assert objects.why_not_expanded(claim, storage_class("fast")) == f"it is still 1Gi: {expected}"
+    assert objects.why_not_expanded(claim, storage_class("fast")) == f"its capacity is still 1Gi: {expected}"
 
 
 def test_a_difference_in_read_data_is_reported_and_other_failures_are_not_a_loss() -> None:
     def ended(code: int, message: str = "") -> Json:
         return {"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": code, "message": message}}}]}}
 
-    assert objects.what_was_lost(ended(3, "something else\n")) == "something else"
-    assert objects.what_was_lost(ended(3)) == "nothing"
-    assert objects.what_was_lost(ended(1)) is None
-    assert objects.what_was_lost({}) is None
+    assert objects.different_content(ended(3, "something else\n")) == "something else"
+    assert objects.different_content(ended(3)) == "nothing"
+    assert objects.different_content(ended(1)) is None
+    assert objects.different_content({}) is None
 
 
 def test_the_reader_script_reads_what_the_writer_script_wrote(tmp_path: Path) -> None:
     def shell(script: str) -> int:
-        here = script.replace(objects.FILE, str(tmp_path / "file")).replace(
+        local = script.replace(objects.FILE, str(tmp_path / "file")).replace(
             "/dev/termination-log", str(tmp_path / "log")
         )
-        return subprocess.run(["sh", "-c", here.replace("sleep 3600 & wait", "true")], check=False).returncode
+        return subprocess.run(["sh", "-c", local.replace("sleep 3600 & wait", "true")], check=False).returncode
 
     assert shell(objects.reader("abc")) == 3
     assert shell(objects.writer("abc")) == 0
@@ -90,9 +90,9 @@ def test_a_pod_has_its_owner_a_group_and_the_volume() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capacity", "grown"),
+    ("capacity", "expanded"),
     [("1Gi", False), ("2Gi", True), ("2048Mi", True), ("10Gi", True), (None, False)],
 )
-def test_a_claim_is_expanded_if_it_has_at_least_the_requested_size(capacity: str | None, *, grown: bool) -> None:
+def test_a_claim_is_expanded_if_it_has_at_least_the_requested_size(capacity: str | None, *, expanded: bool) -> None:
     status = {"capacity": {"storage": capacity}} if capacity else {}
-    assert objects.has_grown({"status": status}, "2Gi") is grown
+    assert objects.is_expanded({"status": status}, "2Gi") is expanded

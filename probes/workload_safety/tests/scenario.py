@@ -36,7 +36,7 @@ def _webhook(name: str, namespace: str, service: str) -> Json:
         "name": f"{name}.safety.example.com",
         "clientConfig": {"service": {"namespace": namespace, "name": service}},
         "rules": [
-            {"apiGroups": ["nobody.example.com"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["x"]}
+            {"apiGroups": ["unused.example.com"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["x"]}
         ],
         "failurePolicy": "Fail",
         "sideEffects": "None",
@@ -47,7 +47,7 @@ def _webhook(name: str, namespace: str, service: str) -> Json:
 
 @contextmanager
 def healthy(bed: Bed) -> Iterator[dict[str, str]]:
-    """A webhook with an endpoint (the API server). The test bed has a single DNS server, which is ignored."""
+    """A webhook with an endpoint (the API server). The test bed's single DNS server is ignored."""
     safe = _webhook("safe", "default", "kubernetes")
     authority = bed.api.get("/api/v1/namespaces/default/configmaps/kube-root-ca.crt")["data"]["ca.crt"]
     safe["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(authority.encode()).decode()
@@ -56,10 +56,10 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def validating_webhook_away(bed: Bed) -> Iterator[None]:
+def validating_webhook_without_endpoint(bed: Bed) -> Iterator[None]:
     with (
-        bed.cluster.having(NAMESPACE, "services", _service("nobody")),
-        bed.cluster.having_at(f"{WEBHOOKS}/validatingwebhookconfigurations", _webhook("closed", NAMESPACE, "nobody")),
+        bed.cluster.having(NAMESPACE, "services", _service("no-pods")),
+        bed.cluster.having_at(f"{WEBHOOKS}/validatingwebhookconfigurations", _webhook("closed", NAMESPACE, "no-pods")),
     ):
         yield
 
@@ -67,7 +67,7 @@ def validating_webhook_away(bed: Bed) -> Iterator[None]:
 @contextmanager
 def mutating_webhook_without_service(bed: Bed) -> Iterator[None]:
     with bed.cluster.having_at(
-        f"{WEBHOOKS}/mutatingwebhookconfigurations", _webhook("serviceless", NAMESPACE, "not-there")
+        f"{WEBHOOKS}/mutatingwebhookconfigurations", _webhook("serviceless", NAMESPACE, "missing")
     ):
         yield
 
@@ -75,14 +75,14 @@ def mutating_webhook_without_service(bed: Bed) -> Iterator[None]:
 @contextmanager
 def blocking_budget(bed: Bed) -> Iterator[None]:
     budget = {
-        "metadata": {"name": "all-stay"},
+        "metadata": {"name": "blocking"},
         "spec": {"minAvailable": "100%", "selector": {"matchLabels": {"app": "guarded"}}},
     }
     with (
         bed.cluster.having_at(DEPLOYMENTS, _workload("guarded", 2)),
         bed.cluster.having_at(BUDGETS, budget),
     ):
-        _wait_until_counted(bed, "all-stay", 2)
+        _wait_until_counted(bed, "blocking", 2)
         yield
 
 
@@ -104,7 +104,7 @@ def _wait_until_counted(bed: Bed, budget: str, pods: int) -> None:
         status = bed.api.get(f"{BUDGETS}/{budget}").get("status", {})
         return bool(status.get("expectedPods") == pods)
 
-    until("the budget to be worked out", counted)
+    until("the budget's status to be computed", counted)
 
 
 @contextmanager
@@ -128,18 +128,18 @@ def single_stateful_set(bed: Bed) -> Iterator[None]:
 FAULTS = [
     Fault(
         "a validating webhook has nobody behind it",
-        validating_webhook_away,
-        says=r"^validatingwebhookconfiguration closed: webhook closed\.safety.* default/nobody has no ready",
+        validating_webhook_without_endpoint,
+        says=r"^validatingwebhookconfiguration closed: webhook closed\.safety.* default/no-pods has no ready",
     ),
     Fault(
         "a mutating webhook has no Service",
         mutating_webhook_without_service,
-        says=r"^mutatingwebhookconfiguration serviceless: webhook .* service default/not-there has no ready endpoint",
+        says=r"^mutatingwebhookconfiguration serviceless: webhook .* service default/missing has no ready endpoint",
     ),
     Fault(
         "a budget wants all pods to stay",
         blocking_budget,
-        says=r"^poddisruptionbudget default/all-stay blocks every eviction: with minAvailable 100% all 2 of its pods",
+        says=r"^poddisruptionbudget default/blocking blocks every eviction: with minAvailable 100% all 2 of its pods",
     ),
     Fault(
         "two budgets select the same pods",

@@ -33,13 +33,13 @@ def configuration(**webhook: Any) -> dict[str, Any]:
 
 
 def test_a_webhook_fails_closed_by_default() -> None:
-    [found] = findings.closed_webhooks("validatingwebhookconfiguration", [configuration()])
+    [found] = findings.fail_closed_webhooks("validatingwebhookconfiguration", [configuration()])
     assert found.without_endpoint() == (
         "validatingwebhookconfiguration p: webhook w has failurePolicy Fail, and its service policy/hook "
         "has no ready endpoint: CREATE, UPDATE of pods is refused"
     )
-    assert not list(findings.closed_webhooks("x", [configuration(failurePolicy="Ignore")]))
-    assert not list(findings.closed_webhooks("x", [configuration(clientConfig={"url": "https://hook"})]))
+    assert not list(findings.fail_closed_webhooks("x", [configuration(failurePolicy="Ignore")]))
+    assert not list(findings.fail_closed_webhooks("x", [configuration(clientConfig={"url": "https://hook"})]))
 
 
 def test_an_endpoint_is_ready_by_default() -> None:
@@ -54,8 +54,8 @@ def test_an_endpoint_is_ready_by_default() -> None:
 
 def test_a_budget_that_requires_all_pods_blocks() -> None:
     assert findings.blocking_budget(budget(minAvailable="100%")) == (
-        "poddisruptionbudget shop/web blocks every eviction: with minAvailable 100% all 2 of its pods have to stay; "
-        "a drain of their nodes will not end"
+        "poddisruptionbudget shop/web blocks every eviction: with minAvailable 100% all 2 of its pods must stay "
+        "available; a drain of their nodes never completes"
     )
     assert "with maxUnavailable 0 all" in findings.blocking_budget(budget(maxUnavailable=0))
 
@@ -68,7 +68,7 @@ def test_a_budget_that_blocks_only_while_pods_are_unhealthy_is_ignored() -> None
 def test_a_budget_that_cannot_be_computed_is_reported_with_its_reason() -> None:
     failed = budget(expected=0, desired=0)
     failed["status"]["conditions"] = [{"type": "DisruptionAllowed", "reason": "SyncFailed", "message": "no scale"}]
-    assert findings.blocking_budget(failed).endswith("allows no eviction, for it cannot be worked out: no scale")
+    assert findings.blocking_budget(failed).endswith("allows no eviction: its status cannot be computed: no scale")
 
 
 def test_budgets_that_select_the_same_pods_are_named() -> None:
@@ -90,8 +90,8 @@ def test_a_single_replica_counts_only_behind_a_service_of_its_namespace() -> Non
 
 
 def test_an_intended_single_replica_is_ignored() -> None:
-    wanted = workload(**{findings.INTENDED: "intended"})
-    assert not list(findings.single_replicas([wanted], [service("web", app="web")]))
+    intended = workload(**{findings.INTENDED: "intended"})
+    assert not list(findings.single_replicas([intended], [service("web", app="web")]))
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_an_empty_selector_matches_everything_and_a_missing_one_nothing() -> Non
     assert not findings.selects(None, {"app": "web"})
 
 
-def test_exclusions_are_patterns_and_objects_of_probes_are_left_out() -> None:
+def test_exclusions_are_patterns_and_objects_of_probes_are_excluded() -> None:
     selection = Selection([], "", ["kube-system/*", "*/web-dev"])
-    assert selection.has(workload())
-    assert not selection.has(workload("web-dev"))
-    made_by_a_probe = {"metadata": {"namespace": "shop", "name": "x", "labels": {"kubeprobe.io/run": "1"}}}
-    assert not selection.has(made_by_a_probe)
+    assert selection.includes(workload())
+    assert not selection.includes(workload("web-dev"))
+    created_by_a_probe = {"metadata": {"namespace": "shop", "name": "x", "labels": {"kubeprobe.io/run": "1"}}}
+    assert not selection.includes(created_by_a_probe)

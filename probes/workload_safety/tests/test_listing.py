@@ -8,7 +8,7 @@ from probes.workload_safety import findings
 from probes.workload_safety.probe import Inspection, Selection
 
 Json = dict[str, Any]
-PAGES, ON_A_PAGE, BALLAST = 20, 20, 20_000
+PAGES, PER_PAGE, PADDING = 20, 20, 20_000
 SELECTOR = {"matchLabels": {"app": "web"}}
 BODIES: dict[str, Json] = {
     "poddisruptionbudgets": {
@@ -29,12 +29,12 @@ class BigCluster:
     def pages(self, path: str, _size: int, **_query: str) -> Iterator[list[Json]]:
         body = BODIES.get(path.rpartition("/")[2])
         for page in range(PAGES if body else 0):
-            yield [{"metadata": self.large(f"big-{page}-{number}"), **(body or {})} for number in range(ON_A_PAGE)]
+            yield [{"metadata": self.large(f"big-{page}-{number}"), **(body or {})} for number in range(PER_PAGE)]
 
     def large(self, namespace: str) -> Json:
         """An object with the size of managed fields and templates."""
         metadata = {"namespace": namespace, "name": "web", "annotations": self.annotations}
-        return {**metadata, "managedFields": ["x" * BALLAST]}
+        return {**metadata, "managedFields": ["x" * PADDING]}
 
 
 def inspect(cluster: Any) -> tuple[list[str], int]:
@@ -48,13 +48,13 @@ def inspect(cluster: Any) -> tuple[list[str], int]:
 
 
 def test_objects_are_checked_by_their_reduced_form() -> None:
-    problems, most = inspect(BigCluster())
-    assert len(problems) == 2 * PAGES * ON_A_PAGE
+    problems, peak = inspect(BigCluster())
+    assert len(problems) == 2 * PAGES * PER_PAGE
     assert problems[0].startswith("poddisruptionbudget big-0-0/web blocks every eviction: with minAvailable 2 all 2 of")
     assert problems[-1].startswith("deployment big-19-19/web has 1 replica behind service web: ")
-    assert most < PAGES * ON_A_PAGE * BALLAST / 2
+    assert peak < PAGES * PER_PAGE * PADDING / 2
 
 
 def test_the_reduced_workload_has_the_annotation_of_an_intended_single_replica() -> None:
-    problems, _most = inspect(BigCluster({findings.INTENDED: "intended"}))
+    problems, _peak = inspect(BigCluster({findings.INTENDED: "intended"}))
     assert [problem for problem in problems if "has 1 replica" in problem] == []

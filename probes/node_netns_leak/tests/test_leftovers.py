@@ -11,17 +11,17 @@ import pytest
 from probes._access import Access
 from probes._api import Api
 from probes._cri import Sandbox
-from probes.node_netns_leak import kept, links, living, remains
-from probes.node_netns_leak.kept import NodePaths
-from probes.node_netns_leak.living import ExistingPods
+from probes.node_netns_leak import existing_pods, leftovers, links, resources
+from probes.node_netns_leak.existing_pods import ExistingPods
 from probes.node_netns_leak.probe import find_leftovers
+from probes.node_netns_leak.resources import NodePaths
 
 RUNS = Sandbox("a" * 64, "uid-1", "shop/web", ready=True, created=0)
 ENDED = Sandbox("b" * 64, "uid-2", "shop/job", ready=False, created=0)
-ALIVE = ExistingPods(frozenset({"uid-1", "uid-2"}), (RUNS, ENDED), frozenset({"/var/run/netns/cni-1"}))
+EXISTING = ExistingPods(frozenset({"uid-1", "uid-2"}), (RUNS, ENDED), frozenset({"/var/run/netns/cni-1"}))
 
 
-def where(root: Path) -> NodePaths:
+def node_paths(root: Path) -> NodePaths:
     (root / "proc/1").mkdir(parents=True)
     (root / "proc/1/mountinfo").write_text("")
     return NodePaths(
@@ -41,18 +41,18 @@ def file(root: Path, path: str, text: str = "") -> None:
 
 
 def test_namespaces_of_pods_and_with_other_names_are_ignored(tmp_path: Path) -> None:
-    at = where(tmp_path)
+    at = node_paths(tmp_path)
     for name in ("cni-1", "cni-2", "vpn"):
         file(tmp_path, f"run/netns/{name}")
     (tmp_path / "var").mkdir()
     (tmp_path / "var/run").symlink_to("../run")
-    assert [one.text for one in remains.of_namespaces(kept.read(at), ALIVE, at)] == [
+    assert [one.text for one in leftovers.leaked_namespaces(resources.read(at), EXISTING, at)] == [
         "network namespace /run/netns/cni-2 belongs to no pod"
     ]
 
 
 def test_resources_of_new_pods_are_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = replace(where(tmp_path), interface_names=re.compile("^no interface of this machine$"))
+    at = replace(node_paths(tmp_path), interface_names=re.compile("^no interface of this machine$"))
     file(tmp_path, "containerd.sock")
 
     def find(*_: object) -> ExistingPods:
@@ -61,13 +61,13 @@ def test_resources_of_new_pods_are_not_reported(tmp_path: Path, monkeypatch: pyt
         return ExistingPods(frozenset(), (), frozenset())
 
     monkeypatch.setenv("RUNTIME_SOCKET", "/containerd.sock")
-    monkeypatch.setattr(living, "find", find)
+    monkeypatch.setattr(existing_pods, "find", find)
     with Api(Access("http://127.0.0.1:1")) as api:
         assert find_leftovers(api, "node-1", at) == set()
 
 
 def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> None:
-    at = where(tmp_path)
+    at = node_paths(tmp_path)
     lines = [
         "36 35 98:0 / /var/lib/kubelet/pods/uid-1/volumes/a rw - tmpfs tmpfs rw",
         r"37 35 98:0 / /var/lib/kubelet/pods/uid-9/volumes/a\040b rw - tmpfs tmpfs rw",
@@ -76,7 +76,7 @@ def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> Non
     file(tmp_path, "proc/1/mountinfo", "\n".join(lines) + "\n")
     for uid in ("uid-1", "uid-8", "uid-9"):
         (tmp_path / "var/lib/kubelet/pods" / uid).mkdir(parents=True)
-    assert [one.text for one in remains.of_mounts(kept.read(at), ALIVE, at)] == [
+    assert [one.text for one in leftovers.leaked_mounts(resources.read(at), EXISTING, at)] == [
         "mount /var/lib/kubelet/pods/uid-9/volumes/a b belongs to no pod of this node",
         "directory /var/lib/kubelet/pods/uid-8 belongs to no pod of this node",
     ]
@@ -85,13 +85,12 @@ def test_mounts_and_directories_of_deleted_pods_are_named(tmp_path: Path) -> Non
 def test_a_running_sandbox_without_a_pod_is_named() -> None:
     orphan = Sandbox("c" * 64, "uid-3", "shop/old", ready=True, created=0)
     ended = Sandbox("d" * 64, "uid-4", "shop/older", ready=False, created=0)
-    found = remains.of_sandboxes(ExistingPods(ALIVE.pod_uids, (RUNS, orphan, ended), frozenset()))
-    assert [one.text for one in found] == ["sandbox ccccccccccccc of pod shop/old runs, but there is no such pod"]
+    found = leftovers.leaked_sandboxes(ExistingPods(EXISTING.pod_uids, (RUNS, orphan, ended), frozenset()))
+    assert [one.text for one in found] == ["sandbox ccccccccccccc runs for pod shop/old, which does not exist"]
 
 
 def test_addresses_and_results_of_ended_sandboxes_are_not_leaks(tmp_path: Path) -> None:
-    at = where(tmp_path)
-    networks = "var/lib/cni/networks"
+    at = node_paths(tmp_path)
     file(tmp_path, "var/lib/cni/networks/net/10.0.0.1", f"{RUNS.id}\r\neth0")
     file(tmp_path, "var/lib/cni/networks/net/10.0.0.2", f"{ENDED.id}\r\neth0")
     file(tmp_path, "var/lib/cni/networks/net/10.0.0.3", f"{'e' * 64}\r\neth0")
@@ -100,15 +99,16 @@ def test_addresses_and_results_of_ended_sandboxes_are_not_leaks(tmp_path: Path) 
     file(tmp_path, "var/lib/cni/results/net-a-eth0", f'{{"containerId": "{RUNS.id}"}}')
     file(tmp_path, "var/lib/cni/results/net-e-eth0", f'{{"containerId": "{"e" * 64}"}}')
     file(tmp_path, "var/lib/cni/results/half", '{"contain')
-    assert [one.text for one in remains.of_network(kept.read(at), ALIVE, at)] == [
-        f"address 10.0.0.3 of network net is taken by sandbox {'e' * 13}, which is no more (/{networks}/net/10.0.0.3)",
-        "/var/lib/cni/results/net-e-eth0 is kept for sandbox eeeeeeeeeeeee, which is no more",
+    path = "/var/lib/cni/networks/net/10.0.0.3"
+    assert [one.text for one in leftovers.leaked_cni_files(resources.read(at), EXISTING, at)] == [
+        f"address 10.0.0.3 of network net is assigned to sandbox eeeeeeeeeeeee, which does not exist ({path})",
+        "CNI result /var/lib/cni/results/net-e-eth0 belongs to sandbox eeeeeeeeeeeee, which does not exist",
     ]
 
 
 def test_static_pods_are_identified_by_their_own_uid() -> None:
     mirror = {"metadata": {"uid": "m", "annotations": {"kubernetes.io/config.mirror": "static"}}}
-    assert living.uids_of([mirror, {"metadata": {"uid": "p"}}]) == {"m", "static", "p"}
+    assert existing_pods.uids_of([mirror, {"metadata": {"uid": "p"}}]) == {"m", "static", "p"}
 
 
 def test_interfaces_are_parsed_from_iproute2() -> None:
@@ -116,12 +116,12 @@ def test_interfaces_are_parsed_from_iproute2() -> None:
                {"ifindex": 7, "link": "peer", "ifname": "veth2"}]"""
     found = links.parse(output)
     assert found == [links.Link(5, "veth1", 2), links.Link(7, "veth2", 0)]
-    assert links.named(found, re.compile("2$")) == [links.Link(7, "veth2", 0)]
+    assert links.matching(found, re.compile("2$")) == [links.Link(7, "veth2", 0)]
     assert links.parse("") == []
 
 
 def test_a_namespace_that_disappears_has_no_interfaces(tmp_path: Path) -> None:
-    assert links.peers_of(tmp_path, ["/run/netns/gone"]) == set()
+    assert links.peers_of(tmp_path, ["/run/netns/deleted"]) == set()
 
 
 def test_an_invalid_pattern_makes_the_run_unknown() -> None:
@@ -133,4 +133,4 @@ def test_an_invalid_pattern_makes_the_run_unknown() -> None:
         check=False,
     )
     assert done.returncode not in {0, 1}
-    assert "parameter NAMESPACE_NAMES='(': it is no regular expression" in done.stdout + done.stderr
+    assert "parameter NAMESPACE_NAMES='(': invalid regular expression" in done.stdout + done.stderr

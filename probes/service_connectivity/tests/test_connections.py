@@ -5,19 +5,19 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
-from probes.service_connectivity.connecting import Target, connect, settle
+from probes.service_connectivity.connections import Target, connect, connect_until
 
-Answering = Callable[[int], tuple[int, str]]
+Responder = Callable[[int], tuple[int, str]]
 
 
 @contextmanager
-def server(answering: Answering) -> Iterator[Target]:
+def server(respond: Responder) -> Iterator[Target]:
     """An HTTP server whose response may depend on the number of earlier ones."""
     numbers = count()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = answering(next(numbers))
+            status, body = respond(next(numbers))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -35,34 +35,34 @@ def server(answering: Answering) -> Iterator[Target]:
             thread.join()
 
 
-def in_turn(*names: str) -> Answering:
+def in_turn(*names: str) -> Responder:
     return lambda number: (200, f"{names[number % len(names)]}\n")
 
 
-def test_the_answering_pod_and_its_time_are_known() -> None:
+def test_a_connection_has_the_answering_pod_and_its_time() -> None:
     with server(in_turn("a")) as target:
         result = connect(target, timeout=5)
-    assert (result.answered_by, result.trouble) == ("a", "")
+    assert (result.answered_by, result.error) == ("a", "")
     assert 0 < result.ms < 5000
 
 
 def test_a_closed_port_and_a_time_out_are_distinguished() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert connect(Target("", "127.0.0.1", port), timeout=0.1).trouble == "no answer within 0.1 s"
-    assert connect(Target("", "127.0.0.1", port), timeout=5).trouble == "connection refused"
+        assert connect(Target("", "127.0.0.1", port), timeout=0.1).error == "no answer within 0.1 s"
+    assert connect(Target("", "127.0.0.1", port), timeout=5).error == "connection refused"
 
 
-def test_a_series_of_right_connections_is_settled() -> None:
+def test_a_series_of_connections_to_the_expected_pods_succeeds() -> None:
     with server(in_turn("a", "b")) as target:
-        series = settle(target, {"a", "b"}.__eq__, in_a_row=6, seconds=5, timeout=5)
+        series = connect_until(target, {"a", "b"}.__eq__, in_a_row=6, seconds=5, timeout=5)
     assert series.succeeded
     assert series.pods == {"a": 3, "b": 3}
 
 
 def test_late_rules_are_awaited_and_their_delay_is_measured() -> None:
     with server(lambda number: (200, "a") if number >= 5 else (503, "")) as target:
-        series = settle(target, {"a"}.__eq__, in_a_row=3, seconds=30, timeout=5)
+        series = connect_until(target, {"a"}.__eq__, in_a_row=3, seconds=30, timeout=5)
     assert series.succeeded
     assert series.errors == {}
     assert series.seconds >= 5 * 0.05
@@ -70,13 +70,13 @@ def test_late_rules_are_awaited_and_their_delay_is_measured() -> None:
 
 def test_a_missing_endpoint_is_a_fault_after_the_time_out() -> None:
     with server(in_turn("a")) as target:
-        series = settle(target, {"a", "b"}.__eq__, in_a_row=4, seconds=2, timeout=5)
+        series = connect_until(target, {"a", "b"}.__eq__, in_a_row=4, seconds=2, timeout=5)
     assert not series.succeeded
     assert series.pods == {"a": 4}
 
 
-def test_occasional_failed_connections_are_never_settled() -> None:
+def test_a_series_with_occasional_failed_connections_does_not_succeed() -> None:
     with server(lambda number: (200, "a") if number % 3 else (500, "")) as target:
-        series = settle(target, {"a"}.__eq__, in_a_row=6, seconds=2, timeout=5)
+        series = connect_until(target, {"a"}.__eq__, in_a_row=6, seconds=2, timeout=5)
     assert not series.succeeded
     assert series.errors == {"status 500": 2}

@@ -1,6 +1,6 @@
 """A node's resources for pods: network namespaces, veths, mounts, directories, addresses, CNI results.
 
-They are read before `living`, so that resources of new pods are not taken for a leak.
+They are read before `existing_pods`, so that resources of new pods are not reported as leaks.
 """
 
 import json
@@ -50,7 +50,7 @@ class Resources:
     """A node's resources at one moment."""
 
     namespaces: Mapping[int, Path]
-    """A file of each network namespace with a pod's name, by inode: /var/run is /run, so it may have several."""
+    """A file of each network namespace, by inode: a namespace may have several files, as /var/run links to /run."""
     veths: tuple[Link, ...]
     mounts: tuple[str, ...]
     """The mount points in the kubelet's directory of pods."""
@@ -65,7 +65,7 @@ def read(paths: NodePaths) -> Resources:
     """Read all resources. Raises links.NotListed and OSError."""
     return Resources(
         namespaces_in(paths),
-        tuple(links.named(links.veths(), paths.interface_names)),
+        tuple(links.matching(links.veths(), paths.interface_names)),
         mounts_in(paths),
         tuple(sorted(paths.local_path(paths.pods).glob("*"))),
         addresses_in(paths),
@@ -124,7 +124,7 @@ def _owner(file: Path) -> str:
 
 
 def _owner_of_result(file: Path) -> str:
-    """The sandbox of a libcni result; empty if the file was deleted, is incomplete, or is something else."""
+    """The sandbox of a libcni result; empty if the file was deleted, is incomplete, or has another format."""
     try:
         return str(json.loads(file.read_text()).get("containerId", ""))
     except (FileNotFoundError, ValueError, AttributeError):

@@ -32,18 +32,18 @@ class ExistingPods:
 def find(api: Api, node: str, socket: Path) -> ExistingPods:
     """Query runtime and API. Raises ApiError and RuntimeUnavailable.
 
-    The runtime first: of a new pod, the API has the pod before the runtime has the sandbox.
+    The runtime first: the API has a new pod before the runtime has its sandbox.
     """
-    known = tuple(sandboxes(socket))
-    namespaces = frozenset(network_namespace(socket, sandbox.id) for sandbox in known if sandbox.ready)
+    all_sandboxes = tuple(sandboxes(socket))
+    namespaces = frozenset(network_namespace(socket, sandbox.id) for sandbox in all_sandboxes if sandbox.ready)
     uids: set[str] = set()
     for page in api.pages("/api/v1/pods", PAGE_SIZE, fieldSelector=f"spec.nodeName={node}"):
         uids |= uids_of(page)
-    return ExistingPods(frozenset(uids), known, namespaces - {""})
+    return ExistingPods(frozenset(uids), all_sandboxes, namespaces - {""})
 
 
 def uids_of(pods: Iterable[dict[str, Any]]) -> set[str]:
-    """The UIDs of these pods in kubelet and runtime."""
+    """The UIDs by which kubelet and runtime identify these pods."""
     found: set[str] = set()
     for pod in pods:
         annotations = pod["metadata"].get("annotations") or {}
