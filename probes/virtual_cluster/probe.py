@@ -246,7 +246,7 @@ def probe() -> None:
         source = f"Secret {settings.host_namespace}/{settings.secret}"
         found = kubeconfigs_in(host, settings.host_namespace, settings.secret)
         if settings.key not in found:
-            give_up(f"{source} has no key {settings.key!r}, there are {', '.join(sorted(found)) or 'none'}")
+            give_up(f"{source} has no key {settings.key!r}; existing keys: {', '.join(sorted(found)) or 'none'}")
         access = access_from_kubeconfig(found[settings.key], f"{source}, key {settings.key}", settings.server)
         if why := why_unreachable(access, settings):
             give_up(why)

@@ -82,12 +82,12 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
     "service_connectivity": (
         "kube-proxy hangs when a pod is deleted",
         "a packet filter closes the node ports",
-        "an EndpointSlice leads to a wrong address",
+        "an EndpointSlice lists a wrong address",
     ),
     "version_skew": (
         "a kubelet is four minor versions old",
         "a controller manager is newer than the API server",
-        "somebody requests a deprecated API",
+        "a client requests a deprecated API",
     ),
     "virtual_cluster": (
         "the syncer is stopped",
@@ -100,8 +100,8 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
         "written data is lost",
     ),
     "workload_safety": (
-        "a validating webhook has nobody behind it",
-        "a budget wants all pods to stay",
+        "a validating webhook has no endpoint",
+        "a budget blocks every eviction",
         "a StatefulSet has one replica",
     ),
 }

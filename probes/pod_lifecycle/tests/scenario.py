@@ -42,7 +42,7 @@ FAULTS = [
     ),
     Fault("the quota is full", quota_full, says=r"^create: 403 Forbidden: .*exceeded quota: full"),
     Fault(
-        "no node takes the pod",
+        "all nodes are cordoned",
         node_cordoned,
         says=r"^ready: pod not ready after 10 s: Unschedulable: 0/1 nodes are available: .*were unschedulable",
         parameters={"READY_TIMEOUT": "10"},

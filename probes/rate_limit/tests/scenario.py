@@ -261,7 +261,7 @@ FAULTS = [
         says=rf"^ingress {NAMESPACE}/front: limit-rpm 10 and limit-rps 20 contradict each other",
     ),
     Fault(
-        "an ingress's limit holds nobody back",
+        "an ingress's limit exempts everybody",
         ingresses(ingress("front", limit_rps="20", limit_whitelist="0.0.0.0/0")),
         says=rf"^ingress {NAMESPACE}/front: limit-whitelist has 0.0.0.0/0: every client is exempt",
     ),

@@ -145,7 +145,7 @@ FAULTS = [
         parameters=SOON,
     ),
     Fault(
-        "an EndpointSlice leads to a wrong address",
+        "an EndpointSlice lists a wrong address",
         endpoints_poisoned,
         says=rf"EndpointSlice \S+-poison of Service \S+ lists {POISON}, which is not an address of its pods",
         parameters=SOON,

@@ -105,7 +105,7 @@ FAULTS = [
         says=r"^kube-controller-manager v1\.35\.1 on node control-plane is newer than kube-apiserver",
     ),
     Fault(
-        "somebody requests a deprecated API",
+        "a client requests a deprecated API",
         deprecated_request,
         says=r"^API v1/componentstatuses is deprecated, but was requested",
         parameters={"IGNORE_APIS": "v1/endpoints"},

@@ -182,7 +182,7 @@ FAULTS = [
     Fault("the storage is used up", capacity_used_up, says=r"event ProvisioningFailed: .*no room for", parameters=SOON),
     Fault("the storage quota is full", quota_full, says=r"^claim: 403 Forbidden: .*exceeded quota: no-storage"),
     Fault(
-        "the storage driver is away on the node",
+        "the storage driver is down on the node",
         without("node"),
         says=r"event FailedMount: .*directory.csi.kubeprobe.io|event FailedMount: .*connection refused",
         parameters=SOON,

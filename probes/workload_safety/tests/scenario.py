@@ -127,7 +127,7 @@ def single_stateful_set(bed: Bed) -> Iterator[None]:
 
 FAULTS = [
     Fault(
-        "a validating webhook has nobody behind it",
+        "a validating webhook has no endpoint",
         validating_webhook_without_endpoint,
         says=r"^validatingwebhookconfiguration closed: webhook closed\.safety.* default/no-pods has no ready",
     ),
@@ -137,7 +137,7 @@ FAULTS = [
         says=r"^mutatingwebhookconfiguration serviceless: webhook .* service default/missing has no ready endpoint",
     ),
     Fault(
-        "a budget wants all pods to stay",
+        "a budget blocks every eviction",
         blocking_budget,
         says=r"^poddisruptionbudget default/blocking blocks every eviction: with minAvailable 100% all 2 of its pods",
     ),
