@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from probes._trust import load_client_certificate, tls_context
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -57,9 +59,9 @@ def _from_service_account(environ: Mapping[str, str]) -> Access:
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
     try:
         token = (SERVICE_ACCOUNT / "token").read_text().strip()
-        tls = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
+        tls = tls_context((SERVICE_ACCOUNT / "ca.crt").read_bytes())
         namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise AccessError(
             f"no access to the API: KUBECONFIG is not set and the service account is not mounted ({error})"
         ) from error
@@ -110,11 +112,12 @@ def _beside(kubeconfig: Path, name: str) -> Path:
 
 
 def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
-    authority = cluster.get("certificate-authority-data")
-    tls = ssl.create_default_context(
-        cadata=base64.b64decode(authority).decode() if authority else None,
-        cafile=str(_beside(path, cluster["certificate-authority"])) if "certificate-authority" in cluster else None,
-    )
+    authorities = None
+    if data := cluster.get("certificate-authority-data"):  # it overrides the file, as in kubectl
+        authorities = base64.b64decode(data)
+    elif file := cluster.get("certificate-authority"):
+        authorities = _beside(path, file).read_bytes()
+    tls = tls_context(authorities)
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
@@ -124,7 +127,7 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
             for key in ("client-certificate-data", "client-key-data"):
                 pem.write(base64.b64decode(user[key]) + b"\n")
             pem.flush()
-            tls.load_cert_chain(pem.name)
+            load_client_certificate(tls, pem.name)
     elif "client-certificate" in user:
-        tls.load_cert_chain(_beside(path, user["client-certificate"]), _beside(path, user["client-key"]))
+        load_client_certificate(tls, _beside(path, user["client-certificate"]), _beside(path, user["client-key"]))
     return tls

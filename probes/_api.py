@@ -25,6 +25,11 @@ _IDLE_LIMIT = 5.0  # seconds: the server may close a connection that was idle fo
 
 _MIN_RETRY_DELAY = 0.1  # seconds before a request is sent again, even if the server says 0
 
+_LINE_LIMIT = 64 << 20
+"""Bytes of one event; etcd stores objects of at most a few MiB."""
+
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) (?:resource "(?P<resource>[^"]+)" in API group "[^"]*"|path "(?P<path>[^"]+)")'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
@@ -114,8 +119,8 @@ class Api:
             response = self._send(connection, "GET", path, query)
             if response.status >= 400:
                 raise _refusal(response.status, response.read(), f"watch {path}")
-            while line := response.readline():
-                event: dict[str, Any] = json.loads(line)
+            while line := response.readline(_LINE_LIMIT):
+                event: dict[str, Any] = json.loads(line)  # a longer line is not JSON: ValueError
                 if event["type"] == "ERROR":
                     raise _refusal(event["object"].get("code", 0), json.dumps(event["object"]).encode(), path)
                 yield event
@@ -123,7 +128,7 @@ class Api:
                     connection.sock.settimeout(max(deadline - time.monotonic(), 0) + 1)
         except TimeoutError:
             return
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
             raise self._no_answer("watch", path, error) from error
         finally:
             connection.close()
@@ -134,7 +139,7 @@ class Api:
         answer = self._request(method, path, query, body)
         try:
             document: dict[str, Any] = json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(f"{method} {path}: expected JSON, got {answer[:100]!r}") from error
         return document
 
@@ -231,7 +236,7 @@ def _refusal(status: int, answer: bytes, request: str, retry_after: str | None =
     try:
         document = json.loads(answer)
         message, reason = document.get("message") or "", document.get("reason") or ""
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         message, reason = answer[:300].decode("utf-8", "replace").strip(), ""
     if status == 401:
         return PermissionMissing(f"credentials refused by the API server: {message}", status, reason)
@@ -240,5 +245,5 @@ def _refusal(status: int, answer: bytes, request: str, retry_after: str | None =
         where = f"in {forbidden['namespace']}" if forbidden["namespace"] else "at the cluster scope"
         what = f"{forbidden['verb']} {forbidden['resource'] or forbidden['path']} {where}"
         return PermissionMissing(f"permission missing: {what}", status, reason)
-    delay = float(retry_after) if status == 429 and retry_after and retry_after.isdigit() else None
+    delay = float(retry_after or 0) if status == 429 and _SECONDS.fullmatch(retry_after or "") else None
     return ApiError(f"{status} {reason}: {message} ({request})", status, reason, delay)

@@ -9,6 +9,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ containerd's own is last: Docker's containerd uses it too, beside one of the oth
 
 _SERVICE = "/runtime.v1.RuntimeService"
 _READY = 0
+_ANSWER_LIMIT = 64 << 20  # bytes; the kubelet's own limit is 16 MiB
 _NOT_FOUND = "5"  # https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
 Fields = dict[int, int | bytes]
 
@@ -86,27 +88,56 @@ def socket_of(root: Path, configured: str) -> Path:
 
 def conditions(path: Path) -> list[Condition]:
     """The runtime's conditions. Raises RuntimeUnavailable."""
-    [status] = _messages(_call(path, "Status"), 1)
-    return [_condition(dict(_fields(found))) for found in _messages(status, 1)]
+    with _parsing(path, "Status"):
+        return parse_conditions(_call(path, "Status"))
 
 
 def sandboxes(path: Path) -> list[Sandbox]:
     """All sandboxes of the runtime. Raises RuntimeUnavailable."""
-    return [_sandbox(dict(_fields(found))) for found in _messages(_call(path, "ListPodSandbox"), 1)]
+    with _parsing(path, "ListPodSandbox"):
+        return parse_sandboxes(_call(path, "ListPodSandbox"))
 
 
 def network_namespace(path: Path, sandbox: str) -> str:
     """The path of a sandbox's network namespace; empty if it has none, or was removed. Raises RuntimeUnavailable."""
     request = bytes([1 << 3 | 2, len(sandbox)]) + sandbox.encode() + b"\x10\x01"  # verbose: with details of the runtime
     try:
-        status = _call(path, "PodSandboxStatus", request)
+        with _parsing(path, "PodSandboxStatus"):
+            return parse_network_namespace(_call(path, "PodSandboxStatus", request))
     except _NotFound:  # removed since it was listed
         return ""
-    for found in _messages(status, 2):
+
+
+def parse_conditions(answer: bytes) -> list[Condition]:
+    """Parse a StatusResponse; raises ValueError."""
+    return [_condition(dict(_fields(found))) for status in _messages(answer, 1)[:1] for found in _messages(status, 1)]
+
+
+def parse_sandboxes(answer: bytes) -> list[Sandbox]:
+    """Parse a ListPodSandboxResponse; raises ValueError."""
+    return [_sandbox(dict(_fields(found))) for found in _messages(answer, 1)]
+
+
+def parse_network_namespace(answer: bytes) -> str:
+    """The path of the network namespace in a PodSandboxStatusResponse; raises ValueError."""
+    for found in _messages(answer, 2):
         entry = dict(_fields(found))
         if _text(entry, 1) == "info":
-            return _namespace_in(_text(entry, 2))
+            try:
+                return _namespace_in(_text(entry, 2))
+            except (LookupError, TypeError, AttributeError, RecursionError) as error:
+                raise ValueError(f"the details of the sandbox have another format: {error}") from error
     return ""
+
+
+@contextmanager
+def _parsing(path: Path, method: str) -> Iterator[None]:
+    try:
+        yield
+    except _NotFound:
+        raise
+    except ValueError as error:
+        raise RuntimeUnavailable(f"container runtime at {path}: {method}: {error}") from error
 
 
 def _namespace_in(details: str) -> str:
@@ -148,7 +179,7 @@ def _exchange(connection: socket.socket, method: str, message: bytes) -> bytes:
     if (status := call.headers.get("grpc-status")) != "0":
         error_type = _NotFound if status == _NOT_FOUND else ValueError
         raise error_type(call.headers.get("grpc-message") or f"status {status}")
-    return call.answer[5:]
+    return bytes(call.answer[5:])
 
 
 class _Call:
@@ -156,7 +187,7 @@ class _Call:
 
     def __init__(self, method: str, message: bytes) -> None:
         self.http = h2.connection.H2Connection()
-        self.answer = b""
+        self.answer = bytearray()
         self.headers: dict[str, str] = {}
         self.ended = False
         self.http.initiate_connection()
@@ -176,6 +207,8 @@ class _Call:
         """Handle an event from the runtime; raises ValueError if the runtime aborts the call."""
         if isinstance(event, h2.events.DataReceived):
             self.answer += event.data
+            if len(self.answer) > _ANSWER_LIMIT:
+                raise ValueError(f"an answer of more than {_ANSWER_LIMIT} bytes")
             self.http.acknowledge_received_data(event.flow_controlled_length, self._stream)
         elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
             self.headers |= {bytes(name).decode(): bytes(value).decode() for name, value in event.headers}
@@ -186,7 +219,7 @@ class _Call:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protobuf message: https://protobuf.dev/programming-guides/encoding."""
+    """The fields of a protobuf message: https://protobuf.dev/programming-guides/encoding. Raises ValueError."""
     offset = 0
     while offset < len(message):
         key, offset = _varint(message, offset)
@@ -195,19 +228,26 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             value, offset = _varint(message, offset)
             yield number, value
             continue
+        if kind not in (1, 2, 5):
+            raise ValueError(f"not a protobuf message: wire type {kind}")
         length, offset = _varint(message, offset) if kind == 2 else ({1: 8, 5: 4}[kind], offset)
+        if offset + length > len(message):
+            raise ValueError("not a protobuf message: its end is missing")
         yield number, message[offset : offset + length]
         offset += length
 
 
 def _varint(message: bytes, offset: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 70, 7):
+        if offset >= len(message):
+            raise ValueError("not a protobuf message: its end is missing")
         byte = message[offset]
         value |= (byte & 0x7F) << shift
-        offset, shift = offset + 1, shift + 7
+        offset += 1
         if byte < 0x80:
             return value, offset
+    raise ValueError("not a protobuf message: a number has more than 64 bits")
 
 
 def _messages(message: bytes, number: int) -> list[bytes]:

@@ -17,10 +17,13 @@ from urllib.parse import urlsplit
 
 from kubeprobe_client import CheckFailed, give_up
 
+from probes._trust import load_client_certificate, tls_context
+
 Json = dict[str, Any]
 
 CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
 """The files of a certificate directory: the keys of a `kubernetes.io/tls` Secret."""
+_LINE_LIMIT = 64 << 20  # bytes of one answer of a stream
 _PERMISSION_DENIED = 7  # gRPC's code
 
 
@@ -30,6 +33,11 @@ class EtcdError(CheckFailed):
     def __init__(self, text: str, code: int = -1) -> None:
         super().__init__(text)
         self.code = code
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether the probe lacks a permission in etcd's own access control."""
+        return self.code == _PERMISSION_DENIED or "permission denied" in str(self)
 
 
 class Endpoint:
@@ -105,16 +113,19 @@ class Endpoint:
         return connection.getresponse()
 
     def _results(self, response: http.client.HTTPResponse, path: str) -> Iterator[Json]:
-        while line := response.readline():
-            answer = json.loads(line)
-            if "error" in answer:
-                raise _refusal(answer["error"], path, self.url)
-            yield answer["result"]
+        while line := response.readline(_LINE_LIMIT):
+            try:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise _refusal(answer["error"], path, self.url)
+                yield answer["result"]
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
+                raise EtcdError(f"{self.url}/v3/{path}: expected etcd's JSON gateway, got {line[:100]!r}") from error
 
     def _document(self, status: int, answer: bytes, path: str) -> Json:
         try:
             document: Json = json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             excerpt = answer[:100].decode("utf-8", "replace")
             raise EtcdError(f"{self.url}/v3/{path}: {status}: expected etcd's JSON gateway, got {excerpt!r}") from error
         if status >= 400:
@@ -136,18 +147,26 @@ class Endpoint:
 def client_tls(directory: Path) -> ssl.SSLContext:
     """TLS with the CA, certificate and key in a directory; a missing file ends the run as unknown."""
     try:
-        tls = ssl.create_default_context(cafile=str(directory / CA))
-        tls.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+        return read_client_tls(directory)
+    except ValueError as error:
+        give_up(str(error))
+
+
+def read_client_tls(directory: Path) -> ssl.SSLContext:
+    """TLS with the CA, certificate and key in a directory; raises ValueError if one cannot be read."""
+    try:
+        tls = tls_context((directory / CA).read_bytes())
+        load_client_certificate(tls, directory / CERTIFICATE, directory / KEY)
     except (OSError, ValueError) as error:  # SSLError is an OSError
-        give_up(
+        raise ValueError(
             f"parameter CERT_DIR={str(directory)!r}: expected {CA}, {CERTIFICATE} and {KEY} of an etcd client: {error}"
-        )
+        ) from error
     return tls
 
 
 def give_up_if_denied(error: EtcdError, what: str) -> None:
     """End the run as unknown if the probe lacks a permission in etcd's own access control; else return."""
-    if error.code == _PERMISSION_DENIED or "permission denied" in str(error):
+    if error.is_denied:
         give_up(f"permission missing: {what} in etcd ({error})")
 
 

@@ -107,6 +107,15 @@ def expiring_certificate(days: float, name: str = "web", sans: tuple[str, ...] =
     return certificate(name, now - 400 * DAY, now + days * DAY, sans)
 
 
+def certificate_of_version_4(name: str) -> bytes:
+    """A certificate in PEM whose version field is X.509 version 4, which no standard defines."""
+    pem, _key = expiring_certificate(300, name)
+    der = ssl.PEM_cert_to_DER_cert(pem.decode())
+    version = b"\xa0\x03\x02\x01"
+    assert der.count(version + b"\x02") == 1
+    return ssl.DER_cert_to_PEM_cert(der.replace(version + b"\x02", version + b"\x03")).encode()
+
+
 def tls_secret(name: str, pem: bytes, key: bytes) -> dict[str, Any]:
     """A `kubernetes.io/tls` Secret."""
     data = {"tls.crt": base64.b64encode(pem).decode(), "tls.key": base64.b64encode(key).decode()}

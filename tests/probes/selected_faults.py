@@ -9,8 +9,8 @@ from tests.probes.scenario import SCENARIOS, Fault, Scenario
 
 SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
     "admission": (
-        "nobody is behind the webhook's Service",
-        "the webhook lets everything pass",
+        "the webhook's Service has no endpoint",
+        "the webhook admits everything",
         "a policy denies what must be accepted",
     ),
     "api_crud": ("the API server is down", "etcd is slow", "a finalizer holds the deleted ConfigMap"),
@@ -25,9 +25,9 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
         "a quota is full",
     ),
     "certificate_expiry": (
-        "a certificate in a Secret is over",
-        "a kubelet's certificate ends soon",
-        "a webhook's authority is over",
+        "a certificate in a Secret has expired",
+        "a kubelet's certificate expires soon",
+        "a webhook's CA has expired",
     ),
     "cluster_dns": (
         "no DNS pod runs",
@@ -52,7 +52,7 @@ SELECTED_FAULTS: dict[str, tuple[str, ...]] = {
     "http_endpoint": (
         "the server answers 503",
         "the server does not send the intermediate certificate",
-        "the server says nothing",
+        "the server does not respond",
     ),
     "image_pull": ("the registry is unreachable", "the password is wrong", "the registry throttles"),
     "job_lifecycle": (

@@ -109,8 +109,13 @@ def test_a_throttled_request_is_sent_again(method, api) -> None:
 
 @pytest.mark.parametrize(
     "refusal",
-    [throttled("3600"), status(429, "TooManyRequests", "storage is (re)initializing"), throttled("tomorrow")],
-    ids=["longer than the timeout", "no Retry-After", "Retry-After is not a number"],
+    [
+        throttled("3600"),
+        status(429, "TooManyRequests", "storage is (re)initializing"),
+        throttled("tomorrow"),
+        throttled("\u00b2"),
+    ],
+    ids=["longer than the timeout", "no Retry-After", "Retry-After is not a number", "Retry-After is not a decimal"],
 )
 def test_too_many_requests_are_an_error_if_waiting_would_not_help(refusal, api) -> None:
     with scripted_api(refusal) as server, pytest.raises(ApiError, match=r"429 TooManyRequests: storage is") as caught:
@@ -221,3 +226,15 @@ def test_an_unusable_kubeconfig_is_reported_with_the_cause(tmp_path: Path, user,
 def test_without_kubeconfig_and_service_account_there_is_no_access() -> None:
     with pytest.raises(AccessError, match="KUBECONFIG is not set and the service account is not mounted"):
         find_access({})
+
+
+@pytest.mark.parametrize("status_code", [200, 500])
+def test_a_deeply_nested_body_is_an_error_of_the_api(api: Callable[..., Api], status_code: int) -> None:
+    with scripted_api((status_code, b"[" * 200_000)) as server, pytest.raises(ApiError):
+        api(server).get(PODS)
+
+
+@pytest.mark.parametrize("line", [b"[" * 200_000, b"{}", b"[]", b"nonsense"])
+def test_an_invalid_event_of_a_watch_is_an_error_of_the_api(api: Callable[..., Api], line: bytes) -> None:
+    with scripted_api((200, line + b"\n")) as server, pytest.raises(ApiError, match="no answer from the API server"):
+        list(api(server).watch(PODS, 5))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from probes.certificate_expiry.certificates import Finding, problems, read_der, read_pem
+from probes.certificate_expiry.certificates import Finding, read_der, read_pem, sorted_problems
 from probes.certificate_expiry.endpoints import EndpointError, parse, serving_certificate
-from probes.certificate_expiry.probe import read_secret
-from tests.probes.certificates import DAY, certificate, expiring_certificate, tls_server
+from probes.certificate_expiry.tls_secrets import read_secret
+from tests.probes.certificates import DAY, certificate, certificate_of_version_4, expiring_certificate, tls_server
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -61,18 +61,30 @@ def test_an_invalid_certificate_is_a_problem(pem: bytes) -> None:
 def test_every_certificate_of_a_chain_is_checked() -> None:
     leaf, _ = certificate("leaf", NOW - DAY, NOW + 90 * DAY)
     issuer, _ = certificate("issuer", NOW - DAY, NOW + 3 * DAY)
-    assert ["CN=issuer" in text for text in problems(read_pem("secret a/b", leaf + issuer), NOW, 30)] == [True]
+    assert ["CN=issuer" in text for text in sorted_problems(read_pem("secret a/b", leaf + issuer), NOW, 30)] == [True]
+
+
+def test_an_unreadable_certificate_of_a_chain_hides_no_other() -> None:
+    """A real certificate whose version field says X.509 version 4."""
+    own, _ = certificate("own", NOW - DAY, NOW + 3 * DAY)
+    ending, _ = certificate("ending", NOW - DAY, NOW + 5 * DAY)
+    broken = b"-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n"
+    problems = sorted_problems(read_pem("secret a/b", own + certificate_of_version_4("x") + broken + ending), NOW, 30)
+    assert problems[0].startswith("secret a/b: certificate 2 of 4: no readable certificate: ")
+    assert problems[1].startswith("secret a/b: certificate 3 of 4: no readable certificate: ")
+    assert [text.split()[2] for text in problems[2:]] == ["CN=own", "CN=ending"]
 
 
 def test_the_most_urgent_comes_first() -> None:
     ends = {"late": 20, "gone": -3, "soon": 2}
     findings = [Finding(name, "CN=x", NOW - 99 * DAY, NOW + days * DAY) for name, days in ends.items()]
-    assert [text.split(":")[0] for text in problems(findings, NOW, 30)] == ["gone", "soon", "late"]
+    assert [text.split(":")[0] for text in sorted_problems(findings, NOW, 30)] == ["gone", "soon", "late"]
 
 
 def test_a_long_list_of_names_is_shortened() -> None:
     pem, _ = certificate("web", NOW - DAY, NOW + DAY, tuple(f"a{number}.example.com" for number in range(9)))
-    assert "(SAN a0.example.com, a1.example.com, a2.example.com and 6 more)" in problems(read_pem("x", pem), NOW, 30)[0]
+    [problem] = sorted_problems(read_pem("x", pem), NOW, 30)
+    assert "(SAN a0.example.com, a1.example.com, a2.example.com and 6 more)" in problem
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,22 @@ def test_another_program_at_the_socket_is_reported(tmp_path: Path) -> None:
         with pytest.raises(RuntimeUnavailable, match=r"container runtime at .*/s: Status: "):
             conditions(tmp_path / "s")
         thread.join(10)
+
+
+@pytest.mark.parametrize("message", [b"\x0a", b"\x0a\x05ab", b"\xff" * 20, b"\x0b", b"\x80"])
+def test_an_answer_that_is_not_protobuf_is_an_error_of_the_runtime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message: bytes
+) -> None:
+    monkeypatch.setattr(_cri, "_call", lambda *_: message)
+    for read in (conditions, _cri.sandboxes):
+        with pytest.raises(RuntimeUnavailable, match="not a protobuf message"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("details", [b"nonsense", b"[]", b'{"runtimeSpec": 1}', b"[" * 100_000])
+def test_details_of_another_format_are_an_error_of_the_runtime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, details: bytes
+) -> None:
+    monkeypatch.setattr(_cri, "_call", lambda *_: field(2, field(1, b"info") + field(2, details)))
+    with pytest.raises(RuntimeUnavailable, match="PodSandboxStatus: "):
+        network_namespace(tmp_path, "a")

@@ -64,7 +64,7 @@ def test_certificate_expiry_passes_and_reports_plain_http(cluster: ProbedCluster
     with cluster.having(NAMESPACE, "secrets", tls_secret("good", *expiring_certificate(300))):
         ended = cluster.run("certificate_expiry")
     assert (ended.code, ended.report["ok"]) == (0, True), ended
-    assert "skipped, it speaks plain http" in ended.log
+    assert "skipped, it uses plain http" in ended.log
     metrics = ended.report["metrics"]
     assert metrics["endpoints_skipped"] == 1
     assert metrics["certificates_checked"] == metrics["secrets_checked"] == 1
