@@ -1,4 +1,4 @@
-"""Calls every admission webhook directly, then sends the API server samples that must be denied, or accepted.
+"""Calls every admission webhook directly, then sends the API server samples that must be denied or accepted.
 
 Parameters: DENIED, DENIED_BY, ALLOWED, MAX_MS, MIN_DAYS, ASK_DIRECTLY, IGNORE (README.md).
 """
@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kubeprobe_client import CheckFailed, give_up, main, measure, run, step
+from kubeprobe_client import CheckFailed, give_up, main, measure, run
 
-from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._api import Api, ApiError, PermissionMissing, connect
+from probes._checks import Checks
 from probes._parameters import number, text, words
-from probes.admission.asking import CallResult, call
+from probes.admission.calls import CallResult, call
 from probes.admission.samples import Answer, Json, dry_run, name_of, parse
-from probes.admission.webhooks import Webhook, ca_problem, read, ready_endpoints
+from probes.admission.webhooks import Webhook, ca_problem, parse_webhooks, ready_endpoints
 
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 PAGE_SIZE = 100
@@ -45,7 +46,7 @@ class Settings:
         try:
             denied_by = re.compile(text("DENIED_BY", ""))
         except re.error as error:
-            give_up(f"parameter DENIED_BY: no regular expression: {error}")
+            give_up(f"parameter DENIED_BY: invalid regular expression: {error}")
         return cls(
             namespace=own_namespace,
             denied=_samples("DENIED", ""),
@@ -65,31 +66,36 @@ def _samples(parameter: str, default: str) -> list[Json]:
         give_up(f"parameter {parameter}: {error}")
 
 
-def configured(api: Api, settings: Settings) -> list[Webhook]:
-    """All webhooks except those of configurations in IGNORE."""
-    found: list[Webhook] = []
+def list_webhooks(api: Api, settings: Settings) -> tuple[list[Webhook], list[str]]:
+    """All webhooks except those of configurations in IGNORE, and an error for each that cannot be parsed."""
+    webhooks: list[Webhook] = []
+    errors: list[str] = []
     for kind in ("validating", "mutating"):
         for page in api.pages(f"{REGISTRATION}/{kind}webhookconfigurations", PAGE_SIZE):
-            found += read(kind, [one for one in page if one["metadata"]["name"] not in settings.ignored])
-    return found
+            found, invalid = parse_webhooks(
+                kind, [one for one in page if one["metadata"]["name"] not in settings.ignored]
+            )
+            webhooks += found
+            errors += invalid
+    return webhooks, errors
 
 
-def examine(api: Api, webhook: Webhook, settings: Settings) -> tuple[list[str], float]:
+def check_webhook(api: Api, webhook: Webhook, settings: Settings) -> tuple[list[str], float]:
     """All problems of a webhook, and its response time in milliseconds (0: it was not called)."""
     address = webhook.host
     if webhook.service:
         try:
             address = _address(api, webhook.service)
-        except ApiError:
+        except PermissionMissing:
             raise
-        except CheckFailed as failure:
+        except CheckFailed as failure:  # an ApiError as well: the other webhooks are still checked
             return list(failure.args), 0.0
     if problem := ca_problem(webhook):
         return [problem], 0.0
-    if not settings.call_directly or not address or webhook.is_beside_the_api_server:
+    if not settings.call_directly or not address or webhook.is_on_api_server_host:
         return [], 0.0
     result = call(webhook, address, settings.namespace)
-    sys.stdout.write(f"{webhook}: {result.problem or 'answers'}, {result.ms:.0f} ms\n")
+    sys.stdout.write(f"{webhook}: {result.problem or 'responded'}, {result.ms:.0f} ms\n")
     return list(_problems_of(result, settings)), result.ms
 
 
@@ -97,7 +103,7 @@ def _problems_of(result: CallResult, settings: Settings) -> Iterator[str]:
     if result.problem:
         yield result.problem
     elif 0 < settings.max_ms < result.ms:
-        yield f"it answered after {result.ms:.0f} ms, expected at most {settings.max_ms:g} ms (MAX_MS)"
+        yield f"it responded after {result.ms:.0f} ms, expected at most {settings.max_ms:g} ms (MAX_MS)"
     if result.days_left is not None and result.days_left < settings.min_days:
         yield f"its certificate expires in {result.days_left:.1f} days (MIN_DAYS is {settings.min_days:g})"
 
@@ -119,36 +125,36 @@ def _address(api: Api, service: tuple[str, str, int]) -> str:
     path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     slices = api.get(path, labelSelector=f"kubernetes.io/service-name={name}").get("items") or []
     if not ready_endpoints(slices):
-        raise CheckFailed(f"its Service {namespace}/{name} has no ready endpoint: nobody is there to answer")
+        raise CheckFailed(f"its Service {namespace}/{name} has no ready endpoint")
     return str(spec["clusterIP"]) if spec.get("clusterIP") not in (None, "None") else f"{name}.{namespace}.svc"
 
 
-def must_be_denied(sample: Json, answer: Answer, settings: Settings) -> str:
-    """The problem with the answer to a sample that must be denied; empty if there is nothing."""
+def denied_sample_problem(sample: Json, answer: Answer, settings: Settings) -> str:
+    """The problem with the answer to a sample that must be denied; empty if there is none."""
     if answer.accepted:
-        return f"{name_of(sample)} was accepted, though it must be denied (DENIED)"
+        return f"{name_of(sample)} was accepted, expected a denial (DENIED)"
     if answer.failed_call:
-        return f"{name_of(sample)} was refused, but nobody judged it: {answer.failed_call}"
+        return f"{name_of(sample)} was rejected without a decision: {answer.failed_call}"
     if not settings.denied_by.search(answer.denied_by or answer.message):
         pattern = settings.denied_by.pattern
-        return f"{name_of(sample)} was denied, but not by {pattern!r} (DENIED_BY): {answer.message}"
+        return f"{name_of(sample)} was denied, expected a denial by {pattern!r} (DENIED_BY): {answer.message}"
     return ""
 
 
-def must_be_accepted(sample: Json, answer: Answer, settings: Settings) -> str:
-    """The problem with the answer to a sample that must be accepted; empty if there is nothing."""
+def accepted_sample_problem(sample: Json, answer: Answer, settings: Settings) -> str:
+    """The problem with the answer to a sample that must be accepted; empty if there is none."""
     if answer.failed_call:
-        return f"{name_of(sample)} was refused: {answer.failed_call}"
+        return f"{name_of(sample)} was rejected: {answer.failed_call}"
     if not answer.accepted:
         by = f" by {answer.denied_by}" if answer.denied_by else ""
-        return f"{name_of(sample)} was refused{by}, though it must be accepted (ALLOWED): {answer.message}"
+        return f"{name_of(sample)} was rejected{by}, expected to be accepted (ALLOWED): {answer.message}"
     if 0 < settings.max_ms < answer.ms:
         most = f"expected at most {settings.max_ms:g} ms (MAX_MS)"
         return f"{name_of(sample)} was accepted after {answer.ms:.0f} ms, {most}"
     return ""
 
 
-def _try_all(
+def _check_samples(
     api: Api, samples: list[Json], settings: Settings, problem_of: Callable[[Json, Answer, Settings], str]
 ) -> tuple[list[str], float]:
     """The problems with the answers, and the slowest one's milliseconds."""
@@ -164,14 +170,13 @@ def _fail_if(problems: list[str]) -> None:
 
 def check_webhooks(api: Api, settings: Settings) -> None:
     """Check every webhook. Raises CheckFailed with all problems."""
-    webhooks = configured(api, settings)
+    webhooks, problems = list_webhooks(api, settings)
     # Those that fail closed come first: a truncated report keeps its first errors.
     webhooks.sort(key=lambda one: not one.fails_closed)
-    problems: list[str] = []
     slowest = 0.0
     for webhook in webhooks:
-        wrong, ms = examine(api, webhook, settings)
-        problems += [f"{webhook}: {problem}; {webhook.consequence}" for problem in wrong]
+        found, ms = check_webhook(api, webhook, settings)
+        problems += [f"{webhook}: {problem}; {webhook.consequence}" for problem in found]
         slowest = max(slowest, ms)
     measure("webhooks", len(webhooks))
     if slowest:
@@ -179,17 +184,17 @@ def check_webhooks(api: Api, settings: Settings) -> None:
     _fail_if(problems)
 
 
-def try_denied(api: Api, settings: Settings) -> None:
+def check_denied(api: Api, settings: Settings) -> None:
     """Send the samples that must be denied."""
-    problems, slowest = _try_all(api, settings.denied, settings, must_be_denied)
+    problems, slowest = _check_samples(api, settings.denied, settings, denied_sample_problem)
     if settings.denied:
         measure("denied_slowest_ms", round(slowest, 1))
     _fail_if(problems)
 
 
-def try_allowed(api: Api, settings: Settings) -> None:
+def check_allowed(api: Api, settings: Settings) -> None:
     """Send the samples that must be accepted."""
-    problems, slowest = _try_all(api, settings.allowed, settings, must_be_accepted)
+    problems, slowest = _check_samples(api, settings.allowed, settings, accepted_sample_problem)
     measure("allowed_slowest_ms", round(slowest, 1))
     _fail_if(problems)
 
@@ -197,14 +202,10 @@ def try_allowed(api: Api, settings: Settings) -> None:
 @main
 def probe() -> None:
     """Check webhooks, then samples; after a failed step the next one still runs."""
+    checks = Checks()
     with connect() as api:
         settings = Settings.from_environment(run().namespace or api.access.namespace)
-        for name, action in {"webhooks": check_webhooks, "denied": try_denied, "allowed": try_allowed}.items():
-            try:
-                with step(name):
-                    action(api, settings)
-            except ApiError as error:
-                give_up_if_forbidden(error)
-                raise
-            except CheckFailed:
-                continue
+        for name, action in {"webhooks": check_webhooks, "denied": check_denied, "allowed": check_allowed}.items():
+            with checks.check(name):
+                action(api, settings)
+    checks.report()

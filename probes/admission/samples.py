@@ -37,21 +37,26 @@ class Answer:
     def failed_call(self) -> str:
         """The webhook that the API server could not call, and why; empty if that was not the reason."""
         found = _FAILED_CALL.search(self.message)
-        return f"the API server cannot ask webhook {found['name']}: {found['why'].strip()}" if found else ""
+        return f"the API server cannot call webhook {found['name']}: {found['why'].strip()}" if found else ""
 
 
 def parse(text: str) -> list[Json]:
     """The objects of a manifest, YAML or JSON; raises ValueError."""
     try:
         found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        raise ValueError(f"no YAML: {' '.join(str(error).split())[:200]}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
+        raise ValueError(f"invalid YAML: {' '.join(str(error).split())[:200]}") from error
     for document in found:
         if not isinstance(document, dict) or not all(
-            (document.get("apiVersion"), document.get("kind"), (document.get("metadata") or {}).get("name"))
+            (document.get("apiVersion"), document.get("kind"), _metadata(document).get("name"))
         ):
             raise ValueError("expected objects with apiVersion, kind and metadata.name")
     return found
+
+
+def _metadata(document: Json) -> Json:
+    metadata = document.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def name_of(sample: Json) -> str:

@@ -1,12 +1,12 @@
-"""The configured admission webhooks, and problems of their configuration. Pure."""
+"""The configured admission webhooks, and problems of their configuration."""
 
 import base64
-import binascii
 import ipaddress
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from probes._trust import tls_context
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ class Webhook:
     """Whether requests are refused if it does not answer (failurePolicy Fail)."""
     timeout: float
     """Seconds."""
-    ca_bundle: str
+    ca_bundle: bytes
     """PEM; if empty, the API server uses its system's CAs."""
     service: tuple[str, str, int] | None
     """Namespace, name, port."""
@@ -50,7 +50,12 @@ class Webhook:
         return urlsplit(self.url).hostname or ""
 
     @property
-    def is_beside_the_api_server(self) -> bool:
+    def port(self) -> int:
+        """The port of its Service or URL."""
+        return self.service[2] if self.service else urlsplit(self.url).port or 443
+
+    @property
+    def is_on_api_server_host(self) -> bool:
         """Whether it is on the API server's own host, where pods cannot reach it (EKS and GKE have such webhooks)."""
         try:
             return not self.service and (self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback)
@@ -61,23 +66,32 @@ class Webhook:
     def consequence(self) -> str:
         """The consequence for users if it does not answer."""
         if self.fails_closed:
-            return "requests that it is asked about are refused (failurePolicy: Fail)"
-        return "requests pass unchecked (failurePolicy: Ignore)"
+            return "matching requests are rejected (failurePolicy: Fail)"
+        return "matching requests are admitted without it (failurePolicy: Ignore)"
 
 
-def read(kind: str, configurations: list[Json]) -> Iterator[Webhook]:
-    """The webhooks of these configurations."""
+def parse_webhooks(kind: str, configurations: list[Json]) -> tuple[list[Webhook], list[str]]:
+    """The webhooks of these configurations, and an error for each that cannot be parsed."""
+    webhooks, errors = [], []
     for configuration in configurations:
+        name = configuration["metadata"]["name"]
         for hook in configuration.get("webhooks") or []:
-            yield _webhook(kind, configuration["metadata"]["name"], hook)
+            try:
+                webhooks.append(_webhook(kind, name, hook))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                errors.append(f"{kind} webhook {hook.get('name', '')} of {name}: cannot be parsed: {error}")
+    return webhooks, errors
 
 
 def ca_problem(webhook: Webhook) -> str:
     """What is wrong with a caBundle by itself; empty if there is nothing."""
-    if webhook.ca_bundle and "BEGIN CERTIFICATE" not in webhook.ca_bundle:
-        return "its caBundle holds no certificate in PEM"
-    if not webhook.ca_bundle and webhook.service:
-        return "it has no caBundle: nobody vouches for a Service's certificate"
+    if webhook.ca_bundle:
+        try:
+            tls_context(webhook.ca_bundle)
+        except ValueError as error:
+            return f"its caBundle has {error}"
+    elif webhook.service:
+        return "it has no caBundle, so the certificate of its Service is not trusted"
     return ""
 
 
@@ -90,7 +104,7 @@ def ready_endpoints(slices: list[Json]) -> int:
     )
 
 
-def review(webhook: Webhook, uid: str, namespace: str) -> Json:
+def admission_review(webhook: Webhook, uid: str, namespace: str) -> Json:
     """An AdmissionReview as the API server sends it, about an object that is not created."""
     resource = webhook.resource
     version = f"{resource['group']}/{resource['version']}" if resource["group"] else resource["version"]
@@ -120,26 +134,22 @@ def review(webhook: Webhook, uid: str, namespace: str) -> Json:
 def _webhook(kind: str, configuration: str, hook: Json) -> Webhook:
     client = hook.get("clientConfig") or {}
     service = client.get("service")
-    return Webhook(
+    webhook = Webhook(
         kind=kind,
         configuration=configuration,
         name=hook["name"],
         fails_closed=hook.get("failurePolicy", "Fail") == "Fail",
         timeout=float(hook.get("timeoutSeconds") or DEFAULT_TIMEOUT),
-        ca_bundle=_pem(client.get("caBundle") or ""),
+        ca_bundle=base64.b64decode(client.get("caBundle") or ""),
         service=(service["namespace"], service["name"], service.get("port") or 443) if service else None,
         url=client.get("url") or "",
         path=(service.get("path") or "/") if service else _target(client.get("url") or ""),
         version=(hook.get("admissionReviewVersions") or ["v1"])[0],
         resource=_resource(hook.get("rules") or []),
     )
-
-
-def _pem(bundle: str) -> str:
-    try:
-        return base64.b64decode(bundle).decode("ascii", "replace")
-    except binascii.Error:
-        return bundle
+    if not (webhook.host and webhook.port):  # .port raises ValueError for an invalid number
+        raise ValueError(f"expected a Service, or a URL such as https://guard.example.com/, not {webhook.url!r}")
+    return webhook
 
 
 def _target(url: str) -> str:

@@ -5,10 +5,10 @@ The webhook denies ConfigMaps that are labelled as bad. It is called only for th
 
 import base64
 import json
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from probes._api import ApiError
@@ -26,7 +26,8 @@ SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 NAME, WEBHOOK = "guard", "guard.tests.kubeprobe.io"
 HOST = f"{NAME}.{NAMESPACE}.svc"
 LABEL = "tests.kubeprobe.io/judged"
-ROOT = Authority.make("root of the tests")
+MIDDLE = Authority.make("intermediate of the tests", Authority.make("root of the tests"))
+"""The caBundle has the intermediate only, as the API server accepts it."""
 
 
 def sample(name: str, verdict: str) -> str:
@@ -38,16 +39,18 @@ def sample(name: str, verdict: str) -> str:
 class Guard:
     """The webhook's settings, which faults change."""
 
-    sleeps: float = 0.0
-    lets_all_pass: bool = False
-    certificate: bytes = b"".join(ROOT.issue((HOST,)))
+    delay_s: float = 0.0
+    admits_all: bool = False
+    certificate: bytes = b"".join(MIDDLE.issue((HOST,)))
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set at the end of a fault: delayed responses are not waited for any more."""
 
-    def answer(self, asked: Request) -> Response:
+    def answer(self, received: Request) -> Response:
         """Answer the review of one object."""
-        request = json.loads(asked.body)["request"]
-        time.sleep(self.sleeps)
+        request = json.loads(received.body)["request"]
+        self.ended.wait(self.delay_s)
         labels = request["object"]["metadata"].get("labels") or {}
-        allowed = self.lets_all_pass or labels.get(LABEL) != "bad"
+        allowed = self.admits_all or labels.get(LABEL) != "bad"
         response: Json = {"uid": request["uid"], "allowed": allowed, "status": {"message": "it is bad"}}
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
         return Response(body=json.dumps(review).encode(), headers={"Content-Type": "application/json"})
@@ -65,7 +68,7 @@ def healthy(bed: Bed) -> Iterator[dict[str, str]]:
         bed.cluster.having_at(SLICES, _endpoint(port)),
         bed.cluster.having_at(CONFIGURATIONS, _configuration()),
     ):
-        until("the API server to ask the webhook", lambda: _denies(bed))
+        until("the API server to call the webhook", lambda: _denies(bed))
         yield {"DENIED": sample("bad", "bad"), "DENIED_BY": WEBHOOK, "ALLOWED": sample("good", "good")}
 
 
@@ -83,7 +86,7 @@ def _configuration() -> Json:
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}
     hook = {
         "name": WEBHOOK,
-        "clientConfig": {"service": service, "caBundle": _bundle(ROOT)},
+        "clientConfig": {"service": service, "caBundle": _bundle(MIDDLE)},
         "rules": [rule],
         "objectSelector": {"matchExpressions": [{"key": LABEL, "operator": "Exists"}]},
         "admissionReviewVersions": ["v1"],
@@ -99,10 +102,10 @@ def _bundle(authority: Authority) -> str:
 
 def _denies(bed: Bed) -> bool:
     """Whether the API server has loaded the configuration and reaches the webhook."""
-    return "it is bad" in _said_to(bed, "bad")
+    return "it is bad" in _refusal_of(bed, "bad")
 
 
-def _said_to(bed: Bed, verdict: str) -> str:
+def _refusal_of(bed: Bed, verdict: str) -> str:
     """The API server's refusal of such a ConfigMap; empty if it accepts it."""
     try:
         bed.api.create(f"/api/v1/namespaces/{NAMESPACE}/configmaps?dryRun=All", json.loads(sample("try", verdict)))
@@ -117,10 +120,11 @@ def _guard_with(**changes: Any) -> State:
     @contextmanager
     def changed(_bed: Bed) -> Iterator[None]:
         before = {name: getattr(GUARD, name) for name in changes}
-        _set(changes)
+        _set({**changes, "ended": threading.Event()})
         try:
             yield
         finally:
+            GUARD.ended.set()
             _set(before)
 
     return changed
@@ -147,7 +151,7 @@ def wrong_bundle(bed: Bed) -> Iterator[None]:
         configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle
 
     with _patched(bed, f"{CONFIGURATIONS}/{NAME}", change):
-        until("the API server to distrust the webhook", lambda: "failed calling webhook" in _said_to(bed, "good"))
+        until("the API server to distrust the webhook", lambda: "failed calling webhook" in _refusal_of(bed, "good"))
         yield
 
 
@@ -164,11 +168,11 @@ def _patched(bed: Bed, path: str, change: Callable[[Json], None]) -> Iterator[No
         version = bed.api.get(path)["metadata"]["resourceVersion"]
         before["metadata"]["resourceVersion"] = version
         bed.api.replace(path, before)
-        until("the webhook to be asked again", lambda: _denies(bed))
+        until("the webhook to be called again", lambda: _denies(bed))
 
 
 @contextmanager
-def policy_in_the_way(bed: Bed) -> Iterator[None]:
+def denied_by_policy(bed: Bed) -> Iterator[None]:
     """A ValidatingAdmissionPolicy denies what must be accepted."""
     name = "nothing-good"
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}
@@ -184,7 +188,7 @@ def policy_in_the_way(bed: Bed) -> Iterator[None]:
         bed.cluster.having_at(f"{REGISTRATION}/validatingadmissionpolicies", policy),
         bed.cluster.having_at(f"{REGISTRATION}/validatingadmissionpolicybindings", binding),
     ):
-        until("the policy to be in force", lambda: "nothing is good enough" in _said_to(bed, "good"))
+        until("the policy to be in force", lambda: "nothing is good enough" in _refusal_of(bed, "good"))
         yield
 
 
@@ -192,31 +196,37 @@ HOOK = rf"^webhooks: validating webhook {WEBHOOK} of {NAME}: "
 
 FAULTS = [
     Fault(
-        "nobody is behind the webhook's Service",
+        "the webhook's Service has no endpoint",
         no_endpoint,
-        says=HOOK + rf"its Service {NAMESPACE}/{NAME} has no ready endpoint.*refused \(failurePolicy: Fail\)",
+        says=HOOK + rf"its Service {NAMESPACE}/{NAME} has no ready endpoint; .*rejected \(failurePolicy: Fail\)",
     ),
-    Fault("the webhook sleeps", _guard_with(sleeps=1.5), says=HOOK + r"no answer within its time-out of 1 s"),
+    Fault(
+        "the webhook does not respond", _guard_with(delay_s=60), says=HOOK + r"no response within its time-out of 1 s"
+    ),
     Fault(
         "the webhook is slow",
-        _guard_with(sleeps=0.35),
+        _guard_with(delay_s=0.35),
         says=r"^allowed: ConfigMap good was accepted after \d+ ms, expected at most 300 ms",
         parameters={"MAX_MS": "300"},
     ),
-    Fault("the caBundle is another's", wrong_bundle, says=HOOK + rf"caBundle does not vouch .* {HOST}: unable to get"),
     Fault(
-        "the webhook's certificate has expired",
-        _guard_with(certificate=b"".join(ROOT.issue((HOST,), days=-1))),
-        says=HOOK + r"caBundle does not vouch for its certificate .* certificate has expired",
+        "the caBundle has another CA",
+        wrong_bundle,
+        says=HOOK + rf"its certificate for {HOST} is not trusted by its caBundle: unable to get",
     ),
     Fault(
-        "the webhook lets everything pass",
-        _guard_with(lets_all_pass=True),
-        says=r"^denied: ConfigMap bad was accepted, though it must be denied",
+        "the webhook's certificate has expired",
+        _guard_with(certificate=b"".join(MIDDLE.issue((HOST,), days=-1))),
+        says=HOOK + rf"its certificate for {HOST} is not trusted by its caBundle: certificate has expired",
+    ),
+    Fault(
+        "the webhook admits everything",
+        _guard_with(admits_all=True),
+        says=r"^denied: ConfigMap bad was accepted, expected a denial \(DENIED\)",
     ),
     Fault(
         "a policy denies what must be accepted",
-        policy_in_the_way,
-        says=r"^allowed: ConfigMap good was refused by policy nothing-good, though it must be accepted",
+        denied_by_policy,
+        says=r"^allowed: ConfigMap good was rejected by policy nothing-good, expected to be accepted",
     ),
 ]

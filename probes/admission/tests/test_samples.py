@@ -10,7 +10,18 @@ def test_a_manifest_may_have_several_objects_in_yaml_or_json() -> None:
     assert parse("") == []
 
 
-@pytest.mark.parametrize("text", ["a: [", "just text", "kind: Pod", "{apiVersion: v1, kind: Pod, metadata: {}}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "just text",
+        "kind: Pod",
+        "{apiVersion: v1, kind: Pod, metadata: {}}",
+        "{apiVersion: v1, kind: Pod, metadata: a}",
+        "a: 2026-99-99",
+        "[" * 2000,
+    ],
+)
 def test_an_invalid_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
@@ -36,6 +47,6 @@ def test_a_webhook_that_could_not_be_called_is_not_a_denial() -> None:
     answer = Answer(False, 1, error)
     assert answer.denied_by == ""
     assert answer.failed_call.startswith(
-        "the API server cannot ask webhook guard.shop.io: failed to call webhook: Post"
+        "the API server cannot call webhook guard.shop.io: failed to call webhook: Post"
     )
     assert answer.failed_call.endswith("context deadline exceeded")
