@@ -5,7 +5,6 @@ When one expires, requests fail far from the cause: `x509: certificate has expir
 """
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +53,7 @@ def of_authentication(published: Json) -> Iterator[Finding]:
 
 
 def longest_lived(bundle: list[Finding]) -> Finding:
-    """The last CA of a bundle to expire: old ones stay in it during their replacement."""
+    """The last CA of a bundle to expire: old ones stay in it during a renewal, and Go skips unreadable ones."""
     never = datetime.min.replace(tzinfo=UTC)
     return max(bundle, key=lambda finding: finding.not_after or never)
 
@@ -64,7 +63,7 @@ def _bundle(source: str, encoded: str | None) -> Iterator[Finding]:
         return  # the system's CAs are used
     try:
         pem = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        yield Finding(source, unreadable=f"no readable certificate: {error}")
+    except ValueError as error:
+        yield Finding(f"caBundle of {source}", unreadable=f"no readable certificate: {error}")
         return
     yield longest_lived(read_pem(f"caBundle of {source}", pem))

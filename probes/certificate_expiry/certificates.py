@@ -1,12 +1,15 @@
 """Reads certificates and describes their problems."""
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from probes._pem import CERTIFICATE, pem_blocks
+
+_LABELS = (CERTIFICATE, "X509 CERTIFICATE")
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A new certificate from a machine with a fast clock is not a problem."""
 
@@ -21,7 +24,7 @@ class Finding:
     not_before: datetime | None = None
     not_after: datetime | None = None
     unreadable: str = ""
-    """Why there is no certificate; empty if there is one."""
+    """Why there is no usable certificate; empty if there is one."""
     certificate: str = ""
     """The cert-manager Certificate that it belongs to, as `namespace/name`; empty if none."""
 
@@ -48,47 +51,57 @@ class Finding:
 
 
 def read_pem(source: str, pem: bytes) -> list[Finding]:
-    """The certificates of a PEM file, the server's own first, then its chain; or why there are none."""
+    """The certificates of a PEM text, the server's own first, then its chain, each or why it cannot be read."""
     if not pem.strip():
         return [Finding(source, unreadable="no certificate: it is empty")]
-    try:
-        chain = x509.load_pem_x509_certificates(pem)
-        return [_finding(source, certificate) for certificate in chain]
-    except ValueError as error:
-        return [Finding(source, unreadable=f"no readable certificate: {_first_line(error)}")]
+    blocks = certificate_blocks(pem)
+    if not blocks:
+        return [Finding(source, unreadable="no readable certificate: no PEM block CERTIFICATE")]
+    if len(blocks) == 1:
+        return [read_der(source, blocks[0])]
+    findings = (read_der(source, der) for der in blocks)
+    return [
+        replace(one, unreadable=f"certificate {number} of {len(blocks)}: {one.unreadable}") if one.unreadable else one
+        for number, one in enumerate(findings, 1)
+    ]
+
+
+def certificate_blocks(pem: bytes) -> list[bytes]:
+    """The certificates of a PEM text in DER, not parsed; empty where the base64 is invalid."""
+    return [block.der for block in pem_blocks(pem) if block.label in _LABELS]
 
 
 def read_der(source: str, der: bytes) -> Finding:
-    """A certificate as it comes from a TLS handshake; or why it cannot be read."""
+    """A certificate in DER, or why it cannot be read."""
     try:
-        return _finding(source, x509.load_der_x509_certificate(der))
-    except ValueError as error:
+        certificate = x509.load_der_x509_certificate(der)
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return Finding(source, subject_of(certificate), begins, ends)
+    except Exception as error:  # noqa: BLE001 - cryptography has several kinds, such as InvalidVersion; one hides no other
         return Finding(source, unreadable=f"no readable certificate: {_first_line(error)}")
 
 
-def problems(findings: Iterable[Finding], now: datetime, warn_days: float, renewed: Container[str] = ()) -> list[str]:
+def sorted_problems(
+    findings: Iterable[Finding], now: datetime, warn_days: float, renewed: Container[str] = ()
+) -> list[str]:
     """The problems, the most urgent first: a truncated report keeps its first errors.
 
     `renewed`: cert-manager Certificates that are checked by their renewal, so that their issued certificates may be
     short-lived.
     """
-    wrong = [(one, one.problem(now, 0 if one.certificate in renewed else warn_days)) for one in findings]
-    wrong.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].source))
-    return [problem for _finding, problem in wrong if problem]
+    found = [(one, one.problem(now, 0 if one.certificate in renewed else warn_days)) for one in findings]
+    found.sort(key=lambda pair: (pair[0].days_left(now) or 0.0, pair[0].source))
+    return [problem for _finding, problem in found if problem]
 
 
-def _finding(source: str, certificate: x509.Certificate) -> Finding:
-    return Finding(source, _subject(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-
-
-def _subject(certificate: x509.Certificate) -> str:
+def subject_of(certificate: x509.Certificate) -> str:
     """`CN=web (SAN web.example.com, 10.0.0.1)`; at most three alternative names."""
     common = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    subject = f"CN={common[0]}" if common else certificate.subject.rfc4514_string() or "a nameless certificate"
+    subject = f"CN={common[0]}" if common else certificate.subject.rfc4514_string() or "certificate without a name"
     try:
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [str(name.value) for name in alternatives]
-    except (x509.ExtensionNotFound, ValueError):  # ValueError: extensions that break the encoding rules
+    except Exception:  # noqa: BLE001 - none, or of unknown kinds, or against the encoding rules: the dates are what counts
         names = []
     if not names:
         return subject

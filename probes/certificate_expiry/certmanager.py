@@ -38,7 +38,7 @@ def problem(certificate: Json, now: datetime, warn_days: float) -> str:
     if ends is not None and ends <= now:
         return f"{label}: expired on {_day(ends)}{_why(ready)}"
     if ready.get("status") != "True" and not _settles(certificate, ready, now):
-        return f"{label}: is not ready{_why(ready) or ': cert-manager has not looked at it'}"
+        return f"{label}: is not ready{_why(ready) or ': cert-manager has not processed it yet'}"
     if renewal is not None and renewal + OVERDUE < now:
         return f"{label}: should have been renewed on {_day(renewal)}, but was not{_until(ends)}"
     if renewal is None and ends is not None and ends - now < timedelta(days=warn_days):

@@ -37,5 +37,5 @@ def serving_certificate(host: str, port: int) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: an invalid host name
         raise EndpointError(f"no TLS handshake: {error}") from error
     if certificate is None:
-        raise EndpointError("the server showed no certificate")
+        raise EndpointError("the server sent no certificate")
     return certificate

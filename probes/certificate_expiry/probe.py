@@ -3,22 +3,21 @@
 Parameters: WARN_DAYS, ENDPOINTS, NAMESPACES, LOOK_AT (README.md).
 """
 
-import base64
-import binascii
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kubeprobe_client import give_up, main, measure, report_failure, step
+from kubeprobe_client import give_up, main, measure
 
-from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._api import Api, ApiError, connect
+from probes._checks import Checks
 from probes._parameters import number, text, words
 from probes.certificate_expiry import authorities, certmanager
-from probes.certificate_expiry.certificates import Finding, problems, read_der, read_pem
+from probes.certificate_expiry.certificates import Finding, read_der, sorted_problems
 from probes.certificate_expiry.endpoints import EndpointError, parse, serving_certificate
+from probes.certificate_expiry.tls_secrets import name_of, read_secret
 
 Json = dict[str, Any]
 Server = tuple[str, str, int]
@@ -90,10 +89,17 @@ def inspect_aggregation(api: Api) -> list[Finding]:
 def inspect_cert_manager(api: Api, namespaces: list[str], now: datetime, warn_days: float) -> dict[str, str]:
     """The problem of each cert-manager Certificate, empty if there is none; raises ApiError."""
     return {
-        certmanager.name_of(body): certmanager.problem(body, now, warn_days)
+        certmanager.name_of(body): _certificate_problem(body, now, warn_days)
         for scope in [f"/namespaces/{name}" for name in namespaces] or [""]
         for body in _all(api, f"{certmanager.CERTIFICATES}{scope}/certificates")
     }
+
+
+def _certificate_problem(body: Json, now: datetime, warn_days: float) -> str:
+    try:
+        return certmanager.problem(body, now, warn_days)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # its CRD may hold anything
+        return f"certificate {certmanager.name_of(body)}: its status cannot be parsed: {error}"
 
 
 def _all(api: Api, path: str, size: int = PAGE_SIZE) -> Iterator[Json]:
@@ -111,23 +117,8 @@ def inspect_secrets(api: Api, namespaces: list[str]) -> dict[str, list[Finding]]
     found: dict[str, list[Finding]] = {}
     for path in [f"/api/v1/namespaces/{name}/secrets" for name in namespaces] or ["/api/v1/secrets"]:
         for page in api.pages(path, PAGE_SIZE, fieldSelector="type=kubernetes.io/tls"):
-            found |= {_name(secret): read_secret(secret) for secret in page}
+            found |= {name_of(secret): read_secret(secret) for secret in page}
     return found
-
-
-def read_secret(secret: dict[str, Any]) -> list[Finding]:
-    """The certificates in a Secret's `tls.crt`, or why there are none."""
-    source = f"secret {_name(secret)}"
-    try:
-        pem = base64.b64decode((secret.get("data") or {}).get("tls.crt", ""), validate=True)
-    except binascii.Error as error:
-        return [Finding(source, unreadable=f"no readable certificate: {error}")]
-    renewed_for = certmanager.certificate_of(secret)
-    return [replace(finding, certificate=renewed_for) for finding in read_pem(source, pem)]
-
-
-def _name(secret: dict[str, Any]) -> str:
-    return f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
 
 
 def _endpoints(api: Api) -> list[Server]:
@@ -137,7 +128,7 @@ def _endpoints(api: Api) -> list[Server]:
     except ValueError as error:
         give_up(f"parameter ENDPOINTS: {error}")
     if api.access.tls is None:
-        sys.stdout.write(f"API server {api.access.server}: skipped, it speaks plain http\n")
+        sys.stdout.write(f"API server {api.access.server}: skipped, it uses plain http\n")
         measure("endpoints_skipped", 1)
     else:
         endpoints.insert(0, (api.access.host, api.access.port))
@@ -153,10 +144,11 @@ def _wanted() -> list[str]:
     return wanted
 
 
-class Inspection:
+class Inspection(Checks):
     """All findings of one run, as of its start."""
 
     def __init__(self, api: Api, now: datetime, warn_days: float) -> None:
+        super().__init__()
         self._api = api
         self._now = now
         self._warn_days = warn_days
@@ -180,31 +172,32 @@ class Inspection:
     def check_selected(self, wanted: list[str]) -> None:
         """Run the checks in LOOK_AT."""
         if "kubelets" in wanted and self._api.access.tls is not None:
-            with step("kubelets"):
+            with self.check("kubelets"):
                 self.servers("kubelets", list(kubelets(self._api)))
         for name, inspect in (("webhooks", inspect_webhooks), ("aggregation", inspect_aggregation)):
             if name in wanted:
-                with step(name):
+                with self.check(name):
                     found = inspect(self._api)
                     self.findings += found
                     measure(f"{name}_checked", len(found))
         if "cert-manager" in wanted:
-            with step("cert-manager"):
+            with self.check("cert-manager"):
                 self.certificates(inspect_cert_manager(self._api, self._namespaces, self._now, self._warn_days))
 
-    def certificates(self, wrong: dict[str, str]) -> None:
+    def certificates(self, problems: dict[str, str]) -> None:
         """Add the problems of cert-manager Certificates."""
-        self.other += sorted(filter(None, wrong.values()))
-        self.renewed |= wrong.keys()
-        measure("cert_manager_certificates_checked", len(wrong))
+        self.other += sorted(filter(None, problems.values()))
+        self.renewed |= problems.keys()
+        measure("cert_manager_certificates_checked", len(problems))
 
-    def problems(self) -> list[str]:
-        """The problems, the most urgent first."""
+    def collect(self) -> list[str]:
+        """Collect the problems, the most urgent first."""
         days = [left for finding in self.findings if (left := finding.days_left(self._now)) is not None]
         measure("certificates_checked", len(days))
         if days:
             measure("days_to_first_expiry", round(min(days), 2))
-        return problems(self.findings, self._now, self._warn_days, self.renewed) + self.other
+        self.problems = sorted_problems(self.findings, self._now, self._warn_days, self.renewed) + self.other
+        return self.problems
 
 
 @main
@@ -214,15 +207,10 @@ def probe() -> None:
     with connect() as api:
         inspection = Inspection(api, datetime.now(UTC), warn_days)
         endpoints = _endpoints(api)
-        try:
-            with step("endpoints"):
-                inspection.servers("endpoints", endpoints)
-            with step("secrets"):
-                inspection.secrets()
-            inspection.check_selected(wanted)
-        except ApiError as error:
-            give_up_if_forbidden(error)
-            raise
-    wrong = inspection.problems()
-    if wrong:
-        report_failure(wrong)
+        with inspection.check("endpoints"):
+            inspection.servers("endpoints", endpoints)
+        with inspection.check("secrets"):
+            inspection.secrets()
+        inspection.check_selected(wanted)
+    inspection.collect()
+    inspection.report()

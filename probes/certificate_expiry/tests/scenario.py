@@ -10,7 +10,14 @@ from typing import Any
 from probes.certificate_expiry.authorities import AUTHENTICATION, DEFINITIONS
 from testbed import pki
 from testbed.instance import NODE_ADDRESS, NODE_NAME
-from tests.probes.certificates import DAY, Authority, expiring_certificate, tls_secret, tls_server
+from tests.probes.certificates import (
+    DAY,
+    Authority,
+    certificate_of_version_4,
+    expiring_certificate,
+    tls_secret,
+    tls_server,
+)
 from tests.probes.component_faults import nothing_broken
 from tests.probes.scenario import Bed, Fault
 
@@ -35,6 +42,22 @@ def secret_expired(bed: Bed) -> Iterator[None]:
 def secret_unreadable(bed: Bed) -> Iterator[None]:
     """A Secret that holds no certificate."""
     with bed.cluster.having("kube-system", "secrets", tls_secret("garbage", b"no certificate", b"no key")):
+        yield
+
+
+@contextmanager
+def key_of_another_certificate(bed: Bed) -> Iterator[None]:
+    """A Secret whose key was renewed, but not its certificate."""
+    pem, key = expiring_certificate(300, "web")[0], expiring_certificate(300, "web")[1]
+    with bed.cluster.having("default", "secrets", tls_secret("mismatched", pem, key)):
+        yield
+
+
+@contextmanager
+def unreadable_beside_ending(bed: Bed) -> Iterator[None]:
+    """An X.509 version 4 certificate in the first of two Secrets; the second one has three days left."""
+    later = tls_secret("a-later", certificate_of_version_4("later"), b"no key")
+    with bed.cluster.having("default", "secrets", later, tls_secret("b-ending", *expiring_certificate(3, "ending"))):
         yield
 
 
@@ -167,39 +190,49 @@ def cert_manager_cannot_issue(bed: Bed) -> Iterator[None]:
 
 
 FAULTS = [
-    Fault("a certificate in a Secret is over", secret_expired, says=r"^secret default/expired: CN=old expired on"),
+    Fault("a certificate in a Secret has expired", secret_expired, says=r"^secret default/expired: CN=old expired on"),
     Fault(
         "a TLS Secret is unreadable", secret_unreadable, says=r"^secret kube-system/garbage: no readable certificate"
     ),
-    Fault("a server's certificate ends soon", server_expires_soon, says=r"^endpoint [\d.:]+: CN=server expires on"),
     Fault(
-        "the API server's certificate ends too soon",
+        "the key of a TLS Secret belongs to another certificate",
+        key_of_another_certificate,
+        says=r"^secret default/mismatched: its private key \(tls\.key\) does not belong to its certificate CN=web$",
+    ),
+    Fault(
+        "a certificate expires soon beside an unreadable one",
+        unreadable_beside_ending,
+        says=r"^secret default/b-ending: CN=ending expires on",
+    ),
+    Fault("a server's certificate expires soon", server_expires_soon, says=r"^endpoint [\d.:]+: CN=server expires on"),
+    Fault(
+        "the API server's certificate expires too soon",
         nothing_broken,
         says=r"^endpoint 10\.96\.0\.1:443: CN=kube-apiserver \(SAN ",
         parameters={"WARN_DAYS": "100000"},
     ),
     Fault(
-        "a kubelet's certificate ends soon",
+        "a kubelet's certificate expires soon",
         kubelet_expires_soon,
         says=r"^kubelet of node node \([\d.:]+\): CN=system:node:node \(SAN .*expires on",
     ),
     Fault(
-        "a webhook's authority is over",
+        "a webhook's CA has expired",
         webhook_authority_expired,
         says=r"^caBundle of validating webhook expiry-test, check.expiry.test: CN=policy-ca expired on",
     ),
     Fault(
-        "a conversion webhook's authority ends soon",
+        "a conversion webhook's CA expires soon",
         conversion_authority_ends,
         says=r"^caBundle of conversion webhook of things.expiry.test: CN=conversion-ca expires on",
     ),
     Fault(
-        "an aggregated API's authority ends soon",
+        "an aggregated API's CA expires soon",
         aggregated_authority_ends,
         says=r"^caBundle of API service v1.metrics.expiry.test: CN=metrics-ca expires on",
     ),
     Fault(
-        "the front proxy's authority ends soon",
+        "the front proxy's CA expires soon",
         front_proxy_authority_ends,
         says=r"^requestheader-client-ca-file in configmap kube-system/\S+: CN=front-proxy-ca expires on",
     ),

@@ -40,7 +40,7 @@ def test_the_api_servers_published_cas_are_named_by_key() -> None:
 
 
 WEB = "certificate shop/web"
-UNSEEN = "cert-manager has not looked at it"
+UNSEEN = "cert-manager has not processed it yet"
 READY = {"type": "Ready", "status": "True"}
 REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": "the issuer is missing"}
 
@@ -50,7 +50,7 @@ REFUSED = {"type": "Ready", "status": "False", "reason": "DoesNotExist", "messag
     [
         ({"conditions": [READY], "notAfter": "2026-11-28T00:00:00Z", "renewalTime": "2026-11-27T00:00:00Z"}, ""),
         ({"conditions": [READY], "notAfter": "2027-11-28T00:00:00Z"}, ""),
-        ({}, "certificate shop/web: is not ready: cert-manager has not looked at it"),
+        ({}, "certificate shop/web: is not ready: cert-manager has not processed it yet"),
         ({"conditions": [REFUSED]}, "certificate shop/web: is not ready: DoesNotExist: the issuer is missing"),
         (
             {"conditions": [REFUSED], "notAfter": "2026-11-24T00:00:00Z"},
