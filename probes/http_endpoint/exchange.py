@@ -1,21 +1,27 @@
-"""One request and its answer, phase by phase: resolve, connect, TLS, first byte, body."""
+"""One request and its response, phase by phase: resolve, connect, TLS, first byte, body."""
 
-import http.client
+import queue
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from kubeprobe_client import CheckFailed, step
 
+from probes import _http
+from probes._http import Head, HttpError, Stream, body_text
 from probes.http_endpoint.trust import explain, plain_reason, subject
 
 BODY_LIMIT = 1 << 20
 """The maximum number of bytes that are read of a body."""
+REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
+_URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
+"""Not quoted in paths and queries: reserved characters, and those that are quoted already."""
 
 
 def parse_url(text: str) -> SplitResult:
@@ -40,14 +46,15 @@ class Request:
 
 
 @dataclass
-class Answer:
-    """The result of a request."""
+class Response:
+    """The response to a request, and how long each phase took."""
 
-    status: int = 0
-    reason: str = ""
-    location: str = ""
-    """The target of a redirect."""
+    head: Head = field(default_factory=lambda: Head(0, ""))
     body: str = ""
+    size: int = 0
+    """Bytes of the body, as it was received."""
+    undecodable: str = ""
+    """Why the body cannot be read as text; empty if it can."""
     cut: bool = False
     """Whether the body was truncated."""
     phases: dict[str, float] = field(default_factory=dict)
@@ -56,52 +63,71 @@ class Answer:
     days_left: float | None = None
     """Days until the certificate expires; None without TLS."""
 
+    @property
+    def location(self) -> str:
+        """The target of a redirect; empty if it is none."""
+        return self.head.get("location").strip() if self.head.status in REDIRECTS else ""
+
 
 class Exchange:
     """One request to one URL. Raises CheckFailed naming the failed phase."""
 
-    def __init__(self, url: SplitResult, request: Request, tls: ssl.SSLContext, timeout: float) -> None:
+    def __init__(
+        self, url: SplitResult, request: Request, tls: ssl.SSLContext, timeout: float, cookies: str = ""
+    ) -> None:
         self._url = url
         self._request = request
         self._tls = tls
         self._timeout = timeout
+        self._cookies = cookies
         self._deadline = time.monotonic() + timeout
-        self.answer = Answer()
+        self.response = Response()
 
-    def run(self) -> Answer:
+    def run(self) -> Response:
         """Run all phases."""
-        host = self._url.hostname or ""
         with self._phase("resolve"):
+            host = _ascii(self._url.hostname or "")
             addresses = self._resolve(host)
         with self._phase("connect"):
             connected = self._connect(addresses)
         with connected as plain:
             if self._url.scheme == "http":
-                return self._send_request(plain)
+                return self._send_request(plain, host)
             with self._phase("tls"):
                 secure = self._handshake(plain, host)
             with secure:
-                return self._send_request(secure)
+                return self._send_request(secure, host)
 
     def _resolve(self, host: str) -> list[str]:
+        """The host's addresses; the system's resolver has no time limit of its own, so it runs in a thread."""
+        results: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+        def resolve() -> None:
+            try:
+                found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
+                results.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+            except OSError as error:
+                results.put(error)
+
+        threading.Thread(target=resolve, daemon=True).start()
         try:
-            found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            missing = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None))
-            what = "does not exist" if missing else "cannot be resolved"
-            raise CheckFailed(f"name {host} {what}: {plain_reason(error)}") from error
-        except UnicodeError as error:
-            raise CheckFailed(f"name {host!r} cannot be one: {error}") from error
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            result = results.get(timeout=self._left())
+        except queue.Empty as error:
+            raise CheckFailed(f"name {host} was not resolved within {self._timeout:g} s") from error
+        if isinstance(result, OSError):
+            missing = result.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None))
+            problem = "does not exist" if missing else "cannot be resolved"
+            raise CheckFailed(f"name {host} {problem}: {plain_reason(result)}") from result
+        return result
 
     def _connect(self, addresses: list[str]) -> socket.socket:
-        """Connect to the first address that accepts, as clients do."""
+        """Connect to the first address that accepts, as clients do; each has its share of the time."""
         errors = []
-        for address in addresses:
+        for index, address in enumerate(addresses):
             try:
-                return socket.create_connection((address, self._port), self._left())
+                return socket.create_connection((address, self._port), self._left() / (len(addresses) - index))
             except TimeoutError:
-                errors.append(f"{address} port {self._port}: no answer within {self._timeout:g} s")
+                errors.append(f"{address} port {self._port}: no response within {self._timeout:g} s")
             except OSError as error:
                 errors.append(f"{address} port {self._port}: {plain_reason(error)}")
         raise CheckFailed("; ".join(errors))
@@ -117,43 +143,45 @@ class Exchange:
             raise CheckFailed(f"no TLS handshake: {self._describe(error)}") from error
         certificate = secure.getpeercert() or {}
         ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-        self.answer.certificate = subject(certificate)  # type: ignore[arg-type]
-        self.answer.days_left = (ends - time.time()) / 86400
+        self.response.certificate = subject(certificate)  # type: ignore[arg-type]
+        self.response.days_left = (ends - time.time()) / 86400
         return secure
 
-    def _send_request(self, stream: socket.socket) -> Answer:
-        connection = http.client.HTTPConnection(self._url.hostname or "", self._port)
-        connection.sock = stream
-        target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
-        headers = {"Host": self._url.netloc, "User-Agent": "kubeprobe-probe", "Connection": "close"}
+    def _send_request(self, connection: socket.socket, host: str) -> Response:
+        path = quote(self._url.path or "/", _URL_CHARACTERS)
+        target = path + (f"?{quote(self._url.query, _URL_CHARACTERS)}" if self._url.query else "")
+        response = self.response
+        with self._phase("first byte"):
+            body = self._request.body.encode()
+            exchange = _http.Exchange(self._request.method, target, self._headers(host), body)
+            stream = Stream(connection, self._left())
+            stream.send(exchange.request)
+            response.head = exchange.read_head(stream.receive)
+        with self._phase("body"):
+            received = exchange.read_body(stream.receive, BODY_LIMIT)
+        response.size, response.cut = len(received), len(received) >= BODY_LIMIT
         try:
-            with self._phase("first byte"):
-                stream.settimeout(self._left())
-                body = self._request.body.encode() or None
-                connection.request(self._request.method, target, body, {**headers, **self._request.headers})
-                response = connection.getresponse()
-            with self._phase("body"):
-                self._read(response, stream)
-        finally:
-            connection.close()
-        return self.answer
+            response.body = body_text(response.head, received, BODY_LIMIT)
+        except HttpError as error:
+            response.undecodable = str(error)
+        return response
 
-    def _read(self, response: http.client.HTTPResponse, stream: socket.socket) -> None:
-        answer = self.answer
-        answer.status, answer.reason = response.status, response.reason
-        answer.location = response.getheader("Location", "") if 300 <= response.status < 400 else ""
-        body = b""
-        while len(body) < BODY_LIMIT:
-            if stream.fileno() >= 0:  # already closed after the end of the response
-                stream.settimeout(self._left())
-            piece = response.read1(65536)
-            if not piece:
-                break
-            body += piece
-        answer.cut = len(body) >= BODY_LIMIT
-        if response.length and not answer.cut:  # read1 also ends before the announced length
-            raise CheckFailed(f"connection closed by the server amid the body, {response.length} bytes are missing")
-        answer.body = body.decode(response.headers.get_content_charset("utf-8"), "replace")
+    def _headers(self, host: str) -> list[tuple[str, str]]:
+        """The request's headers: those of the parameter override the others, whatever their case."""
+        literal = f"[{host}]" if ":" in host else host
+        headers = {
+            "host": ("Host", literal if self._port == _PORTS[self._url.scheme] else f"{literal}:{self._port}"),
+            "user-agent": ("User-Agent", "kubeprobe-probe"),
+            "accept": ("Accept", "*/*"),
+            "accept-encoding": ("Accept-Encoding", "identity"),
+            **{name.lower(): (name, value) for name, value in self._request.headers.items()},
+            "connection": ("Connection", "close"),
+        }
+        if self._cookies:
+            own = headers["cookie"][1] + "; " if "cookie" in headers else ""
+            headers["cookie"] = ("Cookie", own + self._cookies)
+        headers.pop("content-length", None)  # it follows from the body
+        return list(headers.values())
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -164,20 +192,16 @@ class Exchange:
                 yield
             except CheckFailed as failure:
                 raise CheckFailed(*(f"{self._url.geturl()}: {text}" for text in failure.args)) from failure
-            except (OSError, http.client.HTTPException, LookupError) as error:
+            except (OSError, HttpError) as error:
                 raise CheckFailed(f"{self._url.geturl()}: {self._describe(error)}") from error
             finally:
-                self.answer.phases[name] = (time.perf_counter() - started) * 1000
+                self.response.phases[name] = (time.perf_counter() - started) * 1000
 
     def _describe(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"not finished within {self._timeout:g} s"
-        if isinstance(error, (ConnectionResetError, http.client.RemoteDisconnected, BrokenPipeError)):
-            return "connection closed by the server without an answer"
-        if isinstance(error, http.client.IncompleteRead):
-            return f"connection closed by the server amid the body, after {len(error.partial)} bytes"
-        if isinstance(error, http.client.HTTPException):
-            return f"no HTTP answer: {type(error).__name__} {error}"
+        if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+            return "connection closed by the server without a response"
         return plain_reason(error) if isinstance(error, OSError) else str(error)
 
     def _left(self) -> float:
@@ -186,3 +210,11 @@ class Exchange:
     @property
     def _port(self) -> int:
         return self._url.port or _PORTS[self._url.scheme]
+
+
+def _ascii(host: str) -> str:
+    """A host name as it is sent: an international one in its ASCII form (RFC 3490)."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise CheckFailed(f"name {host!r} is invalid: {error}") from error

@@ -1,9 +1,10 @@
-"""The expected answer: status, body, and maximum time of each phase. Pure."""
+"""The expected response: status, body, and maximum time of each phase. Pure."""
 
 import re
 from dataclasses import dataclass, field
 
 _ONE = re.compile(r"(?P<first>[1-5]\d\d)(?:-(?P<last>[1-5]\d\d))?|(?P<class>[1-5])xx", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 EXCERPT_LENGTH = 120
 """The maximum number of characters of a body in an error."""
 
@@ -31,8 +32,8 @@ def parse_headers(text: str) -> dict[str, str]:
     headers = {}
     for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), 1):
         name, colon, value = line.partition(":")
-        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ValueError(f"line {number} is no header: expected Name: value")
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or _CONTROL.search(value):
+            raise ValueError(f"line {number} is not a header: expected Name: value")
         headers[name] = value.strip()
     return headers
 
@@ -49,6 +50,11 @@ class Expected:
     min_days: float = 0.0
     """Days that the certificate must be valid for."""
 
+    @property
+    def has_body(self) -> bool:
+        """Whether anything is expected of the body."""
+        return bool(self.contains or self.matches)
+
     def status_problem(self, status: int, reason: str, body: str) -> str:
         """The problem with a status; empty if there is none."""
         if any(status in statuses for statuses in self.statuses):
@@ -58,7 +64,7 @@ class Expected:
         return f"status {status} {reason}".rstrip() + f", expected {wanted}{excerpt}"
 
     def body_problem(self, body: str, *, cut: bool) -> str:
-        """The problem with a body; empty if there is nothing."""
+        """The problem with a body; empty if there is none."""
         part = "the part of the body that was read" if cut else "the body"
         if self.contains and self.contains not in body:
             return f"{part} lacks {self.contains!r} (BODY_CONTAINS); it begins {_excerpt(body)}"

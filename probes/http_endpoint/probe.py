@@ -1,4 +1,4 @@
-"""Requests URLs and compares the answers with expectations: status, body, certificate, time of each phase.
+"""Requests URLs and compares the responses with expectations: status, body, certificate, time of each phase.
 
 Parameters: URLS, METHOD, HEADERS, REQUEST_BODY, EXPECT_STATUS, BODY_CONTAINS, BODY_MATCHES, REDIRECTS, TIMEOUT,
 MIN_DAYS, MAX_*_MS, CA_FILE, CA_PEM, CLIENT_CERT_FILE, CLIENT_KEY_FILE (README.md).
@@ -14,7 +14,8 @@ from urllib.parse import SplitResult, urljoin
 from kubeprobe_client import CheckFailed, give_up, main, measure, step
 
 from probes._parameters import number, text, words
-from probes.http_endpoint.exchange import Answer, Exchange, Request, parse_url
+from probes.http_endpoint.cookies import Cookies
+from probes.http_endpoint.exchange import Exchange, Request, Response, parse_url
 from probes.http_endpoint.expecting import Expected, parse_headers, parse_statuses
 from probes.http_endpoint.trust import Trust, TrustError
 
@@ -39,7 +40,7 @@ class Settings:
     tls: ssl.SSLContext
     redirects: int
     timeout: float
-    """Seconds for one request and its answer."""
+    """Seconds for one request and its response."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -64,7 +65,7 @@ def _request() -> Request:
     except ValueError as error:
         give_up(f"parameter HEADERS: {error}")
     method = text("METHOD", "GET").upper()
-    if not re.fullmatch(r"[A-Z]+", method):
+    if not re.fullmatch(r"[A-Z]+", method) or method == "CONNECT":  # it is for proxies
         give_up(f"parameter METHOD={method!r}: expected a method such as GET")
     return Request(method, headers, text("REQUEST_BODY", ""))
 
@@ -77,65 +78,72 @@ def _expected() -> Expected:
     try:
         matches = re.compile(text("BODY_MATCHES", ""), re.DOTALL | re.MULTILINE)
     except re.error as error:
-        give_up(f"parameter BODY_MATCHES: no regular expression: {error}")
+        give_up(f"parameter BODY_MATCHES: invalid regular expression: {error}")
     most = {phase: number(f"MAX_{name}_MS", 0) for phase, name in PHASES.items()}
     return Expected(
         statuses, text("BODY_CONTAINS", ""), matches if matches.pattern else None, most, number("MIN_DAYS", 14)
     )
 
 
-def fetch(url: SplitResult, settings: Settings) -> Answer:
-    """The answer after all redirects; raises CheckFailed."""
-    request = settings.request
+def fetch(url: SplitResult, settings: Settings) -> Response:
+    """The response after all redirects; raises CheckFailed."""
+    request, cookies = settings.request, Cookies()
     for _hop in range(settings.redirects + 1):
-        answer = Exchange(url, request, settings.tls, settings.timeout).run()
-        if not answer.location or settings.redirects == 0:
-            return answer
-        url, request = _redirected(url, answer, request)
+        response = Exchange(url, request, settings.tls, settings.timeout, cookies.header(url)).run()
+        if not response.location or settings.redirects == 0:
+            return response
+        cookies.store(url, response.head)
+        url, request = _redirected(url, response, request)
     raise CheckFailed(f"{url.geturl()}: more than {settings.redirects} redirects (REDIRECTS)")
 
 
-def _redirected(url: SplitResult, answer: Answer, request: Request) -> tuple[SplitResult, Request]:
-    """The URL and request of a redirect; secrets are not sent to another host."""
+def _redirected(url: SplitResult, response: Response, request: Request) -> tuple[SplitResult, Request]:
+    """The URL and request of a redirect, as browsers send it; secrets are not sent to another host.
+
+    https://fetch.spec.whatwg.org/#http-redirect-fetch
+    """
     try:
-        target = parse_url(urljoin(url.geturl(), answer.location))
+        target = parse_url(urljoin(url.geturl(), response.location))
     except ValueError as error:
-        raise CheckFailed(f"{url.geturl()}: redirected to nowhere: {error}") from error
+        raise CheckFailed(f"{url.geturl()}: invalid redirect: {error}") from error
     if url.scheme == "https" and target.scheme == "http":
-        raise CheckFailed(f"{url.geturl()}: redirected to {target.geturl()}, which is not encrypted any more")
-    headers = request.headers
+        raise CheckFailed(f"{url.geturl()}: redirected to {target.geturl()}, which is not encrypted")
+    status, dropped = response.head.status, set[str]()
     if target.netloc != url.netloc:
-        secret = {"authorization", "cookie", "host"}
-        headers = {name: value for name, value in headers.items() if name.lower() not in secret}
-    if answer.status in (307, 308):
-        return target, Request(request.method, headers, request.body)
-    return target, Request("HEAD" if request.method == "HEAD" else "GET", headers)
+        dropped |= {"authorization", "cookie", "host"}
+    becomes_get = (status in (301, 302) and request.method == "POST") or (
+        status == 303 and request.method not in ("GET", "HEAD")
+    )
+    if becomes_get:
+        dropped |= {"content-type", "content-encoding", "content-language", "content-location"}
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
+    return target, Request("GET", headers) if becomes_get else Request(request.method, headers, request.body)
 
 
-def check(url: SplitResult, answer: Answer, expected: Expected) -> None:
-    """Raise CheckFailed with all problems of an answer."""
-    total = sum(answer.phases.values())
-    wrong = [expected.status_problem(answer.status, answer.reason, answer.body)]
-    if not wrong[0]:  # the body of an error page need not be checked
-        wrong.append(expected.body_problem(answer.body, cut=answer.cut))
-    if answer.days_left is not None:
-        wrong.append(expected.expiry_problem(answer.certificate, answer.days_left))
-    wrong += [expected.slow(phase, ms) for phase, ms in {**answer.phases, "total": total}.items()]
-    if any(wrong):
-        raise CheckFailed(*(f"{url.geturl()}: {problem}" for problem in wrong if problem))
+def check(url: SplitResult, response: Response, expected: Expected) -> None:
+    """Raise CheckFailed with all problems of a response."""
+    total = sum(response.phases.values())
+    problems = [expected.status_problem(response.head.status, response.head.reason, response.body)]
+    if not problems[0] and expected.has_body:  # the body of an error page need not be checked
+        problems.append(response.undecodable or expected.body_problem(response.body, cut=response.cut))
+    if response.days_left is not None:
+        problems.append(expected.expiry_problem(response.certificate, response.days_left))
+    problems += [expected.slow(phase, ms) for phase, ms in {**response.phases, "total": total}.items()]
+    if any(problems):
+        raise CheckFailed(*(f"{url.geturl()}: {problem}" for problem in problems if problem))
 
 
-def record_measurements(answer: Answer, prefix: str) -> None:
+def record_measurements(response: Response, prefix: str) -> None:
     """Milliseconds of each phase, and the certificate's days."""
-    for phase, ms in {**answer.phases, "total": sum(answer.phases.values())}.items():
+    for phase, ms in {**response.phases, "total": sum(response.phases.values())}.items():
         measure(f"{prefix}{phase.replace(' ', '_')}_ms", round(ms, 2))
-    measure(f"{prefix}status", answer.status)
-    measure(f"{prefix}body_bytes", len(answer.body.encode()))
-    if answer.days_left is not None:
-        measure(f"{prefix}certificate_days", round(answer.days_left, 2))
+    measure(f"{prefix}status", response.head.status)
+    measure(f"{prefix}body_bytes", response.size)
+    if response.days_left is not None:
+        measure(f"{prefix}certificate_days", round(response.days_left, 2))
 
 
-def _fetch_timed(url: SplitResult, settings: Settings) -> Answer:
+def _fetch_timed(url: SplitResult, settings: Settings) -> Response:
     with step("fetch"):
         return fetch(url, settings)
 
@@ -146,8 +154,8 @@ def probe() -> None:
     settings = Settings.from_environment()
     for index, url in enumerate(settings.urls, 1):
         with suppress(CheckFailed):  # recorded by its step
-            answer = _fetch_timed(url, settings)
-            sys.stdout.write(f"{url.geturl()}: {answer.status} {answer.reason}\n")
-            record_measurements(answer, f"url{index}_" if len(settings.urls) > 1 else "")
+            response = _fetch_timed(url, settings)
+            sys.stdout.write(f"{url.geturl()}: {response.head.status} {response.head.reason}\n")
+            record_measurements(response, f"url{index}_" if len(settings.urls) > 1 else "")
             with step("check"):
-                check(url, answer, settings.expected)
+                check(url, response, settings.expected)

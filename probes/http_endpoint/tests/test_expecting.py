@@ -20,7 +20,7 @@ def test_an_invalid_status_is_refused(word: str) -> None:
 
 def test_an_invalid_header_is_reported_without_its_value() -> None:
     assert parse_headers("Accept: text/plain\n\nX-Two:a: b") == {"Accept": "text/plain", "X-Two": "a: b"}
-    with pytest.raises(ValueError, match="line 2 is no header") as refused:
+    with pytest.raises(ValueError, match="line 2 is not a header") as refused:
         parse_headers("A: b\nno header, but a secret")
     assert "secret" not in str(refused.value)
 
