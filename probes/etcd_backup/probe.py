@@ -4,14 +4,15 @@ Parameters: ETCDS, ETCD_SELECTORS, BACKUP_DIR, PATTERN, MAX_AGE_HOURS, SHRINK_PE
 CERT_DIR, STANDBY_LAG, CATCH_UP_TIMEOUT, MIRROR_KEY (README.md).
 """
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from kubeprobe_client import give_up, main, measure, report_failure, step
 
-from probes._api import Api, ApiError, connect, give_up_if_forbidden
-from probes._etcd import Endpoint, EtcdError, client_tls, give_up_if_denied
+from probes._api import Api, PermissionMissing, connect
+from probes._etcd import Endpoint, EtcdError, read_client_tls
 from probes._parameters import number, text, words
 from probes.etcd_backup import standby
 from probes.etcd_backup.backups import Rules, find, judge
@@ -41,83 +42,96 @@ def name_of(pod: Json) -> str:
     return name
 
 
-def expected() -> list[str]:
-    """The names of all etcds that must have a backup: those in ETCDS, and those found."""
-    found = set(words("ETCDS"))
+@dataclass
+class Findings:
+    """The findings for all etcds."""
+
+    problems: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """What could not be checked, and why."""
+
+
+def expected(findings: Findings) -> list[str]:
+    """The names of all etcds that must have a backup: those in ETCDS, and those found. Raises ApiError."""
+    names = set(words("ETCDS"))
     selectors = [selector.strip() for selector in text("ETCD_SELECTORS", "component=etcd").split(";")]
     if selectors != ["none"]:
         with connect() as api:
             try:
-                found |= etcds_in(api, selectors)
-            except ApiError as error:
-                give_up_if_forbidden(error)
-                raise
-    if not found:
-        give_up(
-            f"no etcd to look at: parameter ETCDS is empty and no pod matches ETCD_SELECTORS ({'; '.join(selectors)})"
-        )
-    return sorted(found)
+                names |= etcds_in(api, selectors)
+            except PermissionMissing as error:
+                findings.unchecked.append(str(error))
+    if not names and not findings.unchecked:
+        give_up(f"no etcd found: parameter ETCDS is empty and no pod matches ETCD_SELECTORS ({'; '.join(selectors)})")
+    return sorted(names)
 
 
-def check_backups(etcds: list[str]) -> list[str]:
-    """Problems of each etcd's backups; also measures valid ones."""
+def check_backups(etcds: list[str], findings: Findings) -> None:
+    """Check each etcd's backups; also measures valid ones."""
     directory = Path(text("BACKUP_DIR", "/backups"))
     pattern = text("PATTERN", "{etcd}/*")
     rules = Rules(timedelta(hours=number("MAX_AGE_HOURS", 25)), number("SHRINK_PERCENT", 50))
     if "{etcd}" not in pattern or pattern.startswith("/"):
         give_up(f"parameter PATTERN={pattern!r}: expected a path below BACKUP_DIR with {{etcd}} in it")
     if not directory.is_dir():
-        give_up(f"parameter BACKUP_DIR={str(directory)!r}: there is no such directory: is the volume mounted?")
+        give_up(f"parameter BACKUP_DIR={str(directory)!r}: expected a directory: is the volume mounted?")
     now = datetime.now(UTC)
-    wrong, ages, covered = [], [], 0
+    try:
+        backups = find(directory, pattern, etcds)
+    except OSError as error:
+        findings.unchecked.append(f"backups cannot be listed: {error}")
+        return
+    ages, covered = [], 0
     for etcd in etcds:
-        try:
-            verdict = judge(etcd, find(directory, pattern, etcd), rules, now, read_snapshot)
-        except OSError as error:
-            give_up(f"backups of etcd {etcd} cannot be listed: {error}")
-        wrong += verdict.problems
-        covered += not verdict.problems
+        verdict = judge(etcd, backups[etcd], rules, now, read_snapshot)
+        findings.problems += verdict.problems
+        findings.unchecked += verdict.unchecked
+        covered += not verdict.problems and not verdict.unchecked
         if verdict.newest:
             ages.append((now - verdict.newest) / timedelta(hours=1))
     measure("etcds", len(etcds))
     measure("etcds_covered", covered)
     if ages:
         measure("oldest_backup_hours", round(max(ages), 2))
-    return wrong
 
 
-def check_standbys(standbys: list[Standby]) -> list[str]:
-    """Problems of the standby of each etcd that must have one."""
+def check_standbys(standbys: list[Standby], findings: Findings) -> None:
+    """Check the standby of each etcd that must have one."""
     rules = standby.Rules(
         int(number("STANDBY_LAG", 100)),
         number("CATCH_UP_TIMEOUT", 5),
         text("MIRROR_KEY", "/registry/leases/kube-system/kube-controller-manager"),
     )
     secure = any(url.startswith("https:") for one in standbys for url in (one.primary, one.mirror))
-    tls = client_tls(Path(text("CERT_DIR", "/etc/kubeprobe/etcd"))) if secure else None
+    try:
+        tls = read_client_tls(Path(text("CERT_DIR", "/etc/kubeprobe/etcd"))) if secure else None
+    except ValueError as error:
+        findings.unchecked.append(str(error))
+        return
 
     def open_endpoint(url: str) -> Endpoint:
         return Endpoint(url, tls, rules.seconds)
 
-    wrong, worst = [], 0
+    worst = 0
     for one in standbys:
         try:
-            found, lag = standby.check(one, rules, open_endpoint)
+            problems, lag = standby.check(one, rules, open_endpoint)
+            findings.problems += problems
+            worst = max(worst, lag)
         except EtcdError as error:
-            give_up_if_denied(error, f"range {rules.mirror_key}")
-            found, lag = [f"etcd {one.etcd}: {error}"], 0
-        wrong += found
-        worst = max(worst, lag)
+            if error.is_denied:
+                findings.unchecked.append(f"permission missing: range {rules.mirror_key} in etcd ({error})")
+            else:
+                findings.problems.append(f"etcd {one.etcd}: {error}")
     measure("standbys", len(standbys))
     measure("standby_lag", worst)
-    return wrong
 
 
 def check_coverage(etcds: list[str], standbys: list[Standby]) -> list[str]:
     """The etcds without a known standby."""
-    wrong = standby.uncovered(etcds, standbys)
-    measure("etcds_without_standby", len(wrong))
-    return wrong
+    problems = standby.uncovered(etcds, standbys)
+    measure("etcds_without_standby", len(problems))
+    return problems
 
 
 def standby_required() -> bool:
@@ -136,14 +150,17 @@ def probe() -> None:
     except ValueError as error:
         give_up(f"parameter STANDBYS: {error}")
     required = standby_required()
+    findings = Findings()
     with step("etcds"):
-        etcds = expected()
+        etcds = expected(findings)
     with step("backups"):
-        wrong = check_backups(etcds)
+        check_backups(etcds, findings)
     if required:
-        wrong += check_coverage(etcds, standbys)
+        findings.problems += check_coverage(etcds, standbys)
     if standbys:
         with step("standbys"):
-            wrong += check_standbys(standbys)
-    if wrong:
-        report_failure(wrong)
+            check_standbys(standbys, findings)
+    if findings.problems:
+        report_failure([*findings.problems, *(f"not checked: {why}" for why in findings.unchecked)])
+    elif findings.unchecked:
+        give_up("; ".join(findings.unchecked))

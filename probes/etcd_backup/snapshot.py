@@ -5,17 +5,14 @@ bytes. Copies of `member/snap/db` have none, so all reachable pages are read as 
 is that of bbolt's file format version 2 (go.etcd.io/bbolt, `internal/common`: page, meta, bucket).
 """
 
-import gzip
 import hashlib
 import mmap
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from probes.etcd_backup.formats import KNOWN, SnapshotError, open_database
 
 HASH_SIZE = 32
 _SECTOR = 512  # a database is a multiple of it, so a remainder of HASH_SIZE is the hash
@@ -30,13 +27,11 @@ _BRANCH_ELEMENT = struct.Struct("<IIQ")  # position, key size, page
 _BUCKET = struct.Struct("<QQ")  # root page, sequence
 _BRANCH, _LEAF, _META_PAGE = 0x01, 0x02, 0x04
 _IS_BUCKET = 0x01
-_DEEPEST = 64  # levels of a tree: more means a cycle
+_DEEPEST = 64  # levels of a tree; etcd's have about 5
+_BUCKETS = 1000  # etcd has about 12
+_KEY_LIMIT = 64  # bytes that are read of a key
 _SMALLEST_PAGE, _LARGEST_PAGE = 512, 65_536
 _REVISION = struct.Struct(">Q")  # the first part of a key in the bucket `key`
-
-
-class SnapshotError(Exception):
-    """The file is not a restorable snapshot; the text is the cause."""
 
 
 @dataclass(frozen=True)
@@ -63,30 +58,18 @@ class _Page:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Read and check a snapshot, compressed by gzip if its name says so; raises SnapshotError."""
+    """Read and check a snapshot, in any of the known formats; raises SnapshotError."""
     try:
-        with _opened(path) as file:
+        with open_database(path) as file:
             size = file.seek(0, 2)
             if size < 2 * _SMALLEST_PAGE:
                 raise SnapshotError(f"it has {size} bytes: too few for a database")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _read(data, size)
-    except (OSError, EOFError) as error:
-        raise SnapshotError(f"it cannot be read: {error}") from error
+    except OSError as error:
+        raise SnapshotError(f"it cannot be read: {error.strerror or error}") from error
     except struct.error as error:
         raise SnapshotError(f"it is cut off: {error}") from error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix != ".gz":
-        with path.open("rb") as file:
-            yield file
-        return
-    with gzip.open(path) as packed, tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(packed, file, 1 << 20)
-        file.flush()
-        yield file
 
 
 def _read(data: mmap.mmap, size: int) -> Snapshot:
@@ -120,22 +103,24 @@ class _Tree:
             raise SnapshotError(
                 f"it is cut off: {high_water} pages of {self._page_size} bytes expected, {end} bytes found"
             )
+        self._read = bytearray((end // self._page_size >> 3) + 1)
+        """A bit for each page that was read."""
 
     def keys(self) -> tuple[int, int]:
         """The number of entries in etcd's bucket `key`, and the revision of the last; reads the other buckets too."""
-        entries = last = 0
-        names = set()
+        found: tuple[int, int] | None = None
+        buckets = 0
         for page in self._leaves(self._root):
-            for key, value, flags in self._elements(page):
-                if not flags & _IS_BUCKET:
-                    continue
-                names.add(key)
-                count, newest = self._bucket(value)
+            for key, value in self._buckets(page):
+                buckets += 1
+                if buckets > _BUCKETS:
+                    raise SnapshotError(f"page {page.number} is damaged: more than {_BUCKETS} buckets")
+                content = self._bucket(value)
                 if key == b"key":
-                    entries, last = count, newest
-        if b"key" not in names:
-            raise SnapshotError("it is no etcd's: the bucket `key` is missing")
-        return entries, last
+                    found = content
+        if found is None:
+            raise SnapshotError("it is not a database of etcd: the bucket `key` is missing")
+        return found
 
     def _bucket(self, header: bytes) -> tuple[int, int]:
         root, _sequence = _BUCKET.unpack_from(header)
@@ -147,7 +132,7 @@ class _Tree:
         for page in self._leaves(root):
             count += page.count
             if page.count:
-                key, _value, _flags = self._element(page, page.count - 1)
+                key, _value = self._element(page, page.count - 1)
                 newest = _REVISION.unpack_from(key)[0] if len(key) >= _REVISION.size else 0
         return count, newest
 
@@ -168,7 +153,10 @@ class _Tree:
             if meta and start in (0, meta[0]):
                 found.append(meta)
         if not found:
-            raise SnapshotError("it is no bbolt database: neither of its meta pages is valid")
+            begins = self._data[:8].hex(" ")
+            raise SnapshotError(
+                f"it is not a bbolt database: neither of its meta pages is valid. It begins {begins}, expected {KNOWN}"
+            )
         page_size, root, high_water, _transaction = max(found, key=lambda meta: meta[3])
         return page_size, root, high_water
 
@@ -193,6 +181,12 @@ class _Tree:
         end = offset + (overflow + 1) * self._page_size
         if found != number or flags not in (_BRANCH, _LEAF) or end > self._end:
             raise SnapshotError(f"page {number} is damaged: it is not the page that its parent points to")
+        element = _LEAF_ELEMENT if flags == _LEAF else _BRANCH_ELEMENT
+        if count * element.size > end - offset - _HEADER.size:
+            raise SnapshotError(f"page {number} is damaged: it has no room for {count} entries")
+        if self._read[number >> 3] & 1 << (number & 7):  # else the time to read it would not be linear in its size
+            raise SnapshotError(f"page {number} is damaged: two pages point to it")
+        self._read[number >> 3] |= 1 << (number & 7)
         return _Page(number, flags, count, offset + _HEADER.size, end)
 
     def _leaves(self, root: int, depth: int = 0) -> Iterator[_Page]:
@@ -201,22 +195,29 @@ class _Tree:
             yield page
             return
         if depth > _DEEPEST:
-            raise SnapshotError(f"page {root} is damaged: its tree goes in circles")
+            raise SnapshotError(f"page {root} is damaged: its tree has more than {_DEEPEST} levels")
         for index in range(page.count):
             offset = page.start + index * _BRANCH_ELEMENT.size
             _position, _key_size, child = _BRANCH_ELEMENT.unpack_from(self._data, offset)
             yield from self._leaves(child, depth + 1)
 
-    def _elements(self, page: _Page) -> Iterator[tuple[bytes, bytes, int]]:
-        return (self._element(page, index) for index in range(page.count))
+    def _buckets(self, page: _Page) -> Iterator[tuple[bytes, bytes]]:
+        """Name and header of each bucket among the entries of a page."""
+        for index in range(page.count):
+            offset = page.start + index * _LEAF_ELEMENT.size
+            if _LEAF_ELEMENT.unpack_from(self._data, offset)[0] & _IS_BUCKET:
+                yield self._element(page, index)
 
-    def _element(self, page: _Page, index: int) -> tuple[bytes, bytes, int]:
+    def _element(self, page: _Page, index: int) -> tuple[bytes, bytes]:
+        """Key and value, as much of them as anything here needs: a small bucket in its parent is less than a page."""
         offset = page.start + index * _LEAF_ELEMENT.size
-        flags, position, key_size, value_size = _LEAF_ELEMENT.unpack_from(self._data, offset)
+        _flags, position, key_size, value_size = _LEAF_ELEMENT.unpack_from(self._data, offset)
         key = offset + position
-        if key + key_size + value_size > page.end:
+        value = key + key_size
+        if value + value_size > page.end:
             raise SnapshotError(f"page {page.number} is damaged: an entry reaches beyond its end")
-        return self._data[key : key + key_size], self._data[key + key_size : key + key_size + value_size], flags
+        key_end, value_end = min(value, key + _KEY_LIMIT), value + min(value_size, self._page_size)
+        return self._data[key:key_end], self._data[value:value_end]
 
 
 def _fnv1a(content: bytes) -> int:

@@ -69,25 +69,25 @@ def _check_learners(
     if not learners:
         return [f"etcd {standby.etcd}: no learner among its {len(members)} members: there is no warm standby"], 0
     target = revision(primary.post("maintenance/status"))
-    wrong, worst = [], 0
+    problems, worst = [], 0
     for learner in learners:
         name = learner.get("name") or f"{int(learner['ID']):x}"
         urls = learner.get("clientURLs") or []
         if not urls:
-            wrong.append(f"etcd {standby.etcd}: learner {name} has never started")
+            problems.append(f"etcd {standby.etcd}: learner {name} has never started")
             continue
         try:
             with open_endpoint(urls[0]) as endpoint:
                 lag = target - wait_for_revision(endpoint, target - rules.lag, rules.seconds)
         except EtcdError as error:
-            wrong.append(f"etcd {standby.etcd}: standby {name} is away: {error}")
+            problems.append(f"etcd {standby.etcd}: standby {name} is unavailable: {error}")
             continue
         worst = max(worst, lag)
         if lag > rules.lag:
-            wrong.append(
+            problems.append(
                 f"etcd {standby.etcd}: standby {name} ({urls[0]}) is {lag} revisions behind after {rules.seconds:g} s"
             )
-    return wrong, worst
+    return problems, worst
 
 
 def _check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: Rules) -> list[str]:
@@ -95,14 +95,14 @@ def _check_mirror(standby: Standby, primary: Endpoint, mirror: Endpoint, rules: 
     values = {_value(primary, rules.mirror_key)}
     if None in values:
         return [
-            f"etcd {standby.etcd}: the key {rules.mirror_key} (MIRROR_KEY) is not there, so nothing can be compared"
+            f"etcd {standby.etcd}: the key {rules.mirror_key} (MIRROR_KEY) does not exist, so nothing can be compared"
         ]
     deadline = time.monotonic() + rules.seconds
     while True:
         try:
             mirrored = _value(mirror, rules.mirror_key)
         except EtcdError as error:
-            return [f"etcd {standby.etcd}: standby {standby.mirror} is away: {error}"]
+            return [f"etcd {standby.etcd}: standby {standby.mirror} is unavailable: {error}"]
         if mirrored in values:
             return []
         if time.monotonic() >= deadline:

@@ -1,9 +1,11 @@
 """The faults of etcd-backup, on the real cluster: damaged and lost snapshots of its own etcd; disconnected standbys."""
 
+import io
 import json
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -99,6 +101,18 @@ def byte_changed(bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
+def byte_changed_in_zip(bed: Bed) -> Iterator[None]:
+    """A snapshot as K3s compresses it, of a database that was damaged before."""
+    whole = bytearray(_newest(bed).read_bytes())
+    whole[len(whole) // 2] ^= 0x01
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("etcd-snapshot-server-1-1764086405", bytes(whole))
+    with _newest_replaced(bed, packed.getvalue()):
+        yield
+
+
+@contextmanager
 def cut_off(bed: Bed) -> Iterator[None]:
     whole = _newest(bed).read_bytes()
     with _newest_replaced(bed, whole[: len(whole) // 2]):
@@ -168,7 +182,7 @@ def no_learner(bed: Bed) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def learner_away(bed: Bed) -> Iterator[dict[str, str]]:
+def learner_unavailable(bed: Bed) -> Iterator[dict[str, str]]:
     with etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster:
         cluster.kill(cluster.add_learner())
         yield {"STANDBYS": f"{ETCD}={cluster.members[0].url}"}
@@ -197,23 +211,33 @@ def mirror_stopped(bed: Bed) -> Iterator[dict[str, str]]:
 
 
 FAULTS = [
-    Fault("a byte of the etcd backup is changed", byte_changed, says=r"^etcd main: backup \S+ is no good: its SHA-256"),
-    Fault("the etcd backup is cut off", cut_off, says=r"^etcd main: backup \S+ is no good: it is cut off"),
+    Fault("a byte of the etcd backup is changed", byte_changed, says=r"^etcd main: backup \S+ is invalid: its SHA-256"),
     Fault(
-        "pages of the etcd backup are lost", pages_lost, says=r"^etcd main: backup \S+ is no good: page \d+ is damaged"
+        "a byte of the zipped etcd backup is changed",
+        byte_changed_in_zip,
+        says=r"^etcd main: backup \S+ is invalid: its SHA-256",
     ),
-    Fault("the last etcd backup is too old", too_old, says=r"^etcd main: the last good backup \S+ is 2\d\.\d h old"),
-    Fault("an etcd has no backup", one_without_backup, says=r"^etcd tenant-a: no backup at all"),
-    Fault("an etcd nobody thought of has no backup", unknown_etcd, says=r"^etcd tenant-b: no backup at all"),
+    Fault("the etcd backup is cut off", cut_off, says=r"^etcd main: backup \S+ is invalid: it is cut off"),
     Fault(
-        "an etcd nobody thought of has no standby",
+        "pages of the etcd backup are lost", pages_lost, says=r"^etcd main: backup \S+ is invalid: page \d+ is damaged"
+    ),
+    Fault("the last etcd backup is too old", too_old, says=r"^etcd main: the last valid backup \S+ is 2\d\.\d h old"),
+    Fault("an etcd has no backup", one_without_backup, says=r"^etcd tenant-a: no backup$"),
+    Fault("an etcd that is not listed has no backup", unknown_etcd, says=r"^etcd tenant-b: no backup$"),
+    Fault(
+        "an etcd that is not listed has no standby",
         unknown_etcd,
         says=r"^etcd tenant-b: no standby is known",
         parameters={"REQUIRE_STANDBY": "true"},
     ),
     Fault("the etcd backup is empty", empty, says=r"^etcd main: backup \S+ is empty"),
     Fault("an etcd has no standby", no_learner, says=r"^etcd main: no learner among its 1 members"),
-    Fault("etcd's standby is away", learner_away, says=r"^etcd main: standby etcd-2 is away", parameters=SOON),
+    Fault(
+        "etcd's standby is unavailable",
+        learner_unavailable,
+        says=r"^etcd main: standby etcd-2 is unavailable",
+        parameters=SOON,
+    ),
     Fault(
         "etcd's standby lags", learner_lags, says=r"standby etcd-2 \(\S+\) is 1\d\d revisions behind", parameters=SOON
     ),

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from probes.etcd_backup.backups import Backup, Rules, find, judge, time_in
+from probes.etcd_backup.backups import Backup, Rules, find, judge
+from probes.etcd_backup.formats import NotASnapshot, SnapshotError, SnapshotUnchecked
+from probes.etcd_backup.names import is_backup, time_in
 from probes.etcd_backup.probe import name_of, standby_required
-from probes.etcd_backup.snapshot import Snapshot, SnapshotError
+from probes.etcd_backup.snapshot import Snapshot
 from probes.etcd_backup.standby import Standby, parse, uncovered
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -35,17 +37,17 @@ def test_a_recent_complete_backup_of_the_usual_size_is_not_a_problem() -> None:
 
 
 def test_no_backup_is_reported() -> None:
-    assert problems() == ["etcd main: no backup at all"]
+    assert problems() == ["etcd main: no backup"]
 
 
 def test_a_backup_that_is_too_old_is_reported_with_its_age() -> None:
     assert problems(backup(31)) == [
-        "etcd main: the last good backup 31.db is 31.0 h old, of 2026-11-24 05:00 UTC (MAX_AGE_HOURS is 25.0 h)"
+        "etcd main: the last valid backup 31.db is 31.0 h old, of 2026-11-24 05:00 UTC (MAX_AGE_HOURS is 25.0 h)"
     ]
 
 
 def test_an_invalid_newest_backup_is_a_problem_even_with_another_recent_one() -> None:
-    assert problems(backup(2), backup(20)) == ["etcd main: backup 2.db is no good: it is cut off"]
+    assert problems(backup(2), backup(20)) == ["etcd main: backup 2.db is invalid: it is cut off"]
 
 
 def test_an_invalid_newest_backup_and_an_old_one_are_two_problems() -> None:
@@ -76,7 +78,7 @@ def shrunk(newest: tuple[int, int], before: dict[str, tuple[int, int] | None]) -
 
 
 SHRUNK = "etcd main: backup 1.db has 400 bytes, the last 2 had 1000 (less than 50 %), and"
-RIGHT = "is it the right etcd's?"
+RIGHT = "it may be of another etcd"
 
 
 def test_a_shrunk_backup_with_a_lower_revision_is_suspicious() -> None:
@@ -136,6 +138,18 @@ def test_a_backup_without_keys_is_empty() -> None:
         ("etcd-2026-11-25T17-00-05.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
         ("snapshot_20261125-170005.db.gz", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
         ("20261125T1700Z", datetime(2026, 11, 25, 17, tzinfo=UTC)),
+        ("etcd-2026-11-25T17-00-05+0100.db", datetime(2026, 11, 25, 16, 0, 5, tzinfo=UTC)),
+        ("etcd-2026-11-25T17:00:05.123456+05:30.db", datetime(2026, 11, 25, 11, 30, 5, tzinfo=UTC)),
+        ("20261125T170005-0800.db.gz", datetime(2026, 11, 26, 1, 0, 5, tzinfo=UTC)),
+        ("20261125T1700+0100", datetime(2026, 11, 25, 16, tzinfo=UTC)),
+        ("etcd_2026-11-25_17-00-05_CEST.db", datetime(2026, 11, 25, 15, 0, 5, tzinfo=UTC)),
+        ("etcd-2026-11-25 17:00:05 EST.db", datetime(2026, 11, 25, 22, 0, 5, tzinfo=UTC)),
+        ("etcd-20261125-170005-0001.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
+        ("etcd-20261125-170005-01.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
+        ("etcd-2026-11-25T17-00-05-main.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
+        ("etcd-snapshot-k3s-server-1-1764086405.zip", datetime(2025, 11, 25, 16, 0, 5, tzinfo=UTC)),
+        ("Full-00000000-00105608-1764086405.gz", datetime(2025, 11, 25, 16, 0, 5, tzinfo=UTC)),
+        ("etcd_backup-2026-11-25_17:00:05/snapshot.db", datetime(2026, 11, 25, 17, 0, 5, tzinfo=UTC)),
         ("etcd-20261399-170005.db", None),
         ("snapshot.db", None),
     ],
@@ -150,11 +164,70 @@ def test_files_are_found_by_pattern_and_a_copy_keeps_its_age(tmp_path: Path) -> 
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"x")
         os.utime(file, (NOW.timestamp(),) * 2)
-    found = find(tmp_path, "{etcd}/*", "a")
+    found = find(tmp_path, "{etcd}/*", ["a"])["a"]
     assert [(one.path.name, one.made) for one in found] == [
         ("newest.db", NOW),
         ("etcd-2026-11-20T00-00-00.db", datetime(2026, 11, 20, tzinfo=UTC)),
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.db.sha256",
+        "a.md5",
+        "SHA256SUMS",
+        "a.json",
+        ".metadata",
+        "a.db.part",
+        "README",
+        "Incr-1-2-1764086405.gz",
+        "a.log",
+    ],
+)
+def test_neighbours_of_a_backup_are_not_taken_for_one(name: str) -> None:
+    assert not is_backup(name)
+
+
+@pytest.mark.parametrize("name", ["snapshot", "etcd-snapshot-server-1-1764086405", "a.db", "a.tar.gz", "a.age"])
+def test_a_file_of_any_other_name_may_be_a_backup(name: str) -> None:
+    assert is_backup(name)
+
+
+def test_a_file_belongs_to_the_etcd_with_the_longest_name(tmp_path: Path) -> None:
+    for name in ("prod-1.db", "prod-eu-1.db", "prod-eu-2.db"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find(tmp_path, "{etcd}-*.db", ["prod", "prod-eu", "test"])
+    names = {etcd: sorted(one.path.name for one in backups) for etcd, backups in found.items()}
+    assert names == {"prod": ["prod-1.db"], "prod-eu": ["prod-eu-1.db", "prod-eu-2.db"], "test": []}
+
+
+def test_a_link_to_the_newest_backup_is_not_another_one(tmp_path: Path) -> None:
+    (tmp_path / "1.db").write_bytes(b"x")
+    (tmp_path / "latest").symlink_to("1.db")
+    (tmp_path / "broken").symlink_to("2.db")
+    assert len(find(tmp_path.parent, "{etcd}/*", [tmp_path.name])[tmp_path.name]) == 1
+
+
+def test_an_archive_of_other_things_is_not_a_backup() -> None:
+    """OpenShift's `static_kuberesources_*.tar.gz` beside its snapshots."""
+
+    def read_or_refuse(path: Path) -> Snapshot:
+        if path.name == "1.db":
+            raise NotASnapshot("its archive has no database of etcd: a.yaml")
+        return read(path)
+
+    assert judge("main", [backup(1), backup(20)], RULES, NOW, read_or_refuse).problems == []
+    assert judge("main", [backup(1)], RULES, NOW, read_or_refuse).problems == ["etcd main: no backup"]
+
+
+def test_a_backup_that_cannot_be_checked_is_neither_valid_nor_invalid_but_has_an_age() -> None:
+    def refuse(_path: Path) -> Snapshot:
+        raise SnapshotUnchecked("its format is age-encrypted")
+
+    verdict = judge("main", [backup(1)], RULES, NOW, refuse)
+    assert (verdict.problems, verdict.unchecked) == ([], ("etcd main: backup 1.db: its format is age-encrypted",))
+    assert "31.0 h old" in judge("main", [backup(31)], RULES, NOW, refuse).problems[0]
 
 
 def test_an_etcd_is_named_by_its_pods_label_or_else_by_its_namespace() -> None:

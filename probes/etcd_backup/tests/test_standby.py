@@ -46,4 +46,4 @@ def test_a_missing_mirror_key_is_reported(bed: Bed, open_endpoint: OpenEndpoint)
     with etcd_cluster(bed.testbed.instance, bed.tmp, 1) as cluster:
         url = cluster.members[0].url
         [problem], _ = standby.check(Standby("main", url, url), RULES, open_endpoint)
-    assert problem == "etcd main: the key heartbeat (MIRROR_KEY) is not there, so nothing can be compared"
+    assert problem == "etcd main: the key heartbeat (MIRROR_KEY) does not exist, so nothing can be compared"
