@@ -15,6 +15,7 @@ Json = dict[str, Any]
 HEALTHZ_TIMEOUT = 5.0
 """Time limit of the kubelet's health check, in seconds."""
 
+_HEALTHZ_BYTES = 65_536
 PAGE_SIZE = 250
 _GOOD_IF_TRUE = ("Ready", "EtcdIsVoter")
 """The suffixes of node condition types whose good status is True; for all others it is False.
@@ -27,13 +28,15 @@ def kubelet(url: str) -> Findings:
     """Call the kubelet's health check."""
     findings = Findings()
     try:
-        with urllib.request.urlopen(url, timeout=HEALTHZ_TIMEOUT) as answer:  # noqa: S310 - the operator's own URL
-            answer.read()
+        with urllib.request.urlopen(url, timeout=HEALTHZ_TIMEOUT) as response:  # noqa: S310 - the operator's own URL
+            response.read(_HEALTHZ_BYTES)
     except urllib.error.HTTPError as error:
-        findings.wrong.append(f"kubelet: {url} says {error.code}: {error.read(200).decode('utf-8', 'replace').strip()}")
+        findings.problems.append(
+            f"kubelet: {url} responded with {error.code}: {error.read(200).decode('utf-8', 'replace').strip()}"
+        )
     except OSError as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
-        findings.wrong.append(f"kubelet: no answer at {url}: {why}")
+        findings.problems.append(f"kubelet: no response at {url}: {why}")
     return findings
 
 
@@ -46,9 +49,9 @@ def runtime(root: Path, socket: str) -> Findings:
         findings.unchecked.append(str(error))
         return findings
     except RuntimeUnavailable as error:
-        findings.wrong.append(str(error))
+        findings.problems.append(str(error))
         return findings
-    findings.wrong += [
+    findings.problems += [
         f"container runtime: {one.type} is false: {one.reason}: {one.message}" for one in reported if not one.status
     ]
     return findings
@@ -58,28 +61,28 @@ def api_state(api: Api, node: str, lease_age: float, terminating: float) -> Find
     """The node's conditions, its lease, and pods that should have been removed from it. Raises ApiError."""
     findings = Findings()
     now = datetime.now(UTC)
-    findings.wrong += _conditions(node, api.get(f"/api/v1/nodes/{node}"))
+    findings.problems += _conditions(node, api.get(f"/api/v1/nodes/{node}"))
     lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
     age = (now - _time(lease["spec"]["renewTime"])).total_seconds()
     findings.measured["lease_age_s"] = round(age, 1)
     if age > lease_age:
-        findings.wrong.append(
+        findings.problems.append(
             f"kubelet: it has not renewed the lease of node {node} for {age:.0f} s ({lease_age:g} s are allowed)"
         )
     for page in api.pages("/api/v1/pods", PAGE_SIZE, fieldSelector=f"spec.nodeName={node}"):
-        findings.wrong += [why for pod in page if (why := _stuck(pod, now, terminating))]
+        findings.problems += [why for pod in page if (why := _stuck(pod, now, terminating))]
     return findings
 
 
 def _conditions(node: str, found: Json) -> list[str]:
     """Conditions of readiness must be True; all others, such as MemoryPressure, must be False."""
-    wrong = []
+    problems = []
     for condition in found["status"].get("conditions") or ():
         good = "True" if condition["type"].endswith(_GOOD_IF_TRUE) else "False"
         if condition["status"] != good:
             why = f"{condition.get('reason', '')}: {condition.get('message', '')}"
-            wrong.append(f"node {node}: {condition['type']} is {condition['status']}: {why}")
-    return wrong
+            problems.append(f"node {node}: {condition['type']} is {condition['status']}: {why}")
+    return problems
 
 
 def _stuck(pod: Json, now: datetime, terminating: float) -> str:
@@ -91,7 +94,7 @@ def _stuck(pod: Json, now: datetime, terminating: float) -> str:
     if late <= terminating:
         return ""
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    return f"pod {name} should have ended {late:.0f} s ago: the kubelet or the runtime does not get rid of it"
+    return f"pod {name} should have ended {late:.0f} s ago: the kubelet or the runtime does not remove it"
 
 
 def _time(text: str) -> datetime:

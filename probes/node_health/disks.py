@@ -26,7 +26,7 @@ def check(root: Path, paths: Iterable[str], disk_percent: float, inodes_percent:
         except FileNotFoundError:
             continue
         except OSError as error:
-            findings.wrong.append(f"{path} cannot be read: {error.strerror}")
+            findings.problems.append(f"{path} cannot be read: {error.strerror}")
             continue
         # As `df`: space reserved for root is not free.
         used = found.f_blocks - found.f_bfree
@@ -44,16 +44,19 @@ def _images(root: Path) -> set[int]:
         mounts = (root / "proc/1/mountinfo").read_text("utf-8", "replace")
     except OSError:
         return set()
-    return {_device(mount) for mount in mounts.strip().split("\n") if _is_image(mount)}
+    return {device for mount in mounts.splitlines() if _is_image(mount) and (device := _device(mount)) is not None}
 
 
-def _device(mount: str) -> int:
+def _device(mount: str) -> int | None:
     """Of a line of mountinfo (proc_pid_mountinfo(5)): "36 35 98:0 /mnt1 /mnt2 rw,noatime - ext3 /dev/root rw"."""
-    major, minor = mount.split()[2].split(":")
-    return os.makedev(int(major), int(minor))
+    try:
+        major, minor = mount.split()[2].split(":")
+        return os.makedev(int(major), int(minor))
+    except (ValueError, IndexError):  # unlike any kernel's: the other mounts count
+        return None
 
 
 def _is_image(mount: str) -> bool:
-    kind, _source, options = mount.rpartition(" - ")[2].split(" ", 2)
+    kind, _source, options = [*mount.rpartition(" - ")[2].split(" ", 2), "", "", ""][:3]
     # An overlay without a writable layer consists of images: composefs, system extensions.
     return kind in _IMAGES or (kind == "overlay" and ",upperdir=" not in options)

@@ -89,7 +89,7 @@ def _watchers(proc: Path, findings: Findings) -> Iterator[_Watcher]:
                 descriptors = [one.name for one in (process / "fd").iterdir() if _is_inotify(one)]
                 if descriptors:
                     yield _watcher(process, descriptors)
-            except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            except (FileNotFoundError, ProcessLookupError, LookupError, ValueError):  # ended meanwhile: partly empty
                 continue
             except PermissionError:  # a security module, or a process with more privileges
                 hidden += 1

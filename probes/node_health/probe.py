@@ -14,7 +14,7 @@ from probes._api import ApiError, PermissionMissing, connect
 from probes._parameters import number, text, words
 from probes.node_health import agents, clock, disks, kernel_log, limits
 from probes.node_health.finding import Findings
-from probes.node_health.kernel_log import Pattern
+from probes.node_health.kernel_patterns import Pattern
 
 PATHS = "/ /var/lib/kubelet /var/lib/containerd /var/lib/etcd /var/log"
 
@@ -24,7 +24,7 @@ def own_patterns() -> list[Pattern]:
     try:
         return [Pattern(f"matches {line!r}", re.compile(line)) for line in text("KERNEL_PATTERNS", "").splitlines()]
     except re.error as error:
-        give_up(f"parameter KERNEL_PATTERNS: {error.pattern!r} is no regular expression: {error}")
+        give_up(f"parameter KERNEL_PATTERNS: {error.pattern!r} is not a regular expression: {error}")
 
 
 def _percentages() -> limits.Percentages:
@@ -64,7 +64,7 @@ def _in_the_api(node: str) -> tuple[Findings, Access]:
         except PermissionMissing as error:
             findings.unchecked.append(str(error))
         except ApiError as error:
-            findings.wrong.append(str(error))
+            findings.problems.append(str(error))
         return findings, api.access
 
 
@@ -80,7 +80,7 @@ def probe() -> None:
         findings.add(clock.check(access, text("CLOCK_URL", ""), words("NTP_SERVERS"), number("CLOCK_OFFSET", 2)))
     for name, value in findings.measured.items():
         measure(name, value)
-    if findings.wrong:
-        report_failure([*findings.wrong, *(f"not looked at: {why}" for why in findings.unchecked)])
+    if findings.problems:
+        report_failure([*findings.problems, *(f"not checked: {why}" for why in findings.unchecked)])
     elif findings.unchecked:
         give_up("; ".join(findings.unchecked))

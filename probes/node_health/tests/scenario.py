@@ -17,7 +17,7 @@ from tests.probes.scenario import Bed, Fault
 
 BESIDE = {"HOST_ROOT": "/", "KUBEPROBE_NODE": NODE_NAME}
 """For a probe that runs as a process of the node: it has no mount and no downward API."""
-SOMEBODY = 61_234
+UNUSED_USER = 61_234
 """A user id that is otherwise unused on the machine."""
 
 # Takes all inotify instances of its user, reports that, and keeps them until its input ends.
@@ -75,7 +75,7 @@ def inodes_used_up(bed: Bed) -> Iterator[dict[str, str]]:
 @contextmanager
 def inotify_used_up(_bed: Bed) -> Iterator[None]:
     """A user who cannot watch files any more."""
-    command = [sys.executable, "-c", HOARDER, str(SOMEBODY)]
+    command = [sys.executable, "-c", HOARDER, str(UNUSED_USER)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hoarder:
         assert hoarder.stdin is not None
         assert hoarder.stdout is not None
@@ -87,14 +87,14 @@ def inotify_used_up(_bed: Bed) -> Iterator[None]:
 
 
 @contextmanager
-def kernel_trouble(_bed: Bed) -> Iterator[dict[str, str]]:
+def kernel_message(_bed: Bed) -> Iterator[dict[str, str]]:
     """A message that only this run's own pattern matches, as a kernel's log cannot be cleared."""
     which = f"test_conntrack_{secrets.token_hex(4)}"
     Path("/dev/kmsg").write_text(f"<4>{which}: table full, dropping packet\n")
     yield {"KERNEL_PATTERNS": f"nothing like this\n{which}: table full"}
 
 
-class _Late(BaseHTTPRequestHandler):
+class _SlowClock(BaseHTTPRequestHandler):
     """A web server whose clock is an hour slow."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
@@ -113,7 +113,7 @@ class _Late(BaseHTTPRequestHandler):
 @contextmanager
 def clock_off(_bed: Bed) -> Iterator[dict[str, str]]:
     """The node's clock differs from another one by an hour; the other one is wrong, as the machine's is shared."""
-    server = ThreadingHTTPServer((NODE_ADDRESS, 0), _Late)
+    server = ThreadingHTTPServer((NODE_ADDRESS, 0), _SlowClock)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
@@ -198,11 +198,11 @@ FAULTS = [
     Fault(
         "a user has no inotify instance left",
         inotify_used_up,
-        says=rf"^inotify instances of user {SOMEBODY} \(most by python\S*\[\d+\]: \d+\): 100\.0 % used",
+        says=rf"^inotify instances of user {UNUSED_USER} \(most by python\S*\[\d+\]: \d+\): 100\.0 % used",
     ),
     Fault(
-        "the kernel's log tells of trouble",
-        kernel_trouble,
+        "the kernel's log reports an error",
+        kernel_message,
         says=r"^kernel log: matches 'test_conntrack_\w+: table full': test_conntrack_\w+: table full, dropping packet$",
     ),
     Fault(
@@ -214,7 +214,7 @@ FAULTS = [
     Fault(
         "the kubelet is down",
         kubelet_down,
-        says=r"^kubelet: no answer at http://127\.0\.0\.1:10248/healthz: .*refused",
+        says=r"^kubelet: no response at http://127\.0\.0\.1:10248/healthz: .*refused",
         parameters=BESIDE,
         runs_as="process",
     ),

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from probes._access import Access
 from probes._api import Api
 from probes.node_health import agents, clock, disks, kernel_log, limits
 from probes.node_health.finding import Findings
-from probes.node_health.kernel_log import PATTERNS, Pattern
+from probes.node_health.kernel_patterns import Pattern
+from tests.probes.raw import raw_server
 from tests.probes.scripted import scripted_api
 
 PERCENT = limits.Percentages(conntrack=100, pids=80, files=80, inotify=90)
@@ -48,7 +50,7 @@ def proc(tmp_path: Path, *, threads: int = 100, files: str = "10 0 1000", instan
 
 def test_a_healthy_node_has_no_problems(tmp_path: Path) -> None:
     found = limits.check(proc(tmp_path), PERCENT)
-    assert (found.wrong, found.unchecked) == ([], [])
+    assert (found.problems, found.unchecked) == ([], [])
     measured = {name: value for name, value in found.measured.items() if not name.startswith("conntrack")}
     assert measured == {
         "pids_percent": 10.0,
@@ -61,7 +63,7 @@ def test_a_healthy_node_has_no_problems(tmp_path: Path) -> None:
 
 def test_a_nearly_full_resource_is_named_with_its_use(tmp_path: Path) -> None:
     found = limits.check(proc(tmp_path, threads=900, files="990 0 1000", instances=9), PERCENT)
-    assert found.wrong == [
+    assert found.problems == [
         "processes and threads (pid_max, threads-max): 90.0 % used, 900 of 1,000 (the limit here is 80 %)",
         "open files (fs.file-max): 99.0 % used, 990 of 1,000 (the limit here is 80 %)",
         "inotify instances of user 5 (most by journal[7]: 9): 90.0 % used, 9 of 10 (the limit here is 90 %)",
@@ -70,18 +72,18 @@ def test_a_nearly_full_resource_is_named_with_its_use(tmp_path: Path) -> None:
 
 def test_unreadable_files_are_not_a_finding(tmp_path: Path) -> None:
     found = limits.check(tmp_path, PERCENT)
-    assert found.wrong == []
+    assert found.problems == []
     assert [why.partition(":")[0] for why in found.unchecked] == ["processes", "open files", "inotify"]
 
 
 def test_a_file_system_is_checked_once_and_a_missing_path_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     found = disks.check(tmp_path, ["/", "/a", "/nowhere"], 101, 101)
-    assert (found.wrong, found.measured["file_systems"]) == ([], 1)
+    assert (found.problems, found.measured["file_systems"]) == ([], 1)
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    [wrong] = disks.check(tmp_path, ["/"], 0, 101).wrong
+    [wrong] = disks.check(tmp_path, ["/"], 0, 101).problems
     assert re.match(r"disk space at / in MB: [\d.]+ % used, [\d,]+ of [\d,]+ \(the limit here is 0 %\)", wrong)
 
 
@@ -106,36 +108,7 @@ def test_image_file_systems_are_not_checked(tmp_path: Path, mount: str, looked_a
     )
     found = disks.check(tmp_path, ["/"], 0, 0)
     assert found.measured["file_systems"] == looked_at
-    assert bool(found.wrong) == bool(looked_at)
-
-
-@pytest.mark.parametrize(
-    ("means", "message"),
-    [
-        ("the node is out of memory", "Out of memory: Killed process 811 (stress) total-vm:1kB, anon-rss:1kB"),
-        ("a task hangs", "INFO: task jbd2/sda1-8:211 blocked for more than 120 seconds."),
-        ("a processor hangs", "watchdog: BUG: soft lockup - CPU#2 stuck for 26s! [kworker/2:1:99]"),
-        (
-            "a file system is broken",
-            "EXT4-fs error (device sda1): ext4_lookup:1855: inode #2: comm ls: bad extra_isize",
-        ),
-        ("a file system is broken", "XFS (dm-1): Metadata corruption detected: Corruption of in-memory data"),
-        ("a file system became read-only", "EXT4-fs (sda1): Remounting filesystem read-only"),
-        ("a disk fails", "I/O error, dev sdb, sector 2048 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2"),
-        ("connection tracking was full", "nf_conntrack: nf_conntrack: table full, dropping packet"),
-        ("the neighbour table was full", "neighbour: arp_cache: neighbor table overflow!"),
-        (
-            "a network namespace cannot be removed",
-            "unregister_netdevice: waiting for lo to become free. Usage count = 2",
-        ),
-        ("a network card hangs", "NETDEV WATCHDOG: eth0 (virtio_net): transmit queue 0 timed out"),
-        ("hardware reports an error", "mce: [Hardware Error]: Machine check events logged"),
-        (None, "Memory cgroup out of memory: Killed process 99 (app) total-vm:1kB"),
-        (None, "IPv6: ADDRCONF(NETDEV_CHANGE): veth1: link becomes ready"),
-    ],
-)
-def test_kernel_messages_are_recognized(means: str | None, message: str) -> None:
-    assert [one.meaning for one in PATTERNS if one.pattern.search(message)] == ([means] if means else [])
+    assert bool(found.problems) == bool(looked_at)
 
 
 def test_a_kernel_log_record_is_parsed_without_its_details() -> None:
@@ -148,9 +121,9 @@ def test_only_recent_messages_count() -> None:
     anything = Pattern("said", re.compile(""))
     whole = kernel_log.check(Path("/dev/kmsg"), 1e9, [anything])
     assert whole.measured["kernel_messages"] > 0
-    assert any(wrong.startswith("kernel log: said") for wrong in whole.wrong)
+    assert any(wrong.startswith("kernel log: said") for wrong in whole.problems)
     # An hour from now: a message logged right now may have a time slightly ahead of ours.
-    assert kernel_log.check(Path("/dev/kmsg"), -3600, [anything]).wrong == []
+    assert kernel_log.check(Path("/dev/kmsg"), -3600, [anything]).problems == []
 
 
 def test_a_kernel_log_that_cannot_be_read_is_not_a_finding(tmp_path: Path) -> None:
@@ -181,9 +154,28 @@ def test_an_offset_by_ntp_is_measured_to_the_millisecond() -> None:
     assert found.uncertainty < 5, "half the duration of the exchange, on a busy machine as well"
 
 
+@pytest.mark.parametrize(
+    ("date", "problem"),
+    [(b"Date: soon", "expected a time, got 'soon'"), (b"Server: a", "expected a time, got ''")],
+)
+def test_a_server_without_a_valid_date_is_not_a_finding(date: bytes, problem: str) -> None:
+    with raw_server(lambda _request: b"HTTP/1.1 200 OK\r\n" + date + b"\r\n\r\n") as port:
+        found = clock.check(Access(""), f"http://127.0.0.1:{port}/", [], 2)
+    assert found.problems == []
+    assert found.unchecked == [f"clock: the Date header of http://127.0.0.1:{port}: {problem}"]
+
+
+def test_the_date_of_the_final_response_counts() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
+    date = format_datetime(datetime.now(UTC), usegmt=True).encode()
+    with raw_server(lambda _request: hints + b"HTTP/1.1 204 No Content\r\nDate: " + date + b"\r\n\r\n") as port:
+        found = clock.check(Access(""), f"http://127.0.0.1:{port}/", [], 5)
+    assert (found.problems, found.unchecked) == ([], [])
+
+
 def test_a_server_of_time_that_does_not_answer_is_not_a_finding() -> None:
     found = clock.check(Access("http://127.0.0.1:1"), "", ["127.0.0.1:1"], 2)
-    assert found.wrong == []
+    assert found.problems == []
     assert [why.split(":")[1].strip() for why in found.unchecked] == [
         "the Date header of http",
         "NTP server 127.0.0.1",
@@ -211,7 +203,7 @@ def problems_of(**conditions: str) -> list[str]:
     lease = {"spec": {"renewTime": datetime.now(UTC).isoformat()}}
     answers = ((200, node), (200, lease), (200, {"items": [], "metadata": {}}))
     with scripted_api(*answers) as server, Api(Access(f"http://127.0.0.1:{server.server_port}")) as api:
-        return agents.api_state(api, "a", 40, 300).wrong
+        return agents.api_state(api, "a", 40, 300).problems
 
 
 def test_good_conditions_of_a_node_are_not_a_finding() -> None:
@@ -236,18 +228,18 @@ def test_bad_conditions_are_reported() -> None:
 
 
 def test_a_kubelet_that_is_missing_is_reported() -> None:
-    [wrong] = agents.kubelet("http://127.0.0.1:1/healthz").wrong
-    assert wrong.startswith("kubelet: no answer at http://127.0.0.1:1/healthz: ")
+    [wrong] = agents.kubelet("http://127.0.0.1:1/healthz").problems
+    assert wrong.startswith("kubelet: no response at http://127.0.0.1:1/healthz: ")
 
 
 def test_a_runtime_that_is_missing_is_reported(tmp_path: Path) -> None:
-    [wrong] = agents.runtime(tmp_path, "/none.sock").wrong
+    [wrong] = agents.runtime(tmp_path, "/none.sock").problems
     assert wrong.startswith(f"container runtime at {tmp_path}/none.sock: Status: ")
 
 
 def test_a_runtime_at_an_unknown_socket_is_not_a_finding(tmp_path: Path) -> None:
     found = agents.runtime(tmp_path, "")
-    assert found.wrong == []
+    assert found.problems == []
     [why] = found.unchecked
     assert why.startswith("container runtime: no socket found at ")
 
@@ -260,7 +252,25 @@ def test_a_probe_without_its_node_name_is_unknown() -> None:
     assert "KUBEPROBE_NODE is not set" in done.stdout + done.stderr
 
 
+def test_a_mount_that_cannot_be_parsed_hides_no_other(tmp_path: Path) -> None:
+    device = tmp_path.stat().st_dev
+    mountinfo = tmp_path / "proc/1/mountinfo"
+    mountinfo.parent.mkdir(parents=True)
+    image = f"27 1 {os.major(device)}:{os.minor(device)} / / ro - squashfs /dev/loop0 ro"
+    mountinfo.write_text(f"nonsense\n\n1 2 x / / - erofs\n{image}\n")
+    assert disks.check(tmp_path, ["/"], 0, 0).measured["file_systems"] == 0
+
+
+def test_a_process_that_ends_while_it_is_read_hides_no_other(tmp_path: Path) -> None:
+    node = proc(tmp_path)
+    (node / "8/fd").mkdir(parents=True)
+    (node / "8/fd/1").symlink_to("anon_inode:inotify")
+    (node / "8/status").write_text("")
+    found = limits.check(node, PERCENT)
+    assert (found.unchecked, found.measured["inotify_instances_percent"]) == ([], 10.0)
+
+
 def test_findings_of_several_checks_are_merged() -> None:
-    together = Findings(wrong=["a"], measured={"x": 1})
-    together.add(Findings(wrong=["b"], unchecked=["c"], measured={"y": 2}))
+    together = Findings(problems=["a"], measured={"x": 1})
+    together.add(Findings(problems=["b"], unchecked=["c"], measured={"y": 2}))
     assert together == Findings(["a", "b"], ["c"], {"x": 1, "y": 2})
