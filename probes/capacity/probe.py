@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kubeprobe_client import give_up, main, measure, report_failure, step
+from kubeprobe_client import give_up, main, measure
 
-from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._api import Api, ApiError, connect
+from probes._checks import Checks
 from probes._parameters import number, words
 from probes.capacity import findings
 from probes.capacity.findings import Network, Use
@@ -127,14 +128,9 @@ def probe() -> None:
     unknown = [name for name in selected if name not in CHECKS]
     if unknown:
         give_up(f"parameter CHECKS: {unknown[0]!r} is not a check: expected {', '.join(CHECKS)}")
-    wrong: list[str] = []
+    checks = Checks()
     with connect() as api:
         for name in selected:
-            with step(name):
-                try:
-                    wrong += CHECKS[name](api)
-                except ApiError as error:
-                    give_up_if_forbidden(error)
-                    raise
-    if wrong:
-        report_failure(wrong)
+            with checks.check(name):
+                checks.problems += CHECKS[name](api)
+    checks.report()

@@ -15,7 +15,6 @@ from probes._api import Api, ApiError, connect, give_up_if_forbidden
 from probes._parameters import number, text
 from probes.kube_proxy_rules import comparing, wanted
 from probes.kube_proxy_rules.node import RulesUnreadable, rules_of
-from probes.kube_proxy_rules.rules import Rules
 from probes.kube_proxy_rules.wanted import Json
 
 PAGE_SIZE = 500
@@ -43,21 +42,22 @@ def compare(api: Api, node: str, mode: str) -> Comparison:
     problems: list[str] = []
     fronts = 0
     modes: set[str] = set()
+    unreadable: list[str] = []
     for family in (4, 6):
         expected = wanted.read(services, slices, node, family)
-        found = _actual(family, node_ports, mode)
+        try:
+            found = rules_of(family, node_ports, mode)
+        except RulesUnreadable as error:
+            unreadable.append(str(error))
+            continue
         modes.update(rules.mode for rules in found)
         fronts += len(expected)
         if found:
             problems += comparing.problems(expected, found[0], family)
-    return Comparison([*_of_modes(sorted(modes), mode, node), *problems], fronts, tuple(sorted(modes)))
-
-
-def _actual(family: int, node_ports: set[int], mode: str) -> list[Rules]:
-    try:
-        return rules_of(family, node_ports, mode)
-    except RulesUnreadable as error:
-        give_up(str(error))
+    if unreadable and not problems:
+        give_up("; ".join(unreadable))
+    of_modes = [] if unreadable else _of_modes(sorted(modes), mode, node)
+    return Comparison([*of_modes, *problems], fronts, tuple(sorted(modes)))
 
 
 def _of_modes(modes: list[str], mode: str, node: str) -> list[str]:

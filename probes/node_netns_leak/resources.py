@@ -85,8 +85,9 @@ def namespaces_in(paths: NodePaths) -> dict[int, Path]:
 
 def mounts_in(paths: NodePaths) -> tuple[str, ...]:
     """The mount points of pods: the fifth field of each line (proc_pid_mountinfo(5)), with blanks in octal."""
-    lines = (paths.root / "proc/1/mountinfo").read_text().splitlines()
-    points = (_ESCAPED.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in lines)
+    lines = (paths.root / "proc/1/mountinfo").read_text("utf-8", "replace").split("\n")
+    fields = (line.split(" ") for line in lines)
+    points = (_ESCAPED.sub(lambda found: chr(int(found[1], 8)), found[4]) for found in fields if len(found) > 4)
     return tuple(point for point in points if point.startswith(paths.pods))
 
 
@@ -118,7 +119,7 @@ def _files(paths: NodePaths, patterns: Iterable[str]) -> Iterator[Path]:
 def _owner(file: Path) -> str:
     """The sandbox of a host-local address: the file's first line; empty if the file was deleted meanwhile."""
     try:
-        return file.read_text().partition("\n")[0].strip()
+        return file.read_text("utf-8", "replace").partition("\n")[0].strip()
     except FileNotFoundError:
         return ""
 
@@ -127,5 +128,5 @@ def _owner_of_result(file: Path) -> str:
     """The sandbox of a libcni result; empty if the file was deleted, is incomplete, or has another format."""
     try:
         return str(json.loads(file.read_text()).get("containerId", ""))
-    except (FileNotFoundError, ValueError, AttributeError):
+    except (FileNotFoundError, ValueError, AttributeError, RecursionError):
         return ""

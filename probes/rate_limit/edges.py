@@ -31,7 +31,11 @@ def ingress_problems(ingresses: list[Json], *, required: bool) -> list[str]:
 
 
 def _limit_problems(limits: dict[str, str], annotations: Json) -> Iterator[str]:
-    numbers = {name: int(value) for name, value in limits.items() if value.isdigit() and int(value) > 0}
+    numbers = {
+        name: int(value)
+        for name, value in limits.items()
+        if value.isdecimal() and value.isascii() and len(value) < 10 and int(value) > 0
+    }
     for name, value in limits.items():
         if name not in numbers:
             yield f"{name} is {value!r}, not a positive number: nothing is limited"
@@ -66,11 +70,17 @@ def filter_problems(filters: list[Json]) -> list[str]:
     found: list[str] = []
     for body in filters:
         label = f"EnvoyFilter {body['metadata']['namespace']}/{body['metadata']['name']}"
-        for patch in body["spec"].get("configPatches") or []:
-            for name, config in _configs(patch.get("patch", {}).get("value") or {}):
-                problems = _local(config) if name == _LOCAL else _service(config)
-                found += [f"{label}: {problem}" for problem in problems]
+        try:
+            found += [f"{label}: {problem}" for problem in _filter_problems(body)]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # its patches may hold anything
+            found.append(f"{label}: its rate limits cannot be parsed: {error}")
     return list(dict.fromkeys(found))
+
+
+def _filter_problems(body: Json) -> Iterator[str]:
+    for patch in body["spec"].get("configPatches") or []:
+        for name, config in _configs(patch.get("patch", {}).get("value") or {}):
+            yield from _local(config) if name == _LOCAL else _service(config)
 
 
 def _configs(value: Json) -> Iterator[tuple[str, Json]]:

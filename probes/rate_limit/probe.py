@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kubeprobe_client import give_up, main, measure, report_failure, step
+from kubeprobe_client import give_up, main, measure
 
-from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
+from probes._api import Api, ApiError, PermissionMissing, connect
+from probes._checks import Checks
 from probes._parameters import number, text, words
 from probes.rate_limit import edges, fairness, quotas
 from probes.rate_limit.quotas import Namespace, Required
@@ -136,19 +137,18 @@ def _switch(name: str, default: str) -> bool:
 @main
 def probe() -> None:
     """Check all limits, then report every finding."""
+    checks, window = Checks(), number("REJECTION_WINDOW", 5)
     with connect() as api:
-        try:
-            rejections = Rejections(api, number("REJECTION_WINDOW", 5))
-            with step("fairness"):
-                wrong = check_fairness(api)
-            with step("namespaces"):
-                wrong += check_namespaces(api, text("NAMESPACE_SELECTOR", ""))
-            with step("edges"):
-                wrong += check_edges(api)
-            with step("rejections"):
-                wrong = rejections.problems() + wrong
-        except ApiError as error:
-            give_up_if_forbidden(error)
-            raise
-    if wrong:
-        report_failure(wrong)
+        rejections: Rejections | None = None
+        with checks.check("first reading"):
+            rejections = Rejections(api, window)
+        with checks.check("fairness"):
+            checks.problems += check_fairness(api)
+        with checks.check("namespaces"):
+            checks.problems += check_namespaces(api, text("NAMESPACE_SELECTOR", ""))
+        with checks.check("edges"):
+            checks.problems += check_edges(api)
+        if rejections is not None:
+            with checks.check("rejections"):
+                checks.problems = rejections.problems() + checks.problems
+    checks.report()

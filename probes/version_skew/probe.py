@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from kubeprobe_client import give_up, main, measure, report_failure, step
+from kubeprobe_client import give_up, main, measure
 
-from probes._api import Api, ApiError, PermissionMissing, connect, give_up_if_forbidden
+from probes._api import Api, ApiError, PermissionMissing, connect
+from probes._checks import Checks
 from probes._parameters import text, words
 from probes.version_skew import deprecated, skew
 from probes.version_skew.skew import Component
@@ -111,14 +112,9 @@ def probe() -> None:
     unknown = [name for name in selected if name not in CHECKS]
     if unknown:
         give_up(f"parameter CHECKS: unknown check {unknown[0]!r}; expected any of {', '.join(CHECKS)}")
-    wrong: list[str] = []
+    checks = Checks()
     with connect() as api:
         for name in selected:
-            with step(name):
-                try:
-                    wrong += CHECKS[name](api)
-                except ApiError as error:
-                    give_up_if_forbidden(error)
-                    raise
-    if wrong:
-        report_failure(wrong)
+            with checks.check(name):
+                checks.problems += CHECKS[name](api)
+    checks.report()

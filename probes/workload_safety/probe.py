@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kubeprobe_client import give_up, main, measure, report_failure, step
+from kubeprobe_client import give_up, main, measure
 
-from probes._api import Api, ApiError, connect, give_up_if_forbidden
+from probes._api import Api, connect
+from probes._checks import Checks
 from probes._parameters import text, words
 from probes.workload_safety import findings
 
@@ -151,17 +152,12 @@ def _checks(inspection: Inspection) -> dict[str, Callable[[], Iterator[str]]]:
 @main
 def probe() -> None:
     """Run every check, then report every finding."""
-    wrong: list[str] = []
+    checks = Checks()
     with connect() as api:
         selection = Selection(words("NAMESPACES"), text("SELECTOR", ""), words("EXCLUDE"))
         for name, check in _checks(Inspection(api, selection)).items():
-            with step(name):
-                try:
-                    found = list(check())
-                except ApiError as error:
-                    give_up_if_forbidden(error)
-                    raise
-            measure(f"{name}_unsafe", len(found))
-            wrong += found
-    if wrong:
-        report_failure(wrong)
+            with checks.check(name):
+                found = list(check())
+                measure(f"{name}_unsafe", len(found))
+                checks.problems += found
+    checks.report()

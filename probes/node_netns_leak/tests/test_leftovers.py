@@ -134,3 +134,11 @@ def test_an_invalid_pattern_makes_the_run_unknown() -> None:
     )
     assert done.returncode not in {0, 1}
     assert "parameter NAMESPACE_NAMES='(': invalid regular expression" in done.stdout + done.stderr
+
+
+def test_a_mount_that_cannot_be_parsed_hides_no_other(tmp_path: Path) -> None:
+    """A path may hold any bytes, as a volume's directory with a Latin-1 name does."""
+    at = node_paths(tmp_path)
+    lines = [b"nonsense", b"1 2 0:1 / /var/lib/kubelet/pods/a/caf\xe9 rw", b"1 2 0:1 / /var/lib/kubelet/pods/b rw"]
+    (tmp_path / "proc/1/mountinfo").write_bytes(b"\n".join(lines) + b"\n")
+    assert resources.mounts_in(at) == ("/var/lib/kubelet/pods/a/caf\ufffd", "/var/lib/kubelet/pods/b")
