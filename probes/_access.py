@@ -83,7 +83,7 @@ def _from_kubeconfig(path: Path) -> Access:
             raise AccessError(
                 f"kubeconfig {path}: the user has {unsupported[0]}: expected token, tokenFile or client certificate"
             )
-        token = user.get("token") or (_beside(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
+        token = user.get("token") or (_relative_to(path, user["tokenFile"]).read_text() if "tokenFile" in user else "")
         tls = _tls(path, cluster, user) if server.startswith("https:") else None
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise AccessError(f"kubeconfig {path}: {type(error).__name__}: {error}") from error
@@ -106,7 +106,7 @@ def _named(config: Any, kind: str, name: str) -> dict[str, Any]:
     raise LookupError(f"{kind} {name!r} is not defined")
 
 
-def _beside(kubeconfig: Path, name: str) -> Path:
+def _relative_to(kubeconfig: Path, name: str) -> Path:
     """The path of a file in a kubeconfig, relative to the kubeconfig's folder."""
     return kubeconfig.parent / name
 
@@ -116,7 +116,7 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
     if data := cluster.get("certificate-authority-data"):  # it overrides the file, as in kubectl
         authorities = base64.b64decode(data)
     elif file := cluster.get("certificate-authority"):
-        authorities = _beside(path, file).read_bytes()
+        authorities = _relative_to(path, file).read_bytes()
     tls = tls_context(authorities)
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname = False
@@ -129,5 +129,7 @@ def _tls(path: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLCo
             pem.flush()
             load_client_certificate(tls, pem.name)
     elif "client-certificate" in user:
-        load_client_certificate(tls, _beside(path, user["client-certificate"]), _beside(path, user["client-key"]))
+        load_client_certificate(
+            tls, _relative_to(path, user["client-certificate"]), _relative_to(path, user["client-key"])
+        )
     return tls

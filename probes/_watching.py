@@ -27,7 +27,7 @@ class ObjectWatch:
         self._path, _, self._name = path.rpartition("/")
         self.object = known
         """Empty once it is deleted."""
-        self.trouble = ""
+        self.problem = ""
         """Why the API is unavailable at present; empty if it is available."""
 
     def until(self, done: Callable[[Json], bool], seconds: float) -> bool:
@@ -38,11 +38,11 @@ class ObjectWatch:
                 self._follow(done, left)
                 if not self._is_done(done):
                     self._refresh()
-                self.trouble = ""
+                self.problem = ""
             except ApiError as error:
                 if error.status not in _TRANSIENT:
                     raise
-                self.trouble = str(error)
+                self.problem = str(error)
             if not self._is_done(done):
                 time.sleep(max(min(RECONNECT_PAUSE, deadline - time.monotonic()), 0))
         return self._is_done(done)

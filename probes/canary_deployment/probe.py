@@ -110,9 +110,9 @@ class Canary:
             raise CheckFailed(f"deployment {self.name} was deleted by another client")
         if not rollout.is_rolled_out(self.watch.object):
             why = rollout.why_not_rolled_out(self.watch.object, self._pods(), why_not_ready)
-            trouble = [self.watch.trouble] if self.watch.trouble else []
+            problem = [self.watch.problem] if self.watch.problem else []
             raise CheckFailed(
-                f"deployment {self.name} not rolled out after {time.monotonic() - began:.0f} s: {why}", *trouble
+                f"deployment {self.name} not rolled out after {time.monotonic() - began:.0f} s: {why}", *problem
             )
 
     def wait_endpoints(self) -> None:

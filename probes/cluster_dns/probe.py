@@ -107,10 +107,10 @@ def resolve_short_name(found: DnsObjects, settings: Settings) -> None:
     if not expected:
         return
     started = time.perf_counter()
-    addresses, trouble = resolve_as_pods_do("kubernetes.default", settings.limits.timeout * settings.limits.tries * 2)
+    addresses, problem = resolve_as_pods_do("kubernetes.default", settings.limits.timeout * settings.limits.tries * 2)
     measure("search_path_ms", round((time.perf_counter() - started) * 1000, 1))
-    if trouble:
-        raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: {trouble}")
+    if problem:
+        raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: {problem}")
     if addresses != expected:
         actual, wanted = ", ".join(sorted(addresses)), ", ".join(sorted(expected))
         raise CheckFailed(f"kubernetes.default by this pod's resolv.conf: wrong answer {actual}, expected {wanted}")
@@ -120,9 +120,9 @@ def record_measurements(answers: list[Answer], pods: list[Server]) -> None:
     """Measure counts, and times of right answers."""
     measure("dns_pods", len(pods))
     measure("queries", len(answers))
-    measure("failed", sum(bool(answer.trouble) for answer in answers))
+    measure("failed", sum(bool(answer.problem) for answer in answers))
     measure("retries", sum(answer.tries - 1 for answer in answers))
-    right = [answer for answer in answers if not answer.trouble]
+    right = [answer for answer in answers if not answer.problem]
     for name, of_service in (("service", True), ("pods", False)):
         times = [answer.ms for answer in right if answer.server.is_service is of_service]
         if times:
@@ -137,7 +137,7 @@ def record_measurements(answers: list[Answer], pods: list[Server]) -> None:
 def _query(targets: list[Server], queries: list[Query], settings: Settings) -> list[Answer]:
     answers = query_all(targets, queries, settings.limits)
     for answer in answers:
-        line = f"{answer.server.name}: {answer.query} over {answer.protocol}: {answer.trouble or 'right'}"
+        line = f"{answer.server.name}: {answer.query} over {answer.protocol}: {answer.problem or 'right'}"
         sys.stdout.write(f"{line}, {answer.ms:.1f} ms, try {answer.tries}\n")
     return answers
 

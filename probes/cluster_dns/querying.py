@@ -40,7 +40,7 @@ class Answer:
     query: Query
     protocol: str
     ms: float
-    trouble: str = ""
+    problem: str = ""
     """Empty if the answer is right and in time."""
     tries: int = 1
 
@@ -63,7 +63,7 @@ def query_server(server: Server, query: Query, over: tuple[str, int], limits: Qu
     protocol, port = over
     message = dns.message.make_query(query.name, query.record)
     send = dns.query.tcp if protocol == "TCP" else _by_udp
-    trouble, ms, tries = "", 0.0, 0
+    problem, ms, tries = "", 0.0, 0
     while tries < limits.tries:
         tries += 1
         started = time.perf_counter()
@@ -71,12 +71,12 @@ def query_server(server: Server, query: Query, over: tuple[str, int], limits: Qu
             response = send(message, server.address, timeout=limits.timeout, port=port)
         except (OSError, EOFError, dns.exception.DNSException) as error:
             ms = (time.perf_counter() - started) * 1000
-            trouble = _no_answer(error, limits.timeout)
+            problem = _no_answer(error, limits.timeout)
             continue
         ms = (time.perf_counter() - started) * 1000
-        trouble = response_problem(query, response) or _too_slow(ms, limits)
+        problem = response_problem(query, response) or _too_slow(ms, limits)
         break
-    return Answer(server, query, protocol, ms, trouble, tries)
+    return Answer(server, query, protocol, ms, problem, tries)
 
 
 def resolve_as_pods_do(name: str, seconds: float) -> tuple[set[str], str]:
@@ -114,11 +114,11 @@ def problems(answers: Iterable[Answer]) -> list[str]:
     failed: dict[tuple[Server, str], list[Answer]] = {}
     for answer in answers:
         totals[answer.server] = totals.get(answer.server, 0) + 1
-        if answer.trouble:
-            failed.setdefault((answer.server, answer.trouble), []).append(answer)
+        if answer.problem:
+            failed.setdefault((answer.server, answer.problem), []).append(answer)
     return [
-        f"{server.name}: {trouble}; {_failed_queries(failures, totals[server])}"
-        for (server, trouble), failures in failed.items()
+        f"{server.name}: {problem}; {_failed_queries(failures, totals[server])}"
+        for (server, problem), failures in failed.items()
     ]
 
 

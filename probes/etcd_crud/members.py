@@ -21,7 +21,7 @@ class Member:
     name: str
     url: str
     """The URL for its status."""
-    trouble: str = ""
+    problem: str = ""
     """Why its status is unknown; empty if it is known."""
     leader: int = 0
     """The id of its leader; 0 without one."""
@@ -62,8 +62,8 @@ def read_status(name: str, url: str, status: Json, quota: float | None) -> Membe
 
 def problems(members: list[Member], names: dict[int, str], warn_percent: float) -> list[str]:
     """Problems of members, the most urgent first: unreachable, alarms, no leader, different leaders, nearly full."""
-    unreachable = [f"{member.label}: {member.trouble}" for member in members if member.trouble]
-    reachable = [member for member in members if not member.trouble]
+    unreachable = [f"{member.label}: {member.problem}" for member in members if member.problem]
+    reachable = [member for member in members if not member.problem]
     leaderless = [f"{member.label}: has no leader" for member in reachable if not member.leader]
     other_errors = [f"{member.label}: {error}" for member in reachable for error in member.errors if _is_other(error)]
     disagreements = _disagreements(reachable, names)

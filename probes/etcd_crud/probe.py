@@ -88,7 +88,7 @@ class Cluster:
 
     def answering(self) -> list[Member]:
         """The members whose status is known."""
-        return [member for member in self.members if not member.trouble]
+        return [member for member in self.members if not member.problem]
 
     def _fetch_status(self, url: str) -> None:
         try:
@@ -116,11 +116,11 @@ class Cluster:
         if member in self._statuses:
             url, status = self._statuses[member]
             return read_status(self.names[member], url, status, None)
-        trouble = next((self._errors[url] for url in urls if url in self._errors), "")
+        problem = next((self._errors[url] for url in urls if url in self._errors), "")
         if not urls:
-            trouble = "has never started: the member list has no client URL of it"
+            problem = "has never started: the member list has no client URL of it"
         return Member(
-            self.names[member], urls[0] if urls else "no URL", trouble or "another member answers at its address"
+            self.names[member], urls[0] if urls else "no URL", problem or "another member answers at its address"
         )
 
 

@@ -117,8 +117,8 @@ def record_observations(observations: Sequence[Observation], what: str, within: 
 
 
 def _why(one: Observation, what: str, within: float) -> str:
-    if one.trouble:
-        return one.trouble
+    if one.problem:
+        return one.problem
     if what == "arrived":
         return f"the object does not exist {within:g} s after its creation on the hub"
     held = f": held by the finalizers {one.held}" if one.held else ""

@@ -19,7 +19,7 @@ class Observation:
     member: str
     seconds: float | None
     """Seconds until the expected state; None if it was not reached in time."""
-    trouble: str = ""
+    problem: str = ""
     """Why the member's API was unavailable at the last check; empty if it was available."""
     forbidden: str = ""
     """The permission that the probe lacks there; nothing else is known then."""
@@ -44,20 +44,20 @@ def _in_all(members: Mapping[str, Access], observe: Callable[[str, Access], Obse
 
 def _poll(member: str, access: Access, path: str, since: float, seconds: float, *, expected: bool) -> Observation:
     """Poll until the expected state. One connection for each member, as an Api is not thread-safe."""
-    trouble = held = ""
+    problem = held = ""
     with Api(access) as api:
         while True:
             try:
                 metadata = api.get(path)["metadata"]
-                exists, trouble = True, ""
+                exists, problem = True, ""
                 held = ", ".join(metadata.get("finalizers") or ())
             except PermissionMissing as error:
                 return Observation(member, None, forbidden=str(error))
             except ApiError as error:
-                exists, trouble = error.status != 404, "" if error.status == 404 else str(error)
+                exists, problem = error.status != 404, "" if error.status == 404 else str(error)
             passed = time.monotonic() - since
-            if not trouble and exists == expected:
+            if not problem and exists == expected:
                 return Observation(member, passed)
             if passed > seconds:
-                return Observation(member, None, trouble, held=held)
+                return Observation(member, None, problem, held=held)
             time.sleep(PERIOD)

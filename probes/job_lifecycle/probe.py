@@ -198,8 +198,8 @@ class JobLifecycle:
 
     def _fail(self, why: str, watch: ObjectWatch) -> NoReturn:
         """Fail with the cause, the API's last error, and the object's last warning events."""
-        trouble = [watch.trouble] if watch.trouble else []
-        raise CheckFailed(why, *trouble, *self._warnings(watch.object, why))
+        problem = [watch.problem] if watch.problem else []
+        raise CheckFailed(why, *problem, *self._warnings(watch.object, why))
 
     def _warnings(self, found: Json, reported: str) -> list[str]:
         """The object's last warning events that add information; may be missing, as they are for the report only."""

@@ -95,10 +95,10 @@ class NamespaceLifecycle:
             self.cleanup.forget(self.path)
             measure("gone_after_ms", round((time.monotonic() - began) * 1000, 1))
             return
-        trouble = [self.watch.trouble] if self.watch.trouble else []
+        problem = [self.watch.problem] if self.watch.problem else []
         first, *more = why_stuck(self.api, self.watch.object)
         raise CheckFailed(
-            f"namespace {self.name} still exists {seconds:g} s after its deletion: {first}", *more, *trouble
+            f"namespace {self.name} still exists {seconds:g} s after its deletion: {first}", *more, *problem
         )
 
     def _exists(self, path: str) -> bool:

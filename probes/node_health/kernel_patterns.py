@@ -1,4 +1,4 @@
-"""The kernel's messages about trouble, in the words of its versions, and the media whose errors do not matter. Pure.
+"""The kernel's messages about problems, in the words of its versions, and the media whose errors do not matter. Pure.
 
 README.md has each message with its versions and its source.
 """

@@ -117,8 +117,8 @@ class PodLifecycle:
 
     def _fail(self, why: str) -> NoReturn:
         """Fail with the observed state, the API's last error, and the pod's last warnings."""
-        trouble = [self.watch.trouble] if self.watch.trouble else []
-        raise CheckFailed(why, *trouble, *self._warnings(why))
+        problem = [self.watch.problem] if self.watch.problem else []
+        raise CheckFailed(why, *problem, *self._warnings(why))
 
     def _warnings(self, reported: str) -> list[str]:
         """The pod's last warning events that add information; empty if they cannot be read: they are only details."""

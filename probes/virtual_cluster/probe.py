@@ -152,9 +152,9 @@ class VirtualPodLifecycle:
         if not watch.object:
             raise CheckFailed(f"{what} was deleted by another client before it was ready")
         if not is_ready(watch.object):
-            trouble = [watch.trouble] if watch.trouble else []
+            problem = [watch.problem] if watch.problem else []
             why = why_not_ready(watch.object)
-            raise CheckFailed(f"{what} is not ready after {seconds:g} s: {why}", *trouble, *self._warnings())
+            raise CheckFailed(f"{what} is not ready after {seconds:g} s: {why}", *problem, *self._warnings())
 
     def _at_most(self, seconds: float) -> float:
         """The given seconds, or less if the run has less time left."""

@@ -61,7 +61,7 @@ def is_done(pod: dict[str, Any]) -> bool:
 def test_a_watch_survives_interruptions(server: ScriptedApi, watch: ObjectWatch, answers: list[Answer]) -> None:
     server.answers = answers
     assert watch.until(is_done, 20)
-    assert (watch.object, watch.trouble, server.answers) == (DONE, "", [])
+    assert (watch.object, watch.problem, server.answers) == (DONE, "", [])
 
 
 @pytest.mark.parametrize("answers", [[events(("DELETED", WAITING))], [NO_EVENTS, status(404)]])
@@ -75,7 +75,7 @@ def test_an_unavailable_api_is_reported_after_the_time_out(server: ScriptedApi, 
     server.answers = [CONNECTION_CLOSED] * 10_000
     assert not watch.until(is_done, 0.2)
     assert watch.object == WAITING
-    assert watch.trouble.startswith("no answer from the API server")
+    assert watch.problem.startswith("no answer from the API server")
 
 
 @pytest.mark.parametrize("code", [401, 403, 404])

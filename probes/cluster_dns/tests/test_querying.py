@@ -99,7 +99,7 @@ def test_no_answer_is_reported_after_all_tries() -> None:
     with dns_server(lambda _query: None) as server:
         answers = query_all([server], [ANY], SHORT_TIMEOUT)
     udp = answers[0]
-    assert (udp.protocol, udp.trouble, udp.tries) == ("UDP", "no answer within 0.2 s", 2)
+    assert (udp.protocol, udp.problem, udp.tries) == ("UDP", "no answer within 0.2 s", 2)
 
 
 def test_a_query_is_repeated_after_a_lost_datagram() -> None:
@@ -112,7 +112,7 @@ def test_a_query_is_repeated_after_a_lost_datagram() -> None:
     with dns_server(lose_the_first) as server:
         only_udp = Server(server.name, server.address, server.ports[:1])
         [answer] = query_all([only_udp], [WEB], replace(SHORT_TIMEOUT, tries=50))
-    assert (answer.trouble, answer.tries >= 2) == ("", True)
+    assert (answer.problem, answer.tries >= 2) == ("", True)
 
 
 def test_a_slow_answer_is_a_problem_even_if_it_is_right() -> None:
@@ -124,7 +124,7 @@ def test_a_closed_port_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     [answer] = query_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], SHORT_TIMEOUT)
-    assert answer.trouble == "connection refused"
+    assert answer.problem == "connection refused"
 
 
 def test_queries_with_the_same_failure_are_one_error() -> None:

@@ -25,7 +25,7 @@ def test_a_status_of_the_gateway_has_numbers_as_text_and_no_zeros() -> None:
 def test_unreachable_members_come_before_alarms_and_those_before_full_members() -> None:
     members = [
         member("etcd-1", db_size=90 * MB),
-        member("etcd-2", trouble="no answer"),
+        member("etcd-2", problem="no answer"),
         member("etcd-3", leader=0, errors=("memberID:1 alarm:NOSPACE ", "etcdserver: no leader")),
     ]
     unreachable, alarm, leaderless, full = problems(members, NAMES, 80)
