@@ -30,6 +30,12 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         default="", description="Redis or Valkey URL; empty: the embedded broker that `kubeprobe up` starts in data_dir"
     )
+    statement_timeout: timedelta = Field(
+        default=timedelta(seconds=30),
+        gt=timedelta(0),
+        description="maximum duration of a statement of PostgreSQL; a server that answers nothing for 5 s more is "
+        "disconnected",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
         description="Fernet keys, separated by commas: the first encrypts credentials, all decrypt them; empty: "

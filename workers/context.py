@@ -9,7 +9,7 @@ from kubeprobe.effects import Effects
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet.api import ClusterClients
-from kubeprobe.queue import Queue
+from kubeprobe.queue import Publisher
 from kubeprobe.settings import Settings
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
@@ -24,8 +24,8 @@ class WorkerContext:
     @classmethod
     def open(cls, app: Celery, settings: Settings) -> "WorkerContext":
         """Open everything. Raises NoStoreError and SchemaOutdatedError."""
-        store = open_migrated_store(settings.database())
-        installation = Installation(settings, store, Queue(app))
+        store = open_migrated_store(settings.database(), settings.statement_timeout)
+        installation = Installation(settings, store, Publisher(app))
         launcher = Launcher(
             store=store,
             catalogs=installation.catalogs,

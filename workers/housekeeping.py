@@ -1,4 +1,10 @@
-"""Tasks that beat issues to keep the store in order; each may run twice at once without harm."""
+"""Tasks that keep the store in order. Beat wakes a worker for those that are due; it claims them in the store.
+
+Each may run twice at once without harm, and ends well within the broker's visibility time-out.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
 
 from kubeprobe import response, runs, sources, trigger
 from kubeprobe.clock import utc_now
@@ -7,22 +13,35 @@ from kubeprobe.execution.collect import leases
 from kubeprobe.queue import Task
 from workers.app import app
 
+FORGET_FOR = timedelta(seconds=30)
+"""Of deleting at a time; the rest follows at once, in another task."""
+
+
+def _claim(task: Task) -> bool:
+    return trigger.claim_housekeeping(app.context.installation.store, task, utc_now())
+
 
 @app.task(name=Task.EXPIRE)
 def expire() -> None:
     """Close runs that have expired, and have their pods removed."""
+    if not _claim(Task.EXPIRE):
+        return
     app.context.dispatch(runs.expire(app.context.installation.store, utc_now()).effects)
 
 
 @app.task(name=Task.RESEND_NOTIFICATIONS)
 def resend_notifications() -> None:
     """Wake responders for outcomes whose message was lost, and for notifications that are due again."""
+    if not _claim(Task.RESEND_NOTIFICATIONS):
+        return
     app.context.dispatch(response.due_effects(app.context.installation.store, utc_now()))
 
 
 @app.task(name=Task.REPEAT_ALERTS)
 def repeat_alerts() -> None:
     """Repeat open alerts to targets that forget; close alerts whose case, cluster or node was removed."""
+    if not _claim(Task.REPEAT_ALERTS):
+        return
     installation, now = app.context.installation, utc_now()
     app.context.dispatch(response.repeat_alerts(installation.store, installation.catalogs, now))
     app.context.dispatch(response.close_withdrawn(installation.store, installation.catalogs, now))
@@ -30,16 +49,28 @@ def repeat_alerts() -> None:
 
 @app.task(name=Task.SYNC_SOURCES)
 def sync_sources() -> None:
-    """Sync the sources that are due."""
+    """Sync the sources that are due; a push may have made one due since beat's last message."""
+    _claim(Task.SYNC_SOURCES)
     sources.sync_due(app.context.installation.sync_context)
 
 
 @app.task(name=Task.FORGET)
 def forget() -> None:
-    """Delete what is older than `keep_outcomes`."""
-    store, settings, now = app.context.installation.store, app.context.installation.settings, utc_now()
-    while runs.delete_old_runs(store, now, settings):
-        pass
-    for delete in (trigger.delete_old_changes, leftovers.delete_old_leftovers, response.delete_old_alerts):
-        delete(store, now - settings.keep_outcomes)
+    """Delete what is older than `keep_outcomes`, for half a minute at most."""
+    if not _claim(Task.FORGET):
+        return
+    installation, now = app.context.installation, utc_now()
+    store, settings, until = installation.store, installation.settings, installation.clock() + FORGET_FOR
+    before = now - settings.keep_outcomes
+    deletions: tuple[Callable[[], int], ...] = (
+        lambda: runs.delete_old_runs(store, now, settings),
+        lambda: trigger.delete_old_changes(store, before),
+        lambda: leftovers.delete_old_leftovers(store, before),
+        lambda: response.delete_old_alerts(store, before),
+    )
+    for delete in deletions:
+        while delete():
+            if installation.clock() > until:
+                trigger.continue_housekeeping(store, Task.FORGET, now)
+                return
     leases.delete_dead_collectors(store, now, settings)

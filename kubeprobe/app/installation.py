@@ -39,13 +39,20 @@ class Installation:
     """Called when effects of a committed transaction were not sent: beat sends them again from the store."""
 
     @classmethod
-    def open(cls, settings: Settings, on_broker_unreachable: Callable[[], None] = lambda: None) -> Self:
+    def open(
+        cls,
+        settings: Settings,
+        on_broker_unreachable: Callable[[], None] = lambda: None,
+        connect: Callable[[str], Queue] = Queue.connect,
+    ) -> Self:
         """Open the store, which must be migrated. The broker is not contacted before something is sent.
+
+        `connect`: `Publisher.connect` in a process that goes on after it has published.
 
         Raises NoStoreError and SchemaOutdatedError.
         """
-        store = open_migrated_store(settings.database())
-        queue = Queue.connect(settings.broker())
+        store = open_migrated_store(settings.database(), settings.statement_timeout)
+        queue = connect(settings.broker())
         return cls(settings, store, queue, on_broker_unreachable=on_broker_unreachable)
 
     def __enter__(self) -> Self:
@@ -57,7 +64,8 @@ class Installation:
         self.close()
 
     def close(self) -> None:
-        """Close the store."""
+        """Publish what is pending, and close the store."""
+        self.queue.close()
         self.store.close()
 
     @cached_property
@@ -104,7 +112,7 @@ class Installation:
 
 def migrate_store(settings: Settings, clock: Clock = utc_now) -> tuple[str, str]:
     """Create the store or upgrade it; gives its address without password, and the installation's id."""
-    store = open_store(settings.database())
+    store = open_store(settings.database(), statement_timeout=None)
     try:
         migrate(store, clock())
         return store.engine.url.render_as_string(hide_password=True), installation_id(store)

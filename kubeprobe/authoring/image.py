@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubeprobe.authoring.folder import IMAGE_FILE, ProbeFolder
+from kubeprobe.authoring.programs import run_program
 from kubeprobe.errors import InvalidInputError, KubeProbeError
 
 BUILDERS = ("buildah", "podman", "docker")
 _CLIENT = "kubeprobe_client"
 _STANDARD_ERROR = 2
 """The builder prints there: standard output is for the image's name."""
+BUILD_S = 3600.0
+"""For building or pushing an image."""
+INSPECT_S = 60.0
 _IGNORED = (".git", "__pycache__", ".venv", "*.pyc", IMAGE_FILE)
 
 
@@ -39,7 +43,9 @@ class Build:
 
 
 def build_image(folder: ProbeFolder, build: Build) -> str:
-    """Build an image, and push it if requested. Returns its reference, with the digest if pushed. Raises BuildError.
+    """Build an image, and push it if requested. Returns its reference, with the digest if pushed.
+
+    Raises BuildError and ProgramTimeoutError.
 
     The builder's output goes to standard error.
     """
@@ -85,9 +91,7 @@ def _push(builder: str, tag: str, digest_file: Path) -> str:
         return digest_file.read_text().strip()
     _run([builder, "push", tag])
     format_ = "{{range .RepoDigests}}{{println .}}{{end}}"
-    output = subprocess.run(
-        [builder, "image", "inspect", "--format", format_, tag], capture_output=True, text=True, check=True
-    ).stdout
+    output = _run([builder, "image", "inspect", "--format", format_, tag], INSPECT_S, subprocess.PIPE)
     for line in output.split():
         name, _, digest = line.partition("@")
         if name in (_untagged(tag), f"docker.io/{_untagged(tag)}") or _untagged(tag).endswith(f"/{name}"):
@@ -99,8 +103,9 @@ def _untagged(reference: str) -> str:
     return re.sub(r":[^:/]+$", "", reference)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdout=_STANDARD_ERROR, check=False)
+def _run(command: list[str], limit_s: float = BUILD_S, stdout: int = _STANDARD_ERROR) -> str:
+    done = run_program(command, limit_s, stdout=stdout, stderr=None)
     if done.returncode != 0:
         what = " ".join(command[:2])
         raise BuildError(f"`{what}` failed with exit code {done.returncode}; see its output above")
+    return done.stdout or ""

@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 from kubeprobe.authoring.folder import ProbeFolder
+from kubeprobe.authoring.programs import run_program
 from kubeprobe.catalog import TargetCluster, setup_objects
 from kubeprobe.errors import InvalidInputError, KubeProbeError
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
@@ -27,6 +28,9 @@ from kubeprobe.store import Cluster
 
 LOCAL = "local"
 _START_S = 30.0
+_STOP_S = 15.0
+_COMPILE_S = 600.0
+"""Go may have to download the modules first."""
 
 
 class LocalClusterError(KubeProbeError):
@@ -118,7 +122,12 @@ async def _run_cluster(settings: Settings) -> AsyncIterator[None]:
     finally:
         if process.returncode is None:
             process.terminate()
-        await process.wait()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 def _compile(path: Path) -> None:
@@ -127,6 +136,6 @@ def _compile(path: Path) -> None:
         raise InvalidInputError(
             f"the folder {path} is a Go probe, and Go is not installed: the local cluster runs programs as they are"
         )
-    done = subprocess.run(["go", "build", "-o", "probe", "."], cwd=path, capture_output=True, text=True, check=False)
+    done = run_program(["go", "build", "-o", "probe", "."], _COMPILE_S, folder=path, stderr=subprocess.PIPE)
     if done.returncode != 0:
         raise InvalidInputError(f"the folder {path} cannot be compiled:\n{done.stderr.strip()}")

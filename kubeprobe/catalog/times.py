@@ -9,10 +9,12 @@ Cron uses the wall clock of its time zone, as Vixie cron does:
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache, lru_cache
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Protocol
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -23,7 +25,16 @@ from kubeprobe.catalog.problems import invalid, nearest_name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
-_ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+_ALIASES = {
+    "@hourly": "* * *",
+    "@daily": "* * *",
+    "@midnight": "* * *",
+    "@weekly": "* * 0",
+    "@monthly": "1 * *",
+    "@yearly": "1 1 *",
+    "@annually": "1 1 *",
+}
+"""The aliases, and the days that each means, as cron's last three fields."""
 _CRON_HELP = "five fields: minute hour day-of-month month day-of-week, such as '30 2 * * *', or @daily"
 # croniter's own extensions: R is a random value, H a hashed one.
 _RANDOM_OR_HASHED = re.compile(r"(^|[\s,])[RH]($|[\s,(/])", re.IGNORECASE)
@@ -152,11 +163,48 @@ def _next_cron(cron: str, timezone: str, after: datetime) -> datetime:
 
 @lru_cache(maxsize=4096)
 def _cron_between(cron: str, timezone: str, after: datetime, until: datetime) -> tuple[int, datetime | None]:
-    """The number of cron's times in (after, until], both whole minutes, and the latest."""
-    count, latest = 0, after
-    while (due := _next_cron(cron, timezone, latest)) <= until:
-        count, latest = count + 1, due
+    """The number of cron's times in (after, until], both whole minutes, and the latest. Bounded by the days between.
+
+    Of a day without a change of the offset the times are known; the others are counted one by one.
+    """
+    zone, minutes, count, latest = ZoneInfo(timezone), _minutes_of_day(cron), 0, after
+    day, last = after.astimezone(zone).date(), until.astimezone(zone).date()
+    days = _days(cron, day, last)
+    while day <= last:
+        begin, end = _midnight(day, zone), _midnight(day + _DAY, zone)
+        if _transition(zone, begin - _MINUTE, end) is not None:
+            moment = max(latest, begin - _MINUTE)
+            while (moment := _next_cron(cron, timezone, moment)) <= min(until, end - _MINUTE):
+                count, latest = count + 1, moment
+        elif day in days:
+            first = bisect_right(minutes, (after - begin) // _MINUTE)
+            found = minutes[first : bisect_right(minutes, (until - begin) // _MINUTE)]
+            count, latest = count + len(found), begin + found[-1] * _MINUTE if found else latest
+        day += _DAY
     return count, latest if count else None
+
+
+@lru_cache(maxsize=1024)
+def _minutes_of_day(cron: str) -> list[int]:
+    """At which minutes of a day it is due, if it is due on that day."""
+    minutes, hours = (
+        range(size) if field == ["*"] else sorted({int(value) for value in field})
+        for field, size in zip(croniter.expand(cron)[0][:2], (60, 24), strict=True)
+    )
+    return [60 * hour + minute for hour in hours for minute in minutes]
+
+
+def _days(cron: str, first: date, last: date) -> set[date]:
+    """The days on which it is due."""
+    fields = _ALIASES[cron] if cron in _ALIASES else cron.split(" ", 2)[2]
+    times = croniter(f"0 0 {fields}", datetime.combine(first - _DAY, time(12)))
+    days = (moment.date() for moment in iter(lambda: times.get_next(datetime), None))
+    return set(takewhile(lambda day: day <= last, days))
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    """The instant at which a day begins."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 @lru_cache(maxsize=1024)

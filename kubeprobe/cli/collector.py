@@ -12,7 +12,7 @@ from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.logs import configure_logs
 from kubeprobe.metrics.listener import serve_metrics
-from kubeprobe.queue import Queue
+from kubeprobe.queue import Publisher
 from kubeprobe.settings import Settings
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
@@ -21,17 +21,18 @@ def collect(name: str = "") -> None:
     """Collect until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logs(settings.log_format, process="collector")
-    store = open_migrated_store(settings.database())
+    store = open_migrated_store(settings.database(), settings.statement_timeout)
     context = CollectorContext(
         store=store,
         clients=ClusterClients(Cipher.from_settings(settings)),
-        queue=Queue.connect(settings.broker()),
+        queue=Publisher.connect(settings.broker()),
         settings=settings,
         installation=installation_id(store),
         clock=utc_now,
     )
     serve_metrics(settings, "collector")
     asyncio.run(_run(Collector(name or f"{socket.gethostname()}-{os.getpid()}", context)))
+    context.queue.close()
     store.close()
 
 

@@ -28,7 +28,7 @@ def open_shell(settings: Settings) -> None:
         from IPython import start_ipython  # noqa: PLC0415 - half a second, needed here only
         from traitlets.config import Config  # noqa: PLC0415
 
-    open_migrated_store(settings.database()).close()
+    open_migrated_store(settings.database(), settings.statement_timeout).close()
     config = Config()
     config.TerminalInteractiveShell.banner1 = BANNER.format(version=kubeprobe.__version__, store=settings.database())
     config.TerminalInteractiveShell.enable_tip = False

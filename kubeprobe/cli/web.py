@@ -5,6 +5,7 @@ import uvicorn
 from kubeprobe.app import Installation
 from kubeprobe.logs import configure_logs
 from kubeprobe.metrics import record_process
+from kubeprobe.queue import Publisher
 from kubeprobe.settings import Settings
 from kubeprobe.web import make_app
 from kubeprobe.web.connections import bounded_protocol
@@ -14,7 +15,7 @@ def serve(host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logs(settings.log_format, process="web")
-    with Installation.open(settings) as installation:
+    with Installation.open(settings, connect=Publisher.connect) as installation:
         record_process("web")
         uvicorn.run(
             make_app(installation),

@@ -10,8 +10,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from celery import Celery
-from kombu.exceptions import OperationalError
 from sqlmodel import Session, col, select
 
 from kubeprobe.clock import Clock, utc_now
@@ -27,17 +25,17 @@ from kubeprobe.health.judgements import (
     judge_fleet,
     judge_leftovers,
     judge_outcomes,
+    judge_queues,
     judge_sources,
     judge_workers,
 )
 from kubeprobe.names import nearest
-from kubeprobe.queue import celery_config
+from kubeprobe.queue import Queue, queues_of
 from kubeprobe.settings import Settings
 from kubeprobe.sources import Secret
 from kubeprobe.store import DatabaseError, Source, Store
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
-REPLY_WITHIN_S = 1.5
 SERVICE_LINK = re.compile(
     r"KUBEPROBE(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)|KUBEPROBE_PORT"
 )
@@ -50,7 +48,7 @@ def diagnose(settings: Settings, clock: Clock = utc_now) -> Iterator[Finding]:
     yield _check_settings(os.environ)
     broker, queues = _check_broker(settings)
     try:
-        store = open_migrated_store(settings.database())
+        store = open_migrated_store(settings.database(), settings.statement_timeout)
     except (KubeProbeError, DatabaseError) as error:
         yield _store_problem(error)
         yield broker
@@ -72,9 +70,12 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
         sources = source_health(session)
         leftovers = leftover_health(session, now)
         yield judge_clock(database_clock(session), clock())
-    yield judge_beat(runs)
+    lengths = None if queues is None else Queue.connect(settings.broker()).lengths(queues_of(fleet.pools))
+    yield judge_beat(runs, lengths)
     if queues is not None:
         yield from judge_workers(queues, fleet)
+    if lengths is not None:
+        yield judge_queues(lengths)
     yield from judge_fleet(fleet)
     yield from judge_outcomes(runs)
     yield from judge_sources(sources, now)
@@ -138,10 +139,10 @@ def _decrypts(open_it: Callable[[], object]) -> bool:
 
 
 def _check_broker(settings: Settings) -> tuple[Finding, dict[str, int] | None]:
-    """Whether the broker is reachable, and how many workers serve each queue."""
+    """Whether the broker answers, and how many workers serve each queue."""
     remedy = "start Redis or Valkey, or correct KUBEPROBE_BROKER_URL; nothing is lost meanwhile"
     try:
-        queues = _queues_served(settings)
+        queues = Queue.connect(settings.broker()).workers()
     except (KeyError, ValueError, ImportError) as error:  # kombu's, for an address that is none
         found = f"KUBEPROBE_BROKER_URL is not the address of a broker: {type(error).__name__}"
         return Finding("broker", ok=False, found=found, remedy="use redis://HOST:PORT/0"), None
@@ -149,20 +150,3 @@ def _check_broker(settings: Settings) -> tuple[Finding, dict[str, int] | None]:
         where = settings.broker().rpartition("@")[2]
         return Finding("broker", ok=False, found=f"{where} is not reachable", remedy=remedy), None
     return Finding("broker", ok=True, found="reachable"), queues
-
-
-def _queues_served(settings: Settings) -> dict[str, int] | None:
-    """How many workers serve each queue; None where the broker is not reachable."""
-    app = Celery("kubeprobe", set_as_current=False)
-    app.conf.update(celery_config(settings.broker()))
-    try:
-        with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=REPLY_WITHIN_S)
-            answers = app.control.inspect(timeout=REPLY_WITHIN_S, connection=connection).active_queues()
-    except (OperationalError, OSError):
-        return None
-    served: dict[str, int] = {}
-    for queues in (answers or {}).values():
-        for queue in queues:
-            served[queue["name"]] = served.get(queue["name"], 0) + 1
-    return served

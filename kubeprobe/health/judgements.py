@@ -5,7 +5,14 @@ from datetime import datetime, timedelta
 
 from kubeprobe.fleet.check import Finding
 from kubeprobe.health.facts import LATE, FleetHealth, LeftoverHealth, RunHealth, SourceHealth
-from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
+from kubeprobe.queue import (
+    DELIVERY_QUEUE,
+    HOUSEKEEPING_QUEUE,
+    MANY_WAITING,
+    REQUEST_QUEUE,
+    RESPONSE_QUEUE,
+    launch_queue,
+)
 from kubeprobe.vocabulary import Reason
 
 ALLOWED_SKEW = timedelta(seconds=5)
@@ -14,13 +21,16 @@ BEAT = "celery -A beat_schedule beat -S beat_schedule.SlotScheduler"
 LAUNCHER = "celery -A workers.app worker -P threads -Q {queues}"
 
 
-def judge_beat(runs: RunHealth) -> Finding:
-    """Whether due runs are issued."""
+def judge_beat(runs: RunHealth, lengths: Mapping[str, int] | None) -> Finding:
+    """Whether due runs are issued, and sent again. It sends nothing to a long queue, nor to a broker without answers.
+
+    `lengths`: messages in each queue; None if the broker is unavailable.
+    """
     remedy = f"start beat: {BEAT}"
     if runs.overdue_schedules:
         found = f"{_count(runs.overdue_schedules, 'schedule')} due for more than 30 s and not issued"
         return Finding("beat", ok=False, found=found, remedy=remedy)
-    if runs.unsent:
+    if runs.unsent and lengths is not None and not _long(lengths):
         found = f"{_count(runs.unsent, 'run')} not sent to a launcher in time"
         return Finding("beat", ok=False, found=found, remedy=remedy)
     if not runs.schedules:
@@ -33,7 +43,18 @@ def judge_workers(queues: Mapping[str, int], fleet: FleetHealth) -> Iterator[Fin
     for pool in sorted(fleet.pools):
         yield _served(queues, f"launchers {pool}", (launch_queue(pool),))
     yield _served(queues, "requests", (REQUEST_QUEUE,))
-    yield _served(queues, "responders", (RESPONSE_QUEUE, HOUSEKEEPING_QUEUE))
+    yield _served(queues, "responders", (RESPONSE_QUEUE, DELIVERY_QUEUE, HOUSEKEEPING_QUEUE))
+
+
+def judge_queues(lengths: Mapping[str, int]) -> Finding:
+    """Whether messages are taken out of the queues as fast as they come."""
+    long = _long(lengths)
+    if not long:
+        return Finding("queues", ok=True, found=f"at most {max(lengths.values(), default=0)} messages in one")
+    name = max(long, key=lambda queue: long[queue])
+    found = ", ".join(f"{length:,} messages wait in {queue}" for queue, length in sorted(long.items())[:NAMED])
+    remedy = f"start more workers: {LAUNCHER.format(queues=name)}; waiting messages need not be deleted"
+    return Finding("queues", ok=False, found=found, remedy=remedy)
 
 
 def judge_fleet(fleet: FleetHealth) -> Iterator[Finding]:
@@ -135,6 +156,10 @@ def judge_clock(theirs: datetime | None, ours: datetime) -> Finding:
     order = "ahead of" if skew > timedelta(0) else "behind"
     found = f"the database server's is {abs(skew.total_seconds()):.0f} s {order} ours"
     return Finding("clock", ok=False, found=found, remedy="synchronise the clocks of all machines (NTP)")
+
+
+def _long(lengths: Mapping[str, int]) -> dict[str, int]:
+    return {queue: length for queue, length in lengths.items() if length >= MANY_WAITING}
 
 
 def _served(queues: Mapping[str, int], check: str, needed: Sequence[str]) -> Finding:

@@ -90,12 +90,12 @@ def due_effects(store: Store, now: datetime) -> Effects:
 
 
 def delete_old_alerts(store: Store, before: datetime) -> int:
-    """Delete the alerts that closed earlier, with their notifications; returns their number."""
-    old = select(Alert.id).where(col(Alert.closed_at) < before)
+    """Delete a batch of the alerts that closed earlier, with their notifications; returns the number of alerts."""
     with store.writing() as session:
+        old = session.exec(select(Alert.id).where(col(Alert.closed_at) < before).limit(BATCH)).all()
         session.execute(delete(Notification).where(col(Notification.alert_id).in_(old)))
-        deleted = session.scalars(delete(Alert).where(col(Alert.closed_at) < before).returning(col(Alert.id)))
-        return len(deleted.all())
+        session.execute(delete(Alert).where(col(Alert.id).in_(old)))
+        return len(old)
 
 
 def _withdrawal(alert: Alert, opened: Notification, now: datetime) -> Message:

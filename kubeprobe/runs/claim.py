@@ -13,7 +13,7 @@ from sqlalchemy import case, func, literal, not_, update
 from sqlmodel import Session, col, select
 
 from kubeprobe import metrics
-from kubeprobe.runs.rows import in_id_order, still_claimed
+from kubeprobe.runs.rows import in_id_order, next_wake, still_claimed
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, Run, is_open, on_commit, update_each
 from kubeprobe.store.types import UTCDateTime
@@ -60,7 +60,7 @@ def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datet
             claimed_at=case((is_below_cap, literal(now, UTCDateTime)), else_=col(Run.claimed_at)),
             wake_at=case(
                 (is_below_cap, literal(now + settings.claim_timeout, UTCDateTime)),
-                else_=literal(now + settings.resend_after, UTCDateTime),
+                else_=next_wake(now, settings),
             ),
             held=not_(is_below_cap),
         )

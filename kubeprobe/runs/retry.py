@@ -11,16 +11,13 @@ from typing import Any
 from sqlalchemy import case, update
 from sqlmodel import Session, col, select
 
-from kubeprobe.backoff import Backoff
 from kubeprobe.runs.open import OpenedRun
-from kubeprobe.runs.rows import in_id_order, still_claimed
+from kubeprobe.runs.rows import in_id_order, next_wake, still_claimed
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run, Store, awaits_pod, subject_of_run, update_each
 from kubeprobe.vocabulary import Reason, RunState
 
 BATCH = 1000
-DOUBLINGS = 4
-"""The wait before the next message grows from `resend_after` to 16 times of it."""
 
 
 @dataclass(frozen=True)
@@ -96,28 +93,28 @@ def release_postponed(session: Session, cluster_name: str, now: datetime) -> Non
     )
 
 
-def resend_overdue(store: Store, now: datetime, settings: Settings) -> list[OpenedRun]:
+def resend_overdue(
+    store: Store, now: datetime, settings: Settings, except_pools: Sequence[str] = ()
+) -> list[OpenedRun]:
     """Runs that no launcher has claimed in time, back to pending; each is returned to one caller only. One statement.
 
-    Beat calls it once a tick and sends the runs to launchers again. The wait doubles each time, so that a slow pool is
-    not flooded; a superfluous message finds no run to claim and costs one statement.
+    Beat calls it every second and sends the runs to launchers again; those of `except_pools` wait. The wait doubles
+    each time, so that a slow pool is not flooded; a superfluous message finds no run to claim and costs one statement.
     """
     overdue = (
         select(col(Run.id))
-        .where(awaits_pod(), col(Run.wake_at) <= now)
+        .where(awaits_pod(), col(Run.wake_at) <= now, col(Run.pool).not_in(except_pools))
         .order_by(col(Run.wake_at))
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    backoff = Backoff(first=settings.resend_after, longest=settings.resend_after * 2**DOUBLINGS)
-    next_wakes = {wakes: now + backoff.pause(wakes + 1) for wakes in range(DOUBLINGS)}
     sent_again = (
         update(Run)
         .where(col(Run.id).in_(overdue.scalar_subquery()))
         .values(
             state=RunState.PENDING,
             wakes=col(Run.wakes) + 1,
-            wake_at=case(next_wakes, value=col(Run.wakes), else_=now + backoff.longest),
+            wake_at=next_wake(now, settings),
         )
         .returning(col(Run.id), col(Run.slot), col(Run.cluster), col(Run.node), col(Run.pool), col(Run.case))
     )

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Select, and_, select
+from sqlalchemy import CTE, ColumnElement, Select, and_, case, select
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
+from kubeprobe.backoff import Backoff
 from kubeprobe.runs.verdicts import Judgement
+from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Run, insert_all, on_commit
 from kubeprobe.vocabulary import RunState, Subject
+
+DOUBLINGS = 4
+"""The wait before the next message grows from `resend_after` to 16 times of it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,13 @@ def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgemen
     if closed:
         insert_all(session, Outcome, [_outcome(run, judgement, now) for run, judgement in closed])
         on_commit(session, lambda: _measure(closed, now))
+
+
+def next_wake(now: datetime, settings: Settings) -> ColumnElement[Any]:
+    """When a run without a pod is sent to launchers again, by how often it was sent already (`Run.wakes`)."""
+    backoff = Backoff(first=settings.resend_after, longest=settings.resend_after * 2**DOUBLINGS)
+    waits = {wakes: now + backoff.pause(wakes + 1) for wakes in range(DOUBLINGS)}
+    return case(waits, value=col(Run.wakes), else_=now + backoff.longest)
 
 
 def in_id_order(ids: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

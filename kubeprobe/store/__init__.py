@@ -18,13 +18,16 @@ from kubeprobe.store.cluster import Cluster, Collector, has_open_breaker, is_wat
 from kubeprobe.store.engine import (
     DatabaseError,
     Store,
+    delete_batch,
     insert_all,
     insert_ignoring_conflicts,
     on_commit,
     open_store,
     update_each,
     upsert,
+    upsert_where,
 )
+from kubeprobe.store.housekeeping import Housekeeping
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.leftover import Leftover
 from kubeprobe.store.node import Node
@@ -51,6 +54,7 @@ __all__ = [
     "Cluster",
     "Collector",
     "DatabaseError",
+    "Housekeeping",
     "Installation",
     "Leftover",
     "Node",
@@ -66,6 +70,7 @@ __all__ = [
     "Standing",
     "Store",
     "awaits_pod",
+    "delete_batch",
     "has_failed",
     "has_open_breaker",
     "insert_all",
@@ -81,4 +86,5 @@ __all__ = [
     "subject_of_run",
     "update_each",
     "upsert",
+    "upsert_where",
 ]

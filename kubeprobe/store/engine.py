@@ -2,11 +2,27 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import CTE, Connection, Engine, Insert, bindparam, column, create_engine, event, insert, text
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    bindparam,
+    column,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -18,6 +34,8 @@ from kubeprobe.privatefiles import create_private, make_private_folder
 log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_S = 30
+STATEMENT_TIMEOUT = timedelta(seconds=30)
+DELETED_AT_ONCE = 500
 URL_HELP = "expected sqlite:///FILE or postgresql://USER@HOST/NAME (KUBEPROBE_DATABASE_URL)"
 DatabaseError = SQLAlchemyError
 """What statements and connections raise, for modules without SQL of their own."""
@@ -50,9 +68,10 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(address: str) -> Store:
+def open_store(address: str, statement_timeout: timedelta | None = STATEMENT_TIMEOUT) -> Store:
     """Open the store at a SQLAlchemy address (`sqlite:///file`, `postgresql+psycopg://...`).
 
+    `statement_timeout`: of PostgreSQL; None for migrations, which take as long as they take.
     Its errors show statements without values: these include reports and encrypted credentials.
     """
     try:
@@ -61,7 +80,9 @@ def open_store(address: str) -> Store:
         raise InvalidInputError(f"The database URL cannot be parsed; {URL_HELP}") from None  # it may hold a password
     if url.get_backend_name() in {"postgresql", "postgres"}:
         url = url.set(drivername="postgresql+psycopg")
-        return Store(create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True, hide_parameters=True))
+        from kubeprobe.store.postgresql import postgresql_engine  # noqa: PLC0415 - its driver takes long to load
+
+        return Store(postgresql_engine(url, statement_timeout))
     if url.get_backend_name() != "sqlite":
         raise InvalidInputError(f"The database URL begins with {url.drivername!r}; {URL_HELP}")
     if url.database and url.database != ":memory:":
@@ -152,6 +173,27 @@ def upsert(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any
     values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
     session.connection().execute(statement.returning(*plain.primary_key), rows)
+
+
+def upsert_where(session: Session, table: type[SQLModel], row: dict[str, Any], condition: ColumnElement[bool]) -> bool:
+    """Insert a row, or update that of its primary key where that meets a condition. Whether a row was written."""
+    plain = table.__table__  # type: ignore[attr-defined]
+    keys = [column.name for column in plain.primary_key]
+    build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = build(plain).values(row)
+    values = {name: statement.excluded[name] for name in row if name not in keys}
+    statement = statement.on_conflict_do_update(index_elements=keys, set_=values, where=condition)
+    return session.execute(statement.returning(*plain.primary_key)).first() is not None
+
+
+def delete_batch(
+    session: Session, table: type[SQLModel], condition: ColumnElement[bool], limit: int = DELETED_AT_ONCE
+) -> int:
+    """Delete some of the rows that meet a condition; returns their number."""
+    keys = list(table.__table__.primary_key)  # type: ignore[attr-defined]
+    chosen = select(*keys).where(condition).limit(limit)
+    deleted = session.execute(delete(table).where(tuple_(*keys).in_(chosen)).returning(*keys))
+    return len(deleted.all())
 
 
 def insert_all(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:

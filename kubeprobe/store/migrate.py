@@ -4,7 +4,7 @@ Every process checks the schema when it starts, few migrate it: Alembic is impor
 as long as that of all tables together.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,13 @@ from ulid import ULID
 
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.store.catalog import CatalogVersion
-from kubeprobe.store.engine import Store, insert_ignoring_conflicts, open_store, sqlite_path
+from kubeprobe.store.engine import STATEMENT_TIMEOUT, Store, insert_ignoring_conflicts, open_store, sqlite_path
 from kubeprobe.store.installation import Installation
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in migrations/versions; a test checks it."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -37,7 +37,7 @@ class NoStoreError(KubeProbeError):
     """There is no store where the settings say. Run `kubeprobe migrate`, or `kubeprobe up` to start everything."""
 
 
-def open_migrated_store(address: str) -> Store:
+def open_migrated_store(address: str, statement_timeout: timedelta | None = STATEMENT_TIMEOUT) -> Store:
     """Open a store that exists and has this version's schema. Raises NoStoreError or SchemaOutdatedError."""
     path = sqlite_path(address)
     if path is not None and not path.exists():
@@ -45,7 +45,7 @@ def open_migrated_store(address: str) -> Store:
             f"There is no store at {path}. Change to the folder that has it, or create one: "
             "`kubeprobe up` starts everything here, `kubeprobe migrate` creates an empty store."
         )
-    store = open_store(address)
+    store = open_store(address, statement_timeout)
     try:
         check_schema(store)
     except BaseException:

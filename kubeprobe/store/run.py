@@ -96,6 +96,7 @@ class Outcome(SQLModel, table=True):
         _partial("ix_outcome_unanswered", "stored_at", where="responded_at IS NULL"),
         Index("ix_outcome_cluster_case", "cluster", "case", "stored_at"),
         Index("ix_outcome_stored", "stored_at"),
+        Index("ix_outcome_verdict", "verdict", "run_id"),
     )
 
     run_id: str = Field(primary_key=True, max_length=26, foreign_key="run.id")

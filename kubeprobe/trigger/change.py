@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
 from sqlmodel import Session, col
 
 from kubeprobe.catalog import Catalog
@@ -17,7 +16,7 @@ from kubeprobe.fleet import clusters
 from kubeprobe.fleet.labels import name_problem, node_problem
 from kubeprobe.runs import OpenedRun, Opening, check_id, open_runs, slot_of
 from kubeprobe.settings import Settings
-from kubeprobe.store import Change, Cluster, Store, insert_ignoring_conflicts
+from kubeprobe.store import Change, Cluster, Store, delete_batch, insert_ignoring_conflicts
 from kubeprobe.trigger.nodes import KnownNodes, run_subjects
 from kubeprobe.vocabulary import Trigger
 
@@ -31,10 +30,10 @@ class RecordedChange:
     opened: list[OpenedRun]
 
 
-def delete_old_changes(store: Store, before: datetime) -> None:
-    """Delete the changes that happened earlier."""
+def delete_old_changes(store: Store, before: datetime) -> int:
+    """Delete a batch of the changes that happened earlier; returns its size."""
     with store.writing() as session:
-        session.execute(delete(Change).where(col(Change.happened_at) < before))
+        return delete_batch(session, Change, col(Change.happened_at) < before)
 
 
 def record_change(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from honcho.manager import Manager
 
+from kubeprobe.app import migrate_store
 from kubeprobe.clock import utc_now
 from kubeprobe.privatefiles import make_private_folder, take_from_others
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
-from kubeprobe.store.migrate import migrate
 from kubeprobe.up.broker import EmbeddedBroker
 from kubeprobe.up.example import load_example, write_accounts
 from kubeprobe.up.logfiles import LogFiles
@@ -53,8 +53,8 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
     with only_one(settings.data_dir):
         ports = Ports.choose(settings.data_dir)
         broker = EmbeddedBroker.prepare(settings.data_dir, ports.broker)
-        store = open_store(settings.database())
-        migrate(store, utc_now())
+        migrate_store(settings)
+        store = open_store(settings.database(), settings.statement_timeout)
         load_example(store, settings, utc_now())
         write_accounts(store, settings)
         return _run(Installation(settings, ports, broker, store), processes(settings, ports, broker, images))

@@ -126,12 +126,12 @@ def list_runs(session: Session, wanted: RunFilter, limit: int = 20, after: str |
 
     `after`: the `next` of the page before; InvalidInputError where it is not one.
     """
-    chosen = _matching(wanted)
+    chosen, key = _matching(wanted), _id_of(wanted)
     if after is not None:
         if len(after) != ID_LENGTH or not after.isalnum():
             raise InvalidInputError(f"{after!r} is not a cursor of runs: pass on `next` of the page before")
-        chosen = chosen.where(col(Run.id) < after)
-    found = _read(session, chosen.order_by(col(Run.id).desc()).limit(limit + 1))
+        chosen = chosen.where(key < after)
+    found = _read(session, chosen.order_by(key.desc()).limit(limit + 1))
     return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
 
@@ -176,8 +176,13 @@ def _matching(wanted: RunFilter) -> Select[Any]:
     }
     chosen = _all().where(*(column == value for column, value in conditions.items() if value is not None))
     if wanted.since is not None:
-        chosen = chosen.where(col(Run.id) >= _first_id_of(wanted.since))
+        chosen = chosen.where(_id_of(wanted) >= _first_id_of(wanted.since))
     return chosen
+
+
+def _id_of(wanted: RunFilter) -> Any:
+    """The column by which runs are ordered: for a verdict that of `ix_outcome_verdict`, or all runs would be read."""
+    return col(Run.id) if wanted.verdict is None else col(Outcome.run_id)
 
 
 def _first_id_of(moment: datetime) -> str:

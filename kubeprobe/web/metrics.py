@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from kubeprobe.app import Installation
 from kubeprobe.metrics import REGISTRY, TRIGGERS, one_of
-from kubeprobe.queue import HOUSEKEEPING_QUEUE, REQUEST_QUEUE, RESPONSE_QUEUE, launch_queue
+from kubeprobe.queue import MANY_WAITING, launch_queue, queues_of
 from kubeprobe.store import DatabaseError
 from kubeprobe.views.gauges import HELD, StoreGauges, read_gauges
 from kubeprobe.vocabulary import AlertKind, RunState, Severity
@@ -49,6 +49,8 @@ class _Reading:
     """None: the store does not answer."""
     queues: Mapping[str, int] | None = None
     """None: the broker does not answer."""
+    long_queues: int | None = None
+    pools_without_launchers: int | None = None
 
 
 class InstallationMetrics(Collector):
@@ -92,13 +94,18 @@ class InstallationMetrics(Collector):
         summed: dict[str, int] = {}
         for queue, label in names.items():
             summed[label] = summed.get(label, 0) + lengths[queue]
-        return _Reading(now, gauges, summed)
+        long = sum(length >= MANY_WAITING for length in lengths.values())
+        served = self._installation.queue.workers()
+        if gauges is None or served is None:
+            return _Reading(now, gauges, summed, long)
+        unserved = sum(launch_queue(pool) not in served for pool in gauges.clusters)
+        return _Reading(now, gauges, summed, long, unserved)
 
 
 def _queues(pools: Iterable[str], most: int) -> dict[str, str]:
     """The queues, and under which label each is counted."""
     launch = [launch_queue(pool) for pool in sorted(pools)]
-    named = {queue: queue for queue in (REQUEST_QUEUE, RESPONSE_QUEUE, HOUSEKEEPING_QUEUE, *launch[:most])}
+    named = {queue: queue for queue in (*queues_of(()), *launch[:most])}
     return named | dict.fromkeys(launch[most:], OTHER_LAUNCH_QUEUES)
 
 
@@ -108,6 +115,9 @@ def _families(reading: _Reading | None) -> Iterable[Metric]:
     yield _gauge("kubeprobe_broker_up", "Whether the broker answered the web.", queues is not None)
     lengths: dict[tuple[str, ...], int] = {(queue,): length for queue, length in (queues or {}).items()}
     yield _labelled("kubeprobe_queue_messages", "Messages that wait in a Celery queue.", ("queue",), lengths)
+    long, unserved = (reading.long_queues, reading.pools_without_launchers) if reading else (None, None)
+    yield _gauge("kubeprobe_long_queues", f"Celery queues in which {MANY_WAITING:,} messages or more wait.", long)
+    yield _gauge("kubeprobe_pools_without_launchers", "Pools with clusters whose queue no worker serves.", unserved)
     runs = _bounded(found.open_runs, STATES, TRIGGERS) if found else {}
     yield _labelled("kubeprobe_open_runs", "Runs without an outcome.", ("state", "trigger"), runs)
     alerts = _bounded(found.open_alerts, tuple(AlertKind), tuple(Severity)) if found else {}

@@ -82,6 +82,10 @@ class Installation:
         """Ids of the running processes, by `name.copy`."""
         return {key: process.pid for key, process in self._running.items()}
 
+    def ended(self) -> list[str]:
+        """The processes that have ended by themselves, by `name.copy`."""
+        return [key for key, process in self._running.items() if process.poll() is not None]
+
     def log(self, name: str, copy: int = 0) -> str:
         """The output of a process."""
         return (self.folder / f"{name}.{copy}.log").read_text(errors="replace")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from celery import Celery
 
 from kubeprobe.effects import Effects, dispatch
-from kubeprobe.queue import Queue, Task
+from kubeprobe.queue import Message, Queue, Task
 from kubeprobe.runs import OpenedRun
 from kubeprobe.vocabulary import Subject
 
@@ -18,8 +18,8 @@ class Sent(Queue):
         self.messages: list[tuple[Task, list[object], str]] = []
         self.is_reached = is_reached
 
-    def _send(self, messages: Sequence[tuple[Task, list[object], str, str]]) -> bool:
-        self.messages += [message[:3] for message in messages]
+    def _send(self, messages: Sequence[Message]) -> bool:
+        self.messages += [(message.task, message.args, message.queue) for message in messages]
         return self.is_reached or not messages
 
 
@@ -44,8 +44,8 @@ def test_each_effect_is_sent_once() -> None:
         (Task.LAUNCH, ["prod-1", ["r3"]], "launch.eu"),
         (Task.LAUNCH, ["prod-2", ["r4"]], "launch.eu"),
         (Task.REMOVE_PODS, ["prod-1", ["r5"]], "launch.eu"),
-        (Task.DELIVER, ["n1"], "response"),
-        (Task.DELIVER, ["n2"], "response"),
+        (Task.DELIVER, ["n1"], "delivery"),
+        (Task.DELIVER, ["n2"], "delivery"),
         (Task.SYNC_SOURCES, [], "housekeeping"),
     ]
 

@@ -124,7 +124,7 @@ class Committer:
         return False
 
     def _commit(self, endings: Sequence[Ending], full: Sequence[str]) -> None:
-        """Store outcomes; then wake responders, and launchers for held runs."""
+        """Store outcomes; then wake responders, and launchers for held runs. A `Publisher` does not wait for that."""
         with self._store.writing() as session:
             ended = close(session, endings, self._clock())
             held = held_runs(session, full, limit=2 * len(endings)) if full else ()

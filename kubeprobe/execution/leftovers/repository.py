@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, update
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, TargetCluster, cases_bound_to
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers.decide import FoundObject, RunStates
 from kubeprobe.execution.leftovers.sweep import Swept
-from kubeprobe.store import Cluster, Leftover, Outcome, Run, Store, insert_ignoring_conflicts
+from kubeprobe.store import Cluster, Leftover, Outcome, Run, Store, delete_batch, insert_ignoring_conflicts
 from kubeprobe.vocabulary import RunState
 
 log = structlog.get_logger(__name__)
@@ -96,10 +96,10 @@ class LeftoverRepository:
             log.warning("permissions to sweep missing", missing=missing)
 
 
-def delete_old_leftovers(store: Store, before: datetime) -> None:
-    """Delete the rows of leftovers that were found earlier."""
+def delete_old_leftovers(store: Store, before: datetime) -> int:
+    """Delete a batch of the rows of leftovers that were found earlier; returns its size."""
     with store.writing() as session:
-        session.execute(delete(Leftover).where(col(Leftover.found_at) < before))
+        return delete_batch(session, Leftover, col(Leftover.found_at) < before)
 
 
 def _known(session: Session, cluster: str) -> Sequence[Leftover]:

@@ -38,7 +38,7 @@ def test_doctor_finds_queues_without_workers(ready: CommandLine, valkey: str, mo
     found = findings(ready, code=1)
     assert found["broker"]["ok"]
     assert "launch.default" in str(found["launchers default"]["found"])
-    assert "response, housekeeping" in str(found["responders"]["found"])
+    assert "response, delivery, housekeeping" in str(found["responders"]["found"])
 
 
 def test_doctor_finds_a_missing_or_changed_secret_key(ready: CommandLine) -> None:

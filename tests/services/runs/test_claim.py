@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import col
 
-from kubeprobe.runs import held_runs
+from kubeprobe.runs import held_runs, resend_overdue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run
 from kubeprobe.vocabulary import RunState
@@ -132,3 +132,21 @@ def test_counting_runs_in_flight_reads_open_runs_only(world: ExecutionWorld, now
             assert "Seq Scan on run" not in explained, explained
     assert world.states()["r1"] == RunState.LAUNCHING
     world.change(Run, col(Run.id) == "r1", state=RunState.DONE)
+
+
+def test_a_run_that_is_held_again_and_again_is_sent_ever_more_rarely(
+    world: ExecutionWorld, now: datetime, settings: Settings
+) -> None:
+    """It is woken when a pod ends; the message after a wait is for a wake that was lost."""
+    world.change(Cluster, max_in_flight=1)
+    world.run("running", state=RunState.RUNNING)
+    world.run("held")
+    waits, moment = [], now
+    for _ in range(7):
+        assert world.claim("prod-1", ["held"], moment, settings) == []
+        wake_at = world.find("held").wake_at
+        waits.append(wake_at - moment)
+        assert [run.id for run in resend_overdue(world.store, wake_at, settings)] == ["held"]
+        moment = wake_at
+    first = settings.resend_after
+    assert waits == [first, 2 * first, 4 * first, 8 * first, 16 * first, 16 * first, 16 * first]

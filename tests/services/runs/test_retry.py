@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from kubeprobe.runs import resend_overdue
-from kubeprobe.runs.retry import DOUBLINGS
+from kubeprobe.runs.rows import DOUBLINGS
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run
 from kubeprobe.vocabulary import RunState

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +11,12 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from beat_schedule import HOUSEKEEPING, LONGEST_WAIT_S, SlotScheduler
+from beat_schedule import LONGEST_WAIT_S, SlotScheduler
 from kubeprobe.clock import utc_now
 from kubeprobe.queue import HOUSEKEEPING_QUEUE, RESPONSE_QUEUE, Task, celery_config, launch_queue
 from kubeprobe.store import open_store
+from kubeprobe.trigger import claim_housekeeping
+from kubeprobe.trigger.housekeeping import EVERY
 from kubeprobe.vocabulary import Concurrency, RunState
 from tests.harness.ports import free_port
 from tests.services.trigger.given import World
@@ -40,7 +41,7 @@ Beat = Callable[..., SlotScheduler]
 
 @pytest.fixture
 def beat(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path, valkey: str) -> Iterator[Beat]:
-    """Creates a beat like `celery beat -S beat_schedule.SlotScheduler`, with housekeeping not due."""
+    """Creates a beat like `celery beat -S beat_schedule.SlotScheduler`; the tests tick and wake."""
     monkeypatch.setenv("KUBEPROBE_DATABASE_URL", database_url)
     monkeypatch.setenv("KUBEPROBE_DATA_DIR", str(tmp_path))
     started = []
@@ -49,13 +50,12 @@ def beat(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path, val
         app = Celery("test", set_as_current=False)
         app.conf.update(celery_config(broker_url))
         scheduler = SlotScheduler(app=app)
-        started.append((scheduler.store, app))
-        for entry in scheduler.schedule.values():
-            entry.last_run_at = utc_now()
+        started.append((scheduler, scheduler.store, app))
         return scheduler
 
     yield start
-    for store, app in started:
+    for scheduler, store, app in started:
+        scheduler.close()
         store.close()
         app.close()
 
@@ -71,6 +71,7 @@ def test_runs_due_together_on_a_cluster_are_one_message(world: World, broker: Re
         world.schedule(case=case)
     scheduler = beat()
     assert scheduler.tick() == 0, "at once again: there may be more"
+    assert scheduler.queue.flush()
     [(task, [cluster, run_ids])] = messages(broker, launch_queue("default"))
     assert (task, cluster) == (Task.LAUNCH, "prod-1")
     assert sorted(run_ids) == sorted(run.id for run in world.runs)
@@ -82,32 +83,41 @@ def test_outcomes_wake_a_responder_and_pods_of_replaced_runs_are_removed(
 ) -> None:
     schedule = world.schedule(concurrency=Concurrency.REPLACE)
     world.run("earlier", schedule_id=schedule, state=RunState.RUNNING)
-    beat().tick()
+    scheduler = beat()
+    scheduler.tick()
+    assert scheduler.queue.flush()
     sent = messages(broker, launch_queue("default"))
     assert (Task.REMOVE_PODS, ["prod-1", ["earlier"]]) in sent
     assert messages(broker, RESPONSE_QUEUE) == [(Task.RESPOND, [])]
 
 
-def test_housekeeping_is_issued(world: World, broker: Redis, beat: Beat) -> None:
-    scheduler = beat()
-    for entry in scheduler.schedule.values():
-        entry.last_run_at = utc_now() - timedelta(days=1)
-    for _ in HOUSEKEEPING:
-        scheduler.tick()
-    assert {task for task, _ in messages(broker, HOUSEKEEPING_QUEUE)} == {e["task"] for e in HOUSEKEEPING.values()}
+def test_of_each_task_of_housekeeping_one_message_waits_until_it_is_claimed(
+    world: World, broker: Redis, beat: Beat
+) -> None:
+    """However long there is no responder, and however many beats there are."""
+    for scheduler in (beat(), beat()):
+        for _ in range(3):
+            scheduler.wake()
+    assert sorted(task for task, _ in messages(broker, HOUSEKEEPING_QUEUE)) == sorted(EVERY)
+    broker.flushall()
+    assert claim_housekeeping(world.store, Task.FORGET, utc_now())
+    beat().wake()
+    assert sorted(task for task, _ in messages(broker, HOUSEKEEPING_QUEUE)) == sorted(EVERY.keys() - {Task.FORGET})
 
 
 def test_runs_opened_while_the_broker_was_unavailable_are_sent_afterwards(
     world: World, broker: Redis, beat: Beat
 ) -> None:
     world.schedule()
-    started = time.monotonic()
-    beat(f"redis://127.0.0.1:{free_port()}/0").tick()
-    assert time.monotonic() - started < 5, "beat waits for nobody"
+    unable = beat(f"redis://127.0.0.1:{free_port()}/0")
+    unable.tick()
+    assert unable.queue.flush()
     [run] = world.runs
     assert run.state == RunState.PENDING
     world.change(type(run), wake_at=world.noon)  # as after `resend_after`
-    beat().tick()
+    unable.wake()
+    assert world.runs[0].wake_at == world.noon, "it is sent as soon as the broker is back"
+    beat().wake()
     assert messages(broker, launch_queue("default")) == [(Task.LAUNCH, ["prod-1", [run.id]])]
 
 
@@ -115,10 +125,11 @@ def test_a_flushed_broker_loses_nothing(world: World, broker: Redis, beat: Beat)
     world.schedule()
     scheduler = beat()
     scheduler.tick()
+    assert scheduler.queue.flush()
     broker.flushall()
     [run] = world.runs
     world.change(type(run), wake_at=world.noon)
-    scheduler.tick()
+    scheduler.wake()
     assert messages(broker, launch_queue("default")) == [(Task.LAUNCH, ["prod-1", [run.id]])]
 
 
@@ -127,4 +138,5 @@ def test_beat_waits_for_an_unavailable_store(beat: Beat) -> None:
     scheduler = beat()
     scheduler.store = open_store(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     assert scheduler.tick() == LONGEST_WAIT_S
+    scheduler.wake()
     scheduler.store.close()

@@ -1,5 +1,6 @@
 """Fills a store with clusters, runs and outcomes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -82,6 +83,17 @@ class World:
         )
         with self.store.writing() as session:
             return open_runs(session, [opening], at or self.now, Settings())[0].id
+
+    def ran(self, verdicts: Sequence[Verdict]) -> None:
+        """Open a run for each verdict, and store its outcome, in one transaction."""
+        openings = [
+            Opening(f"many-{number}", Trigger.MANUAL, "dns", Subject("prod-1"), "default", self.now)
+            for number in range(len(verdicts))
+        ]
+        with self.store.writing() as session:
+            opened = open_runs(session, openings, self.now, Settings())
+            found = [Judgement(verdict, REASONS[verdict]) for verdict in verdicts]
+            close(session, [Ending(run.id, judged) for run, judged in zip(opened, found, strict=True)], self.now)
 
     def ended(self, run_id: str, verdict: Verdict = Verdict.PASS, at: datetime | None = None) -> None:
         """Store a run's outcome."""

@@ -12,7 +12,7 @@ from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.health.facts import fleet_health, leftover_health, run_health
 from kubeprobe.jsonmodel import Page
 from kubeprobe.settings import Settings
-from kubeprobe.store import Alert
+from kubeprobe.store import Alert, Store
 from kubeprobe.views import (
     AlertFilter,
     RunFilter,
@@ -169,6 +169,31 @@ def test_sqlite_serves_open_work_from_partial_indexes(world: World) -> None:
                 plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
                 scans = [row[-1] for row in plan if row[-1] in {f"SCAN {table}" for table in HISTORY}]
                 assert not scans, f"{name}: {scans[0]} for {statement}"
+
+
+@pytest.mark.parametrize("page", [{}, {"after": "01jdcqb2g0" + "z" * 16}])
+def test_runs_by_verdict_are_read_by_its_index_in_order(world: World, store: Store, page: dict[str, str]) -> None:
+    """Failures are rare: without it, a page of them reads all runs."""
+    world.ran([Verdict.FAIL if number % 100 == 0 else Verdict.PASS for number in range(3000)])
+    with store.writing() as session:
+        session.connection().exec_driver_sql("ANALYZE")
+    seen: list[tuple[str, Any]] = []
+
+    def record(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", record)
+    with store.reading() as session:
+        list_runs(session, RunFilter(verdict="fail", since=world.now - timedelta(days=900)), **page)
+    event.remove(store.engine, "before_cursor_execute", record)
+    explain = {"postgresql": "EXPLAIN ", "sqlite": "EXPLAIN QUERY PLAN "}[store.engine.dialect.name]
+    [(statement, parameters)] = [one for one in seen if one[0].startswith("SELECT")]
+    with store.engine.begin() as connection:
+        plan = connection.exec_driver_sql(explain + statement, parameters).all()
+    explained = "\n".join(" ".join(map(str, row)) for row in plan)
+    assert "ix_outcome_verdict" in explained, explained
+    for slow in ("Sort", "SCAN", "TEMP B-TREE", "Seq Scan"):
+        assert slow not in explained, explained
 
 
 HISTORY = ("run", "outcome", "alert", "notification", "leftover")

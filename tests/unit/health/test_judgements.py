@@ -10,9 +10,11 @@ from kubeprobe.health.judgements import (
     judge_fleet,
     judge_leftovers,
     judge_outcomes,
+    judge_queues,
     judge_sources,
     judge_workers,
 )
+from kubeprobe.queue import MANY_WAITING
 
 WELL = RunHealth(
     schedules=10,
@@ -25,7 +27,7 @@ WELL = RunHealth(
     undelivered=(),
 )
 FLEET = FleetHealth(pools={"eu": 2}, collectors={"eu": 1}, unwatched={}, unreachable=(), unbound=(), cordoned=())
-SERVED = {"launch.eu": 2, "request": 2, "response": 1, "housekeeping": 1}
+SERVED = {"launch.eu": 2, "request": 2, "response": 1, "delivery": 1, "housekeeping": 1}
 
 
 def problems(findings: object) -> dict[str, tuple[str, str]]:
@@ -33,30 +35,43 @@ def problems(findings: object) -> dict[str, tuple[str, str]]:
 
 
 def test_a_healthy_installation_has_no_problem(now: datetime) -> None:
-    findings = [judge_beat(WELL), judge_clock(now, now), *judge_workers(SERVED, FLEET)]
+    findings = [judge_beat(WELL, {}), judge_clock(now, now), *judge_workers(SERVED, FLEET)]
     findings += [*judge_fleet(FLEET), *judge_outcomes(WELL)]
     assert problems(findings) == {}
 
 
 def test_overdue_schedules_mean_that_beat_is_not_running() -> None:
-    found, remedy = problems([judge_beat(replace(WELL, overdue_schedules=3))])["beat"]
+    found, remedy = problems([judge_beat(replace(WELL, overdue_schedules=3), {})])["beat"]
     assert "3 schedules" in found
     assert "SlotScheduler" in remedy
 
 
 def test_runs_that_are_not_resent_mean_that_beat_is_not_running() -> None:
-    assert "1 run not" in problems([judge_beat(replace(WELL, schedules=0, unsent=1))])["beat"][0]
+    assert "1 run not" in problems([judge_beat(replace(WELL, schedules=0, unsent=1), {})])["beat"][0]
 
 
 def test_without_schedules_the_state_of_beat_is_not_judged() -> None:
-    assert "nothing to do" in judge_beat(replace(WELL, schedules=0)).found
+    assert "nothing to do" in judge_beat(replace(WELL, schedules=0), {}).found
 
 
 def test_a_queue_without_workers_is_named_with_a_command() -> None:
     found = problems(judge_workers({"launch.eu": 1, "request": 1, "response": 1}, FLEET))
     assert list(found) == ["responders"]
     assert "housekeeping" in found["responders"][0]
-    assert "-Q response,housekeeping" in found["responders"][1]
+    assert "-Q response,delivery,housekeeping" in found["responders"][1]
+
+
+def test_runs_that_beat_cannot_send_are_not_its_fault() -> None:
+    late = replace(WELL, unsent=1)
+    assert judge_beat(late, None).ok
+    assert judge_beat(late, {"launch.eu": MANY_WAITING}).ok
+
+
+def test_a_long_queue_is_named_with_a_command() -> None:
+    found, remedy = problems([judge_queues({"launch.eu": 1200, "launch.us": 3, "response": 10})])["queues"]
+    assert found == "1,200 messages wait in launch.eu"
+    assert "-Q launch.eu" in remedy
+    assert judge_queues({"launch.eu": MANY_WAITING - 1}).ok
 
 
 def test_each_pool_needs_its_own_launchers() -> None:

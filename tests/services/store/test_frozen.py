@@ -1,0 +1,102 @@
+"""PostgreSQL that is frozen, or that waits for a lock: every statement ends with an error, and the pool recovers."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session
+
+from kubeprobe.store import Store, open_store
+from kubeprobe.store import postgresql as limits
+from tests.harness.freeze import frozen
+from tests.harness.postgresql import postgresql_server
+
+SHORT = timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server of its own: it is frozen."""
+    with postgresql_server() as address:
+        yield address
+
+
+@pytest.fixture
+def store(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """With short time-outs."""
+    monkeypatch.setattr(limits, "ANSWER_LATE", timedelta(0))
+    monkeypatch.setattr(limits, "IDLE_IN_TRANSACTION", SHORT)
+    opened = open_store(f"{server}?connect_timeout=2", SHORT)
+    yield opened
+    opened.close()
+
+
+def test_a_frozen_server_delays_no_statement_longer_than_its_time_out(store: Store) -> None:
+    with store.reading() as session:
+        postmaster = _postmaster(session)
+    with frozen(postmaster):
+        for _ in range(2):  # over a connection of the pool, and over a new one
+            with pytest.raises(OperationalError, match=r"no answer from the server within 1 s|timeout expired"):
+                _execute(store, "SELECT 1")
+    assert _execute(store, "SELECT 1") == 1
+
+
+def test_a_server_that_freezes_within_a_transaction_leaves_a_store_that_works(store: Store) -> None:
+    def run() -> None:
+        with store.writing() as session, frozen(_postmaster(session)):
+            session.execute(text("SELECT 1"))
+
+    with pytest.raises(OperationalError, match="no answer from the server within 1 s"):
+        run()
+    assert _execute(store, "SELECT 1") == 1
+
+
+def test_a_statement_ends_with_its_time_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANSWER_LATE", timedelta(seconds=30))
+    with pytest.raises(OperationalError, match="statement timeout"):
+        _execute(store, "SELECT pg_sleep(60)")
+
+
+def test_a_migration_may_take_longer(server: str, store: Store) -> None:
+    migrating = open_store(server, statement_timeout=None)
+    with migrating.writing() as session:
+        assert session.execute(text("SHOW statement_timeout")).scalar_one() == "0"
+        assert session.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "0"
+    migrating.close()
+
+
+def test_a_lock_is_waited_for_until_its_time_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LOCK_TIMEOUT", SHORT / 2)
+    lock = "SELECT pg_advisory_xact_lock(1)"
+    with store.writing() as holder:
+        holder.execute(text(lock))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            _execute(store, lock)
+    _execute(store, lock)
+
+
+def test_the_locks_of_a_process_that_froze_within_a_transaction_are_freed(server: str, store: Store) -> None:
+    lock, others = "SELECT pg_advisory_xact_lock(2)", open_store(server)
+
+    def hold() -> None:
+        with store.writing() as holder:
+            holder.execute(text(lock))
+            _execute(others, lock)  # longer than the holder may be idle
+            holder.execute(text("SELECT 1"))
+
+    with pytest.raises(DBAPIError, match="idle-in-transaction"):
+        hold()
+    others.close()
+
+
+def _execute(store: Store, statement: str) -> object:
+    with store.writing() as session:
+        return session.execute(text(statement)).scalar_one()
+
+
+def _postmaster(session: Session) -> int:
+    backend = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    return int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
