@@ -3,9 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kubeprobe.masking import mask_secrets
+
 
 class KubeProbeError(Exception):
-    """Base of all errors that KubeProbe raises itself. The message says what is wrong, where, and what to do next."""
+    """Base of all errors that KubeProbe raises itself. The message says what is wrong, where, and what to do next.
+
+    Its text has no credentials, whatever it was made of.
+    """
+
+    def __str__(self) -> str:
+        """The message, credentials masked."""
+        return mask_secrets(super().__str__())
 
 
 class NotFoundError(KubeProbeError):

@@ -20,6 +20,7 @@ class JsonModel:
         validate_by_alias=True,
         ser_json_timedelta="float",
         json_schema_serialization_defaults_required=True,
+        hide_input_in_errors=True,
     )
 
 

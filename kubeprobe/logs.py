@@ -12,6 +12,16 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
+from kubeprobe.masking import mask_secrets
+
+
+class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
+    """Masks credentials in each line, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return mask_secrets(super().format(record))
+
 
 def configure_logs(form: str = "console", level: int = logging.INFO, *, process: str = "cli") -> None:
     """Send structlog and the libraries' logs to standard error, as `console` lines or `json`.
@@ -46,7 +56,7 @@ def configure_logs(form: str = "console", level: int = logging.INFO, *, process:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _MaskingFormatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _default_data_dir() -> Path:
@@ -20,15 +20,19 @@ BROKER_URL_FILE = "broker.url"
 class Settings(BaseSettings):
     """All settings. Durations are seconds or ISO 8601 (`PT30S`)."""
 
-    model_config = SettingsConfigDict(env_prefix="KUBEPROBE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="KUBEPROBE_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data_dir: Path = Field(
         default_factory=_default_data_dir,
         description="directory of the SQLite database, the secret key and the embedded services",
     )
-    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in data_dir")
+    database_url: str = Field(
+        default="", repr=False, description="sqlite:///FILE or postgresql://...; empty: SQLite in data_dir"
+    )
     broker_url: str = Field(
-        default="", description="Redis or Valkey URL; empty: the embedded broker that `kubeprobe up` starts in data_dir"
+        default="",
+        repr=False,
+        description="Redis or Valkey URL; empty: the embedded broker that `kubeprobe up` starts in data_dir",
     )
     statement_timeout: timedelta = Field(
         default=timedelta(seconds=30),
@@ -41,6 +45,15 @@ class Settings(BaseSettings):
         description="Fernet keys, separated by commas: the first encrypts credentials, all decrypt them; empty: "
         "data_dir/secret.key (mode 0600)",
     )
+    template_host_access: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("kube-proxy-rules", "node-health", "node-netns-leak"),
+        description="templates whose pods may reach their node (host paths, host network, privileged, added "
+        "capabilities), separated by commas: NAME, SOURCE/NAME for those of a source, or *; replaces the default",
+    )
+    template_registries: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="prefixes of the images that templates may use, separated by commas; empty: any"
+    )
+    template_digests: bool = Field(default=False, description="whether images of templates must name their digest")
     pool: str = Field(default="default", description="pool that this launcher or collector serves")
     launch_concurrency: int = Field(default=16, ge=1, description="pods that one launch batch creates concurrently")
     batch_size: int = Field(default=50, ge=1, description="maximum number of runs of one cluster in one message")
@@ -90,6 +103,11 @@ class Settings(BaseSettings):
     def _ignore_service_link(cls, value: Any) -> Any:
         """Beside a Service `kubeprobe-metrics`, Kubernetes sets the variable to its `tcp://` address."""
         return 0 if isinstance(value, str) and value.startswith("tcp://") else value
+
+    @field_validator("template_host_access", "template_registries", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     def database(self) -> str:
         """The SQLAlchemy URL of the store."""

@@ -14,6 +14,7 @@ from kubeprobe.catalog import apply as apply_declaration
 from kubeprobe.catalog import pause as pause_schedules
 from kubeprobe.catalog import resume as resume_schedules
 from kubeprobe.catalog.builtin import built_in_files, with_image
+from kubeprobe.catalog.policy import TemplatePolicy
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,13 @@ def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool
     def plan(session: Session) -> Plan:
         declaration = files.parse(known_names(session, prune=prune))
         return make_plan(
-            session, declaration, installation.connector, installation.clock(), prune=prune, author=files.author
+            session,
+            declaration,
+            installation.connector,
+            installation.clock(),
+            prune=prune,
+            author=files.author,
+            policy=TemplatePolicy.of(installation.settings),
         )
 
     return installation.query(plan)
@@ -61,9 +68,9 @@ def apply_catalog(installation: Installation, files: CatalogFiles, *, prune: boo
     Files are parsed before the transaction, which checks their references again: parsing may take long.
     """
     declaration = files.parse(installation.query(known_names, prune=prune))
-    connector, now = installation.connector, installation.clock()
+    connector, now, policy = installation.connector, installation.clock(), TemplatePolicy.of(installation.settings)
     with installation.store.writing() as session:
-        return apply_declaration(session, declaration, connector, now, prune=prune, author=files.author)
+        return apply_declaration(session, declaration, connector, now, prune=prune, author=files.author, policy=policy)
 
 
 @transaction(Permission.OPERATE)

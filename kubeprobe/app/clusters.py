@@ -10,6 +10,8 @@ from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
 from kubeprobe.catalog import Catalog, ScheduleChanges, TargetCluster, cases_bound_to, load_catalog, sync_schedules
 from kubeprobe.catalog.setup import check_cases, check_sweep_permissions, creatable
+from kubeprobe.catalog.version import lock_catalog
+from kubeprobe.catalog.yamlfile import is_storable
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
@@ -40,6 +42,7 @@ def add_cluster(
     tx: Transaction, spec: clusters.ClusterRegistration, connection: Connection, *, replace: bool = False
 ) -> ScheduleChanges:
     """Add a cluster, or with `replace` change one and its connection. Raises InvalidInputError."""
+    lock_catalog(tx.session)  # before the cluster, as `apply` does
     clusters.add(tx.session, spec, connection, tx.installation.cipher, tx.now, replace=replace)
     return sync_schedules(tx.session, tx.now)
 
@@ -47,6 +50,7 @@ def add_cluster(
 @transaction(Permission.CLUSTERS)
 def relabel_cluster(tx: Transaction, name: str, labels: Mapping[str, str], removed: Sequence[str] = ()) -> Relabelled:
     """Set and remove labels. Raises NotFoundError, and InvalidInputError for a label that the cluster lacks."""
+    lock_catalog(tx.session)
     cluster = clusters.get(tx.session, name)
     if absent := [key for key in removed if key not in cluster.labels]:
         raise InvalidInputError(f"Cluster {name!r} has no label {absent[0]!r}; nothing was changed.")
@@ -57,7 +61,9 @@ def relabel_cluster(tx: Transaction, name: str, labels: Mapping[str, str], remov
 
 @transaction(Permission.OPERATE)
 def cordon_cluster(tx: Transaction, name: str, reason: str = "") -> None:
-    """Put a cluster into maintenance: no runs, no alerts."""
+    """Put a cluster into maintenance: no runs, no alerts. Raises InvalidInputError for an unusable reason."""
+    if not is_storable(reason):
+        raise InvalidInputError("The reason contains NUL or half a surrogate pair; expected text.")
     clusters.cordon(tx.session, name, reason, tx.now)
 
 
@@ -70,6 +76,7 @@ def uncordon_cluster(tx: Transaction, name: str) -> None:
 @transaction(Permission.CLUSTERS)
 def remove_cluster(tx: Transaction, name: str) -> None:
     """Remove a cluster and its schedules. Its history stays."""
+    lock_catalog(tx.session)
     clusters.remove(tx.session, name)
     sync_schedules(tx.session, tx.now)
 

@@ -19,6 +19,7 @@ from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.sources import SyncContext
 from kubeprobe.store import Store, open_store
+from kubeprobe.store.engine import describe_address
 from kubeprobe.store.migrate import installation_id, migrate, open_migrated_store
 
 P = ParamSpec("P")
@@ -115,6 +116,6 @@ def migrate_store(settings: Settings, clock: Clock = utc_now) -> tuple[str, str]
     store = open_store(settings.database(), statement_timeout=None)
     try:
         migrate(store, clock())
-        return store.engine.url.render_as_string(hide_password=True), installation_id(store)
+        return describe_address(settings.database()), installation_id(store)
     finally:
         store.close()

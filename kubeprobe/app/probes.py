@@ -14,6 +14,7 @@ from kubeprobe.authoring.folder import CATALOG_FILE, ProbeFolder, check_digest, 
 from kubeprobe.authoring.local import LOCAL, local_cluster, make_accounts, prepare_folder
 from kubeprobe.authoring.trial import ByHand, Trial, TrialContext, try_probe
 from kubeprobe.catalog import ApplyResult, Declaration, Plan, apply, known_names, make_plan
+from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
@@ -103,13 +104,16 @@ def register_probe(
     folder = read_folder(path, installation.query(known_names))
     pinned = check_digest(image) if image else folder.pushed_image
     declaration, connector, now = folder.with_image(pinned).declaration, installation.connector, installation.clock()
+    policy = TemplatePolicy.of(installation.settings)
     if dry_run:
-        return Registered(folder, declaration, installation.query(make_plan, declaration, connector, now), None)
+        return Registered(
+            folder, declaration, installation.query(make_plan, declaration, connector, now, policy=policy), None
+        )
     is_local_only = pinned is None and folder.is_an_image
     if is_local_only:
         prepare_folder(folder, installation.settings)
     with installation.store.writing() as session:
-        applied = apply(session, declaration, connector, now)
+        applied = apply(session, declaration, connector, now, policy=policy)
     return Registered(folder, declaration, None, applied, is_local_only)
 
 

@@ -14,13 +14,14 @@ from sqlmodel import Session, col, delete
 from kubeprobe.catalog.changes import TABLES, Action, ItemChange, StoredItem, compare, digest_of, stored_items
 from kubeprobe.catalog.connections import Connector, connect_all, mark_renewed, renewed_clusters, write_cluster
 from kubeprobe.catalog.model import DOCUMENTS
-from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts
+from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts, policy_problems
 from kubeprobe.catalog.parse import Declaration, Entry
 from kubeprobe.catalog.pause import resume_rows
+from kubeprobe.catalog.policy import DEFAULT_POLICY, TemplatePolicy
 from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.references import check_references
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
-from kubeprobe.catalog.version import increment_version, lock_catalog
+from kubeprobe.catalog.version import increment_version, lock_catalog, lock_clusters
 from kubeprobe.fleet import clusters
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Binding
@@ -55,7 +56,7 @@ def known_names(session: Session, *, prune: bool = False, source: str | None = N
     return {kind: frozenset(found) for kind, found in names.items()}
 
 
-def apply(
+def apply(  # noqa: PLR0913 - what is applied, by whom, within which limits
     session: Session,
     declaration: Declaration,
     connector: Connector,
@@ -63,6 +64,7 @@ def apply(
     *,
     prune: bool = False,
     author: Author = BY_HAND,
+    policy: TemplatePolicy = DEFAULT_POLICY,
 ) -> ApplyResult:
     """Write the author's declaration; with `prune`, remove entries of this author that it no longer declares.
 
@@ -80,8 +82,11 @@ def apply(
     renewed = renewed_clusters(session, connections, connector.cipher)
     items = mark_renewed(compare(stored, declaration, author.source, prune=prune), renewed)
     problems = ownership_conflicts(items, stored, declaration, author) + broken_references(items, stored, declaration)
+    problems += policy_problems(stored, declaration, author, policy)
     if problems:
         raise CatalogError(problems)
+    changed = (*_WRITTEN, Action.REMOVED)
+    lock_clusters(session, (item.name for item in items if item.kind == "Cluster" and item.action in changed))
     written = [declaration.entries[item.kind, item.name] for item in items if item.action in _WRITTEN]
     _write_specs(session, written, author, now)
     for entry in written:
@@ -92,7 +97,7 @@ def apply(
     _remove(session, items)
     is_new_commit = _update_origins(session, items, stored, author)
     _resume_unpaused(session, items, stored, now)
-    if is_new_commit or any(item.action in {*_WRITTEN, Action.REMOVED} for item in items):
+    if is_new_commit or any(item.action in changed for item in items):
         version = increment_version(session)
     return ApplyResult(tuple(items), version, sync_schedules(session, now))
 

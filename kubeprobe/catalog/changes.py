@@ -14,6 +14,7 @@ from sqlmodel import Session
 from kubeprobe.catalog.model import DOCUMENTS, ClusterSpec
 from kubeprobe.catalog.parse import Declaration, Entry
 from kubeprobe.jsonmodel import JsonModel
+from kubeprobe.masking import mask_secrets
 from kubeprobe.store import AlertRoute, Binding, Cluster, ProbeCase, ProbeTemplate, RenderConfig
 
 Table = type[ProbeTemplate] | type[ProbeCase] | type[RenderConfig] | type[Binding] | type[AlertRoute]
@@ -131,4 +132,13 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[FieldChange]:
         for field in sorted(before.keys() | after.keys()):
             yield from _differences(before.get(field), after.get(field), f"{path}.{field}")
     elif before != after:
-        yield FieldChange(path, before, after)
+        yield FieldChange(path, _masked(before), _masked(after))
+
+
+def _masked(value: Any) -> Any:
+    """The value without credentials, which addresses of targets may hold."""
+    if isinstance(value, str):
+        return mask_secrets(value)
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list) else value

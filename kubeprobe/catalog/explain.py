@@ -7,10 +7,14 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kubeprobe.catalog.problems import PROBLEM_TYPE, CatalogProblem, nearest_name, one_of
+from kubeprobe.catalog.problems import PROBLEM_TYPE, CatalogProblem, nearest_name, one_of, shorten
 from kubeprobe.catalog.yamlfile import RawDocument, YamlPath, show_path
+from kubeprobe.masking import mask_secrets
 
+_MAX_PROBLEMS = 100
+"""Of one document."""
 _QUOTED = re.compile(r"'([^']*)'")
+_IN_QUOTES = re.compile(r'"[^"]*"$')
 _SHAPES = {
     "string_type": "a string",
     "int_type": "a whole number",
@@ -27,10 +31,14 @@ _SHAPES = {
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: RawDocument, document: str) -> list[CatalogProblem]:
-    """A problem for each error that pydantic found in a document."""
+    """A problem for each error that pydantic found in a document, up to a limit: each costs a search of names."""
     # pydantic also reports a list as too short if its items are invalid.
-    real = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
-    problems = [(found["type"], _explain_one(found, model, raw, document)) for found in real]
+    every = error.errors(include_url=False)
+    real = [found for found in every if found["type"] != "too_short" or not found["input"]]
+    problems = [(found["type"], _explain_one(found, model, raw, document)) for found in real[:_MAX_PROBLEMS]]
+    if len(real) > _MAX_PROBLEMS:
+        message = f"{len(real) - _MAX_PROBLEMS:,} more problems in this document"
+        problems.append(("", CatalogProblem(raw.file, raw.line, document, "", message, "fewer")))
     misspelt = {
         f"{problem.path.rpartition('.')[0]}.{problem.nearest}"
         for kind, problem in problems
@@ -41,8 +49,15 @@ def explain(error: ValidationError, model: type[BaseModel], raw: RawDocument, do
 
 def _explain_one(found: ErrorDetails, model: type[BaseModel], raw: RawDocument, document: str) -> CatalogProblem:
     path: YamlPath = tuple(part for part in found["loc"] if part != "[key]")
-    message, expected, near = _describe_error(found, model, path)
+    message, expected, near = (mask_secrets(shorten(text)) for text in _describe_error(found, model, path))
+    expected = quote_as_written(expected, raw, path)
     return CatalogProblem(raw.file, raw.line_of(path), document, show_path(path), message, expected, near)
+
+
+def quote_as_written(expected: str, raw: RawDocument, path: YamlPath) -> str:
+    """The expectation of a string in quotes, with the text of the file: `"0400"`, not `"256"`."""
+    written = raw.written.get(path)
+    return _IN_QUOTES.sub(lambda _: f'"{shorten(written)}"', expected) if written else expected
 
 
 def _describe_error(found: ErrorDetails, model: type[BaseModel], path: YamlPath) -> tuple[str, str, str]:
@@ -52,7 +67,7 @@ def _describe_error(found: ErrorDetails, model: type[BaseModel], path: YamlPath)
         return context["message"], context["expected"], context["near"]
     if kind == "extra_forbidden":
         fields = list(_fields_at(model, path[:-1]))
-        return f"unknown field {path[-1]!r}", one_of(fields), nearest_name(path[-1], fields)
+        return f"unknown field {shorten(repr(path[-1]))}", one_of(fields), nearest_name(path[-1], fields)
     if kind in {"literal_error", "enum"}:
         names = _QUOTED.findall(context["expected"])
         return f"{_show(value)} is not allowed", one_of(names), nearest_name(value, names)

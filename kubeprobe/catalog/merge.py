@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-_MERGE_KEYS: Mapping[str, str] = MappingProxyType(
+MERGE_KEYS: Mapping[str, str] = MappingProxyType(
     {
         "containers": "name",
         "initContainers": "name",
@@ -25,8 +25,8 @@ def merge_pod(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
             merged.pop(field, None)
         elif isinstance(value, dict) and isinstance(merged.get(field, {}), dict):
             merged[field] = merge_pod(merged.get(field, {}), value)
-        elif isinstance(value, list) and field in _MERGE_KEYS:
-            merged[field] = _merge_list(merged.get(field, []), value, _MERGE_KEYS[field])
+        elif isinstance(value, list) and field in MERGE_KEYS:
+            merged[field] = _merge_list(merged.get(field, []), value, MERGE_KEYS[field])
         else:
             merged[field] = value
     return merged
@@ -45,8 +45,8 @@ def unmergeable(over: Mapping[str, Any], path: str = "") -> str | None:
     for field, value in over.items():
         here = f"{path}.{field}" if path else field
         items: list[Any] = []
-        if field in _MERGE_KEYS and value is not None:
-            key = _MERGE_KEYS[field]
+        if field in MERGE_KEYS and value is not None:
+            key = MERGE_KEYS[field]
             if not isinstance(value, list) or not all(_is_keyed(item, key) for item in value):
                 return f"{here}, whose items need a {key}"
             items = value

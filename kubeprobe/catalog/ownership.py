@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kubeprobe.catalog.changes import Action, ItemChange, StoredItem
+from kubeprobe.catalog.model import ProbeTemplateSpec
 from kubeprobe.catalog.parse import Declaration
+from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.catalog.problems import CatalogProblem
 from kubeprobe.catalog.references import references_to
+from kubeprobe.catalog.render import merged_pod_spec
 
 
 @dataclass(frozen=True)
@@ -71,4 +74,22 @@ def broken_references(
                 expected = "both removed, or neither"
                 document = f"{kind}/{name}"
                 problems.append(CatalogProblem(file, int(line), document, path, message, expected=expected))
+    return problems
+
+
+def policy_problems(
+    stored: Mapping[tuple[str, str], StoredItem], declaration: Declaration, author: Author, policy: TemplatePolicy
+) -> list[CatalogProblem]:
+    """A problem for each declared template that the installation's policy does not allow."""
+    problems = []
+    for (kind, name), entry in declaration.entries.items():
+        if not isinstance(entry.spec, ProbeTemplateSpec):
+            continue
+        found = stored.get((kind, name))
+        owner = author.owner_of(found.source if found else None)
+        file, _, line = entry.origin.rpartition(":")
+        for refusal in policy.refusals(name, owner, merged_pod_spec(entry.spec)):
+            message, _, expected = refusal.partition(": ")
+            where = CatalogProblem(file, int(line), f"{kind}/{name}", "spec", f"{message} is not allowed", expected)
+            problems.append(where)
     return problems

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from kubeprobe.catalog.model.base import Environment
+from kubeprobe.catalog.policy import loader_variables
+from kubeprobe.catalog.problems import shorten
+from kubeprobe.catalog.yamlfile import is_storable
 from kubeprobe.errors import InvalidInputError
 
+_SHOWN = 20
 _ENVIRONMENT: TypeAdapter[dict[str, str]] = TypeAdapter(Environment)
 
 
@@ -16,7 +20,18 @@ def check_parameters(given: Mapping[str, object]) -> dict[str, str]:
     Raises InvalidInputError with every problem.
     """
     try:
-        return _ENVIRONMENT.validate_python(dict(given))
+        found = _ENVIRONMENT.validate_python(dict(given))
     except ValidationError as error:
-        problems = [f"parameter {found['loc'][0]}: {found['msg']}" for found in error.errors()]
+        problems = [
+            f"parameter {shorten(str(one['loc'][0]))}: {shorten(one['msg'])}" for one in error.errors()[:_SHOWN]
+        ]
         raise InvalidInputError("; ".join(problems)) from None
+    problems = [f"parameter {name}: it makes a program load other code" for name in loader_variables(found)]
+    problems += [
+        f"parameter {name}: the text contains NUL or half a surrogate pair"
+        for name, value in found.items()
+        if not is_storable(value)
+    ]
+    if problems:
+        raise InvalidInputError("; ".join(problems))
+    return found

@@ -11,13 +11,18 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from kubeprobe.catalog.explain import explain
-from kubeprobe.catalog.model import DOCUMENTS, Spec
+from kubeprobe.catalog.explain import explain, quote_as_written
+from kubeprobe.catalog.model import DOCUMENTS, KUBERNETES_FIELDS, ProbeTemplateSpec, Spec
+from kubeprobe.catalog.podspec import check_pod
+from kubeprobe.catalog.policy import environments_of, loader_variables
 from kubeprobe.catalog.problems import CatalogError, CatalogProblem, nearest_name, one_of
 from kubeprobe.catalog.references import Reference, check_references, references_in
-from kubeprobe.catalog.yamlfile import RawDocument, read_documents
+from kubeprobe.catalog.render import merged_pod_spec
+from kubeprobe.catalog.yamlfile import MAX_FILE_BYTES, RawDocument, read_documents, read_text, show_path
 from kubeprobe.vocabulary import API_VERSION
 
+MAX_PROBLEMS = 1000
+"""Then the rest is not checked."""
 _SUFFIXES = {".yaml", ".yml"}
 _NAME_LINE = re.compile(r"^[ \t]+name:[ \t]*[\"']?([a-z0-9-]+)", re.MULTILINE)
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -80,14 +85,16 @@ def parse(
     for origins and problems. Raises CatalogError with every problem.
     """
     state = _ParseState()
-    for file in _files(paths, state):
-        for found in read_documents(file, shown(file)):
+    for file, name in _files(paths, shown, state):
+        for found in read_documents(file, name, KUBERNETES_FIELDS):
             if isinstance(found, CatalogProblem):
                 state.problems.append(found)
-                if file.is_file():
-                    state.unreadable |= set(_NAME_LINE.findall(file.read_text(errors="replace")))
+                state.unreadable |= _names_in(file)
             else:
                 _add_document(found, state)
+            if len(state.problems) > MAX_PROBLEMS:
+                message = f"more than {MAX_PROBLEMS:,} problems; what follows was not checked"
+                raise CatalogError([*state.problems, CatalogProblem(name, 1, "", "", message, "fewer")])
     names = {kind: {name for found, name in state.seen if found == kind} for kind in DOCUMENTS}
     valid = {kind: names[kind] | state.unreadable | (known or {}).get(kind, frozenset()) for kind in DOCUMENTS}
     state.problems += check_references(state.references, valid)
@@ -96,9 +103,18 @@ def parse(
     return Declaration(state.entries, tuple(state.references))
 
 
-def _files(paths: Iterable[Path], state: _ParseState) -> Iterator[Path]:
-    """Every file once, in a stable order, without hidden folders such as .git."""
+def _names_in(file: Path) -> set[str]:
+    """What may be names of documents in a file that is not valid YAML."""
+    try:
+        return set(_NAME_LINE.findall(read_text(file)))
+    except (OSError, ValueError):
+        return set()
+
+
+def _files(paths: Iterable[Path], shown: Callable[[Path], str], state: _ParseState) -> Iterator[tuple[Path, str]]:
+    """Every file once, in a stable order, without hidden folders such as .git; with its name for problems."""
     done: set[Path] = set()
+    total = 0
     for path in paths:
         if path.is_dir():
             found = sorted(
@@ -113,11 +129,22 @@ def _files(paths: Iterable[Path], state: _ParseState) -> Iterator[Path]:
         if not found:
             message = "there is no *.yaml or *.yml file in this folder" if path.is_dir() else "no such file or folder"
             expected = "a YAML file, or a folder of YAML files"
-            state.problems.append(CatalogProblem(str(path), 1, "", "", message, expected=expected))
+            state.problems.append(CatalogProblem(_printable(str(path)), 1, "", "", message, expected=expected))
         for file in found:
-            if (real := file.resolve()) not in done:
-                done.add(real)
-                yield file
+            if (real := file.resolve()) in done:
+                continue
+            done.add(real)
+            name = _printable(shown(file))
+            total += file.stat().st_size
+            if total > MAX_FILE_BYTES:
+                message = f"the files up to this one have {total:,} bytes"
+                raise CatalogError([CatalogProblem(name, 1, "", "", message, f"at most {MAX_FILE_BYTES:,}")])
+            yield file, name
+
+
+def _printable(name: str) -> str:
+    """A file's name as text that can be stored: bytes that are not UTF-8 become U+FFFD."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _add_document(raw: RawDocument, state: _ParseState) -> None:
@@ -143,8 +170,26 @@ def _add_document(raw: RawDocument, state: _ParseState) -> None:
         problems += explain(error, DOCUMENTS[kind], raw, document)
     else:
         spec: Spec = model.spec  # type: ignore[attr-defined]  # each kind has its own
+        pod_problems = list(_check_pod(spec, raw, document)) if isinstance(spec, ProbeTemplateSpec) else []
+        problems += pod_problems or _check_variables(spec, raw, document)
         state.entries.setdefault(identity, Entry(kind, name, spec, f"{raw.file}:{raw.line}", raw.folder))
     state.problems += problems
+
+
+def _check_pod(template: ProbeTemplateSpec, raw: RawDocument, document: str) -> Iterator[CatalogProblem]:
+    for found in check_pod(template.pod, merged_pod_spec(template), template.extra_pod_fields):
+        path = ("spec", "pod", *found.path)
+        line, expected = raw.line_of(path), quote_as_written(found.expected, raw, path)
+        yield CatalogProblem(raw.file, line, document, show_path(path), found.message, expected, found.nearest)
+
+
+def _check_variables(spec: Spec, raw: RawDocument, document: str) -> Iterator[CatalogProblem]:
+    for where, names in environments_of(spec):
+        for name in loader_variables(names):
+            path = ("spec", *where, name)
+            message = f"{name} makes a program load other code, and cannot be set"
+            expected = "another variable; set this one in the image"
+            yield CatalogProblem(raw.file, raw.line_of(path), document, show_path(path), message, expected)
 
 
 def _identify(raw: RawDocument, state: _ParseState) -> tuple[str, str] | None:

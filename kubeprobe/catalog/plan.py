@@ -15,8 +15,9 @@ from kubeprobe.catalog.changes import Action, ItemChange, compare, stored_items
 from kubeprobe.catalog.connections import Connector, connect_all, mark_renewed, renewed_clusters
 from kubeprobe.catalog.forecast import ClusterFacts, ForecastInput, Timetable, runs_per_hour, timetables, warnings
 from kubeprobe.catalog.model import BindingSpec, ClusterSpec, ProbeCaseSpec, RenderConfigSpec, Spec
-from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts
+from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts, policy_problems
 from kubeprobe.catalog.parse import Declaration
+from kubeprobe.catalog.policy import DEFAULT_POLICY, TemplatePolicy
 from kubeprobe.catalog.problems import CatalogError
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
 from kubeprobe.jsonmodel import JsonModel
@@ -55,7 +56,7 @@ class Plan(JsonModel):
         return sum(item.action == action for item in self.items)
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - those of `apply`
     session: Session,
     declaration: Declaration,
     connector: Connector,
@@ -63,6 +64,7 @@ def make_plan(
     *,
     prune: bool = False,
     author: Author = BY_HAND,
+    policy: TemplatePolicy = DEFAULT_POLICY,
 ) -> Plan:
     """Compare a declaration with the store. Writes nothing. Raises CatalogError where `apply` would."""
     connections = connect_all(declaration, connector)
@@ -71,6 +73,7 @@ def make_plan(
     renewed = renewed_clusters(session, connections, connector.cipher)
     items = mark_renewed(compare(stored, declaration, author.source, prune=prune), renewed)
     problems = ownership_conflicts(items, stored, declaration, author) + broken_references(items, stored, declaration)
+    problems += policy_problems(stored, declaration, author, policy)
     if problems:
         raise CatalogError(problems)
     before = ForecastInput(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))

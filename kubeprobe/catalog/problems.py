@@ -47,6 +47,11 @@ class CatalogError(InvalidInputError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+def shorten(text: str, most: int = 200) -> str:
+    """The text, cut to `most` characters with a mark: what a message repeats may be as long as its file."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def nearest_name(name: object, valid: Iterable[str]) -> str:
     """The valid name that is closest to `name`; empty if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in valid}

@@ -13,6 +13,7 @@ from kubeprobe import vocabulary
 from kubeprobe.catalog.merge import merge_pod
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
 from kubeprobe.catalog.model.rule import rules_variable
+from kubeprobe.catalog.policy import PolicyError, TemplatePolicy, loader_variables
 from kubeprobe.catalog.snapshot import Catalog
 
 BACKSTOP_S = 30
@@ -82,10 +83,16 @@ def pod_name(case: str, run_id: str, attempt: int = 1) -> str:
     return name if attempt == 1 else f"{name}-{attempt}"
 
 
-def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
-    """The pod of a run, as JSON values. Raises CatalogNotFoundError if its case or template no longer exists."""
+def render_pod(catalog: Catalog, identity: RunIdentity, policy: TemplatePolicy | None = None) -> dict[str, Any]:
+    """The pod of a run, as JSON values.
+
+    Raises CatalogNotFoundError if its case or template no longer exists, and PolicyError if a `policy` is given that
+    does not allow the pod.
+    """
     plan = _blueprint(catalog, identity.case, identity.binding)
     probe = {**plan.probe, "env": _environment(plan, identity)}
+    if policy is not None:
+        _check_policy(catalog, identity, policy, {**plan.spec, "containers": [probe, *plan.others]})
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -113,6 +120,16 @@ def render_pod(catalog: Catalog, identity: RunIdentity) -> dict[str, Any]:
     }
 
 
+def _check_policy(catalog: Catalog, identity: RunIdentity, policy: TemplatePolicy, pod: Mapping[str, Any]) -> None:
+    template = catalog.case(identity.case).template
+    refusals = policy.refusals(template, catalog.template_sources.get(template), pod)
+    containers = (*(pod.get("initContainers") or ()), *pod["containers"])
+    names = (variable["name"] for container in containers for variable in container.get("env") or ())
+    refusals += [f"variable {name}: it makes a program load other code" for name in loader_variables(names)]
+    if refusals:
+        raise PolicyError(f"ProbeTemplate {template} is not allowed: {'; '.join(refusals)}")
+
+
 def _pin(node: str | None) -> dict[str, Any]:
     """The fields that pin a pod to its node.
 
@@ -132,6 +149,11 @@ def pod_spec_of(catalog: Catalog, case: str) -> dict[str, Any]:
     """The PodSpec of a case's pods without the environment variables, which differ from run to run."""
     plan = _blueprint(catalog, case, None)
     return {**plan.spec, "containers": [plan.probe, *plan.others]}
+
+
+def merged_pod_spec(template: ProbeTemplateSpec, deadline_s: int = BACKSTOP_S) -> dict[str, Any]:
+    """KubeProbe's own PodSpec of a template, with the template's `pod` merged over it."""
+    return merge_pod(_pod_spec(template, deadline_s), template.pod)
 
 
 def _values(plan: _Blueprint, identity: RunIdentity) -> dict[str, str]:
@@ -181,7 +203,7 @@ def _make_blueprint(
     start_s = int(case.timeouts.start.total_seconds())
     run_s = int(case.timeouts.run.total_seconds())
     policy = {"verdictFrom": template.verdict_from, "startS": start_s, "runS": run_s, "retries": case.retries}
-    spec = merge_pod(_pod_spec(template, start_s + run_s + BACKSTOP_S), template.pod)
+    spec = merged_pod_spec(template, start_s + run_s + BACKSTOP_S)
     probe, *others = spec.pop("containers")
     if "initContainers" in spec:
         spec["initContainers"] = [_with_security(container) for container in spec["initContainers"]]

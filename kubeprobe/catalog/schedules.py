@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 from kubeprobe.catalog.model import BindingSpec, Periodic
 from kubeprobe.catalog.snapshot import load_catalog
 from kubeprobe.catalog.times import next_due, spread_offset
-from kubeprobe.catalog.version import lock_catalog
+from kubeprobe.catalog.version import lock_catalog, lock_clusters
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Cluster, Node, Schedule
 
@@ -91,6 +91,7 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     changed = [(rows[key], values) for key, values in wanted.items() if key in rows and rows[key].values != values]
     to_pause = [row.id for key, row in rows.items() if key in wanted and key.binding in paused and not row.is_paused]
     removed = [row.id for key, row in rows.items() if key not in wanted]
+    _update_node_watches(session, bindings.values())
     for chunk in _chunks(removed):
         session.execute(delete(Schedule).where(col(Schedule.id).in_(chunk)))
     for chunk in _chunks(to_pause):
@@ -98,7 +99,6 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     _update(session, changed, now)
     for rows_of_chunk in _chunks(added):
         session.execute(insert(Schedule), rows_of_chunk)
-    _update_node_watches(session, bindings.values())
     touched = {row.id for row, _ in changed} | set(to_pause)
     return ScheduleChanges(len(added), len(touched), len(removed))
 
@@ -142,6 +142,7 @@ def _update_node_watches(session: Session, bindings: Iterable[BindingSpec]) -> N
         wanted = any(binding.clusters.matches(name, labels) for binding in with_nodes)
         if wanted != watched:
             differing[wanted].append(name)
+    lock_clusters(session, [name for names in differing.values() for name in names])
     for wanted, names in differing.items():
         for chunk in _chunks(names):
             changed = update(Cluster).where(col(Cluster.name).in_(chunk))

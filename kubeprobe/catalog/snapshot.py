@@ -59,6 +59,8 @@ class Catalog:
     routes: Mapping[str, AlertRouteSpec] = field(default_factory=dict)
     commits: Mapping[str, str] = field(default_factory=dict)
     """Origin of each case as SOURCE@COMMIT, except cases that were applied by hand."""
+    template_sources: Mapping[str, str] = field(default_factory=dict)
+    """The source of each template, except those that were applied by hand."""
     blueprints: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """Cache of `render`, valid as long as this copy."""
 
@@ -113,6 +115,7 @@ def paused_by_hand(session: Session) -> frozenset[str]:
 def load_catalog(session: Session) -> Catalog:
     """Load the catalog in one statement, so that the copy is consistent."""
     version, specs, by_hand, commits = 0, defaultdict[str, dict[str, Any]](dict), set[str](), dict[str, str]()
+    template_sources: dict[str, str] = {}
     for kind, name, spec, number, commit in session.execute(_EVERYTHING):
         if kind == CatalogVersion.__name__:
             version = number
@@ -121,7 +124,7 @@ def load_catalog(session: Session) -> Catalog:
         if kind == Binding.__name__ and number:
             by_hand.add(name)
         if commit:
-            commits[name] = commit
+            (template_sources if kind == ProbeTemplate.__name__ else commits)[name] = commit
     bindings = {
         name: spec.model_copy(update={"paused": True}) if name in by_hand else spec
         for name, spec in _read_all(specs, Binding, BindingSpec).items()
@@ -134,6 +137,7 @@ def load_catalog(session: Session) -> Catalog:
         bindings=bindings,
         routes=_read_all(specs, AlertRoute, AlertRouteSpec),
         commits=commits,
+        template_sources=template_sources,
     )
 
 
@@ -150,7 +154,8 @@ def _select_specs(
 
 
 _EVERYTHING: CompoundSelect[Any] = union_all(
-    *(_select_specs(table) for table in (ProbeTemplate, RenderConfig, AlertRoute)),
+    _select_specs(ProbeTemplate, commit=ProbeTemplate.__table__.c.source),  # type: ignore[attr-defined]
+    *(_select_specs(table) for table in (RenderConfig, AlertRoute)),
     _select_specs(ProbeCase, commit=case_commit()),
     _select_specs(Binding, case((col(Binding.paused_at).is_not(None), literal_column("1")), else_=literal_column("0"))),
     select(
@@ -163,7 +168,8 @@ _EVERYTHING: CompoundSelect[Any] = union_all(
 )
 """(kind, name, spec, number, commit) of every entry, and of the catalog's version.
 
-The number is 1 for a binding that is paused by hand, and the version itself; only cases have a commit.
+The number is 1 for a binding that is paused by hand, and the version itself; only cases have a commit. For a template
+it is its source.
 """
 
 

@@ -1,11 +1,18 @@
-"""The catalog's version and its lock: one row, which writers lock and readers compare with their copy."""
+"""The catalog's version and its lock: one row, which writers lock and readers compare with their copy.
+
+Every transaction that locks several of these locks them in this order, so that no two deadlock: a source's row, the
+catalog, clusters (by name), entries of the catalog, schedules, nodes.
+"""
+
+from collections.abc import Iterable
 
 from sqlalchemy import select, update
 from sqlmodel import Session, col
 
-from kubeprobe.store import CatalogVersion, insert_ignoring_conflicts
+from kubeprobe.store import CatalogVersion, Cluster, insert_ignoring_conflicts
 
 _ROW = 1
+_CHUNK = 5000
 
 
 def lock_catalog(session: Session) -> int:
@@ -17,6 +24,15 @@ def lock_catalog(session: Session) -> int:
     held = select(col(CatalogVersion.version)).where(col(CatalogVersion.id) == _ROW).with_for_update()
     version: int = session.execute(held).scalar_one()
     return version
+
+
+def lock_clusters(session: Session, names: Iterable[str]) -> None:
+    """Lock the rows of these clusters, which must be all that the transaction will write."""
+    ordered = sorted(names)
+    for start in range(0, len(ordered), _CHUNK):
+        chunk = ordered[start : start + _CHUNK]
+        found = select(col(Cluster.name)).where(col(Cluster.name).in_(chunk)).order_by(col(Cluster.name))
+        session.execute(found.with_for_update()).all()
 
 
 def increment_version(session: Session) -> int:

@@ -53,8 +53,10 @@ def explained_errors() -> Iterator[None]:
 
 def print_error(*lines: str) -> None:
     """Print an error: red on a terminal."""
+    from kubeprobe.masking import mask_secrets
+
     for line in lines:
-        typer.secho(line, fg=typer.colors.RED, err=True)
+        typer.secho(mask_secrets(line), fg=typer.colors.RED, err=True)
 
 
 def _explain(error: Exception) -> list[str] | None:

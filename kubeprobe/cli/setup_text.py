@@ -2,9 +2,10 @@
 
 import sys
 
-from ruamel.yaml import YAML
+import yaml
 
 from kubeprobe.app.setup import SetupPlan, SetupResult
+from kubeprobe.catalog.scalars import is_text_for_kubectl
 from kubeprobe.catalog.setup import ObjectAction
 from kubeprobe.catalog.setup.own_account import OWN_ACCOUNT
 from kubeprobe.cli.output import Columns, console, print_json, remark, styled
@@ -12,14 +13,26 @@ from kubeprobe.cli.output import Columns, console, print_json, remark, styled
 NAMED = 8
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that kubectl would read as something else, such as `on` and `0400`; writes no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - an override
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, None if is_text_for_kubectl(text) else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def print_objects(plan: SetupPlan, *, as_json: bool) -> None:
     """Print the objects; what they are for, on standard error."""
     if as_json:
         print_json({"apiVersion": "v1", "kind": "List", "items": plan.objects})
     else:
-        yaml = YAML()
-        yaml.explicit_start = True
-        yaml.dump_all(plan.objects, sys.stdout)
+        yaml.dump_all(plan.objects, sys.stdout, _Dumper, explicit_start=True, sort_keys=False, allow_unicode=True)
     remark(f"{_about(plan)}. Nothing was changed: pipe this to `kubectl apply -f -`, or use --apply.")
 
 

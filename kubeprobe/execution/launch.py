@@ -15,6 +15,7 @@ from structlog.contextvars import bind_contextvars
 
 from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import Catalog, CatalogCache
+from kubeprobe.catalog.policy import PolicyError, TemplatePolicy
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects
@@ -23,7 +24,7 @@ from kubeprobe.execution.judge import judge_refusal
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
-from kubeprobe.fleet.errors import Cause, ClusterError, TemporaryError
+from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError, TemporaryError
 from kubeprobe.runs import (
     Claim,
     CreatedPod,
@@ -123,7 +124,10 @@ class Launcher:
 
     async def _create(self, api: ClusterApi, cluster: Cluster, run: Run, catalog: Catalog) -> "LaunchResult":
         try:
-            pod = render_pod(catalog, _identity(run, cluster, self.installation))
+            policy = TemplatePolicy.of(self.settings)
+            pod = render_pod(catalog, _identity(run, cluster, self.installation), policy)
+        except PolicyError as error:
+            return LaunchResult(run, error=PermanentError(Cause.ADMISSION_DENIED, str(error)))
         except NotFoundError as error:
             return LaunchResult(run, case_removed=str(error))
         if self.clock() - (run.claimed_at or run.opened_at) > self.settings.claim_timeout / 2:

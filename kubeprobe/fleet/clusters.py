@@ -1,6 +1,7 @@
 """The clusters of this installation: added, labelled, cordoned, removed.
 
-A caller that adds, relabels or removes one runs `catalog.schedules.sync_schedules` in the same transaction.
+A caller that adds, relabels or removes one locks the catalog first (`catalog.version`), and runs
+`catalog.schedules.sync_schedules` in the same transaction.
 """
 
 from collections.abc import Mapping
@@ -66,9 +67,9 @@ def add(
     return cluster
 
 
-def get(session: Session, name: str) -> Cluster:
-    """A cluster. Raises NotFoundError with the nearest name."""
-    cluster = session.get(Cluster, name)
+def get(session: Session, name: str, *, for_update: bool = False) -> Cluster:
+    """A cluster; with `for_update`, its row is locked. Raises NotFoundError with the nearest name."""
+    cluster = session.get(Cluster, name, with_for_update=for_update or None)
     if cluster is None:
         known = session.exec(select(Cluster.name)).all()
         raise NotFoundError(f"there is no cluster {name!r}.{nearest(name, known)}")
@@ -114,7 +115,7 @@ def uncordon(session: Session, name: str) -> Cluster:
 
 def remove(session: Session, name: str) -> None:
     """Remove a cluster and its schedules. Its open runs stay and expire as unknown."""
-    cluster = get(session, name)
+    cluster = get(session, name, for_update=True)  # before its nodes, as the collector that writes them
     session.exec(delete(Schedule).where(col(Schedule.cluster) == name))
     session.exec(delete(Node).where(col(Node.cluster) == name))
     session.delete(cluster)

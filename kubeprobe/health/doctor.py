@@ -29,6 +29,7 @@ from kubeprobe.health.judgements import (
     judge_sources,
     judge_workers,
 )
+from kubeprobe.masking import mask_secrets
 from kubeprobe.names import nearest
 from kubeprobe.queue import Queue, queues_of
 from kubeprobe.settings import Settings
@@ -147,6 +148,6 @@ def _check_broker(settings: Settings) -> tuple[Finding, dict[str, int] | None]:
         found = f"KUBEPROBE_BROKER_URL is not the address of a broker: {type(error).__name__}"
         return Finding("broker", ok=False, found=found, remedy="use redis://HOST:PORT/0"), None
     if queues is None:
-        where = settings.broker().rpartition("@")[2]
+        where = mask_secrets(settings.broker())
         return Finding("broker", ok=False, found=f"{where} is not reachable", remedy=remedy), None
     return Finding("broker", ok=True, found="reachable"), queues

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import ApplyResult, Author, Connector, Declaration, Plan, apply, make_plan
 from kubeprobe.catalog.changes import TABLES
-from kubeprobe.catalog.version import increment_version
+from kubeprobe.catalog.version import increment_version, lock_catalog, lock_clusters
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.sources.mirror import Mirror
@@ -60,7 +60,9 @@ def _add(
         declaration = found.declaration()
         with context.store.reading() as session:
             now, author = context.clock(), found.author
-            planned = make_plan(session, declaration, context.connector, now, prune=row.prune, author=author)
+            planned = make_plan(
+                session, declaration, context.connector, now, prune=row.prune, author=author, policy=context.policy
+            )
         applied = None
         if not dry_run:
             with context.store.writing() as session:
@@ -107,6 +109,9 @@ def remove_source(
         nothing = Declaration({})
         applied = apply(session, nothing, connector, context.clock(), prune=True, author=Author(name))
     else:
+        lock_catalog(session)
+        owned_clusters = select(Cluster.name).where(col(Cluster.source) == name)
+        lock_clusters(session, session.exec(owned_clusters).all())
         for table in TABLES.values():
             owned = update(table).where(col(table.source) == name)
             session.execute(owned.values(source=None, commit_id=None))

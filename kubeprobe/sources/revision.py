@@ -9,6 +9,7 @@ from typing import Any
 
 from kubeprobe.catalog import Author, CatalogError, Connector, Declaration, known_names, parse
 from kubeprobe.catalog.parse import Entry
+from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet.credentials import Cipher, Connection, from_kubeconfig
@@ -82,6 +83,11 @@ class SyncContext:
     def folder(self) -> Path:
         """The folder of the mirrors."""
         return self.settings.data_dir.resolve() / "sources"
+
+    @property
+    def policy(self) -> TemplatePolicy:
+        """What templates of sources may do."""
+        return TemplatePolicy.of(self.settings)
 
     @property
     def connector(self) -> Connector:

@@ -99,14 +99,22 @@ def plan_source(context: SyncContext, source: Source) -> Plan:
         declaration = revision.declaration()
         with context.store.reading() as session:
             return make_plan(
-                session, declaration, context.connector, context.clock(), prune=source.prune, author=revision.author
+                session,
+                declaration,
+                context.connector,
+                context.clock(),
+                prune=source.prune,
+                author=revision.author,
+                policy=context.policy,
             )
 
 
 def apply_revision(session: Session, row: Source, revision: Revision, declaration: Declaration) -> ApplyResult:
     """Apply a revision, and record it in the source's row. Raises CatalogError."""
     context, now = revision.context, revision.context.clock()
-    applied = apply(session, declaration, context.connector, now, prune=row.prune, author=revision.author)
+    applied = apply(
+        session, declaration, context.connector, now, prune=row.prune, author=revision.author, policy=context.policy
+    )
     row.applied_commit, row.applied_tree, row.applied_at = revision.fetched.commit, revision.tree_id, now
     row.declared = {
         f"{kind}/{name}": digest_of(entry.spec.as_json()) for (kind, name), entry in declaration.entries.items()

@@ -24,11 +24,12 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.masking import mask_secrets
 from kubeprobe.privatefiles import create_private, make_private_folder
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,9 @@ log = structlog.get_logger(__name__)
 BUSY_TIMEOUT_S = 30
 STATEMENT_TIMEOUT = timedelta(seconds=30)
 DELETED_AT_ONCE = 500
+_POSTGRESQL = ("postgresql+psycopg", "postgresql", "postgres")
+"""The first is the driver; the others are names for it, such as Heroku's."""
+_SQLITE = ("sqlite", "sqlite+pysqlite")
 URL_HELP = "expected sqlite:///FILE or postgresql://USER@HOST/NAME (KUBEPROBE_DATABASE_URL)"
 DatabaseError = SQLAlchemyError
 """What statements and connections raise, for modules without SQL of their own."""
@@ -74,17 +78,11 @@ def open_store(address: str, statement_timeout: timedelta | None = STATEMENT_TIM
     `statement_timeout`: of PostgreSQL; None for migrations, which take as long as they take.
     Its errors show statements without values: these include reports and encrypted credentials.
     """
-    try:
-        url = make_url(address)
-    except ArgumentError:
-        raise InvalidInputError(f"The database URL cannot be parsed; {URL_HELP}") from None  # it may hold a password
-    if url.get_backend_name() in {"postgresql", "postgres"}:
-        url = url.set(drivername="postgresql+psycopg")
+    url = _parse_address(address)
+    if url.drivername in _POSTGRESQL:
         from kubeprobe.store.postgresql import postgresql_engine  # noqa: PLC0415 - its driver takes long to load
 
-        return Store(postgresql_engine(url, statement_timeout))
-    if url.get_backend_name() != "sqlite":
-        raise InvalidInputError(f"The database URL begins with {url.drivername!r}; {URL_HELP}")
+        return Store(postgresql_engine(url.set(drivername=_POSTGRESQL[0]), statement_timeout))
     if url.database and url.database != ":memory:":
         _make_private(Path(url.database))
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
@@ -101,11 +99,22 @@ def _make_private(database: Path) -> None:
         create_private(database)
 
 
+def _parse_address(address: str) -> URL:
+    """The address, if it is one of the supported databases. Raises InvalidInputError without its password."""
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):  # their texts quote the address
+        raise InvalidInputError(f"The database URL cannot be parsed; {URL_HELP}") from None
+    if url.drivername not in {*_POSTGRESQL, *_SQLITE}:
+        raise InvalidInputError(f"The database URL begins with {url.drivername!r}; {URL_HELP}")
+    return url
+
+
 def sqlite_path(address: str) -> Path | None:
     """The file of a SQLite address; None for any other address."""
     try:
-        url = make_url(address)
-    except ArgumentError:
+        url = _parse_address(address)
+    except InvalidInputError:
         return None
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
@@ -114,9 +123,14 @@ def describe_database_error(error: Exception, address: str) -> str | None:
     """What is wrong with the database, in one line without its password; None for any other error."""
     if not isinstance(error, DBAPIError):
         return None
-    where = make_url(address).render_as_string(hide_password=True)
-    reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    where = describe_address(address)
+    reason = mask_secrets(str(getattr(error, "orig", error)).strip().splitlines()[0])
     return f"The store at {where} cannot be used: {reason}. Check KUBEPROBE_DATABASE_URL, and that the database runs."
+
+
+def describe_address(address: str) -> str:
+    """The address without credentials."""
+    return mask_secrets(address)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -8,6 +8,7 @@ from sqlmodel import select
 
 from kubeprobe.catalog import Connector, TargetCluster, apply, known_names, load_catalog, parse, setup_objects
 from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
+from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
@@ -21,7 +22,7 @@ def load_example(store: Store, settings: Settings, now: datetime) -> bool:
             return False
         declared = parse([LOCAL_EXAMPLE, *built_in_files(bindings=False)], known_names(session))
         connector = Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
-        apply(session, declared, connector, now)
+        apply(session, declared, connector, now, policy=TemplatePolicy.of(settings))
         catalog = load_catalog(session)
         bound = {case for binding in catalog.bindings.values() for case in binding.cases}
         for case in sorted(bound):  # first verdicts at once, not at the first slot

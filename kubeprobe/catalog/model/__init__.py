@@ -24,9 +24,17 @@ DOCUMENTS: Mapping[str, type[Document]] = MappingProxyType(
     }
 )
 """Every kind; those that are referred to come first."""
+KUBERNETES_FIELDS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
+    {
+        "ProbeTemplate": tuple(("spec", name) for name in ("pod", "tolerations", "nodeSelector", "resources", "rbac")),
+        "ProbeCase": (("spec", "rbac"),),
+    }
+)
+"""By kind: the fields that hold Kubernetes objects or parts of them, written as for kubectl."""
 
 __all__ = [
     "DOCUMENTS",
+    "KUBERNETES_FIELDS",
     "AlertRouteDocument",
     "AlertRouteSpec",
     "BindingDocument",

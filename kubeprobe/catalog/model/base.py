@@ -34,7 +34,7 @@ _MAX_DURATION = timedelta(days=366)
 class Spec(BaseModel):
     """Base of all catalog models: frozen, camelCase in YAML, unknown fields forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, hide_input_in_errors=True)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, camelCase, without fields at their default: the form that is stored and compared."""

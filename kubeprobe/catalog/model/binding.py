@@ -1,5 +1,6 @@
 """Binding: which cases run on which clusters, and when."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -99,7 +100,7 @@ class BindingSpec(Spec):
     @field_validator("cases")
     @classmethod
     def _each_once(cls, cases: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({case for case in cases if cases.count(case) > 1})
+        twice = sorted(case for case, count in Counter(cases).items() if count > 1)
         if twice:
             raise invalid(f"{twice[0]!r} is listed twice", expected="each case once")
         return cases

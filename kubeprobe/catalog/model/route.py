@@ -1,5 +1,6 @@
 """AlertRoute: which alerts are sent to which targets."""
 
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -92,8 +93,8 @@ class AlertRouteSpec(Spec):
     @field_validator("targets")
     @classmethod
     def _named_once(cls, targets: tuple[RouteTarget, ...]) -> tuple[RouteTarget, ...]:
-        names = [target.name for target in targets]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        names = Counter(target.name for target in targets)
+        twice = sorted(name for name, count in names.items() if count > 1)
         if twice:
             raise invalid(f"two targets are named {twice[0]!r}", expected="a unique name for each target")
         return targets

@@ -7,18 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from kubeprobe.catalog.merge import unmergeable
 from kubeprobe.catalog.model.base import Document, Environment, LabelKey, Labels, Name, Quantity, Spec, Text
 from kubeprobe.catalog.model.permission import Permission
-from kubeprobe.catalog.problems import invalid, nearest_name
+from kubeprobe.catalog.problems import invalid
 from kubeprobe.vocabulary import ENV_PREFIX, LABEL_MANAGED_BY, OWN_DOMAIN, PROBE_CONTAINER
 
-# core/v1 PodSpec of Kubernetes 1.35; the API server would silently drop an unknown field.
-_POD_FIELDS = frozenset(
-    """activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy enableServiceLinks
-    ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets
-    initContainers nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName readinessGates
-    resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates securityContext
-    serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds
-    tolerations topologySpreadConstraints volumes workloadRef""".split()  # noqa: SIM905 - a list this long is read as words
-)
 _RESERVED_POD_FIELDS = {
     "restartPolicy": "nothing: it is always Never, as an attempt is one pod",
     "activeDeadlineSeconds": "nothing: it is computed from the case's timeouts",
@@ -77,6 +68,10 @@ class ProbeTemplateSpec(Spec):
         description="a partial PodSpec merged over KubeProbe's own: mappings by key, lists of named items by name, "
         "other lists and values are replaced, null removes",
     )
+    extra_pod_fields: tuple[Text, ...] = Field(
+        default=(),
+        description="names of fields in pod that newer versions of Kubernetes have: they are not checked",
+    )
 
     @field_validator("labels", "annotations")
     @classmethod
@@ -102,12 +97,6 @@ class ProbeTemplateSpec(Spec):
     @classmethod
     def _check_pod_fields(cls, pod: dict[str, Any]) -> dict[str, Any]:
         for name, value in pod.items():
-            if name not in _POD_FIELDS:
-                raise invalid(
-                    f"{name!r} is not a field of a PodSpec",
-                    expected="a field of core/v1 PodSpec",
-                    near=nearest_name(name, _POD_FIELDS),
-                )
             if name in _RESERVED_POD_FIELDS or (name == "containers" and value is None):
                 raise invalid(f"{name} cannot be set", expected=_RESERVED_POD_FIELDS.get(name, "a list"))
         return pod

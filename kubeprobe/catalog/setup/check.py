@@ -18,6 +18,8 @@ from kubeprobe.fleet.errors import Cause, ClusterError
 
 _REVIEWS = "/apis/authorization.k8s.io/v1"
 _CAUSED_BY_THE_CASE = frozenset({Cause.ADMISSION_DENIED, Cause.INVALID})
+_STRICT_DRY_RUN = {"dryRun": "All", "fieldValidation": "Strict"}
+"""Strict: a field that this cluster's version does not have is an error, and not dropped."""
 _NO_DRY_RUN = "does not support dry run"
 _MAX_NAMED = 4
 _RUN_ID = "00000000000000000000000000"
@@ -72,7 +74,7 @@ async def _refusal(api: ClusterApi, catalog: Catalog, case: str, target: TargetC
     pod = render_pod(catalog, RunIdentity(_RUN_ID, "", case, target.name, "", target.namespace, target.labels))
     path = f"/api/v1/namespaces/{target.namespace}/pods"
     try:
-        await api.call("POST", path, query={"dryRun": "All"}, body=pod)
+        await api.call("POST", path, query=_STRICT_DRY_RUN, body=pod)
     except ClusterError as error:
         if "error looking up service account" in error.message:
             return f"its ServiceAccount {target.namespace}/{account_of(catalog, case)} does not exist"

@@ -96,8 +96,9 @@ def test_check_reports_cases_without_an_account_with_the_command_that_fixes_it(
 
 
 def test_the_level_of_a_namespace_is_relaxed_only_with_apply_and_the_reason_is_shown(
-    command_line: CommandLine, api: Api
+    command_line: CommandLine, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KUBEPROBE_TEMPLATE_HOST_ACCESS", "*")
     command_line("apply", "--built-in", "--without-bindings", "--prune")
     done(command_line, "--cases", "pod-lifecycle")
     path = f"/api/v1/namespaces/{namespace_of(command_line)}"
@@ -153,7 +154,7 @@ def test_without_bindings_the_cases_must_be_given(kubeprobe: CommandLine) -> Non
 
 
 def test_image_replaces_that_of_the_built_in_templates_only(kubeprobe: CommandLine) -> None:
-    kubeprobe.write("catalog/all.yaml", ON_THE_NODE)
+    kubeprobe.write("catalog/all.yaml", ON_THE_NODE.replace("hostPID: true", "priority: 1"))
     file = str(kubeprobe.folder / "catalog")
     planned = kubeprobe("plan", "--built-in", "--image", "registry.example/probes:1", "-f", file).stdout
     assert "Plan: " in planned
@@ -162,3 +163,14 @@ def test_image_replaces_that_of_the_built_in_templates_only(kubeprobe: CommandLi
     assert "~ ProbeTemplate/pod-lifecycle" in again
     assert "image: registry.example/probes:1 -> docker.io/kubeprobe/probes:dev" in again
     assert "~ ProbeTemplate/on-the-node" not in again  # other templates keep their image
+
+
+def test_check_reports_a_field_that_the_cluster_does_not_have(command_line: CommandLine) -> None:
+    newer = ON_THE_NODE.replace("{hostPID: true}", "{fromTheFuture: 1}\n  extraPodFields: [fromTheFuture]")
+    binding = (
+        "---\napiVersion: kubeprobe.io/v1\nkind: Binding\nmetadata: {name: newer}\n"
+        "spec: {cases: [on-the-node], clusters: {selector: {}}, on: {periodic: {every: 5m}}}\n"
+    )
+    command_line.apply(newer + binding)
+    done(command_line)
+    assert 'unknown field "spec.fromTheFuture"' in problems(command_line)["case on-the-node"]

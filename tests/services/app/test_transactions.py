@@ -117,3 +117,9 @@ def test_a_repeated_change_returns_the_runs_of_the_first(world: World, installat
     assert len(first) == 1
     with installation.store.reading() as session:
         assert len(session.exec(select(Change)).all()) == 1
+
+
+@pytest.mark.parametrize("reason", ["a\0b", "\udcff"])
+def test_a_reason_that_cannot_be_stored_is_refused(world: World, installation: Installation, reason: str) -> None:
+    with pytest.raises(InvalidInputError, match="reason contains NUL"):
+        app.cordon_cluster(installation, "prod-1", reason)

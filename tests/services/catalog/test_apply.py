@@ -201,3 +201,10 @@ def test_concurrent_applies_wait_for_one_another(folder, store):
         assert catalog.version == 8
         (row,) = session.exec(select(Schedule)).all()
         assert row.every_s == catalog.binding("core").on.periodic.every.total_seconds()
+
+
+def test_what_a_template_may_not_do_is_refused_by_plan_and_apply(folder):
+    folder.write(TEMPLATE, document("ProbeTemplate", "{image: a, pod: {hostPID: true}}"))
+    for action in (folder.plan, folder.apply):
+        with pytest.raises(CatalogError, match=r"hostPID is not allowed; expected only for .* lists: x$"):
+            action()

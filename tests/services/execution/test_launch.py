@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
-from sqlmodel import col
+from sqlmodel import col, update
 
 from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_name
@@ -172,6 +172,17 @@ def test_a_permanent_error_ends_the_run_at_once(
     assert launch(launcher, world)
     assert world.verdicts == {RUN: (Verdict.UNKNOWN, reason)}
     assert world.find_cluster("there").failures == 0
+
+
+@pytest.mark.parametrize("source", [None, "git"])
+def test_a_pod_that_the_policy_no_longer_allows_is_not_created(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, source: str | None
+) -> None:
+    spec = {"image": "a", "pod": {"hostNetwork": True}}
+    with world.store.writing() as session:
+        session.execute(update(ProbeTemplate).values(spec=spec, source=source))
+    assert launch(launcher, world)
+    assert world.verdicts == {RUN: (Verdict.UNKNOWN, Reason.ADMISSION_DENIED)}
 
 
 @pytest.mark.parametrize(

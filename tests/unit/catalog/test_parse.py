@@ -132,7 +132,7 @@ def test_a_problem_names_file_line_document_path_expectation_and_nearest_name(tm
         ),
         ("ProbeTemplate", "{image: a, verdictFrom: exitcode}", "spec.verdictFrom", "report or exitCode", "exitCode"),
         ("ProbeTemplate", "{image: a, resources: {limits: {cpu: lots}}}", "spec.resources.limits.cpu", "100m", ""),
-        ("ProbeTemplate", "{image: a, pod: {volumez: []}}", "spec.pod", "PodSpec", "volumes"),
+        ("ProbeTemplate", "{image: a, pod: {volumez: []}}", "spec.pod.volumez", "PodSpec", "volumes"),
         ("ProbeTemplate", "{image: a, pod: {restartPolicy: Always}}", "spec.pod", "always Never", ""),
         ("ProbeTemplate", "{image: a, pod: {containers: [{image: b}]}}", "spec", "need a name", ""),
         ("ProbeTemplate", "{image: a, command: [sleep, 5]}", "spec.command[1]", '"5"', ""),

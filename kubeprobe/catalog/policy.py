@@ -1,0 +1,155 @@
+"""What templates may do to a cluster's nodes, and which images they may use: closed, but for what settings allow.
+
+Checked when a catalog is planned and applied, and again when a pod is rendered: settings may have changed meanwhile.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec, Spec
+from kubeprobe.catalog.problems import shorten
+from kubeprobe.errors import KubeProbeError
+from kubeprobe.settings import Settings
+
+ANY = "*"
+_HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
+_ALLOWED_CAPABILITY = "NET_BIND_SERVICE"
+"""The one that the `restricted` Pod Security Standard admits."""
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_DEFAULT_REGISTRY = "docker.io"
+_LOADER_VARIABLES = frozenset(
+    {"BASH_ENV", "CLASSPATH", "DOTNET_STARTUP_HOOKS", "GCONV_PATH", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS"}
+    | {"JDK_JAVA_OPTIONS", "LOCPATH", "LUA_INIT", "NODE_OPTIONS", "NODE_PATH", "OPENSSL_CONF", "OPENSSL_ENGINES"}
+    | {"PATH", "PERL5DB", "PERL5LIB", "PERL5OPT", "PERLLIB", "PHPRC", "PHP_INI_SCAN_DIR", "PROMPT_COMMAND"}
+    | {"RUBYLIB", "RUBYOPT", "SHELLOPTS", "_JAVA_OPTIONS"}
+)
+_LOADER_PREFIXES = ("LD_", "DYLD_", "PYTHON", "BASH_FUNC_", "CORECLR_", "COR_")
+_HARMLESS = frozenset(
+    {"PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONIOENCODING", "PYTHONUNBUFFERED"}
+    | {"PYTHONUTF8"}
+)
+
+
+class PolicyError(KubeProbeError):
+    """A pod that the installation's policy does not allow."""
+
+
+@dataclass(frozen=True)
+class TemplatePolicy:
+    """What templates may do. The default allows what the built-in probes need, if no source declares them."""
+
+    host_access: frozenset[str] = frozenset(Settings.model_fields["template_host_access"].default)
+    """Templates that may reach their node: NAME, or SOURCE/NAME for one that a source declares; `*`: all."""
+    registries: tuple[str, ...] = ()
+    """Allowed prefixes of images; empty: any."""
+    needs_digests: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "TemplatePolicy":
+        """The policy of an installation."""
+        hosts, registries = settings.template_host_access, settings.template_registries
+        return cls(frozenset(hosts), registries, settings.template_digests)
+
+    def refusals(self, template: str, source: str | None, pod: Mapping[str, Any]) -> list[str]:
+        """What in a template's PodSpec is not allowed: `WHAT: what is allowed (setting)`."""
+        name = f"{source}/{template}" if source else template
+        found = []
+        demands = list(dict.fromkeys(host_demands(pod)))
+        if demands and not {name, ANY} & self.host_access:
+            expected = f"only for templates that KUBEPROBE_TEMPLATE_HOST_ACCESS lists: {name}"
+            found.append(f"{', '.join(demands)}: {expected}")
+        for image in dict.fromkeys(_images(pod)):
+            if self.registries and not any(_is_below(image, prefix) for prefix in self.registries):
+                allowed = ", ".join(self.registries)
+                found.append(f"image {shorten(image)}: one below {allowed} (KUBEPROBE_TEMPLATE_REGISTRIES)")
+            if self.needs_digests and not _DIGEST.search(image):
+                found.append(f"image {shorten(image)}: one with @sha256:DIGEST (KUBEPROBE_TEMPLATE_DIGESTS)")
+        return found
+
+
+DEFAULT_POLICY = TemplatePolicy()
+
+
+def host_demands(pod: Mapping[str, Any]) -> Iterator[str]:
+    """What a PodSpec demands beyond the `baseline` Pod Security Standard, such as `hostPath volumes`."""
+    yield from (field for field in _HOST_FIELDS if pod.get(field))
+    if any("hostPath" in volume for volume in pod.get("volumes") or ()):
+        yield "hostPath volumes"
+    security = pod.get("securityContext") or {}
+    if security.get("sysctls"):
+        yield "sysctls"
+    yield from _security_demands(security)
+    for container in _containers(pod):
+        yield from _security_demands(container.get("securityContext") or {})
+        if any(port.get("hostPort") for port in container.get("ports") or ()):
+            yield "host ports"
+
+
+def _security_demands(security: Mapping[str, Any]) -> Iterator[str]:
+    capabilities = (security.get("capabilities") or {}).get("add") or ()
+    yield from (f"capability {name}" for name in capabilities if name != _ALLOWED_CAPABILITY)
+    if security.get("privileged"):
+        yield "privileged"
+    if security.get("procMount") not in {None, "Default"}:
+        yield "procMount"
+    if (security.get("windowsOptions") or {}).get("hostProcess"):
+        yield "hostProcess"
+    for profile in ("seccompProfile", "appArmorProfile"):
+        if (security.get(profile) or {}).get("type") == "Unconfined":
+            yield f"{profile} Unconfined"
+
+
+def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for field in ("initContainers", "containers"):
+        yield from pod.get(field) or ()
+
+
+def _images(pod: Mapping[str, Any]) -> Iterator[str]:
+    for container in _containers(pod):
+        if image := container.get("image"):
+            yield image
+    for volume in pod.get("volumes") or ():
+        if reference := (volume.get("image") or {}).get("reference"):
+            yield reference
+
+
+def _is_below(image: str, prefix: str) -> bool:
+    """Whether an image is in a registry, or in a part of it. `busybox` is docker.io/library/busybox."""
+    full, wanted = _qualified(image), prefix.rstrip("/")
+    return full == wanted or full.startswith((f"{wanted}/", f"{wanted}:", f"{wanted}@"))
+
+
+def _qualified(image: str) -> str:
+    first, slash, _ = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return image
+    return f"{_DEFAULT_REGISTRY}/{image}" if slash else f"{_DEFAULT_REGISTRY}/library/{image}"
+
+
+def is_loader_variable(name: str) -> bool:
+    """Whether a variable makes a program, its interpreter or its shell load other code."""
+    is_named = name in _LOADER_VARIABLES or name.startswith(_LOADER_PREFIXES)
+    return is_named and name not in _HARMLESS
+
+
+def loader_variables(names: Iterable[str]) -> list[str]:
+    """Those of the names that are loader variables."""
+    return sorted(name for name in names if is_loader_variable(name))
+
+
+def environments_of(spec: Spec) -> Iterator[tuple[tuple[str | int, ...], Iterable[str]]]:
+    """The path of each mapping or list of variables in a spec, and their names."""
+    if isinstance(spec, ProbeCaseSpec):
+        yield ("parameters",), spec.parameters
+    elif isinstance(spec, RenderConfigSpec):
+        yield ("values",), spec.values
+        for number, override in enumerate(spec.overrides):
+            yield ("overrides", number, "values"), override.values
+    elif isinstance(spec, ProbeTemplateSpec):
+        yield ("env",), spec.env
+        for field in ("initContainers", "containers"):
+            for number, container in enumerate(spec.pod.get(field) or ()):
+                names = [variable["name"] for variable in container.get("env") or ()]
+                yield ("pod", field, number, "env"), names

@@ -1,0 +1,136 @@
+"""Credentials are masked in whatever is printed, logged or stored."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from pydantic import ValidationError
+
+from kubeprobe.catalog import parse
+from kubeprobe.catalog.changes import StoredItem, compare
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.masking import mask_secrets
+from kubeprobe.settings import Settings
+from kubeprobe.store.engine import describe_address, open_store
+from tests.unit.catalog.given import catalog, document, problems
+
+SECRET = "S3CRET-Abc123xyz"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"postgres://u:{SECRET}@h/db", "postgres://u:***@h/db"),
+        (f"postgresql+psycopg://u:p/{SECRET}@h:5/db", "postgresql+psycopg://u:***@h:5/db"),
+        (f"postgresql://u@h/db?password={SECRET}&x=1", "postgresql://u@h/db?password=***&x=1"),
+        (f"redis://:{SECRET}@h:6379/0", "redis://:***@h:6379/0"),
+        (f"redis+socket:///run/s?password={SECRET}", "redis+socket:///run/s?password=***"),
+        (f"cannot fetch 'https://{SECRET}@github.com/a/b'", "cannot fetch 'https://***@github.com/a/b'"),
+        (f"https://oauth2:{SECRET}@h/a.git: 401", "https://oauth2:***@h/a.git: 401"),
+        ("ssh://git@github.com/a/b", "ssh://git@github.com/a/b"),
+        (f"slack://{SECRET}/b/c is invalid", "slack://*** is invalid"),
+        (f"mailto://a:{SECRET}@gmail.com", "mailto://***"),
+        (f"https://hooks.slack.com/services/T0/B0/{SECRET}", "https://hooks.slack.com/***"),
+        (f"https://discord.com/api/webhooks/1/{SECRET}", "https://discord.com/api/webhooks/***"),
+        (f"https://api.telegram.org/bot1:{SECRET}/x", "https://api.telegram.org/bot***"),
+        (f"https://h/x?api_key={SECRET}#a", "https://h/x?api_key=***"),
+        (f"Authorization: Bearer {SECRET}", "Authorization: Bearer ***"),
+        (f"token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.{SECRET}", "token ***"),
+        (
+            f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET.replace('-', '')}\n-----END",
+            "-----BEGIN RSA PRIVATE KEY-----***-----END",
+        ),
+        (
+            "basic checks of https://h/a?b=c passed; bearer of news",
+            "basic checks of https://h/a?b=c passed; bearer of news",
+        ),
+    ],
+)
+def test_credentials_are_masked_and_the_rest_is_shown(text, shown):
+    assert mask_secrets(text) == shown
+    assert str(InvalidInputError(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "part", ["a://", "https://", "?token", "bearer ", "eyJ", "-----BEGIN ", "https://a:b", "&key="]
+)
+def test_masking_is_linear(part):
+    started = time.process_time()
+    mask_secrets(part * (1_000_000 // len(part)))
+    mask_secrets("https://" + part * (1_000_000 // len(part)))
+    assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"mysql://u:{SECRET}@h/db",
+        f"postgresql+asyncpg://u:{SECRET}@h/db",
+        f"sqlite+aiosqlite:///{SECRET}",
+        f"postgresql://u:{SECRET}@h:port/db",
+        f"postgresql://u:{SECRET}@[::1/db",
+        f"postgresql://u:p@h:{SECRET}/db",
+        SECRET,
+    ],
+)
+def test_an_unsupported_database_is_refused_without_its_password(address):
+    with pytest.raises(InvalidInputError, match="expected sqlite:///FILE or postgresql://") as caught:
+        open_store(address)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_known_names_of_postgresql_are_accepted(scheme):
+    store = open_store(f"{scheme}://u:{SECRET}@127.0.0.1:1/db")
+    assert store.engine.url.drivername == "postgresql+psycopg"
+    assert SECRET not in repr(store.engine)
+    store.close()
+
+
+def test_settings_show_no_credentials(monkeypatch):
+    for name in ("DATABASE_URL", "BROKER_URL", "SECRET_KEY"):
+        monkeypatch.setenv(f"KUBEPROBE_{name}", f"redis://u:{SECRET}@h")
+    assert SECRET not in repr(Settings())
+    assert describe_address(Settings().database()) == "redis://u:***@h"
+    monkeypatch.setenv("KUBEPROBE_METRICS_PORT", SECRET)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert SECRET not in str(caught.value)
+
+
+LOGGING = """
+import logging
+import sys
+import structlog
+from kubeprobe.logs import configure_logs
+
+configure_logs(sys.argv[1])
+try:
+    int(f"redis://:{sys.argv[2]}@h")
+except ValueError:
+    structlog.get_logger("x").exception("failed", url=f"postgres://u:{sys.argv[2]}@h/db")
+    logging.getLogger("celery").exception("cannot connect to redis://:%s@h", sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_log_line_and_its_traceback_show_no_credentials(form):
+    done = subprocess.run([sys.executable, "-c", LOGGING, form, SECRET], capture_output=True, text=True, check=True)
+    assert done.stderr.count("***") >= 4
+    assert SECRET not in done.stderr
+
+
+def test_a_problem_and_a_plan_of_a_target_show_no_credentials(tmp_path):
+    route = "{{targets: [{{name: a, {}}}]}}"
+    found = problems(tmp_path, document("AlertRoute", route.format(f"webhook: {{url: 'ftp://u:{SECRET}@h'}}")))
+    assert len(found) == 1
+    assert SECRET not in str(found)
+    catalog(tmp_path, document("AlertRoute", route.format(f"apprise: {{url: 'slack://{SECRET}/b/c'}}")))
+    stored = {
+        ("AlertRoute", "x"): StoredItem({"targets": [{"name": "a", "apprise": {"url": f"slack://{SECRET}/old"}}]})
+    }
+    (item,) = compare(stored, parse([tmp_path]), None, prune=False)
+    assert item.fields
+    assert SECRET not in str(item)
