@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import select
@@ -14,10 +15,22 @@ from kubeprobe.catalog.parse import Declaration, Entry
 from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.credentials import Cipher, Connection, SecretKeyError, from_kubeconfig, in_cluster, local
+from kubeprobe.fleet.credentials import (
+    Cipher,
+    Connection,
+    ReadKubeconfig,
+    SecretKeyError,
+    from_kubeconfig,
+    in_cluster,
+    local,
+)
+from kubeprobe.fleet.files import expand_home
+from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.store import Cluster
 
 _CONNECTION = "spec.connection"
+_KEPT_FILES = 16
+"""Kubeconfigs that are kept while the connections of a catalog are read."""
 _RENEWED = FieldChange(f"{_CONNECTION} (credentials)", "as stored", "as in the kubeconfig now")
 
 
@@ -29,12 +42,12 @@ class Connector:
     local_kubeconfig: Path
     """Kubeconfig of the local cluster, which need not run yet."""
 
-    def connect(self, entry: Entry) -> Connection:
+    def connect(self, entry: Entry, read: ReadKubeconfig = read_kubeconfig) -> Connection:
         """The connection of a declared cluster. Raises InvalidInputError if its kubeconfig is unusable."""
         assert isinstance(entry.spec, ClusterSpec)
         source = entry.spec.connection.kubeconfig
         if source is not None:
-            return from_kubeconfig(entry.folder / Path(source.file).expanduser(), source.context)
+            return from_kubeconfig(entry.folder / expand_home(Path(source.file)), source.context, read)
         return local(self.local_kubeconfig) if entry.spec.connection.local else in_cluster()
 
 
@@ -42,11 +55,12 @@ def connect_all(declaration: Declaration, connector: Connector) -> dict[str, Con
     """The connections of all declared clusters by name. Raises CatalogError with every one that is unusable."""
     found: dict[str, Connection] = {}
     problems = []
+    read = lru_cache(maxsize=_KEPT_FILES)(read_kubeconfig)  # a file may have the contexts of a thousand clusters
     for (kind, name), entry in declaration.entries.items():
         if kind != "Cluster":
             continue
         try:
-            found[name] = connector.connect(entry)
+            found[name] = connector.connect(entry, read)
         except InvalidInputError as error:
             file, _, line = entry.origin.rpartition(":")
             problems.append(CatalogProblem(file, int(line), f"Cluster/{name}", _CONNECTION, str(error)))

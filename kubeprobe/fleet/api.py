@@ -28,6 +28,8 @@ LOG_SILENCE_S = 600.0
 LOG_LIMIT_BYTES = 1_000_000
 NODES_PATH = "/api/v1/nodes"
 _PAGE = "500"
+PAGES_LIMIT = 1000
+"""Pages of a list: half a million objects."""
 
 
 def pods_path(namespace: str, name: str = "") -> str:
@@ -69,13 +71,18 @@ class ClusterApi:
         """All objects of a resource path that match a label selector, and the resource version to watch from."""
         items: list[dict[str, Any]] = []
         query = {"limit": _PAGE, **_selected(selector)}
-        while True:
-            page = await self.call("GET", path, query=query)
-            items += page.get("items") or ()
-            following = page["metadata"].get("continue")
+        for _ in range(PAGES_LIMIT):
+            request = Request("GET", path, query)
+            page = await self._json(request)
+            metadata, found = page.get("metadata"), page.get("items") or []
+            if not isinstance(metadata, dict) or not _are_objects(found):
+                raise self._foreign(request, "is not a list of objects")
+            items += found
+            following, version = metadata.get("continue"), metadata.get("resourceVersion")
             if not following:
-                return items, page["metadata"]["resourceVersion"]
-            query["continue"] = following
+                return items, str(version or "")
+            query = query | {"continue": str(following)}
+        raise self._foreign(Request("GET", path, query), f"has more than {PAGES_LIMIT} pages")
 
     async def watch_objects(
         self, path: str, selector: str, resource_version: str, silence_s: float = WATCH_SILENCE_S
@@ -97,7 +104,7 @@ class ClusterApi:
         async with aclosing(self._transport.stream(request, silence_s)) as lines:
             async for line in lines:
                 if line:
-                    yield self._event(line, request)
+                    yield parse_event(line, self._transport.where(request))
 
     async def read_log(
         self, namespace: str, name: str, tail_lines: int | None = None, container: str = PROBE_CONTAINER
@@ -106,7 +113,8 @@ class ClusterApi:
         query = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES)}
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        response = await self._transport.send(Request("GET", f"{pods_path(namespace, name)}/log", query))
+        request = Request("GET", f"{pods_path(namespace, name)}/log", query)
+        response = await self._transport.send(request, 2 * LOG_LIMIT_BYTES)  # a server may send a little too much
         return response.data.decode(errors="replace")
 
     async def follow_log(
@@ -121,8 +129,7 @@ class ClusterApi:
 
     async def version(self) -> str:
         """The version of the API server, e.g. `v1.34.4`."""
-        found: str = (await self.call("GET", "/version"))["gitVersion"]
-        return found
+        return str((await self.call("GET", "/version")).get("gitVersion") or "unknown")
 
     async def call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
@@ -147,21 +154,34 @@ class ClusterApi:
         try:
             found: dict[str, Any] = orjson.loads(response.data)
         except orjson.JSONDecodeError as error:
-            message = "the response is not JSON: check the server address and any proxy before it"
-            raise cluster_error(
-                Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=response.status
-            ) from error
+            raise self._foreign(request, "is not JSON", response.status) from error
+        if not isinstance(found, dict):
+            raise self._foreign(request, "is not a JSON object", response.status)
         return found
 
-    def _event(self, line: bytes, request: Request) -> tuple[str, dict[str, Any]]:
-        try:
-            event = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            message = "the watch was cut in the middle of an event"
-            raise cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request)) from error
-        if event["type"] == "ERROR":
-            raise from_status(event["object"], where=self._transport.where(request))
-        return event["type"], event["object"]
+    def _foreign(self, request: Request, problem: str, status: int | None = None) -> ClusterError:
+        """The error of a response that is not one of a Kubernetes API."""
+        message = f"the response {problem}: check the server address and any proxy before it"
+        return cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=status)
+
+
+def parse_event(line: bytes, where: str = "") -> tuple[str, dict[str, Any]]:
+    """The type and the object of a line of a watch; the object has metadata.
+
+    Raises ClusterError: the event has the type ERROR, or is not one.
+    """
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        message = "the watch was cut in the middle of an event, or sent what is not JSON"
+        raise cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=where) from error
+    kind, found = (event.get("type"), event.get("object")) if isinstance(event, dict) else (None, None)
+    if kind == "ERROR" and isinstance(found, dict):
+        raise from_status(found, where=where)
+    if not isinstance(kind, str) or not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
+        message = "the watch sent an event without a type, an object or its metadata"
+        raise cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=where)
+    return kind, found
 
 
 class ClusterClients:
@@ -215,3 +235,7 @@ class ClusterClients:
 
 def _selected(selector: str) -> dict[str, str]:
     return {"labelSelector": selector} if selector else {}
+
+
+def _are_objects(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(each, dict) for each in items)

@@ -6,7 +6,7 @@ further, and no pod is started that could not be deleted.
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -93,8 +93,11 @@ async def _check_clock(api: ClusterApi, clock: Clock) -> Finding:
         return Finding("clock", ok=False, found=f"cannot be compared: {error.message}")
     if date is None:
         return Finding("clock", ok=False, found="cannot be compared: its responses have no Date header")
-    # The header has whole seconds: on average half a second is cut off.
-    theirs = parsedate_to_datetime(date) + timedelta(seconds=0.5)
+    try:
+        # The header has whole seconds: on average half a second is cut off.
+        theirs = parsedate_to_datetime(date).astimezone(UTC) + timedelta(seconds=0.5)
+    except (ValueError, OverflowError):
+        return Finding("clock", ok=False, found="cannot be compared: the Date header of its responses is not a date")
     return _judge_skew(theirs - (before + (clock() - before) / 2))
 
 
@@ -116,7 +119,8 @@ async def _check_namespace(api: ClusterApi, namespace: str) -> Finding:
         if error.cause in {Cause.NOT_FOUND, Cause.NAMESPACE_MISSING}:
             return Finding("namespace", ok=False, found=f"namespace {namespace} does not exist", remedy=remedy)
         return Finding("namespace", ok=False, found=error.message)
-    if found.get("status", {}).get("phase") == "Terminating":
+    status = found.get("status")
+    if isinstance(status, dict) and status.get("phase") == "Terminating":
         return Finding("namespace", ok=False, found=f"namespace {namespace} is being deleted", remedy=remedy)
     return Finding("namespace", ok=True, found=f"{namespace} exists")
 
@@ -189,7 +193,8 @@ async def _may(api: ClusterApi, namespace: str, verb: str, resource: str, subres
         "spec": {"resourceAttributes": attributes},
     }
     response = await api.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-    return bool(response["status"]["allowed"])
+    status = response.get("status")
+    return isinstance(status, dict) and status.get("allowed") is True
 
 
 async def _check_image(

@@ -6,6 +6,7 @@ cluster, a path that is read at each use because its port changes. Next: `fleet.
 what a request needs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,8 @@ from kubeprobe.errors import KubeProbeError
 from kubeprobe.fleet.keys import KEY_FILE, Keys, KeySetting, keys_from
 from kubeprobe.fleet.kubeconfig import flatten, read_kubeconfig
 from kubeprobe.settings import Settings
+
+ReadKubeconfig = Callable[[Path], dict[str, Any]]
 
 
 class ConnectionKind(StrEnum):
@@ -41,12 +44,13 @@ class Connection:
     """kubeconfig: a self-contained kubeconfig; local: `{"path": FILE}`; in-cluster: empty."""
 
 
-def from_kubeconfig(path: Path, context: str | None = None) -> Connection:
+def from_kubeconfig(path: Path, context: str | None = None, read: ReadKubeconfig = read_kubeconfig) -> Connection:
     """The connection of a kubeconfig's context (default: its current one), certificates included.
 
-    A token file and an exec plugin stay references: they are read when they are needed.
+    A token file and an exec plugin stay references: they are read when they are needed. `read` may keep what it has
+    read, for many contexts of one file. Raises InvalidInputError.
     """
-    return Connection(ConnectionKind.KUBECONFIG, flatten(read_kubeconfig(path), path.parent, context))
+    return Connection(ConnectionKind.KUBECONFIG, flatten(read(path), path.parent, context))
 
 
 def in_cluster() -> Connection:

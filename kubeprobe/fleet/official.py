@@ -6,7 +6,10 @@ and named errors, which the official loader lacks (exec plugins have neither the
 
 from typing import Any
 
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet.access import impersonation_headers
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.fleet.kubeconfig import read_user
 from kubeprobe.store import Cluster
 
 
@@ -22,4 +25,13 @@ def official_client(cluster: Cluster, cipher: Cipher) -> Any:
         return client.ApiClient(configuration)
     if connection.kind is ConnectionKind.LOCAL:
         return config.new_client_from_config(connection.config["path"], persist_config=False)
-    return config.new_client_from_config_dict(connection.config, persist_config=False)
+    made = config.new_client_from_config_dict(connection.config, persist_config=False)
+    headers = impersonation_headers(read_user(connection.config))
+    if len(dict(headers)) < len(headers):
+        raise InvalidInputError(
+            f"cluster {cluster.name!r}: the official client cannot impersonate several groups or extras of one name; "
+            "use a connection without them"
+        )
+    for name, value in headers:
+        made.set_default_header(name, value)
+    return made

@@ -17,6 +17,11 @@ import orjson
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 
 _TEXT_LIMIT = 1000
+"""Characters of a message that are kept."""
+_SEARCHED = 10_000
+"""Characters of a message in which the texts below are looked for."""
+RETRY_AFTER_LIMIT_S = 300.0
+"""The longest `Retry-After` that is honoured: the longest pause of a breaker."""
 
 _BY_CODE = {
     400: Cause.INVALID,
@@ -42,12 +47,15 @@ _RBAC = re.compile(
 # OpenSSL's X509_V_ERR_* numbers (openssl/x509_vfy.h) that a cluster's owner can fix.
 _UNKNOWN_AUTHORITY = "its certificate is signed by an unknown authority; check certificate-authority-data"
 _CERTIFICATE = {
+    7: "its signature is not that of its authority; if two authorities have the same name and no key identifiers, "
+    "leave only the newer one in certificate-authority-data",
     9: "its certificate is not valid yet; compare the clocks",
     10: "its certificate has expired; renew the API server's serving certificate",
     18: _UNKNOWN_AUTHORITY,
     19: _UNKNOWN_AUTHORITY,
     20: _UNKNOWN_AUTHORITY,
     21: _UNKNOWN_AUTHORITY,
+    26: "its certificate, or an authority's, is not for servers; issue one with the extended key usage serverAuth",
     62: "its certificate is for another host name; check the server address, or set tls-server-name",
     64: "its certificate is for another address; check the server address, or set tls-server-name",
 }
@@ -79,13 +87,17 @@ def from_response(status: int, body: bytes, *, where: str = "", retry_after: str
 
 def from_status(found: dict[str, Any], *, where: str = "", retry_after: str | None = None) -> ClusterError:
     """The error of a Kubernetes `Status` (the body of a response, or the object of an ERROR event)."""
-    details = found.get("details") or {}
+    details = found.get("details")
+    details = details if isinstance(details, dict) else {}
+    causes = details.get("causes")
+    reason = _text(found, "reason")
+    code = found.get("code")
     refusal = _Refusal(
-        code=int(found.get("code") or 500),
-        reason=found.get("reason") or "",
-        message=found.get("message") or found.get("reason") or "the cluster gave no reason",
-        kind=details.get("kind") or "",
-        causes=frozenset(cause.get("reason") or "" for cause in details.get("causes") or ()),
+        code=code if type(code) is int and 100 <= code <= 999 else 500,
+        reason=reason,
+        message=(_text(found, "message") or reason or "the cluster gave no reason")[:_SEARCHED],
+        kind=_text(details, "kind"),
+        causes=frozenset(_text(cause, "reason") for cause in (causes if isinstance(causes, list) else ())),
     )
     cause, message = _classify(refusal)
     return cluster_error(
@@ -143,16 +155,33 @@ def _classify_foreign_response(status: int, body: bytes) -> tuple[Cause, str]:
     return Cause.CLUSTER_UNREACHABLE, f"{message}; {advice}"
 
 
+def _text(found: Any, key: str) -> str:
+    """A text in an object of a server; empty if it is missing or of another type."""
+    value = found.get(key) if isinstance(found, dict) else None
+    return value if isinstance(value, str) else ""
+
+
 def _seconds(retry_after: str | None) -> float | None:
-    """`Retry-After` as Kubernetes sends it: whole seconds."""
-    return float(retry_after) if retry_after and retry_after.isdigit() else None
+    """`Retry-After` as Kubernetes sends it: whole seconds; longer ones are cut to `RETRY_AFTER_LIMIT_S`."""
+    if not retry_after or not re.fullmatch("0*([0-9]+)", retry_after):
+        return None
+    return (
+        float(retry_after)
+        if len(retry_after) <= 9 and float(retry_after) < RETRY_AFTER_LIMIT_S
+        else RETRY_AFTER_LIMIT_S
+    )
+
+
+def describe_certificate_error(error: ssl.SSLCertVerificationError) -> str:
+    """Why a server's certificate is rejected, and what to do."""
+    return f"{_CERTIFICATE.get(error.verify_code, 'its certificate is rejected')} ({error.verify_message})"
 
 
 def _explain_certificate(error: aiohttp.ClientConnectorCertificateError) -> str:
     found = error.certificate_error
     if not isinstance(found, ssl.SSLCertVerificationError):
         return f"its certificate is rejected: {found}"
-    return f"{_CERTIFICATE.get(found.verify_code, 'its certificate is rejected')} ({found.verify_message})"
+    return describe_certificate_error(found)
 
 
 def _explain_tls(error: ssl.SSLError) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 
 from kubeprobe import __version__
 from kubeprobe.fleet.access import Access, AccessError, AccessSource
 from kubeprobe.fleet.credentials import SecretKeyError
-from kubeprobe.fleet.errors import Cause, cluster_error
+from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.measuring import request_trace
+from kubeprobe.fleet.resolver import ClusterResolver
 from kubeprobe.fleet.translation import from_exception, from_response
 
 CONNECT_TIMEOUT_S = 5.0
@@ -27,6 +29,12 @@ REQUEST_TIMEOUT_S = 15.0
 """A whole request: waiting for a slot, credentials, connection, response."""
 PARALLEL_REQUESTS = 32
 """Concurrent requests to one cluster; watches and followed logs are not counted."""
+BODY_LIMIT = 128 << 20
+"""Bytes of a response, decompressed: a page of 500 objects has a few MB."""
+ERROR_BODY_LIMIT = 64 << 10
+"""Bytes that are read of the body of an error."""
+LINE_LIMIT = 16 << 20
+"""Bytes of a line of a watch; the API server accepts objects of 3 MB at most."""
 STREAM_BUFFER_BYTES = 32 * 1024
 """The read buffer of a watch: two TLS records."""
 _HEADERS = {"Accept": "application/json", "User-Agent": f"kubeprobe/{__version__}"}
@@ -59,7 +67,7 @@ def open_session() -> aiohttp.ClientSession:
     """The session that all clusters share. It belongs to the running loop."""
     return aiohttp.ClientSession(
         # No limit here: one host may serve many clusters; `PARALLEL_REQUESTS` limits each cluster.
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, resolver=ClusterResolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         headers=_HEADERS,
@@ -78,12 +86,16 @@ class Transport:
         self._slots = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._streams: set[aiohttp.ClientResponse] = set()
 
-    async def send(self, request: Request) -> Response:
-        """Send a request and read its whole response."""
+    async def send(self, request: Request, limit: int | None = None) -> Response:
+        """Send a request and read its whole response, which has at most `limit` bytes (default: `BODY_LIMIT`)."""
+        limit = BODY_LIMIT if limit is None else limit
         async with self._translating(request), asyncio.timeout(REQUEST_TIMEOUT_S), self._slots:
             response = await self._open(request, None)
             async with response:
-                return Response(response.status, response.headers, await response.read())
+                body = await _read_body(response, limit)
+                if len(body) > limit:
+                    raise self._too_long(request, "the response", limit)
+                return Response(response.status, response.headers, body)
 
     async def stream(
         self, request: Request, silence_s: float, open_s: float = REQUEST_TIMEOUT_S
@@ -99,7 +111,9 @@ class Transport:
             _shrink_tls_buffer(response)
             self._streams.add(response)
             try:
-                async for line in _lines(response):
+                async for line in _lines(response, LINE_LIMIT):
+                    if len(line) > LINE_LIMIT:
+                        raise self._too_long(request, "a line of the response", LINE_LIMIT)
                     yield line
             finally:
                 self._streams.discard(response)
@@ -119,7 +133,7 @@ class Transport:
         if response.status < 300:
             return response
         async with response:
-            body = await response.read()
+            body = await _read_body(response, ERROR_BODY_LIMIT)
         retry_after = response.headers.get("Retry-After")
         raise from_response(response.status, body, where=self.where(request), retry_after=retry_after)
 
@@ -154,24 +168,29 @@ class Transport:
             raise cluster_error(Cause.UNAUTHORIZED, str(error), where=self.where(request)) from error
         except AccessError as error:
             raise cluster_error(Cause.CLUSTER_UNREACHABLE, str(error), where=self.where(request)) from error
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+        # TimeoutError and ssl.SSLError are OSErrors; ValueError: aiohttp refuses an address or a header.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise from_exception(error, where=self.where(request)) from error
+
+    def _too_long(self, request: Request, what: str, limit: int) -> ClusterError:
+        message = f"{what} is longer than {limit} bytes: check the server address and any proxy before it"
+        return cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=self.where(request))
 
     def where(self, request: Request) -> str:
         """The cluster and the request, for messages."""
         return f"cluster {self._cluster}: {request.method} {request.path}"
 
 
-def _headers(access: Access, request: Request, *, streamed: bool) -> dict[str, str]:
-    headers = {}
+def _headers(access: Access, request: Request, *, streamed: bool) -> CIMultiDict[str]:
+    headers = CIMultiDict(access.impersonation)
     if access.authorization:
         headers["Authorization"] = access.authorization
     if request.body is not None:
         headers["Content-Type"] = request.content_type
     if request.accept:
         headers["Accept"] = request.accept
-    if streamed:
-        headers["Accept-Encoding"] = "identity"  # a compressing proxy would hold lines back
+    if streamed or not access.compresses:
+        headers["Accept-Encoding"] = "identity"  # of a stream: a compressing proxy would hold lines back
     return headers
 
 
@@ -189,12 +208,30 @@ def _shrink_tls_buffer(response: aiohttp.ClientResponse) -> None:
         protocol._ssl_buffer, protocol._ssl_buffer_view = buffer, memoryview(buffer)  # noqa: SLF001
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The lines of a body, of any length (aiohttp's own `readline` refuses long ones)."""
-    rest = b""
+async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, or its beginning if it is longer than `limit` bytes: one byte more, and the connection is closed."""
+    parts, size = [], 0
     async for chunk in response.content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line
-    if rest:
-        yield rest
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            break
+    return b"".join(parts)[: limit + 1]
+
+
+async def _lines(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[bytes]:
+    """The lines of a body (aiohttp's own `readline` refuses long ones). One that is longer than `limit` is the last."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        *ended, rest = chunk.split(b"\n")
+        for line in ended:
+            yield b"".join((*parts, line))
+            parts, size = [], 0
+        parts.append(rest)
+        size += len(rest)
+        if size > limit:
+            break
+    if size:
+        yield b"".join(parts)

@@ -12,7 +12,7 @@ from kubeprobe.catalog.parse import Entry
 from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
-from kubeprobe.fleet.credentials import Cipher, Connection, from_kubeconfig
+from kubeprobe.fleet.credentials import Cipher, Connection, ReadKubeconfig, from_kubeconfig
 from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.settings import Settings
 from kubeprobe.sources.address import parse_address
@@ -31,17 +31,17 @@ _EXTERNAL_FIELDS = ("exec", "auth-provider", "tokenFile", "client-certificate", 
 class RepositoryConnector(Connector):
     """Reads connections of clusters that a repository declares: who can push to it must not control the workers."""
 
-    def connect(self, entry: Entry) -> Connection:
+    def connect(self, entry: Entry, read: ReadKubeconfig = read_kubeconfig) -> Connection:
         """As in the base class; also raises InvalidInputError for a kubeconfig that is not self-contained."""
         source = entry.spec.connection.kubeconfig  # type: ignore[attr-defined]  # only clusters are connected
         if source is None:
-            return super().connect(entry)
+            return super().connect(entry, read)
         file = entry.folder / source.file  # as exported by `tree`: `~` is a folder of the repository, not a home
         try:
-            found = read_kubeconfig(file)
+            found = read(file)
             for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
                 _check_self_contained(named)
-            return from_kubeconfig(file, source.context)
+            return from_kubeconfig(file, source.context, read)
         except InvalidInputError as error:
             raise InvalidInputError(str(error).replace(str(file), _display_path(entry.origin, source.file))) from None
 

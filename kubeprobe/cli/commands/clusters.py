@@ -48,11 +48,12 @@ def add(
     from kubeprobe.cli.cluster_text import schedules_text
     from kubeprobe.fleet import credentials
     from kubeprobe.fleet.clusters import ClusterRegistration
+    from kubeprobe.fleet.files import expand_home
 
     if (kubeconfig is not None) + in_cluster + local != 1:
         raise typer.BadParameter("Give one of --kubeconfig FILE, --in-cluster and --local.")
     if kubeconfig is not None:
-        connection = credentials.from_kubeconfig(kubeconfig.expanduser(), context)
+        connection = credentials.from_kubeconfig(expand_home(kubeconfig), context)
     else:
         connection = credentials.in_cluster() if in_cluster else credentials.local(settings().local_kubeconfig())
     spec = ClusterRegistration(name, pairs(label or (), "label"), pool, namespace, max_in_flight)
@@ -103,12 +104,13 @@ def setup(
     from kubeprobe.cli.output import print_json, remark, working
     from kubeprobe.cli.setup_text import print_objects, print_result
     from kubeprobe.fleet import credentials
+    from kubeprobe.fleet.files import expand_home
 
     if cases and all_cases:
         raise typer.BadParameter("Give --cases or --all, not both.")
     if context and kubeconfig is None:
         raise typer.BadParameter("--context goes with --kubeconfig.")
-    admin = credentials.from_kubeconfig(kubeconfig.expanduser(), context) if kubeconfig else None
+    admin = credentials.from_kubeconfig(expand_home(kubeconfig), context) if kubeconfig else None
     request = SetupRequest(name, tuple(cases.replace(",", " ").split()), all_cases=all_cases, own=own)
     with open_installation() as installation:
         planned = installation.read(plan_setup, request)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from kubeprobe.catalog import Action, CatalogError, apply, known_names, load_catalog, parse
+from kubeprobe.catalog import Action, CatalogError, apply, connections, known_names, load_catalog, parse
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.credentials import local
 from kubeprobe.store import Binding, Cluster, ProbeCase, ProbeTemplate, Schedule
@@ -160,6 +160,28 @@ def test_new_credentials_in_the_same_kubeconfig_are_a_change(folder, store):
         assert "another" in str(folder.connector.cipher.open(row.connection).config)
         assert "another" not in str(row.spec)
     assert folder.apply().changed_anything is False
+
+
+def test_a_kubeconfig_is_read_once_for_all_its_clusters(folder, store, monkeypatch):
+    """One with the contexts of a thousand clusters takes half a second to parse."""
+    read, files = connections.read_kubeconfig, []
+
+    def count(path):
+        files.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(connections, "read_kubeconfig", count)
+    (folder.path / "all.kubeconfig").write_text(KUBECONFIG)
+    folder.write(
+        *(document("Cluster", "{connection: {kubeconfig: {file: all.kubeconfig}}}", f"c{n}") for n in range(9))
+    )
+    folder.apply()
+    assert files == ["all.kubeconfig"]
+
+
+def test_a_kubeconfig_in_the_home_of_nobody_is_a_problem_of_its_document(folder, store):
+    with pytest.raises(CatalogError, match="there is no such user on this machine"):
+        folder.write(document("Cluster", "{connection: {kubeconfig: {file: ~no-such-user/c}}}", "c")).apply()
 
 
 def test_all_unusable_kubeconfigs_are_reported_at_once_and_nothing_changes(folder, store):

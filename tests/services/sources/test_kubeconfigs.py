@@ -30,7 +30,7 @@ def test_a_self_contained_kubeconfig_is_accepted(world: World) -> None:
         ("cluster: {server: 'https://x'}, user: {tokenFile: /etc/hostname}", "has 'tokenFile'"),
         ("user: {x: 1}, cluster: {server: 'https://x', certificate-authority: AUTHORITY}", "'certificate-authority'"),
         ("user: text, cluster: {server: 'https://x'}", "user 'c' is not a mapping"),
-        ("cluster: text", "cluster 'c' is not a mapping"),
+        ("cluster: text", "clusters[0].cluster is text; expected a mapping"),
     ],
 )
 def test_a_kubeconfig_that_reads_files_of_the_worker_is_rejected(

@@ -32,6 +32,13 @@ class Pair:
         """As a kubeconfig holds it."""
         return base64.b64encode(self.key.encode()).decode()
 
+    def protected(self, passphrase: str, *, traditional: bool = False) -> "Pair":
+        """The same, with a passphrase on the key; `traditional`: in the format of OpenSSL before 1.0."""
+        kind = serialization.PrivateFormat.TraditionalOpenSSL if traditional else serialization.PrivateFormat.PKCS8
+        encryption = serialization.BestAvailableEncryption(passphrase.encode())
+        key = serialization.load_pem_private_key(self.key.encode(), None)
+        return Pair(self.certificate, key.private_bytes(serialization.Encoding.PEM, kind, encryption).decode())
+
     def write(self, path: Path) -> Path:
         """Certificate and key in one file."""
         path.write_text(self.certificate + self.key)
@@ -46,8 +53,8 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.pair = self._sign(self._name, self._key, ends=DAY, authority=True)
 
-    def issue(self, name: str, *, host: str | None = None, ends: timedelta = DAY) -> Pair:
-        """A certificate for a client, or for a server at an address or host name; `ends` counts from now."""
+    def issue(self, name: str, *, host: str | tuple[str, ...] = (), ends: timedelta = DAY) -> Pair:
+        """A certificate for a client, or for a server at addresses or host names; `ends` counts from now."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         return self._sign(subject, ec.generate_private_key(ec.SECP256R1()), ends=ends, host=host)
 
@@ -57,7 +64,7 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         *,
         ends: timedelta,
-        host: str | None = None,
+        host: str | tuple[str, ...] = (),
         authority: bool = False,
     ) -> Pair:
         now = datetime.now(UTC)
@@ -72,7 +79,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         if host:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
+            names = [_alternative(each) for each in ((host,) if isinstance(host, str) else host)]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         pem = serialization.Encoding.PEM
         private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from ruamel.yaml import YAML
 
+from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import execplugin
 from kubeprobe.fleet.access import AccessError, AccessSource
 from kubeprobe.fleet.api import ClusterClients
-from kubeprobe.fleet.credentials import Cipher, in_cluster, local
+from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind, in_cluster, local
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.kubeconfig_model import ClusterFields, ExecFields
+from kubeprobe.fleet.official import official_client
 from kubeprobe.store import Cluster
 from tests.unit.fleet.certificates import Authority
 from tests.unit.fleet.rows import cluster_row, connection_to
@@ -41,7 +46,7 @@ class Clock:
 
 
 def source(user: dict[str, Any], clock: Clock | None = None) -> AccessSource:
-    return AccessSource(lambda: connection_to("http://h", user=user), clock or Clock())
+    return AccessSource(lambda: connection_to("https://h", user=user), clock or Clock())
 
 
 def plugin(tmp_path: Path, body: str, **more: Any) -> dict[str, Any]:
@@ -74,6 +79,49 @@ async def test_a_token_and_a_password_become_headers() -> None:
     basic = await source({"username": "u", "password": "p"}).current()
     assert basic.authorization == "Basic dTpw"
     assert (await source({}).current()).authorization is None
+
+
+async def test_over_plain_http_credentials_stay_on_this_machine() -> None:
+    here = ("http://127.0.0.2:1", "http://[::1]", "http://localhost", "http://0.0.0.0:1")
+    for server in (*here, "http://h", "http://10.0.0.1"):
+        for user in ({"token": "t"}, {"username": "u"}):
+            connection = connection_to(server, user=user)
+            access = await AccessSource(partial(Connection, connection.kind, connection.config)).current()
+            assert (access.authorization is not None) is (server in here)
+
+
+@pytest.mark.parametrize("stored", ["no", "yes", 0, None])
+async def test_verification_stays_on_whatever_an_earlier_version_stored(stored: Any) -> None:
+    connection = connection_to("https://h", {"insecure-skip-tls-verify": stored})
+    found = AccessSource(lambda: connection)
+    if stored is None:
+        access = await found.current()
+        assert isinstance(access.ssl, ssl.SSLContext)
+        assert access.ssl.verify_mode is ssl.CERT_REQUIRED
+    else:
+        assert "cluster.insecure-skip-tls-verify is" in await refused(found)
+
+
+async def test_an_impersonated_user_is_sent_in_headers() -> None:
+    user = {"token": "t", "as": "jane", "as-uid": "4", "as-groups": ["a", "b"], "as-user-extra": {"a/b%": ["c"]}}
+    assert (await source(user).current()).impersonation == (
+        ("Impersonate-User", "jane"),
+        ("Impersonate-Uid", "4"),
+        ("Impersonate-Group", "a"),
+        ("Impersonate-Group", "b"),
+        ("Impersonate-Extra-a%2Fb%25", "c"),
+    )
+
+
+def test_the_official_client_impersonates_as_far_as_it_can(cipher: Cipher) -> None:
+    user = {"token": "t", "as": "jane", "as-groups": ["a"]}
+    config = {**connection_to("https://h", user=user).config, "current-context": "c"}
+    config["contexts"] = [{"name": "c", "context": {"cluster": "cluster", "user": "cluster"}}]
+    with official_client(cluster_row(cipher, Connection(ConnectionKind.KUBECONFIG, config)), cipher) as client:
+        assert client.default_headers["Impersonate-Group"] == "a"
+    user["as-groups"] = ["a", "b"]
+    with pytest.raises(InvalidInputError, match="cannot impersonate several groups"):
+        official_client(cluster_row(cipher, Connection(ConnectionKind.KUBECONFIG, config)), cipher)
 
 
 async def test_an_access_does_not_show_its_secrets() -> None:
@@ -135,7 +183,8 @@ async def test_a_plugin_gets_the_cluster_but_not_our_own_settings(
         "tls-server-name": "other",
         "extensions": [{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}],
     }
-    found = await execplugin.run_plugin(spec, {"server": "https://h"} | cluster)
+    fields = ClusterFields.model_validate({"server": "https://h"} | cluster)
+    found = await asyncio.to_thread(execplugin.run_plugin, ExecFields.model_validate(spec), fields)
     assert found.token is not None
     env, stdin = json.loads(found.token)
     assert (env["REGION"], stdin) == ("eu", "")
@@ -157,7 +206,7 @@ async def test_a_plugin_gets_the_cluster_but_not_our_own_settings(
         ("answer(clientCertificateData='x')", "returned neither a token nor a certificate with its key"),
         ("answer(token='t', expirationTimestamp='tomorrow')", "wrote no valid ExecCredential"),
         (
-            "print(json.dumps({'apiVersion': 'v0', 'status': {'token': 's3cret'}}))",
+            "print(json.dumps({'apiVersion': 'v0', 'kind': 'ExecCredential', 'status': {'token': 's3cret'}}))",
             "returned another apiVersion",
         ),
     ],
@@ -224,7 +273,7 @@ async def test_rejected_credentials_are_tried_twice(
 async def test_a_plugin_that_fails_makes_the_cluster_unreachable(
     clients: ClusterClients, row: Callable[..., Cluster], tmp_path: Path
 ) -> None:
-    api = await clients.get(row("http://h", exec=plugin(tmp_path, "sys.exit('not logged in')")))
+    api = await clients.get(row("https://h", exec=plugin(tmp_path, "sys.exit('not logged in')")))
     with pytest.raises(ClusterError, match=r"no credentials: exec plugin .* not logged in") as caught:
         await api.version()
     assert caught.value.cause is Cause.CLUSTER_UNREACHABLE

@@ -36,7 +36,10 @@ async def test_a_cluster_removed_and_added_again_gets_a_new_client(clients: Clus
 async def test_a_new_connection_ends_the_watches_of_the_old_one(
     clients: ClusterClients, row: Row, kmock: km.RawHandler
 ) -> None:
-    kmock["get /api/v1/namespaces/ns/pods"] << (b'{"type":"ADDED","object":{}}\n', lambda: asyncio.sleep(30))
+    kmock["get /api/v1/namespaces/ns/pods"] << (
+        b'{"type":"ADDED","object":{"metadata":{}}}\n',
+        lambda: asyncio.sleep(30),
+    )
     api = await clients.get(row(str(kmock.url)))
     async with aclosing(api.watch_objects(pods_path("ns"), "", "1")) as events:
         await anext(events)

@@ -8,8 +8,8 @@ import aiohttp
 import orjson
 import pytest
 
-from kubeprobe.fleet.errors import Cause, PermanentError, TemporaryError, cluster_error
-from kubeprobe.fleet.translation import from_exception, from_response, from_status
+from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError, TemporaryError, cluster_error
+from kubeprobe.fleet.translation import RETRY_AFTER_LIMIT_S, from_exception, from_response, from_status
 
 
 def status(code: int, reason: str, message: str, kind: str = "pods", cause: str = "") -> bytes:
@@ -140,6 +140,41 @@ def test_a_forbidden_path_is_named() -> None:
 def test_retry_after_is_part_of_the_error(body: bytes) -> None:
     error = from_response(429, body, retry_after="7")
     assert (error.cause, error.retry_after_s) == (Cause.THROTTLED, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("300", 300.0),
+        ("301", RETRY_AFTER_LIMIT_S),
+        ("1000000000000", RETRY_AFTER_LIMIT_S),
+        ("9" * 100_000, RETRY_AFTER_LIMIT_S),
+        ("1e12", None),
+        ("-1", None),
+        ("²", None),
+        ("", None),
+        ("Mon, 23 Nov 2026 12:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_bounded(header: str, seconds: float | None) -> None:
+    assert from_response(429, b"", retry_after=header).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"code": "x", "reason": 1, "message": ["m"], "details": "d"},
+        {"code": 10**18, "details": {"causes": "c", "kind": {}}},
+        {"code": True, "details": {"causes": [1, None, {"reason": {}}]}},
+        {"message": 'User "' * 100_000},
+    ],
+)
+def test_a_status_of_other_types_is_an_error_of_the_cluster(found: dict[str, Any]) -> None:
+    for code in (403, 404, 500):
+        error = from_response(code, orjson.dumps({"kind": "Status"} | found))
+        assert isinstance(error, ClusterError)
+        assert len(error.message) <= 1000
 
 
 def test_a_page_of_a_load_balancer_is_not_a_response_of_the_cluster() -> None:
