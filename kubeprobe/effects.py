@@ -22,8 +22,8 @@ class Effects:
     """Runs that were closed before their pods ended; a launcher removes the pods."""
     responders: int = 0
     """How many responders to wake, each for a batch of pending outcomes."""
-    deliver: Sequence[str] = ()
-    """Ids of notifications to send."""
+    deliver: Sequence[tuple[str, str]] = ()
+    """Targets (route, target) that messages wait for."""
     sync_sources: bool = False
     """Whether sources are due."""
 

@@ -7,11 +7,13 @@ does not repeat it.
 
 import logging
 import sys
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict
 
+from kubeprobe.escaping import escape, escape_line
 from kubeprobe.masking import mask_secrets
 
 
@@ -41,9 +43,11 @@ def configure_logs(form: str = "console", level: int = logging.INFO, *, process:
     ]
     renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(),
-        exception_formatter=structlog.dev.plain_traceback,  # the fancy one prints local variables: credentials
+        exception_formatter=_escaped_traceback,
     )
+    escaping: list[structlog.typing.Processor] = [_escape_values]
     if form == "json":
+        escaping = []  # JSON escapes by itself
         # Not structlog's own `dict_tracebacks`, which prints local variables too.
         exceptions = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         shared.append(structlog.processors.ExceptionRenderer(exceptions))
@@ -58,9 +62,21 @@ def configure_logs(form: str = "console", level: int = logging.INFO, *, process:
     handler.setFormatter(
         _MaskingFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *escaping, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # "Task received", once per task
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)  # "Task succeeded", once per task
+
+
+def _escape_values(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Foreign text cannot control the terminal, nor forge lines. Other values than strings are shown by their repr."""
+    return {key: escape_line(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escaped_traceback(stream: TextIO, exc_info: Any) -> None:
+    """Plain: structlog's fancy one prints local variables, which hold credentials."""
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(escape(text.getvalue()))

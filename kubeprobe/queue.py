@@ -215,9 +215,9 @@ class Queue:
         """Have a responder do these; of each at most one message waits."""
         return self._send([Message(task, HOUSEKEEPING_QUEUE) for task in tasks])
 
-    def deliver(self, notification_ids: Sequence[str]) -> bool:
-        """Have notifications sent, one task each: a slow target does not delay the others."""
-        return self._send([Message(Task.DELIVER, DELIVERY_QUEUE, [i], f"('{i}',)") for i in notification_ids])
+    def deliver(self, targets: Sequence[tuple[str, str]]) -> bool:
+        """Have the messages to targets (route, target) sent, one task each: a slow target does not delay the others."""
+        return self._send([Message(Task.DELIVER, DELIVERY_QUEUE, list(to), f"('{'/'.join(to)}',)") for to in targets])
 
     def lengths(self, queues: Sequence[str]) -> dict[str, int] | None:
         """How many messages wait in each queue, in one request; None if the broker is unavailable."""

@@ -80,6 +80,8 @@ class NotificationState(StrEnum):
     SENDING = "sending"
     SENT = "sent"
     FAILED = "failed"
+    DROPPED = "dropped"
+    """Not sent: a newer message replaced it, or the target never received the failure whose end it reports."""
 
 
 class Reason(StrEnum):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 VARIABLES = ("object", "params", "now")
 """The variables of an expression: the Kubernetes object, the probe's parameters (strings), the time (a timestamp)."""
 
+MAX_LENGTH = 10_000
+"""Characters of one expression; checked before it is compiled, which holds up every thread of the process."""
+
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _BOOLEAN = ("BOOL", "DYN")
 
@@ -48,6 +51,8 @@ def _environment() -> "cel.Env":
 @lru_cache(maxsize=4096)
 def type_of(expression: str) -> str:
     """Compile an expression and return its type, such as `BOOL`. Raises CelError with the first error."""
+    if len(expression) > MAX_LENGTH:
+        raise CelError(f"{len(expression)} characters are too long; at most {MAX_LENGTH} are allowed", 1, MAX_LENGTH)
     try:
         return str(_environment().compile(expression).return_type().name())
     except RuntimeError as error:

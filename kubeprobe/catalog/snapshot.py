@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy import (
     ColumnElement,
@@ -27,12 +28,15 @@ from kubeprobe.catalog.model import (
     ProbeCaseSpec,
     ProbeTemplateSpec,
     RenderConfigSpec,
+    RouteTarget,
     Spec,
 )
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.store import AlertRoute, Binding, CatalogVersion, ProbeCase, ProbeTemplate, RenderConfig
 from kubeprobe.store.types import JSONColumn
+
+log = structlog.get_logger(__name__)
 
 SpecT = TypeVar("SpecT", bound=Spec)
 _NONE: ColumnElement[int] = literal_column("0")
@@ -135,7 +139,7 @@ def load_catalog(session: Session) -> Catalog:
         cases=_read_all(specs, ProbeCase, ProbeCaseSpec),
         render_configs=_read_all(specs, RenderConfig, RenderConfigSpec),
         bindings=bindings,
-        routes=_read_all(specs, AlertRoute, AlertRouteSpec),
+        routes=_read_routes(specs[AlertRoute.__name__]),
         commits=commits,
         template_sources=template_sources,
     )
@@ -175,6 +179,28 @@ it is its source.
 
 def _read_all(specs: Mapping[str, Mapping[str, Any]], table: type[SQLModel], model: type[SpecT]) -> dict[str, SpecT]:
     return {name: _read(table, model, name, spec) for name, spec in sorted(specs[table.__name__].items())}
+
+
+def _read_routes(specs: Mapping[str, dict[str, Any]]) -> dict[str, AlertRouteSpec]:
+    """Routes, without the targets that are invalid in this version: they must not stop the notification of others."""
+    found: dict[str, AlertRouteSpec] = {}
+    for name, spec in sorted(specs.items()):
+        try:
+            found[name] = _read(AlertRoute, AlertRouteSpec, name, spec)
+        except CatalogUnreadableError as error:
+            log.error("route or target ignored", error=str(error))
+            valid = [target for target in spec.get("targets", ()) if _is_valid(RouteTarget, target)]
+            if _is_valid(AlertRouteSpec, {**spec, "targets": valid}):
+                found[name] = AlertRouteSpec.model_validate({**spec, "targets": valid})
+    return found
+
+
+def _is_valid(model: type[Spec], value: Any) -> bool:
+    try:
+        model.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _read(table: type[SQLModel], model: type[SpecT], name: str, spec: dict[str, Any]) -> SpecT:

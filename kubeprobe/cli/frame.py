@@ -15,6 +15,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from kubeprobe.escaping import escape
+
 BAD_NEWS = 1
 NOT_DONE = 2
 INCONCLUSIVE = 3
@@ -56,7 +58,12 @@ def print_error(*lines: str) -> None:
     from kubeprobe.masking import mask_secrets
 
     for line in lines:
-        typer.secho(mask_secrets(line), fg=typer.colors.RED, err=True)
+        typer.secho(escape(mask_secrets(line)), fg=typer.colors.RED, err=True)
+
+
+def echo(text: str, *, error: bool = False) -> None:
+    """Print a line, however long, to standard output or standard error."""
+    typer.echo(escape(text), err=error)
 
 
 def _explain(error: Exception) -> list[str] | None:

@@ -1,4 +1,8 @@
-"""Printing: aligned columns for people, JSON for machines, colour on a terminal only."""
+"""Printing: aligned columns for people, JSON for machines, colour on a terminal only.
+
+Everything that commands print is printed here, with the consoles from here, or by `frame.echo`: foreign text cannot
+control the terminal.
+"""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,6 +15,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from kubeprobe.console import EscapingConsole, escape_cell
+from kubeprobe.escaping import escape, escape_json
 from kubeprobe.jsonmodel import to_json
 
 GAP = "  "
@@ -52,7 +58,9 @@ def error_console() -> Console:
 
 
 def _console(is_terminal: bool, *, stderr: bool) -> Console:
-    return Console(stderr=stderr, width=None if is_terminal else 10_000, highlight=False, emoji=False, markup=False)
+    return EscapingConsole(
+        stderr=stderr, width=None if is_terminal else 10_000, highlight=False, emoji=False, markup=False
+    )
 
 
 def remark(text: str, style: str = "dim") -> None:
@@ -62,7 +70,7 @@ def remark(text: str, style: str = "dim") -> None:
 
 def write(text: str) -> None:
     """Write to standard output at once."""
-    sys.stdout.write(text)
+    sys.stdout.write(escape(text))
     sys.stdout.flush()
 
 
@@ -78,7 +86,7 @@ def print_json_line(value: Any) -> None:
 
 
 def _dump(value: Any, option: int) -> str:
-    return orjson.dumps(to_json(value), option=option | orjson.OPT_APPEND_NEWLINE).decode()
+    return escape_json(orjson.dumps(to_json(value), option=option | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 class Columns:
@@ -156,4 +164,4 @@ def clock_time(moment: datetime | None) -> str:
 
 
 def _text(cell: Cell) -> Text:
-    return cell if isinstance(cell, Text) else Text(cell)
+    return escape_cell(cell)

@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, union
+from sqlalchemy import exists, func, or_, select, union
 from sqlmodel import Session, col
 
 from kubeprobe.catalog import load_catalog
 from kubeprobe.settings import Settings
 from kubeprobe.sources import find_drift
 from kubeprobe.store import (
+    Alert,
     Cluster,
     Collector,
     Leftover,
     Notification,
     Outcome,
+    ResponseError,
     Run,
     Schedule,
     Source,
+    TargetHealth,
     awaits_pod,
     has_failed,
     has_open_breaker,
@@ -29,7 +32,7 @@ from kubeprobe.store import (
     is_unprocessed,
     is_watched,
 )
-from kubeprobe.vocabulary import Reason
+from kubeprobe.vocabulary import Reason, Subject
 
 LATE = timedelta(seconds=30)
 """A running process does its work within seconds: what waits longer is late."""
@@ -76,7 +79,9 @@ class RunHealth:
     unprocessed: int
     """Outcomes that wait for a responder."""
     undelivered: tuple[str, ...]
-    """Notifications that failed in the last hour, or are retried: route, target and last error."""
+    """Notifications that failed in the last hour or of an open alert, or are retried: route, target and last error."""
+    set_aside: tuple[str, ...] = ()
+    """Cases on subjects whose outcomes could not be processed in the last day, with the error."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,7 @@ def run_health(session: Session, now: datetime) -> RunHealth:
         ),
         unprocessed=_count(session, Outcome, is_unprocessed(), col(Outcome.stored_at) <= late),
         undelivered=_undelivered(session, now),
+        set_aside=_set_aside(session, now),
     )
 
 
@@ -216,10 +222,26 @@ def database_clock(session: Session) -> datetime | None:
 
 def _undelivered(session: Session, now: datetime) -> tuple[str, ...]:
     retried = (is_undelivered(), col(Notification.attempts) >= MANY_ATTEMPTS)
-    failed = (has_failed(), col(Notification.next_attempt_at) >= now - LAST_HOUR)
+    is_of_open_alert = exists().where(col(Alert.id) == col(Notification.alert_id), col(Alert.closed_at).is_(None))
+    failed = (has_failed(), or_(col(Notification.next_attempt_at) >= now - LAST_HOUR, is_of_open_alert))
     columns = (col(Notification.route), col(Notification.target), col(Notification.last_error))
-    found = union(*(select(*columns).where(*conditions) for conditions in (retried, failed))).limit(20)
+    waits = exists().where(
+        is_undelivered(),
+        col(Notification.route) == col(TargetHealth.route),
+        col(Notification.target) == col(TargetHealth.target),
+    )
+    failing = select(col(TargetHealth.route), col(TargetHealth.target), col(TargetHealth.last_error)).where(
+        col(TargetHealth.failures) >= MANY_ATTEMPTS, waits
+    )
+    found = union(failing, *(select(*columns).where(*conditions) for conditions in (retried, failed))).limit(20)
     return tuple(f"{route}/{target}: {error}" for route, target, error in session.execute(found))
+
+
+def _set_aside(session: Session, now: datetime) -> tuple[str, ...]:
+    found = session.scalars(
+        select(ResponseError).where(col(ResponseError.last_at) >= now - LAST_DAY).order_by(col(ResponseError.last_at))
+    )
+    return tuple(f"{row.outcomes} of {row.case} on {Subject(row.cluster, row.node)}: {row.error}" for row in found)
 
 
 def _count(session: Session, table: Any, *conditions: Any) -> int:

@@ -98,6 +98,9 @@ def judge_outcomes(runs: RunHealth) -> Iterator[Finding]:
         remedy = "see responders"
         found = f"{_count(runs.unprocessed, 'outcome')} not processed for more than 30 s"
         yield Finding("alerting", ok=False, found=found, remedy=remedy)
+    if runs.set_aside:
+        remedy = "see the responders' logs; the rows of these alerts or standings contradict each other"
+        yield Finding("set aside", ok=False, found=f"outcomes not processed: {_names(runs.set_aside)}", remedy=remedy)
     if runs.undelivered:
         remedy = "correct the target in its AlertRoute, or the connection to it"
         yield Finding("notifications", ok=False, found=f"not delivered: {_names(runs.undelivered)}", remedy=remedy)

@@ -108,6 +108,9 @@ LEASES_LOST = Counter(
 DELIVERIES = Counter(
     "kubeprobe_deliveries", "Attempts to deliver a notification.", ("target", "result"), registry=REGISTRY
 )
+SET_ASIDE = Counter(
+    "kubeprobe_outcomes_set_aside", "Outcomes that could not be turned into standings and alerts.", registry=REGISTRY
+)
 LAST_TICK = Gauge(
     "kubeprobe_beat_last_tick_timestamp_seconds", "When beat last issued what was due.", registry=REGISTRY
 )
@@ -172,6 +175,11 @@ def record_watch_failure(kind: str, cause: str) -> None:
 def record_delivery(target: str, result: str) -> None:
     """A notification was sent to a target of this kind, or not; `result` as in RESULTS."""
     DELIVERIES.labels(one_of(target, TARGETS), one_of(result, RESULTS)).inc()
+
+
+def record_set_aside(outcomes: int) -> None:
+    """So many outcomes could not be folded."""
+    SET_ASIDE.inc(outcomes)
 
 
 def record_process(process: str) -> None:

@@ -1,10 +1,12 @@
 """Response: outcomes become standings, alerts and notifications. The last stage of a run.
 
-`respond` folds pending outcomes and fills the outbox, in one transaction; `deliver` sends a notification from there.
+`respond` folds pending outcomes and fills the outbox, in one transaction; `claim` chooses the next
+message to a target from there, and `deliver` sends it.
 It doesn't import `execution`: they meet in the store. `views` read what it writes.
 """
 
-from kubeprobe.response.deliver import deliver, due_notifications
+from kubeprobe.response.claim import due_targets
+from kubeprobe.response.deliver import deliver, deliver_all
 from kubeprobe.response.housekeeping import close_withdrawn, delete_old_alerts, due_effects, repeat_alerts
 from kubeprobe.response.outcomes import count_unprocessed_outcomes
 from kubeprobe.response.respond import BATCH, respond
@@ -15,8 +17,9 @@ __all__ = [
     "count_unprocessed_outcomes",
     "delete_old_alerts",
     "deliver",
+    "deliver_all",
     "due_effects",
-    "due_notifications",
+    "due_targets",
     "repeat_alerts",
     "respond",
 ]

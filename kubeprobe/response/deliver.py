@@ -1,41 +1,51 @@
-"""Sends the notifications of the outbox, each until its target accepts it.
+"""Sends the notifications of the outbox, each until its target accepts it, or a newer one replaces it.
 
-A notification is claimed (compare-and-set), sent outside of any transaction, and then updated with the result. If the
-worker is killed in between, the claim lasts until its lease ends; then the notification is sent again. Delivery is at
-least once: webhooks carry an id by which receivers drop duplicates.
+A notification is claimed (`claim`), sent outside of any transaction, and then updated with the result. If the worker is
+killed in between, the claim lasts until its lease ends; then the notification is sent again. Delivery is at least once:
+webhooks carry an id by which receivers drop duplicates, and a version by which they drop what is older.
+
+An unavailable target is retried for as long as messages wait for it: what it accepted last becomes what is stored.
+Given up is only what a target refuses for good, or rejects time and again while it accepts other messages.
 
 Alertmanager forgets alerts that are not repeated: while the alert is open, `housekeeping.repeat_alerts` puts the
 opening's notification back into the outbox.
 """
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, exists, select, update
-from sqlalchemy.orm import aliased
+from pydantic import ValidationError
+from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.catalog.model import RouteTarget
+from kubeprobe.clock import Clock
+from kubeprobe.effects import Effects
 from kubeprobe.jsonmodel import from_json
 from kubeprobe.response import targets
-from kubeprobe.response.fold import AlertEvent
+from kubeprobe.response.claim import LANES, Claimed, claim_next, has_due, is_claim, newest_sent
 from kubeprobe.response.message import Message
-from kubeprobe.response.routes import TargetRef, find_target
-from kubeprobe.store import Alert, Notification, Store, is_undelivered
+from kubeprobe.response.routes import TargetRef
+from kubeprobe.store import Notification, Store, TargetHealth
 from kubeprobe.vocabulary import NotificationState
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(minutes=1)
-"""After which another worker may send a claimed notification; longer than any target's time limit."""
 BACKOFF = Backoff(first=timedelta(seconds=10), longest=timedelta(minutes=10))
+LONGEST_RETRY_AFTER = timedelta(hours=1)
+"""However long a target asks to be left alone."""
 MAX_ATTEMPTS = 12
-"""With the back-off between them, a bit more than an hour."""
+"""Rejections of a message by a target that accepts others."""
+MAX_CRASHES = 5
+"""Consecutive attempts at one message that kill their worker, or fail in a way that no target should."""
+DELIVER_FOR_S = 10.0
+"""How long one task goes on with the next message; then it wakes another, so that targets take turns."""
 
 _RESULTS = {
     NotificationState.SENT: "sent",
@@ -45,127 +55,71 @@ _RESULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Claimed:
-    """A notification that this worker has claimed until `lease`; the lease also identifies the claim."""
+def deliver_all(
+    store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock, dispatch: Callable[[Effects], object]
+) -> None:
+    """Send the messages to a target one after another, until none is due.
 
-    id: str
-    to: TargetRef
-    message: Message
-    attempt: int
-    lease: datetime
-    target: RouteTarget | None
-    has_unlimited_attempts: bool
-    """The alert is open and the target needs repeats."""
-    is_obsolete: bool
-    """A repeat of an alert that has closed in the meantime."""
-    is_opening_lost: bool
-    """A closing whose opening never reached the target."""
-
-
-def due_notifications(store: Store, now: datetime, limit: int = 500) -> list[str]:
-    """The ids of notifications that are due, longest waiting first.
-
-    They are new, due for another attempt, or were claimed by a worker that was killed.
+    Once one is accepted, other workers are woken to send more at the same time.
     """
-    statement = select(col(Notification.id)).where(is_deliverable(now))
-    with store.reading() as session:
-        return list(session.scalars(statement.order_by(col(Notification.next_attempt_at)).limit(limit)))
+    until, is_alone = time.monotonic() + DELIVER_FOR_S, True
+    while state := deliver(store, catalogs, to, clock):
+        if time.monotonic() > until:
+            dispatch(Effects(deliver=[to]))
+            return
+        if is_alone and state is NotificationState.SENT and has_due(store, to, clock()):
+            dispatch(Effects(deliver=[to] * (LANES - 1)))
+            is_alone = False
 
 
-def deliver(store: Store, catalogs: CatalogCache, notification_id: str, now: datetime) -> NotificationState | None:
-    """Send one notification. Returns its new state; None if it isn't due or another worker has claimed it."""
-    claimed = _claim(store, catalogs, notification_id, now)
+def deliver(store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock) -> NotificationState | None:
+    """Send the next message to a target. Returns its new state; None if none can be sent now."""
+    claimed = claim_next(store, catalogs, to, clock())
     if claimed is None:
         return None
     try:
-        _send(claimed, now)
+        _send(claimed, clock())
     except targets.TargetError as error:
-        state = _record_failure(store, claimed, now, error)
+        state = _record_failure(store, claimed, clock(), error)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:
+        log.exception("notification not delivered: unexpected error", notification=claimed.id, **claimed.to._asdict())
+        state = _record_crash(store, claimed, clock(), error)
     else:
-        state = _record(store, claimed, state=NotificationState.SENT, sent_at=now, last_error="")
-    metrics.record_delivery(targets.kind_of(claimed.target), "dropped" if claimed.is_obsolete else _RESULTS[state])
-    return state
+        state = _record_success(store, claimed, clock())
+    metrics.record_delivery(targets.kind_of(claimed.target), _RESULTS[state])
+    return state or NotificationState.SENDING
 
 
-def _send(claimed: _Claimed, now: datetime) -> None:
-    if claimed.is_obsolete:
-        return
-    if claimed.is_opening_lost:
-        raise targets.PermanentTargetError("the target never received the opening, so the closing is not sent")
-    if claimed.attempt > MAX_ATTEMPTS and not claimed.has_unlimited_attempts:
-        raise targets.PermanentTargetError(f"responders were killed in each of {MAX_ATTEMPTS} attempts")
+def _send(claimed: Claimed, now: datetime) -> None:
+    if claimed.crashes >= MAX_CRASHES:
+        raise targets.PermanentTargetError(f"responders were killed in each of {claimed.crashes} attempts")
     if claimed.target is None:
         route, target = claimed.to
         raise targets.PermanentTargetError(f"the catalog no longer has a target {target!r} in a route {route!r}")
-    targets.send(claimed.target, claimed.message, targets.Delivery(claimed.id, claimed.attempt, now))
+    try:
+        message = from_json(Message, claimed.payload)
+    except (ValidationError, TypeError, ValueError) as error:
+        raise targets.PermanentTargetError(f"the stored message is invalid: {type(error).__name__}") from error
+    targets.send(claimed.target, message, targets.Delivery(claimed.id, claimed.attempt, now))
 
 
-def is_deliverable(now: datetime) -> ColumnElement[bool]:
-    """Due, and not a closing whose opening is still undelivered: the order is kept."""
-    opening = aliased(Notification)
-    opening_undelivered = exists().where(
-        col(opening.alert_id) == col(Notification.alert_id),
-        col(opening.route) == col(Notification.route),
-        col(opening.target) == col(Notification.target),
-        col(opening.event) == AlertEvent.OPENED,
-        col(opening.state).in_([NotificationState.PENDING, NotificationState.SENDING]),
-    )
-    return and_(
-        is_undelivered(),
-        col(Notification.next_attempt_at) <= now,
-        (col(Notification.event) == AlertEvent.OPENED) | ~opening_undelivered,
-    )
-
-
-def _claim(store: Store, catalogs: CatalogCache, notification_id: str, now: datetime) -> _Claimed | None:
-    lease = now + LEASE
-    statement = (
-        update(Notification)
-        .where(col(Notification.id) == notification_id, is_deliverable(now))
-        .values(state=NotificationState.SENDING, next_attempt_at=lease, attempts=col(Notification.attempts) + 1)
-        .execution_options(synchronize_session=False)
-    )
+def _record_success(store: Store, claimed: Claimed, now: datetime) -> NotificationState | None:
     with store.writing() as session:
-        if session.execute(statement.returning(col(Notification.id))).one_or_none() is None:
-            return None
-        found = session.get_one(Notification, notification_id)
-        still_open = session.get_one(Alert, found.alert_id).closed_at is None
-        to = TargetRef(found.route, found.target)
-        target = find_target(catalogs.current(session), to)
-        opening = found.event == AlertEvent.OPENED
-        is_opening_lost = not opening and _is_opening_lost(session, found)
-    return _Claimed(
-        id=notification_id,
-        to=to,
-        message=from_json(Message, found.payload),
-        attempt=found.attempts,
-        lease=lease,
-        target=target,
-        has_unlimited_attempts=opening and still_open and target is not None and targets.needs_repeats(target),
-        is_obsolete=opening and found.sent_at is not None and not still_open,
-        is_opening_lost=is_opening_lost,
-    )
-
-
-def _is_opening_lost(session: Session, closing: Notification) -> bool:
-    statement = select(col(Notification.id)).where(
-        col(Notification.alert_id) == closing.alert_id,
-        col(Notification.route) == closing.route,
-        col(Notification.target) == closing.target,
-        col(Notification.event) == AlertEvent.OPENED,
-        col(Notification.state) == NotificationState.FAILED,
-        col(Notification.sent_at).is_(None),
-    )
-    return session.execute(statement).first() is not None
+        _update_target(session, claimed, failures=0, failing_since=None, retry_at=None, last_error="", accepted_at=now)
+        return _record(
+            session, claimed, now, state=NotificationState.SENT, sent_at=now, last_error="", rejections=0, crashes=0
+        )
 
 
 def _record_failure(
-    store: Store, claimed: _Claimed, now: datetime, error: targets.TargetError
+    store: Store, claimed: Claimed, now: datetime, error: targets.TargetError
 ) -> NotificationState | None:
     """Schedule the next attempt, or keep it as failed, which `kubeprobe doctor` shows."""
-    temporary = isinstance(error, targets.TemporaryTargetError)
-    will_retry = claimed.has_unlimited_attempts or (temporary and claimed.attempt < MAX_ATTEMPTS)
+    is_temporary = isinstance(error, targets.TemporaryTargetError)
+    rejections = claimed.rejections + (is_temporary and not claimed.target_failures)
+    will_retry = claimed.is_repeated or (is_temporary and rejections < MAX_ATTEMPTS)
     log.warning(
         "notification not delivered",
         notification=claimed.id,
@@ -175,27 +129,74 @@ def _record_failure(
         will_retry=will_retry,
         error=str(error),
     )
-    if not will_retry:
-        return _record(store, claimed, state=NotificationState.FAILED, last_error=str(error))
-    next_attempt_at = now + BACKOFF.pause(claimed.attempt)
-    return _record(
-        store, claimed, state=NotificationState.PENDING, last_error=str(error), next_attempt_at=next_attempt_at
-    )
+    values: dict[str, Any] = {"last_error": str(error), "rejections": rejections, "crashes": 0}
+    if not error.may_have_arrived:
+        values["may_have_arrived"] = claimed.arrived_before
+    with store.writing() as session:
+        pause = _pause(error, claimed.target_failures + 1)
+        if is_temporary:
+            _update_target(
+                session,
+                claimed,
+                failures=claimed.target_failures + 1,
+                retry_at=now + pause,
+                last_error=str(error),
+                **({} if claimed.target_failures else {"failing_since": now}),
+            )
+        if not will_retry:
+            return _record(session, claimed, now, state=NotificationState.FAILED, **values)
+        pause = max(pause, BACKOFF.pause(rejections if is_temporary else claimed.attempt))
+        return _record(session, claimed, now, state=NotificationState.PENDING, next_attempt_at=now + pause, **values)
 
 
-def _record(store: Store, claimed: _Claimed, **values: Any) -> NotificationState | None:
-    """Write the result, unless the lease ended and another worker has claimed the notification."""
+def _record_crash(store: Store, claimed: Claimed, now: datetime, error: Exception) -> NotificationState | None:
+    """An error that no target should raise: the message is set aside when it happens again and again."""
+    is_last = claimed.crashes + 1 >= MAX_CRASHES
+    with store.writing() as session:
+        return _record(
+            session,
+            claimed,
+            now,
+            state=NotificationState.FAILED if is_last else NotificationState.PENDING,
+            next_attempt_at=now + BACKOFF.pause(claimed.attempt),
+            crashes=claimed.crashes + 1,
+            last_error=f"unexpected {type(error).__name__}; the responder's log has the details",
+        )
+
+
+def _pause(error: targets.TargetError, failures: int) -> timedelta:
+    """The pause that the target asked for, or the next longer one."""
+    pause = BACKOFF.pause(failures)
+    return pause if error.retry_after is None else min(max(error.retry_after, pause), LONGEST_RETRY_AFTER)
+
+
+def _update_target(session: Session, claimed: Claimed, **values: Any) -> None:
+    """Record whether the target accepts messages. Messages that failed at the same time count as one failure."""
+    conditions = [col(TargetHealth.route) == claimed.to.route, col(TargetHealth.target) == claimed.to.target]
+    if values["failures"]:
+        conditions.append(col(TargetHealth.failures) == claimed.target_failures)
+    statement = update(TargetHealth).where(*conditions).values(**values)
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _record(session: Session, claimed: Claimed, now: datetime, **values: Any) -> NotificationState | None:
+    """Write the result, unless the lease ended and another worker has claimed the notification.
+
+    In that case the target may have received it after newer messages: the newest of them are sent once more.
+    """
     statement = (
         update(Notification)
-        .where(
-            col(Notification.id) == claimed.id,
-            col(Notification.state) == NotificationState.SENDING,
-            col(Notification.next_attempt_at) == claimed.lease,
-        )
+        .where(is_claim(claimed))
         .values(**values)
         .returning(col(Notification.state))
         .execution_options(synchronize_session=False)
     )
-    with store.writing() as session:
-        state = session.execute(statement).scalar_one_or_none()
+    state = session.execute(statement).scalar_one_or_none()
+    if state is None and (overtaken := newest_sent(session, claimed)):
+        session.execute(
+            update(Notification)
+            .where(col(Notification.id).in_(overtaken))
+            .values(state=NotificationState.PENDING, next_attempt_at=now, attempts=col(Notification.attempts) + 1)
+            .execution_options(synchronize_session=False)
+        )
     return NotificationState(state) if state else None

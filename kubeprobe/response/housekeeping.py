@@ -4,21 +4,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 
+import structlog
 from sqlalchemy import ColumnElement, and_, delete, exists, or_, tuple_, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
-from kubeprobe.jsonmodel import from_json
-from kubeprobe.response.deliver import due_notifications
+from kubeprobe.response.claim import due_targets
 from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import Message, MessageKind
-from kubeprobe.response.outbox import new_notification, opening_notifications, target_of
+from kubeprobe.response.outbox import Versions, message_of, new_notification, opening_notifications, target_of
 from kubeprobe.response.outcomes import count_unprocessed_outcomes
 from kubeprobe.response.respond import BATCH
+from kubeprobe.response.routes import TargetRef
 from kubeprobe.response.targets import needs_repeats
-from kubeprobe.store import Alert, Cluster, Node, Notification, Standing, Store
+from kubeprobe.store import Alert, Cluster, Node, Notification, ResponseError, Standing, Store, TargetHealth
 from kubeprobe.vocabulary import SOME_NODE, NotificationState
+
+log = structlog.get_logger(__name__)
 
 REPEAT_EVERY = timedelta(minutes=1)
 """Well below `targets.alertmanager.HOLD`: an alert stays open in Alertmanager when a few repeats fail."""
@@ -46,11 +50,11 @@ def repeat_alerts(store: Store, catalogs: CatalogCache, now: datetime) -> Effect
                 col(Notification.sent_at) <= now - REPEAT_EVERY,
                 tuple_(col(Notification.route), col(Notification.target)).in_(repeated_to),
             )
-            .values(state=NotificationState.PENDING, next_attempt_at=now, attempts=0)
-            .returning(col(Notification.id))
+            .values(state=NotificationState.PENDING, next_attempt_at=now)
+            .returning(col(Notification.route), col(Notification.target))
             .execution_options(synchronize_session=False)
         )
-        return Effects(deliver=list(session.scalars(statement)))
+        return Effects(deliver=sorted({TargetRef(route, target) for route, target in session.execute(statement)}))
 
 
 def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effects:
@@ -74,19 +78,25 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effe
         for alert in withdrawn:
             alert.closed_at = now
         openings = opening_notifications(session, [alert.id for alert in withdrawn])
-        notifications = [
-            new_notification(alert, AlertEvent.CLOSED, target_of(opened), _withdrawal(alert, opened, now), now)
-            for alert in withdrawn
-            for opened in openings.get(alert.id, ())
-        ]
-        session.add_all(notifications)
+        versions = Versions.read(session, withdrawn, now)
+        due = set[TargetRef]()
+        for alert in withdrawn:
+            version = versions.next(alert)
+            try:
+                with session.begin_nested():
+                    for opened in openings.get(alert.id, ()):
+                        to, message = target_of(opened), _withdrawal(alert, opened, now, version)
+                        session.add(new_notification(alert, AlertEvent.CLOSED, to, message, now))
+                        due.add(to)
+            except (IntegrityError, ValueError):
+                log.exception("withdrawn alert closed without a message", alert=alert.id)
         _delete_standings(session, cases)
-        return Effects(deliver=[notification.id for notification in notifications])
+        return Effects(deliver=sorted(due))
 
 
 def due_effects(store: Store, now: datetime) -> Effects:
     """Pending outcomes and due notifications: their message was lost, or another attempt is due."""
-    return Effects(responders=ceil(count_unprocessed_outcomes(store) / BATCH), deliver=due_notifications(store, now))
+    return Effects(responders=ceil(count_unprocessed_outcomes(store) / BATCH), deliver=due_targets(store, now))
 
 
 def delete_old_alerts(store: Store, before: datetime) -> int:
@@ -94,15 +104,20 @@ def delete_old_alerts(store: Store, before: datetime) -> int:
     with store.writing() as session:
         old = session.exec(select(Alert.id).where(col(Alert.closed_at) < before).limit(BATCH)).all()
         session.execute(delete(Notification).where(col(Notification.alert_id).in_(old)))
+        is_used = exists().where(
+            col(Notification.route) == col(TargetHealth.route), col(Notification.target) == col(TargetHealth.target)
+        )
+        session.execute(delete(TargetHealth).where(~is_used))
+        session.execute(delete(ResponseError).where(col(ResponseError.last_at) < before))
         session.execute(delete(Alert).where(col(Alert.id).in_(old)))
         return len(old)
 
 
-def _withdrawal(alert: Alert, opened: Notification, now: datetime) -> Message:
+def _withdrawal(alert: Alert, opened: Notification, now: datetime, version: int) -> Message:
     why = "the case or the cluster was removed"
     if alert.subject.is_node_level:
         why += ", or the node left the cluster"
-    message = from_json(Message, opened.payload)
+    message = message_of(opened, alert)
     return replace(
         message,
         kind=MessageKind.WITHDRAWN,
@@ -110,6 +125,7 @@ def _withdrawal(alert: Alert, opened: Notification, now: datetime) -> Message:
         why=why,
         errors=(),
         until=now,
+        version=version,
     )
 
 

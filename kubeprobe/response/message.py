@@ -12,11 +12,15 @@ from kubeprobe.catalog.model import format_duration
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.outcomes import ClaimedOutcome
+from kubeprobe.response.shorten import shorten
 from kubeprobe.vocabulary import AlertKind, Subject, Verdict
 
 MAX_ERRORS = 10
 MAX_ERROR_LENGTH = 400
 """Characters of one error of a probe that a message carries; the report in the store is complete."""
+
+MAX_WHY_LENGTH = 2000
+"""Characters of the outcome's message, likewise."""
 
 
 class MessageKind(StrEnum):
@@ -67,6 +71,8 @@ class Message(JsonModel):
     errors: tuple[str, ...]
     since: datetime
     until: datetime | None = None
+    version: int = 0
+    """Grows with every message about the case on the subject: receivers drop what is older than what they have."""
 
     @model_validator(mode="before")
     @classmethod
@@ -127,6 +133,11 @@ class Message(JsonModel):
             return f"{state} since {_clock(self.since)}"
         lasted = format_duration(max(self.until - self.since, timedelta()))
         return f"{state} from {_clock(self.since)} until {_clock(self.until)} ({lasted})"
+
+
+def explanation(outcome: ClaimedOutcome) -> str:
+    """The outcome's message, cut to what a message can carry."""
+    return shorten(outcome.message, MAX_WHY_LENGTH)
 
 
 def reported_errors(outcome: ClaimedOutcome) -> tuple[str, ...]:

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlmodel import Session, col, or_, select
+from pydantic import ValidationError
+from sqlalchemy import func, tuple_
+from sqlmodel import Session, col, select
 from ulid import ULID
 
 from kubeprobe.catalog import Catalog
 from kubeprobe.jsonmodel import from_json, to_json
 from kubeprobe.response.alerts import AlertUpdate
 from kubeprobe.response.fold import AlertEvent
-from kubeprobe.response.message import Message, message_kind, reported_errors
+from kubeprobe.response.message import Message, explanation, message_kind, reported_errors
 from kubeprobe.response.routes import AlertAttributes, TargetRef, targets_for
 from kubeprobe.store import Alert, Cluster, Notification
-from kubeprobe.vocabulary import AlertKind, NotificationState
+from kubeprobe.vocabulary import AlertKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,10 @@ def write_notifications(
 ) -> OutboxEntries:
     """Write one notification for each update and target.
 
-    An opening is for the targets of the routes that match now; a closing for those that received the opening or still
-    will, with the opening's severity and owner, so that receivers can match the two.
+    An opening is for the targets of the routes that match now; a closing for those of the opening, with its severity
+    and owner, so that receivers can match the two. (Whether a target needs it is decided when it is sent: `claim`.)
     """
+    versions = Versions.read(session, [update.alert for update in updates], now)
     closing = [update.alert.id for update in updates if update.event is AlertEvent.CLOSED]
     openings = opening_notifications(session, closing)
     written: list[Notification] = []
@@ -43,7 +46,7 @@ def write_notifications(
     for update in updates:
         alert = update.alert
         if update.event is AlertEvent.OPENED:
-            message = _opening(catalog, update)
+            message = _opening(catalog, update, versions.next(alert))
             labels = clusters[alert.cluster].labels if alert.cluster in clusters else {}
             attributes = AlertAttributes(alert.case, alert.kind, alert.severity, message.owner, labels)
             matching = targets_for(catalog, attributes)
@@ -52,8 +55,9 @@ def write_notifications(
             if not added:
                 unrouted.append(message)
         else:
+            version = versions.next(alert)
             added = [
-                new_notification(alert, AlertEvent.CLOSED, target_of(opened), _closing(opened, update), now)
+                new_notification(alert, AlertEvent.CLOSED, target_of(opened), _closing(opened, update, version), now)
                 for opened in openings.get(alert.id, ())
             ]
         written += added
@@ -62,14 +66,13 @@ def write_notifications(
 
 
 def opening_notifications(session: Session, alerts: Iterable[str]) -> dict[str, list[Notification]]:
-    """The notifications of the openings of these alerts, by alert; without those that failed and were never sent."""
+    """The notifications of the openings of these alerts, by alert."""
     ids = list(alerts)
     if not ids:
         return {}
     statement = select(Notification).where(
         col(Notification.alert_id).in_(ids),
         col(Notification.event) == AlertEvent.OPENED,
-        or_(col(Notification.state) != NotificationState.FAILED, col(Notification.sent_at).is_not(None)),
     )
     found: dict[str, list[Notification]] = {}
     for notification in session.exec(statement.order_by(col(Notification.id))):
@@ -85,9 +88,66 @@ def new_notification(alert: Alert, event: AlertEvent, to: TargetRef, message: Me
         event=event,
         route=to.route,
         target=to.target,
+        cluster=alert.cluster,
+        case=alert.case,
+        node=alert.node,
+        kind=alert.kind,
+        version=message.version,
         payload=to_json(message),
         next_attempt_at=now,
     )
+
+
+class Versions:
+    """The versions of messages: they grow with every message about a case on a subject.
+
+    Milliseconds since 1970, or one more than the last: receivers that remember a version longer than the store keeps
+    its notification still get a higher one.
+    """
+
+    def __init__(self, newest: Mapping[tuple[str, str, str], int], now: datetime) -> None:
+        self._newest = dict(newest)
+        self._least = int(now.timestamp() * 1000)
+
+    @classmethod
+    def read(cls, session: Session, alerts: Iterable[Alert], now: datetime) -> "Versions":
+        """Those of the subjects of these alerts."""
+        row = (col(Notification.cluster), col(Notification.case), col(Notification.node))
+        keys = sorted({(alert.cluster, alert.case, alert.node) for alert in alerts})
+        if not keys:
+            return cls({}, now)
+        statement = select(*row, func.max(col(Notification.version))).where(tuple_(*row).in_(keys)).group_by(*row)
+        found = {(cluster, case, node): newest for cluster, case, node, newest in session.exec(statement)}
+        return cls(found, now)
+
+    def next(self, alert: Alert) -> int:
+        """The version of the next message about an alert."""
+        key = (alert.cluster, alert.case, alert.node)
+        self._newest[key] = max(self._newest.get(key, 0) + 1, self._least)
+        return self._newest[key]
+
+
+def message_of(opened: Notification, alert: Alert) -> Message:
+    """The opening's message; what the alert has of it, if it cannot be read."""
+    try:
+        return from_json(Message, opened.payload)
+    except (ValidationError, TypeError, ValueError):
+        return Message(
+            kind=message_kind(AlertKind(alert.kind), AlertEvent.OPENED),
+            alert=alert.id,
+            alert_kind=AlertKind(alert.kind),
+            run=alert.first_run_id,
+            case=alert.case,
+            subject=alert.subject,
+            severity=alert.severity,
+            owner="",
+            runbook="",
+            verdict=alert.kind,
+            reason=alert.reason,
+            why=alert.message,
+            errors=(),
+            since=alert.opened_at,
+        )
 
 
 def target_of(notification: Notification) -> TargetRef:
@@ -95,7 +155,7 @@ def target_of(notification: Notification) -> TargetRef:
     return TargetRef(notification.route, notification.target)
 
 
-def _opening(catalog: Catalog, update: AlertUpdate) -> Message:
+def _opening(catalog: Catalog, update: AlertUpdate, version: int) -> Message:
     alert, outcome = update.alert, update.outcome
     case = catalog.cases.get(alert.case)
     kind = AlertKind(alert.kind)
@@ -111,21 +171,23 @@ def _opening(catalog: Catalog, update: AlertUpdate) -> Message:
         runbook=(case.runbook or "") if case else "",
         verdict=outcome.verdict,
         reason=outcome.reason,
-        why=outcome.message,
+        why=explanation(outcome),
         errors=reported_errors(outcome),
         since=alert.opened_at,
+        version=version,
     )
 
 
-def _closing(opened: Notification, update: AlertUpdate) -> Message:
+def _closing(opened: Notification, update: AlertUpdate, version: int) -> Message:
     alert, outcome = update.alert, update.outcome
     return replace(
-        from_json(Message, opened.payload),
+        message_of(opened, alert),
         kind=message_kind(AlertKind(alert.kind), AlertEvent.CLOSED),
         run=outcome.run_id,
         verdict=outcome.verdict,
         reason=outcome.reason,
-        why=outcome.message,
+        why=explanation(outcome),
         errors=reported_errors(outcome),
         until=alert.closed_at,
+        version=version,
     )

@@ -4,19 +4,20 @@ Where every case passes as before, a batch costs two statements: claim the outco
 If the process is killed, the transaction is rolled back and the next responder processes the outcomes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.effects import Effects
+from kubeprobe.errors import KubeProbeError
 from kubeprobe.response.alerts import OpenAlerts
 from kubeprobe.response.fold import AlertPolicy, StandingState, fold
-from kubeprobe.response.outbox import OutboxEntries, write_notifications
+from kubeprobe.response.outbox import OutboxEntries, target_of, write_notifications
 from kubeprobe.response.outcomes import (
     ClaimedOutcome,
     StandingKey,
@@ -26,6 +27,7 @@ from kubeprobe.response.outcomes import (
     processing_order,
     with_own_parameters,
 )
+from kubeprobe.response.setaside import set_aside
 from kubeprobe.response.standings import read_standings, write_standings
 from kubeprobe.store import Cluster, Store
 from kubeprobe.vocabulary import Verdict
@@ -39,29 +41,84 @@ BATCH = 500
 
 
 def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BATCH) -> Effects:
-    """Process up to `limit` outcomes; the effects are the notifications to deliver."""
+    """Process up to `limit` outcomes; the effects are the targets to send to.
+
+    Where one case on one subject cannot be processed, its outcomes are set aside with the error (`ResponseError`), and
+    the others are processed. The error of a database that is unavailable, or of an unreadable catalog, is raised.
+    """
     try:
-        written = _respond(store, catalogs, now, limit)
-    except IntegrityError:
-        # Another responder was first to insert the standing of a new key. It can be read now.
-        written = _respond(store, catalogs, now, limit)
+        written = _respond_or_retry(store, catalogs, now, limit)
+    except (OperationalError, InterfaceError, KubeProbeError):
+        raise
+    except Exception:
+        log.exception("batch of outcomes failed; each case on each subject is processed on its own")
+        written = _respond(store, catalogs, now, limit, _process_each)
     for message in written.unrouted:
         log.warning("no alert route for this alert", alert=message.alert, title=message.title, run=message.run)
-    return Effects(deliver=[notification.id for notification in written.notifications])
+    return Effects(deliver=sorted({target_of(notification) for notification in written.notifications}))
 
 
-def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int) -> OutboxEntries:
+def _respond_or_retry(store: Store, catalogs: CatalogCache, now: datetime, limit: int) -> OutboxEntries:
+    try:
+        return _respond(store, catalogs, now, limit, _process)
+    except IntegrityError:
+        # Another responder was first to insert the standing of a new key. It can be read now.
+        return _respond(store, catalogs, now, limit, _process)
+
+
+_Process = Callable[
+    [Session, CatalogCache, Sequence[ClaimedOutcome], Sequence[ClaimedOutcome], datetime], OutboxEntries
+]
+
+
+def _respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int, process: _Process) -> OutboxEntries:
     with store.writing() as session:
         outcomes = [outcome for outcome in claim(session, now, limit) if outcome.is_counted]
-        if not outcomes:
-            return OutboxEntries((), ())
         for_nodes = [found for outcome in outcomes if (found := pass_for_nodes(outcome))]
-        standings = read_standings(session, {outcome.key for outcome in (*outcomes, *for_nodes)})
-        outcomes += _needed(standings, for_nodes)
-        changing = _changing(standings, outcomes)
-        if not changing:
-            return OutboxEntries((), ())
-        return _Batch.read(session, catalogs, standings, changing, now).process()
+        return process(session, catalogs, outcomes, for_nodes, now) if outcomes else OutboxEntries((), ())
+
+
+def _process(
+    session: Session,
+    catalogs: CatalogCache,
+    outcomes: Sequence[ClaimedOutcome],
+    for_nodes: Sequence[ClaimedOutcome],
+    now: datetime,
+) -> OutboxEntries:
+    standings = read_standings(session, {outcome.key for outcome in (*outcomes, *for_nodes)})
+    changing = _changing(standings, [*outcomes, *_needed(standings, for_nodes)])
+    if not changing:
+        return OutboxEntries((), ())
+    return _Batch.read(session, catalogs, standings, changing, now).process()
+
+
+def _process_each(
+    session: Session,
+    catalogs: CatalogCache,
+    outcomes: Sequence[ClaimedOutcome],
+    for_nodes: Sequence[ClaimedOutcome],
+    now: datetime,
+) -> OutboxEntries:
+    """Each case on each subject in a savepoint of its own."""
+    catalogs.current(session)  # if it is unreadable, no outcome is to blame
+    groups: dict[StandingKey, tuple[list[ClaimedOutcome], list[ClaimedOutcome]]] = {}
+    for position, given in enumerate((outcomes, for_nodes)):
+        for outcome in given:
+            groups.setdefault(outcome.key, ([], []))[position].append(outcome)
+    written = OutboxEntries((), ())
+    for key, (own, of_nodes) in groups.items():
+        try:
+            with session.begin_nested():
+                one = _process(session, catalogs, own, of_nodes, now)
+                session.flush()
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            log.exception("outcomes set aside", case=key.case, subject=str(key.subject), outcomes=len(own))
+            set_aside(session, key, own or of_nodes, error, now)
+        else:
+            written = OutboxEntries((*written.notifications, *one.notifications), (*written.unrouted, *one.unrouted))
+    return written
 
 
 def _needed(

@@ -1,5 +1,6 @@
 """Validating the address, branch and path of a source's repository."""
 
+import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.names import nearest
+
+MAX_LENGTH = 4096
 
 _SCP = re.compile(r"(?P<user>[A-Za-z0-9_][\w.-]*@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
 """`git@github.com:team/catalog.git`, git's short form of an ssh URL."""
@@ -61,12 +64,14 @@ class Address:
 
 def parse_address(given: str) -> Address:
     """Parse an address. Raises InvalidInputError for one that is malformed, or that git would treat differently."""
+    if len(given) > MAX_LENGTH:
+        raise InvalidInputError(f"an address of {len(given)} characters is too long; expected at most {MAX_LENGTH}")
     if given.startswith(("/", "./", "../")):
         return Address(str(Path(given).absolute()), Scheme.FILE)
     if "://" not in given:
         if found := _SCP.fullmatch(given):
             return Address(given, Scheme.SSH, (found["user"] or "").rstrip("@"), found["host"])
-        if Path(given).is_dir():
+        if os.path.isdir(given):  # noqa: PTH112 -- Path.is_dir raises for a name that is too long
             raise InvalidInputError(
                 f"{given!r} is not a repository address; for the folder of that name, use ./{given}"
             )

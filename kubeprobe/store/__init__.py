@@ -4,7 +4,15 @@ Next stage: `fleet` and `catalog` fill it, `trigger` opens runs in it. PostgreSQ
 default; every statement runs on both. Tables: one file per aggregate.
 """
 
-from kubeprobe.store.alert import Alert, Notification, Standing, has_failed, is_undelivered
+from kubeprobe.store.alert import (
+    Alert,
+    Notification,
+    ResponseError,
+    Standing,
+    TargetHealth,
+    has_failed,
+    is_undelivered,
+)
 from kubeprobe.store.catalog import (
     AlertRoute,
     Binding,
@@ -63,12 +71,14 @@ __all__ = [
     "ProbeCase",
     "ProbeTemplate",
     "RenderConfig",
+    "ResponseError",
     "Run",
     "RunLog",
     "Schedule",
     "Source",
     "Standing",
     "Store",
+    "TargetHealth",
     "awaits_pod",
     "delete_batch",
     "has_failed",

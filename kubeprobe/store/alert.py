@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Index, UniqueConstraint, bindparam, literal, text
+from sqlalchemy import BigInteger, ColumnElement, Index, UniqueConstraint, bindparam, literal, text
 from sqlmodel import Field, SQLModel, col
 
 from kubeprobe.store.node import NODE_NAME_LENGTH
@@ -69,10 +69,15 @@ class Alert(SQLModel, table=True):
 
 
 class Notification(SQLModel, table=True):
-    """One message about one alert to one target, with the state of its delivery."""
+    """One message about one alert to one target, with the state of its delivery.
+
+    The messages to one target about one case on one subject are in line: they are sent one at a time, in the order of
+    their versions, and a newer one about the same kind of alert replaces those that have not been sent.
+    """
 
     __table_args__ = (
         UniqueConstraint("alert_id", "event", "route", "target"),
+        Index("ix_notification_line", "cluster", "case", "node", "route", "target", "version"),
         Index(
             "ix_notification_next",
             "next_attempt_at",
@@ -94,12 +99,60 @@ class Notification(SQLModel, table=True):
     route: str = Field(max_length=63)
     target: str = Field(max_length=63)
     """The target's name within its route; its address is in the catalog only."""
+    cluster: str = Field(default="", max_length=63)
+    case: str = Field(default="", max_length=63)
+    node: str = Field(default="", max_length=NODE_NAME_LENGTH)
+    """`Subject.node_key`; with cluster and case, those of the alert."""
+    kind: str = Field(default="", max_length=10)
+    """The alert's."""
+    version: int = Field(default=0, sa_type=BigInteger)
+    """Grows with every message about the case on the subject."""
     payload: dict[str, Any] = Field(sa_type=JSONColumn)
     state: str = Field(default=NotificationState.PENDING, max_length=10)
     attempts: int = 0
+    rejections: int = 0
+    """Failed attempts while the target accepted other messages."""
+    crashes: int = 0
+    """Attempts whose worker was killed, or failed unexpectedly."""
+    may_have_arrived: bool = False
+    """An attempt was made, and the target did not refuse it."""
     next_attempt_at: datetime = Field(sa_type=UTCDateTime)
     last_error: str = ""
     sent_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class TargetHealth(SQLModel, table=True):
+    """Whether a target accepts messages. All messages to it wait for `retry_at`; then one is tried."""
+
+    __tablename__ = "target_health"
+
+    route: str = Field(primary_key=True, max_length=63)
+    target: str = Field(primary_key=True, max_length=63)
+    failures: int = 0
+    """Consecutive failed attempts, of any message."""
+    failing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    retry_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    accepted_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When it last accepted a message."""
+    last_error: str = ""
+
+
+class ResponseError(SQLModel, table=True):
+    """Outcomes of a case on a subject that could not be folded, and were set aside."""
+
+    __tablename__ = "response_error"
+
+    cluster: str = Field(primary_key=True, max_length=63)
+    case: str = Field(primary_key=True, max_length=63)
+    node: str = Field(default="", primary_key=True, max_length=NODE_NAME_LENGTH)
+    """`Subject.node_key`."""
+    run_id: str = Field(max_length=26)
+    """The last of them."""
+    error: str
+    outcomes: int
+    """How many were set aside."""
+    since: datetime = Field(sa_type=UTCDateTime)
+    last_at: datetime = Field(sa_type=UTCDateTime)
 
 
 def is_undelivered() -> ColumnElement[bool]:

@@ -4,12 +4,13 @@ import sys
 import threading
 from datetime import datetime
 
-from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from kubeprobe.clock import utc_now
+from kubeprobe.console import EscapingConsole
+from kubeprobe.escaping import escape_line
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Store
 from kubeprobe.up.ports import Ports
@@ -21,7 +22,7 @@ STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yel
 
 def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threading.Event) -> None:
     """Print until `stop` is set."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    console = EscapingConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240)
     console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Press Ctrl-C to stop it.")
     console.print(f"  API       {ports.web_url()}")
     console.print(f"  Flower    {ports.flower_url()}")
@@ -32,7 +33,7 @@ def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threadi
         try:
             found = _stored_since(store, seen_until)
         except SQLAlchemyError as error:
-            console.print(f"[red]database unavailable: {error}[/red]")
+            console.print(f"database unavailable: {error}", style="red")
             continue
         for outcome in found:
             console.print(_line(outcome), overflow="ellipsis", no_wrap=True)
@@ -49,7 +50,7 @@ def _line(outcome: Outcome) -> Text:
     took = ""
     if outcome.started_at and outcome.finished_at:
         took = f"{(outcome.finished_at - outcome.started_at).total_seconds():.0f} s"
-    why = "" if outcome.verdict == Verdict.PASS else f"{outcome.reason}: {outcome.message}"
+    why = "" if outcome.verdict == Verdict.PASS else escape_line(f"{outcome.reason}: {outcome.message}")
     line = Text(f"{outcome.stored_at.astimezone():%H:%M:%S}  ")
     line.append(f"{outcome.verdict:<8}", style=STYLES[Verdict(outcome.verdict)])
     line.append(f"{outcome.case:<20} {outcome.cluster:<10} {took:>5}  {outcome.run_id}  {why}".rstrip())

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import case, func, select
 from sqlmodel import Session, col
 
-from kubeprobe.response.deliver import is_deliverable
+from kubeprobe.response.claim import is_deliverable
 from kubeprobe.store import (
     Alert,
     Cluster,

@@ -1,7 +1,6 @@
 """CEL expressions of rules: compiled once, evaluated for each object."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,8 +9,6 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
 Variables = Mapping[str, Any]
-
-_INLINE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 # kubeprobe/catalog/cel.py has the same one, so that an invalid expression is refused when the catalog is applied.
 _ENVIRONMENT = cel.NewEnv(
@@ -53,10 +50,12 @@ class Text:
     """Text with expressions in `{{ }}`. Raises ValueError for an invalid one."""
 
     def __init__(self, text: str) -> None:
-        # Every second piece is an expression.
-        self._pieces = [
-            Expression(piece.strip()) if number % 2 else piece for number, piece in enumerate(_INLINE.split(text))
-        ]
+        self._pieces: list[str | Expression] = []
+        end = 0
+        while (start := text.find("{{", end)) >= 0 and (close := text.find("}}", start + 2)) >= 0:
+            self._pieces += [text[end:start], Expression(text[start + 2 : close].strip())]
+            end = close + 2
+        self._pieces.append(text[end:])
 
     def render(self, variables: Variables) -> str:
         """The text with values filled in; an expression without a value is replaced by the reason."""

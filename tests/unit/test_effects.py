@@ -33,7 +33,7 @@ def test_each_effect_is_sent_once() -> None:
         launch=[run(1), run(2), run(3), run(4, "prod-2")],
         remove=[run(5)],
         responders=2,
-        deliver=["n1", "n2"],
+        deliver=[("team", "chat"), ("team", "mail")],
         sync_sources=True,
     )
     assert dispatch(queue, effects, batch_size=2)
@@ -44,8 +44,8 @@ def test_each_effect_is_sent_once() -> None:
         (Task.LAUNCH, ["prod-1", ["r3"]], "launch.eu"),
         (Task.LAUNCH, ["prod-2", ["r4"]], "launch.eu"),
         (Task.REMOVE_PODS, ["prod-1", ["r5"]], "launch.eu"),
-        (Task.DELIVER, ["n1"], "delivery"),
-        (Task.DELIVER, ["n2"], "delivery"),
+        (Task.DELIVER, ["team", "chat"], "delivery"),
+        (Task.DELIVER, ["team", "mail"], "delivery"),
         (Task.SYNC_SOURCES, [], "housekeeping"),
     ]
 
@@ -61,5 +61,5 @@ def test_an_unreachable_broker_is_reported() -> None:
 
 
 def test_effects_of_two_transactions_are_merged() -> None:
-    both = Effects(launch=[run(1)], responders=1) + Effects(launch=[run(2)], responders=1, deliver=["n1"])
-    assert both == Effects(launch=(run(1), run(2)), responders=1, deliver=("n1",))
+    both = Effects(launch=[run(1)], responders=1) + Effects(launch=[run(2)], responders=1, deliver=[("team", "chat")])
+    assert both == Effects(launch=(run(1), run(2)), responders=1, deliver=(("team", "chat"),))

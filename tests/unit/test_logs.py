@@ -59,7 +59,8 @@ def test_a_worker_is_named_after_its_queues(queues: list[str] | str | None, proc
 
 
 def test_a_tasks_log_context_does_not_reach_the_next_task() -> None:
-    log = structlog.get_logger()  # not one that an earlier test has bound to its configuration
+    structlog.reset_defaults()  # an earlier test may have run a command, which configures logs
+    log = structlog.get_logger()
 
     @app.task(name="test.careless")
     def careless() -> None:

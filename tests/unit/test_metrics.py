@@ -130,10 +130,11 @@ def test_processes_of_one_machine_do_not_share_a_port() -> None:
 
 def test_pools_beyond_the_limit_share_one_series() -> None:
     labels = _queues([f"pool-{number:03}" for number in range(500)], most=3)
-    assert len(labels) == 503
+    assert len(labels) == 504
     assert set(labels.values()) == {
         "request",
         "response",
+        "delivery",
         "housekeeping",
         "launch.pool-000",
         "launch.pool-001",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from kubeprobe.catalog.cel import VARIABLES, CelError, check_condition, check_text
+from kubeprobe.catalog.cel import MAX_LENGTH, VARIABLES, CelError, check_condition, check_text
 from kubeprobe.catalog.model.base import LabelSelector, Name, Spec
 from kubeprobe.catalog.model.permission import Permission
 from kubeprobe.catalog.problems import invalid, nearest_name
@@ -46,6 +46,8 @@ def _condition(value: str) -> str:
 
 
 def _message(value: str) -> str:
+    if len(value) > MAX_LENGTH:
+        raise invalid(f"a message of {len(value)} characters", expected=f"at most {MAX_LENGTH} characters")
     try:
         check_text(value)
     except CelError as error:

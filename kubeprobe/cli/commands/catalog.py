@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubeprobe.cli.arguments import Output, OutputOption, open_installation
+from kubeprobe.cli.frame import echo
 
 if TYPE_CHECKING:
     from kubeprobe.app import CatalogFiles
@@ -97,7 +98,7 @@ def pause(binding: BindingName, cluster: OneCluster = None) -> None:
 
     with open_installation() as installation:
         count = pause_binding(installation, binding, cluster)
-    typer.echo(f"{binding} is paused: {_schedules(count)} stopped. `kubeprobe resume {binding}` resumes.")
+    echo(f"{binding} is paused: {_schedules(count)} stopped. `kubeprobe resume {binding}` resumes.")
 
 
 def resume(binding: BindingName, cluster: OneCluster = None) -> None:
@@ -109,7 +110,7 @@ def resume(binding: BindingName, cluster: OneCluster = None) -> None:
 
     with open_installation() as installation:
         count = resume_binding(installation, binding, cluster)
-    typer.echo(f"{binding} is resumed: {_schedules(count)}.")
+    echo(f"{binding} is resumed: {_schedules(count)}.")
 
 
 def schema() -> None:

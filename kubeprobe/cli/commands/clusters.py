@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kubeprobe.cli.arguments import Output, OutputOption, Selector, now, open_installation, pairs, settings
+from kubeprobe.cli.frame import echo
 
 cluster_app = typer.Typer(help="Add, check and maintain clusters.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,7 +60,7 @@ def add(
     spec = ClusterRegistration(name, pairs(label or (), "label"), pool, namespace, max_in_flight)
     with open_installation() as installation:
         changes = add_cluster(installation, spec, connection, replace=replace)
-    typer.echo(f"Added {name}: {schedules_text(changes)}. `kubeprobe cluster check {name}` tests the connection.")
+    echo(f"Added {name}: {schedules_text(changes)}. `kubeprobe cluster check {name}` tests the connection.")
 
 
 @cluster_app.command("list")
@@ -175,7 +176,7 @@ def label(
         result = relabel_cluster(installation, name, given, removed)
     if result.is_declared:
         remark(f"{name} is declared in the catalog: the next `kubeprobe apply` sets its labels again.", "yellow")
-    typer.echo(f"{name}: {labels_text(result.labels) or 'no labels'}; {schedules_text(result.schedules)}.")
+    echo(f"{name}: {labels_text(result.labels) or 'no labels'}; {schedules_text(result.schedules)}.")
 
 
 @cluster_app.command("cordon")
@@ -188,7 +189,7 @@ def cordon(name: Name, reason: Annotated[str, typer.Option(help="Why, shown to o
 
     with open_installation() as installation:
         cordon_cluster(installation, name, reason)
-    typer.echo(f"{name} is cordoned: no runs, no alerts. `kubeprobe cluster uncordon {name}` ends it.")
+    echo(f"{name} is cordoned: no runs, no alerts. `kubeprobe cluster uncordon {name}` ends it.")
 
 
 @cluster_app.command("uncordon")
@@ -198,7 +199,7 @@ def uncordon(name: Name) -> None:
 
     with open_installation() as installation:
         uncordon_cluster(installation, name)
-    typer.echo(f"{name} is probed again.")
+    echo(f"{name} is probed again.")
 
 
 @cluster_app.command("remove")
@@ -217,4 +218,4 @@ def remove(
         if not yes:
             typer.confirm(f"Remove cluster {name} and its schedules?", abort=True)
         remove_cluster(installation, name)
-    typer.echo(f"Removed {name}. Runs that have started end by themselves; their outcome is unknown (ClusterRemoved).")
+    echo(f"Removed {name}. Runs that have started end by themselves; their outcome is unknown (ClusterRemoved).")

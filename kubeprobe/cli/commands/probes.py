@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kubeprobe.cli.arguments import Output, OutputOption, open_installation, pairs, settings
+from kubeprobe.cli.frame import echo
 
 probe_app = typer.Typer(help="Write a probe: new, try, build, register.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,7 +29,7 @@ def new(
     from kubeprobe.authoring import new_probe
 
     folder = new_probe(name, directory, language)
-    typer.echo(f"Made {folder}: a probe that passes. `kubeprobe probe try {folder}` runs it once.")
+    echo(f"Made {folder}: a probe that passes. `kubeprobe probe try {folder}` runs it once.")
 
 
 @probe_app.command("try")
@@ -94,7 +95,7 @@ def build(
 
     found = read_folder(folder)
     made = build_image(found, Build(tag or found.image, push, pairs(build_arg or (), "build argument"), builder))
-    typer.echo(made)
+    echo(made)
 
 
 @probe_app.command("register")

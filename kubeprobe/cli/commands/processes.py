@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kubeprobe.cli.arguments import Output, OutputOption, open_installation, settings
+from kubeprobe.cli.frame import echo
 
 key_app = typer.Typer(
     help="Rotate the secret key that encrypts credentials, without a stop.", no_args_is_help=True, rich_markup_mode=None
@@ -47,8 +48,8 @@ def migrate() -> None:
     from kubeprobe.app import migrate_store
 
     address, installation = migrate_store(settings())
-    typer.echo(f"The store is ready: {address}")
-    typer.echo(f"Installation {installation}")
+    echo(f"The store is ready: {address}")
+    echo(f"Installation {installation}")
 
 
 def collector(

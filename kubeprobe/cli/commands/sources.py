@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kubeprobe.cli.arguments import Output, OutputOption, duration, now, open_installation
+from kubeprobe.cli.frame import echo
 
 source_app = typer.Typer(
     help="Take the catalog from Git: folders of repositories that are applied whenever they change.",
@@ -170,7 +171,7 @@ def pause(name: Name) -> None:
 
     with open_installation() as installation:
         pause_source(installation, name)
-    typer.echo(f"{name} is paused. `kubeprobe source resume {name}` resumes.")
+    echo(f"{name} is paused. `kubeprobe source resume {name}` resumes.")
 
 
 @source_app.command("resume")
@@ -180,7 +181,7 @@ def resume(name: Name) -> None:
 
     with open_installation() as installation:
         resume_source(installation, name)
-    typer.echo(f"{name} is synced again.")
+    echo(f"{name} is synced again.")
 
 
 @source_app.command("remove")
@@ -206,4 +207,4 @@ def remove(
     if applied:
         print_items(applied.items)
     kept = "" if prune else "; what it declared stays, and no longer belongs to a source"
-    typer.echo(f"Removed source {name}{kept}.")
+    echo(f"Removed source {name}{kept}.")

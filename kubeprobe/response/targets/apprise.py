@@ -1,14 +1,21 @@
 """Apprise: chat, mail, paging and 100 more services, by address."""
 
 import logging
+import re
+from collections.abc import Callable
+from html import escape
 
-from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
+from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode
+from apprise.conversion import convert_between
 
 from kubeprobe.catalog.model.route import AppriseTarget
 from kubeprobe.response.message import Message, MessageKind
+from kubeprobe.response.shorten import shorten, utf16_length
+from kubeprobe.response.targets.apprise_http import bound_bodies
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.errors import PermanentTargetError, TemporaryTargetError
 from kubeprobe.response.targets.kind import TargetKind
+from kubeprobe.response.targets.posting import is_temporary
 from kubeprobe.response.targets.secret import read_secret, redact
 
 TIMEOUT_S = 20.0
@@ -18,6 +25,7 @@ logging.getLogger("apprise").addHandler(logging.NullHandler())
 logging.getLogger("apprise").propagate = False
 for _name in ("apprise", "urllib3.connectionpool"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+bound_bodies()
 
 _TYPES = {
     MessageKind.FAILED: NotifyType.FAILURE,
@@ -26,22 +34,29 @@ _TYPES = {
     MessageKind.RESTORED: NotifyType.SUCCESS,
     MessageKind.WITHDRAWN: NotifyType.INFO,
 }
+_STATUS = re.compile(r"\berror=([1-5][0-9]{2})\b")
+"""How Apprise's plugins report the status of a response that is not a success."""
+_MARGIN = 16
+"""Characters that Apprise may add to a title and a text."""
 
 
 def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  # noqa: ARG001
-    """Send the message to the service of the address.
+    """Send the message to the service of the address, cut to what the service accepts.
 
-    Apprise does not report whether an error is permanent, so every one is temporary, except for an address that it
-    cannot parse.
+    Permanent are an address that Apprise cannot parse, and a status that the service will not change; Apprise reports
+    no other error in a way that shows whether it is.
     """
     address = target.url if target.url_from is None else read_secret(target.url_from)
     assert address is not None
     services = Apprise(asset=AppriseAsset(app_id="KubeProbe", app_desc="KubeProbe", app_url=""))
     if not services.add(address):
         raise PermanentTargetError("Apprise cannot parse the target's address; see its wiki for the format")
+    title, text = message.title, message.text
+    for service in services:
+        title, text = _fit(service, title, text)
     result = services.notify(
-        body=message.text,
-        title=message.title,
+        body=text,
+        title=title,
         notify_type=_TYPES[message.kind],
         body_format=NotifyFormat.TEXT,
         timeout=TIMEOUT_S,
@@ -49,7 +64,43 @@ def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  
     )
     if not result:
         reason = "; ".join(entry.message for entry in result.logs()) or "no reason given"
-        raise TemporaryTargetError(redact(f"Apprise could not deliver: {reason}", address))
+        text = redact(f"Apprise could not deliver: {shorten(reason, 1000)}", address)
+        statuses = [int(status) for status in _STATUS.findall(reason)]
+        if statuses and all(status >= 300 and not is_temporary(status) for status in statuses):
+            raise PermanentTargetError(text)
+        raise TemporaryTargetError(text, may_have_arrived=True)
+
+
+def _fit(service: NotifyBase, title: str, text: str) -> tuple[str, str]:
+    """Title and text within the limits of a service, unless its address says how to split what is too long.
+
+    Its limits hold after the conversion to its format (HTML, Markdown), which adds characters.
+    """
+    if service.overflow_mode == OverflowMode.SPLIT:
+        return title, text
+    if service.title_maxlen > 0:
+        title = shorten(title, service.title_maxlen, _length_as(service))
+    limit = service.body_maxlen - _MARGIN
+    if service.title_maxlen <= 0 or service.overflow_amalgamate_title:
+        limit -= _length_as(service)(title)
+    if service.body_max_line_count > 0:
+        lines = text.splitlines()
+        kept = max(1, service.body_max_line_count - 2)
+        text = text if len(lines) <= kept else "\n".join([*lines[: kept - 1], lines[-1]])
+    service.overflow_mode = OverflowMode.TRUNCATE  # whatever a conversion may add that was not foreseen
+    return title, shorten(text, max(limit, 1), _length_as(service))
+
+
+def _length_as(service: NotifyBase) -> Callable[[str], int]:
+    """How long a text is for the service: in its format, with the longer count of characters.
+
+    Some plugins escape `&`, `<` and `>` once more when they send.
+    """
+    convert: Callable[..., str] = convert_between
+    form = service.resolve_format(NotifyFormat.TEXT)
+    return lambda text: max(
+        utf16_length(convert(NotifyFormat.TEXT, form, text)), utf16_length(escape(text, quote=False))
+    )
 
 
 KIND = TargetKind(AppriseTarget, send)

@@ -2,6 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -11,38 +15,94 @@ from kubeprobe.response.targets.secret import redact
 
 TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 5.0
+_BODY_TIMEOUT_S = 1.0
+"""For the start of the body of a refusal, which is only shown."""
 _MAX_SHOWN = 200
 _TEMPORARY = frozenset({408, 425, 429})
+_REFUSED = frozenset({501, 503, 505})
+"""Of 5xx: statuses of servers that did not work on the request. After any other it may have been accepted."""
+_LONGEST = timedelta(days=1)
+
+
+class _Response(NamedTuple):
+    status: int
+    shown: str
+    retry_after: timedelta | None
 
 
 def post_json(address: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
     """Post a body. Redirects are not followed: a signed body is sent only to the address it was signed for.
 
-    Raises TemporaryTargetError without a response and for 408, 425, 429 and 5xx, PermanentTargetError for every other
-    status that is not 2xx.
+    The status decides, whatever happens to the response's body. Raises TemporaryTargetError without a response and for
+    408, 425, 429 and 5xx, PermanentTargetError for every other status that is not 2xx.
     """
     try:
-        status, shown = asyncio.run(_post(address, body, dict(headers or {})))
-    except aiohttp.InvalidURL as error:
+        status, shown, retry_after = _run(address, body, dict(headers or {}))
+    except (aiohttp.InvalidURL, UnicodeError) as error:
         raise PermanentTargetError("the target's address is an invalid URL; correct the route") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        detail = str(error) or type(error).__name__
-        raise TemporaryTargetError(redact(f"no response from {_host(address)}: {detail}", address)) from None
+        detail = redact(f"no response from {_host(address)}: {str(error) or type(error).__name__}", address)
+        is_connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        raise TemporaryTargetError(detail, may_have_arrived=is_connected) from None
     if 200 <= status < 300:
         return
-    kind = TemporaryTargetError if status in _TEMPORARY or status >= 500 else PermanentTargetError
-    raise kind(redact(f"{_host(address)} responded {status}: {shown or 'empty body'}", address))
+    text = redact(f"{_host(address)} responded {status}: {shown or 'empty body'}", address)
+    if is_temporary(status):
+        arrived = status >= 500 and status not in _REFUSED
+        raise TemporaryTargetError(text, may_have_arrived=arrived, retry_after=retry_after)
+    raise PermanentTargetError(text)
 
 
-async def _post(address: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+def is_temporary(status: int) -> bool:
+    """Whether the same request may succeed later."""
+    return status in _TEMPORARY or status >= 500
+
+
+def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """How long to wait, by a `Retry-After` header: seconds or an HTTP date (RFC 9110, 10.2.3).
+
+    At most a day, not negative; None for what is neither.
+    """
+    value = (value or "")[:64].strip()
+    if value.isascii() and value.isdigit():
+        return timedelta(seconds=min(int(value), int(_LONGEST.total_seconds())))
+    try:
+        moment = parsedate_to_datetime(value)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(max(moment - now, timedelta()), _LONGEST)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _run(address: str, body: bytes, headers: dict[str, str]) -> _Response:
+    """Not `asyncio.run`, which waits for a resolver's thread that still waits for a silent name server."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(_post(address, body, headers))
+    finally:
+        loop.close()
+
+
+async def _post(address: str, body: bytes, headers: dict[str, str]) -> _Response:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
     headers = {"Content-Type": "application/json", "User-Agent": "kubeprobe", **headers}
     async with (
-        aiohttp.ClientSession(timeout=timeout) as client,
+        aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as client,
         client.post(address, data=body, headers=headers, allow_redirects=False) as response,
     ):
-        start = await response.content.read(_MAX_SHOWN)
-        return response.status, " ".join(start.decode(errors="replace").split())
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        return _Response(response.status, await _start_of_body(response), retry_after)
+
+
+async def _start_of_body(response: aiohttp.ClientResponse) -> str:
+    """A little of the body of a refusal. Nothing that the body does can change what the status said."""
+    if response.ok:
+        return ""
+    start = b""
+    with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            start = await response.content.read(_MAX_SHOWN)
+    return " ".join(start.decode(errors="replace").split())
 
 
 def _host(address: str) -> str:

@@ -2,12 +2,14 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kubeprobe.catalog.model.route import SecretSource
 from kubeprobe.response.targets.errors import TemporaryTargetError
 
+MAX_SECRET = 65_536
 _SHORTEST = 4
 """Characters: a shorter part of an address is not a secret, and redacting it would hide ordinary words."""
 
@@ -23,14 +25,28 @@ def read_secret(source: SecretSource) -> str:
         assert source.file is not None
         where = f"file {source.file}"
         try:
-            found = Path(source.file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            found = _read(Path(source.file))
+        except (OSError, ValueError) as error:
+            reason = type(error).__name__ if isinstance(error, OSError | UnicodeDecodeError) else str(error)
             raise TemporaryTargetError(
-                f"the secret in {where} cannot be read: {type(error).__name__}; make it readable for the responder"
+                f"the secret in {where} cannot be read: {reason}; make it readable for the responder"
             ) from error
+    if any("\ud800" <= character <= "\udfff" for character in found):
+        raise TemporaryTargetError(f"{where} is not UTF-8; set it again")
     if not found.strip():
         raise TemporaryTargetError(f"{where} is empty or not set; set it for the responder")
     return found.strip()
+
+
+def _read(path: Path) -> str:
+    """Not from a pipe or a device, which could block or never end. Raises OSError and ValueError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        found = file.read(MAX_SECRET + 1)
+    if len(found) > MAX_SECRET:
+        raise ValueError(f"it has more than {MAX_SECRET} bytes")
+    return found.decode("utf-8")
 
 
 def redact(text: str, *secrets: str) -> str:

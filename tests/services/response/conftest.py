@@ -31,3 +31,12 @@ def receiver() -> Iterator[Receiver]:
     """A web server that records requests."""
     with receiving() as made:
         yield made
+
+
+@pytest.fixture
+def hook(world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    """A signed webhook that receives all alerts."""
+    monkeypatch.setenv("HOOK_SECRET", "hush-hush")
+    target = {"url": f"{receiver.url}/hooks/T0KEN?key=k3yk3y", "secretFrom": {"env": "HOOK_SECRET"}}
+    world.route("team", {"name": "hook", "webhook": target})
+    return receiver

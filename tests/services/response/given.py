@@ -9,8 +9,11 @@ from typing import Any
 from sqlalchemy import event, update
 from sqlmodel import SQLModel, col, select
 
-from kubeprobe.store import AlertRoute, CatalogVersion, Cluster, Node, Outcome, ProbeCase, Run, Store
-from kubeprobe.vocabulary import Reason, RunState, Trigger, Verdict
+from kubeprobe.catalog import CatalogCache
+from kubeprobe.response import deliver, respond
+from kubeprobe.response.routes import TargetRef
+from kubeprobe.store import AlertRoute, CatalogVersion, Cluster, Node, Notification, Outcome, ProbeCase, Run, Store
+from kubeprobe.vocabulary import NotificationState, Reason, RunState, Trigger, Verdict
 
 _REASONS = {
     Verdict.PASS: Reason.PASSED,
@@ -128,6 +131,34 @@ class World:
         with self.store.writing() as session:
             session.merge(kind(name=name, spec=spec, digest="", applied_at=self.noon))
             _grow(session)
+
+
+def send(
+    world: World, catalogs: CatalogCache, now: datetime, target: str = "hook", route: str = "team"
+) -> NotificationState | None:
+    """Send the next message to a target, at that time."""
+    return deliver(world.store, catalogs, TargetRef(route, target), lambda: now)
+
+
+def newest(world: World) -> str:
+    """The id of the notification that was written last."""
+    return max(world.all(Notification), key=lambda row: row.version).id  # type: ignore[no-any-return]
+
+
+def fail(world: World, catalogs: CatalogCache, minute: float = 1) -> str:
+    world.outcome(Verdict.FAIL, minute)
+    respond(world.store, catalogs, world.at(minute))
+    return newest(world)
+
+
+def recover(world: World, catalogs: CatalogCache, minute: float) -> str:
+    world.outcome(Verdict.PASS, minute)
+    respond(world.store, catalogs, world.at(minute))
+    return newest(world)
+
+
+def stored(world: World, notification: str) -> Notification:
+    return next(row for row in world.all(Notification) if row.id == notification)
 
 
 def _grow(session: Any) -> None:

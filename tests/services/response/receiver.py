@@ -23,11 +23,14 @@ class Received:
 
 @dataclass
 class Receiver:
-    """`answers` are used in turn, the last one repeatedly; None does not respond until the end."""
+    """`answers` are used in turn, the last one repeatedly; None does not respond until the end.
+
+    A text of None: the status and headers are sent, and the body never comes.
+    """
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
-    answers: list[tuple[int, str] | None] = field(default_factory=lambda: [(200, "ok")])
+    answers: list[tuple[int, str | None] | None] = field(default_factory=lambda: [(200, "ok")])
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Record the request."""
@@ -37,6 +40,11 @@ class Receiver:
             await asyncio.sleep(3600)  # cancelled when the server ends
             raise AssertionError
         status, text = answer
+        if text is None:
+            response = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
+            await response.prepare(request)
+            await response.write(b"begins and ")
+            await asyncio.sleep(3600)
         return web.Response(status=status, text=text, headers={"Location": "/elsewhere"} if status == 302 else None)
 
 

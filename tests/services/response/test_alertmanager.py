@@ -13,14 +13,16 @@ import orjson
 import pytest
 
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.response import deliver, repeat_alerts, respond
+from kubeprobe.response import repeat_alerts, respond
+from kubeprobe.response.routes import TargetRef
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.harness.need import lacking
 from tests.harness.ports import free_port
 from tests.harness.wait import until
-from tests.services.response.given import World
+from tests.services.response.given import World, send
 
 SENT = NotificationState.SENT
+AM = TargetRef("am", "am")
 CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
 
@@ -71,8 +73,8 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     world.case(severity="critical", owner="platform", runbook="https://runbooks.example/pods")
     world.route("am", {"name": "am", "alertmanager": {"url": f"{alertmanager}/"}})
     run = world.outcome(Verdict.FAIL, 0, report={"errors": ["not ready"]})
-    (opening,) = respond(world.store, catalogs, world.at(1)).deliver
-    assert deliver(world.store, catalogs, opening, world.at(1)) is SENT
+    assert respond(world.store, catalogs, world.at(1)).deliver == [AM]
+    assert send(world, catalogs, world.at(1), "am", "am") is SENT
     (fired,) = alerts(alertmanager)
     assert fired["labels"] == {
         "alertname": "KubeProbeFailing",
@@ -87,8 +89,8 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     assert fired["generatorURL"].startswith("urn:kubeprobe:alert:")
     assert datetime.fromisoformat(fired["startsAt"]) == world.at(0)
 
-    assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [opening]
-    assert deliver(world.store, catalogs, opening, world.at(2)) is SENT
+    assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [AM]
+    assert send(world, catalogs, world.at(2), "am", "am") is SENT
     (repeated,) = alerts(alertmanager)
     assert repeated["fingerprint"] == fired["fingerprint"]
     assert datetime.fromisoformat(repeated["endsAt"]) > datetime.fromisoformat(fired["endsAt"])
@@ -96,6 +98,6 @@ def test_an_alert_fires_is_repeated_and_resolves(world: World, catalogs: Catalog
     # Owner and severity changed meanwhile: the alert that fires is to be found again all the same.
     world.case(severity="info", owner="storage")
     world.outcome(Verdict.PASS, 2.5)
-    (closing,) = respond(world.store, catalogs, world.at(3)).deliver
-    assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
+    assert respond(world.store, catalogs, world.at(3)).deliver == [AM]
+    assert send(world, catalogs, world.at(3), "am", "am") is SENT
     assert alerts(alertmanager) == []

@@ -1,19 +1,22 @@
 """Open alerts are repeated, withdrawn ones are closed, old ones are deleted."""
 
+import orjson
 import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
-from kubeprobe.response import close_withdrawn, delete_old_alerts, deliver, due_notifications, repeat_alerts, respond
+from kubeprobe.response import close_withdrawn, delete_old_alerts, due_targets, repeat_alerts, respond
 from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS
+from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
 from kubeprobe.vocabulary import NotificationState, Verdict
-from tests.services.response.given import World
+from tests.services.response.given import World, newest, send
 from tests.services.response.queries import Wanted, alerts, notifications_of, standings
 from tests.services.response.receiver import Receiver
 
 P, F = Verdict.PASS, Verdict.FAIL
-SENT, PENDING = NotificationState.SENT, NotificationState.PENDING
+SENT, PENDING, DROPPED = NotificationState.SENT, NotificationState.PENDING, NotificationState.DROPPED
+AM, LOG = TargetRef("am", "am"), TargetRef("team", "log")
 
 
 @pytest.fixture
@@ -25,9 +28,9 @@ def alertmanager(world: World, receiver: Receiver) -> Receiver:
 
 def fire(world: World, catalogs: CatalogCache, minute: float = 1) -> str:
     world.outcome(F, minute)
-    (notification,) = respond(world.store, catalogs, world.at(minute)).deliver
-    deliver(world.store, catalogs, notification, world.at(minute))
-    return notification
+    (to,) = respond(world.store, catalogs, world.at(minute)).deliver
+    send(world, catalogs, world.at(minute), to[1], to[0])
+    return newest(world)
 
 
 def test_an_open_alert_is_repeated_to_alertmanager_only(
@@ -35,47 +38,50 @@ def test_an_open_alert_is_repeated_to_alertmanager_only(
 ) -> None:
     world.route("team", {"name": "log", "log": {}})
     world.outcome(F, 1)
-    first, _ = respond(world.store, catalogs, world.at(1)).deliver
-    for due in due_notifications(world.store, world.at(1)):
-        assert deliver(world.store, catalogs, due, world.at(1)) is SENT
+    assert respond(world.store, catalogs, world.at(1)).deliver == [AM, LOG]
+    for due in due_targets(world.store, world.at(1)):
+        assert send(world, catalogs, world.at(1), due.target, due.route) is SENT
     assert repeat_alerts(world.store, catalogs, world.at(1.5)).deliver == []
     for minute in (2, 3):
-        assert repeat_alerts(world.store, catalogs, world.at(minute)).deliver == [first]
-        assert deliver(world.store, catalogs, first, world.at(minute)) is SENT
+        assert repeat_alerts(world.store, catalogs, world.at(minute)).deliver == [AM]
+        assert send(world, catalogs, world.at(minute), "am", "am") is SENT
     assert len(alertmanager.received) == 3
 
 
 def test_a_closed_alert_is_not_repeated(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
     fire(world, catalogs)
     world.outcome(P, 2)
-    (closing,) = respond(world.store, catalogs, world.at(2)).deliver
+    assert respond(world.store, catalogs, world.at(2)).deliver == [AM]
     assert repeat_alerts(world.store, catalogs, world.at(3)).deliver == []
-    assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
+    assert send(world, catalogs, world.at(3), "am", "am") is SENT
     assert len(alertmanager.received) == 2
 
 
 def test_a_repeat_after_the_recovery_is_not_sent(world: World, catalogs: CatalogCache, alertmanager: Receiver) -> None:
     opening = fire(world, catalogs)
-    assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [opening]
+    assert repeat_alerts(world.store, catalogs, world.at(2)).deliver == [AM]
     world.outcome(P, 2)
-    (closing,) = respond(world.store, catalogs, world.at(2)).deliver
-    assert deliver(world.store, catalogs, closing, world.at(3)) is None, "the repeat is still on its way"
-    assert deliver(world.store, catalogs, opening, world.at(3)) is SENT
-    assert len(alertmanager.received) == 1
-    assert deliver(world.store, catalogs, closing, world.at(3)) is SENT
-    assert len(alertmanager.received) == 2
+    assert respond(world.store, catalogs, world.at(2)).deliver == [AM]
+    assert send(world, catalogs, world.at(3), "am", "am") is SENT
+    assert send(world, catalogs, world.at(3), "am", "am") is None
+    assert [orjson.loads(request.body)[0]["annotations"]["summary"][:11] for request in alertmanager.received] == [
+        "[warning] p",
+        "[recovered]",
+    ]
+    assert next(row for row in world.all(Notification) if row.id == opening).state == DROPPED
 
 
 def test_an_open_alert_is_retried_while_alertmanager_is_unavailable(
     world: World, catalogs: CatalogCache, alertmanager: Receiver
 ) -> None:
     alertmanager.answers = [(503, "")]
-    opening, now = fire(world, catalogs), world.at(1)
+    now = world.at(1)
+    fire(world, catalogs)
     for _ in range(MAX_ATTEMPTS + 3):
         now += BACKOFF.longest
-        assert deliver(world.store, catalogs, opening, now) is PENDING
+        assert send(world, catalogs, now, "am", "am") is PENDING
     alertmanager.answers = [(200, "")]
-    assert deliver(world.store, catalogs, opening, now + BACKOFF.longest) is SENT
+    assert send(world, catalogs, now + BACKOFF.longest, "am", "am") is SENT
 
 
 def test_without_an_alertmanager_repeating_costs_one_statement(world: World, catalogs: CatalogCache) -> None:
@@ -88,20 +94,22 @@ def test_a_withdrawn_alert_is_closed_but_not_called_recovered(world: World, cata
     world.cluster("prod-2")
     world.case("dns")
     world.outcome(F, 1, cluster="prod-2", case="dns")
-    fire_other = respond(world.store, catalogs, world.at(1)).deliver
+    respond(world.store, catalogs, world.at(1))
+    fire_other = newest(world)
     fire(world, catalogs)
     assert close_withdrawn(world.store, catalogs, world.at(2)).deliver == []
     if gone == "case":
         world.remove(ProbeCase, "dns")
     else:
         world.remove(Cluster, "prod-2")
-    (closing,) = close_withdrawn(world.store, catalogs, world.at(3)).deliver
+    assert close_withdrawn(world.store, catalogs, world.at(3)).deliver == [LOG]
+    closing = newest(world)
     assert close_withdrawn(world.store, catalogs, world.at(4)).deliver == []
     row = next(row for row in world.all(Notification) if row.id == closing)
     assert (row.payload["kind"], row.payload["title"]) == ("withdrawn", "[withdrawn] dns on prod-2: no longer probed")
     assert [found.case for found in alerts(world.store)] == ["pod-lifecycle"]
     assert [found.case for found in world.all(Standing)] == ["pod-lifecycle"]
-    assert row.alert_id == next(n.alert_id for n in world.all(Notification) if n.id == fire_other[0])
+    assert row.alert_id == next(n.alert_id for n in world.all(Notification) if n.id == fire_other)
 
 
 def test_a_withdrawn_alert_is_closed_once_despite_a_late_outcome(world: World, catalogs: CatalogCache) -> None:

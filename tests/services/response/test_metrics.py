@@ -2,11 +2,10 @@
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.metrics import REGISTRY
-from kubeprobe.response import deliver, respond
-from kubeprobe.response.deliver import MAX_ATTEMPTS
+from kubeprobe.response import respond
 from kubeprobe.store import AlertRoute
 from kubeprobe.vocabulary import Verdict
-from tests.services.response.given import World
+from tests.services.response.given import World, send
 from tests.services.response.receiver import Receiver
 
 
@@ -29,17 +28,22 @@ def test_deliveries_by_target_and_result(world: World, catalogs: CatalogCache, r
     )
     world.route("old", {"name": "gone", "log": {}})
     world.outcome(Verdict.FAIL, 1)
-    notifications = respond(world.store, catalogs, world.at(1)).deliver
-    assert len(notifications) == 4
+    due = respond(world.store, catalogs, world.at(1)).deliver
+    assert len(due) == 4
     world.remove(AlertRoute, "old")
-    for attempt in range(MAX_ATTEMPTS + 1):
-        for notification in notifications:
-            deliver(world.store, catalogs, notification, world.at(1 + 60 * attempt))
+    for attempt in range(3):
+        for route, target in due:
+            send(world, catalogs, world.at(1 + 60 * attempt), target, route)
+    world.outcome(Verdict.PASS, 200)
+    respond(world.store, catalogs, world.at(200))
+    for route, target in due:
+        send(world, catalogs, world.at(200), target, route)
     grown = {key: value - before.get(key, 0) for key, value in counted().items()}
     assert {key: value for key, value in grown.items() if value} == {
-        ("log", "sent"): 1,
-        ("webhook", "sent"): 1,
-        ("webhook", "retried"): MAX_ATTEMPTS - 1,
-        ("webhook", "failed"): 1,
+        ("log", "sent"): 2,
+        ("webhook", "sent"): 2,
+        ("webhook", "retried"): 3,
+        ("webhook", "dropped"): 2,  # the opening that never arrived, and so the closing
         ("removed", "failed"): 1,
+        ("removed", "dropped"): 1,
     }

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, inspect
-from sqlmodel import Session, SQLModel, select
+from sqlmodel import Session, SQLModel, col, select
 
 from kubeprobe.jsonmodel import from_json
 from kubeprobe.response.message import Message, MessageKind
@@ -161,3 +161,29 @@ def test_incidents_become_alerts_with_messages_that_are_read_again_and_back(stor
         texts = session.connection().exec_driver_sql("SELECT payload FROM notification WHERE incident_id = 'i'")
         payload = texts.scalar_one()
         assert (json.loads(payload) if isinstance(payload, str) else payload) == OPENING
+
+
+def test_notifications_get_the_line_and_the_order_of_their_alerts(store: Store, now: datetime) -> None:
+    alert = {"cluster": "k", "case": "c", "kind": "fail", "reason": "x", "first_run_id": "r", "last_run_id": "r"}
+    sent = {"route": "r", "target": "t", "payload": {"a": 1}, "next_attempt_at": now}
+    with store.writing() as session:
+        session.add(Alert(id="2", opened_at=now, node="n", **alert))
+        session.add(Alert(id="1", opened_at=now - timedelta(hours=1), closed_at=now, **alert | {"cluster": "other"}))
+        session.flush()
+        for name, alert_id, event, attempts in (
+            ("z", "1", "opened", 1),
+            ("y", "1", "closed", 0),
+            ("x", "2", "opened", 0),
+        ):
+            ulid = f"01m8464xa0{name}"  # of one millisecond: the rest is random
+            session.add(Notification(id=ulid, alert_id=alert_id, event=event, attempts=attempts, **sent))
+    migrate(store, now, "0007")
+    migrate(store, now)
+    with store.reading() as session:
+        found = session.exec(select(Notification).order_by(col(Notification.version))).all()
+    assert [(row.cluster, row.node, row.kind, row.event, row.may_have_arrived) for row in found] == [
+        ("other", "", "fail", "opened", True),
+        ("other", "", "fail", "closed", False),
+        ("k", "n", "fail", "opened", False),
+    ]
+    assert [row.payload for row in found] == [{"a": 1}] * 3

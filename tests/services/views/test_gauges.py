@@ -48,6 +48,8 @@ def notify(world: World, alert_id: str, event: str, age_s: float, state: Notific
         event=event,
         route="team",
         target="chat",
+        case=alert_id,
+        version=1 if event == "opened" else 2,
         payload={},
         state=state,
         next_attempt_at=world.now - timedelta(seconds=age_s),

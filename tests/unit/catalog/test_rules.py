@@ -5,9 +5,9 @@ import json
 import pytest
 
 from kubeprobe.catalog import Catalog, TargetCluster, setup_objects
-from kubeprobe.catalog.cel import VARIABLES, CelError, check_condition, type_of
+from kubeprobe.catalog.cel import MAX_LENGTH, VARIABLES, CelError, check_condition, inline, type_of
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
-from probes.rules.expressions import Expression
+from probes.rules.expressions import Expression, Text
 from tests.unit.catalog.given import TEMPLATE, declared, only_problem
 from tests.unit.catalog.test_render import env, rendered
 
@@ -72,8 +72,24 @@ def test_the_reported_line_is_that_of_the_expression(tmp_path):
 
 
 def test_rules_that_exceed_an_environment_variable_are_rejected(tmp_path):
-    problem = only_problem(tmp_path, TEMPLATE, case(message="x" * 200_000))
-    assert problem.message.startswith("these rules are 200")
+    rules = json.dumps([RULE | {"message": "x" * 9_000}] * 12)
+    text = case().replace(json.dumps([RULE]), rules)
+    problem = only_problem(tmp_path, TEMPLATE, text)
+    assert problem.message.startswith("these rules are 109")
+
+
+@pytest.mark.parametrize("field", ["message", "expect", "where"])
+def test_a_text_that_is_too_long_is_rejected_before_it_is_read(tmp_path, field):
+    problem = only_problem(tmp_path, TEMPLATE, case(**{field: "{" * 40_000}))
+    assert problem.path == f"spec.rules[0].{field}"
+    assert "40000 characters" in problem.message
+    assert str(MAX_LENGTH) in problem.message + problem.expected
+
+
+@pytest.mark.parametrize("text", ["{" * 40_000, "{{" * 20_000 + "}", "}}" * 20_000, "{{1}}" * 8_000])
+def test_the_probe_reads_hostile_texts_as_the_catalog_does(text):
+    pieces = Text(text)._pieces
+    assert [piece.text for piece in pieces[1::2]] == [expression.strip() for expression, _ in inline(text)]
 
 
 def test_the_probe_gets_the_rules_as_json():

@@ -1,0 +1,66 @@
+"""A target that accepts connections and never responds delays neither other targets nor the processing of outcomes."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+
+from kubeprobe.queue import Queue
+from kubeprobe.store import Outcome, Store
+from kubeprobe.vocabulary import Verdict
+from tests.harness.installation import Installation
+from tests.harness.wait import until
+from tests.services.response.given import World
+from tests.services.response.receiver import Received, receiving
+
+STALLED = 14
+"""More than a responder has threads that may send at a time."""
+ALERTS = 40
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_stalled_target_delays_no_other(tmp_path: Path, database_url: str, store: Store) -> None:
+    world = World(store, datetime.now(UTC).replace(microsecond=0))
+    world.case(severity="critical")
+    names = [f"prod-{number}" for number in range(ALERTS)]
+    world.cluster(*names)
+    with receiving() as good, receiving() as stalled, Installation(tmp_path, database_url) as installation:
+        stalled.answers = [None]
+        world.route("a-stalled", {"name": "hook", "webhook": {"url": stalled.url}})
+        world.route("good", {"name": "hook", "webhook": {"url": good.url}})
+        for name in ("valkey", "responder"):
+            installation.start(name)
+        until("the responder to be ready", lambda: "ready." in installation.log("responder"), within_s=120)
+        for name in names:
+            world.outcome(Verdict.FAIL, 0, cluster=name)
+        queue = Queue.connect(installation.broker_url)
+        assert queue.wake_responder()
+        until("the good target to have every message", lambda: len(_clusters(good.received)) == ALERTS)
+        assert len(stalled.received) == 1, "one message is tried, the others wait"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_outcomes_are_processed_while_many_targets_stall(tmp_path: Path, database_url: str, store: Store) -> None:
+    world = World(store, datetime.now(UTC).replace(microsecond=0))
+    world.case()
+    world.cluster("prod-1", "prod-2")
+    with receiving() as stalled, Installation(tmp_path, database_url) as installation:
+        stalled.answers = [None]
+        for number in range(STALLED):
+            world.route(f"stalled-{number}", {"name": "hook", "webhook": {"url": stalled.url}})
+        for name in ("valkey", "responder"):
+            installation.start(name)
+        until("the responder to be ready", lambda: "ready." in installation.log("responder"), within_s=120)
+        queue = Queue.connect(installation.broker_url)
+        world.outcome(Verdict.FAIL, 0)
+        assert queue.wake_responder()
+        until("all threads that may send to be waiting", lambda: len(stalled.received) == 12)
+        world.outcome(Verdict.FAIL, 0, cluster="prod-2")
+        assert queue.wake_responder()
+        until("the outcome to be processed", lambda: all(row.responded_at for row in world.all(Outcome)))
+        assert "no response from" not in installation.log("responder"), "no target has timed out yet"
+
+
+def _clusters(received: list[Received]) -> set[str]:
+    return {orjson.loads(request.body)["cluster"] for request in received}
