@@ -10,10 +10,11 @@ from kubeprobe import response, runs, sources, trigger
 from kubeprobe.clock import utc_now
 from kubeprobe.execution import leftovers
 from kubeprobe.execution.collect import leases
+from kubeprobe.execution.locations import delete_locations_of_removed_clusters
 from kubeprobe.queue import Task
 from workers.app import app
 
-FORGET_FOR = timedelta(seconds=30)
+WORK_FOR = timedelta(seconds=30)
 """Of deleting at a time; the rest follows at once, in another task."""
 
 
@@ -26,7 +27,12 @@ def expire() -> None:
     """Close runs that have expired, and have their pods removed."""
     if not _claim(Task.EXPIRE):
         return
-    app.context.dispatch(runs.expire(app.context.installation.store, utc_now()).effects)
+    store, now, until = app.context.installation.store, utc_now(), utc_now() + WORK_FOR
+    for expired in runs.expire_all(store, utc_now):
+        app.context.dispatch(expired.effects)
+        if utc_now() > until:
+            trigger.continue_housekeeping(store, Task.EXPIRE, now)
+            return
 
 
 @app.task(name=Task.RESEND_NOTIFICATIONS)
@@ -60,7 +66,7 @@ def forget() -> None:
     if not _claim(Task.FORGET):
         return
     installation, now = app.context.installation, utc_now()
-    store, settings, until = installation.store, installation.settings, installation.clock() + FORGET_FOR
+    store, settings, until = installation.store, installation.settings, installation.clock() + WORK_FOR
     before = now - settings.keep_outcomes
     deletions: tuple[Callable[[], int], ...] = (
         lambda: runs.delete_old_runs(store, now, settings),
@@ -74,3 +80,4 @@ def forget() -> None:
                 trigger.continue_housekeeping(store, Task.FORGET, now)
                 return
     leases.delete_dead_collectors(store, now, settings)
+    delete_locations_of_removed_clusters(store, now)

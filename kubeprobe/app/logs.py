@@ -6,15 +6,19 @@ from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
 
+from sqlmodel import Session, select
+
 from kubeprobe.app.clusters import call_cluster
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import use_case
 from kubeprobe.errors import KubeProbeError
+from kubeprobe.execution.locations import cluster_at
 from kubeprobe.execution.logs import READ_WITHIN_S
 from kubeprobe.fleet import clusters
-from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.store import Cluster, Run
 from kubeprobe.views import RunDetails, get_run, kept_log
 from kubeprobe.vocabulary import RunState, Verdict
 
@@ -40,7 +44,7 @@ def read_log(installation: Installation, run_id: str, write: Write, *, follow: b
     if run.state != RunState.DONE:
         if run.state != RunState.RUNNING and not follow:
             raise NoLogError(f"No log yet: the run is {run.state} ({run.why}). --follow waits for it.")
-        cluster = installation.query(clusters.get, run.cluster)
+        cluster = installation.query(_get_cluster, run, ClusterClients(installation.cipher))
         reader = _Reader(installation, cluster.namespace, run, write)
         if call_cluster(installation.cipher, cluster, lambda api: reader.read(api, follow=follow)):
             return follow
@@ -48,6 +52,13 @@ def read_log(installation: Installation, run_id: str, write: Write, *, follow: b
     tail = _kept(installation, run)
     write(tail if tail.endswith("\n") else f"{tail}\n")
     return False
+
+
+def _get_cluster(session: Session, run: RunDetails, clients: ClusterClients) -> Cluster:
+    """The cluster where the run's pod is: it may have moved since."""
+    cluster = clusters.get(session, run.cluster)
+    location = session.exec(select(Run.location).where(Run.id == run.id)).one_or_none()
+    return cluster_at(session, location, cluster, clients) or cluster
 
 
 def _kept(installation: Installation, run: RunDetails) -> str:

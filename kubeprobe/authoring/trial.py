@@ -21,7 +21,7 @@ from kubeprobe.clock import Clock
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge, judge_refusal
-from kubeprobe.fleet.api import NODES_PATH, ClusterApi, pods_path
+from kubeprobe.fleet.api import NODES_PATH, ClusterApi, object_problem, pods_path
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.fleet.labels import node_problem
@@ -142,12 +142,13 @@ async def _follow(created: PodObservation, context: TrialContext) -> Judgement:
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as limit, aclosing(_states(seen, context)) as states:
                 async for seen, deleted in states:
-                    if judgement := judge(seen.pod, seen.policy, context.clock(), deleted=deleted):
+                    now = context.clock() + context.api.clock_offset
+                    if judgement := judge(seen.pod, seen.policy, now, deleted=deleted):
                         return judgement
                     phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
                     if phase != shown:
                         context.on_phase(shown := phase)
-                    left_s = (seen.deadline - context.clock()).total_seconds()
+                    left_s = (seen.deadline - now).total_seconds()
                     limit.reschedule(asyncio.get_running_loop().time() + max(left_s, _SHORTEST_WAIT_S))
 
 
@@ -200,7 +201,7 @@ async def _delete_leftovers(context: TrialContext, created: dict[str, Any]) -> N
     pods, _ = await context.api.list_objects(pods_path(context.cluster.namespace), selector)
     present = _created_at(created)
     for pod in pods:
-        if _is_over(pod, present):
+        if object_problem(pod) is None and _is_over(pod, present):
             metadata = pod["metadata"]
             await context.api.delete_pod(context.cluster.namespace, metadata["name"], metadata["uid"])
 

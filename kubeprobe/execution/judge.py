@@ -5,11 +5,19 @@ Two rules (promise 6): pass and fail need a probe container whose exit code and 
 `unknown`, with the reason. Other containers (sidecars) are ignored.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubeprobe.execution.pod_problems import explain_wait, find_disruption, find_end_problem, find_start_problem
+from kubeprobe.execution.exit_codes import explain_exit_code
+from kubeprobe.execution.pod_problems import (
+    explain_wait,
+    find_disruption,
+    find_end_problem,
+    find_sidecars,
+    find_start_problem,
+)
 from kubeprobe.execution.report import InvalidReport, Report, read_report, without_nul
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.runs.verdicts import Judgement
@@ -30,12 +38,15 @@ class Policy:
     retries: int = 1
 
 
-def judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool = False) -> Judgement | None:
+def judge(
+    pod: Pod, policy: Policy, now: datetime, *, deleted: bool = False, running_since: datetime | None = None
+) -> Judgement | None:
     """The judgement of a pod; None while its probe may still end by itself.
 
-    `deleted`: the pod is deleted and `pod` is its last observed state.
+    `now` is by the cluster's clock. `deleted`: the pod is deleted and `pod` is its last observed state.
+    `running_since`: when its probe was first observed as running, by the cluster's clock.
     """
-    found = _judge(pod, policy, now, deleted=deleted)
+    found = _judge(pod, policy, now, running_since, deleted=deleted)
     return found and _with_times(found, pod)
 
 
@@ -44,15 +55,26 @@ def judge_refusal(error: ClusterError) -> Judgement:
     return Judgement(Verdict.UNKNOWN, REFUSALS[error.cause], without_nul(error.message))
 
 
-def deadline(pod: Pod, policy: Policy) -> datetime:
-    """When to judge the pod again even without an event."""
-    started = _probe_time(pod, "startedAt")
-    if started is not None:
-        return started + policy.run
-    return _time(pod["metadata"]["creationTimestamp"]) + policy.start
+def deadline(pod: Pod, policy: Policy, running_since: datetime | None = None) -> datetime:
+    """When to judge the pod again even without an event, by the cluster's clock.
+
+    The API server's clock sets creationTimestamp, and the node's sets startedAt: a node's clock that is behind or ahead
+    neither shortens nor extends the time that a probe has.
+    """
+    created, started = _time(pod["metadata"]["creationTimestamp"]), _probe_time(pod, "startedAt")
+    if started is None:
+        return created + policy.start
+    return max(created, min(started, running_since or started)) + policy.run
 
 
-def _judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool) -> Judgement | None:
+def has_started(pod: Pod) -> bool:
+    """Whether the probe's container runs, or has run."""
+    return _probe_time(pod, "startedAt") is not None
+
+
+def _judge(
+    pod: Pod, policy: Policy, now: datetime, running_since: datetime | None, *, deleted: bool
+) -> Judgement | None:
     if end := _probe_state(pod).get("terminated"):
         return _judge_end(pod, end, policy, deleted=deleted)
     if problem := find_disruption(pod):
@@ -61,8 +83,8 @@ def _judge(pod: Pod, policy: Policy, now: datetime, *, deleted: bool) -> Judgeme
         return _unknown(Reason.POD_DELETED, "The pod was deleted before its probe ended, not by KubeProbe.")
     status = pod.get("status") or {}
     if status.get("phase") in {"Failed", "Succeeded"}:
-        return _judge_failed_pod(status)
-    return _judge_pending(pod, policy, now)
+        return _judge_failed_pod(status, find_sidecars(pod))
+    return _judge_pending(pod, policy, now, running_since)
 
 
 def _judge_end(pod: Pod, end: dict[str, Any], policy: Policy, *, deleted: bool) -> Judgement:
@@ -100,7 +122,9 @@ def _judge_report(code: int, report: Report | InvalidReport | None) -> Judgement
     """`verdictFrom: report`: report and exit code must agree."""
     match report:
         case None:
-            return _unknown(Reason.REPORT_MISSING, f"The probe exited with code {code} and wrote no report.", code)
+            return _unknown(
+                Reason.REPORT_MISSING, f"The probe exited with {_describe(code)} and wrote no report.", code
+            )
         case InvalidReport():
             return _judge_invalid_report(code, report)
         case Report(unknown=str(why), body=body) if code != 0:
@@ -124,36 +148,45 @@ def _judge_invalid_report(code: int, report: InvalidReport) -> Judgement:
 
 
 def _judge_exit_code(code: int, report: Report | InvalidReport | None) -> Judgement:
-    """`verdictFrom: exitCode`: 0 passes, another code of the probe itself fails, a signal is unknown."""
+    """`verdictFrom: exitCode`: 0 passes, another code of the probe itself fails, one of what killed it is unknown."""
     body = report.body if isinstance(report, Report) else None
     if code == 0:
         return Judgement(Verdict.PASS, Reason.PASSED, "", code, body)
-    if code >= 128:  # killed by a signal, or never run (shell convention, also of the container runtimes)
-        return _unknown(Reason.REPORT_MISSING, f"The probe was killed by signal {code - 128}.", code, body)
+    if not explain_exit_code(code).is_own:
+        return _unknown(Reason.REPORT_MISSING, f"The probe exited with {_describe(code)}.", code, body)
     errors = "; ".join(report.errors) if isinstance(report, Report) else ""
-    return Judgement(Verdict.FAIL, Reason.EXITED_NONZERO, errors or f"The probe exited with code {code}.", code, body)
+    message = errors or f"The probe exited with {_describe(code)}."
+    return Judgement(Verdict.FAIL, Reason.EXITED_NONZERO, message, code, body)
 
 
-def _judge_failed_pod(status: dict[str, Any]) -> Judgement:
-    """The pod has ended, without a state of the probe container."""
+def _describe(code: int) -> str:
+    meaning = explain_exit_code(code).meaning
+    return f"code {code} ({meaning})" if meaning else f"code {code}"
+
+
+def _judge_failed_pod(status: dict[str, Any], sidecars: Collection[str]) -> Judgement:
+    """The pod has ended, without a state of the probe container. `sidecars`: names of restartable init containers."""
     if status.get("reason") == "DeadlineExceeded":
         return _unknown(Reason.RUN_DEADLINE, "Kubernetes ended the pod at its activeDeadlineSeconds.")
     for init in status.get("initContainerStatuses") or []:
+        if init["name"] in sidecars:  # it was ended with the pod
+            continue
         ended = (init.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode", 0) != 0:
-            message = f"Init container {init['name']} exited with {ended['exitCode']}. {ended.get('message', '')}"
+            code = _describe(int(ended["exitCode"]))
+            message = f"Init container {init['name']} exited with {code}. {ended.get('message') or ''}"
             return _unknown(Reason.INIT_FAILED, message.strip())
     message = status.get("message") or status.get("reason") or f"The pod is {status.get('phase')}."
     return _unknown(Reason.CONTAINER_NOT_STARTED, f"The probe container never ran: {message}")
 
 
-def _judge_pending(pod: Pod, policy: Policy, now: datetime) -> Judgement | None:
+def _judge_pending(pod: Pod, policy: Policy, now: datetime, running_since: datetime | None) -> Judgement | None:
     """The probe has not ended: find a reason to stop waiting."""
     started = _probe_time(pod, "startedAt")
     is_terminating = pod["metadata"].get("deletionTimestamp") is not None
     if not started and not is_terminating and (problem := find_start_problem(pod)):
         return _unknown(*problem)
-    if now < deadline(pod, policy):
+    if now < deadline(pod, policy, running_since):
         return None
     if is_terminating:
         return _unknown(Reason.POD_DELETED, "The pod is being deleted, not by KubeProbe, and has not ended.")

@@ -10,18 +10,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.contextvars import bind_contextvars
 
+from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.policy import PolicyError, TemplatePolicy
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects
-from kubeprobe.errors import NotFoundError
+from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.execution.judge import judge_refusal
+from kubeprobe.execution.locations import record_location
 from kubeprobe.execution.loop import LoopThread
+from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError, TemporaryError
@@ -40,6 +44,7 @@ from kubeprobe.runs import (
     postpone,
     put_off,
     release_postponed,
+    return_claimed,
 )
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run, Store
@@ -49,6 +54,14 @@ log = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(first=timedelta(seconds=2), longest=timedelta(seconds=30))
 """The pauses before a run with a temporary error is launched again."""
+
+
+LONGEST_RETRY_AFTER_S = 3600.0
+"""What a cluster may ask for; a run gives up earlier anyway (`patience`)."""
+
+
+class UnreadableRunError(KubeProbeError):
+    """A run's row holds what its columns cannot."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +77,54 @@ class Launcher:
     clock: Clock
 
     def launch(self, cluster_name: str, run_ids: Sequence[str]) -> Effects:
-        """Create the pods of these runs of one cluster; runs with a permanent error are closed."""
+        """Create the pods of these runs of one cluster; runs with a permanent error are closed.
+
+        A run whose row cannot be read, or whose result cannot be stored, stops no other of its batch.
+        """
+        try:
+            return self._launch(cluster_name, run_ids)
+        except UnreadableRunError as error:
+            if len(run_ids) > 1:
+                return sum((self.launch(cluster_name, [run_id]) for run_id in run_ids), Effects())
+            return self._set_aside([Ending(run_id, _fault(f"cannot be read: {error}")) for run_id in run_ids])
+
+    def _launch(self, cluster_name: str, run_ids: Sequence[str]) -> Effects:
         with self.store.writing() as session:
-            locked = lock_cluster(session, cluster_name)
-            claimed = self._claim(session, cluster_name, locked and locked[0], run_ids)
+            cluster, version, location = lock_cluster(session, cluster_name) or (None, 0, None)
+            if cluster is not None and location is None:
+                location = record_location(session, cluster, self.clients)
+            claimed = self._claim(session, cluster_name, cluster, run_ids, location)
             if claimed is None:
                 return Effects(responders=1)
-            if not claimed.runs or locked is None:
+            if not claimed.runs or location is None:
                 return Effects()
-            catalog = self.catalogs.current(session, locked[1])
-        results = self.loop.run(self._create_all(claimed, catalog))
-        with self.store.writing() as session:
-            effects = _record(session, claimed.cluster, results, self.clock(), self.settings)
-        if claimed.cluster.failures and not _is_unreachable(results):
+            catalog = self.catalogs.current(session, version)
+        contact = Contact()
+        results = self.loop.run(self._create_all(claimed, location, catalog, contact))
+        effects = self._record(claimed.cluster, results, contact)
+        if claimed.cluster.failures and contact.responded:
             self._close_breaker(claimed.cluster.name)
         return effects
+
+    def _record(self, cluster: Cluster, results: "list[LaunchResult]", contact: "Contact") -> Effects:
+        """Record the results of a batch; if the database rejects it, each by itself."""
+        try:
+            with self.store.writing() as session:
+                return _record(session, cluster, results, contact, self.clock(), self.settings)
+        except (DataError, IntegrityError, StatementError) as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, (DataError, IntegrityError)):
+                raise  # the database is unavailable
+            if len(results) > 1:
+                return sum((self._record(cluster, [result], contact) for result in results), Effects())
+            run = results[0].run
+            return self._set_aside([_ending(run, _fault(f"has a result that cannot be stored: {error}"))])
+
+    def _set_aside(self, endings: Sequence[Ending]) -> Effects:
+        for ending in endings:
+            metrics.record_set_aside("runs")
+            log.error("run set aside", run=ending.run_id, error=ending.judgement.message)
+        with self.store.writing() as session:
+            return Effects(responders=int(bool(close(session, endings, self.clock()))))
 
     def _close_breaker(self, cluster_name: str) -> None:
         """The cluster is reachable again. A separate transaction: it locks other runs than those of the batch."""
@@ -87,7 +133,12 @@ class Launcher:
                 release_postponed(session, cluster_name, self.clock())
 
     def _claim(
-        self, session: Session, cluster_name: str, cluster: Cluster | None, run_ids: Sequence[str]
+        self,
+        session: Session,
+        cluster_name: str,
+        cluster: Cluster | None,
+        run_ids: Sequence[str],
+        location: str | None = None,
     ) -> Claim | None:
         """The runs to launch; None if the cluster is removed or cordoned, so that they are closed."""
         now = self.clock()
@@ -98,27 +149,35 @@ class Launcher:
             message = f"Cluster {cluster_name} is cordoned: {cluster.cordon_reason or 'no reason given'}."
             close_waiting(session, run_ids, Reason.CORDONED, message, now)
             return None
-        if breaker.is_open(cluster, now):
-            assert cluster.open_until is not None
-            postpone(session, run_ids, cluster.open_until, now, self.settings)
+        if retry_at := breaker.retry_at(cluster, now):
+            postpone(session, run_ids, retry_at, now, self.settings)
             return Claim(cluster, [])
-        if cluster.failures:
-            # Half-open: counted as failed until it succeeds, so that no other launcher tries meanwhile.
-            breaker.trip(session, cluster.name, now)
-        return claim(session, cluster, run_ids, now, self.settings)
+        try:
+            claimed = claim(session, cluster, run_ids, now, self.settings, location)
+        except (ValueError, TypeError, LookupError) as error:  # of a column's type, such as JSON that is cut
+            raise UnreadableRunError(repr(error)) from error
+        if claimed.runs and cluster.failures:
+            breaker.start_trial(session, cluster, now + self.settings.claim_timeout)
+        return claimed
 
-    async def _create_all(self, claimed: Claim, catalog: Catalog) -> "list[LaunchResult]":
-        api = await self.clients.get(claimed.cluster)
+    async def _create_all(
+        self, claimed: Claim, location: str, catalog: Catalog, contact: "Contact"
+    ) -> "list[LaunchResult]":
+        api = await self.clients.get(claimed.cluster, location)
         slots = asyncio.Semaphore(self.settings.launch_concurrency)
 
         async def create(run: Run) -> LaunchResult:  # `gather` makes it a task: what it binds ends with it
             bind_contextvars(cluster=run.cluster, run=run.id, attempt=run.attempt)
             async with slots:
+                if contact.failure is not None:  # each further request would wait for its own time-out
+                    return LaunchResult(run, error=contact.failure)
                 try:
-                    return await self._create(api, claimed.cluster, run, catalog)
+                    found = await self._create(api, claimed.cluster, run, catalog)
                 except Exception as error:  # one run's error must not stop the others of its batch
                     log.exception("pod not created", case=run.case)
-                    return LaunchResult(run, error=TemporaryError(Cause.SERVER_ERROR, f"KubeProbe failed: {error!r}"))
+                    return LaunchResult(run, fault=f"KubeProbe failed to create its pod: {error!r}")
+                contact.record(found)
+                return found
 
         return list(await asyncio.gather(*(create(run) for run in claimed.runs)))
 
@@ -131,12 +190,10 @@ class Launcher:
         except NotFoundError as error:
             return LaunchResult(run, case_removed=str(error))
         if self.clock() - (run.claimed_at or run.opened_at) > self.settings.claim_timeout / 2:
-            # The claim may have expired: leave the run to its next launcher.
-            expired = "The launcher's claim expired before the pod was created."
-            return LaunchResult(run, error=TemporaryError(Cause.CLUSTER_UNREACHABLE, expired))
+            return LaunchResult(run, too_late=True)  # the claim may have expired: left to the next launcher
         try:
             created = await api.create_pod(cluster.namespace, pod)
-            return LaunchResult(run, pod=created, commit=catalog.commits.get(run.case))
+            return _created(run, created, catalog.commits.get(run.case))
         except ClusterError as error:
             if error.cause is not Cause.ALREADY_EXISTS:
                 return LaunchResult(run, error=error)
@@ -147,25 +204,49 @@ class Launcher:
         try:
             found = await api.get_pod(cluster.namespace, pod["metadata"]["name"])
         except ClusterError as error:
+            cause = error.cause if error.cause is Cause.CLUSTER_UNREACHABLE else Cause.CONFLICT
             message = f"The pod could not be adopted: {error.message}"
-            return LaunchResult(run, error=TemporaryError(Cause.CONFLICT, message))
+            return LaunchResult(run, error=TemporaryError(cause, message, status=error.status))
         mine, theirs = pod["metadata"]["labels"], found["metadata"].get("labels") or {}
         if any(theirs.get(name) != mine[name] for name in OWN_LABELS):  # the template's labels may have changed
             message = f"Pod {pod['metadata']['name']} exists in namespace {cluster.namespace} and is not of this run."
-            return LaunchResult(run, error=ClusterError(Cause.ALREADY_EXISTS, message))
-        return LaunchResult(run, pod=found, commit=run.case_commit)
+            return LaunchResult(run, error=ClusterError(Cause.ALREADY_EXISTS, message, status=409))
+        return _created(run, found, run.case_commit)
 
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """The result of launching one run: a pod, an error, or the message that its case was removed."""
+    """The result of launching one run: a pod, an error of the cluster, or why no request was sent."""
 
     run: Run
-    pod: dict[str, Any] | None = None
-    commit: str | None = None
-    """The commit of the case that the pod was rendered from: newer than the run's if the case has changed."""
+    pod: CreatedPod | None = None
     error: ClusterError | None = None
     case_removed: str | None = None
+    fault: str | None = None
+    """An error of KubeProbe itself."""
+    too_late: bool = False
+
+
+@dataclass
+class Contact:
+    """What the requests of a batch showed about the cluster: the last one that ended decides."""
+
+    responded: bool = False
+    failure: ClusterError | None = None
+    """The first request without a response; no further ones are sent."""
+
+    def record(self, result: LaunchResult) -> None:
+        """Note the result of a run whose request has ended, or was not sent."""
+        error = result.error
+        if error is not None and error.cause is Cause.CLUSTER_UNREACHABLE:
+            self.failure, self.responded = self.failure or error, False
+        elif result.pod is not None or (error is not None and error.status is not None):
+            self.responded = True
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the last request that ended got no response."""
+        return self.failure is not None and not self.responded
 
 
 def _identity(run: Run, cluster: Cluster, installation: str) -> RunIdentity:
@@ -185,7 +266,12 @@ def _identity(run: Run, cluster: Cluster, installation: str) -> RunIdentity:
 
 
 def _record(
-    session: Session, cluster: Cluster, results: list[LaunchResult], now: datetime, settings: Settings
+    session: Session,
+    cluster: Cluster,
+    results: list[LaunchResult],
+    contact: Contact,
+    now: datetime,
+    settings: Settings,
 ) -> Effects:
     """Record the results of a batch."""
     endings = []
@@ -194,41 +280,52 @@ def _record(
             endings.append(_ending(result.run, Judgement(Verdict.UNKNOWN, Reason.CASE_REMOVED, result.case_removed)))
         elif result.error is not None and not isinstance(result.error, TemporaryError):
             endings.append(_ending(result.run, judge_refusal(result.error)))
-    delayed = [each for each in results if isinstance(each.error, TemporaryError)]
-    created = [_created(each, each.pod) for each in results if each.pod is not None]
+    setbacks = [setback for each in results if (setback := _setback(each, now))]
+    created = [each.pod for each in results if each.pod is not None]
     # Locks in the order of a claim: the cluster, then runs in the order of their ids.
-    if _is_unreachable(results):
+    if contact.is_lost:
         breaker.trip(session, cluster.name, now)
+    elif cluster.trial_until is not None and not contact.responded:
+        breaker.end_trial(session, cluster.name, cluster.trial_until)
     if len(created) < len(results):
         lock_runs(session, [each.run.id for each in results])
-    put_off(session, [_put_off(each.run, each.error, now) for each in delayed if each.error], now, settings)
+    put_off(session, setbacks, now, settings)
+    return_claimed(session, [each.run for each in results if each.too_late], now)
     mark_running(session, created, now, settings)
     return Effects(responders=int(bool(close(session, endings, now))))
 
 
-def _is_unreachable(results: Sequence[LaunchResult]) -> bool:
-    return any(each.error is not None and each.error.cause is Cause.CLUSTER_UNREACHABLE for each in results)
+def _fault(what: str) -> Judgement:
+    return Judgement(Verdict.UNKNOWN, Reason.NOT_LAUNCHED, without_nul(f"The run {what}"))
 
 
 def _ending(run: Run, judgement: Judgement) -> Ending:
-    return Ending(run.id, judgement, attempt=run.attempt)
+    return Ending(run.id, judgement, attempt=run.attempt, claim_token=run.claim_token)
 
 
-def _created(result: LaunchResult, pod: dict[str, Any]) -> CreatedPod:
-    return CreatedPod(
-        run_id=result.run.id,
-        attempt=result.run.attempt,
+def _created(run: Run, pod: dict[str, Any], commit: str | None) -> LaunchResult:
+    """`commit`: of the case that the pod was rendered from; newer than the run's if the case has changed."""
+    created = CreatedPod(
+        run_id=run.id,
+        attempt=run.attempt,
+        claim_token=run.claim_token,
         name=pod["metadata"]["name"],
         uid=pod["metadata"]["uid"],
         deadline=timedelta(seconds=pod["spec"]["activeDeadlineSeconds"]),
-        case_commit=result.commit,
+        case_commit=commit,
     )
+    return LaunchResult(run, pod=created)
 
 
-def _put_off(run: Run, error: ClusterError, now: datetime) -> Setback:
-    """Until the back-off has passed, or the cluster's `Retry-After` if that is longer."""
+def _setback(result: LaunchResult, now: datetime) -> Setback | None:
+    """Until the back-off has passed, or the cluster's `Retry-After` if that is longer. None: it had no setback."""
+    run, error = result.run, result.error
     wait = BACKOFF.pause(run.wakes + 1)
-    if error.retry_after_s is not None:
-        wait = max(wait, timedelta(seconds=error.retry_after_s))
+    if result.fault is not None:
+        return Setback(run.id, run.attempt, run.claim_token, now + wait, Reason.NOT_LAUNCHED, without_nul(result.fault))
+    if not isinstance(error, TemporaryError):
+        return None
+    if error.retry_after_s is not None and error.retry_after_s > 0:  # not if it is NaN
+        wait = max(wait, timedelta(seconds=min(error.retry_after_s, LONGEST_RETRY_AFTER_S)))
     refusal = judge_refusal(error)
-    return Setback(run.id, run.attempt, now + wait, refusal.reason, refusal.message)
+    return Setback(run.id, run.attempt, run.claim_token, now + wait, refusal.reason, refusal.message)

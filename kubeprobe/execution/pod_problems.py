@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 from typing import Any
 
+from kubeprobe.execution.exit_codes import RUNTIME_LOST
 from kubeprobe.vocabulary import PROBE_CONTAINER, Reason
 
 Problem = tuple[Reason, str]
@@ -35,6 +36,8 @@ PERMANENT = {
     "RunContainerError": Reason.CONTAINER_NOT_STARTED,
     "CrashLoopBackOff": Reason.CONTAINER_NOT_STARTED,
 }
+CRASHES = frozenset({"CreateContainerError", "RunContainerError", "CrashLoopBackOff"})
+"""Waiting reasons of containers that the kubelet starts again: a sidecar's next start may succeed."""
 PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
 IMAGE_MISSING = re.compile(
     r"not found|manifest unknown|name unknown|unauthorized|authentication required|access denied|denied:"
@@ -78,6 +81,8 @@ def find_end_problem(pod: dict[str, Any], end: dict[str, Any]) -> Problem | None
             return Reason.CONTAINER_NOT_STARTED, message
         case "ContainerStatusUnknown":  # the node was restarted, or its runtime lost the container
             return Reason.NODE_LOST, message
+        case "Unknown" if end.get("exitCode") == RUNTIME_LOST:
+            return Reason.NODE_LOST, message or "The container runtime does not know how the container ended."
     if status.get("reason") == "DeadlineExceeded":
         return Reason.RUN_DEADLINE, "Kubernetes ended the pod at its activeDeadlineSeconds."
     return None
@@ -85,12 +90,21 @@ def find_end_problem(pod: dict[str, Any], end: dict[str, Any]) -> Problem | None
 
 def find_start_problem(pod: dict[str, Any]) -> Problem | None:
     """Why the probe will never start."""
+    sidecars = find_sidecars(pod)
     for name, reason, message in _waiting(pod):
+        if name in sidecars and reason in CRASHES:
+            continue
         if (known := PERMANENT.get(reason)) and not TRANSIENT.search(message):
             return known, f"Container {name}: {reason}: {message}"
         if reason in PULLING and IMAGE_MISSING.search(message) and not THROTTLED.search(message):
             return Reason.IMAGE_NOT_PULLED, f"Container {name}: {reason}: {message}"
     return None
+
+
+def find_sidecars(pod: dict[str, Any]) -> set[str]:
+    """Names of restartable init containers (Kubernetes documentation, "Sidecar Containers")."""
+    containers = (pod.get("spec") or {}).get("initContainers") or []
+    return {container["name"] for container in containers if container.get("restartPolicy") == "Always"}
 
 
 def explain_wait(pod: dict[str, Any]) -> Problem:

@@ -3,13 +3,17 @@
 A pod that cannot be deleted here is deleted by the cluster's watch, when it ends or its deadline passes.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
-from sqlmodel import col, select
+from sqlalchemy import select
+from sqlmodel import col
 from structlog.contextvars import bound_contextvars
 
 from kubeprobe.execution.launch import Launcher
+from kubeprobe.execution.locations import cluster_at
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster, Run
 from kubeprobe.vocabulary import RunState
@@ -18,21 +22,28 @@ log = structlog.get_logger(__name__)
 
 
 def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -> None:
-    """Delete the pods of those of the runs that are done, each by its UID."""
+    """Delete the pods of those of the runs that are done, each by its UID, where it was created."""
     with launcher.store.reading() as session:
         cluster = session.get(Cluster, cluster_name)
-        done = select(Run).where(col(Run.id).in_(run_ids), Run.state == RunState.DONE, col(Run.pod_uid).is_not(None))
-        runs = session.exec(done).all()
-    if cluster is not None:
-        launcher.loop.run(_delete_all(launcher, cluster, runs))
+        columns = (col(Run.id), col(Run.attempt), col(Run.location), col(Run.pod), col(Run.pod_uid))
+        done = (col(Run.id).in_(run_ids), col(Run.state) == RunState.DONE, col(Run.pod_uid).is_not(None))
+        runs = session.execute(select(*columns).where(*done)).all()
+        by_location: dict[str | None, list[Any]] = defaultdict(list)
+        for run in runs:
+            by_location[run.location].append(run)
+        clients = launcher.clients
+        reached = [(cluster_at(session, found, cluster, clients), found, there) for found, there in by_location.items()]
+    for where, location, there in reached:
+        if where is not None:
+            launcher.loop.run(_delete_all(launcher, where, location or "", there))
 
 
-async def _delete_all(launcher: Launcher, cluster: Cluster, runs: Sequence[Run]) -> None:
-    api = await launcher.clients.get(cluster)
+async def _delete_all(launcher: Launcher, cluster: Cluster, location: str, runs: Sequence[Any]) -> None:
+    api = await launcher.clients.get(cluster, location)
     for run in runs:
         with bound_contextvars(cluster=cluster.name, run=run.id, attempt=run.attempt):
             try:
-                await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid or "")
+                await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid)
             except ClusterError as error:
                 log.warning("pod not deleted", pod=run.pod, error=error.message)
                 if error.cause is Cause.CLUSTER_UNREACHABLE:

@@ -7,16 +7,17 @@ loop. Next stage: `execution` creates, watches and deletes pods with it.
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from datetime import datetime
-from functools import partial
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
 import orjson
 
+from kubeprobe.clock import Clock, utc_now
 from kubeprobe.fleet.access import AccessSource
-from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.fleet.credentials import Cipher, ConnectionKind
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
+from kubeprobe.fleet.kubeconfig import cluster_of
 from kubeprobe.fleet.translation import from_status
 from kubeprobe.fleet.transport import Request, Response, Transport, open_session
 from kubeprobe.store import Cluster
@@ -45,6 +46,11 @@ class ClusterApi:
         self.cluster = cluster
         self._transport = transport
 
+    @property
+    def clock_offset(self) -> timedelta:
+        """To be added to our time to get the cluster's (`fleet.serverclock`)."""
+        return self._transport.clock.offset
+
     async def create_pod(self, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
         """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by our own pod."""
         return await self.call("POST", pods_path(namespace), body=pod)
@@ -67,15 +73,18 @@ class ClusterApi:
             if error.cause not in {Cause.NOT_FOUND, Cause.CONFLICT}:
                 raise
 
-    async def list_objects(self, path: str, selector: str = "") -> tuple[list[dict[str, Any]], str]:
-        """All objects of a resource path that match a label selector, and the resource version to watch from."""
-        items: list[dict[str, Any]] = []
+    async def list_objects(self, path: str, selector: str = "") -> tuple[list[Any], str]:
+        """All objects of a resource path that match a label selector, and the resource version to watch from.
+
+        Each as the cluster sent it: `object_problem` says what is wrong with one.
+        """
+        items: list[Any] = []
         query = {"limit": _PAGE, **_selected(selector)}
         for _ in range(PAGES_LIMIT):
             request = Request("GET", path, query)
             page = await self._json(request)
             metadata, found = page.get("metadata"), page.get("items") or []
-            if not isinstance(metadata, dict) or not _are_objects(found):
+            if not isinstance(metadata, dict) or not isinstance(found, list):
                 raise self._foreign(request, "is not a list of objects")
             items += found
             following, version = metadata.get("continue"), metadata.get("resourceVersion")
@@ -86,7 +95,7 @@ class ClusterApi:
 
     async def watch_objects(
         self, path: str, selector: str, resource_version: str, silence_s: float = WATCH_SILENCE_S
-    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    ) -> AsyncGenerator[tuple[str, Any], None]:
         """Changes since a resource version: (ADDED | MODIFIED | DELETED | BOOKMARK, object). See `fleet.reflector`.
 
         Ends when the server ends it, which it does before `silence_s` is over: watch again from the last resource
@@ -165,8 +174,17 @@ class ClusterApi:
         return cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=self._transport.where(request), status=status)
 
 
-def parse_event(line: bytes, where: str = "") -> tuple[str, dict[str, Any]]:
-    """The type and the object of a line of a watch; the object has metadata.
+def object_problem(found: Any) -> str | None:
+    """What is wrong with an object of a list or a watch; None if it is identified."""
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    if not isinstance(metadata, dict):
+        return "an object without metadata"
+    missing = [key for key in ("name", "uid", "resourceVersion") if not isinstance(metadata.get(key), str)]
+    return f"object {str(metadata.get('name'))[:253]!r} without {', '.join(missing)}" if missing else None
+
+
+def parse_event(line: bytes, where: str = "") -> tuple[str, Any]:
+    """The type and the object of a line of a watch, as the cluster sent it: `object_problem` says what is wrong.
 
     Raises ClusterError: the event has the type ERROR, or is not one.
     """
@@ -176,10 +194,10 @@ def parse_event(line: bytes, where: str = "") -> tuple[str, dict[str, Any]]:
         message = "the watch was cut in the middle of an event, or sent what is not JSON"
         raise cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=where) from error
     kind, found = (event.get("type"), event.get("object")) if isinstance(event, dict) else (None, None)
-    if kind == "ERROR" and isinstance(found, dict):
-        raise from_status(found, where=where)
-    if not isinstance(kind, str) or not isinstance(found, dict) or not isinstance(found.get("metadata"), dict):
-        message = "the watch sent an event without a type, an object or its metadata"
+    if kind == "ERROR":
+        raise from_status(found if isinstance(found, dict) else {}, where=where)
+    if not isinstance(kind, str) or "object" not in event or not (kind != "BOOKMARK" or _version_of(found)):
+        message = "the watch sent an event without a type or an object, or a bookmark without a version"
         raise cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=where)
     return kind, found
 
@@ -187,30 +205,49 @@ def parse_event(line: bytes, where: str = "") -> tuple[str, dict[str, Any]]:
 class ClusterClients:
     """The clients of all clusters, one each, over one session. Belongs to one running loop."""
 
-    def __init__(self, cipher: Cipher) -> None:
+    def __init__(self, cipher: Cipher, clock: Clock = utc_now) -> None:
         self._cipher = cipher
+        self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._apis: dict[str, tuple[tuple[datetime, int], ClusterApi]] = {}
+        self._apis: dict[tuple[str, str], tuple[tuple[datetime, int], ClusterApi]] = {}
 
-    async def get(self, cluster: Cluster) -> ClusterApi:
+        self._sealed: dict[tuple[str, str], bytes] = {}
+
+    def address(self, cluster: Cluster) -> str:
+        """What the cluster's connection leads to, without credentials. Raises SecretKeyError."""
+        connection = self._cipher.open(cluster.connection)
+        match connection.kind:
+            case ConnectionKind.KUBECONFIG:
+                found = cluster_of(connection.config)
+                return f"{found['server']} {found.get('proxy-url') or ''}"
+            case ConnectionKind.LOCAL:
+                return f"local {connection.config['path']}"
+            case ConnectionKind.IN_CLUSTER:
+                return "in-cluster"
+
+    async def get(self, cluster: Cluster, location: str = "") -> ClusterApi:
         """The API of a cluster. Errors in its connection are raised by its requests.
 
         After a change of the connection, the old client's watches end. A row that was read before the change gets the
-        newer client.
+        newer client, unless the change moved the cluster to another `location` (`execution.locations`).
         """
         session = self._open_session()
         version = (
             cluster.created_at,
             cluster.connection_version,
         )  # a cluster that was removed and added again starts at version 1
-        if known := self._apis.get(cluster.name):
+        key = (cluster.name, location)
+        if known := self._apis.get(key):
+            if known[0] == version:
+                self._sealed[key] = cluster.connection  # it may be encrypted with another key by now
             if known[0] >= version:
                 return known[1]
             await known[1].close()
-        source = AccessSource(partial(self._cipher.open, cluster.connection))
-        api = ClusterApi(cluster.name, Transport(cluster.name, session, source))
-        self._apis[cluster.name] = (version, api)
+        self._sealed[key] = cluster.connection
+        source = AccessSource(lambda: self._cipher.open(self._sealed[key]))
+        api = ClusterApi(cluster.name, Transport(cluster.name, session, source, self._clock))
+        self._apis[key] = (version, api)
         return api
 
     async def close(self) -> None:
@@ -237,5 +274,7 @@ def _selected(selector: str) -> dict[str, str]:
     return {"labelSelector": selector} if selector else {}
 
 
-def _are_objects(items: Any) -> bool:
-    return isinstance(items, list) and all(isinstance(each, dict) for each in items)
+def _version_of(found: Any) -> str | None:
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    return version if isinstance(version, str) else None

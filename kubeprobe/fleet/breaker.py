@@ -1,7 +1,8 @@
 """The circuit breaker: no worker sends requests to an unreachable cluster until the breaker's time is over (promise 5).
 
 It is stored in the cluster's row, so all workers see the same. It opens for 5 s, then twice as long after each
-further failure, up to 5 min. When its time is over, the next worker tries; a success closes it.
+further failure, up to 5 min. When its time is over, one launcher tries, and the others wait for its result. Only the
+result of a request moves it: a success closes it, a failure opens it.
 """
 
 from datetime import datetime, timedelta
@@ -15,13 +16,33 @@ BACKOFF = Backoff(first=timedelta(seconds=5), longest=timedelta(minutes=5))
 """How long the breaker stays open after so many failures in a row."""
 
 
-def is_open(cluster: Cluster, now: datetime) -> bool:
-    """Whether no requests may be sent to the cluster now."""
-    return cluster.open_until is not None and cluster.open_until > now
+def retry_at(cluster: Cluster, now: datetime) -> datetime | None:
+    """The time before which no requests may be sent to the cluster; None if they may be sent now."""
+    waits = [until for until in (cluster.open_until, cluster.trial_until) if until is not None and until > now]
+    return max(waits, default=None)
+
+
+def start_trial(session: Session, cluster: Cluster, until: datetime) -> None:
+    """Let the others wait for the result of a request that is about to be sent, at most until `until`.
+
+    The row is locked by this transaction, and the breaker's time is over. `trip`, `reset` or `end_trial` follows.
+    """
+    cluster.trial_until = until
+    session.add(cluster)
+    session.flush()
+
+
+def end_trial(session: Session, cluster_name: str, until: datetime) -> None:
+    """No request was sent, so the next launcher may try. `until` names the trial: a later one is not ended."""
+    session.exec(
+        update(Cluster)
+        .where(col(Cluster.name) == cluster_name, col(Cluster.trial_until) == until)
+        .values(trial_until=None)
+    )
 
 
 def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta = timedelta(0)) -> datetime | None:
-    """Open the breaker after a failure; the time until which it is open, None if there is no such cluster.
+    """Open the breaker after a failed request; the time until which it is open, None if there is no such cluster.
 
     Concurrent failures count once: the second finds it open already. `at_least`: the cluster's own `Retry-After`.
     """
@@ -39,7 +60,7 @@ def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta
             col(Cluster.failures) == failures,
             or_(col(Cluster.open_until).is_(None), col(Cluster.open_until) <= now),
         )
-        .values(failures=failures + 1, open_until=until)
+        .values(failures=failures + 1, open_until=until, trial_until=None)
     ).rowcount
     if won:
         return until
@@ -52,6 +73,6 @@ def reset(session: Session, cluster_name: str) -> bool:
     changed = session.exec(
         update(Cluster)
         .where(col(Cluster.name) == cluster_name, col(Cluster.failures) > 0)
-        .values(failures=0, open_until=None)
+        .values(failures=0, open_until=None, trial_until=None)
     ).rowcount
     return changed > 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from ulid import ULID
 
-from kubeprobe.fleet.api import ClusterApi, pods_path
+from kubeprobe.fleet.api import ClusterApi, object_problem, pods_path
 from kubeprobe.fleet.reflector import follow_object
 from kubeprobe.vocabulary import (
     LABEL_CHECK,
@@ -67,7 +67,8 @@ async def _delete_leftovers(api: ClusterApi, namespace: str, trial: ImageTrial, 
     """Delete the pods of checks that were killed before they could. Ages are by the cluster's own clock."""
     selector = f"{LABEL_INSTALLATION}={trial.installation},{LABEL_CHECK}"
     present = datetime.fromisoformat(created["metadata"]["creationTimestamp"])
-    for metadata in (pod["metadata"] for pod in (await api.list_objects(pods_path(namespace), selector))[0]):
+    pods, _ = await api.list_objects(pods_path(namespace), selector)
+    for metadata in (pod["metadata"] for pod in pods if object_problem(pod) is None):
         if datetime.fromisoformat(metadata["creationTimestamp"]) < present - LEFT_OVER_AFTER:
             await api.delete_pod(namespace, metadata["name"], metadata["uid"], grace_s=0)
 

@@ -59,7 +59,7 @@ def add(
     else:
         cluster.connection_kind, cluster.connection = connection.kind, sealed
         cluster.connection_version += 1
-        cluster.failures, cluster.open_until = 0, None  # those of the old connection
+        cluster.failures, cluster.open_until, cluster.trial_until = 0, None, None  # those of the old connection
     cluster.labels, cluster.pool = dict(spec.labels), spec.pool
     cluster.namespace, cluster.max_in_flight = spec.namespace, spec.max_in_flight
     session.add(cluster)

@@ -15,8 +15,8 @@ from typing import Any
 
 from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
-from kubeprobe.fleet.api import ClusterApi
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.api import ClusterApi, object_problem
+from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 
 BACKOFF = Backoff(first=timedelta(seconds=0.5), longest=timedelta(seconds=15), jitter=0.5)
 SHORTEST_WATCH_S = 1.0
@@ -52,6 +52,13 @@ class Deleted:
 
 
 @dataclass(frozen=True)
+class Malformed:
+    """The API server sent something that is not an object with a name, a UID and a version: it is left out."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
 class ListFailed:
     """The list failed; it is requested again after a pause."""
 
@@ -65,7 +72,7 @@ class WatchFailed:
     error: ClusterError
 
 
-Event = Listing | Listed | Changed | Deleted | ListFailed | WatchFailed
+Event = Listing | Listed | Changed | Deleted | Malformed | ListFailed | WatchFailed
 
 
 class Reflector:
@@ -114,12 +121,14 @@ class Reflector:
                     yield Listing()
                     self._list_requested = False
                     try:
-                        objects, version = await api.list_objects(self._path, self._selector)
+                        objects, version = await self._list(api)
                     except ClusterError as error:
                         self._fail(error)
                         yield ListFailed(error)
                         continue
-                    yield Listed(objects)
+                    for problem in filter(None, map(object_problem, objects)):
+                        yield Malformed(problem)
+                    yield Listed([found for found in objects if object_problem(found) is None])
                     del objects  # not kept in memory while the watch lasts
                 async with aclosing(self._watch(api, version)) as changes:
                     async for change in changes:
@@ -127,6 +136,12 @@ class Reflector:
         except BaseException:  # of the consumer (GeneratorExit), or an unexpected one of the API
             self._failures += 1
             raise
+
+    async def _list(self, api: ClusterApi) -> tuple[list[Object], str]:
+        objects, version = await api.list_objects(self._path, self._selector)
+        if not version:
+            raise cluster_error(Cause.SERVER_ERROR, f"{self._path}: the list has no version to watch from")
+        return objects, version
 
     async def _watch(self, api: ClusterApi, version: str) -> AsyncGenerator[Event, None]:
         """Watch after watch until one fails or a list is requested."""
@@ -140,11 +155,13 @@ class Reflector:
                     if self._measured_as:
                         await stack.enter_async_context(metrics.watching(self._measured_as))
                     async for kind, found in changes:
-                        version = found["metadata"]["resourceVersion"]
-                        if kind == "DELETED":
-                            yield Deleted(found)
-                        elif kind != "BOOKMARK":
-                            yield Changed(found)
+                        if kind == "BOOKMARK":
+                            version = found["metadata"]["resourceVersion"]
+                        elif problem := object_problem(found):
+                            yield Malformed(problem)
+                        else:
+                            version = found["metadata"]["resourceVersion"]
+                            yield Deleted(found) if kind == "DELETED" else Changed(found)
             except ClusterError as error:
                 failure = error
             lasted = loop.time() - began >= SHORTEST_WATCH_S

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Table, select, update
+from sqlalchemy import Column, Table, select, update
 from sqlmodel import Session, SQLModel
 
 from kubeprobe.fleet.credentials import Cipher, SecretKeyError
-from kubeprobe.store import Cluster, Source
+from kubeprobe.store import Cluster, PodLocation, Source
 
-COLUMNS: tuple[tuple[type[SQLModel], str], ...] = ((Cluster, "connection"), (Source, "secret"))
+COLUMNS: tuple[tuple[type[SQLModel], str], ...] = (
+    (Cluster, "connection"),
+    (PodLocation, "connection"),
+    (Source, "secret"),
+)
 BATCH = 500
 """Rows that are read at a time: a connection with its certificates takes some kilobytes."""
 
@@ -23,7 +27,7 @@ class Sealed:
     renewed: int = 0
     """With an older key before, and with the first key now."""
     unreadable: tuple[str, ...] = ()
-    """`cluster NAME` or `source NAME`: with a key that is missing."""
+    """`cluster NAME`, `source NAME` or `pod_location ID`: with a key that is missing."""
 
 
 def renew_sealed(session: Session, cipher: Cipher) -> Sealed:
@@ -40,17 +44,21 @@ def renew_sealed(session: Session, cipher: Cipher) -> Sealed:
             if found is None:
                 current += 1
                 continue
-            session.execute(update(table).where(table.c.name == name).values({column: found}))
+            session.execute(update(table).where(_key(table) == name).values({column: found}))
             renewed += 1
     return Sealed(current, renewed, tuple(unreadable))
+
+
+def _key(table: Table) -> Column[str]:
+    return next(iter(table.primary_key))
 
 
 def _rows(session: Session, table: Table, column: str) -> Iterator[tuple[str, bytes]]:
     """In the order of their names, as every transaction that locks several."""
     last = ""
     while True:
-        query = select(table.c.name, table.c[column]).where(table.c.name > last, table.c[column].is_not(None))
-        rows = session.execute(query.order_by(table.c.name).limit(BATCH).with_for_update()).all()
+        query = select(_key(table), table.c[column]).where(_key(table) > last, table.c[column].is_not(None))
+        rows = session.execute(query.order_by(_key(table)).limit(BATCH).with_for_update()).all()
         yield from ((name, sealed) for name, sealed in rows)
         if len(rows) < BATCH:
             return

@@ -16,11 +16,13 @@ import orjson
 from multidict import CIMultiDict
 
 from kubeprobe import __version__
+from kubeprobe.clock import Clock, utc_now
 from kubeprobe.fleet.access import Access, AccessError, AccessSource
 from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.measuring import request_trace
 from kubeprobe.fleet.resolver import ClusterResolver
+from kubeprobe.fleet.serverclock import ServerClock
 from kubeprobe.fleet.translation import from_exception, from_response
 
 CONNECT_TIMEOUT_S = 5.0
@@ -79,12 +81,16 @@ def open_session() -> aiohttp.ClientSession:
 class Transport:
     """Sends requests to one cluster. Raises ClusterError only, besides cancellation."""
 
-    def __init__(self, cluster: str, session: aiohttp.ClientSession, source: AccessSource) -> None:
+    def __init__(
+        self, cluster: str, session: aiohttp.ClientSession, source: AccessSource, clock: Clock = utc_now
+    ) -> None:
         self._cluster = cluster
         self._session = session
         self._source = source
         self._slots = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._streams: set[aiohttp.ClientResponse] = set()
+        self._now = clock
+        self.clock = ServerClock()
 
     async def send(self, request: Request, limit: int | None = None) -> Response:
         """Send a request and read its whole response, which has at most `limit` bytes (default: `BODY_LIMIT`)."""
@@ -139,6 +145,7 @@ class Transport:
 
     async def _attempt(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
         access = await self._source.current()
+        sent = self._now()
         try:
             response = await self._session.request(
                 request.method,
@@ -155,6 +162,7 @@ class Transport:
         except aiohttp.ClientConnectionError:
             self._source.discard_address(access)
             raise
+        self.clock.observe(response.headers.get("Date"), sent, self._now())
         if response.status == 401:
             self._source.discard(access)
         return response

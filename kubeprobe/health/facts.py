@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,6 +58,8 @@ class FleetHealth:
     unbound: tuple[str, ...]
     """Clusters that no binding matches."""
     cordoned: tuple[str, ...]
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """What its collector cannot do, by cluster."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
         col(Cluster.cordoned_at),
         is_watched(now).label("is_watched"),
         has_open_breaker(now).label("is_unreachable"),
+        col(Cluster.watch_trouble),
     )
     rows: list[Any] = list(session.execute(select(*columns).order_by(col(Cluster.name))))
     bindings = load_catalog(session).bindings.values()
@@ -141,6 +144,7 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
         unreachable=tuple(row.name for row in rows if row.is_unreachable),
         unbound=tuple(row.name for row in rows if not any(b.clusters.matches(row.name, row.labels) for b in bindings)),
         cordoned=tuple(row.name for row in rows if row.cordoned_at is not None),
+        troubles={row.name: row.watch_trouble for row in rows if row.watch_trouble},
     )
 
 

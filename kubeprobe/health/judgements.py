@@ -70,6 +70,11 @@ def judge_fleet(fleet: FleetHealth) -> Iterator[Finding]:
         yield Finding("reachability", ok=False, found=f"unreachable: {_names(fleet.unreachable)}", remedy=remedy)
     else:
         yield Finding("reachability", ok=True, found="all clusters reachable")
+    if fleet.troubles:
+        cluster, trouble = min(fleet.troubles.items())
+        more = f" (and {_count(len(fleet.troubles) - 1, 'other cluster')})" if len(fleet.troubles) > 1 else ""
+        remedy = f"kubeprobe cluster check {cluster}; the collector's log has the details"
+        yield Finding("watching", ok=False, found=f"{cluster}{more}: {trouble}", remedy=remedy)
     if fleet.unbound:
         remedy = "apply a binding that matches their labels"
         yield Finding("bindings", ok=False, found=f"no binding matches {_names(fleet.unbound)}", remedy=remedy)

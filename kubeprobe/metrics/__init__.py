@@ -27,6 +27,7 @@ VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete"
 KINDS = frozenset({"pods", "pods/log", "nodes", "namespaces", "version"})
 STATUSES = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "none"})
 WATCHED = frozenset({"pods", "nodes"})
+SET_ASIDE_KINDS = frozenset({"clusters", "pods", "nodes", "runs"})
 CAUSES = frozenset(
     {
         "AdmissionDenied",
@@ -84,7 +85,7 @@ STORED_LAG = Histogram(
 )
 FINISHED_LAG = Histogram(
     "kubeprobe_run_finished_lag_seconds",
-    "From the end of a probe, by its cluster's clock, until its outcome is stored.",
+    "From the end of a probe until its outcome is stored; the offset of its cluster's clock is taken into account.",
     buckets=_LAGS_S,
     registry=REGISTRY,
 )
@@ -99,6 +100,12 @@ WATCHES = Gauge("kubeprobe_watches", "Watches that are established now.", ("kind
 WATCH_FAILURES = Counter(
     "kubeprobe_watch_failures", "Failed lists and watches; a list follows.", ("kind", "cause"), registry=REGISTRY
 )
+SET_ASIDE = Counter(
+    "kubeprobe_objects_set_aside",
+    "Objects of clusters, or rows, that could not be handled and stop nothing else.",
+    ("kind",),
+    registry=REGISTRY,
+)
 LEASES_HELD = Gauge("kubeprobe_leases_held", "Clusters that this collector watches.", registry=REGISTRY)
 LEASES_LOST = Counter(
     "kubeprobe_leases_lost",
@@ -108,7 +115,7 @@ LEASES_LOST = Counter(
 DELIVERIES = Counter(
     "kubeprobe_deliveries", "Attempts to deliver a notification.", ("target", "result"), registry=REGISTRY
 )
-SET_ASIDE = Counter(
+OUTCOMES_SET_ASIDE = Counter(
     "kubeprobe_outcomes_set_aside", "Outcomes that could not be turned into standings and alerts.", registry=REGISTRY
 )
 LAST_TICK = Gauge(
@@ -172,14 +179,19 @@ def record_watch_failure(kind: str, cause: str) -> None:
     WATCH_FAILURES.labels(one_of(kind, WATCHED), one_of(cause, CAUSES)).inc()
 
 
+def record_set_aside(kind: str) -> None:
+    """A pod or a node, or the row of a run or a cluster, was set aside."""
+    SET_ASIDE.labels(one_of(kind, SET_ASIDE_KINDS)).inc()
+
+
 def record_delivery(target: str, result: str) -> None:
     """A notification was sent to a target of this kind, or not; `result` as in RESULTS."""
     DELIVERIES.labels(one_of(target, TARGETS), one_of(result, RESULTS)).inc()
 
 
-def record_set_aside(outcomes: int) -> None:
+def record_outcomes_set_aside(outcomes: int) -> None:
     """So many outcomes could not be folded."""
-    SET_ASIDE.inc(outcomes)
+    OUTCOMES_SET_ASIDE.inc(outcomes)
 
 
 def record_process(process: str) -> None:

@@ -34,7 +34,7 @@ def set_aside(
     found.last_at = now
     session.add(found)
     session.flush()
-    metrics.record_set_aside(len(outcomes))
+    metrics.record_outcomes_set_aside(len(outcomes))
 
 
 def _describe(error: Exception) -> str:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, literal, not_, update
+from sqlalchemy import String, case, func, literal, not_, null, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
+from ulid import ULID
 
 from kubeprobe import metrics
-from kubeprobe.runs.rows import in_id_order, next_wake, still_claimed
+from kubeprobe.runs.open import OpenedRun
+from kubeprobe.runs.rows import in_id_order, next_wake, still_claimed, unshortened_expiry
 from kubeprobe.settings import Settings
-from kubeprobe.store import CatalogVersion, Cluster, Run, is_open, on_commit, update_each
+from kubeprobe.store import CatalogVersion, Cluster, PodLocation, Run, is_open, on_commit, subject_of_run, update_each
 from kubeprobe.store.types import UTCDateTime
 from kubeprobe.vocabulary import RunState
 
@@ -30,17 +33,42 @@ class Claim:
     runs: list[Run]
 
 
-def lock_cluster(session: Session, name: str) -> tuple[Cluster, int] | None:
-    """The cluster's row, locked for this transaction (SQLite locks the database), and the catalog's version."""
+def lock_cluster(session: Session, name: str) -> tuple[Cluster, int, str | None] | None:
+    """The cluster's row, locked for this transaction, the catalog's version, and the id of its recorded location.
+
+    SQLite locks the database.
+    """
     version = select(CatalogVersion.version).where(CatalogVersion.id == 1).scalar_subquery()
-    found = select(Cluster, func.coalesce(version, 0)).where(Cluster.name == name)
+    location = (
+        select(PodLocation.id)
+        .where(
+            PodLocation.cluster == Cluster.name,
+            PodLocation.namespace == Cluster.namespace,
+            PodLocation.connection_version == Cluster.connection_version,
+            PodLocation.cluster_created_at == Cluster.created_at,
+            col(PodLocation.left_at).is_(None),
+        )
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = select(Cluster, func.coalesce(version, 0), location).where(Cluster.name == name)
     return session.exec(found.with_for_update(of=Cluster)).one_or_none()
 
 
-def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datetime, settings: Settings) -> Claim:
+def claim(
+    session: Session,
+    cluster: Cluster,
+    run_ids: Sequence[str],
+    now: datetime,
+    settings: Settings,
+    location: str | None = None,
+) -> Claim:
     """Claim those of the runs that are pending, up to the cluster's cap; the others are marked as held.
 
-    When pods end, a collector sends held runs to launchers again; so does beat, in case that message is lost.
+    `location`: where their pods will be created.
+
+    When pods end, a collector sends held runs to launchers again; so does beat, in case that message is lost. A
+    held run waits for the cap and for nothing else: an earlier setback no longer counts.
     """
     in_flight = (
         select(func.count())
@@ -58,6 +86,11 @@ def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datet
         .values(
             state=case((is_below_cap, RunState.LAUNCHING.value), else_=RunState.PENDING.value),
             claimed_at=case((is_below_cap, literal(now, UTCDateTime)), else_=col(Run.claimed_at)),
+            claim_token=case((is_below_cap, str(ULID()).lower()), else_=col(Run.claim_token)),
+            location=case((is_below_cap, literal(location, String)), else_=col(Run.location)),
+            setback=case((is_below_cap, col(Run.setback)), else_=null()),
+            setback_message=case((is_below_cap, col(Run.setback_message)), else_=null()),
+            expires_at=case((is_below_cap, col(Run.expires_at)), else_=unshortened_expiry()),
             wake_at=case(
                 (is_below_cap, literal(now + settings.claim_timeout, UTCDateTime)),
                 else_=next_wake(now, settings),
@@ -70,10 +103,17 @@ def claim(session: Session, cluster: Cluster, run_ids: Sequence[str], now: datet
     return Claim(cluster, [run for run in found if run.state == RunState.LAUNCHING])
 
 
-def held_runs(session: Session, clusters: Sequence[str], limit: int) -> Sequence[Run]:
+def held_runs(session: Session, clusters: Sequence[str], limit: int) -> Sequence[OpenedRun]:
     """Runs that are held by the cap of these clusters, oldest first."""
-    held = (is_open(), Run.state == RunState.PENDING, col(Run.held).is_(other=True), col(Run.cluster).in_(clusters))
-    return session.exec(select(Run).where(*held).order_by(col(Run.due_at)).limit(limit)).all()
+    held = (
+        is_open(),
+        col(Run.state) == RunState.PENDING,
+        col(Run.held).is_(other=True),
+        col(Run.cluster).in_(clusters),
+    )
+    columns = (col(Run.id), col(Run.slot), col(Run.cluster), col(Run.node), col(Run.pool), col(Run.case))
+    found = session.execute(select_columns(*columns).where(*held).order_by(col(Run.due_at)).limit(limit))
+    return [OpenedRun(run.id, run.slot, subject_of_run(run.cluster, run.node), run.pool, run.case) for run in found]
 
 
 @dataclass(frozen=True)
@@ -82,6 +122,7 @@ class CreatedPod:
 
     run_id: str
     attempt: int
+    claim_token: str | None
     name: str
     uid: str
     deadline: timedelta
@@ -100,6 +141,7 @@ def mark_running(session: Session, pods: Sequence[CreatedPod], now: datetime, se
             {
                 "id": pod.run_id,
                 "attempt": pod.attempt,
+                "claim_token": pod.claim_token,
                 "pod": pod.name,
                 "pod_uid": pod.uid,
                 "case_commit": pod.case_commit,

@@ -7,11 +7,11 @@ decides (promise 1): a late observation of an old run or attempt changes nothing
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import func, update
+from sqlalchemy import func, or_, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.runs.open import OpenedRun
@@ -35,6 +35,10 @@ class Ending:
     pod: str | None = None
     pod_uid: str | None = None
     created_at: datetime | None = None
+    clock_offset: timedelta = timedelta(0)
+    """Of the cluster's clock, which the judgement's times are of."""
+    claim_token: str | None = None
+    """Of a launcher's result: it counts only while the run's claim is still that one."""
 
     def is_retried(self) -> bool:
         """The cluster removed the pod and attempts are left."""
@@ -54,7 +58,8 @@ def close(session: Session, endings: Sequence[Ending], now: datetime) -> list[st
     if not final:
         return []
     closed = session.execute(_close(list(final.values())), execution_options={"synchronize_session": False}).all()
-    insert_outcomes(session, [(_closed(row), final[row.id].judgement) for row in closed], now)
+    ended = [(_closed(row, final[row.id].clock_offset), final[row.id].judgement) for row in closed]
+    insert_outcomes(session, ended, now)
     if late := final.keys() - {row.id for row in closed}:
         log.info("late observations ignored; runs closed already", runs=sorted(late))
     return [row.id for row in closed]
@@ -93,10 +98,10 @@ _CLOSED = tuple(
 )
 
 
-def _closed(row: Any) -> ClosedRun:
-    return ClosedRun(
-        row.id, row.case, subject_of_run(row.cluster, row.node), row.trigger, row.due_at, created_at=row.created_at
-    )
+def _closed(row: Any, clock_offset: timedelta = timedelta(0)) -> ClosedRun:
+    subject, created_at = subject_of_run(row.cluster, row.node), row.created_at
+    values = {"created_at": created_at, "clock_offset": clock_offset}
+    return ClosedRun(row.id, row.case, subject, row.trigger, row.due_at, **values)
 
 
 def _close(endings: Sequence[Ending]) -> Any:
@@ -104,7 +109,14 @@ def _close(endings: Sequence[Ending]) -> Any:
     given = update_each(
         Run,
         [
-            {"id": e.run_id, "attempt": e.attempt, "pod": e.pod, "pod_uid": e.pod_uid, "created_at": e.created_at}
+            {
+                "id": e.run_id,
+                "attempt": e.attempt,
+                "claim_token": e.claim_token,
+                "pod": e.pod,
+                "pod_uid": e.pod_uid,
+                "created_at": e.created_at,
+            }
             for e in endings
         ],
     )
@@ -114,6 +126,7 @@ def _close(endings: Sequence[Ending]) -> Any:
             in_id_order(select(given.c.id), col(Run.state) != RunState.DONE),
             col(Run.id) == given.c.id,
             col(Run.attempt) == func.coalesce(given.c.attempt, col(Run.attempt)),
+            or_(given.c.claim_token.is_(None), col(Run.claim_token) == given.c.claim_token),
         )
         .values(
             state=RunState.DONE,

@@ -130,6 +130,7 @@ def _row(opening: Opening, now: datetime, settings: Settings) -> dict[str, Any]:
         "launch_at": opening.due_at,
         "wake_at": now + settings.resend_after,
         "expires_at": now + settings.launch_within,
+        "launch_before": now + settings.launch_within,
     }
 
 

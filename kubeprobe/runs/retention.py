@@ -4,21 +4,36 @@ A run without an outcome long after its deadlines is `unknown`, with the best re
 if its pod appears later, the collector deletes it as a leftover.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete
+from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects
 from kubeprobe.runs.close import Ending, close
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Outcome, Run, RunLog, Store, is_open
+from kubeprobe.store import Cluster, Outcome, PodLocation, Run, RunLog, Store, is_open
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 BATCH = 500
+EXPIRE_FOR = timedelta(seconds=10)
+"""So long may one task work; beat issues the next one."""
+
+
+@dataclass(frozen=True)
+class ExpiredRun:
+    """A run that was closed because it expired."""
+
+    id: str
+    cluster: str
+    pool: str
+    case: str
 
 
 @dataclass(frozen=True)
@@ -26,43 +41,66 @@ class Expired:
     """The result of `expire`: the number of closed runs, and those whose pods are to be removed."""
 
     count: int
-    with_pods: list[Run]
+    with_pods: list[ExpiredRun]
 
     @property
     def effects(self) -> Effects:
         """To be dispatched after the commit."""
         return Effects(remove=self.with_pods, responders=int(self.count > 0))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more runs may have expired."""
+        return self.count >= BATCH
+
 
 def expire(store: Store, now: datetime) -> Expired:
-    """Close runs whose `expires_at` has passed."""
+    """Close a batch of the runs whose `expires_at` has passed.
+
+    An invalid row stops no other: only what is needed is read.
+    """
+    columns: Any = (Run.id, Run.cluster, Run.pool, Run.case, Run.state, Run.held, Run.setback, Run.setback_message)
+    columns += (Run.pod, Cluster.failures, Cluster.collector, PodLocation.left_at)
+    columns += (col(Cluster.name).is_(None).label("is_removed"),)
     with store.writing() as session:
-        due = session.exec(
-            select(Run, Cluster.failures, Cluster.name)
+        due = session.execute(
+            select_columns(*columns)
             .join(Cluster, col(Cluster.name) == Run.cluster, isouter=True)
-            .where(is_open(), Run.expires_at <= now)
+            .join(PodLocation, col(PodLocation.id) == Run.location, isouter=True)
+            .where(is_open(), col(Run.expires_at) <= now)
             .order_by(col(Run.expires_at))
             .limit(BATCH)
             .with_for_update(of=Run, skip_locked=True)
         ).all()
-        endings = [_ending(run, failures, cluster) for run, failures, cluster in due]
+        endings = [Ending(row.id, Judgement(Verdict.UNKNOWN, *_why(row))) for row in due]
         ended = set(close(session, endings, now))
-    return Expired(len(ended), [run for run, _, _ in due if run.id in ended and run.pod is not None])
+    closed = [row for row in due if row.id in ended and row.pod is not None]
+    return Expired(len(ended), [ExpiredRun(row.id, row.cluster, row.pool, row.case) for row in closed])
 
 
-def _ending(run: Run, failures: int | None, cluster: str | None) -> Ending:
-    return Ending(run.id, Judgement(Verdict.UNKNOWN, *_why(run, failures, cluster)))
+def expire_all(store: Store, clock: Clock) -> Iterator[Expired]:
+    """Batch after batch until no run has expired, or for `EXPIRE_FOR`."""
+    began = clock()
+    while True:
+        expired = expire(store, clock())
+        yield expired
+        if not expired.is_full or clock() - began >= EXPIRE_FOR:
+            return
 
 
-def _why(run: Run, failures: int | None, cluster: str | None) -> tuple[Reason, str]:
-    if cluster is None:
+def _why(run: Any) -> tuple[Reason, str]:
+    if run.is_removed:
         return Reason.CLUSTER_REMOVED, f"Cluster {run.cluster} was removed."
     if run.state == RunState.RUNNING:
-        if failures:
+        if run.left_at is not None:
+            moved = "The cluster's address or namespace was changed, and its pod's former location did not respond."
+            return Reason.CLUSTER_UNREACHABLE, moved
+        if run.failures and run.collector:  # a collector that is in contact with the cluster resets its failures
             return Reason.CLUSTER_UNREACHABLE, "The cluster was unreachable until the run expired."
         return Reason.LOST, "The pod's completion was never observed. Is a collector running? See `kubeprobe doctor`."
     if run.setback is not None:
-        return Reason(run.setback), f"Retried until the run expired: {run.setback_message or ''}".strip()
+        reason = Reason(run.setback) if run.setback in set(Reason) else Reason.NOT_LAUNCHED
+        return reason, f"Retried until the run expired: {run.setback_message or ''}".strip()
     waited = "for the cluster's cap on pods (maxInFlight)" if run.held else "for a launcher"
     return Reason.NOT_LAUNCHED, f"It waited {waited} until it expired. See `kubeprobe doctor`."
 

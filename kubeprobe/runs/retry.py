@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, update
+from sqlalchemy import and_, case, update
 from sqlmodel import Session, col, select
 
 from kubeprobe.runs.open import OpenedRun
-from kubeprobe.runs.rows import in_id_order, next_wake, still_claimed
+from kubeprobe.runs.rows import in_id_order, next_wake, still_claimed, unshortened_expiry
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run, Store, awaits_pod, subject_of_run, update_each
 from kubeprobe.vocabulary import Reason, RunState
@@ -26,6 +26,7 @@ class Setback:
 
     run_id: str
     attempt: int
+    claim_token: str | None
     until: datetime
     reason: Reason
     message: str
@@ -41,6 +42,7 @@ def put_off(session: Session, setbacks: Sequence[Setback], now: datetime, settin
             {
                 "id": setback.run_id,
                 "attempt": setback.attempt,
+                "claim_token": setback.claim_token,
                 "launch_at": setback.until,
                 "setback": setback.reason,
                 "setback_message": setback.message,
@@ -55,6 +57,7 @@ def put_off(session: Session, setbacks: Sequence[Setback], now: datetime, settin
             state=RunState.PENDING,
             launch_at=given.c.launch_at,
             wake_at=given.c.launch_at,
+            held=False,
             expires_at=_expires_at(now + settings.patience),
             setback=given.c.setback,
             setback_message=given.c.setback_message,
@@ -71,6 +74,7 @@ def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: dat
         .values(
             launch_at=until,
             wake_at=until,
+            held=False,
             expires_at=_expires_at(now + settings.patience),
             setback=Reason.CLUSTER_UNREACHABLE,
             setback_message="The cluster is unreachable.",
@@ -79,16 +83,28 @@ def postpone(session: Session, run_ids: Sequence[str], until: datetime, now: dat
     )
 
 
+def return_claimed(session: Session, runs: Sequence[Run], now: datetime) -> None:
+    """Claimed runs for which nothing was done go back to pending, due at once: that is no setback of theirs."""
+    if not runs:
+        return
+    given = update_each(Run, [{"id": r.id, "attempt": r.attempt, "claim_token": r.claim_token} for r in runs])
+    session.execute(
+        update(Run).where(*still_claimed(given)).values(state=RunState.PENDING, wake_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
 def release_postponed(session: Session, cluster_name: str, now: datetime) -> None:
-    """The cluster is reachable again: runs that were postponed by its breaker are due at once."""
+    """The cluster is reachable again: runs postponed by its breaker are due at once, as if never postponed."""
     postponed = (
         col(Run.state) == RunState.PENDING,
         col(Run.setback) == Reason.CLUSTER_UNREACHABLE,
-        col(Run.launch_at) > now,
     )
     of_the_cluster = select(col(Run.id)).where(col(Run.cluster) == cluster_name, *postponed)
     session.execute(
-        update(Run).where(in_id_order(of_the_cluster, *postponed)).values(launch_at=now, wake_at=now),
+        update(Run)
+        .where(in_id_order(of_the_cluster, *postponed))
+        .values(launch_at=now, wake_at=now, setback=None, setback_message=None, expires_at=unshortened_expiry()),
         execution_options={"synchronize_session": False},
     )
 
@@ -124,5 +140,6 @@ def resend_overdue(
 
 
 def _expires_at(until: datetime) -> Any:
-    """The first setback sets it: a run does not wait forever for a cluster that rejects it."""
-    return case((col(Run.setback).is_(None), until), else_=col(Run.expires_at))
+    """The first setback shortens it: a run does not wait forever for a cluster that rejects it."""
+    shortened = and_(col(Run.setback).is_(None), col(Run.expires_at) > until)
+    return case((shortened, until), else_=col(Run.expires_at))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Select, and_, case, select
@@ -12,7 +12,7 @@ from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Run, insert_all, on_commit
+from kubeprobe.store import Outcome, Run, insert_ignoring_conflicts, on_commit
 from kubeprobe.vocabulary import RunState, Subject
 
 DOUBLINGS = 4
@@ -32,12 +32,18 @@ class ClosedRun:
     """Slots that did not run and that its outcome counts."""
     created_at: datetime | None = None
     """When its pod was created."""
+    clock_offset: timedelta = timedelta(0)
+    """Of the cluster's clock."""
 
 
 def insert_outcomes(session: Session, closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> None:
-    """Store the outcomes of runs that this transaction has closed. Outcomes are inserted only here."""
+    """Store the outcomes of runs that this transaction has closed. Outcomes are inserted only here.
+
+    An open run that has an outcome nevertheless keeps it: one such row must not stop the others.
+    """
     if closed:
-        insert_all(session, Outcome, [_outcome(run, judgement, now) for run, judgement in closed])
+        adding = insert_ignoring_conflicts(session, Outcome).returning(col(Outcome.run_id))
+        session.connection().execute(adding, [_outcome(run, judgement, now) for run, judgement in closed])
         on_commit(session, lambda: _measure(closed, now))
 
 
@@ -68,12 +74,18 @@ def _in_id_order(ids: Any, conditions: Sequence[ColumnElement[bool]]) -> Select[
 
 
 def still_claimed(given: CTE) -> tuple[ColumnElement[bool], ...]:
-    """Of given runs, those whose claim has not expired: the run may be at another attempt by now."""
+    """Of given runs, those that are still claimed with the given token: another launcher may have claimed one since."""
     return (
         in_id_order(select(given.c.id), col(Run.state) == RunState.LAUNCHING),
         col(Run.id) == given.c.id,
         col(Run.attempt) == given.c.attempt,
+        col(Run.claim_token) == given.c.claim_token,
     )
+
+
+def unshortened_expiry() -> ColumnElement[Any]:
+    """`expires_at` of a run whose setback is resolved: it may wait as long as if there had been none."""
+    return case((col(Run.launch_before) > col(Run.expires_at), col(Run.launch_before)), else_=col(Run.expires_at))
 
 
 def _outcome(run: ClosedRun, found: Judgement, now: datetime) -> dict[str, Any]:
@@ -101,4 +113,5 @@ def _outcome(run: ClosedRun, found: Judgement, now: datetime) -> dict[str, Any]:
 def _measure(closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> None:
     for run, found in closed:
         metrics.record_outcome(run.trigger, found.verdict, found.reason, run.missed)
-        metrics.record_stored(now, run.created_at, found.finished_at)
+        finished_at = found.finished_at and found.finished_at - run.clock_offset
+        metrics.record_stored(now, run.created_at, finished_at)

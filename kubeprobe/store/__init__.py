@@ -27,7 +27,6 @@ from kubeprobe.store.engine import (
     DatabaseError,
     Store,
     delete_batch,
-    insert_all,
     insert_ignoring_conflicts,
     on_commit,
     open_store,
@@ -38,6 +37,7 @@ from kubeprobe.store.engine import (
 from kubeprobe.store.housekeeping import Housekeeping
 from kubeprobe.store.installation import Installation
 from kubeprobe.store.leftover import Leftover
+from kubeprobe.store.location import PodLocation
 from kubeprobe.store.node import Node
 from kubeprobe.store.run import (
     Outcome,
@@ -68,6 +68,7 @@ __all__ = [
     "Node",
     "Notification",
     "Outcome",
+    "PodLocation",
     "ProbeCase",
     "ProbeTemplate",
     "RenderConfig",
@@ -83,7 +84,6 @@ __all__ = [
     "delete_batch",
     "has_failed",
     "has_open_breaker",
-    "insert_all",
     "insert_ignoring_conflicts",
     "is_open",
     "is_undelivered",

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, func
+from sqlalchemy import ColumnElement, Index, exists, false, func, or_
 from sqlmodel import Field, SQLModel, col
 
+from kubeprobe.clock import utc_now
 from kubeprobe.store.types import JSONColumn, UTCDateTime
 from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
@@ -14,11 +15,13 @@ class Cluster(SQLModel, table=True):
     """A Kubernetes cluster.
 
     `connection` is encrypted JSON (`fleet.credentials`); `connection_version` grows when it changes, so that
-    cached clients are dropped. `failures` and `open_until` are the breaker; `collector` watches the cluster
-    until `leased_until`.
+    cached clients are dropped. `failures`, `open_until` and `trial_until` are the breaker (`fleet.breaker`);
+    `collector` watches the cluster while its own lease lasts (`Collector.leased_until`).
     `watches_nodes`: a binding with `nodes` matches it, so its nodes are kept (`Node`). `nodes_listed_at` is when they
     were first listed since then, `nodes_error` why they could not be listed.
     """
+
+    __table_args__ = (Index("ix_cluster_collector", "collector", "updated_at"),)
 
     name: str = Field(primary_key=True, max_length=63)
     labels: dict[str, str] = Field(default_factory=dict, sa_type=JSONColumn)
@@ -36,8 +39,9 @@ class Cluster(SQLModel, table=True):
     cordon_reason: str = ""
     failures: int = 0
     open_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    trial_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """A launcher sends the first request after a failure; the others wait for its result until then."""
     collector: str | None = Field(default=None, max_length=100)
-    leased_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
     watches_nodes: bool = False
     nodes_listed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     nodes_error: str = ""
@@ -45,22 +49,33 @@ class Cluster(SQLModel, table=True):
     """When it was last swept for leftovers."""
     sweep_trouble: str = ""
     """The permissions that KubeProbe's user lacks to remove leftovers: `delete namespaces`."""
+    watch_trouble: str = ""
+    """What its collector cannot do there: read an object, judge a pod, delete one. Empty: nothing."""
     created_at: datetime = Field(sa_type=UTCDateTime)
+    updated_at: datetime | None = Field(
+        default=None, sa_type=UTCDateTime, sa_column_kwargs={"default": utc_now, "onupdate": utc_now}
+    )
+    """When any column was last written, so that its collector reads only rows that have changed."""
 
 
 def is_watched(now: datetime) -> ColumnElement[bool]:
-    """Of clusters whose collector has renewed its lease."""
-    return func.coalesce(col(Cluster.leased_until) > now, false())
+    """Of clusters whose collector, of the same pool, has renewed its lease."""
+    mine = (col(Collector.name) == col(Cluster.collector), col(Collector.pool) == col(Cluster.pool))
+    return exists().where(*mine, col(Collector.leased_until) > now)
 
 
 def has_open_breaker(now: datetime) -> ColumnElement[bool]:
     """Of clusters that did not answer and are not retried yet."""
-    return func.coalesce(col(Cluster.open_until) > now, false())
+    return or_(*(func.coalesce(until > now, false()) for until in (col(Cluster.open_until), col(Cluster.trial_until))))
 
 
 class Collector(SQLModel, table=True):
-    """A collector process: clusters are distributed among those with a recent `seen_at`."""
+    """A collector process: clusters are distributed among those with a recent `seen_at`.
+
+    One lease for all of its clusters: renewing it costs the same for any number of them.
+    """
 
     name: str = Field(primary_key=True, max_length=100)
     pool: str = Field(max_length=63, index=True)
     seen_at: datetime = Field(sa_type=UTCDateTime)
+    leased_until: datetime | None = Field(default=None, sa_type=UTCDateTime)

@@ -18,7 +18,6 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
-    insert,
     select,
     text,
     tuple_,
@@ -208,12 +207,6 @@ def delete_batch(
     chosen = select(*keys).where(condition).limit(limit)
     deleted = session.execute(delete(table).where(tuple_(*keys).in_(chosen)).returning(*keys))
     return len(deleted.all())
-
-
-def insert_all(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert many rows, in as few statements as the database's limit on parameters allows."""
-    plain = table.__table__  # type: ignore[attr-defined]
-    session.connection().execute(insert(plain).returning(*plain.primary_key), rows)  # RETURNING makes it one statement
 
 
 def update_each(table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> CTE:

@@ -66,9 +66,15 @@ class Run(SQLModel, table=True):
     launch_at: datetime = Field(sa_type=UTCDateTime)
     wake_at: datetime = Field(sa_type=UTCDateTime)
     expires_at: datetime = Field(sa_type=UTCDateTime)
+    launch_before: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """`expires_at` as it was when the run was opened: a setback that was resolved does not shorten its wait."""
     claimed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    claim_token: str | None = Field(default=None, max_length=26)
+    """Of its last claim: a launcher records its results only for runs that it still has claimed."""
     created_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     """When the API server created its pod."""
+    location: str | None = Field(default=None, max_length=32)
+    """Where its pod is created (`PodLocation`); None before its first claim."""
     pod: str | None = Field(default=None, max_length=63)
     pod_uid: str | None = Field(default=None, max_length=36)
 

@@ -3,17 +3,22 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
+from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
 
 from kubeprobe import metrics
 from kubeprobe.clock import Clock
-from kubeprobe.execution.collect import leases
 from kubeprobe.execution.collect.committer import Committer
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
+from kubeprobe.execution.collect.leases import Leases
 from kubeprobe.execution.collect.sweeper import Sweeper
 from kubeprobe.execution.collect.watch import ClusterWatch
+from kubeprobe.execution.locations import delete_location, former_locations
+from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
@@ -44,12 +49,15 @@ class Collector:
     def __init__(self, name: str, context: CollectorContext) -> None:
         self.name = name
         self._context = context
+        self._leases = Leases(context.store, name, context.settings)
         self._committer = Committer(context.store, context.queue, context.settings, context.clock)
         self._shared = WatchContext(
             context.store, context.clients, self._committer, context.settings, context.installation, context.clock
         )
         self._sweeper = Sweeper(self._shared)
         self._watches: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
+        self._former: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
+        """Watches of locations that clusters have left, by location."""
 
     async def run(self) -> None:
         """Collect until cancelled."""
@@ -67,16 +75,18 @@ class Collector:
         while True:
             try:
                 now = self._context.clock()
-                mine = await asyncio.to_thread(
-                    leases.renew, self._context.store, self.name, self._context.settings, now
-                )
+                mine = await asyncio.to_thread(self._leases.renew, now)
                 if now > renewed_at + self._context.settings.lease:  # until then no other collector can take a lease
                     metrics.LEASES_LOST.inc(len(self._watches.keys() - {cluster.name for cluster in mine}))
                 metrics.LEASES_HELD.set(len(mine))
                 renewed_at = now
                 await self._watch_exactly({cluster.name: cluster for cluster in mine})
+                await self._watch_former_locations(now)
+                await self._record_troubles()
             except SQLAlchemyError as error:
                 log.error("database unavailable; leases not renewed", error=str(error))
+            except Exception:
+                log.exception("leases not renewed")
             await asyncio.sleep(self._context.settings.lease.total_seconds() / 4)
 
     async def _watch_exactly(self, mine: dict[str, Cluster]) -> None:
@@ -102,28 +112,68 @@ class Collector:
         for name, (watch, _) in self._watches.items():
             await watch.nodes.set_enabled(enabled=mine[name].watches_nodes)
 
+    async def _watch_former_locations(self, now: datetime) -> None:
+        """Follow the pods at locations that clusters of this collector have left, until none remains there."""
+        store = self._context.store
+        present = {name: watch.location for name, (watch, _) in self._watches.items()}
+        found = await asyncio.to_thread(former_locations, store, present, now)
+        former = {row.id: row for row in found if row.cluster in present}
+        for location, (watch, task) in list(self._former.items()):
+            row = former.get(location)
+            if row is not None and not task.done():
+                if not await asyncio.to_thread(delete_location, store, row, now, is_drained=watch.is_drained):
+                    continue
+                del former[location]
+            del self._former[location]
+            await cancel_and_wait(task)
+        for location in former.keys() - self._former.keys():
+            row = former[location]
+            watch = ClusterWatch(self._watches[row.cluster][0].cluster, self._shared, row)
+            task = asyncio.create_task(watch.run(), name=f"watch {row.cluster} at a former location")
+            self._former[location] = (watch, task)
+
+    async def _record_troubles(self) -> None:
+        """Write what cannot be done in a cluster to its row, when it has changed."""
+        troubles = {name: trouble for name, (w, _) in self._watches.items() if (trouble := w.trouble) != w.recorded}
+        if troubles:
+            await asyncio.to_thread(_write_troubles, self._context.store, troubles)
+        for name, trouble in troubles.items():
+            self._watches[name][0].recorded = trouble
+
     async def _check_deadlines(self) -> None:
         while True:
             await asyncio.sleep(DEADLINES_EVERY_S)
             now = self._context.clock()
-            for watch, _ in self._watches.values():
-                watch.check_deadlines(now)
+            for watch, _ in (*self._watches.values(), *self._former.values()):
+                try:
+                    watch.check_deadlines(now)
+                except Exception:
+                    log.exception("deadlines not checked", cluster=watch.cluster.name)
 
     async def _sweep_due_clusters(self) -> None:
         while True:
             await asyncio.sleep(SWEEPS_EVERY_S)
             now = self._context.clock()
             for watch, _ in self._watches.values():
-                self._sweeper.start_if_due(watch, now)
+                try:
+                    self._sweeper.start_if_due(watch, now)
+                except Exception:
+                    log.exception("sweep not started", cluster=watch.cluster.name)
 
     async def _shut_down(self) -> None:
         await self._sweeper.close()
-        for watch, task in self._watches.values():
+        for watch, task in (*self._watches.values(), *self._former.values()):
             await watch.nodes.set_enabled(enabled=False)
             await cancel_and_wait(task)
         await self._context.clients.close()
-        await asyncio.to_thread(leases.release, self._context.store, self.name)
+        await asyncio.to_thread(self._leases.release)
+
+
+def _write_troubles(store: Store, troubles: dict[str, str]) -> None:
+    with store.writing() as session:
+        for name, trouble in sorted(troubles.items()):
+            session.execute(update(Cluster).where(col(Cluster.name) == name).values(watch_trouble=without_nul(trouble)))
 
 
 def _has_same_connection(one: Cluster, other: Cluster) -> bool:
-    return (one.connection_version, one.namespace) == (other.connection_version, other.namespace)
+    return all(getattr(one, name) == getattr(other, name) for name in ("created_at", "connection_version", "namespace"))

@@ -7,6 +7,7 @@ several rows at once. Next: `trigger` selects among the rows.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,9 +17,10 @@ from kubeprobe import metrics
 from kubeprobe.execution.collect import node_rows
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
 from kubeprobe.execution.collect.node_rows import NodeFacts
+from kubeprobe.execution.collect.troubles import Troubles
 from kubeprobe.fleet.api import NODES_PATH, ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Reflector, WatchFailed
+from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Malformed, Reflector, WatchFailed
 from kubeprobe.store import Cluster
 
 log = structlog.get_logger(__name__)
@@ -43,6 +45,7 @@ class NodeWatch:
         self._on_change = on_change
         self._reflector = Reflector(self._connect, NODES_PATH, measured_as="nodes")
         self._known: dict[str, NodeFacts] | None = None
+        self._troubles = Troubles()
         self._unwritten: set[str] = set()
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -87,17 +90,41 @@ class NodeWatch:
     async def _handle(self, event: Event) -> None:
         match event:
             case Listed(nodes):
-                await self._replace({facts.name: facts for facts in map(NodeFacts.read, nodes)})
+                self._troubles.clear()
+                await self._replace({facts.name: facts for node in nodes if (facts := self._read(node))})
             case Changed(node):
-                self._change(NodeFacts.read(node))
+                if facts := self._read(node):
+                    self._change(facts)
             case Deleted(node):
+                self._troubles.remove(node["metadata"]["name"])
                 self._remove(node["metadata"]["name"])
+            case Malformed(problem):
+                metrics.record_set_aside("nodes")
+                self._troubles.add("", problem)
             case ListFailed(error) | WatchFailed(error):
                 self._known = None  # until the next list: nodes that join meanwhile are not known
                 if error.cause is not Cause.GONE:
                     log.warning("nodes not followed", error=error.message)
                 if error.cause in REFUSED:
                     await self._clear(error)
+
+    def _read(self, node: dict[str, Any]) -> NodeFacts | None:
+        """None for a node that cannot be read: it is set aside, and stays as it was last known."""
+        name = node["metadata"]["name"]
+        try:
+            facts = NodeFacts.read(node)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            metrics.record_set_aside("nodes")
+            if self._troubles.add(name, f"cannot be read: {error!r}"):
+                log.warning("node set aside", node=name, error=repr(error))
+            return self._known.get(name) if self._known is not None else None
+        self._troubles.remove(name)
+        return facts
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with nodes, for people; empty: nothing."""
+        return self._troubles.describe("nodes set aside")
 
     async def _replace(self, known: dict[str, NodeFacts]) -> None:
         async with self._writing:

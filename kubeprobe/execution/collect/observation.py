@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from kubeprobe.execution.judge import Policy, deadline
+from kubeprobe.execution.judge import Policy, deadline, has_started
 from kubeprobe.runs import Ending, Judgement
 from kubeprobe.vocabulary import ANNOTATION_NODE, ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
 
@@ -20,16 +20,28 @@ class PodObservation:
     attempt: int
     policy: Policy
     deadline: datetime
+    """By the cluster's clock."""
+    running_since: datetime | None = None
+    """When its probe was first observed as running, by the cluster's clock."""
 
     @classmethod
-    def read(cls, pod: dict[str, Any]) -> "PodObservation | None":
-        """None if the pod names no run (created by hand with our labels)."""
-        metadata = pod["metadata"]
-        labels = metadata.get("labels") or {}
+    def read(
+        cls, pod: dict[str, Any], now: datetime | None = None, before: "PodObservation | None" = None
+    ) -> "PodObservation | None":
+        """None if the pod names no run that can be judged (created by hand with our labels, or changed since).
+
+        `now`: by the cluster's clock. `before`: its previous observation.
+        """
         try:
+            metadata = pod["metadata"]
+            labels = metadata.get("labels") or {}
             policy = _policy(metadata["annotations"][ANNOTATION_POLICY])
-            return cls(pod, labels[LABEL_RUN], int(labels[LABEL_ATTEMPT]), policy, deadline(pod, policy))
-        except (KeyError, TypeError, ValueError, OverflowError):
+            since = before.running_since if before is not None else None
+            if since is None and has_started(pod):
+                since = now
+            until = deadline(pod, policy, since)
+            return cls(pod, str(labels[LABEL_RUN]), int(labels[LABEL_ATTEMPT]), policy, until, since)
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
             return None
 
     @property
@@ -48,8 +60,8 @@ class PodObservation:
         found: str | None = self.pod["metadata"]["annotations"].get(ANNOTATION_NODE)
         return found
 
-    def ending(self, judgement: Judgement) -> Ending:
-        """The ending to record for this pod."""
+    def ending(self, judgement: Judgement, clock_offset: timedelta = timedelta(0)) -> Ending:
+        """The ending to record for this pod. `clock_offset`: of the cluster's clock."""
         return Ending(
             run_id=self.run_id,
             judgement=judgement,
@@ -57,7 +69,8 @@ class PodObservation:
             retries=self.policy.retries,
             pod=self.name,
             pod_uid=self.uid,
-            created_at=datetime.fromisoformat(self.pod["metadata"]["creationTimestamp"]),
+            created_at=datetime.fromisoformat(self.pod["metadata"]["creationTimestamp"]) - clock_offset,
+            clock_offset=clock_offset,
         )
 
 

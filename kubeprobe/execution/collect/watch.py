@@ -4,30 +4,44 @@ Next: what has ended goes to the `committer`, which calls back to have the pod d
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+import itertools
+from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import col, select
+from sqlmodel import col, or_, select
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from kubeprobe import metrics
+from kubeprobe.backoff import Backoff
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import WatchContext
 from kubeprobe.execution.collect.nodes import NodeWatch
 from kubeprobe.execution.collect.observation import PodObservation
+from kubeprobe.execution.collect.troubles import Troubles
 from kubeprobe.execution.judge import judge
+from kubeprobe.execution.locations import former_cluster, location_id
 from kubeprobe.execution.logs import store_tail
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, pods_path
-from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Listing, Reflector, WatchFailed
+from kubeprobe.fleet.errors import Cause, ClusterError, TemporaryError
+from kubeprobe.fleet.reflector import (
+    Changed,
+    Deleted,
+    Event,
+    Listed,
+    ListFailed,
+    Listing,
+    Malformed,
+    Reflector,
+    WatchFailed,
+)
 from kubeprobe.runs import Ending, Judgement, release_postponed
-from kubeprobe.store import Cluster, Run, awaits_pod, is_open
-from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, MANAGED_BY, Reason, RunState, Verdict
+from kubeprobe.store import Cluster, PodLocation, Run, awaits_pod, is_open
+from kubeprobe.vocabulary import LABEL_INSTALLATION, LABEL_MANAGED_BY, LABEL_RUN, MANAGED_BY, Reason, RunState, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +49,14 @@ DELETES_AT_A_TIME = 8
 """Concurrent deletions: more would compete with the creations of pods for the API server."""
 LOGS_AT_A_TIME = 8
 """A limit of its own: hanging log requests do not delay deletions (failure mode 11)."""
-DELETE_PAUSES_S = (1.0, 5.0, 30.0)
-"""Before a failed deletion is tried again."""
+DELETE_BACKOFF = Backoff(first=timedelta(seconds=1), longest=timedelta(minutes=10), factor=5)
+"""The pauses before a failed deletion is tried again."""
+SHOWN_AFTER = 4
+"""Failures in a row: deletions of a pod within some two minutes, or lists. `doctor` shows it from then on."""
+GIVEN_UP_AFTER = 20
+"""Failed deletions, some three hours: what forbids them will not change by itself."""
+CRASH_SHOWN_FOR = timedelta(minutes=5)
+TROUBLE_LENGTH = 1000
 LOOKUP = 500
 KILLED = frozenset(
     {
@@ -56,8 +76,14 @@ KILLED = frozenset(
 class ClusterWatch:
     """Follows the pods of this installation in one cluster until their outcomes are stored and they are deleted."""
 
-    def __init__(self, cluster: Cluster, context: WatchContext) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster, context: WatchContext, former: PodLocation | None = None) -> None:
+        """`former`: follow the pods at this location, which the cluster has left, until they have ended."""
+        self.cluster = cluster if former is None else former_cluster(former, cluster)
+        self.former = former
+        self.location = location_id(cluster, context.clients) if former is None else former.id
+        self._is_listed = False
+        self.recorded = cluster.watch_trouble
+        """The trouble in the cluster's row; written by the collector."""
         self._context = context
         self.probe_killed_at: datetime | None = None
         """When a probe last ended with one of the reasons of `KILLED`; for `sweeper`."""
@@ -66,16 +92,27 @@ class ClusterWatch:
         self._expected: list[tuple[str, int, str | None]] = []
         """The runs with a pod, read before the list is requested: their pods must be in it."""
         self._is_unreachable = False
+        self._set_aside, self._undeletable = Troubles(), Troubles()
+        self._crashed: tuple[datetime, str] | None = None
+        """When following the pods last failed for a reason that does not resolve by itself, and why."""
+        self._failures = 0
+        """Failed lists and watches since the last list."""
+        self._api: ClusterApi | None = None
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
         self.nodes = NodeWatch(cluster, context, self._nodes_changed)
         selector = f"{LABEL_INSTALLATION}={context.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
-        self._reflector = Reflector(self._connect, pods_path(cluster.namespace), selector, measured_as="pods")
+        self._reflector = Reflector(self._connect, pods_path(self.cluster.namespace), selector, measured_as="pods")
 
     @property
     def live(self) -> int:
         """Pods whose probe has not ended."""
         return len(self._live)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether no pod of this installation is left."""
+        return self._is_listed and not self._live and not self._finishing
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -88,11 +125,30 @@ class ClusterWatch:
             except (SQLAlchemyError, OSError) as error:
                 metrics.record_watch_failure("pods", "StoreUnavailable")
                 log.warning("database unavailable; pods not listed", error=str(error))
+            except Exception as error:  # a fault of KubeProbe: listed again after a pause, which grows
+                metrics.record_watch_failure("pods", "Crashed")
+                self._crashed = (self._context.clock(), f"following its pods failed: {error!r}")
+                log.exception("watch failed; listing again")
+
+    @property
+    def trouble(self) -> str:
+        """What cannot be done in this cluster, for people; empty: nothing."""
+        crashed = ""
+        if self._crashed is not None and self._context.clock() - self._crashed[0] < CRASH_SHOWN_FOR:
+            crashed = self._crashed[1]
+        found = (
+            crashed,
+            self._set_aside.describe("pods set aside"),
+            self._undeletable.describe("pods not deleted"),
+            self.nodes.trouble,
+        )
+        return "; ".join(filter(None, found))[:TROUBLE_LENGTH]
 
     def check_deadlines(self, now: datetime) -> None:
-        """Judge the pods again whose deadline has passed without an event."""
-        for seen in [s for s in self._live.values() if s.deadline <= now]:
-            self._observe(seen.pod)
+        """Judge the pods again whose deadline has passed without an event; `now` is by our clock."""
+        theirs = now + self._clock_offset
+        for seen in [s for s in self._live.values() if s.deadline <= theirs]:
+            self._isolate(seen.pod, self._observe)
 
     async def finish(self, finished: Finished) -> None:
         """The outcome is committed: store the log if it did not pass, then delete the pod (promise 3)."""
@@ -102,20 +158,26 @@ class ClusterWatch:
         bind_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt)  # for its task only
         # One log per run: that of its last attempt.
         with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_retried()
-        for pause in (*DELETE_PAUSES_S, None):
+        for failures in itertools.count(1):
             try:
                 await self._remove(seen, with_log=with_log)
-            except ClusterError as error:
-                log.warning("pod not deleted", pod=seen.name, error=error.message)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the pod is to be deleted
+                message = error.message if isinstance(error, ClusterError) else repr(error)
+                is_temporary = isinstance(error, TemporaryError)
+                log.warning("pod not deleted", pod=seen.name, failures=failures, error=message)
             else:
+                self._undeletable.remove(seen.uid)
                 return
-            if pause is not None:
-                await asyncio.sleep(pause)
-        self._finishing.discard(seen.uid)
-        self._reflector.request_list()  # done in the store, still in the cluster
+            if failures >= SHOWN_AFTER:
+                self._undeletable.add(seen.uid, f"{seen.name}: {message}")
+            if failures >= GIVEN_UP_AFTER and not is_temporary:
+                return  # until another watch of the cluster lists it
+            await asyncio.sleep(DELETE_BACKOFF.pause(failures).total_seconds())
+            if seen.uid not in self._finishing:
+                return  # it is gone
 
     async def _remove(self, seen: PodObservation, *, with_log: bool) -> None:
-        api = await self._context.clients.get(self.cluster)
+        api = await self._connect()
         if with_log:
             async with self._reading:
                 await store_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._context)
@@ -123,9 +185,23 @@ class ClusterWatch:
             # No kubelet would ever confirm the end of a pod whose node has left.
             grace_s = 0 if self.nodes.has_left(seen.node) else None
             await api.delete_pod(self.cluster.namespace, seen.name, seen.uid, grace_s)
+        await self._note_response()
 
     async def _connect(self) -> ClusterApi:
-        return await self._context.clients.get(self.cluster)
+        self._api = await self._context.clients.get(self.cluster, self.location)
+        return self._api
+
+    @property
+    def _clock_offset(self) -> timedelta:
+        """Of the cluster's clock."""
+        return timedelta(0) if self._api is None else self._api.clock_offset
+
+    def _read(self, pod: dict[str, Any]) -> PodObservation | None:
+        metadata = pod["metadata"]
+        found = PodObservation.read(pod, self._context.clock() + self._clock_offset, self._live.get(metadata["uid"]))
+        if found is None and LABEL_RUN in (metadata.get("labels") or {}):
+            raise ValueError("its annotations, labels or times are invalid")
+        return found
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -133,13 +209,17 @@ class ClusterWatch:
                 self._expected = await asyncio.to_thread(self._runs_with_pods)
             case Listed(pods):
                 await self._replace(pods)
-                if self._is_unreachable or self.cluster.failures:
-                    await asyncio.to_thread(self._set_breaker, reached=True)
-                    self._is_unreachable = False
+                await self._note_response()
             case Changed(pod):
-                self._observe(pod)
+                self._isolate(pod, self._observe)
+                await self._note_response()
             case Deleted(pod):
-                self._observe_deletion(pod)
+                self._isolate(pod, self._observe_deletion)
+                self._set_aside.remove(pod["metadata"]["uid"])
+                await self._note_response()
+            case Malformed(problem):
+                metrics.record_set_aside("pods")
+                self._set_aside.add("", problem)
             case ListFailed(error):
                 self._log_failure(error)
                 if error.cause is Cause.CLUSTER_UNREACHABLE:  # where nothing is launched, no launcher would notice
@@ -149,10 +229,28 @@ class ClusterWatch:
                 self._log_failure(error)
 
     def _log_failure(self, error: ClusterError) -> None:
-        if error.cause is not Cause.GONE:
-            log.warning("pods not followed", cause=error.cause, error=error.message)
+        if error.cause is Cause.GONE:
+            return
+        self._failures += 1
+        log.warning("pods not followed", cause=error.cause, error=error.message)
+        is_shown = not isinstance(error, TemporaryError) or self._failures >= SHOWN_AFTER
+        if is_shown and error.cause is not Cause.CLUSTER_UNREACHABLE:  # which the breaker shows
+            self._crashed = (self._context.clock(), f"pods not followed: {error.message}")
+
+    async def _note_response(self) -> None:
+        """Close the breaker: at the cap on pods no launcher would, and nothing is listed while a watch lasts."""
+        if not self._is_unreachable and not self.cluster.failures:
+            return
+        try:
+            await asyncio.to_thread(self._set_breaker, reached=True)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("database unavailable; breaker not closed", error=str(error))
+        else:
+            self._is_unreachable, self.cluster.failures = False, 0
 
     def _set_breaker(self, *, reached: bool) -> None:
+        if self.former is not None:  # the breaker is about the present location
+            return
         with self._context.store.writing() as session:
             if reached:
                 if breaker.reset(session, self.cluster.name):
@@ -165,23 +263,37 @@ class ClusterWatch:
         present = {pod["metadata"]["uid"] for pod in pods}
         vanished = [s for uid, s in self._live.items() if uid not in present]
         for seen in vanished:
-            self._observe_deletion(seen.pod)
+            self._isolate(seen.pod, self._observe_deletion)
         accounted = present | self._finishing | {s.uid for s in vanished}
         self._finishing &= present
+        self._set_aside.keep(present)
+        self._undeletable.keep(present)
         ended = await asyncio.to_thread(self._ended_among, pods)
         for pod in pods:
-            self._observe(pod, ended)
+            self._isolate(pod, lambda pod: self._observe(pod, ended))
+        self._is_listed, self._failures = True, 0
         message = "The pod was already deleted, not by KubeProbe."
         for run_id, attempt, uid in self._expected:
             if uid not in accounted:
                 ending = Ending(run_id, Judgement(Verdict.UNKNOWN, Reason.POD_DELETED, message), attempt)
                 self._context.committer.submit(Finished(self, ending))
 
+    def _isolate(self, pod: dict[str, Any], handle: Callable[[dict[str, Any]], None]) -> None:
+        """Handle one pod; one that cannot be handled is set aside, so that it stops no other."""
+        uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
+        try:
+            handle(pod)
+        except Exception as error:
+            metrics.record_set_aside("pods")
+            if self._set_aside.add(uid, f"{name}: {error!r}"):
+                log.exception("pod set aside", pod=name)
+
     def _observe(self, pod: dict[str, Any], ended: Iterable[tuple[str, int]] = ()) -> None:
         """Judge a pod's current state."""
-        seen = PodObservation.read(pod)
+        seen = self._read(pod)
         if seen is None or seen.uid in self._finishing:
             return
+        self._set_aside.remove(seen.uid)
         judgement = self._judge(seen)
         if judgement is None and (seen.run_id, seen.attempt) in ended:
             judgement = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "The run had its outcome before its pod ended.")
@@ -195,8 +307,9 @@ class ClusterWatch:
         uid = pod["metadata"]["uid"]
         if uid in self._finishing:
             self._finishing.discard(uid)
+            self._undeletable.remove(uid)
             return
-        seen = PodObservation.read(pod)
+        seen = self._read(pod)
         if seen is None:
             return
         self._live.pop(uid, None)
@@ -204,14 +317,17 @@ class ClusterWatch:
             self._submit(seen, judgement, deleted=True)
 
     def _judge(self, seen: PodObservation, *, deleted: bool = False) -> Judgement | None:
-        """None also if the pod cannot be judged: that must not end the watch of its cluster."""
+        """None also if the pod cannot be judged: it is set aside, and judged again at its next event."""
         with bound_contextvars(cluster=self.cluster.name, run=seen.run_id, attempt=seen.attempt):
             try:
-                found = judge(seen.pod, seen.policy, self._context.clock(), deleted=deleted)
+                now = self._context.clock() + self._clock_offset
+                found = judge(seen.pod, seen.policy, now, deleted=deleted, running_since=seen.running_since)
                 node_has_left = self.nodes.has_left(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
                 return _node_gone(seen.node) if node_has_left else found
-            except (LookupError, TypeError, ValueError, AttributeError):
-                log.exception("pod cannot be judged", pod=seen.name)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                metrics.record_set_aside("pods")
+                if self._set_aside.add(seen.uid, f"{seen.name}: cannot be judged: {error!r}"):
+                    log.exception("pod cannot be judged", pod=seen.name)
                 return None
 
     def _submit(self, seen: PodObservation, judgement: Judgement, *, deleted: bool) -> None:
@@ -220,7 +336,9 @@ class ClusterWatch:
             self.probe_killed_at = self._context.clock()
         if not deleted:
             self._finishing.add(seen.uid)
-        self._context.committer.submit(Finished(self, seen.ending(judgement), seen, deleted=deleted))
+        self._context.committer.submit(
+            Finished(self, seen.ending(judgement, self._clock_offset), seen, deleted=deleted)
+        )
 
     async def _nodes_changed(self, left: Collection[str]) -> None:
         """After a list of nodes, or when these have left: end the runs on nodes that have left."""
@@ -240,8 +358,11 @@ class ClusterWatch:
 
     def _runs_with_pods(self) -> list[tuple[str, int, str | None]]:
         with self._context.store.reading() as session:
+            here = col(Run.location) == self.location
+            if self.former is None:  # or the run was launched by a version of KubeProbe that recorded no locations
+                here = or_(here, col(Run.location).is_(None))
             running = select(Run.id, Run.attempt, Run.pod_uid).where(
-                Run.cluster == self.cluster.name, is_open(), Run.state == RunState.RUNNING
+                Run.cluster == self.cluster.name, is_open(), Run.state == RunState.RUNNING, here
             )
             return [(row[0], row[1], row[2]) for row in session.exec(running)]
 

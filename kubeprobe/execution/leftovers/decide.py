@@ -25,6 +25,16 @@ class FoundObject:
     metadata: Mapping[str, Any] = field(compare=False)
 
     @property
+    def is_readable(self) -> bool:
+        """Whether it has all that the other properties need: a malformed object must not end a sweep."""
+        try:
+            datetime.fromisoformat(self.metadata["creationTimestamp"])
+            _ = (self.uid, self.run_id, self.name, self.deleted_at, self.owners)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return False
+        return True
+
+    @property
     def uid(self) -> str:
         """Its UID."""
         return str(self.metadata["uid"])
@@ -69,25 +79,31 @@ class Decision:
     stuck: Sequence[tuple[FoundObject, str]] = ()
 
 
-def decide(found: Sequence[FoundObject], runs: RunStates, now: datetime) -> Decision:
-    """Select the leftovers. Objects that Kubernetes deletes with their owner or namespace are left out."""
-    over = [one for one in found if _is_over(one, runs, now)]
+def decide(
+    found: Sequence[FoundObject], runs: RunStates, now: datetime, clock_offset: timedelta = timedelta(0)
+) -> Decision:
+    """Select the leftovers. Objects that Kubernetes deletes with their owner or namespace are left out.
+
+    `clock_offset`: of the cluster's clock, which the times in objects are of.
+    """
+    theirs = now + clock_offset
+    over = [one for one in found if _is_over(one, runs, now, theirs)]
     owners = {one.uid for one in over}
     namespaces = {one.name for one in over if one.target.qualified == "namespaces"}
     roots = [one for one in over if not one.owners & owners and one.metadata.get("namespace") not in namespaces]
     return Decision(
         remove=[one for one in roots if one.deleted_at is None],
-        stuck=[(one, _why_stuck(one)) for one in roots if one.deleted_at and now - one.deleted_at >= STUCK_AFTER],
+        stuck=[(one, _why_stuck(one)) for one in roots if one.deleted_at and theirs - one.deleted_at >= STUCK_AFTER],
     )
 
 
-def _is_over(found: FoundObject, runs: RunStates, now: datetime) -> bool:
-    """Whether the object's run has ended long enough ago."""
+def _is_over(found: FoundObject, runs: RunStates, now: datetime, theirs: datetime) -> bool:
+    """Whether the object's run has ended long enough ago. `theirs`: the time by the cluster's clock."""
     if found.run_id in runs.still_open:
         return False
     if (ended := runs.ended.get(found.run_id)) is not None:
         return now - ended >= GRACE
-    return now - datetime.fromisoformat(found.metadata["creationTimestamp"]) >= UNKNOWN_AFTER
+    return theirs - datetime.fromisoformat(found.metadata["creationTimestamp"]) >= UNKNOWN_AFTER
 
 
 def _why_stuck(found: FoundObject) -> str:

@@ -51,7 +51,8 @@ async def sweep(
     swept.seen = {one.uid for one in found}
     if not found:
         return swept
-    decision = decide(found, await get_run_states(sorted({one.run_id for one in found})), now)
+    states = await get_run_states(sorted({one.run_id for one in found}))
+    decision = decide(found, states, now, inventory.api.clock_offset)
     swept.stuck = list(decision.stuck)
     await asyncio.gather(*(_remove(inventory, one, swept, slots) for one in decision.remove))
     return swept
@@ -70,7 +71,8 @@ async def _list(
             return []
         collection, found = "", []
     swept.listed.add(target)
-    return [FoundObject(target, collection or "", metadata) for metadata in found]
+    objects = [FoundObject(target, collection or "", metadata) for metadata in found]
+    return [one for one in objects if one.is_readable]
 
 
 async def _remove(inventory: Inventory, found: FoundObject, swept: Swept, slots: asyncio.Semaphore) -> None:

@@ -1,6 +1,6 @@
 """The lines of a watch."""
 
-from kubeprobe.fleet.api import parse_event
+from kubeprobe.fleet.api import object_problem, parse_event
 from kubeprobe.fleet.errors import ClusterError
 
 SEEDS = (
@@ -11,10 +11,10 @@ SEEDS = (
 
 
 def fuzz(data: bytes) -> None:
-    """The documented error, or an object with metadata."""
+    """The documented error, or an object and what is wrong with it."""
     try:
         kind, found = parse_event(data)
     except ClusterError:
         return
     assert isinstance(kind, str)
-    assert isinstance(found["metadata"], dict)
+    assert object_problem(found) or found["metadata"]["uid"]

@@ -15,7 +15,7 @@ from ulid import ULID
 
 from kubeprobe import vocabulary
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.clock import utc_now
+from kubeprobe.clock import Clock, utc_now
 from kubeprobe.effects import Effects
 from kubeprobe.execution.collect import Collector, CollectorContext
 from kubeprobe.execution.launch import Launcher
@@ -113,9 +113,9 @@ class Launching(Queue):
 class RunningCollector:
     """A collector with its own thread, loop and connections."""
 
-    def __init__(self, name: str, env: "Environment") -> None:
+    def __init__(self, name: str, env: "Environment", clock: Clock = utc_now) -> None:
         self._context = CollectorContext(
-            env.store, ClusterClients(env.cipher), env.queue, env.settings, env.installation, utc_now
+            env.store, ClusterClients(env.cipher, clock), env.queue, env.settings, env.installation, clock
         )
         self._name = name
         self._error: BaseException | None = None
@@ -162,9 +162,9 @@ class Environment:
         )
         self.queue = Launching(self.launcher.launch)
 
-    def collect(self, name: str = "one") -> None:
+    def collect(self, name: str = "one", clock: Clock = utc_now) -> None:
         """Start a collector and wait until it has leased the cluster, or shares it."""
-        self._collectors[name] = RunningCollector(name, self)
+        self._collectors[name] = RunningCollector(name, self, clock)
         until("a collector that holds the cluster", lambda: self._cluster().collector)
 
     def stop_collecting(self, name: str = "one") -> None:

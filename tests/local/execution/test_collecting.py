@@ -176,14 +176,43 @@ def test_a_reachable_cluster_is_used_at_once_again(env: Environment) -> None:
     assert env.outcome(env.start(PASS)).verdict == Verdict.PASS
 
 
+def test_what_a_watch_receives_closes_the_breaker_of_a_cluster_at_its_cap(env: Environment) -> None:
+    """One creation has timed out; nothing is launched meanwhile, and the watch lasts."""
+    env.collect()
+    run_id = env.start(env.at_the_gate + PASS)
+    env.wait_until_running(run_id)
+    with env.store.writing() as session:
+        cluster = session.get_one(Cluster, "local")
+        cluster.failures, cluster.open_until, cluster.max_in_flight = 1, utc_now(), 1
+    pod = env.wait_until_running(run_id)
+
+    def has_closed() -> bool:
+        env.set_status(pod, message=str(utc_now()))
+        return env.find(Cluster, "local").failures == 0
+
+    until("the breaker to close", has_closed)
+
+
+@pytest.mark.parametrize("skew_s", [61, 3600, -61, -3600])
+def test_a_collectors_clock_does_not_change_verdicts(env: Environment, skew_s: int) -> None:
+    env.collect(clock=lambda: utc_now() + timedelta(seconds=skew_s))
+    run_id = env.start(env.at_the_gate + PASS)
+    env.wait_until_running(run_id)
+    impatient = env.start("sleep 60", "impatient")
+    assert env.outcome(impatient, within_s=15).reason == Reason.RUN_DEADLINE
+    assert run_id not in env.verdicts()
+    env.open_the_gate()
+    assert env.outcome(run_id).reason == Reason.PASSED
+
+
 def test_a_failed_watch_is_restarted(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     read, died = PodObservation.read, list[dict[str, Any]]()
 
-    def die_once(pod: dict[str, Any]) -> PodObservation | None:
+    def die_once(pod: dict[str, Any], *args: Any) -> PodObservation | None:
         if not died:
             died.append(pod)
             raise RuntimeError("nobody has thought of this")
-        return read(pod)
+        return read(pod, *args)
 
     monkeypatch.setattr(PodObservation, "read", die_once)
     env.collect()

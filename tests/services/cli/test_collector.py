@@ -25,7 +25,8 @@ def collectors(store: Store) -> list[str]:
 def lease(store: Store) -> tuple[str | None, datetime | None]:
     with store.reading() as session:
         cluster = session.get_one(Cluster, "prod-1")
-        return cluster.collector, cluster.leased_until
+        collector = session.get(Collector, cluster.collector) if cluster.collector else None
+        return cluster.collector, collector and collector.leased_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlmodel import col, update
+from sqlmodel import Session, col, select, update
 
 from kubeprobe import vocabulary
 from kubeprobe.catalog.render import pod_name
 from kubeprobe.catalog.version import increment_version
+from kubeprobe.execution import launch as launching
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.fleet import breaker
-from kubeprobe.runs import lock_cluster, resend_overdue
+from kubeprobe.fleet.api import ClusterApi
+from kubeprobe.runs import Claim, claim, lock_cluster, resend_overdue
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run
 from kubeprobe.vocabulary import Reason, RunState, Verdict
@@ -233,6 +236,17 @@ def test_retry_after_is_respected(world: ExecutionWorld, launcher: Launcher, api
     assert world.find(RUN).launch_at == clock() + timedelta(seconds=20)
 
 
+@pytest.mark.parametrize("header", ["1e12", "9" * 30, "nan", "inf", "-1"])
+def test_an_absurd_retry_after_loses_no_batch(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, header: str
+) -> None:
+    api.refuse(Refusal(429, "TooManyRequests", "slow down", headers={"Retry-After": header}))
+    launch(launcher, world, *ids(2))
+    assert sorted(world.states().values()) == [RunState.PENDING, RunState.RUNNING]
+    [postponed] = [run for run in world.runs if run.state == RunState.PENDING]
+    assert clock() + timedelta(seconds=2) <= postponed.launch_at <= clock() + timedelta(hours=1)
+
+
 @pytest.mark.parametrize("wakes", [5, 100, 10_000])
 def test_the_pause_of_a_run_with_many_wakes_is_the_longest(
     world: ExecutionWorld, launcher: Launcher, api: OddApi, clock: Clock, wakes: int
@@ -394,3 +408,50 @@ def _meanwhile(launcher: Launcher, monkeypatch: pytest.MonkeyPatch, happens: obj
         return found
 
     monkeypatch.setattr(launcher.loop, "run", and_then)
+
+
+def test_a_run_whose_row_cannot_be_read_stops_no_other_of_its_batch(
+    world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ids(4)
+    if world.store.engine.dialect.name == "sqlite":  # PostgreSQL accepts JSON only
+        world.run(*batch, cluster="there")
+        with world.store.writing() as session:
+            cut = f"UPDATE run SET parameters = '{{\"cut' WHERE id = '{batch[1]}'"
+            session.connection().exec_driver_sql(cut)
+    else:
+
+        def read(session: Session, cluster: Cluster, run_ids: Sequence[str], *more: Any) -> Claim:
+            if batch[1] in run_ids:
+                raise ValueError("a column that cannot be read")
+            return claim(session, cluster, run_ids, *more)
+
+        monkeypatch.setattr(launching, "claim", read)
+    launch(launcher, world, *batch)
+    assert world.verdicts == {batch[1]: (Verdict.UNKNOWN, Reason.NOT_LAUNCHED)}
+    with world.store.reading() as session:
+        states = dict(session.exec(select(col(Run.id), col(Run.state)).where(col(Run.id) != batch[1])).all())
+    assert set(states.values()) == {RunState.RUNNING}
+
+
+def test_a_pod_that_cannot_be_stored_stops_no_other_of_its_batch(
+    world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, create = ids(4), ClusterApi.create_pod
+
+    async def odd(self: ClusterApi, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
+        found = await create(self, namespace, pod)
+        if found["metadata"]["labels"][vocabulary.LABEL_RUN] == batch[1]:
+            found["metadata"]["uid"] += "\0"  # PostgreSQL does not store it
+        if found["metadata"]["labels"][vocabulary.LABEL_RUN] == batch[2]:
+            del found["metadata"]["uid"]
+        return found
+
+    monkeypatch.setattr(ClusterApi, "create_pod", odd)
+    launch(launcher, world, *batch)
+    states = [world.states()[run_id] for run_id in batch]
+    is_stored = world.store.engine.dialect.name == "sqlite"
+    odd_state = RunState.RUNNING if is_stored else RunState.DONE
+    assert states == [RunState.RUNNING, odd_state, RunState.PENDING, RunState.RUNNING]
+    assert world.verdicts == ({} if is_stored else {batch[1]: (Verdict.UNKNOWN, Reason.NOT_LAUNCHED)})
+    assert world.find(batch[2]).setback == Reason.NOT_LAUNCHED

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
+from kubeprobe.backoff import Backoff
 from kubeprobe.execution.collect import watch as watching
 from kubeprobe.execution.collect.committer import Committer, Finished
 from kubeprobe.execution.collect.context import WatchContext
@@ -87,7 +89,7 @@ async def test_a_line_about_a_collected_pod_names_its_cluster_run_and_attempt(
     watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ClusterApi, "delete_pod", unreachable)
-    monkeypatch.setattr(watching, "DELETE_PAUSES_S", ())
+    monkeypatch.setattr(watching, "DELETE_BACKOFF", Backoff(first=timedelta(0), longest=timedelta(0)))
     seen = PodObservation.read(pod_of("r1", 2, POLICY))
     assert seen is not None
     with capture_logs(processors=[merge_contextvars]) as lines:

@@ -51,8 +51,8 @@ def test_failures_while_it_is_open_are_not_counted(store: Store, cluster: str, n
     until = trip(store, now)
     assert trip(store, now + 4 * SECOND) == until
     assert read(store).failures == 1
-    assert breaker.is_open(read(store), now + 4 * SECOND)
-    assert not breaker.is_open(read(store), now + 5 * SECOND)
+    assert breaker.retry_at(read(store), now + 4 * SECOND) == until
+    assert breaker.retry_at(read(store), now + 5 * SECOND) is None
 
 
 def test_workers_that_fail_concurrently_trip_it_once(store: Store, cluster: str, now: datetime) -> None:

@@ -9,7 +9,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.execution.collect import Collector, CollectorContext, leases
+from kubeprobe.execution.collect import Collector, CollectorContext
+from kubeprobe.execution.collect.leases import Leases
 from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
@@ -199,7 +200,7 @@ async def test_expired_leases_count_as_lost_and_released_ones_do_not(
     async def watch(_: ClusterWatch) -> None:
         await asyncio.sleep(3600)
 
-    monkeypatch.setattr(leases, "renew", renew)
+    monkeypatch.setattr(Leases, "renew", renew)
     monkeypatch.setattr(ClusterWatch, "run", watch)
     settings = Settings(lease=timedelta(seconds=0.2))
     context = CollectorContext(world.store, ClusterClients(cipher), Wakes(), settings, "01hinstallation", moving)

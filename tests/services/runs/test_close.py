@@ -171,7 +171,7 @@ def test_transactions_that_write_the_same_runs_in_any_order_do_not_deadlock(
                     evicted = [ending(run_id, EVICTED, attempt=None, retries=9) for run_id in ids[:half]]
                     close(session, [replace(e, attempt=1) for e in evicted] + [ending(i) for i in ids[half:]], now)
                 case 1:
-                    put_off(session, [Setback(i, 1, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
+                    put_off(session, [Setback(i, 1, None, now, Reason.CLUSTER_ERROR, "") for i in ids], now, settings)
                 case 2:
                     replace_runs(session, ids, now)
                 case _:

@@ -7,9 +7,9 @@ import pytest
 from sqlmodel import select
 
 from kubeprobe.runs import close
-from kubeprobe.runs.retention import BATCH, delete_old_runs, expire
+from kubeprobe.runs.retention import BATCH, EXPIRE_FOR, delete_old_runs, expire, expire_all
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, RunLog
+from kubeprobe.store import Cluster, PodLocation, Run, RunLog
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import ExecutionWorld, ending
 from tests.services.trigger.given import at_once
@@ -49,10 +49,54 @@ def test_an_expired_run_is_unknown_with_the_best_known_reason(
 
 
 def test_an_expired_run_on_an_unreachable_cluster_has_that_reason(world: ExecutionWorld, now: datetime) -> None:
-    world.change(Cluster, failures=5)
+    world.change(Cluster, failures=5, collector="c1")
     world.run("r1", state=RunState.RUNNING, expires_at=now)
     expire(world.store, now)
     assert world.verdicts == {"r1": (Verdict.UNKNOWN, Reason.CLUSTER_UNREACHABLE)}
+
+
+def test_a_failed_creation_is_not_the_reason_of_an_unwatched_run(world: ExecutionWorld, now: datetime) -> None:
+    world.change(Cluster, failures=1)
+    world.run("r1", state=RunState.RUNNING, expires_at=now)
+    expire(world.store, now)
+    assert world.verdicts == {"r1": (Verdict.UNKNOWN, Reason.LOST)}
+
+
+def test_a_run_at_a_former_location_that_did_not_respond_has_that_reason(world: ExecutionWorld, now: datetime) -> None:
+    values = {"cluster": "prod-1", "cluster_created_at": now, "namespace": "old", "connection": b""}
+    with world.store.writing() as session:
+        session.add(PodLocation(id="there", connection_version=1, left_at=now, **values))
+    world.run("r1", state=RunState.RUNNING, location="there", expires_at=now)
+    expire(world.store, now)
+    assert world.verdicts == {"r1": (Verdict.UNKNOWN, Reason.CLUSTER_UNREACHABLE)}
+    assert "former location" in world.outcomes[0].message
+
+
+def test_an_open_run_that_has_an_outcome_does_not_stop_the_others_from_expiring(
+    world: ExecutionWorld, now: datetime
+) -> None:
+    world.run("odd", "r1", state=RunState.RUNNING, expires_at=now, setback="NotAReason")
+    with world.store.writing() as session:
+        close(session, [ending("odd")], now)
+    world.change(Run, state=RunState.RUNNING)
+    world.run("r2", state=RunState.PENDING, expires_at=now, setback="NotAReason")
+    assert expire(world.store, now).count == 3
+    assert world.verdicts == {
+        "odd": (Verdict.PASS, Reason.PASSED),
+        "r1": (Verdict.UNKNOWN, Reason.LOST),
+        "r2": (Verdict.UNKNOWN, Reason.NOT_LAUNCHED),
+    }
+
+
+def test_all_expired_runs_are_closed_by_one_task(world: ExecutionWorld, now: datetime) -> None:
+    world.run(*(f"r{i}" for i in range(2 * BATCH + 1)), expires_at=now)
+    assert [expired.count for expired in expire_all(world.store, lambda: now)] == [BATCH, BATCH, 1]
+
+
+def test_a_task_closes_expired_runs_for_a_limited_time(world: ExecutionWorld, now: datetime) -> None:
+    world.run(*(f"r{i}" for i in range(2 * BATCH)), expires_at=now)
+    times = iter((now, now, now + EXPIRE_FOR))
+    assert [expired.count for expired in expire_all(world.store, lambda: next(times))] == [BATCH]
 
 
 def test_a_run_that_has_ended_does_not_expire(world: ExecutionWorld, now: datetime) -> None:

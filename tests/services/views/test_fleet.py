@@ -105,7 +105,9 @@ def test_clusters_show_their_load_and_collector(world: World) -> None:
     world.cluster("prod-1")
     world.cluster("prod-2")
     world.change_cluster("prod-2", open_until=world.now + MINUTE)
-    world.change_cluster("prod-1", collector="c1", leased_until=world.now + MINUTE)
+    world.change_cluster("prod-1", collector="c1")
+    with world.store.writing() as session:
+        session.add(Collector(name="c1", pool="default", seen_at=world.now, leased_until=world.now + MINUTE))
     world.opened()
     run_id = world.opened()
     with world.store.writing() as session:
@@ -133,10 +135,10 @@ def test_health_counts_overdue_work(world: World) -> None:
 def test_health_lists_collectors_and_unwatched_clusters(world: World) -> None:
     world.cluster("a")
     world.cluster("b")
-    world.change_cluster("a", leased_until=world.now + MINUTE, collector="c1")
+    world.change_cluster("a", collector="c1")
     world.change_cluster("b", open_until=world.now + MINUTE, cordoned_at=world.now)
     with world.store.writing() as session:
-        session.add(Collector(name="c1", pool="default", seen_at=world.now))
+        session.add(Collector(name="c1", pool="default", seen_at=world.now, leased_until=world.now + MINUTE))
         session.add(Collector(name="dead", pool="default", seen_at=world.now - MINUTE))
     with world.store.reading() as session:
         found = fleet_health(session, world.now, Settings())

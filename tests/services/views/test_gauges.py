@@ -89,16 +89,16 @@ def test_unprocessed_outcomes_overdue_schedules_and_clusters_are_counted(world: 
     soon, gone = world.now + timedelta(seconds=5), world.now - timedelta(seconds=5)
     for name in ("a", "b", "c"):
         world.cluster(name)
-    world.change_cluster("a", leased_until=soon, open_until=soon, failures=3)
-    world.change_cluster("b", leased_until=gone, cordoned_at=gone)
+    with world.store.writing() as session:
+        session.add(Collector(name="alive", pool="default", seen_at=gone, leased_until=soon))
+        session.add(Collector(name="dead", pool="default", seen_at=world.now - LEASE, leased_until=gone))
+    world.change_cluster("a", collector="alive", open_until=soon, failures=3)
+    world.change_cluster("b", collector="dead", cordoned_at=gone)
     world.change_cluster("c", pool="far")
     world.run(at=world.now - timedelta(seconds=61))
     world.run(Verdict.FAIL, at=world.now - timedelta(seconds=31))
     world.schedule("dns", "a", world.now - timedelta(seconds=7))
     world.schedule("dns", "b", world.now - timedelta(hours=7), paused_at=gone)
-    with world.store.writing() as session:
-        session.add(Collector(name="alive", pool="default", seen_at=gone))
-        session.add(Collector(name="dead", pool="default", seen_at=world.now - LEASE))
     found = read(world)
     assert (found.unprocessed_outcomes, found.oldest_unprocessed_s) == (2, 60)
     assert found.last_outcome_at == world.now - timedelta(seconds=30)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from kubeprobe.execution.exit_codes import explain_exit_code
 from kubeprobe.execution.judge import Policy, judge
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.unit.execution.given import (
@@ -67,6 +68,11 @@ def test_exit_code_and_report_must_agree(code: int, message: str | None, verdict
         (1, OK, FAIL, Reason.EXITED_NONZERO),
         (2, None, FAIL, Reason.EXITED_NONZERO),
         (127, None, FAIL, Reason.EXITED_NONZERO),
+        (128, None, FAIL, Reason.EXITED_NONZERO),
+        (255, None, FAIL, Reason.EXITED_NONZERO),
+        (193, None, FAIL, Reason.EXITED_NONZERO),
+        (-1073741819, None, UNKNOWN, Reason.REPORT_MISSING),
+        (3221225786, None, UNKNOWN, Reason.REPORT_MISSING),
         (137, None, UNKNOWN, Reason.REPORT_MISSING),
         (143, None, UNKNOWN, Reason.REPORT_MISSING),
     ],
@@ -88,6 +94,7 @@ def test_with_verdict_from_exit_code_the_exit_code_alone_decides(
         (ended(128, "exec: no such file", reason="StartError"), Reason.CONTAINER_NOT_STARTED),
         (ended(127, "exec: no such file", reason="ContainerCannotRun"), Reason.CONTAINER_NOT_STARTED),
         (ended(137, "could not be located", reason="ContainerStatusUnknown"), Reason.NODE_LOST),
+        (ended(255, reason="Unknown"), Reason.NODE_LOST),
         (ended(137) | {"reason": "DeadlineExceeded"}, Reason.RUN_DEADLINE),
         (ended(137) | {"reason": "Evicted"}, Reason.EVICTED),
         (ended(137) | {"reason": "Preempting"}, Reason.PREEMPTED),
@@ -193,3 +200,44 @@ def test_messages_contain_no_nul() -> None:
     assert found is not None
     assert (found.verdict, found.message) == (FAIL, "read \N{REPLACEMENT CHARACTER}\x01")
     assert found.report == {"ok": False, "errors": ["read \N{REPLACEMENT CHARACTER}\x01"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (1, "code 1."),
+        (126, "could not be run"),
+        (127, "was not found"),
+        (128, "code 128."),
+        (139, "killed by SIGSEGV (signal 11)"),
+        (137, "killed by SIGKILL (signal 9)"),
+        (143, "killed by SIGTERM (signal 15)"),
+        (161, "killed by signal 33"),
+        (192, "signal 64"),
+        (193, "code 193."),
+        (255, "code 255."),
+        (256, "code 256."),
+        (-1, "code -1."),
+        (-1073741819, "status 0xC0000005, access violation"),
+        (3221225786, "terminated by Ctrl+C"),
+        (0xC0000999, "status 0xC0000999, error"),
+    ],
+)
+def test_an_exit_code_is_explained_as_shells_kernels_and_runtimes_mean_it(code: int, said: str) -> None:
+    found = judge(pod(ended(code)), BY_EXIT_CODE, CREATED)
+    assert found is not None
+    assert said in found.message
+
+
+def test_an_unsigned_or_negative_windows_status_is_the_same() -> None:
+    assert explain_exit_code(-1073741819) == explain_exit_code(0xC0000005)
+
+
+@pytest.mark.parametrize("code", [137, 143, 255])
+def test_a_sidecar_that_was_ended_with_its_pod_is_not_what_failed(code: int) -> None:
+    sidecar = container("mesh", terminated={"exitCode": code, "reason": "Error"})
+    failed = pod({"phase": "Failed", "initContainerStatuses": [sidecar], "message": "Pod was rejected"})
+    failed["spec"]["initContainers"] = [{"name": "mesh", "restartPolicy": "Always"}]
+    found = judge(failed, POLICY, CREATED)
+    assert found is not None
+    assert found.reason is Reason.CONTAINER_NOT_STARTED

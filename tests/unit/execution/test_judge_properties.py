@@ -1,12 +1,14 @@
 """Properties of every judgement, with generated pods."""
 
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeprobe.execution.judge import Policy, deadline, judge
+from kubeprobe.fleet.serverclock import ServerClock
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.unit.execution.given import CREATED, GAVE_UP, NOT_OK, OK, Pod, at
 
@@ -131,3 +133,21 @@ def test_any_termination_message_can_be_judged(policy: Policy, now: datetime, me
     found = judge(pod, policy, now)
     assert found is not None
     assert "\0" not in found.message
+
+
+@settings(max_examples=150)
+@given(pods, policies, st.integers(-300, 300), st.integers(0, 600), st.floats(0, 0.999), st.floats(0, 5))
+def test_a_judgement_is_the_same_whatever_the_collectors_clock_says(
+    pod: Pod, policy: Policy, skew_s: int, passed_s: int, fraction: float, delay_s: float
+) -> None:
+    """The offset is measured by a response that was made at some moment between request and receipt."""
+    true = CREATED + timedelta(seconds=passed_s + fraction)
+    skew, delay = timedelta(seconds=skew_s), timedelta(seconds=delay_s)
+    clock = ServerClock()
+    clock.observe(format_datetime(true.replace(microsecond=0), usegmt=True), true - delay - skew, true + delay - skew)
+    seen = (true - skew) + clock.offset
+    error = timedelta(seconds=1) + delay
+    assert abs(seen - true) <= error
+    if abs(true - deadline(pod, policy)) > error:
+        found, expected = judge(pod, policy, seen), judge(pod, policy, true)
+        assert (found and found.reason) == (expected and expected.reason)

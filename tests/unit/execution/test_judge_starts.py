@@ -167,3 +167,26 @@ def test_a_run_whose_pod_is_rejected_is_unknown(cause: Cause, reason: Reason) ->
     found = judge_refusal(ClusterError(cause, "because\0", where="cluster c: POST /"))
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
     assert found.message == "because\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize("reason", ["CrashLoopBackOff", "RunContainerError", "CreateContainerError"])
+def test_a_sidecar_that_crashes_during_start_up_has_until_the_start_deadline(reason: str) -> None:
+    seen = pod(pending(waiting("PodInitializing"), initContainerStatuses=[waiting(reason, "exit 1", "mesh")]))
+    seen["spec"]["initContainers"] = [{"name": "mesh", "restartPolicy": "Always"}]
+    assert judge(seen, POLICY, EARLY) is None
+    found = judge(seen, POLICY, AT_START_DEADLINE)
+    assert found is not None
+    assert found.reason is Reason.START_DEADLINE
+    assert f"container mesh: {reason}" in found.message
+    seen["spec"]["initContainers"] = [{"name": "mesh"}]
+    once = judge(seen, POLICY, EARLY)
+    assert once is not None, "an init container without restarts does not start again"
+
+
+@pytest.mark.parametrize("started", [-61, 5, 61])
+def test_a_nodes_clock_neither_shortens_nor_extends_the_time_of_a_probe(started: float) -> None:
+    since = CREATED + timedelta(seconds=6)
+    until = deadline(pod(running(started)), POLICY, since)
+    assert timedelta(seconds=90) <= until - CREATED <= timedelta(seconds=96)
+    assert judge(pod(running(started)), POLICY, until - timedelta(seconds=1), running_since=since) is None
+    assert judge(pod(running(started)), POLICY, until, running_since=since) is not None

@@ -41,7 +41,7 @@ def healthy(kmock: Mock) -> None:
 
 
 def event(status: Status, kind: str = "MODIFIED") -> bytes:
-    pod = {"metadata": {"uid": "u", "resourceVersion": "2"}, "status": status}
+    pod = {"metadata": {"name": "p", "uid": "u", "resourceVersion": "2"}, "status": status}
     return orjson.dumps({"type": kind, "object": pod}) + b"\n"
 
 
@@ -229,7 +229,7 @@ async def test_pods_of_killed_checks_are_deleted_and_those_of_running_ones_are_n
     api: ClusterApi, kmock: Mock
 ) -> None:
     def pod(name: str, made: str) -> Status:
-        return {"metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": made}}
+        return {"metadata": MADE["metadata"] | {"name": name, "uid": f"uid-{name}", "creationTimestamp": made}}
 
     items = [pod("old", "2026-11-23T11:49:59Z"), pod("running", "2026-11-23T11:50:01Z")]
     kmock[f"get {PODS}", {"labelSelector": "kubeprobe.io/installation=01test,kubeprobe.io/check"}] << {

@@ -153,10 +153,8 @@ async def test_a_list_that_is_not_one_is_an_error(api: ClusterApi, kmock: km.Raw
         b"{",
         b"\xff",
         b'{"type": 1, "object": {"metadata": {}}}',
-        b'{"type": "ADDED", "object": []}',
-        b'{"type": "ADDED", "object": {"metadata": 1}}',
-        b'{"type": "ERROR", "object": 1}',
-        b'{"type": "ERROR"}',
+        b'{"type": "BOOKMARK", "object": {"metadata": 1}}',
+        b'{"type": "ADDED"}',
     ],
 )
 async def test_a_line_that_is_not_an_event_is_an_error(api: ClusterApi, kmock: km.RawHandler, line: bytes) -> None:
@@ -181,3 +179,11 @@ async def test_a_token_that_an_earlier_version_stored_cannot_add_headers(
     with pytest.raises(ClusterError):
         await (await clients.get(row(str(kmock.url), token=token))).version()
     assert not list(kmock["get"])
+
+
+@pytest.mark.parametrize("line", [b'{"type": "ERROR", "object": 1}', b'{"type": "ERROR"}'])
+async def test_an_error_event_without_a_status_is_an_error(api: ClusterApi, kmock: km.RawHandler, line: bytes) -> None:
+    kmock["get /api/v1/namespaces/ns/pods"] << line + b"\n"
+    async with aclosing(api.watch_objects(pods_path("ns"), "", "1")) as events:
+        with pytest.raises(ClusterError):
+            await anext(events)

@@ -23,6 +23,7 @@ from kubeprobe.fleet.reflector import (
     Listed,
     ListFailed,
     Listing,
+    Malformed,
     Reflector,
     WatchFailed,
     follow_object,
@@ -327,3 +328,56 @@ async def test_an_unexpected_error_of_the_api_is_followed_by_a_pause() -> None:
                 async for _ in events:
                     pass
     assert lists == 1
+
+
+ODD: list[Any] = [
+    {},
+    {"metadata": None},
+    {"metadata": {"name": "x", "uid": 1, "resourceVersion": "5"}},
+    {"metadata": {"name": "x", "uid": "u"}},
+    "text",
+    None,
+    [],
+]
+
+
+async def test_objects_without_name_uid_or_version_are_left_out(follower: Reflector, kmock: Mock) -> None:
+    listed = {"metadata": {"resourceVersion": "1"}, "items": [*ODD, pod("a"), *ODD]}
+    odd = [orjson.dumps({"type": "MODIFIED", "object": found}) + b"\n" for found in ODD]
+    script(kmock, lists=[listed], watches=[(*odd, line("ADDED", "b", 2), *odd, *END)])
+    found = await until_end(follower.events())
+    assert [event for event in found if not isinstance(event, Malformed)] == [
+        Listing(),
+        Listed([pod("a")]),
+        Changed(pod("b", 2)),
+    ]
+    assert len(found) == 3 + 4 * len(ODD)
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ({"items": 3}, Cause.CLUSTER_UNREACHABLE),
+        ({"metadata": []}, Cause.CLUSTER_UNREACHABLE),
+        ({"metadata": {}, "items": None}, Cause.SERVER_ERROR),
+    ],
+)
+async def test_a_malformed_list_has_failed_and_is_requested_again(
+    follower: Reflector, kmock: Mock, body: dict[str, Any], cause: Cause
+) -> None:
+    script(kmock, lists=[body, listing(5, "p")], watches=[])
+    found = await until_end(follower.events())
+    assert names(found) == ["Listing", "ListFailed", "Listing", "Listed"]
+    assert isinstance(found[1], ListFailed)
+    assert found[1].error.cause is cause
+
+
+@pytest.mark.parametrize(
+    "change", [b"[]", b"{}", b"3", b"null", b'{"type": "MODIFIED"}', b'{"type": "BOOKMARK", "object": {}}']
+)
+async def test_a_malformed_change_fails_the_watch_and_a_list_follows(
+    follower: Reflector, kmock: Mock, change: bytes
+) -> None:
+    script(kmock, lists=[listing(5), listing(6)], watches=[(change + b"\n",)])
+    found = await until_end(follower.events())
+    assert names(found) == ["Listing", "Listed", "WatchFailed", "Listing", "Listed"]

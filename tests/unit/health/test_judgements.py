@@ -124,3 +124,10 @@ def test_stuck_objects_are_named_beside_missing_permissions() -> None:
     [(shown, _)] = problems([judge_leftovers(found)]).values()
     assert "may not delete pods" in shown
     assert "namespaces x on prod-2" in shown
+
+
+def test_what_a_collector_cannot_do_is_shown_with_its_cluster() -> None:
+    troubled = replace(FLEET, troubles={"prod-2": "1 pods set aside: kp-x", "prod-1": "1 pods not deleted: kp-y"})
+    found, remedy = problems(judge_fleet(troubled))["watching"]
+    assert found == "prod-1 (and 1 other cluster): 1 pods not deleted: kp-y"
+    assert "kubeprobe cluster check prod-1" in remedy

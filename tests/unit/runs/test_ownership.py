@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[3] / "kubeprobe"
 ROWS = {"Run", "Outcome"}
-WRITERS = {"insert", "insert_all", "insert_ignoring_conflicts", "update", "update_each", "upsert", "delete", "add"}
+WRITERS = {"insert", "insert_ignoring_conflicts", "update", "update_each", "upsert", "delete", "add"}
 ALLOWED = {"response/outcomes.py: update(Outcome)"}
 """Marks outcomes as processed (`responded_at`), the one column that responders write."""
 
@@ -31,4 +31,4 @@ def test_only_kubeprobe_runs_writes_runs_and_outcomes() -> None:
 
 def test_the_search_finds_the_owners_writes() -> None:
     owner = {write for file in (PACKAGE / "runs").glob("*.py") for write in writes(file)}
-    assert {"runs/rows.py: insert_all(Outcome)", "runs/close.py: update(Run)"} <= owner
+    assert {"runs/rows.py: insert_ignoring_conflicts(Outcome)", "runs/close.py: update(Run)"} <= owner
