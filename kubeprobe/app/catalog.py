@@ -9,7 +9,7 @@ from sqlmodel import Session
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
-from kubeprobe.catalog import ApplyResult, Author, Declaration, Plan, known_names, make_plan, parse
+from kubeprobe.catalog import ApplyResult, Author, Declaration, Plan, known_names, make_plan, parse, prepare_connections
 from kubeprobe.catalog import apply as apply_declaration
 from kubeprobe.catalog import pause as pause_schedules
 from kubeprobe.catalog import resume as resume_schedules
@@ -65,10 +65,11 @@ def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool
 def apply_catalog(installation: Installation, files: CatalogFiles, *, prune: bool = False) -> ApplyResult:
     """Make the catalog what the files declare; with `prune`, remove the rest. Raises CatalogError, nothing changed.
 
-    Files are parsed before the transaction, which checks their references again: parsing may take long.
+    Files and kubeconfigs are read before the transaction, which checks references again: reading may take long.
     """
     declaration = files.parse(installation.query(known_names, prune=prune))
-    connector, now, policy = installation.connector, installation.clock(), TemplatePolicy.of(installation.settings)
+    connector = prepare_connections(declaration, installation.connector)
+    now, policy = installation.clock(), TemplatePolicy.of(installation.settings)
     with installation.store.writing() as session:
         return apply_declaration(session, declaration, connector, now, prune=prune, author=files.author, policy=policy)
 

@@ -27,30 +27,31 @@ class Rotation:
 def rotate_key(installation: Installation) -> Rotation:
     """Put a new key before the others, and encrypt every stored credential with it.
 
-    The old keys go on decrypting: another process may be about to store what it encrypted with one. With keys in the
-    settings, the operator has put the new one there; raises InvalidInputError if there is only one.
+    The old keys go on decrypting: another process may be about to store what it encrypted with one. Where this process
+    may not write the keys, the operator has put the new one there; raises InvalidInputError if there is only one.
     """
     keys = installation.cipher.keys
     if not keys.add() and len(keys.read()) < 2:
-        raise InvalidInputError(
-            f"{keys.where} has one key. Set it to NEW,OLD for every process, restart them one after the other, "
-            "and rotate again. Nothing was changed."
-        )
-    with installation.store.writing() as session:
-        sealed = renew_sealed(session, installation.cipher)
+        raise InvalidInputError(f"{keys.where} has one key. {keys.how_to_add} Nothing was changed.")
+    sealed = renew_sealed(installation.store, keys.read)
     return Rotation(keys.where, len(keys.read()), sealed)
 
 
 @use_case(Permission.CLUSTERS)
 def retire_keys(installation: Installation) -> Rotation:
-    """Remove all keys but the first. Raises OldKeyInUseError if a credential cannot be decrypted at all."""
+    """Remove all keys but the first. Raises OldKeyInUseError if a credential cannot be decrypted at all.
+
+    A key that a rotation adds meanwhile stays, too.
+    """
     keys = installation.cipher.keys
-    with installation.store.writing() as session:
-        sealed = renew_sealed(session, installation.cipher)
+    before = keys.read()
+    sealed = renew_sealed(installation.store, keys.read)
     if sealed.unreadable:
         raise OldKeyInUseError(
             f"No key decrypts the credentials of {', '.join(sealed.unreadable[:5])}: add their key to {keys.where}, "
             "or add them again with --replace. No key was removed."
         )
-    keys.retire()
+    keys.retire(before.first)
+    # What another process had encrypted before, and stored since, is decrypted with the keys that are in memory here.
+    renew_sealed(installation.store, lambda: keys.read().with_older(before))
     return Rotation(keys.where, len(keys.read()), sealed)

@@ -7,7 +7,7 @@
 
 from kubeprobe.catalog.apply import ApplyResult, apply, known_names
 from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
-from kubeprobe.catalog.connections import Connector
+from kubeprobe.catalog.connections import Connector, prepare_connections
 from kubeprobe.catalog.ownership import BY_HAND, Author
 from kubeprobe.catalog.parameters import check_parameters
 from kubeprobe.catalog.parse import Declaration, parse
@@ -49,6 +49,7 @@ __all__ = [
     "parse",
     "pause",
     "pod_name",
+    "prepare_connections",
     "render_pod",
     "resume",
     "setup_objects",

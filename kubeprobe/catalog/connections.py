@@ -1,7 +1,7 @@
 """The connections of declared clusters: read from their kubeconfigs, compared with the encrypted ones in the store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.store import Cluster
 
 _CONNECTION = "spec.connection"
+_NAMES_AT_ONCE = 500
 _KEPT_FILES = 16
 """Kubeconfigs that are kept while the connections of a catalog are read."""
 _RENEWED = FieldChange(f"{_CONNECTION} (credentials)", "as stored", "as in the kubeconfig now")
@@ -69,9 +70,30 @@ def connect_all(declaration: Declaration, connector: Connector) -> dict[str, Con
     return found
 
 
+@dataclass(frozen=True)
+class _PreparedConnector(Connector):
+    """A connector that has read all connections."""
+
+    connections: Mapping[str, Connection] = field(default_factory=dict, repr=False)
+
+    def connect(self, entry: Entry, read: ReadKubeconfig = read_kubeconfig) -> Connection:  # noqa: ARG002 - read before
+        return self.connections[entry.name]
+
+
+def prepare_connections(declaration: Declaration, connector: Connector) -> Connector:
+    """A connector for this declaration that reads no more files: for `apply`, in a transaction that ends soon.
+
+    Raises CatalogError with every connection that is unusable.
+    """
+    return _PreparedConnector(connector.cipher, connector.local_kubeconfig, connect_all(declaration, connector))
+
+
 def renewed_clusters(session: Session, connections: Mapping[str, Connection], cipher: Cipher) -> frozenset[str]:
     """The clusters whose connection differs from the stored one, or is not stored yet."""
-    stored = dict(session.execute(select(col(Cluster.name), col(Cluster.connection))).all())
+    names, stored = sorted(connections), dict[str, bytes]()
+    for start in range(0, len(names), _NAMES_AT_ONCE):  # those of other clusters may be many megabytes
+        wanted = col(Cluster.name).in_(names[start : start + _NAMES_AT_ONCE])
+        stored.update(dict(session.execute(select(col(Cluster.name), col(Cluster.connection)).where(wanted)).all()))
     return frozenset(
         name
         for name, connection in connections.items()

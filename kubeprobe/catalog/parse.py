@@ -4,6 +4,7 @@ Next: `plan` compares a declaration with the store, `apply` writes it.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,16 +117,8 @@ def _files(paths: Iterable[Path], shown: Callable[[Path], str], state: _ParseSta
     done: set[Path] = set()
     total = 0
     for path in paths:
-        if path.is_dir():
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix in _SUFFIXES
-                and file.is_file()
-                and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            )
-        else:
-            found = [path] if path.exists() else []
+        existing = [path] if path.exists() else []
+        found = _list_yaml(path, state) if path.is_dir() else existing
         if not found:
             message = "there is no *.yaml or *.yml file in this folder" if path.is_dir() else "no such file or folder"
             expected = "a YAML file, or a folder of YAML files"
@@ -140,6 +133,37 @@ def _files(paths: Iterable[Path], shown: Callable[[Path], str], state: _ParseSta
                 message = f"the files up to this one have {total:,} bytes"
                 raise CatalogError([CatalogProblem(name, 1, "", "", message, f"at most {MAX_FILE_BYTES:,}")])
             yield file, name
+
+
+def _list_yaml(folder: Path, state: _ParseState) -> list[Path]:
+    """The YAML files of a folder and those below it, sorted; links are followed, each folder once."""
+    found: list[Path] = []
+    walked: set[Path] = set()
+    waiting, links = [folder], deque[Path]()
+    while waiting or links:
+        here = waiting.pop() if waiting else links.popleft()  # under its own path, if a link leads to it too
+        if (real := here.resolve()) in walked:
+            continue
+        walked.add(real)
+        try:
+            entries = sorted(here.iterdir())
+        except OSError as error:
+            message = f"the folder cannot be read: {error.strerror}"
+            expected = "a folder that this user may read"
+            state.problems.append(CatalogProblem(_printable(str(here)), 1, "", "", message, expected=expected))
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else waiting).append(entry)
+            elif entry.suffix in _SUFFIXES and entry.is_file():
+                found.append(entry)
+            elif entry.is_symlink() and not entry.exists():
+                message = "a link to a file or folder that does not exist"
+                expected = "a link to a file or folder, or none"
+                state.problems.append(CatalogProblem(_printable(str(entry)), 1, "", "", message, expected=expected))
+    return sorted(found)
 
 
 def _printable(name: str) -> str:

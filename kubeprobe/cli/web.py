@@ -8,7 +8,7 @@ from kubeprobe.metrics import record_process
 from kubeprobe.queue import Publisher
 from kubeprobe.settings import Settings
 from kubeprobe.web import make_app
-from kubeprobe.web.connections import bounded_protocol
+from kubeprobe.web.connections import BACKLOG, bounded_protocol
 
 
 def serve(host: str, port: int) -> None:
@@ -24,4 +24,6 @@ def serve(host: str, port: int) -> None:
             log_config=None,
             access_log=False,
             http=bounded_protocol(),
+            ws="none",
+            backlog=BACKLOG,
         )

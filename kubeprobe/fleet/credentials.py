@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from cryptography.fernet import InvalidToken, MultiFernet
+from cryptography.fernet import InvalidToken
 
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.fleet.keys import KEY_FILE, Keys, KeySetting, keys_from
@@ -87,29 +87,15 @@ class Cipher:
 
     def seal_values(self, values: dict[str, Any]) -> bytes:
         """JSON values, encrypted for the store."""
-        return self.keys.read()[0].encrypt(orjson.dumps(values))
+        return self.keys.read().encrypt(orjson.dumps(values))
 
     def open_values(self, sealed: bytes, what: str, otherwise: str) -> dict[str, Any]:
         """The stored values. Raises SecretKeyError with `what` they are and what to do `otherwise`, without the key."""
         try:
-            found: dict[str, Any] = orjson.loads(MultiFernet(self.keys.read()).decrypt(sealed))
+            found: dict[str, Any] = orjson.loads(self.keys.read().decrypt(sealed))
         except InvalidToken as error:
             raise SecretKeyError(
                 f"{what} was encrypted with another key: set KUBEPROBE_SECRET_KEY (or put back "
                 f"data_dir/{KEY_FILE}), or {otherwise}"
             ) from error
         return found
-
-    def renew(self, sealed: bytes) -> bytes | None:
-        """The same, encrypted with the first key; None if it is already. Raises SecretKeyError if no key decrypts."""
-        keys = self.keys.read()
-        try:
-            keys[0].decrypt(sealed)
-        except InvalidToken:
-            pass
-        else:
-            return None
-        try:
-            return MultiFernet(keys).rotate(sealed)
-        except InvalidToken as error:
-            raise SecretKeyError("no key decrypts it") from error

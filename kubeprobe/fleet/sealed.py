@@ -1,24 +1,44 @@
 """Every encrypted value of the store: connections of clusters, and secrets of sources."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from cryptography.fernet import InvalidToken
 from sqlalchemy import Column, Table, select, update
-from sqlmodel import Session, SQLModel
+from sqlmodel import SQLModel
 
-from kubeprobe.fleet.credentials import Cipher, SecretKeyError
-from kubeprobe.store import Cluster, PodLocation, Source
+from kubeprobe.fleet.keys import Keyring
+from kubeprobe.store import Cluster, PodLocation, Source, Store
 
-COLUMNS: tuple[tuple[type[SQLModel], str], ...] = (
-    (Cluster, "connection"),
-    (PodLocation, "connection"),
-    (Source, "secret"),
+BATCH = 100
+"""Rows of one transaction: a connection with its certificates takes some kilobytes."""
+
+
+class _Column(NamedTuple):
+    model: type[SQLModel]
+    name: str
+    version: str | None = None
+    """Counts changes: processes hold the encrypted connection of an open client, and reopen it."""
+
+    @property
+    def table(self) -> Table:
+        found: Table = self.model.__table__  # type: ignore[attr-defined]
+        return found
+
+    @property
+    def key(self) -> Column[str]:
+        return next(iter(self.table.primary_key))
+
+
+COLUMNS = (
+    _Column(Cluster, "connection", "connection_version"),
+    _Column(PodLocation, "connection"),
+    _Column(Source, "secret"),
 )
-BATCH = 500
-"""Rows that are read at a time: a connection with its certificates takes some kilobytes."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sealed:
     """How many values are encrypted with which key."""
 
@@ -27,39 +47,74 @@ class Sealed:
     renewed: int = 0
     """With an older key before, and with the first key now."""
     unreadable: tuple[str, ...] = ()
-    """`cluster NAME`, `source NAME` or `pod_location ID`: with a key that is missing."""
+    """`cluster NAME`, `pod_location ID` or `source NAME`: with a key that is missing."""
 
 
-def renew_sealed(session: Session, cipher: Cipher) -> Sealed:
-    """Encrypt with the first key what is encrypted with an older one. Locks each row that it reads."""
-    current, renewed, unreadable = 0, 0, []
-    for model, column in COLUMNS:
-        table: Table = model.__table__  # type: ignore[attr-defined]
-        for name, sealed in _rows(session, table, column):
-            try:
-                found = cipher.renew(sealed)
-            except SecretKeyError:
-                unreadable.append(f"{table.name} {name}")
-                continue
-            if found is None:
-                current += 1
-                continue
-            session.execute(update(table).where(_key(table) == name).values({column: found}))
-            renewed += 1
-    return Sealed(current, renewed, tuple(unreadable))
+def renew_sealed(store: Store, read_keys: Callable[[], Keyring]) -> Sealed:
+    """Encrypt with the first key what is encrypted with an older one.
+
+    In short transactions, so that others go on: a value that one of them changes meanwhile stays, and is read again.
+    """
+    result = Sealed()
+    for column in COLUMNS:
+        for batch in _batches(store, column):
+            rows = batch
+            while rows:
+                renewed = _renew(rows, read_keys(), column, result)
+                rows = _read(store, column, _write(store, column, rows, renewed, result))
+    return result
 
 
-def _key(table: Table) -> Column[str]:
-    return next(iter(table.primary_key))
+def _renew(rows: Mapping[str, bytes], keys: Keyring, column: _Column, result: Sealed) -> dict[str, bytes]:
+    renewed = {}
+    for name, sealed in rows.items():
+        try:
+            found = keys.renew(sealed)
+        except InvalidToken:
+            result.unreadable += (f"{column.table.name} {name}",)
+            continue
+        if found is None:
+            result.current += 1
+        else:
+            renewed[name] = found
+    return renewed
 
 
-def _rows(session: Session, table: Table, column: str) -> Iterator[tuple[str, bytes]]:
-    """In the order of their names, as every transaction that locks several."""
-    last = ""
+def _write(
+    store: Store, column: _Column, rows: Mapping[str, bytes], renewed: Mapping[str, bytes], result: Sealed
+) -> Sequence[str]:
+    """Write new values in place of unchanged old ones; gives the names of the others."""
+    if not renewed:
+        return ()
+    table, changed = column.table, []
+    with store.writing() as session:
+        for name, sealed in renewed.items():
+            values = {column.name: sealed} | ({column.version: table.c[column.version] + 1} if column.version else {})
+            unchanged = update(table).where(column.key == name, table.c[column.name] == rows[name])
+            if session.execute(unchanged.values(values).returning(column.key)).first() is None:
+                changed.append(name)
+    result.renewed += len(renewed) - len(changed)
+    return changed
+
+
+def _batches(store: Store, column: _Column) -> Iterator[Mapping[str, bytes]]:
+    """All values, in the order of their names, as every transaction that locks several."""
+    table, last = column.table, ""
+    query = select(column.key, table.c[column.name]).where(table.c[column.name].is_not(None))
     while True:
-        query = select(_key(table), table.c[column]).where(_key(table) > last, table.c[column].is_not(None))
-        rows = session.execute(query.order_by(_key(table)).limit(BATCH).with_for_update()).all()
-        yield from ((name, sealed) for name, sealed in rows)
+        with store.reading() as session:
+            found = session.execute(query.where(column.key > last).order_by(column.key).limit(BATCH)).all()
+        rows = {str(name): bytes(sealed) for name, sealed in found}
+        yield rows
         if len(rows) < BATCH:
             return
-        last = rows[-1][0]
+        last = next(reversed(rows))
+
+
+def _read(store: Store, column: _Column, names: Sequence[str]) -> Mapping[str, bytes]:
+    if not names:
+        return {}
+    table = column.table
+    query = select(column.key, table.c[column.name]).where(column.key.in_(names), table.c[column.name].is_not(None))
+    with store.reading() as session:
+        return {str(name): bytes(sealed) for name, sealed in session.execute(query.order_by(column.key))}

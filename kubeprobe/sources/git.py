@@ -8,6 +8,7 @@ line or in an error message. Next: `mirror` keeps what was fetched.
 import base64
 import os
 import re
+import selectors
 import shlex
 import shutil
 import signal
@@ -28,6 +29,11 @@ FETCH_TIMEOUT_S = 60.0
 READ_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10
 KILL_TIMEOUT_S = 5.0
+MAX_OUTPUT_BYTES = 64_000_000
+"""Of one command: a small repository can have a listing, or a file, without limit."""
+MAX_STDERR_BYTES = 64_000
+"""The rest is not kept: a server decides what git prints."""
+_CHUNK_BYTES = 1 << 16
 ORPHAN_AGE_S = 600
 """A runner's folder that is older belongs to a process that was killed."""
 MAX_MESSAGE_LENGTH = 600
@@ -53,6 +59,7 @@ SETTINGS = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "core.symlinks": "false",
+    "core.bigFileThreshold": "1m",  # larger files, also of a few packed bytes, are not held in memory
     "credential.helper": "",
     "fetch.recurseSubmodules": "false",
     "transfer.fsckObjects": "true",  # rejects paths that lead out of the tree, among others
@@ -73,6 +80,10 @@ class GitError(KubeProbeError):
 
 class GitTimeoutError(GitError):
     """A git command exceeded its time limit and was killed."""
+
+
+class GitOutputError(GitError):
+    """A git command printed more than was asked for, and was killed."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +111,40 @@ class GitRunner:
         """The known_hosts file of ssh, to which it adds new hosts."""
         return self.home / "known_hosts"
 
-    def run(self, *arguments: str, stdin: bytes | None = None, timeout_s: float = READ_TIMEOUT_S) -> bytes:
-        """The standard output of a git command. Raises GitError if it fails or exceeds `timeout_s` seconds."""
-        command = ["git", *arguments]
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        timeout_s: float = READ_TIMEOUT_S,
+        max_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> bytes:
+        """The standard output of a git command.
+
+        Raises GitError if it fails, exceeds `timeout_s` seconds, or prints more than `max_bytes`.
+        """
+        with tempfile.TemporaryFile(dir=self.home) as given:
+            given.write(stdin)
+            given.seek(0)
+            try:
+                process = subprocess.Popen(
+                    ["git", *arguments],
+                    stdin=given,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=self.environment,
+                    pass_fds=self.pass_fds,
+                    start_new_session=True,  # so that ssh and other child processes can be killed with it
+                )
+            except FileNotFoundError:
+                raise GitError("`git` is not installed on this machine; install it where responders run.") from None
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self.environment,
-                pass_fds=self.pass_fds,
-                start_new_session=True,  # so that ssh and other child processes can be killed with it
-            )
-        except FileNotFoundError:
-            raise GitError("`git` is not installed on this machine; install it where responders run.") from None
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+            stdout, stderr = _read_output(process, timeout_s, max_bytes)
         except subprocess.TimeoutExpired:
             message = f"git {_subcommand(arguments)} took longer than {timeout_s:g} s and was killed"
             raise GitTimeoutError(message) from None
+        except _TooMuchOutputError:
+            message = f"git {_subcommand(arguments)} printed more than {max_bytes:,} bytes and was killed"
+            raise GitOutputError(message) from None
         finally:
             _kill(process)
         if process.returncode != 0:
@@ -233,16 +258,42 @@ def _delete_orphans(folder: Path) -> None:
                 shutil.rmtree(found, ignore_errors=True)
 
 
+class _TooMuchOutputError(Exception):
+    """The output exceeds its limit."""
+
+
+def _read_output(process: subprocess.Popen[bytes], timeout_s: float, max_bytes: int) -> tuple[bytes, bytes]:
+    """Standard output and error until the process has ended. Raises TimeoutExpired and _TooMuchOutputError."""
+    deadline = time.monotonic() + timeout_s
+    stdout, stderr = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        for pipe, received in ((process.stdout, stdout), (process.stderr, stderr)):
+            assert pipe is not None
+            selector.register(pipe, selectors.EVENT_READ, received)
+        while selector.get_map():
+            if (left := deadline - time.monotonic()) <= 0:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
+            for key, _ in selector.select(left):
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.data is stdout or len(stderr) < MAX_STDERR_BYTES:
+                    key.data.extend(chunk)
+            if len(stdout) > max_bytes:
+                raise _TooMuchOutputError
+    process.wait(max(0.0, deadline - time.monotonic()))
+    return bytes(stdout), bytes(stderr)
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(KILL_TIMEOUT_S)
-        for pipe in (process.stdin, process.stdout, process.stderr):  # not read: a child that left the session has them
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+    for pipe in (process.stdout, process.stderr):  # perhaps not read: a child that left the session has them
+        if pipe is not None:
+            pipe.close()
 
 
 def _subcommand(arguments: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ def parse_grants(names: Collection[str]) -> tuple[Grant, ...]:
     for name in names:
         if name not in known:
             raise InvalidInputError(f"--allow: {name!r} is nothing that a source can be allowed.{nearest(name, known)}")
-    return tuple(sorted(map(Grant, names)))
+    return tuple(sorted(set(map(Grant, names))))
 
 
 def missing_grants(declaration: Declaration, source: str, granted: Collection[str]) -> list[CatalogProblem]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from kubeprobe.catalog import ApplyResult, Author, Connector, Declaration, Plan, apply, make_plan
+from kubeprobe.catalog import ApplyResult, Author, Connector, Declaration, Plan, apply, make_plan, prepare_connections
 from kubeprobe.catalog.changes import TABLES
 from kubeprobe.catalog.version import increment_version, lock_catalog, lock_clusters
 from kubeprobe.errors import InvalidInputError, NotFoundError
@@ -58,16 +58,17 @@ def _add(
     row = desired.row
     with open_revision(context, row) as found:
         declaration = found.declaration()
+        connector = prepare_connections(declaration, context.connector)
         with context.store.reading() as session:
             now, author = context.clock(), found.author
             planned = make_plan(
-                session, declaration, context.connector, now, prune=row.prune, author=author, policy=context.policy
+                session, declaration, connector, now, prune=row.prune, author=author, policy=context.policy
             )
         applied = None
         if not dry_run:
             with context.store.writing() as session:
                 row = _store(session, row, before, replace=replace)
-                applied = apply_revision(session, row, found, declaration)
+                applied = apply_revision(session, row, found, declaration, connector)
         new_hosts = "" if desired.secret.known_hosts else found.fetched.known_hosts
         changes = None if before is None else desired.changes
         return AddResult(row, found.fetched.commit, planned, applied, new_hosts, changes)

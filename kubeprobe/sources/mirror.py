@@ -18,6 +18,7 @@ from typing import IO
 
 from kubeprobe.sources.git import (
     FETCH_TIMEOUT_S,
+    MAX_OUTPUT_BYTES,
     GitError,
     GitRunner,
     GitTimeoutError,
@@ -33,6 +34,7 @@ LOCK_POLL_S = 0.1
 MAX_NAMES_SHOWN = 8
 _NO_BRANCH = "couldn't find remote ref"
 _LOCKED = re.compile(r"\.lock': File exists")
+_OTHER_FORMAT = re.compile(r"mismatched algorithms: client \w+; server (sha1|sha256)\b")
 MAX_PACKS = 50
 """Each fetch of something new adds a pack. With more, the mirror is recreated, so that it does not grow for ever."""
 
@@ -82,17 +84,18 @@ class Mirror:
             except GitError as error:
                 if _NO_BRANCH in str(error):
                     raise GitError(_no_such_branch(runner, remote, branch)) from None
+                other_format = _OTHER_FORMAT.search(str(error))
                 was_locked = _LOCKED.search(str(error))  # by a git that was killed
-                if not self.path.exists() or (not was_locked and self._is_intact(runner)):
+                if not self.path.exists() or not (other_format or was_locked or not self._is_intact(runner)):
                     raise
                 self._delete_repository()
-                self._fetch(runner, remote, branch)
+                self._fetch(runner, remote, branch, other_format[1] if other_format else "sha1")
             commit = self.git(runner, "rev-parse", "--verify", f"{HEAD}^{{commit}}").decode().strip()
             return Fetched(commit, runner.known_hosts.read_text())
 
-    def git(self, runner: GitRunner, *arguments: str, stdin: bytes | None = None) -> bytes:
+    def git(self, runner: GitRunner, *arguments: str, stdin: bytes = b"", max_bytes: int = MAX_OUTPUT_BYTES) -> bytes:
         """Run a git command on the mirror."""
-        return runner.run(f"--git-dir={self.path}", *arguments, stdin=stdin)
+        return runner.run(f"--git-dir={self.path}", *arguments, stdin=stdin, max_bytes=max_bytes)
 
     def delete(self) -> None:
         """Delete the mirror and its lock file. The caller must hold the lock."""
@@ -121,12 +124,13 @@ class Mirror:
                     return
             time.sleep(LOCK_POLL_S)
 
-    def _fetch(self, runner: GitRunner, remote: Remote, branch: str) -> None:
+    def _fetch(self, runner: GitRunner, remote: Remote, branch: str, object_format: str = "sha1") -> None:
         if len(list(self.path.glob("objects/pack/*.pack"))) > MAX_PACKS:
             self._delete_repository()
         if not (self.path / "HEAD").exists():
             self._delete_repository()
-            runner.run("init", "--quiet", "--bare", "--template=", str(self.path))
+            form = ("--bare", "--template=", f"--object-format={object_format}")
+            runner.run("init", "--quiet", *form, str(self.path))
         make_private(self.path)
         options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
         refspec = f"+refs/heads/{branch}:{HEAD}"

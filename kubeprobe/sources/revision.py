@@ -73,6 +73,8 @@ class SyncContext:
     settings: Settings
     cipher: Cipher
     clock: Clock = utc_now
+    renew_every_s: float = 60.0
+    """Between renewals of the claim of a source that is being synced."""
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "SyncContext":
@@ -110,6 +112,10 @@ class Revision:
     def author(self) -> Author:
         """The author under which it is applied."""
         return Author(self.source.name, self.fetched.commit)
+
+    def is_known_as(self, tree_id: str | None) -> bool:
+        """Whether all that the source consists of is what was exported under this id (`Tree.id_as_exported`)."""
+        return tree_id is not None and (tree_id == self.tree_id or tree_id == self.tree.root_id())
 
     def declaration(self) -> Declaration:
         """Export and parse the files. Raises CatalogError with every problem."""

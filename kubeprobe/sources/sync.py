@@ -15,7 +15,17 @@ import structlog
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
-from kubeprobe.catalog import Action, ApplyResult, CatalogError, Declaration, Plan, apply, make_plan
+from kubeprobe.catalog import (
+    Action,
+    ApplyResult,
+    CatalogError,
+    Connector,
+    Declaration,
+    Plan,
+    apply,
+    make_plan,
+    prepare_connections,
+)
 from kubeprobe.catalog.changes import digest_of
 from kubeprobe.catalog.snapshot import catalog_version
 from kubeprobe.errors import KubeProbeError
@@ -28,7 +38,6 @@ log = structlog.get_logger(__name__)
 
 CLAIM_LIFETIME = timedelta(minutes=5)
 """Renewed while its process lives: of one that was killed, others continue after this time."""
-RENEW_EVERY_S = 60.0
 RENEWALS = 60
 """A sync that has not ended by then never will; another process takes over."""
 MAX_CONCURRENT = 4
@@ -97,11 +106,12 @@ def plan_source(context: SyncContext, source: Source) -> Plan:
     """What applying the newest revision would change. Raises GitError and CatalogError."""
     with open_revision(context, source) as revision:
         declaration = revision.declaration()
+        connector = prepare_connections(declaration, context.connector)
         with context.store.reading() as session:
             return make_plan(
                 session,
                 declaration,
-                context.connector,
+                connector,
                 context.clock(),
                 prune=source.prune,
                 author=revision.author,
@@ -109,13 +119,16 @@ def plan_source(context: SyncContext, source: Source) -> Plan:
             )
 
 
-def apply_revision(session: Session, row: Source, revision: Revision, declaration: Declaration) -> ApplyResult:
+def apply_revision(
+    session: Session, row: Source, revision: Revision, declaration: Declaration, connector: Connector
+) -> ApplyResult:
     """Apply a revision, and record it in the source's row. Raises CatalogError."""
     context, now = revision.context, revision.context.clock()
     applied = apply(
-        session, declaration, context.connector, now, prune=row.prune, author=revision.author, policy=context.policy
+        session, declaration, connector, now, prune=row.prune, author=revision.author, policy=context.policy
     )
-    row.applied_commit, row.applied_tree, row.applied_at = revision.fetched.commit, revision.tree_id, now
+    row.applied_commit, row.applied_tree = revision.fetched.commit, revision.tree.id_as_exported()
+    row.applied_at = now
     row.declared = {
         f"{kind}/{name}": digest_of(entry.spec.as_json()) for (kind, name), entry in declaration.entries.items()
     }
@@ -189,16 +202,17 @@ def _apply_if_new(context: SyncContext, source: Source, revision: Revision, *, i
     commit = revision.fetched.commit
     with context.store.reading() as session:
         version = catalog_version(session)
-    is_refused = (source.refused_tree, source.refused_version) == (revision.tree_id, version)
-    if not is_forced and (revision.tree_id == source.applied_tree or is_refused):
+    is_refused = source.refused_version == version and revision.is_known_as(source.refused_tree)
+    if not is_forced and (is_refused or revision.is_known_as(source.applied_tree)):
         return _record_unchanged(context, source, revision, is_refused=is_refused)
     try:
         declaration = revision.declaration()
+        connector = prepare_connections(declaration, context.connector)
         with context.store.writing() as session:
             row = _claimed_row(session, source)
             if row is None:
                 return SyncResult(source.name, commit, is_claim_lost=True)
-            applied = apply_revision(session, row, revision, declaration)
+            applied = apply_revision(session, row, revision, declaration, connector)
             row.claimed_until = None
     except CatalogError as error:
         return _record_error(context, source, str(error), revision, version)
@@ -227,7 +241,7 @@ def _record_error(
 ) -> SyncResult:
     """Record the error in the source's row; log it once, not at every sync."""
     error = message if len(message) <= MAX_ERROR_LENGTH else f"{message[:MAX_ERROR_LENGTH]} ..."
-    commit = revision.fetched.commit if revision else None
+    commit, refused = (revision.fetched.commit, revision.tree.id_as_exported()) if revision else (None, None)
     with context.store.writing() as session:
         row = _claimed_row(session, source)
         if row is None:
@@ -236,7 +250,7 @@ def _record_error(
         row.claimed_until = None
         if is_new:
             row.error, row.error_since = error, context.clock()
-        row.refused_tree, row.refused_version = (revision.tree_id, version) if revision else (None, None)
+        row.refused_tree, row.refused_version = refused, version if refused else None
         if revision:
             row.seen_commit, row.seen_at = revision.fetched.commit, context.clock()
     if is_new:
@@ -246,13 +260,15 @@ def _record_error(
 
 @contextmanager
 def _renewing(context: SyncContext, source: Source) -> Iterator[None]:
-    """Renew the claim in the background: a large repository takes longer than a claim lives."""
+    """Renew the claim in the background: a large repository takes longer than a claim's lifetime."""
     ended = Event()
 
     def renew() -> None:
-        renewed = update(Source).where(col(Source.name) == source.name, col(Source.claim) == source.claim)
+        # One that was released meanwhile stays so: this waits for the row while the result is being written.
+        held = (col(Source.claim) == source.claim, col(Source.claimed_until).is_not(None))
+        renewed = update(Source).where(col(Source.name) == source.name, *held)
         for _ in range(RENEWALS):
-            if ended.wait(RENEW_EVERY_S):
+            if ended.wait(context.renew_every_s):
                 return
             try:
                 with context.store.writing() as session:

@@ -4,9 +4,10 @@ Files are read by object id: `git checkout` is not used, so no filter or hook ru
 link to a file or folder of the repository is replaced by it; one that leads elsewhere is an error.
 """
 
+import errno
 import hashlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,13 @@ from kubeprobe.sources.mirror import Mirror, list_known
 
 MAX_FILE_BYTES = 1_000_000
 MAX_TOTAL_BYTES = 20_000_000
+MAX_KUBECONFIG_BYTES = 100_000_000
+"""Of all kubeconfigs of a source: some 10,000."""
 MAX_FILES = 5000
+_BATCH_BYTES = 8_000_000
+"""Held in memory at a time."""
 SHOWN_COMMIT = 12
+_BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 _SUFFIXES = (".yaml", ".yml")
 _LINK_EXPECTED = f"a link of at most {MAX_LINK_BYTES:,} bytes to a file or folder of the repository"
 
@@ -48,6 +54,17 @@ class Tree:
     commit: str
     path: str
     """Path in the repository; empty for its root."""
+    outside: set[str] = field(default_factory=set)
+    """Kubeconfigs outside of the folder that clusters refer to, whether they exist or not (`export_kubeconfigs`)."""
+
+    def id_as_exported(self) -> str:
+        """An id of all that was exported: that of the commit's root if a kubeconfig is outside of the folder."""
+        return self.root_id() if self.outside else self.id()
+
+    def root_id(self) -> str:
+        """Git's id of the repository's root."""
+        found = self.mirror.git(self.runner, "rev-parse", "--verify", "--quiet", f"{self.commit}^{{tree}}")
+        return found.decode().strip()
 
     def id(self) -> str:
         """An id of all that the source consists of: Git's id of the folder, unless links lead out of it.
@@ -116,6 +133,7 @@ class Tree:
         problems, files = [], {}
         for entry, named_file, path in wanted.values():
             item = found.get(path or "")
+            self._note_outside(path, item)
             if path and isinstance(item, Item) and item.is_file and item.size <= MAX_FILE_BYTES:
                 files[path] = item
                 continue
@@ -124,9 +142,19 @@ class Tree:
             expected = "a kubeconfig in the repository; or add the cluster with `kubeprobe cluster add`"
             name = "spec.connection.kubeconfig.file"
             problems.append(CatalogProblem(file, int(line), f"Cluster/{entry.name}", name, message, expected))
+        total = sum(item.size for item in files.values())
+        if total > MAX_KUBECONFIG_BYTES:
+            message = f"its kubeconfigs have {total:,} bytes"
+            problems.append(self._problem(self.path or ".", message, f"at most {MAX_KUBECONFIG_BYTES:,}"))
         if problems:
             raise CatalogError(problems)
         self._write({path: item for path, item in files.items() if not (folder / path).exists()}, folder)
+
+    def _note_outside(self, path: str | None, item: Item | BrokenLinkError | None) -> None:
+        within = f"{self.path}/" if self.path else ""
+        for each in (path, item.path if isinstance(item, Item) else path):
+            if each is not None and not each.startswith(within):
+                self.outside.add(each)
 
     @cached_property
     def _commit(self) -> Listing:
@@ -197,14 +225,35 @@ class Tree:
         found.files[path] = item
 
     def _write(self, files: Mapping[str, Item], folder: Path) -> None:
-        contents = read_blobs(self.mirror, self.runner, files.values())
-        for path, content in zip(files, contents, strict=True):
-            file = folder / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+        problems: list[CatalogProblem] = []
+        for batch in _batches(files):
+            contents = read_blobs(self.mirror, self.runner, batch.values())
+            for path, content in zip(batch, contents, strict=True):
+                file = folder / path
+                try:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(content)
+                except OSError as error:
+                    if error.errno not in _BAD_NAME:  # such as a full disk
+                        raise GitError(f"the files of the commit cannot be written: {error.strerror}") from error
+                    problems.append(self._problem(path, f"a file cannot have this name: {error.strerror}", "another"))
+        if problems:
+            raise CatalogError(problems)
 
     def _problem(self, path: str, message: str, expected: str) -> CatalogProblem:
         return CatalogProblem(self.shown(path), 1, "", "", message, expected=expected)
+
+
+def _batches(files: Mapping[str, Item]) -> Iterator[dict[str, Item]]:
+    batch: dict[str, Item] = {}
+    size = 0
+    for path, item in files.items():
+        if batch and size + item.size > _BATCH_BYTES:
+            yield batch
+            batch, size = {}, 0
+        batch[path] = item
+        size += item.size
+    yield batch
 
 
 def _normalize(path: str) -> str | None:

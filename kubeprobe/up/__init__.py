@@ -15,7 +15,8 @@ from honcho.manager import Manager
 
 from kubeprobe.app import migrate_store
 from kubeprobe.clock import utc_now
-from kubeprobe.privatefiles import make_private_folder, take_from_others
+from kubeprobe.errors import InvalidInputError
+from kubeprobe.privatefiles import is_controlled_by_others, make_private_folder, take_from_others
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store, open_store
 from kubeprobe.up.broker import EmbeddedBroker
@@ -50,6 +51,11 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
     make_private_folder(settings.data_dir)
     if is_used(settings.data_dir):  # perhaps by a version that let others read; never a folder of somebody else's
         take_from_others(settings.data_dir)
+    if is_controlled_by_others(settings.data_dir):
+        raise InvalidInputError(
+            f"Other users can write to {settings.data_dir}, and so run code as this user. Set another folder "
+            "(KUBEPROBE_DATA_DIR), or make it yours alone (chown, chmod go-w)."
+        )
     with only_one(settings.data_dir):
         ports = Ports.choose(settings.data_dir)
         broker = EmbeddedBroker.prepare(settings.data_dir, ports.broker)

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from kubeprobe.catalog import Connector, TargetCluster, apply, known_names, load_catalog, parse, setup_objects
 from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
@@ -17,17 +17,26 @@ from kubeprobe.trigger import RunRequest, request_runs
 
 def load_example(store: Store, settings: Settings, now: datetime) -> bool:
     """Apply the example and the built-in probes' cases to a store without clusters; True if it did."""
-    with store.writing() as session:
-        if session.exec(select(Cluster.name).limit(1)).first() is not None:
+    with store.reading() as session:
+        if has_clusters(session):
             return False
-        declared = parse([LOCAL_EXAMPLE, *built_in_files(bindings=False)], known_names(session))
-        connector = Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
+        known = known_names(session)
+    declared = parse([LOCAL_EXAMPLE, *built_in_files(bindings=False)], known)
+    connector = Connector(Cipher.from_settings(settings), settings.local_kubeconfig().resolve())
+    with store.writing() as session:
+        if has_clusters(session):  # added meanwhile
+            return False
         apply(session, declared, connector, now, policy=TemplatePolicy.of(settings))
         catalog = load_catalog(session)
         bound = {case for binding in catalog.bindings.values() for case in binding.cases}
         for case in sorted(bound):  # first verdicts at once, not at the first slot
             request_runs(session, catalog, RunRequest(case, ("local",)), now, settings)
     return True
+
+
+def has_clusters(session: Session) -> bool:
+    """Whether the store has any cluster."""
+    return session.exec(select(Cluster.name).limit(1)).first() is not None
 
 
 def accounts_file(settings: Settings) -> Path:

@@ -27,7 +27,8 @@ MAX_BODY_BYTES = 5_000_000
 """A push lists its commits. GitHub's own limit is 25 MB, more than is needed here."""
 BODY_TIMEOUT_S = 10.0
 MAX_BODIES = 20
-"""Read at a time: anyone can send one, as the signature is over all of it. Of a refused push, the next poll learns."""
+"""Read and verified at a time: anyone can send one, as the signature is over all of it. The next poll finds what a
+refused push would have reported."""
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
@@ -55,9 +56,9 @@ async def receive_push(name: str, request: Request) -> PushResult:
     bodies: asyncio.Semaphore = request.app.state.webhook_bodies
     if bodies.locked():
         raise HTTPException(503, "Too many pushes at once; try again.", {"Retry-After": f"{BODY_TIMEOUT_S:.0f}"})
-    async with bodies:
+    async with bodies:  # until it is verified: with a slow database, bodies would pile up
         body = await _read_body(request)
-    branch = await run_in_threadpool(_verify, installation, name, dict(request.headers), body)
+        branch = await run_in_threadpool(_verify, installation, name, dict(request.headers), body)
     ref = _parse_payload(request.headers.get("content-type", ""), body).get("ref")
     if ref != f"refs/heads/{branch}":
         return PushResult(source=name, sync_requested=False, reason=f"not a push to branch {branch}")

@@ -108,7 +108,7 @@ def rotate_key() -> None:
     """Put a new key before the others, and encrypt every stored credential with it.
 
     Processes go on meanwhile. The old keys go on decrypting until `kubeprobe key retire`. Where KUBEPROBE_SECRET_KEY is
-    set, first set it to NEW,OLD for every process.
+    set, first set it to OLD,NEW for every process, and then to NEW,OLD, each time restarting one after the other.
     """
     from kubeprobe.app import rotate_key as rotate
     from kubeprobe.cli.key_text import print_rotation

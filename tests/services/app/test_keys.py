@@ -93,7 +93,7 @@ def test_keys_of_the_settings_are_rotated_by_setting_both(installation: Installa
     def with_keys(text: str) -> Installation:
         return replace(installation, settings=Settings(data_dir=tmp_path / "other", secret_key=SecretStr(text)))
 
-    with pytest.raises(InvalidInputError, match=r"KUBEPROBE_SECRET_KEY has one key\. Set it to NEW,OLD"):
+    with pytest.raises(InvalidInputError, match=r"KUBEPROBE_SECRET_KEY has one key\. Set it to OLD,NEW"):
         app.rotate_key(with_keys(old))
     new = Fernet.generate_key().decode()
     assert app.rotate_key(with_keys(f"{new},{old}")).sealed.renewed == 2

@@ -11,7 +11,9 @@ from kubeprobe.sources import GitError, git
 from kubeprobe.sources import mirror as mirror_module
 from kubeprobe.sources.git import git_runner
 from kubeprobe.sources.mirror import Mirror
+from tests.harness.repository import Repository
 from tests.harness.wait import until
+from tests.services.sources.given import CASE, TEMPLATE, World
 
 
 def test_git_holds_the_lock_after_its_worker_was_killed(tmp_path: Path) -> None:
@@ -54,3 +56,22 @@ def _fetch(mirror: Mirror, begun: Path, goes_on: Path) -> None:
     with mirror.lock() as lock, git_runner(mirror.folder, None, lock) as runner:
         mirror.path.mkdir()
         runner.run("-c", f"alias.linger=!touch {begun}; cat {goes_on}", "linger")
+
+
+def test_a_repository_with_sha256_is_a_source_and_may_be_recreated_with_sha1(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
+    files = {"catalog__probes_yaml": TEMPLATE, "catalog__dns_yaml": CASE}
+    other = Repository(tmp_path / "sha256")
+    commit = other.push(**files)
+    assert len(commit) == 64
+    assert world.add(url=str(other.bare)).commit == commit
+    assert (world.case().commit_id, world.poll()[0].error) == (commit, "")
+    other.remove()
+    monkeypatch.setenv("GIT_DEFAULT_HASH", "sha1")
+    again = Repository(tmp_path / "sha1")
+    again.push(**files)
+    again.bare.rename(other.bare)
+    assert world.poll()[0].error == ""
+    assert len(world.source().seen_commit or "") == 40

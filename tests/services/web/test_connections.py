@@ -1,40 +1,59 @@
-"""Clients that never finish a request cost others nothing."""
+"""Clients that never finish a request, or never read a response, cost others nothing."""
 
+import asyncio
 import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any, Protocol
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from kubeprobe.app import Installation
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
-from kubeprobe.web import make_app
-from kubeprobe.web.connections import MAX_CONNECTIONS, Limits, bounded_protocol
+from kubeprobe.web import make_app, webhooks
+from kubeprobe.web.connections import MAX_CONNECTIONS, Limits, Wait, bounded_protocol
 from kubeprobe.web.webhooks import MAX_BODIES
 from tests.harness.ports import free_port
 from tests.harness.wait import until
 
 HALF_A_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: kubeprobe\r\n"
-HALF_A_BODY = b"POST /api/v1/sources/a/webhook HTTP/1.1\r\nHost: kubeprobe\r\nContent-Length: 9\r\n\r\n{"
-Serve = Callable[..., int]
+HALF_A_BODY = b"POST /healthz HTTP/1.1\r\nHost: kubeprobe\r\nContent-Length: 1000000\r\n\r\n{"
+HALF_A_CHUNK = b"POST /absent HTTP/1.1\r\nHost: kubeprobe\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"
+HALF_A_PUSH = b"POST /api/v1/sources/a/webhook HTTP/1.1\r\nHost: kubeprobe\r\nContent-Length: 9\r\n\r\n{"
+A_PUSH = HALF_A_PUSH + b"        "
+UNREAD = b"GET / HTTP/1.1\r\nHost: kubeprobe\r\n\r\n"
+UNREAD_1_0 = b"GET / HTTP/1.0\r\n\r\n"
+LARGE = 30_000_000
+"""Bytes: more than the kernel keeps for a client that does not read."""
+PATIENT = dict.fromkeys(Wait, 60.0)
+Connect = Callable[[int, bytes], socket.socket]
+
+
+class Serve(Protocol):
+    """Starts a server; returns its port."""
+
+    def __call__(self, limits: Limits | None = None, app: object = None) -> int: ...
 
 
 @pytest.fixture
 def serve(store: Store) -> Iterator[Serve]:
-    """Starts the web with a protocol; gives its port."""
+    """Starts the web, or another application, with a protocol; gives its port."""
     installation = Installation(Settings(), store, Queue.connect("redis://127.0.0.1:1/0"))
     with ExitStack() as stack:
 
-        def start(headers_within_s: float = 60) -> int:
+        def start(limits: Limits | None = None, app: object = None) -> int:
             port = free_port()
-            protocol = bounded_protocol(Limits(headers_within_s))
+            protocol = bounded_protocol(limits or Limits(PATIENT))
+            application: Any = app or make_app(installation)
             config = uvicorn.Config(
-                make_app(installation), port=port, log_config=None, lifespan="off", http=protocol, timeout_keep_alive=60
+                application, port=port, log_config=None, lifespan="off", http=protocol, timeout_keep_alive=60
             )
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, daemon=True)
@@ -49,7 +68,7 @@ def serve(store: Store) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[int, bytes], socket.socket]]:
+def connect() -> Iterator[Connect]:
     with ExitStack() as stack:
 
         def begin(port: int, text: bytes) -> socket.socket:
@@ -60,12 +79,30 @@ def connect() -> Iterator[Callable[[int, bytes], socket.socket]]:
         yield begin
 
 
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    """An application that sends a large response."""
+    await receive()
+    body = b"ok" if scope["path"] == "/healthz" else b"0" * LARGE
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
 def status(port: int) -> int:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20) as answer:
         return int(answer.status)
 
 
-def test_healthz_answers_whatever_number_of_clients_send_half_a_request(serve: Serve, connect: Callable) -> None:
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server closes it; fails after the socket's time-out."""
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def test_healthz_answers_whatever_number_of_clients_send_half_a_request(serve: Serve, connect: Connect) -> None:
     port = serve()
     first = connect(port, HALF_A_REQUEST)
     for _ in range(MAX_CONNECTIONS):
@@ -74,30 +111,123 @@ def test_healthz_answers_whatever_number_of_clients_send_half_a_request(serve: S
     assert is_closed(first), "the one that waited longest makes room"
 
 
-def test_half_a_request_is_closed_at_its_deadline_also_on_a_connection_that_served_one(
-    serve: Serve, connect: Callable
+@pytest.mark.parametrize("text", [HALF_A_BODY, HALF_A_CHUNK, HALF_A_PUSH])
+def test_healthz_answers_whatever_number_of_clients_send_half_a_body(
+    serve: Serve, connect: Connect, text: bytes
 ) -> None:
-    port = serve(headers_within_s=0.3)
-    assert is_closed(connect(port, HALF_A_REQUEST))
+    port = serve(Limits(PATIENT, connections=10))
+    first = connect(port, text)
+    for _ in range(20):
+        connect(port, text)
+    assert status(port) == 200
+    assert is_closed(first)
+
+
+@pytest.mark.parametrize("text", [UNREAD, UNREAD * 50, UNREAD_1_0])
+def test_healthz_answers_whatever_number_of_clients_do_not_read_their_response(
+    serve: Serve, connect: Connect, text: bytes
+) -> None:
+    port = serve(Limits(PATIENT, connections=4), large)
+    clients = [connect(port, text) for _ in range(4)]
+    for client in clients:
+        assert client.recv(12) == b"HTTP/1.1 200"  # the response was sent, as far as the kernel takes it
+    assert status(port) == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        (HALF_A_REQUEST, Wait.HEADERS),
+        (HALF_A_BODY, Wait.BODY),
+        (HALF_A_CHUNK, Wait.BODY),
+        (UNREAD, Wait.READING),
+        (UNREAD_1_0, Wait.READING),
+    ],
+)
+def test_a_wait_for_a_client_ends_at_its_deadline(serve: Serve, connect: Connect, text: bytes, wait: Wait) -> None:
+    limits = Limits(PATIENT | {wait: 0.3})
+    client = connect(serve(limits, large if wait is Wait.READING else None), text)
+    until("the wait", lambda: wait in {each.wait for each in limits.waiting})
+    until("its end", lambda: not limits.waiting)
+    assert is_closed(client)
+
+
+@pytest.mark.parametrize(("text", "wait"), [(HALF_A_REQUEST + b"A: ", Wait.HEADERS), (HALF_A_BODY, Wait.BODY)])
+def test_further_bytes_do_not_extend_a_deadline(serve: Serve, connect: Connect, text: bytes, wait: Wait) -> None:
+    port = serve(Limits(PATIENT | {wait: 0.3}))
+    client = connect(port, text)
+
+    def is_refused() -> bool:
+        try:
+            client.sendall(b"x")
+        except OSError:
+            return True
+        return False
+
+    until("the server closes it", is_refused, within_s=10)
+
+
+def test_half_a_request_is_closed_at_its_deadline_also_on_a_connection_that_served_one(
+    serve: Serve, connect: Connect
+) -> None:
+    port = serve(Limits(PATIENT | {Wait.HEADERS: 0.3}))
     kept = connect(port, HALF_A_REQUEST + b"\r\n")
     assert kept.recv(12) == b"HTTP/1.1 200"
     kept.sendall(HALF_A_REQUEST)
     assert is_closed(kept)
 
 
-def test_clients_that_send_half_a_push_do_not_fill_the_memory(serve: Serve, connect: Callable) -> None:
+def test_a_connection_is_closed_after_a_body_that_nobody_read(serve: Serve, connect: Connect) -> None:
+    port = serve(Limits(PATIENT | {Wait.NEXT: 0.3}))
+    kept = connect(port, HALF_A_PUSH.replace(b"/api/v1/sources/a/webhook", b"/absent"))
+    assert kept.recv(12) == b"HTTP/1.1 404"
+    kept.sendall(b"        ")
+    assert is_closed(kept)
+
+
+def test_pipelined_requests_are_all_answered(serve: Serve, connect: Connect) -> None:
+    port = serve(Limits(PATIENT | {Wait.HEADERS: 0.3, Wait.NEXT: 0.3}))
+    client = connect(port, (HALF_A_REQUEST + b"\r\n") * 5 + HALF_A_REQUEST)
+    received = b""
+    while chunk := client.recv(4096):
+        received += chunk
+    assert received.count(b"HTTP/1.1 200") == 5
+
+
+async def test_of_connections_that_arrive_at_once_each_closes_another() -> None:
+    limits = Limits(PATIENT, connections=2)
+    config = uvicorn.Config(large, http=bounded_protocol(limits), lifespan="off", log_config=None)
+    config.load()
+    state, transports = ServerState(), [Mock(spec=asyncio.Transport) for _ in range(6)]
+    for transport in transports:
+        transport.get_extra_info.return_value = None
+        bounded_protocol(limits)(config=config, server_state=state, app_state={}).connection_made(transport)
+    assert [transport.abort.call_count for transport in transports] == [1, 1, 1, 1, 0, 0]
+
+
+def test_clients_that_send_half_a_push_do_not_fill_the_memory(serve: Serve, connect: Connect) -> None:
     port = serve()
     for _ in range(MAX_BODIES):
-        connect(port, HALF_A_BODY)
-    assert connect(port, HALF_A_BODY).recv(12) == b"HTTP/1.1 503"
+        connect(port, HALF_A_PUSH)
+    assert connect(port, HALF_A_PUSH).recv(12) == b"HTTP/1.1 503"
     assert status(port) == 200
 
 
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the server closes it; fails after the socket's time-out."""
-    try:
-        while connection.recv(4096):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
+def test_pushes_that_wait_for_the_database_do_not_fill_the_memory(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_up, asked = threading.Event(), threading.Semaphore(0)
+
+    def find_webhook(*_: object) -> None:
+        asked.release()
+        is_up.wait(30)
+        raise webhooks.HTTPException(401)
+
+    monkeypatch.setattr(webhooks, "find_webhook", find_webhook)
+    port = serve()
+    clients = [connect(port, A_PUSH) for _ in range(MAX_BODIES)]
+    for _ in clients:
+        assert asked.acquire(timeout=20)
+    assert connect(port, A_PUSH).recv(12) == b"HTTP/1.1 503"
+    is_up.set()
+    assert [client.recv(12) for client in clients] == [b"HTTP/1.1 401"] * MAX_BODIES
