@@ -6,15 +6,14 @@ The catalog follows YAML 1.2's core schema: `yes` is text, `0400` is 400. kubect
 
 import re
 from collections.abc import Mapping
-from math import isinf
+from math import isfinite
 from types import MappingProxyType
+
+from kubeprobe.fleet.kubernetes_yaml import read_plain_scalar
 
 Scalar = str | int | float | bool | None
 _INTEGER = re.compile(r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
-_GO_INTEGER = re.compile(r"([-+]?)(?:0[bB]([01]+)|0[oO]?([0-7]+)|0[xX]([0-9a-fA-F]+)|(0|[1-9][0-9]*))")
-_GO_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_GO_FLOAT_AFTER_POINT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?")
 _INF, _NAN = float("inf"), float("nan")
 _MAX_DIGITS = 1000
 """Of a number; far beyond what can be stored, and below what Python refuses to convert."""
@@ -37,9 +36,6 @@ _COMMON: Mapping[str, Scalar] = MappingProxyType(
         **{f".{word}": _NAN for word in ("nan", "NaN", "NAN")},
     }
 )
-_GO_WORDS: Mapping[str, Scalar] = MappingProxyType(
-    {**_COMMON, **dict.fromkeys(_cases("y", "yes", "on"), True), **dict.fromkeys(_cases("n", "no", "off"), False)}
-)
 
 
 def read_plain(text: str) -> Scalar:
@@ -58,33 +54,11 @@ def read_plain(text: str) -> Scalar:
 
 
 def read_plain_as_kubectl(text: str) -> Scalar:
-    """The value that kubectl sends for a plain scalar (`resolve` in go-yaml v2, which sigs.k8s.io/yaml contains).
-
-    A float without a fraction is an integer: JSON makes no difference.
-    """
-    if text in _GO_WORDS:
-        return _GO_WORDS[text]
-    if text[0] not in _FIRST_OF_A_NUMBER or len(text) > _MAX_DIGITS:
-        return text
-    if text[0] == ".":
-        return _float(text, text) if _GO_FLOAT_AFTER_POINT.fullmatch(text) else text
-    plain = text.replace("_", "")
-    if found := _GO_INTEGER.fullmatch(plain):
-        sign, binary, octal, hexadecimal, decimal = found.groups()
-        size = int(decimal or binary or octal or hexadecimal, 10 if decimal else 2 if binary else 8 if octal else 16)
-        return -size if sign == "-" else size
-    if _GO_FLOAT.fullmatch(plain):
-        return _float(plain, text)
-    return text
+    """The value that kubectl sends for a plain scalar. A float without a fraction is an integer, which JSON allows."""
+    value = read_plain_scalar(text)
+    return int(value) if isinstance(value, float) and isfinite(value) and value.is_integer() else value
 
 
 def is_text_for_kubectl(text: str) -> bool:
     """Whether kubectl reads this text, without quotes, as text; if not, it needs quotes."""
     return isinstance(read_plain_as_kubectl(text), str)
-
-
-def _float(digits: str, text: str) -> Scalar:
-    value = float(digits)
-    if isinf(value):  # strconv.ParseFloat reports a range error, so that it stays text
-        return text
-    return int(value) if value.is_integer() else value

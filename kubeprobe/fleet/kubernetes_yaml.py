@@ -199,15 +199,10 @@ class _Builder:
         return value
 
     def _resolve_plain(self, text: str) -> Any:
-        if text in _NULLS:
-            return None
-        if text in _BOOLEANS:
-            return _BOOLEANS[text]
-        if text[0] not in "0123456789+-.":
-            return text
-        if _SPECIAL_FLOAT.fullmatch(text):
+        value = read_plain_scalar(text)
+        if isinstance(value, float) and not math.isfinite(value):
             raise self._error(f"has {text}, which JSON cannot hold")
-        return _resolve_number(text)
+        return value
 
     def _error(self, problem: str) -> KubernetesYamlError:
         return KubernetesYamlError(f"{problem} (line {self.line})")
@@ -216,8 +211,21 @@ class _Builder:
 _OF_TYPE = {"bool": bool, "int": int, "float": float, "null": type(None), "timestamp": str}
 
 
-def _resolve_number(text: str) -> int | float | str:
-    """A number, or the text itself if it is not one. Timestamps stay text."""
+def read_plain_scalar(text: str) -> str | int | float | bool | None:
+    """The value of a scalar without quotes and tag; timestamps stay text."""
+    if text in _NULLS:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if text[0] not in "0123456789+-.":
+        return text
+    if _SPECIAL_FLOAT.fullmatch(text):
+        return float(text.replace(".", "").lower())
+    return _read_number(text)
+
+
+def _read_number(text: str) -> int | float | str:
+    """A number, or the text itself if it is not one."""
     plain = re.sub("(?<=[0-9])_(?=[0-9])", "", text) if text[0] == "." else text.replace("_", "")
     if len(plain) <= _LONGEST_INTEGER and _INTEGER.fullmatch(plain):
         digits = plain.lstrip("+-")

@@ -35,7 +35,8 @@ class ClusterResolver(AbstractResolver):
         """The addresses of a host. Raises OSError."""
 
         def look_up() -> list[_Address]:
-            return self._look_up(host, None, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG)
+            # Without AI_ADDRCONFIG, as Go: with it, localhost has no address where only loopback is up.
+            return self._look_up(host, None, type=socket.SOCK_STREAM, family=family)
 
         try:
             found = await self._calls.run((host, family), look_up, RESOLVE_TIMEOUT_S)

@@ -18,8 +18,6 @@ BATCH = 100
 class _Column(NamedTuple):
     model: type[SQLModel]
     name: str
-    version: str | None = None
-    """Counts changes: processes hold the encrypted connection of an open client, and reopen it."""
 
     @property
     def table(self) -> Table:
@@ -32,7 +30,7 @@ class _Column(NamedTuple):
 
 
 COLUMNS = (
-    _Column(Cluster, "connection", "connection_version"),
+    _Column(Cluster, "connection"),
     _Column(PodLocation, "connection"),
     _Column(Source, "secret"),
 )
@@ -89,7 +87,7 @@ def _write(
     table, changed = column.table, []
     with store.writing() as session:
         for name, sealed in renewed.items():
-            values = {column.name: sealed} | ({column.version: table.c[column.version] + 1} if column.version else {})
+            values = {column.name: sealed}
             unchanged = update(table).where(column.key == name, table.c[column.name] == rows[name])
             if session.execute(unchanged.values(values).returning(column.key)).first() is None:
                 changed.append(name)

@@ -101,13 +101,17 @@ def test_a_value_that_changes_while_it_is_encrypted_again_is_not_overwritten(
     assert opened(installation) == changed
 
 
-async def test_open_clients_are_reopened_with_what_the_new_key_encrypted(installation: Installation) -> None:
+async def test_open_clients_go_on_with_what_the_new_key_encrypted(installation: Installation) -> None:
     clients = ClusterClients(installation.cipher)
     before = cluster(installation)
     client = await clients.get(before)
     app.rotate_key(installation)
-    assert cluster(installation).connection_version == before.connection_version + 1
-    assert await clients.get(cluster(installation)) is not client
+    after = cluster(installation)
+    assert after.connection != before.connection
+    assert after.updated_at > before.updated_at, "collectors read it again"
+    assert await clients.get(after) is client, "its watches go on"
+    app.retire_keys(installation)
+    assert clients._sealed[after.name, ""] == after.connection
     await clients.close()
 
 

@@ -27,7 +27,7 @@ def cipher() -> Cipher:
 def rotate(world: ExecutionWorld) -> None:
     with world.store.writing() as session:
         session.delete(session.merge(world.find_cluster("prod-1")))  # it has no connection
-        renew_sealed(session, Cipher(f"{NEW},{OLD}"))
+    renew_sealed(world.store, Cipher(f"{NEW},{OLD}").keys.read)
 
 
 def test_the_connection_of_a_location_is_encrypted_with_the_new_key(
