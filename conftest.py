@@ -1,6 +1,7 @@
 """Marks every test with its tier, deselects tests that take minutes, and runs the longest tests first."""
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.tier import TIER, TIERS, tier_of
 
@@ -15,6 +16,12 @@ LONG = "tests/real/"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that selects the tests that take minutes."""
     parser.addoption("--soak", action="store_true", help="run only the tests that take minutes (`make soak`)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try the same examples of each property every time: a run then fails for its change. `make soak` tries others."""
+    settings.register_profile("same", derandomize=True)
+    settings.load_profile("default" if config.getoption("soak") else "same")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by marker
