@@ -113,6 +113,6 @@ async def _check(api: ClusterApi, cluster: Cluster, catalog: Catalog, trial: Ima
     cases = cases_bound_to(catalog, target)
     if cases and all(one.ok for one in found if one.check in NEEDED_FOR_CASES):
         found += await check_cases(api, catalog, cases, target)
-        if swept := creatable(catalog, cases, target):
+        if swept := creatable(catalog, filter(catalog.is_renderable, cases), target):
             found.append(await check_sweep_permissions(api, swept, target))
     return found

@@ -59,12 +59,17 @@ class SetupResult:
 
 
 def plan_setup(session: Session, request: SetupRequest) -> SetupPlan:
-    """The plan, as a view of the store. Raises NotFoundError, and InvalidInputError where no case is chosen."""
+    """The plan, as a view of the store. Raises NotFoundError, and InvalidInputError where no case is chosen.
+
+    Raises CatalogUnreadableError if a case that is chosen, or bound to the cluster, is unreadable: roles that it needs
+    would be reduced. An unreadable binding may match any cluster.
+    """
     cluster = clusters.get(session, request.cluster)
     catalog = load_catalog(session)
     target = target_of(cluster)
     cases = _chosen(catalog, request, target)
-    bound = cases_bound_to(catalog, target)
+    possible = {case for entry in catalog.unreadable_of("Binding").values() for case in entry.texts("cases")}
+    bound = sorted({*cases_bound_to(catalog, target), *(possible & catalog.case_names())})
     running = sorted({*cases, *bound})
     objects = setup_objects(catalog, cases, target, bound)
     if request.own:
@@ -93,14 +98,15 @@ def apply_setup(installation: Installation, plan: SetupPlan, admin: Connection |
 
 
 def _chosen(catalog: Catalog, request: SetupRequest, target: TargetCluster) -> list[str]:
-    if not catalog.cases:
+    if not catalog.case_names():
         raise InvalidInputError("The catalog has no cases yet. `kubeprobe apply --built-in` adds KubeProbe's own.")
     if request.all_cases or request.cases:
-        return sorted(catalog.cases) if request.all_cases else list(request.cases)
+        return sorted(catalog.case_names()) if request.all_cases else list(request.cases)
     if bound := cases_bound_to(catalog, target):
         return bound
+    examples = ",".join(sorted(catalog.case_names())[:2])
     raise InvalidInputError(
-        f"No binding runs anything on {request.cluster}: use --cases {','.join(sorted(catalog.cases)[:2])} or --all, "
+        f"No binding runs anything on {request.cluster}: use --cases {examples} or --all, "
         "or bind some first (`kubeprobe apply`)."
     )
 

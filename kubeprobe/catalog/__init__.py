@@ -18,7 +18,13 @@ from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.schema import json_schema
 from kubeprobe.catalog.setup import TargetCluster, cases_bound_to, setup_objects
-from kubeprobe.catalog.snapshot import Catalog, CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
+from kubeprobe.catalog.snapshot import (
+    Catalog,
+    CatalogCache,
+    CatalogNotFoundError,
+    CatalogUnreadableError,
+    load_catalog,
+)
 
 __all__ = [
     "BY_HAND",

@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from kubeprobe.catalog.model import DOCUMENTS, ClusterSpec
 from kubeprobe.catalog.parse import Declaration, Entry
+from kubeprobe.catalog.snapshot import read_stored
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.masking import mask_secrets
 from kubeprobe.store import AlertRoute, Binding, Cluster, ProbeCase, ProbeTemplate, RenderConfig
@@ -86,7 +87,7 @@ def stored_items(session: Session) -> dict[tuple[str, str], StoredItem]:
         for name, spec, origin, source in session.execute(
             select(columns.name, columns.spec, columns.origin, columns.source)
         ):
-            found[kind, name] = StoredItem(spec, origin, source)
+            found[kind, name] = StoredItem(spec if isinstance(spec, dict) else {}, origin, source)
     for cluster in session.execute(select(Cluster)).scalars():
         spec = {} if cluster.spec is None else _effective_spec(cluster, cluster.spec)
         found["Cluster", cluster.name] = StoredItem(spec, source=cluster.source, by_hand=cluster.spec is None)
@@ -95,7 +96,9 @@ def stored_items(session: Session) -> dict[tuple[str, str], StoredItem]:
 
 def _effective_spec(cluster: Cluster, declared: Mapping[str, Any]) -> dict[str, Any]:
     """A cluster's declared spec with the current labels, pool, namespace and limits, which people change too."""
-    spec = ClusterSpec.model_validate(declared)
+    spec = read_stored(ClusterSpec, declared)
+    if spec is None:  # of another version: declaring the cluster again replaces it
+        return dict(declared) if isinstance(declared, dict) else {}
     limits = spec.limits.model_copy(update={"pods": cluster.max_in_flight})
     current = {"labels": cluster.labels, "pool": cluster.pool, "namespace": cluster.namespace, "limits": limits}
     return spec.model_copy(update=current).as_json()

@@ -47,6 +47,8 @@ class ForecastInput:
     cases: Mapping[str, ProbeCaseSpec]
     render_configs: Mapping[str, RenderConfigSpec]
     clusters: Sequence[ClusterFacts]
+    bound_elsewhere: frozenset[str] = frozenset()
+    """Cases of bindings that are unreadable in this version of KubeProbe."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _without_nodes(catalog: ForecastInput) -> Iterator[str]:
 
 def _unbound(catalog: ForecastInput) -> Iterator[str]:
     bound = {case for binding in catalog.bindings.values() for case in binding.cases}
-    for case in sorted(catalog.cases.keys() - bound):
+    for case in sorted(catalog.cases.keys() - bound - catalog.bound_elsewhere):
         yield f"no Binding runs ProbeCase {case!r}; it runs only on request"
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, TypeVar
 
@@ -78,12 +78,16 @@ def make_plan(  # noqa: PLR0913 - those of `apply`
         raise CatalogError(problems)
     before = ForecastInput(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))
     removed = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
+    replaced = removed | declaration.entries.keys()
+    unreadable = {key: entry for key, entry in catalog.unreadable.items() if key not in replaced}
+    bound = (entry.texts("cases") for (kind, _), entry in unreadable.items() if kind == "Binding")
     after = _after_apply(before, declaration, removed, paused_by_hand(session))
+    after = replace(after, bound_elsewhere=frozenset().union(*bound))
     return Plan(
         items=tuple(items),
         loads=_loads(runs_per_hour(before, now), runs_per_hour(after, now)),
         timetables=tuple(timetables(after, now)),
-        warnings=tuple(warnings(after, now)),
+        warnings=(*(entry.message for entry in unreadable.values()), *warnings(after, now)),
         version=catalog.version,
     )
 

@@ -69,14 +69,16 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
 
     Only a change of timing recomputes `next_due` from `now`; with any other change, a slot that is due but not yet
     issued stays due. Rows of cordoned clusters (which `trigger` skips) and of paused bindings are kept. A row that was
-    paused for its cluster alone stays paused.
+    paused for its cluster alone stays paused. Rows of a binding that is unreadable stay as they are.
     """
     session.flush()
     lock_catalog(session)
-    bindings = load_catalog(session).bindings
+    catalog = load_catalog(session)
+    bindings, unreadable = catalog.bindings, catalog.unreadable_of("Binding")
     paused = {name for name, binding in bindings.items() if binding.paused}
-    clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool)))
-    wanted = dict(expected_schedules(bindings, clusters.all()))
+    clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool))).all()
+    existing = {cluster for cluster, _, _ in clusters}
+    wanted = dict(expected_schedules(bindings, clusters))
     rows = _rows(session)
     added = [
         {
@@ -90,8 +92,13 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
     ]
     changed = [(rows[key], values) for key, values in wanted.items() if key in rows and rows[key].values != values]
     to_pause = [row.id for key, row in rows.items() if key in wanted and key.binding in paused and not row.is_paused]
-    removed = [row.id for key, row in rows.items() if key not in wanted]
-    _update_node_watches(session, bindings.values())
+    removed = [
+        row.id
+        for key, row in rows.items()
+        if key not in wanted and not (key.binding in unreadable and key.cluster in existing)
+    ]
+    keeps_watches = not all(entry.lacks("nodes") for entry in unreadable.values())
+    _update_node_watches(session, bindings.values(), keeps_watches=keeps_watches)
     for chunk in _chunks(removed):
         session.execute(delete(Schedule).where(col(Schedule.id).in_(chunk)))
     for chunk in _chunks(to_pause):
@@ -133,14 +140,17 @@ def expected_schedules(
                     yield key, values._replace(nodes=nodes)
 
 
-def _update_node_watches(session: Session, bindings: Iterable[BindingSpec]) -> None:
-    """Set for which clusters collectors watch nodes; where that changes, the cached nodes are deleted."""
+def _update_node_watches(session: Session, bindings: Iterable[BindingSpec], *, keeps_watches: bool) -> None:
+    """Set for which clusters collectors watch nodes; where that changes, the cached nodes are deleted.
+
+    `keeps_watches`: no watch ends, as a binding that cannot be read may need it.
+    """
     with_nodes = [binding for binding in bindings if binding.nodes is not None]
     found = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.watches_nodes)))
     differing: dict[bool, list[str]] = {True: [], False: []}
     for name, labels, watched in found:
         wanted = any(binding.clusters.matches(name, labels) for binding in with_nodes)
-        if wanted != watched:
+        if wanted != watched and not (watched and keeps_watches):
             differing[wanted].append(name)
     lock_clusters(session, [name for names in differing.values() for name in names])
     for wanted, names in differing.items():

@@ -31,6 +31,7 @@ from kubeprobe.catalog.model import (
     RouteTarget,
     Spec,
 )
+from kubeprobe.catalog.problems import shorten
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.names import nearest
 from kubeprobe.store import AlertRoute, Binding, CatalogVersion, ProbeCase, ProbeTemplate, RenderConfig
@@ -52,8 +53,42 @@ class CatalogUnreadableError(KubeProbeError):
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """An entry whose stored spec is invalid in this version of KubeProbe: it still exists."""
+
+    message: str
+    """What is invalid, and where."""
+    spec: Any = None
+    """As it is stored, of any shape."""
+
+    def text(self, field: str) -> str | None:
+        """The value of a field, if it is text."""
+        value = self.spec.get(field) if isinstance(self.spec, dict) else None
+        return value if isinstance(value, str) else None
+
+    def lacks(self, *path: str) -> bool:
+        """Whether it certainly does not set the field at this path."""
+        value = self.spec
+        for name in path:
+            if not isinstance(value, dict):
+                return False
+            if (value := value.get(name)) is None:
+                return True
+        return False
+
+    def texts(self, field: str) -> frozenset[str]:
+        """The texts in a field that is a list."""
+        value = self.spec.get(field) if isinstance(self.spec, dict) else None
+        return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
+
+
+@dataclass(frozen=True)
 class Catalog:
-    """All entries but clusters, by name. A binding that is paused by hand has `paused` set here."""
+    """All entries but clusters, by name. A binding that is paused by hand has `paused` set here.
+
+    An entry that is `unreadable` is in no other mapping, but it is not removed: whatever acts on missing entries uses
+    `names`.
+    """
 
     version: int = 0
     templates: Mapping[str, ProbeTemplateSpec] = field(default_factory=dict)
@@ -65,20 +100,41 @@ class Catalog:
     """Origin of each case as SOURCE@COMMIT, except cases that were applied by hand."""
     template_sources: Mapping[str, str] = field(default_factory=dict)
     """The source of each template, except those that were applied by hand."""
+    unreadable: Mapping[tuple[str, str], Unreadable] = field(default_factory=dict)
+    """By kind and name. Of a route that is listed here, `routes` has the valid targets."""
     blueprints: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """Cache of `render`, valid as long as this copy."""
 
     def case(self, name: str) -> ProbeCaseSpec:
-        """The case of this name; raises CatalogNotFoundError."""
-        return _find(self.cases, "ProbeCase", name)
+        """The case of this name; raises CatalogNotFoundError or CatalogUnreadableError."""
+        return self._find(self.cases, "ProbeCase", name)
 
     def template(self, name: str) -> ProbeTemplateSpec:
-        """The template of this name; raises CatalogNotFoundError."""
-        return _find(self.templates, "ProbeTemplate", name)
+        """The template of this name; raises CatalogNotFoundError or CatalogUnreadableError."""
+        return self._find(self.templates, "ProbeTemplate", name)
 
     def binding(self, name: str) -> BindingSpec:
-        """The binding of this name; raises CatalogNotFoundError."""
-        return _find(self.bindings, "Binding", name)
+        """The binding of this name; raises CatalogNotFoundError or CatalogUnreadableError."""
+        return self._find(self.bindings, "Binding", name)
+
+    def case_names(self) -> frozenset[str]:
+        """The names of all cases, unreadable ones too."""
+        return frozenset(self.cases) | self.unreadable_of("ProbeCase").keys()
+
+    def unreadable_of(self, kind: str) -> dict[str, Unreadable]:
+        """The unreadable entries of a kind, by name."""
+        return {name: entry for (found, name), entry in self.unreadable.items() if found == kind}
+
+    def check_readable(self, kind: str, name: str) -> None:
+        """Raises CatalogUnreadableError if this entry is unreadable."""
+        if (entry := self.unreadable.get((kind, name))) is not None:
+            raise CatalogUnreadableError(f"{entry.message}; fix its YAML and `kubeprobe apply` it again")
+
+    def is_renderable(self, case: str) -> bool:
+        """Whether the case, its template and its render configs are readable."""
+        configs = self.unreadable_of("RenderConfig").values()
+        is_config_readable = all(entry.text("for") not in {case, None} for entry in configs)
+        return is_config_readable and case in self.cases and self.cases[case].template in self.templates
 
     def bindings_on_change(self, component: str) -> Iterator[tuple[str, BindingSpec]]:
         """The bindings that run when this component changes, without paused ones."""
@@ -88,22 +144,39 @@ class Catalog:
                 yield name, binding
 
     def render_config(self, case: str, binding: str | None) -> RenderConfigSpec | None:
-        """The render config of a run: the binding's; else the case's only one, or the one named like the case."""
-        bound = self.bindings.get(binding) if binding else None
-        named = bound.render_config if bound else None
-        if named is not None and (found := self.render_configs.get(named)) is not None and found.for_ == case:
-            return found
-        candidates = {name: config for name, config in self.render_configs.items() if config.for_ == case}
-        if len(candidates) == 1:
-            return next(iter(candidates.values()))
-        return candidates.get(case)
+        """The render config of a run: the binding's; else the case's only one, or the one named like the case.
 
+        Raises CatalogUnreadableError if that one is unreadable: without its values the probe would test another thing.
+        """
+        named = self._config_named_by(binding)
+        cases = {name: config.for_ for name, config in self.render_configs.items()}
+        for name, entry in self.unreadable_of("RenderConfig").items():
+            cases[name] = entry.text("for") or (case if name == named else name)
+        candidates = [name for name, of_case in cases.items() if of_case == case]
+        if named not in candidates:
+            named = candidates[0] if len(candidates) == 1 else case
+        if named not in candidates:
+            return None
+        self.check_readable("RenderConfig", named)
+        return self.render_configs[named]
 
-def _find(entries: Mapping[str, SpecT], kind: str, name: str) -> SpecT:
-    try:
-        return entries[name]
-    except KeyError:
-        raise CatalogNotFoundError(f"there is no {kind} {name!r} in the catalog.{nearest(name, entries)}") from None
+    def _config_named_by(self, binding: str | None) -> str | None:
+        if binding is None:
+            return None
+        if (entry := self.unreadable.get(("Binding", binding))) is not None:
+            named = entry.text("renderConfig")
+            if named is None and not entry.lacks("renderConfig"):
+                self.check_readable("Binding", binding)
+            return named
+        bound = self.bindings.get(binding)
+        return bound.render_config if bound else None
+
+    def _find(self, entries: Mapping[str, SpecT], kind: str, name: str) -> SpecT:
+        self.check_readable(kind, name)
+        try:
+            return entries[name]
+        except KeyError:
+            raise CatalogNotFoundError(f"there is no {kind} {name!r} in the catalog.{nearest(name, entries)}") from None
 
 
 def catalog_version(session: Session) -> int:
@@ -117,7 +190,7 @@ def paused_by_hand(session: Session) -> frozenset[str]:
 
 
 def load_catalog(session: Session) -> Catalog:
-    """Load the catalog in one statement, so that the copy is consistent."""
+    """Load the catalog in one statement, so that the copy is consistent. An invalid entry stops no other."""
     version, specs, by_hand, commits = 0, defaultdict[str, dict[str, Any]](dict), set[str](), dict[str, str]()
     template_sources: dict[str, str] = {}
     for kind, name, spec, number, commit in session.execute(_EVERYTHING):
@@ -129,19 +202,21 @@ def load_catalog(session: Session) -> Catalog:
             by_hand.add(name)
         if commit:
             (template_sources if kind == ProbeTemplate.__name__ else commits)[name] = commit
+    unreadable: dict[tuple[str, str], Unreadable] = {}
     bindings = {
         name: spec.model_copy(update={"paused": True}) if name in by_hand else spec
-        for name, spec in _read_all(specs, Binding, BindingSpec).items()
+        for name, spec in _read_all(specs, Binding, BindingSpec, unreadable).items()
     }
     return Catalog(
         version=version,
-        templates=_read_all(specs, ProbeTemplate, ProbeTemplateSpec),
-        cases=_read_all(specs, ProbeCase, ProbeCaseSpec),
-        render_configs=_read_all(specs, RenderConfig, RenderConfigSpec),
+        templates=_read_all(specs, ProbeTemplate, ProbeTemplateSpec, unreadable),
+        cases=_read_all(specs, ProbeCase, ProbeCaseSpec, unreadable),
+        render_configs=_read_all(specs, RenderConfig, RenderConfigSpec, unreadable),
         bindings=bindings,
-        routes=_read_routes(specs[AlertRoute.__name__]),
+        routes=_read_routes(specs, unreadable),
         commits=commits,
         template_sources=template_sources,
+        unreadable=unreadable,
     )
 
 
@@ -177,42 +252,55 @@ it is its source.
 """
 
 
-def _read_all(specs: Mapping[str, Mapping[str, Any]], table: type[SQLModel], model: type[SpecT]) -> dict[str, SpecT]:
-    return {name: _read(table, model, name, spec) for name, spec in sorted(specs[table.__name__].items())}
-
-
-def _read_routes(specs: Mapping[str, dict[str, Any]]) -> dict[str, AlertRouteSpec]:
-    """Routes, without the targets that are invalid in this version: they must not stop the notification of others."""
-    found: dict[str, AlertRouteSpec] = {}
-    for name, spec in sorted(specs.items()):
+def _read_all(
+    specs: Mapping[str, Mapping[str, Any]],
+    table: type[SQLModel],
+    model: type[SpecT],
+    unreadable: dict[tuple[str, str], Unreadable],
+) -> dict[str, SpecT]:
+    """The valid entries of a table; the others are added to `unreadable`."""
+    found = {}
+    for name, spec in sorted(specs[table.__name__].items()):
         try:
-            found[name] = _read(AlertRoute, AlertRouteSpec, name, spec)
-        except CatalogUnreadableError as error:
-            log.error("route or target ignored", error=str(error))
-            valid = [target for target in spec.get("targets", ()) if _is_valid(RouteTarget, target)]
-            if _is_valid(AlertRouteSpec, {**spec, "targets": valid}):
-                found[name] = AlertRouteSpec.model_validate({**spec, "targets": valid})
+            found[name] = _validate(model, spec)
+        except ValueError as error:
+            message = f"the stored {table.__name__} {name!r} is invalid in this version of KubeProbe at {error}"
+            unreadable[table.__name__, name] = Unreadable(message, spec)
     return found
 
 
-def _is_valid(model: type[Spec], value: Any) -> bool:
+def _read_routes(
+    specs: Mapping[str, Mapping[str, Any]], unreadable: dict[tuple[str, str], Unreadable]
+) -> dict[str, AlertRouteSpec]:
+    """Routes, without the targets that are invalid in this version: they must not stop the notification of others."""
+    found = _read_all(specs, AlertRoute, AlertRouteSpec, unreadable)
+    for kind, name in unreadable:
+        spec = specs[kind][name]
+        if kind == AlertRoute.__name__ and isinstance(spec, dict) and isinstance(spec.get("targets"), list):
+            valid = [target for target in spec["targets"] if read_stored(RouteTarget, target)]
+            if (route := read_stored(AlertRouteSpec, {**spec, "targets": valid})) is not None:
+                found[name] = route
+    return found
+
+
+def read_stored(model: type[SpecT], value: Any) -> SpecT | None:
+    """A stored spec, or an item of one; None if it is invalid in this version of KubeProbe."""
     try:
-        model.model_validate(value)
-    except ValidationError:
-        return False
-    return True
+        return _validate(model, value)
+    except ValueError:
+        return None
 
 
-def _read(table: type[SQLModel], model: type[SpecT], name: str, spec: dict[str, Any]) -> SpecT:
+def _validate(model: type[SpecT], spec: Any) -> SpecT:
+    """Raises ValueError `PATH: PROBLEM`. Validators may raise any error, as only parsed documents have their shape."""
     try:
         return model.model_validate(spec)
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in ("spec", *first["loc"]))
-        raise CatalogUnreadableError(
-            f"the stored {table.__name__} {name!r} is invalid in this version of KubeProbe at {path}: "
-            f"{first['msg']}; fix its YAML and `kubeprobe apply` it again"
-        ) from error
+        raise ValueError(f"{shorten(path)}: {shorten(first['msg'])}") from error
+    except Exception as error:
+        raise ValueError(f"spec: {shorten(repr(error))}") from error
 
 
 class CatalogCache:
@@ -234,4 +322,6 @@ class CatalogCache:
             found = self._catalog
             if found is None or found.version != version:
                 self._catalog = found = load_catalog(session)
+                for (kind, name), entry in found.unreadable.items():
+                    log.error("catalog entry unreadable", kind=kind, name=name, error=entry.message)
             return found

@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
-from kubeprobe.catalog import Catalog, CatalogCache
+from kubeprobe.catalog import Catalog, CatalogCache, CatalogUnreadableError
 from kubeprobe.catalog.policy import PolicyError, TemplatePolicy
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.clock import Clock
@@ -182,13 +182,9 @@ class Launcher:
         return list(await asyncio.gather(*(create(run) for run in claimed.runs)))
 
     async def _create(self, api: ClusterApi, cluster: Cluster, run: Run, catalog: Catalog) -> "LaunchResult":
-        try:
-            policy = TemplatePolicy.of(self.settings)
-            pod = render_pod(catalog, _identity(run, cluster, self.installation), policy)
-        except PolicyError as error:
-            return LaunchResult(run, error=PermanentError(Cause.ADMISSION_DENIED, str(error)))
-        except NotFoundError as error:
-            return LaunchResult(run, case_removed=str(error))
+        pod = self._render(cluster, run, catalog)
+        if isinstance(pod, LaunchResult):
+            return pod
         if self.clock() - (run.claimed_at or run.opened_at) > self.settings.claim_timeout / 2:
             return LaunchResult(run, too_late=True)  # the claim may have expired: left to the next launcher
         try:
@@ -198,6 +194,17 @@ class Launcher:
             if error.cause is not Cause.ALREADY_EXISTS:
                 return LaunchResult(run, error=error)
         return await self._adopt(api, cluster, run, pod)
+
+    def _render(self, cluster: Cluster, run: Run, catalog: Catalog) -> "dict[str, Any] | LaunchResult":
+        """The pod of a run, or the result of a run that cannot have one."""
+        try:
+            return render_pod(catalog, _identity(run, cluster, self.installation), TemplatePolicy.of(self.settings))
+        except PolicyError as error:
+            return LaunchResult(run, error=PermanentError(Cause.ADMISSION_DENIED, str(error)))
+        except NotFoundError as error:
+            return LaunchResult(run, judgement=Judgement(Verdict.UNKNOWN, Reason.CASE_REMOVED, str(error)))
+        except CatalogUnreadableError as error:
+            return LaunchResult(run, judgement=_fault(f"cannot be launched: {error}"))
 
     async def _adopt(self, api: ClusterApi, cluster: Cluster, run: Run, pod: dict[str, Any]) -> "LaunchResult":
         """A pod of that name exists: ours from an earlier attempt, or another's (failure modes 3 and 5)."""
@@ -221,7 +228,8 @@ class LaunchResult:
     run: Run
     pod: CreatedPod | None = None
     error: ClusterError | None = None
-    case_removed: str | None = None
+    judgement: Judgement | None = None
+    """Of a run whose pod cannot be rendered: its case was removed, or is unreadable."""
     fault: str | None = None
     """An error of KubeProbe itself."""
     too_late: bool = False
@@ -276,8 +284,8 @@ def _record(
     """Record the results of a batch."""
     endings = []
     for result in results:
-        if result.case_removed is not None:
-            endings.append(_ending(result.run, Judgement(Verdict.UNKNOWN, Reason.CASE_REMOVED, result.case_removed)))
+        if result.judgement is not None:
+            endings.append(_ending(result.run, result.judgement))
         elif result.error is not None and not isinstance(result.error, TemporaryError):
             endings.append(_ending(result.run, judge_refusal(result.error)))
     setbacks = [setback for each in results if (setback := _setback(each, now))]

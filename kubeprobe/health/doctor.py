@@ -18,9 +18,17 @@ from kubeprobe.fleet import clusters
 from kubeprobe.fleet.check import Finding
 from kubeprobe.fleet.credentials import Cipher, SecretKeyError
 from kubeprobe.fleet.keys import KEY_FILE
-from kubeprobe.health.facts import database_clock, fleet_health, leftover_health, run_health, source_health
+from kubeprobe.health.facts import (
+    database_clock,
+    fleet_health,
+    leftover_health,
+    run_health,
+    source_health,
+    unreadable_entries,
+)
 from kubeprobe.health.judgements import (
     judge_beat,
+    judge_catalog,
     judge_clock,
     judge_fleet,
     judge_leftovers,
@@ -70,6 +78,7 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
         fleet, runs = fleet_health(session, now, settings), run_health(session, now)
         sources = source_health(session)
         leftovers = leftover_health(session, now)
+        yield from judge_catalog(unreadable_entries(session))
         yield judge_clock(database_clock(session), clock())
     lengths = None if queues is None else Queue.connect(settings.broker()).lengths(queues_of(fleet.pools))
     yield judge_beat(runs, lengths)

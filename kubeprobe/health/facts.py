@@ -126,7 +126,10 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
         col(Cluster.watch_trouble),
     )
     rows: list[Any] = list(session.execute(select(*columns).order_by(col(Cluster.name))))
-    bindings = load_catalog(session).bindings.values()
+    catalog = load_catalog(session)
+    bindings = catalog.bindings.values()
+    of_unreadable = col(Schedule.binding).in_(list(catalog.unreadable_of("Binding")))
+    scheduled = set(session.scalars(select(col(Schedule.cluster)).where(of_unreadable).distinct()))
     unwatched: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         if not row.is_watched:
@@ -142,10 +145,19 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
         ),
         unwatched={pool: tuple(names) for pool, names in unwatched.items()},
         unreachable=tuple(row.name for row in rows if row.is_unreachable),
-        unbound=tuple(row.name for row in rows if not any(b.clusters.matches(row.name, row.labels) for b in bindings)),
+        unbound=tuple(
+            row.name
+            for row in rows
+            if row.name not in scheduled and not any(b.clusters.matches(row.name, row.labels) for b in bindings)
+        ),
         cordoned=tuple(row.name for row in rows if row.cordoned_at is not None),
         troubles={row.name: row.watch_trouble for row in rows if row.watch_trouble},
     )
+
+
+def unreadable_entries(session: Session) -> dict[str, str]:
+    """What is invalid in each catalog entry that this version of KubeProbe cannot read, by `KIND NAME`."""
+    return {f"{kind} {name}": entry.message for (kind, name), entry in load_catalog(session).unreadable.items()}
 
 
 def run_health(session: Session, now: datetime) -> RunHealth:

@@ -21,6 +21,15 @@ BEAT = "celery -A beat_schedule beat -S beat_schedule.SlotScheduler"
 LAUNCHER = "celery -A workers.app worker -P threads -Q {queues}"
 
 
+def judge_catalog(unreadable: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether this version can read every stored entry. `unreadable`: what is invalid, by `KIND NAME`."""
+    if not unreadable:
+        yield Finding("catalog", ok=True, found="every entry is valid in this version of KubeProbe")
+    for entry, found in sorted(unreadable.items()):
+        remedy = f"fix the YAML of {entry} and `kubeprobe apply` it again; the other entries work"
+        yield Finding(f"catalog {entry}", ok=False, found=found, remedy=remedy)
+
+
 def judge_beat(runs: RunHealth, lengths: Mapping[str, int] | None) -> Finding:
     """Whether due runs are issued, and sent again. It sends nothing to a long queue, nor to a broker without answers.
 

@@ -64,7 +64,7 @@ def close_withdrawn(store: Store, catalogs: CatalogCache, now: datetime) -> Effe
     recovery.
     """
     with store.writing() as session:
-        cases = list(catalogs.current(session).cases)
+        cases = list(catalogs.current(session).case_names())
         unknown_cluster = ~exists().where(col(Cluster.name) == col(Alert.cluster))
         statement = (
             select(Alert)

@@ -157,7 +157,7 @@ def target_of(notification: Notification) -> TargetRef:
 
 def _opening(catalog: Catalog, update: AlertUpdate, version: int) -> Message:
     alert, outcome = update.alert, update.outcome
-    case = catalog.cases.get(alert.case)
+    case, unreadable = catalog.cases.get(alert.case), catalog.unreadable.get(("ProbeCase", alert.case))
     kind = AlertKind(alert.kind)
     return Message(
         kind=message_kind(kind, AlertEvent.OPENED),
@@ -167,7 +167,7 @@ def _opening(catalog: Catalog, update: AlertUpdate, version: int) -> Message:
         case=alert.case,
         subject=alert.subject,
         severity=alert.severity,
-        owner=case.owner if case else "",
+        owner=case.owner if case else (unreadable and unreadable.text("owner")) or "",
         runbook=(case.runbook or "") if case else "",
         verdict=outcome.verdict,
         reason=outcome.reason,

@@ -30,7 +30,7 @@ from kubeprobe.response.outcomes import (
 from kubeprobe.response.setaside import set_aside
 from kubeprobe.response.standings import read_standings, write_standings
 from kubeprobe.store import Cluster, Store
-from kubeprobe.vocabulary import Verdict
+from kubeprobe.vocabulary import Severity, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BA
     """Process up to `limit` outcomes; the effects are the targets to send to.
 
     Where one case on one subject cannot be processed, its outcomes are set aside with the error (`ResponseError`), and
-    the others are processed. The error of a database that is unavailable, or of an unreadable catalog, is raised.
+    the others are processed. The error of a database that is unavailable is raised.
     """
     try:
         written = _respond_or_retry(store, catalogs, now, limit)
@@ -100,7 +100,7 @@ def _process_each(
     now: datetime,
 ) -> OutboxEntries:
     """Each case on each subject in a savepoint of its own."""
-    catalogs.current(session)  # if it is unreadable, no outcome is to blame
+    catalogs.current(session)  # if it cannot be loaded, no outcome is to blame
     groups: dict[StandingKey, tuple[list[ClaimedOutcome], list[ClaimedOutcome]]] = {}
     for position, given in enumerate((outcomes, for_nodes)):
         for outcome in given:
@@ -190,8 +190,7 @@ class _Batch:
 
     def _fold(self, key: StandingKey) -> StandingState | None:
         standing, policy = self._standing(key), self._policy(key)
-        case = self.catalog.cases.get(key.case)
-        severity = str(case.severity) if case else DEFAULT_SEVERITY
+        severity = self._severity(key.case)
         for outcome in self.outcomes[key]:
             folded, transitions = fold(standing, outcome, policy)
             if folded is not None and folded is not standing:
@@ -206,9 +205,16 @@ class _Batch:
         due_at = max(standing.due_at, self.newest.get(key, standing.due_at))
         return replace(standing, due_at=due_at, open=self.alerts.open_kinds(key))
 
+    def _severity(self, name: str) -> str:
+        if (case := self.catalog.cases.get(name)) is not None:
+            return str(case.severity)
+        unreadable = self.catalog.unreadable.get(("ProbeCase", name))
+        stored = unreadable.text("severity") if unreadable else None
+        return stored if stored in set(Severity) else DEFAULT_SEVERITY
+
     def _policy(self, key: StandingKey) -> AlertPolicy:
         cluster, case = self.clusters.get(key.subject.cluster), self.catalog.cases.get(key.case)
         muted = cluster is None or cluster.cordoned_at is not None
-        if case is None:
-            return AlertPolicy(muted=True)
+        if case is None:  # removed, or unreadable: then what is observed still counts
+            return AlertPolicy(muted=muted or ("ProbeCase", key.case) not in self.catalog.unreadable)
         return AlertPolicy(alert_after=case.alert_after, unknown_after=case.unknown_after, muted=muted)

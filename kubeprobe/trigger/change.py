@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlmodel import Session, col
 
 from kubeprobe.catalog import Catalog
@@ -19,6 +20,8 @@ from kubeprobe.settings import Settings
 from kubeprobe.store import Change, Cluster, Store, delete_batch, insert_ignoring_conflicts
 from kubeprobe.trigger.nodes import KnownNodes, run_subjects
 from kubeprobe.vocabulary import Trigger
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ def record_change(
         return RecordedChange(change.id, new=False, opened=[])
     served = [c for c in affected if c.cordoned_at is None]
     nodes = KnownNodes.read(session, [c.name for c in served if c.watches_nodes])
+    for name, entry in catalog.unreadable_of("Binding").items():
+        if not entry.lacks("on", "change"):
+            log.warning("change not handled by unreadable binding", binding=name, change=change.id, error=entry.message)
     openings = _openings(catalog, change, served, nodes, now)
     return RecordedChange(change.id, new=True, opened=open_runs(session, openings, now, settings))
 

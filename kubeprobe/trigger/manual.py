@@ -47,8 +47,10 @@ def request_runs(
     """Open one run for each requested cluster or node.
 
     Raises NotFoundError for an unknown case, cluster or node, InvalidInputError for a cordoned cluster, an invalid id,
-    nodes that are not known, or when no run is requested.
+    nodes that are not known, or when no run is requested, and CatalogUnreadableError for an unreadable case, or where
+    an unreadable binding decides whether it runs on nodes.
     """
+    catalog.check_readable("ProbeCase", request.case)
     if request.case not in catalog.cases:
         raise NotFoundError(f"There is no case {request.case!r}.{nearest(request.case, catalog.cases)}")
     check_id(request.id, "a request")
@@ -123,6 +125,10 @@ class _Subjects:
             for binding in self.catalog.bindings.values()
             if case in binding.cases and binding.clusters.matches(cluster.name, cluster.labels)
         ]
+        if not bindings:
+            for name, entry in self.catalog.unreadable_of("Binding").items():
+                if case in entry.texts("cases") and not entry.lacks("nodes"):
+                    self.catalog.check_readable("Binding", name)
         if not bindings or any(binding.nodes is None for binding in bindings):
             return [RunSubject(Subject(cluster.name))]
         found = [s for b in bindings for s in run_subjects(self.nodes, b, cluster.name, case, start=self.start)]

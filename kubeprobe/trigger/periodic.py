@@ -134,7 +134,14 @@ def _add_slots(
         issue.openings.append(_opening(schedule, whole, schedule.next_due, Reason.MISSED, message, missed=missed))
     subjects = [whole]
     if schedule.nodes is not None:
-        sample = nodes.sample(schedule.cluster, parse_choice(schedule.nodes), schedule.case, schedule.node_cursor)
+        try:
+            choice = parse_choice(schedule.nodes)
+        except ValueError as error:  # of another version
+            message = f"The stored nodes of binding {schedule.binding} are invalid in this version of KubeProbe."
+            log.error("nodes of schedule invalid", binding=schedule.binding, cluster=schedule.cluster, error=str(error))
+            issue.openings.append(_opening(schedule, whole, latest, Reason.NOT_LAUNCHED, message))
+            return
+        sample = nodes.sample(schedule.cluster, choice, schedule.case, schedule.node_cursor)
         issue.cursors[schedule.id or 0] = sample.cursor
         if sample.problem:
             issue.openings.append(_opening(schedule, whole, latest, Reason.NO_NODES, sample.problem))

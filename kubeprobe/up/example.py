@@ -29,7 +29,7 @@ def load_example(store: Store, settings: Settings, now: datetime) -> bool:
         apply(session, declared, connector, now, policy=TemplatePolicy.of(settings))
         catalog = load_catalog(session)
         bound = {case for binding in catalog.bindings.values() for case in binding.cases}
-        for case in sorted(bound):  # first verdicts at once, not at the first slot
+        for case in sorted(filter(catalog.is_renderable, bound)):  # first verdicts at once, not at the first slot
             request_runs(session, catalog, RunRequest(case, ("local",)), now, settings)
     return True
 
@@ -48,6 +48,8 @@ def write_accounts(store: Store, settings: Settings) -> None:
     """Write the ServiceAccounts of all cases. Roles are left out: the local cluster has no authorization."""
     with store.reading() as session:
         catalog = load_catalog(session)
-    objects = setup_objects(catalog, catalog.cases, TargetCluster("local", labels={"kind": "local"}))
+    objects = setup_objects(
+        catalog, filter(catalog.is_renderable, catalog.cases), TargetCluster("local", labels={"kind": "local"})
+    )
     accounts = [json.dumps(body) for body in objects if body["kind"] == "ServiceAccount"]
     accounts_file(settings).write_text("\n---\n".join(accounts) + "\n")

@@ -8,6 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from kubeprobe.catalog.model import ProbeCaseSpec
+from kubeprobe.catalog.snapshot import read_stored
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Change, Outcome, ProbeCase, Run, RunLog, subject_of_outcome
@@ -115,7 +116,7 @@ def get_run(session: Session, given: str) -> RunDetails:
     case = session.get(ProbeCase, run.case)
     node = run.node or (outcome.node if outcome else None)
     node_level = run.node is not None or (outcome is not None and outcome.node_level)
-    spec = ProbeCaseSpec.model_validate(case.spec) if case else None
+    spec = read_stored(ProbeCaseSpec, case.spec) if case else None
     return RunDetails(
         id=run.id,
         case=run.case,

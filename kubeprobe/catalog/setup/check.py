@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.catalog.setup.objects import Json, TargetCluster, account_of, permissions_of
 from kubeprobe.catalog.setup.own_account import SWEEP_VERBS, Creatable
-from kubeprobe.catalog.snapshot import Catalog
+from kubeprobe.catalog.snapshot import Catalog, CatalogUnreadableError
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.check import Finding
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -62,11 +62,13 @@ async def check_sweep_permissions(api: ClusterApi, swept: Iterable[Creatable], t
 
 
 async def _problem(api: ClusterApi, catalog: Catalog, case: str, target: TargetCluster) -> str | None:
-    account = account_of(catalog, case)
     try:
+        account = account_of(catalog, case)
         return await _refusal(api, catalog, case, target) or await _missing(api, catalog, case, target, account)
     except ClusterError as error:
         return f"cannot be checked: {error.message}"
+    except CatalogUnreadableError as error:
+        return str(error)
 
 
 async def _refusal(api: ClusterApi, catalog: Catalog, case: str, target: TargetCluster) -> str | None:

@@ -12,7 +12,13 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, TargetCluster, cases_bound_to
+from kubeprobe.catalog import (
+    CatalogCache,
+    CatalogNotFoundError,
+    CatalogUnreadableError,
+    TargetCluster,
+    cases_bound_to,
+)
 from kubeprobe.catalog.setup import Creatable, creatable
 from kubeprobe.execution.leftovers.decide import FoundObject, RunStates
 from kubeprobe.execution.leftovers.sweep import Swept
@@ -47,7 +53,10 @@ class LeftoverRepository:
         for case in {*ran, *cases_bound_to(catalog, place)}:
             try:
                 found |= set(creatable(catalog, [case], place))
-            except CatalogNotFoundError:  # the case was removed after it ran
+            except (
+                CatalogNotFoundError,
+                CatalogUnreadableError,
+            ):  # it was removed after it ran
                 continue
         return sorted(one for one in found if not one.namespace or Creatable(one.group, one.resource) not in found)
 

@@ -90,8 +90,11 @@ def test_an_incompatible_stored_spec_is_reported_and_fixed_by_applying_again(fol
     folder.apply()
     with store.writing() as session:
         session.get(ProbeCase, "pod-lifecycle").spec = {"template": "probes", "kind": "blackbox", "newer": 1}
-    with store.reading() as session, pytest.raises(CatalogUnreadableError, match=r"ProbeCase 'pod-lifecycle'.*newer"):
-        load_catalog(session)
+    with store.reading() as session:
+        catalog = load_catalog(session)
+    with pytest.raises(CatalogUnreadableError, match=r"ProbeCase 'pod-lifecycle'.*newer"):
+        catalog.case("pod-lifecycle")
+    assert list(catalog.bindings) == ["core"]
     folder.apply()
     with store.reading() as session:
         assert load_catalog(session).case("pod-lifecycle").kind == "blackbox"

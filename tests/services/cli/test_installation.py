@@ -11,7 +11,8 @@ import pytest
 import kubeprobe as package
 from kubeprobe import shell
 from kubeprobe.app import NotEndedError
-from kubeprobe.store import Source, Store
+from kubeprobe.catalog.version import increment_version
+from kubeprobe.store import ProbeCase, Source, Store
 from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.cli.test_run import executing
@@ -31,6 +32,24 @@ def test_doctor_names_problems_and_fixes(ready: CommandLine) -> None:
         assert not found[check]["ok"]
         assert found[check]["remedy"]
     assert "prod-2" in str(found["bindings"]["found"])
+
+
+def test_an_unreadable_entry_is_reported_by_every_command_that_needs_it(ready: CommandLine, store: Store) -> None:
+    ready("run", "dns", "-c", "prod-1")
+    with store.writing() as session:
+        row = session.get_one(ProbeCase, "dns")
+        row.spec = {**row.spec, "newer": 1}
+        session.add(row)
+        increment_version(session)
+    found = findings(ready, code=1)["catalog ProbeCase dns"]
+    assert "spec.newer" in str(found["found"])
+    assert "kubeprobe apply" in str(found["remedy"])
+    [run] = ready.json("runs")
+    assert ready.json("show", str(run["id"]))["severity"] is None
+    for command in (("run", "dns", "-c", "prod-1"), ("cluster", "setup", "prod-1")):
+        assert "invalid in this version of KubeProbe at spec.newer" in ready(*command, code=2).stderr
+    ready.apply()
+    assert findings(ready, code=1)["catalog"]["ok"]
 
 
 def test_doctor_finds_queues_without_workers(ready: CommandLine, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.runs import Claim, claim, lock_cluster, resend_overdue
 from kubeprobe.settings import Settings
-from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run
+from kubeprobe.store import Binding, CatalogVersion, Cluster, ProbeCase, ProbeTemplate, RenderConfig, Run
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.harness.ports import free_port
 from tests.services.execution.apiserver import OddApi, Refusal
@@ -367,6 +367,40 @@ def test_a_run_whose_case_was_removed_is_unknown_and_the_rest_of_its_batch_runs(
     assert launch(launcher, world, RUN, "02hrun", "03hrun")
     assert world.verdicts == dict.fromkeys((RUN, "02hrun"), (Verdict.UNKNOWN, Reason.CASE_REMOVED))
     assert world.states()["03hrun"] == RunState.RUNNING
+
+
+@pytest.mark.parametrize("kind", [ProbeCase, ProbeTemplate, RenderConfig])
+def test_a_run_of_an_unreadable_entry_is_unknown_and_the_rest_of_its_batch_runs(
+    world: ExecutionWorld, launcher: Launcher, kind: type[ProbeCase | ProbeTemplate | RenderConfig]
+) -> None:
+    specs = {
+        ProbeTemplate: {"image": "docker.io/kubeprobe/busybox:dev"},
+        ProbeCase: {"template": "newer", "kind": "blackbox"},
+        RenderConfig: {"for": "newer", "values": {"A": "b"}},
+    }
+    with world.store.writing() as session:
+        for table, spec in specs.items():
+            stored = spec | {"newer": 1} if table is kind else spec
+            session.add(table(name="newer", spec=stored, digest="", applied_at=world.noon))
+        increment_version(session)
+    world.run(RUN, case="newer", cluster="there")
+    assert launch(launcher, world, RUN, "03hrun")
+    [outcome] = world.outcomes
+    assert (outcome.run_id, outcome.verdict, outcome.reason) == (RUN, Verdict.UNKNOWN, Reason.NOT_LAUNCHED)
+    assert (
+        f"the stored {kind.__name__} 'newer' is invalid in this version of KubeProbe at spec.newer" in outcome.message
+    )
+    assert "kubeprobe apply" in outcome.message
+    assert world.states()["03hrun"] == RunState.RUNNING
+
+
+def test_a_run_of_an_unreadable_binding_gets_its_pod(world: ExecutionWorld, launcher: Launcher) -> None:
+    with world.store.writing() as session:
+        session.add(Binding(name="all", spec={"cases": [CASE], "newer": 1}, digest="", applied_at=world.noon))
+        increment_version(session)
+    world.run(RUN, cluster="there", binding="all", expires_at=world.noon + timedelta(minutes=10))
+    launch(launcher, world)
+    assert world.states() == {RUN: RunState.RUNNING}
 
 
 def test_a_run_that_ended_before_its_creation_was_recorded_stays_done(

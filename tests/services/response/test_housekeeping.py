@@ -9,12 +9,12 @@ from kubeprobe.response import close_withdrawn, delete_old_alerts, due_targets, 
 from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS
 from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
-from kubeprobe.vocabulary import NotificationState, Verdict
+from kubeprobe.vocabulary import NotificationState, Reason, Verdict
 from tests.services.response.given import World, newest, send
 from tests.services.response.queries import Wanted, alerts, notifications_of, standings
 from tests.services.response.receiver import Receiver
 
-P, F = Verdict.PASS, Verdict.FAIL
+P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 SENT, PENDING, DROPPED = NotificationState.SENT, NotificationState.PENDING, NotificationState.DROPPED
 AM, LOG = TargetRef("am", "am"), TargetRef("team", "log")
 
@@ -110,6 +110,24 @@ def test_a_withdrawn_alert_is_closed_but_not_called_recovered(world: World, cata
     assert [found.case for found in alerts(world.store)] == ["pod-lifecycle"]
     assert [found.case for found in world.all(Standing)] == ["pod-lifecycle"]
     assert row.alert_id == next(n.alert_id for n in world.all(Notification) if n.id == fire_other)
+
+
+def test_alerts_of_an_unreadable_case_stay_open_and_its_outcomes_count(world: World, catalogs: CatalogCache) -> None:
+    world.route("team", {"name": "log", "log": {}}, severities=["critical"], owners=["net"])
+    world.case(severity="critical", owner="net", newer=1)
+    world.case("dns")
+    for minute in (1, 2, 3):
+        world.outcome(U, minute, reason=Reason.NOT_LAUNCHED)
+        respond(world.store, catalogs, world.at(minute))
+    assert [(found.kind, found.severity) for found in alerts(world.store)] == [("unknown", "critical")]
+    world.outcome(F, 4)
+    assert respond(world.store, catalogs, world.at(4)).deliver == [LOG]
+    assert close_withdrawn(world.store, catalogs, world.at(5)).deliver == []
+    assert [(found.kind, found.severity) for found in alerts(world.store)] == [("fail", "critical")]
+    world.outcome(P, 6)
+    respond(world.store, catalogs, world.at(6))
+    assert alerts(world.store) == []
+    assert len(world.all(Standing)) == 1
 
 
 def test_a_withdrawn_alert_is_closed_once_despite_a_late_outcome(world: World, catalogs: CatalogCache) -> None:
