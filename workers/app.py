@@ -21,7 +21,7 @@ from workers.broker import survive_broker_loss
 TASKS = ("workers.launching", "workers.responding", "workers.housekeeping")
 
 survive_broker_loss()
-app = Celery("kubeprobe")
+app = Celery("kubeprobe", events="workers.events:Events")
 app.process = "worker"  # set once a worker starts
 # A function, so that the environment is read when the process starts and not when this is imported.
 app.add_defaults(lambda: celery_config(Settings().broker()))

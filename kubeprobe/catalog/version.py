@@ -26,13 +26,18 @@ def lock_catalog(session: Session) -> int:
     return version
 
 
-def lock_clusters(session: Session, names: Iterable[str]) -> None:
-    """Lock the rows of these clusters, which must be all that the transaction will write."""
+def lock_clusters(session: Session, names: Iterable[str], *, skip_locked: bool = False) -> list[str]:
+    """Lock the rows of these clusters, which must be all that the transaction will write. Returns the locked ones.
+
+    With `skip_locked`, rows that another transaction has locked are left out instead of waited for.
+    """
     ordered = sorted(names)
+    locked: list[str] = []
     for start in range(0, len(ordered), _CHUNK):
         chunk = ordered[start : start + _CHUNK]
         found = select(col(Cluster.name)).where(col(Cluster.name).in_(chunk)).order_by(col(Cluster.name))
-        session.execute(found.with_for_update()).all()
+        locked += session.scalars(found.with_for_update(skip_locked=skip_locked)).all()
+    return locked
 
 
 def increment_version(session: Session) -> int:

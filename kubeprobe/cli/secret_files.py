@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet.files import expand_home
 from kubeprobe.sources import Secret
 
 MAX_SECRET_BYTES = 100_000
@@ -42,7 +43,7 @@ def _read(file: Path | None) -> str:
     if file is None:
         return ""
     try:
-        with file.expanduser().open("rb") as opened:
+        with expand_home(file).open("rb") as opened:
             found = opened.read(MAX_SECRET_BYTES + 1)
         text = found.decode()
     except OSError as error:

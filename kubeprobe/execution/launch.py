@@ -45,6 +45,7 @@ from kubeprobe.runs import (
     put_off,
     release_postponed,
     return_claimed,
+    set_aside_invalid_times,
 )
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Run, Store
@@ -86,6 +87,7 @@ class Launcher:
         except UnreadableRunError as error:
             if len(run_ids) > 1:
                 return sum((self.launch(cluster_name, [run_id]) for run_id in run_ids), Effects())
+            set_aside_invalid_times(self.store, self.clock())  # else it could not be closed either
             return self._set_aside([Ending(run_id, _fault(f"cannot be read: {error}")) for run_id in run_ids])
 
     def _launch(self, cluster_name: str, run_ids: Sequence[str]) -> Effects:

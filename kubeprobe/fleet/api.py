@@ -52,8 +52,11 @@ class ClusterApi:
         return self._transport.clock.offset
 
     async def create_pod(self, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
-        """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by our own pod."""
-        return await self.call("POST", pods_path(namespace), body=pod)
+        """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by our own pod.
+
+        Strict: a field that this cluster's version does not have is an error, and not dropped (from Kubernetes 1.25).
+        """
+        return await self.call("POST", pods_path(namespace), query={"fieldValidation": "Strict"}, body=pod)
 
     async def get_pod(self, namespace: str, name: str) -> dict[str, Any]:
         """A pod. Raises NotFound."""

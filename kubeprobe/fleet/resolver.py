@@ -1,4 +1,4 @@
-"""Host names of clusters: resolved by the operating system, in threads of their own, within a time limit.
+"""Host names of clusters and targets: resolved by the operating system, in threads of their own, within a time limit.
 
 The system's resolver honours /etc/hosts, nsswitch.conf and the options of resolv.conf, but blocks a thread for up to
 half a minute if a name server is silent.
@@ -18,8 +18,8 @@ _Address = tuple[Any, ...]
 _NAMES: BlockingCalls[list[_Address]] = BlockingCalls("cluster-names", limit=32, slow_limit=256)
 
 
-class ClusterResolver(AbstractResolver):
-    """The resolver of the session that all clusters share. `look_up`: as `socket.getaddrinfo`."""
+class BoundedResolver(AbstractResolver):
+    """The resolver of a session of aiohttp. `calls`: the threads it uses; `look_up`: as `socket.getaddrinfo`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Every encrypted value of the store: connections of clusters, and secrets of sources."""
+"""Every encrypted value of the store: connections of clusters and of pods' locations, and secrets of sources."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cryptography.fernet import InvalidToken
 from sqlalchemy import Column, Table, select, update
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel
 
 from kubeprobe.fleet.keys import Keyring
 from kubeprobe.store import Cluster, PodLocation, Source, Store
@@ -46,6 +46,13 @@ class Sealed:
     """With an older key before, and with the first key now."""
     unreadable: tuple[str, ...] = ()
     """`cluster NAME`, `pod_location ID` or `source NAME`: with a key that is missing."""
+
+
+def sealed_values(session: Session) -> Iterator[bytes]:
+    """All encrypted values."""
+    for column in COLUMNS:
+        sealed = column.table.c[column.name]
+        yield from map(bytes, session.scalars(select(sealed).where(sealed.is_not(None))))
 
 
 def renew_sealed(store: Store, read_keys: Callable[[], Keyring]) -> Sealed:

@@ -21,7 +21,7 @@ from kubeprobe.fleet.access import Access, AccessError, AccessSource
 from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.measuring import request_trace
-from kubeprobe.fleet.resolver import ClusterResolver
+from kubeprobe.fleet.resolver import BoundedResolver
 from kubeprobe.fleet.serverclock import ServerClock
 from kubeprobe.fleet.translation import from_exception, from_response
 
@@ -69,7 +69,7 @@ def open_session() -> aiohttp.ClientSession:
     """The session that all clusters share. It belongs to the running loop."""
     return aiohttp.ClientSession(
         # No limit here: one host may serve many clusters; `PARALLEL_REQUESTS` limits each cluster.
-        connector=aiohttp.TCPConnector(limit=0, resolver=ClusterResolver()),
+        connector=aiohttp.TCPConnector(limit=0, resolver=BoundedResolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         headers=_HEADERS,

@@ -5,19 +5,16 @@ Each check is independent; one is left out only where something before it is bro
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-
-from sqlmodel import Session, col, select
 
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import KubeProbeError
-from kubeprobe.fleet import clusters
 from kubeprobe.fleet.check import Finding
 from kubeprobe.fleet.credentials import Cipher, SecretKeyError
 from kubeprobe.fleet.keys import KEY_FILE
+from kubeprobe.fleet.sealed import sealed_values
 from kubeprobe.health.facts import (
     database_clock,
     fleet_health,
@@ -41,8 +38,7 @@ from kubeprobe.masking import mask_secrets
 from kubeprobe.names import nearest
 from kubeprobe.queue import Queue, queues_of
 from kubeprobe.settings import Settings
-from kubeprobe.sources import Secret
-from kubeprobe.store import DatabaseError, Source, Store
+from kubeprobe.store import DatabaseError, Store
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
 SERVICE_LINK = re.compile(
@@ -74,7 +70,7 @@ def diagnose(settings: Settings, clock: Clock = utc_now) -> Iterator[Finding]:
 def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None, clock: Clock) -> Iterator[Finding]:
     now = clock()
     with store.reading() as session:
-        yield _check_key(settings, *_sealed(session))
+        yield _check_key(settings, list(sealed_values(session)))
         fleet, runs = fleet_health(session, now, settings), run_health(session, now)
         sources = source_health(session)
         leftovers = leftover_health(session, now)
@@ -110,15 +106,9 @@ def _store_problem(error: Exception) -> Finding:
     return Finding("store", ok=False, found=reason, remedy="start the database, or correct KUBEPROBE_DATABASE_URL")
 
 
-def _sealed(session: Session) -> tuple[list[bytes], list[bytes]]:
-    """The stored credentials of clusters and of sources."""
-    secrets = session.scalars(select(Source.secret).where(col(Source.secret).is_not(None)))
-    return [cluster.connection for cluster in clusters.find(session)], [secret for secret in secrets if secret]
-
-
-def _check_key(settings: Settings, of_clusters: Sequence[bytes], of_sources: Sequence[bytes]) -> Finding:
+def _check_key(settings: Settings, sealed: Sequence[bytes]) -> Finding:
     """Whether the key exists and decrypts the stored credentials."""
-    check, total = "secret key", len(of_clusters) + len(of_sources)
+    check, total = "secret key", len(sealed)
     if settings.secret_key is None and not (Path(settings.data_dir) / KEY_FILE).exists():
         if not total:
             return Finding(check, ok=True, found="none yet; adding the first cluster creates one")
@@ -128,11 +118,10 @@ def _check_key(settings: Settings, of_clusters: Sequence[bytes], of_sources: Seq
         cipher = Cipher.from_settings(settings)
     except KubeProbeError as error:
         return Finding(check, ok=False, found=str(error), remedy="set the key that the credentials were encrypted with")
-    opened = [_decrypts(partial(cipher.open, sealed)) for sealed in of_clusters]
-    opened += [_decrypts(partial(Secret.open, cipher, sealed)) for sealed in of_sources]
-    if not all(opened):
+    opened = sum(_decrypts(cipher, value) for value in sealed)
+    if opened < total:
         remedy = "use the key that they were encrypted with, or add these clusters and sources again with --replace"
-        found = f"decrypts {sum(opened)} of {total} stored credentials"
+        found = f"decrypts {opened} of {total} stored credentials"
         return Finding(check, ok=False, found=found, remedy=remedy)
     found = f"decrypts all {total} stored credentials" if total else "no credentials yet"
     if (older := len(cipher.keys.read()) - 1) > 0:
@@ -140,9 +129,9 @@ def _check_key(settings: Settings, of_clusters: Sequence[bytes], of_sources: Seq
     return Finding(check, ok=True, found=found)
 
 
-def _decrypts(open_it: Callable[[], object]) -> bool:
+def _decrypts(cipher: Cipher, sealed: bytes) -> bool:
     try:
-        open_it()
+        cipher.open_values(sealed, "a stored credential", "add it again")
     except SecretKeyError:
         return False
     return True

@@ -9,7 +9,7 @@ them as processed (`Outcome.responded_at`, the one column that is not written he
 from kubeprobe.runs.claim import Claim, CreatedPod, claim, held_runs, lock_cluster, mark_running
 from kubeprobe.runs.close import Ending, close, close_waiting, replace_runs
 from kubeprobe.runs.open import OpenedRun, Opening, check_id, open_runs, slot_of
-from kubeprobe.runs.retention import Expired, delete_old_runs, expire, expire_all
+from kubeprobe.runs.retention import Expired, delete_old_runs, expire, expire_all, set_aside_invalid_times
 from kubeprobe.runs.retry import Setback, postpone, put_off, release_postponed, resend_overdue, return_claimed
 from kubeprobe.runs.rows import lock_runs
 from kubeprobe.runs.verdicts import UNCOUNTED, Judgement, is_counted, worst
@@ -43,6 +43,7 @@ __all__ = [
     "replace_runs",
     "resend_overdue",
     "return_claimed",
+    "set_aside_invalid_times",
     "slot_of",
     "worst",
 ]

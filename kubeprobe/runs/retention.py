@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import delete
 from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
+from kubeprobe import metrics
 from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects
 from kubeprobe.runs.close import Ending, close
+from kubeprobe.runs.rows import replace_invalid_times
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Outcome, PodLocation, Run, RunLog, Store, is_open
 from kubeprobe.vocabulary import Reason, RunState, Verdict
+
+log = structlog.get_logger(__name__)
 
 BATCH = 500
 EXPIRE_FOR = timedelta(seconds=10)
@@ -57,8 +62,27 @@ class Expired:
 def expire(store: Store, now: datetime) -> Expired:
     """Close a batch of the runs whose `expires_at` has passed.
 
-    An invalid row stops no other: only what is needed is read.
+    An invalid row stops no other: only what is needed is read, and times that cannot be read are replaced.
     """
+    try:
+        return _expire(store, now)
+    except ValueError:
+        if not set_aside_invalid_times(store, now):
+            raise
+    return _expire(store, now)
+
+
+def set_aside_invalid_times(store: Store, now: datetime) -> list[str]:
+    """Replace the times of open runs that cannot be read; the ids of these runs."""
+    with store.writing() as session:
+        replaced = replace_invalid_times(session, now)
+    for run in replaced:
+        metrics.record_set_aside("runs")
+        log.error("invalid times of a run replaced", run=run)
+    return replaced
+
+
+def _expire(store: Store, now: datetime) -> Expired:
     columns: Any = (Run.id, Run.cluster, Run.pool, Run.case, Run.state, Run.held, Run.setback, Run.setback_message)
     columns += (Run.pod, Cluster.failures, Cluster.collector, PodLocation.left_at)
     columns += (col(Cluster.name).is_(None).label("is_removed"),)

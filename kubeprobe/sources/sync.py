@@ -43,6 +43,7 @@ RENEWALS = 60
 MAX_CONCURRENT = 4
 """Sources that one process syncs concurrently."""
 MAX_ERROR_LENGTH = 4000
+UNREADABLE_PAUSE = timedelta(minutes=1)
 MAX_PATHS = 10
 """Named in a line of the log."""
 
@@ -159,7 +160,7 @@ def _delete_orphaned_mirrors(context: SyncContext) -> None:
 def _claim_due(context: SyncContext, most: int, started: Collection[str]) -> Sequence[Source]:
     now = context.clock()
     due = (
-        select(Source)
+        select(Source.name)
         .where(
             col(Source.paused_at).is_(None),
             col(Source.next_sync) <= now,
@@ -171,10 +172,21 @@ def _claim_due(context: SyncContext, most: int, started: Collection[str]) -> Seq
         .with_for_update(skip_locked=True)
     )
     with context.store.writing() as session:
-        rows = session.exec(due).all()
+        rows = [row for name in session.exec(due).all() if (row := _readable(session, name, now))]
         for row in rows:
             _claim(row, now)
     return rows
+
+
+def _readable(session: Session, name: str, now: datetime) -> Source | None:
+    """The row of a source; one that cannot be read is put off, so that it stops no other."""
+    try:
+        return session.get(Source, name)
+    except (ValueError, TypeError, LookupError) as error:  # of a column's type, such as JSON that is cut
+        log.error("source not synced: its row cannot be read", source=name, error=repr(error))
+        later = {"next_sync": now + UNREADABLE_PAUSE, "error": f"its row in the store cannot be read: {error}"}
+        session.execute(update(Source).where(col(Source.name) == name).values(later))
+        return None
 
 
 def _claim(row: Source, now: datetime) -> None:

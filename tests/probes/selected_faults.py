@@ -1,6 +1,6 @@
 """The faults of the real tier: the most important ones of each probe, and all of a probe that has changed.
 
-All 183 take hours on two cores; `make detection` runs them and records the results in the repository. If the current
+All 186 take hours on two cores; `make detection` runs them and records the results in the repository. If the current
 code of a probe has no recorded run with one of its faults, the real tier runs that fault too.
 """
 

@@ -1,6 +1,7 @@
 """The collector process: one event loop, one watch for each cluster that it has leased."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
 from kubeprobe import metrics
+from kubeprobe.catalog.version import lock_clusters
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect.committer import Committer
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
@@ -135,10 +137,9 @@ class Collector:
     async def _record_troubles(self) -> None:
         """Write what cannot be done in a cluster to its row, when it has changed."""
         troubles = {name: trouble for name, (w, _) in self._watches.items() if (trouble := w.trouble) != w.recorded}
-        if troubles:
-            await asyncio.to_thread(_write_troubles, self._context.store, troubles)
-        for name, trouble in troubles.items():
-            self._watches[name][0].recorded = trouble
+        written = await asyncio.to_thread(_write_troubles, self._context.store, troubles) if troubles else ()
+        for name in written:
+            self._watches[name][0].recorded = troubles[name]
 
     async def _check_deadlines(self) -> None:
         while True:
@@ -169,10 +170,14 @@ class Collector:
         await asyncio.to_thread(self._leases.release)
 
 
-def _write_troubles(store: Store, troubles: dict[str, str]) -> None:
+def _write_troubles(store: Store, troubles: dict[str, str]) -> Sequence[str]:
+    """Write them to the clusters whose rows nobody else has locked; returns these. The others follow later."""
     with store.writing() as session:
-        for name, trouble in sorted(troubles.items()):
-            session.execute(update(Cluster).where(col(Cluster.name) == name).values(watch_trouble=without_nul(trouble)))
+        written = lock_clusters(session, troubles, skip_locked=True)
+        for name in written:
+            trouble = without_nul(troubles[name])
+            session.execute(update(Cluster).where(col(Cluster.name) == name).values(watch_trouble=trouble))
+    return written
 
 
 def _has_same_connection(one: Cluster, other: Cluster) -> bool:

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any
 
 import structlog
-from sqlalchemy import LargeBinary, delete, exists, func, or_, select, update
+from sqlalchemy import LargeBinary, Select, delete, exists, func, or_, select, update
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
@@ -69,7 +69,7 @@ class Leases:
             share = ceil(total / max(1, sharing))
             is_known = self._is_known(held, read_at)
             if held > share:
-                self._release(session, held - share)
+                self._release_last(session, held - share)
             elif held < share:
                 taken = self._lease(session, share - held, now)
                 is_known = is_known and not taken
@@ -87,12 +87,12 @@ class Leases:
     def release(self) -> None:
         """Release all clusters of a collector that shuts down, so that others lease them at once.
 
-        Its own row before its clusters, as in `renew`, which may run concurrently: else they could deadlock.
+        Its own row before its clusters, as in `renew`, which may run concurrently: else they could deadlock. Without
+        that row, its clusters are free.
         """
         with self._store.writing() as session:
             session.execute(delete(Collector).where(col(Collector.name) == self._name))
-            mine = update(Cluster).where(col(Cluster.collector) == self._name)
-            session.execute(mine.values(collector=None), execution_options=UNSYNCED)
+            _release(session, select(col(Cluster.name)).where(col(Cluster.collector) == self._name))
 
     def _is_known(self, held: int, read_at: datetime) -> bool:
         """Whether nothing but this collector can have changed which clusters it has: then the number would differ."""
@@ -136,17 +136,14 @@ class Leases:
         )
         return session.execute(taken, execution_options=UNSYNCED).first() is not None
 
-    def _release(self, session: Session, count: int) -> None:
+    def _release_last(self, session: Session, count: int) -> None:
         last = (
             select(col(Cluster.name))
             .where(col(Cluster.collector) == self._name, col(Cluster.pool) == self._settings.pool)
             .order_by(col(Cluster.name).desc())
             .limit(count)
         )
-        session.execute(
-            update(Cluster).where(col(Cluster.name).in_(last.scalar_subquery())).values(collector=None),
-            execution_options=UNSYNCED,
-        )
+        _release(session, last)
 
     def _read(self, session: Session, *where: Any) -> list[Cluster]:
         """These clusters; one whose row cannot be read is left out."""
@@ -180,6 +177,13 @@ class Leases:
         if known is None or known.connection[:SEAL_LENGTH] != (row["seal"] or b""):
             return None
         return known.connection
+
+
+def _release(session: Session, names: Select[Any]) -> None:
+    """Release these clusters but those whose rows are locked: to wait for one while holding others could deadlock."""
+    free = names.with_for_update(skip_locked=True).cte("free")
+    released = update(Cluster).where(col(Cluster.name).in_(select(free.c.name))).values(collector=None)
+    session.execute(released, execution_options=UNSYNCED)
 
 
 def _cluster(row: Any, connection: bytes) -> Cluster:

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from kubeprobe.fleet.blocking import BlockingCalls
+from kubeprobe.fleet.resolver import BoundedResolver
 from kubeprobe.response.targets.errors import PermanentTargetError, TemporaryTargetError
 from kubeprobe.response.targets.secret import redact
 
@@ -22,6 +24,7 @@ _TEMPORARY = frozenset({408, 425, 429})
 _REFUSED = frozenset({501, 503, 505})
 """Of 5xx: statuses of servers that did not work on the request. After any other it may have been accepted."""
 _LONGEST = timedelta(days=1)
+_NAMES: BlockingCalls[list[Any]] = BlockingCalls("target-names", limit=8, slow_limit=32)
 
 
 class _Response(NamedTuple):
@@ -37,7 +40,7 @@ def post_json(address: str, body: bytes, headers: Mapping[str, str] | None = Non
     408, 425, 429 and 5xx, PermanentTargetError for every other status that is not 2xx.
     """
     try:
-        status, shown, retry_after = _run(address, body, dict(headers or {}))
+        status, shown, retry_after = asyncio.run(_post(address, body, dict(headers or {})))
     except (aiohttp.InvalidURL, UnicodeError) as error:
         raise PermanentTargetError("the target's address is an invalid URL; correct the route") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -74,20 +77,12 @@ def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
         return None
 
 
-def _run(address: str, body: bytes, headers: dict[str, str]) -> _Response:
-    """Not `asyncio.run`, which waits for a resolver's thread that still waits for a silent name server."""
-    loop = asyncio.new_event_loop()
-    try:
-        return loop.run_until_complete(_post(address, body, headers))
-    finally:
-        loop.close()
-
-
 async def _post(address: str, body: bytes, headers: dict[str, str]) -> _Response:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
     headers = {"Content-Type": "application/json", "User-Agent": "kubeprobe", **headers}
+    connector = aiohttp.TCPConnector(resolver=BoundedResolver(calls=_NAMES))
     async with (
-        aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as client,
+        aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as client,
         client.post(address, data=body, headers=headers, allow_redirects=False) as response,
     ):
         retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))

@@ -34,7 +34,9 @@ def crud() -> Iterator[Callable[..., ApiCrud]]:
 
 
 def test_a_refused_stale_update_passes(crud: Callable[..., ApiCrud]) -> None:
-    crud(REFUSED).update_stale()
+    probe = crud(REFUSED)
+    probe.update_stale()
+    assert probe.known == configmap("created"), "the object is the one that was created"
 
 
 def test_an_accepted_stale_update_is_a_failure(crud: Callable[..., ApiCrud]) -> None:

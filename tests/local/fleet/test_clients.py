@@ -81,6 +81,15 @@ async def test_a_missing_namespace_is_named(api: ClusterApi) -> None:
     assert caught.value.cause is Cause.NAMESPACE_MISSING
 
 
+async def test_a_field_that_the_cluster_does_not_have_is_an_error(api: ClusterApi) -> None:
+    """Without it, a probe would run in another way than its template says."""
+    unknown = pod("p", "true")
+    unknown["spec"]["containers"][0]["ofALaterVersion"] = True
+    with pytest.raises(ClusterError, match=r'unknown field "spec.containers\[0\].ofALaterVersion"') as caught:
+        await api.create_pod("kubeprobe", unknown)
+    assert caught.value.cause is Cause.INVALID
+
+
 async def test_the_server_ends_a_quiet_watch_before_it_counts_as_failed(api: ClusterApi) -> None:
     _, version = await api.list_objects(pods_path("kubeprobe"))
     async with (

@@ -12,7 +12,7 @@ import kubeprobe as package
 from kubeprobe import shell
 from kubeprobe.app import NotEndedError
 from kubeprobe.catalog.version import increment_version
-from kubeprobe.store import ProbeCase, Source, Store
+from kubeprobe.store import PodLocation, ProbeCase, Source, Store
 from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.cli.test_run import executing
@@ -208,6 +208,13 @@ def test_doctor_finds_secrets_of_sources_whose_key_is_lost(ready: CommandLine, s
     assert "0 of 1" in str(findings(ready, code=1)["secret key"]["found"])
     (ready.folder / "data" / "secret.key").unlink()
     assert "missing" in str(findings(ready, code=1)["secret key"]["found"])
+
+
+def test_doctor_finds_locations_of_pods_whose_key_is_lost(ready: CommandLine, store: Store, now: datetime) -> None:
+    with store.writing() as session:
+        values = {"cluster": "prod-1", "cluster_created_at": now, "namespace": "n", "connection_version": 1}
+        session.add(PodLocation(id="former", connection=b"of a lost key", **values))
+    assert "decrypts 2 of 3" in str(findings(ready, code=1)["secret key"]["found"])
 
 
 def test_key_rotate_and_retire_say_what_they_did_and_doctor_shows_old_keys(ready: CommandLine) -> None:

@@ -74,6 +74,12 @@ def test_a_sync_overtaken_by_another_process_changes_nothing(
         assert "nothing to change" in kubeprobe("source", "sync", "team").stdout
 
 
+@pytest.mark.parametrize("option", ["--deploy-key", "--token-file", "--known-hosts", "--webhook-secret-file"])
+def test_a_secret_file_of_an_unknown_user_is_an_error(kubeprobe: CommandLine, option: str) -> None:
+    output = kubeprobe("source", "add", "https://host/x.git", option, "~no-such-user/file", code=2).stderr
+    assert "~no-such-user/file: there is no such user on this machine" in output
+
+
 def test_a_dry_run_stores_nothing(kubeprobe: CommandLine, repository: Repository) -> None:
     output = kubeprobe("source", "add", str(repository.bare), "--dry-run").stdout
     assert "+ Binding/core" in output and "nothing was changed" in output

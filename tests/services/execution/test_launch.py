@@ -468,6 +468,20 @@ def test_a_run_whose_row_cannot_be_read_stops_no_other_of_its_batch(
     assert set(states.values()) == {RunState.RUNNING}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL refuses such a value
+@pytest.mark.parametrize("column", ["due_at", "opened_at", "created_at"])
+def test_a_run_with_an_invalid_time_is_closed_and_stops_no_other(
+    world: ExecutionWorld, launcher: Launcher, column: str
+) -> None:
+    batch = ids(3)
+    world.run(*batch, cluster="there")
+    with world.store.writing() as session:
+        session.connection().exec_driver_sql(f"UPDATE run SET {column} = 'soon' WHERE id = '{batch[1]}'")
+    launch(launcher, world, *batch)
+    assert world.verdicts == {batch[1]: (Verdict.UNKNOWN, Reason.NOT_LAUNCHED)}
+    assert world.states() == {batch[0]: RunState.RUNNING, batch[1]: RunState.DONE, batch[2]: RunState.RUNNING}
+
+
 def test_a_pod_that_cannot_be_stored_stops_no_other_of_its_batch(
     world: ExecutionWorld, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,16 +1,19 @@
 """Leases: one collector per cluster, fair shares, and takeover from dead collectors."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import delete
 from sqlmodel import col
 
+from kubeprobe.catalog.version import lock_clusters
+from kubeprobe.execution.collect.collector import _write_troubles
 from kubeprobe.execution.collect.leases import Leases
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Collector
+from kubeprobe.store import Cluster, Collector, Store
 from tests.services.execution.given import Clock, ExecutionWorld
 from tests.services.trigger.given import at_once, statements
 
@@ -137,6 +140,36 @@ def test_a_renewal_does_not_deadlock_with_a_concurrent_release(world: ExecutionW
     collectors.of("a").release()
     collectors.renew("b")
     assert len(collectors.held["b"]) == 10, "nothing is held by who has ended"
+
+
+def _record_troubles(collectors: Collectors, store: Store) -> None:
+    assert collectors.held["a"]
+    assert _write_troubles(store, dict.fromkeys(collectors.held["a"], "trouble")) == sorted(
+        set(collectors.held["a"]) - {"prod-5"}
+    )
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda collectors, _: collectors.of("a").release(),
+        lambda collectors, _: collectors.renew("a"),
+        _record_troubles,
+    ],
+    ids=["shut down", "release what is above the share", "record troubles"],
+)
+def test_a_collector_waits_for_no_row_while_it_holds_others(
+    world: ExecutionWorld, collectors: Collectors, act: Callable[[Collectors, Store], None]
+) -> None:
+    """Else an apply that has locked a cluster, and then locks others, would deadlock with it."""
+    collectors.renew("a")
+    collectors.renew("b", "c")  # a has too many
+    with world.store.writing() as applying, ThreadPoolExecutor(1) as pool:
+        lock_clusters(applying, ["prod-5"])
+        pool.submit(act, collectors, world.store).result(timeout=10)
+        lock_clusters(applying, [f"prod-{number}" for number in range(1, 11)])
+    assert collectors.rounds("abc") == [2, 4, 4]
 
 
 def test_a_cluster_that_moves_to_another_pool_is_released(

@@ -7,9 +7,10 @@ import pytest
 from sqlmodel import select
 
 from kubeprobe.runs import close
-from kubeprobe.runs.retention import BATCH, EXPIRE_FOR, delete_old_runs, expire, expire_all
+from kubeprobe.runs.retention import BATCH, EXPIRE_FOR, delete_old_runs, expire, expire_all, set_aside_invalid_times
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, PodLocation, Run, RunLog
+from kubeprobe.store.types import UTCDateTime
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 from tests.services.execution.given import ExecutionWorld, ending
 from tests.services.trigger.given import at_once
@@ -138,3 +139,38 @@ def test_old_runs_are_deleted_in_batches(world: ExecutionWorld, now: datetime, s
         close(session, [ending(name) for name in names], now)
     later = now + settings.keep_outcomes + SECOND
     assert [delete_old_runs(world.store, later, settings) for _ in range(3)] == [BATCH, 20, 0]
+
+
+INVALID = ["", "soon", "2026-02-31 12:00:00.000000", "2026-01-01", "2026-01-01 00:00:00.0000001"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL refuses such values
+@pytest.mark.parametrize("column", ["due_at", "created_at"])
+@pytest.mark.parametrize("invalid", INVALID)
+def test_a_run_with_an_invalid_time_stops_no_other_from_expiring(
+    world: ExecutionWorld, now: datetime, column: str, invalid: str
+) -> None:
+    world.run("r1", "r2", "r3", state=RunState.RUNNING, expires_at=now)
+    corrupt(world, "r2", column, invalid)
+    assert expire(world.store, now).count == 3
+    assert len(world.outcomes) == 3
+    assert expire(world.store, now).count == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("column", sorted({c.name for c in Run.__table__.c if isinstance(c.type, UTCDateTime)}))
+@pytest.mark.parametrize("invalid", INVALID)
+def test_only_what_cannot_be_read_is_replaced(world: ExecutionWorld, now: datetime, column: str, invalid: str) -> None:
+    world.run("r1", "r2", state=RunState.RUNNING, expires_at=now, created_at=now)
+    before = world.find("r1")
+    corrupt(world, "r2", column, invalid)
+    assert set_aside_invalid_times(world.store, now) == ["r2"]
+    assert world.find("r1") == before
+    assert getattr(world.find("r2"), column) == (None if Run.__table__.c[column].nullable else now)
+    assert set_aside_invalid_times(world.store, now) == []
+
+
+def corrupt(world: ExecutionWorld, run: str, column: str, value: str) -> None:
+    with world.store.writing() as session:
+        connection = session.connection()
+        connection.exec_driver_sql(f"UPDATE run SET {column} = ? WHERE id = ?", (value, run))

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from kubeprobe.sources import sync, sync_due
 from kubeprobe.sources.mirror import Mirror
-from kubeprobe.store import Store
+from kubeprobe.store import Source, Store
 from tests.harness.wait import until
 from tests.services.sources.given import OTHER_CASE, World
 
@@ -101,3 +101,19 @@ def test_no_file_is_read_while_the_store_is_locked_for_writing(world: World, mon
     world.repository.push(catalog__o_yaml=OTHER_CASE)
     assert world.poll()[0].error == ""
     assert sync.sync_now(world.context, "team").error == ""
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL refuses such values
+@pytest.mark.parametrize(("column", "value"), [("created_at", "soon"), ("applied_at", "soon"), ("declared", "{cut")])
+def test_a_source_whose_row_cannot_be_read_stops_no_other(world: World, column: str, value: str) -> None:
+    world.add()
+    with world.context.store.writing() as session:
+        copied = ", ".join(c.name for c in Source.__table__.c if c.name != "name")
+        connection = session.connection()
+        connection.exec_driver_sql(f"INSERT INTO source (name, {copied}) SELECT 'broken', {copied} FROM source")
+        connection.exec_driver_sql(f"UPDATE source SET {column} = ? WHERE name = 'broken'", (value,))
+    world.repository.push(catalog__o_yaml=OTHER_CASE)
+    assert [result.source for result in world.poll()] == ["team"]
+    assert world.cases() == {"dns", "other"}
+    with world.context.store.reading() as session:
+        assert "cannot be read" in session.exec(select(Source.error).where(Source.name == "broken")).one()

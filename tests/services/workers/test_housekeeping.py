@@ -85,3 +85,29 @@ def test_old_changes_leftovers_alerts_and_dead_collectors_are_deleted(
     with store.reading() as session:
         for column in (Change.id, Leftover.name, Alert.id, Collector.name):
             assert session.exec(select(column)).all() == ["new"]
+
+
+def test_what_cannot_be_deleted_of_one_table_stops_no_other(
+    store: Store, now: datetime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each table in turn."""
+
+    def fail(*_: object) -> int:
+        raise ValueError("a row that cannot be read")
+
+    before = now - settings.keep_outcomes - SECOND
+    deletions = (
+        (housekeeping.leases, "delete_dead_collectors"),
+        (housekeeping.runs, "delete_old_runs"),
+        (housekeeping.response, "delete_old_alerts"),
+        (housekeeping, "delete_locations_of_removed_clusters"),
+    )
+    for number, (owner, name) in enumerate(deletions):
+        with store.writing() as session:
+            session.add(Change(id=name, component="coredns", happened_at=before))
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            patch.setattr(housekeeping, "utc_now", lambda hours=number: now + timedelta(hours=hours))
+            housekeeping.forget()
+        with store.reading() as session:
+            assert session.exec(select(Change.id)).all() == []

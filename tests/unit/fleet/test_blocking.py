@@ -16,7 +16,7 @@ from kubeprobe.fleet.access import AccessError, AccessSource
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.blocking import BlockingCalls
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.fleet.resolver import ClusterResolver
+from kubeprobe.fleet.resolver import BoundedResolver
 from kubeprobe.store import Cluster
 from tests.unit.fleet.rows import connection_to
 
@@ -108,7 +108,7 @@ async def test_clusters_whose_names_do_not_resolve_delay_nobody(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
     calls: BlockingCalls[Any] = BlockingCalls("test", limit=8, slow_limit=64, slow_after_s=0.05)
-    monkeypatch.setattr(transport, "ClusterResolver", lambda: ClusterResolver(look_up, calls))
+    monkeypatch.setattr(transport, "BoundedResolver", lambda: BoundedResolver(look_up, calls))
     kmock["get /version"] << {"gitVersion": "v1"}
     silent = [await clients.get(row(f"http://silent-{n}.example:{port}", name=f"c{n}")) for n in range(60)]
     waiting = [asyncio.ensure_future(api.version()) for api in silent]
@@ -137,7 +137,7 @@ async def test_a_name_that_cannot_exist_is_an_error_of_the_cluster(
 
 
 async def test_names_of_this_machine_resolve() -> None:
-    found = await ClusterResolver().resolve("localhost", 6443, socket.AF_INET)
+    found = await BoundedResolver().resolve("localhost", 6443, socket.AF_INET)
     assert [(each["host"], each["port"], each["hostname"]) for each in found] == [("127.0.0.1", 6443, "localhost")]
 
 

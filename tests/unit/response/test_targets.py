@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+import socket
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,9 @@ from typing import Any
 import pytest
 
 from kubeprobe.catalog.model.route import AppriseTarget, RouteTarget, SecretSource
+from kubeprobe.fleet import resolver
+from kubeprobe.fleet.blocking import BlockingCalls
+from kubeprobe.fleet.resolver import BoundedResolver
 from kubeprobe.response.housekeeping import REPEAT_EVERY
 from kubeprobe.response.message import MessageKind
 from kubeprobe.response.targets import (
@@ -19,6 +24,7 @@ from kubeprobe.response.targets import (
     TemporaryTargetError,
     apprise,
     needs_repeats,
+    posting,
 )
 from kubeprobe.response.targets.alertmanager import HOLD, alert
 from kubeprobe.response.targets.secret import read_secret, redact
@@ -55,6 +61,29 @@ def test_the_documented_check_accepts_valid_signatures_only() -> None:
     assert not genuine("secret", sign("secret", now, b"body"), b"other")
     assert not genuine("secret", sign("guess", now, b"body"), b"body")
     assert not genuine("secret", sign("secret", now - 3600, b"body"), b"body")
+
+
+def test_a_silent_name_server_keeps_no_thread_that_the_process_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that the end of the process joins, nor more than the limit for all targets."""
+    released, asking = threading.Event(), []
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        asking.append(threading.current_thread())
+        released.wait()
+        return []
+
+    calls: BlockingCalls[list[Any]] = BlockingCalls("test", limit=1, slow_limit=1)
+    monkeypatch.setattr(posting, "BoundedResolver", lambda *_, **__: BoundedResolver(look_up, calls))
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(resolver, "RESOLVE_TIMEOUT_S", 0.1)
+    try:
+        for name in ("one", "two", "three"):
+            with pytest.raises(TemporaryTargetError, match=f"{name}.example.*no name server responded") as caught:
+                posting.post_json(f"http://{name}.example/", b"{}")
+            assert not caught.value.may_have_arrived
+        assert [thread.daemon for thread in asking] == [True]
+    finally:
+        released.set()
 
 
 def test_a_firing_alert_ends_unless_it_is_repeated() -> None:
