@@ -1,6 +1,6 @@
 """Claims the next message to a target: which one may be sent, and which are no longer true.
 
-Promise 9: people are told what is true now, in order. The messages to one target about one case on one subject are in
+Promise 9: people get what is true now, in order. The messages to one target about one case on one subject are in
 line. At most one of them is being sent, in the order of their versions. A message that waits is dropped as soon as a
 newer one about the same kind of alert exists, and the end of a failure that the target never received is not sent.
 
@@ -206,7 +206,7 @@ def _claim(
     found.state, found.next_attempt_at = NotificationState.SENDING, now + LEASE
     found.attempts += 1
     found.crashes += was_killed
-    found.may_have_arrived = True  # unless the target refuses it: a worker that is killed cannot tell
+    found.may_have_arrived = True  # unless the target refuses it: a worker that is killed cannot record it
     return Claimed(
         id=found.id,
         to=to,

@@ -77,8 +77,8 @@ async def test_fallback_to_logs_on_error_uses_the_log_as_message(api: Api, names
 
 async def test_the_message_may_be_at_another_path(api: Api, namespace: str) -> None:
     container = {"terminationMessagePath": "/tmp/report", "env": [{"name": "FILE", "value": "/tmp/report"}]}
-    body = pod("elsewhere", 'echo "told" > "$FILE"', container=container)
-    assert await message(api, namespace, body) == "told\n"
+    body = pod("elsewhere", 'echo "done" > "$FILE"', container=container)
+    assert await message(api, namespace, body) == "done\n"
 
 
 async def test_variables_come_from_every_source(api: Api, namespace: str) -> None:

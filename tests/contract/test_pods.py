@@ -198,9 +198,9 @@ async def test_the_status_is_written_through_its_subresource_only(api: Api, name
     # Wait for the scheduler: its write between GET and PUT would cause a conflict.
     await api.until(pods(namespace), {"metadata.name": "status"}, lambda seen: "PodScheduled" in conditions(seen))
     condition = {"type": "example.com/gate", "status": "True"}
-    patch = {"status": {"conditions": [condition], "message": "told"}}
+    patch = {"status": {"conditions": [condition], "message": "1"}}
     patched = await api.patch(pods(namespace, "status", "status"), patch, STRATEGIC)
-    assert patched["status"]["message"] == "told"
+    assert patched["status"]["message"] == "1"
     assert conditions(patched)["example.com/gate"]["status"] == "True"
     put = await api.put(
         pods(namespace, "status", "status"), {**patched, "status": {**patched["status"], "message": "2"}}

@@ -134,7 +134,7 @@ def test_a_fault_on_a_real_cluster_is_detected_and_notified_once_and_so_is_its_r
 
     # Broken: detected by the periodic run, named, and notified once for all failures.
     break_a_certificate()
-    until("the fault to be told", lambda: notifications.messages, within_s=120)
+    until("a notification of the fault", lambda: notifications.messages, within_s=120)
     until("a second fail", lambda: user.verdicts("certificate-expiry")[:2] == ["fail", "fail"], within_s=120, every_s=1)
     assert len(notifications.messages) == 1
     assert "kubeprobe/nearly-over" in json.dumps(notifications.messages[0])
@@ -144,7 +144,7 @@ def test_a_fault_on_a_real_cluster_is_detected_and_notified_once_and_so_is_its_r
 
     # Fixed: also notified once.
     kubectl("-n", "kubeprobe", "delete", "secret", "nearly-over")
-    until("the recovery to be told", lambda: len(notifications.messages) == 2, within_s=120)
+    until("a notification of the recovery", lambda: len(notifications.messages) == 2, within_s=120)
     assert (notifications.messages[0]["kind"], notifications.messages[1]["kind"]) == ("failed", "recovered")
 
     # A change opens one run of every case bound to its component.

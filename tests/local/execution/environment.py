@@ -138,7 +138,7 @@ class RunningCollector:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:
             pass
-        except BaseException as error:  # noqa: BLE001 - told in `stop`
+        except BaseException as error:  # noqa: BLE001 - raised in `stop`
             self._error = error
         finally:
             self._loop.close()

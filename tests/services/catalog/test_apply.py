@@ -209,7 +209,7 @@ def test_concurrent_applies_wait_for_one_another(folder, store):
         try:
             with store.writing() as session:
                 apply(session, declaration, folder.connector, NOW)
-        except Exception as error:  # noqa: BLE001 - told by the assertion below
+        except Exception as error:  # noqa: BLE001 - reported by the assertion below
             failures.append(error)
 
     threads = [threading.Thread(target=one, args=(declaration,)) for declaration in declarations]

@@ -56,7 +56,7 @@ def test_a_fail_outweighs_an_unknown(ready: CommandLine, store: Store) -> None:
     with executing(store, {"prod-1": Verdict.FAIL, "prod-2": Verdict.UNKNOWN}):
         output = ready(*EVERYWHERE, code=1).stdout
     assert "no answer from coredns" in output
-    assert "told as unknown" in output
+    assert "recorded as unknown" in output
 
 
 def test_waiting_for_a_single_run_prints_its_steps(ready: CommandLine, store: Store) -> None:

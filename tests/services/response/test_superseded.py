@@ -65,20 +65,20 @@ def test_a_recovery_is_not_sent_after_a_newer_failure(world: World, catalogs: Ca
     assert kinds(hook)[3:] == ["recovered"]
 
 
-@pytest.mark.parametrize(("status", "heard"), [(503, []), (500, ["recovered"])])
+@pytest.mark.parametrize(("status", "received"), [(503, []), (500, ["recovered"])])
 def test_an_opening_that_was_not_accepted_is_dropped_when_the_alert_closes(
-    world: World, catalogs: CatalogCache, hook: Receiver, status: int, heard: list[str]
+    world: World, catalogs: CatalogCache, hook: Receiver, status: int, received: list[str]
 ) -> None:
     """503 refuses. After a 500 the target may have accepted it, and then needs the recovery."""
     hook.answers = [(status, ""), (200, "")]
     opening = fail(world, catalogs)
     assert send(world, catalogs, world.at(1)) is PENDING
     closing = recover(world, catalogs, 2)
-    assert send(world, catalogs, world.at(3)) is (SENT if heard else None)
+    assert send(world, catalogs, world.at(3)) is (SENT if received else None)
     assert send(world, catalogs, world.at(60)) is None
-    assert kinds(hook)[1:] == heard
+    assert kinds(hook)[1:] == received
     assert stored(world, opening).state == DROPPED
-    assert stored(world, closing).state == (SENT if heard else DROPPED)
+    assert stored(world, closing).state == (SENT if received else DROPPED)
 
 
 def test_a_target_that_refused_the_opening_gets_no_closing(

@@ -113,7 +113,7 @@ def end(session: Session, run_id: str, verdict: Verdict, now: datetime) -> None:
     judgement = Judgement(
         verdict,
         REASONS[verdict],
-        message="" if verdict is Verdict.PASS else f"told as {verdict}",
+        message="" if verdict is Verdict.PASS else f"recorded as {verdict}",
         report=REPORTS.get(verdict),
         started_at=started,
         finished_at=now,

@@ -128,7 +128,7 @@ async def test_a_namespace_that_may_not_be_read_is_checked_by_a_dry_run(
     [
         (0, "agrees with ours"),
         (-3, "agrees with ours"),
-        (-60, "its clock is (59|60|61) s ahead of ours"),  # the server tells whole seconds
+        (-60, "its clock is (59|60|61) s ahead of ours"),  # the server reports whole seconds
         (60, "(59|60|61) s behind"),
     ],
 )
