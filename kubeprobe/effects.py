@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from kubeprobe.queue import Queue, RunRef, run_batches
+from kubeprobe.queue import MAX_RESPONDS, Queue, RunRef, run_batches
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def dispatch(queue: Queue, effects: Effects, batch_size: int) -> bool:
 
     False if the broker is unavailable: beat and housekeeping then send them from the store, within seconds.
     """
-    sent = [queue.wake_responder() for _ in range(effects.responders)]
+    sent = [queue.wake_responder() for _ in range(min(effects.responders, MAX_RESPONDS))]
     sent.append(queue.wake_launchers(run_batches(effects.launch, batch_size)))
     sent += [queue.remove_pods(one.pool, one.cluster, one.run_ids) for one in run_batches(effects.remove, batch_size)]
     sent.append(queue.deliver(effects.deliver))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from celery import Celery
 
 from kubeprobe.effects import Effects, dispatch
-from kubeprobe.queue import Message, Queue, Task
+from kubeprobe.queue import MAX_RESPONDS, Message, Queue, Task
 from kubeprobe.runs import OpenedRun
 from kubeprobe.vocabulary import Subject
 
@@ -48,6 +48,12 @@ def test_each_effect_is_sent_once() -> None:
         (Task.DELIVER, ["team", "mail"], "delivery"),
         (Task.SYNC_SOURCES, [], "housekeeping"),
     ]
+
+
+def test_a_long_backlog_wakes_no_more_responders_than_their_queue_takes() -> None:
+    queue = Sent()
+    dispatch(queue, Effects(responders=20_000), batch_size=2)
+    assert len(queue.messages) == MAX_RESPONDS
 
 
 def test_empty_effects_send_nothing() -> None:
