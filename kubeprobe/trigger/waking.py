@@ -27,5 +27,5 @@ def wake_workers(store: Store, queue: Queue, now: datetime, settings: Settings) 
     if lengths is None:
         return
     busy = [pool for pool in pools if lengths[launch_queue(pool)] >= MANY_WAITING]
+    queue.wake_housekeeping(due_housekeeping(store, now))  # first: an error about runs must not stop it
     dispatch(queue, Effects(launch=resend_overdue(store, now, settings, except_pools=busy)), settings.batch_size)
-    queue.wake_housekeeping(due_housekeeping(store, now))

@@ -79,6 +79,18 @@ def test_an_outage_of_responders_leaves_a_handful_of_wakes(
     assert broker.llen(RESPONSE_QUEUE) == MAX_RESPONDS
 
 
+def test_an_error_about_runs_does_not_stop_housekeeping(
+    world: World, broker: Redis, queue: Queue, now: datetime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def err(*_: object, **__: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(waking, "resend_overdue", err)
+    with pytest.raises(LookupError):
+        wake_workers(world.store, queue, now, settings)
+    assert broker.llen(HOUSEKEEPING_QUEUE) == len(EVERY)
+
+
 def test_every_message_expires(world: World, broker: Redis, queue: Queue, now: datetime, settings: Settings) -> None:
     world.run("r", wake_at=now)
     dispatch(queue, Effects(launch=world.runs, remove=world.runs, responders=1, deliver=["n"]), settings.batch_size)
