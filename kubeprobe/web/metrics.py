@@ -78,7 +78,9 @@ class InstallationMetrics(Collector):
         return _families(self._reading if self._age(now) <= OLDEST else None)
 
     def _age(self, now: datetime) -> timedelta:
-        return now - self._reading.taken_at if self._reading else timedelta.max
+        """Of the reading; the maximum without one, and for one of a later time: the clock was set back."""
+        age = now - self._reading.taken_at if self._reading else timedelta.max
+        return age if age >= -KEPT else timedelta.max
 
     def _read(self, now: datetime) -> _Reading:
         gauges, settings = None, self._installation.settings
@@ -86,7 +88,7 @@ class InstallationMetrics(Collector):
             gauges = self._installation.query(read_gauges, now, settings.lease)
         except DatabaseError as error:
             log.warning("database unavailable; its metrics are left out", error=str(error))
-        # Only the database knows the pools. Without it, the broker is asked for the other queues.
+        # Only the database knows the pools. Without it, only the other queues are queried.
         names = _queues(gauges.clusters if gauges else (), settings.metrics_pools)
         lengths = self._installation.queue.lengths(list(names))
         if lengths is None:

@@ -129,6 +129,14 @@ def test_a_reading_is_cached_for_some_seconds(installation: Installation, world:
         assert len(sent) == 4
 
 
+def test_a_clock_that_is_set_back_does_not_freeze_the_reading(installation: Installation, clock: Clock) -> None:
+    metrics = InstallationMetrics(installation)
+    read(metrics)
+    clock.move(-3600)
+    assert installation.queue.wake_responder()
+    assert read(metrics)["kubeprobe_queue_messages", (("queue", RESPONSE_QUEUE),)] == 1
+
+
 def test_queue_lengths_are_served(installation: Installation) -> None:
     assert installation.queue.wake_responder()
     assert installation.queue.wake_responder()
