@@ -19,7 +19,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
-from kubeprobe.catalog import CatalogCache
+from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.model import RouteTarget
 from kubeprobe.response import targets
 from kubeprobe.response.fold import AlertEvent
@@ -54,6 +54,8 @@ class Claimed:
     """Whether an earlier attempt may have arrived."""
     lease: datetime
     target: RouteTarget | None
+    is_route_unreadable: bool
+    """This version of KubeProbe cannot read the route, or a target of it: another may have the target."""
     target_failures: int
     """The target's consecutive failures before this attempt."""
     is_repeated: bool
@@ -107,10 +109,11 @@ def claim_next(store: Store, catalogs: CatalogCache, to: TargetRef, now: datetim
             return None
         if not _has_free_lane(session, to, health, now):
             return None
-        target = find_target(catalogs.current(session), to)
+        catalog = catalogs.current(session)
+        target = find_target(catalog, to)
         dropped = _drop_superseded(session, to)
         found, not_needed = _next(session, to, now)
-        claimed = None if found is None else _claim(session, to, target, found, health, now)
+        claimed = None if found is None else _claim(session, to, catalog, found, health, now)
     for _ in range(dropped + not_needed):
         metrics.record_delivery(targets.kind_of(target), "dropped")
     return claimed
@@ -195,11 +198,12 @@ def _is_needed(session: Session, closing: Notification) -> bool:
 def _claim(
     session: Session,
     to: TargetRef,
-    target: RouteTarget | None,
+    catalog: Catalog,
     found: Notification,
     health: TargetHealth,
     now: datetime,
 ) -> Claimed:
+    target = find_target(catalog, to)
     is_open = session.get_one(Alert, found.alert_id).closed_at is None
     is_repeated = found.event == AlertEvent.OPENED and is_open and target is not None and targets.needs_repeats(target)
     arrived_before, was_killed = found.may_have_arrived, found.state == NotificationState.SENDING
@@ -219,6 +223,7 @@ def _claim(
         arrived_before=arrived_before,
         lease=found.next_attempt_at,
         target=target,
+        is_route_unreadable=to.route in catalog.unreadable_of("AlertRoute"),
         target_failures=health.failures,
         is_repeated=is_repeated,
     )

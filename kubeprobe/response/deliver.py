@@ -19,7 +19,6 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 from sqlalchemy import update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(first=timedelta(seconds=10), longest=timedelta(minutes=10))
 LONGEST_RETRY_AFTER = timedelta(hours=1)
-"""However long a target asks to be left alone."""
+"""The longest pause that a target can request."""
 MAX_ATTEMPTS = 12
 """Rejections of a message by a target that accepts others."""
 MAX_CRASHES = 5
@@ -81,8 +80,6 @@ def deliver(store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock) -
         _send(claimed, clock())
     except targets.TargetError as error:
         state = _record_failure(store, claimed, clock(), error)
-    except SQLAlchemyError:
-        raise
     except Exception as error:
         log.exception("notification not delivered: unexpected error", notification=claimed.id, **claimed.to._asdict())
         state = _record_crash(store, claimed, clock(), error)
@@ -97,6 +94,9 @@ def _send(claimed: Claimed, now: datetime) -> None:
         raise targets.PermanentTargetError(f"responders were killed in each of {claimed.crashes} attempts")
     if claimed.target is None:
         route, target = claimed.to
+        if claimed.is_route_unreadable:
+            problem = f"route {route!r} is invalid in this version of KubeProbe; correct it, or upgrade this responder"
+            raise targets.TemporaryTargetError(problem)
         raise targets.PermanentTargetError(f"the catalog no longer has a target {target!r} in a route {route!r}")
     try:
         message = from_json(Message, claimed.payload)
@@ -151,7 +151,7 @@ def _record_failure(
 
 def _record_crash(store: Store, claimed: Claimed, now: datetime, error: Exception) -> NotificationState | None:
     """An error that no target should raise: the message is set aside when it happens again and again."""
-    is_last = claimed.crashes + 1 >= MAX_CRASHES
+    is_last = claimed.crashes + 1 >= MAX_CRASHES and not claimed.is_repeated
     with store.writing() as session:
         return _record(
             session,
@@ -165,7 +165,7 @@ def _record_crash(store: Store, claimed: Claimed, now: datetime, error: Exceptio
 
 
 def _pause(error: targets.TargetError, failures: int) -> timedelta:
-    """The pause that the target asked for, or the next longer one."""
+    """The pause that the target requested, or the next one if that is longer."""
     pause = BACKOFF.pause(failures)
     return pause if error.retry_after is None else min(max(error.retry_after, pause), LONGEST_RETRY_AFTER)
 

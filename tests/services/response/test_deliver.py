@@ -275,6 +275,20 @@ def test_a_target_that_was_removed_from_the_catalog_gets_no_message(
     assert hook.received == []
 
 
+def test_a_message_waits_while_its_route_is_invalid_in_this_version(
+    world: World, catalogs: CatalogCache, hook: Receiver
+) -> None:
+    notification = fail(world, catalogs)
+    with world.store.reading() as session:
+        (target,) = session.get_one(AlertRoute, "team").spec["targets"]
+    world.route("team", {"name": "hook", "pigeon": {}})
+    for minute in range(1, MAX_ATTEMPTS + 3):
+        assert send(world, catalogs, world.at(30 * minute)) is PENDING
+    assert "route 'team' is invalid in this version" in stored(world, notification).last_error
+    world.route("team", target)
+    assert send(world, catalogs, world.at(600)) is SENT
+
+
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 def test_apprise_sends_the_message(
     world: World,

@@ -1,12 +1,14 @@
 """Open alerts are repeated, withdrawn ones are closed, old ones are deleted."""
 
+from typing import Any
+
 import orjson
 import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
 from kubeprobe.response import close_withdrawn, delete_old_alerts, due_targets, repeat_alerts, respond
-from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS
+from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS, MAX_CRASHES
 from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
 from kubeprobe.vocabulary import NotificationState, Reason, Verdict
@@ -81,6 +83,24 @@ def test_an_open_alert_is_retried_while_alertmanager_is_unavailable(
         now += BACKOFF.longest
         assert send(world, catalogs, now, "am", "am") is PENDING
     alertmanager.answers = [(200, "")]
+    assert send(world, catalogs, now + BACKOFF.longest, "am", "am") is SENT
+
+
+def test_an_open_alert_is_retried_after_unexpected_errors(
+    world: World, catalogs: CatalogCache, alertmanager: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = world.at(1)
+    fire(world, catalogs)
+    repeat_alerts(world.store, catalogs, world.at(3))
+
+    def err(*_: Any) -> None:
+        raise LookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kubeprobe.response.targets.send", err)
+        for _ in range(2 * MAX_CRASHES):
+            now += BACKOFF.longest
+            assert send(world, catalogs, now, "am", "am") is PENDING
     assert send(world, catalogs, now + BACKOFF.longest, "am", "am") is SENT
 
 
