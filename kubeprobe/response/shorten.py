@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 _TAIL = 400
-"""Characters of the end that are kept, if they are whole lines: they say since when, whose it is, and where to look."""
+"""Characters of the end that are kept, if they are whole lines: times, owner, runbook, and run."""
 
 
 def utf16_length(text: str) -> int:

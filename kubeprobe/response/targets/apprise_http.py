@@ -2,7 +2,7 @@
 
 Apprise's plugins call `requests.post`, which reads the whole body before it returns: a service that accepted a message
 and then stalled would be reported as failed, and get it again. `requests` creates an adapter for each of its sessions;
-the one here reads a bounded body in a bounded time, and leaves it at what it has got.
+the one here stops reading a body at a limit of time and of size, and returns what it has read.
 """
 
 import time
@@ -19,7 +19,7 @@ _CHUNK = 1 << 14
 
 
 class BoundedBodyAdapter(HTTPAdapter):
-    """Reads what comes of a response's body within these bounds."""
+    """Reads of a response's body what arrives within these limits."""
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As HTTPAdapter does; the response's `content` never raises."""

@@ -8,7 +8,7 @@ from kubeprobe.errors import KubeProbeError
 class TargetError(KubeProbeError):
     """A target did not accept a message. The text contains no address and no secret.
 
-    `may_have_arrived`: the target did not refuse it, so it may have accepted it. `retry_after`: the pause it asked for.
+    `may_have_arrived`: the target did not refuse it, so it may have accepted it. `retry_after`: the pause it requested.
     """
 
     def __init__(self, text: str, *, may_have_arrived: bool = False, retry_after: timedelta | None = None) -> None:
