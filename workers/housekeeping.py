@@ -31,12 +31,8 @@ def expire() -> None:
     """Close runs that have expired, and have their pods removed."""
     if not _claim(Task.EXPIRE):
         return
-    store, now, until = app.context.installation.store, utc_now(), utc_now() + WORK_FOR
-    for expired in runs.expire_all(store, utc_now):
+    for expired in runs.expire_all(app.context.installation.store, utc_now):
         app.context.dispatch(expired.effects)
-        if utc_now() > until:
-            trigger.continue_housekeeping(store, Task.EXPIRE, now)
-            return
 
 
 @app.task(name=Task.RESEND_NOTIFICATIONS)
