@@ -1,8 +1,8 @@
 """Surviving the loss of the broker (failure mode 23): two places where kombu 5.7 takes the whole worker down.
 
 A worker that loses its connection still holds messages of it. Putting them back, and acknowledging those whose task
-ends later, both go over the lost connection and raise AttributeError, which nobody expects. Neither is needed: what was
-pending is sent again from the store, and what is done twice is done once (promises 1 and 2).
+ends later, both go over the lost connection and raise an AttributeError that is not handled. Neither is needed: what
+was pending is sent again from the store, and what is done twice is done once (promises 1 and 2).
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from kombu.transport import redis
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
-    """Leaves messages alone whose connection is gone."""
+    """Does nothing for messages whose connection is closed."""
 
     def ack(self, delivery_tag: str) -> None:
         if not self._is_cut_off():

@@ -1,7 +1,7 @@
 """What a process measures of its own work, as Prometheus metrics; docs/operations.md lists and explains all of them.
 
 Beneath all stages: each calls a function here where something happened. Values of labels come from closed lists:
-`one_of` turns everything else into `other`, so that no input, however odd, adds series. No run, cluster or case is ever
+`one_of` turns everything else into `other`, so that no input adds series. No run, cluster or case is ever
 a label.
 
 `listener` serves them. What only the store knows (queues, their age, open runs) is read by the web: `web.metrics`.

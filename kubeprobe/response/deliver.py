@@ -5,7 +5,8 @@ killed in between, the claim lasts until its lease ends; then the notification i
 webhooks carry an id by which receivers drop duplicates, and a version by which they drop what is older.
 
 An unavailable target is retried for as long as messages wait for it: what it accepted last becomes what is stored.
-Given up is only what a target refuses for good, or rejects time and again while it accepts other messages.
+A message is given up only if the target refuses it for good, or rejects it MAX_ATTEMPTS times while it accepts others,
+or if MAX_CRASHES attempts in a row end the worker or fail unexpectedly.
 
 Alertmanager forgets alerts that are not repeated: while the alert is open, `housekeeping.repeat_alerts` puts the
 opening's notification back into the outbox.

@@ -28,7 +28,7 @@ class Wait(StrEnum):
     READING = "reading"
     """For the client to read a response."""
     NEXT = "next"
-    """For the next request. Uvicorn limits it too, but not after the end of a body that nobody read."""
+    """For the next request. Uvicorn limits it too, but not after a body that was not read."""
 
 
 WITHIN_S: Mapping[Wait, float] = {Wait.HEADERS: 10.0, Wait.BODY: 15.0, Wait.READING: 30.0, Wait.NEXT: 30.0}
