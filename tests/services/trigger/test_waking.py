@@ -93,7 +93,11 @@ def test_an_error_about_runs_does_not_stop_housekeeping(
 
 def test_every_message_expires(world: World, broker: Redis, queue: Queue, now: datetime, settings: Settings) -> None:
     world.run("r", wake_at=now)
-    dispatch(queue, Effects(launch=world.runs, remove=world.runs, responders=1, deliver=["n"]), settings.batch_size)
+    dispatch(
+        queue,
+        Effects(launch=world.runs, remove=world.runs, responders=1, deliver=[("team", "chat")]),
+        settings.batch_size,
+    )
     wake_workers(world.store, queue, now, settings)
     for key in (key for key in broker.scan_iter() if broker.type(key) == b"list"):
         for message in broker.lrange(key, 0, -1):
