@@ -36,7 +36,8 @@ class PodProblem(NamedTuple):
 def check_pod(pod: Mapping[str, Any], merged: Mapping[str, Any], ignored: Collection[str] = ()) -> Iterator[PodProblem]:
     """The problems of a partial PodSpec, which gives `merged` when it is merged over KubeProbe's own.
 
-    `ignored`: names of fields that are not checked, wherever they are: those of newer versions of Kubernetes.
+    `ignored`: names of fields of newer versions of Kubernetes, which are not checked. A field that the schema has is
+    always checked: `policy` and `render` rely on its type.
     """
     return _Checker(_schema(), frozenset(ignored)).check_type("PodSpec", pod, merged, ())
 
@@ -69,7 +70,7 @@ class _Checker:
         missing = {field for field in described.get("required", ()) if _is_absent(merged, field)}
         for field, item in value.items():
             here = (*path, field)
-            if field in self.ignored or item is None:
+            if item is None or (field not in fields and field in self.ignored):
                 continue
             if field not in fields:
                 near = nearest_name(field, fields)

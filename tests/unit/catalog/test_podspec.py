@@ -88,5 +88,11 @@ def test_a_field_of_a_newer_version_is_accepted_once_it_is_listed(tmp_path):
     assert problems(tmp_path, template(pod, ", extraPodFields: [newField, newer]")) == []
 
 
+@pytest.mark.parametrize("pod", ["{securityContext: text}", "{containers: [{name: probe, ports: 5}]}"])
+def test_a_known_field_is_checked_even_if_it_is_listed(tmp_path, pod):
+    (found,) = problems(tmp_path, template(pod, ", extraPodFields: [securityContext, ports]"))
+    assert "is not a" in found.message
+
+
 def test_the_built_in_probes_conform():
     assert parse(built_in_files(bindings=True)).names("ProbeTemplate")
