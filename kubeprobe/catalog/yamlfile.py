@@ -226,7 +226,7 @@ class _Reader:
         self.lines.setdefault(path, node.line)
         self._values -= 1
         self._check_limits(node.line)
-        if len(path) > _MAX_DEPTH:
+        if len(self._within) > _MAX_DEPTH:  # more than the path's length if `<<` merges mappings that merge others
             raise _too_deep(node.line)
         if isinstance(node, _ScalarNode):
             return self._scalar(node, path, in_kubernetes=in_kubernetes)
