@@ -17,6 +17,8 @@ ANY = "*"
 _HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
 _ALLOWED_CAPABILITY = "NET_BIND_SERVICE"
 """The one that the `restricted` Pod Security Standard admits."""
+_SELINUX_TYPES = {None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+"""Those that the `baseline` Pod Security Standard admits."""
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _DEFAULT_REGISTRY = "docker.io"
 _LOADER_VARIABLES = frozenset(
@@ -96,6 +98,9 @@ def _security_demands(security: Mapping[str, Any]) -> Iterator[str]:
         yield "procMount"
     if (security.get("windowsOptions") or {}).get("hostProcess"):
         yield "hostProcess"
+    selinux = security.get("seLinuxOptions") or {}
+    if selinux.get("user") or selinux.get("role") or selinux.get("type") not in _SELINUX_TYPES:
+        yield "seLinuxOptions"
     for profile in ("seccompProfile", "appArmorProfile"):
         if (security.get(profile) or {}).get("type") == "Unconfined":
             yield f"{profile} Unconfined"
@@ -118,12 +123,14 @@ def _images(pod: Mapping[str, Any]) -> Iterator[str]:
 def _is_below(image: str, prefix: str) -> bool:
     """Whether an image is in a registry, or in a part of it. `busybox` is docker.io/library/busybox."""
     full, wanted = _qualified(image), prefix.rstrip("/")
+    if "/" not in wanted:  # a host: with a port it is another registry
+        return full.startswith(f"{wanted}/")
     return full == wanted or full.startswith((f"{wanted}/", f"{wanted}:", f"{wanted}@"))
 
 
 def _qualified(image: str) -> str:
     first, slash, _ = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         return image
     return f"{_DEFAULT_REGISTRY}/{image}" if slash else f"{_DEFAULT_REGISTRY}/library/{image}"
 

@@ -24,6 +24,7 @@ DEMANDS = {
     "procMount": {"containers": [{"name": "side", "image": "b", "securityContext": {"procMount": "Unmasked"}}]},
     "hostProcess": {"securityContext": {"windowsOptions": {"hostProcess": True}}},
     "seccompProfile Unconfined": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+    "seLinuxOptions": {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}},
     "sysctls": {"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}},
 }
 IDENTITY = RunIdentity("r", "i", "c", "x", "manual")
@@ -62,10 +63,13 @@ def test_a_template_of_a_source_is_listed_with_its_source():
         ("library/busybox", False),
         ("docker.io/kubeprobe/a", True),
         ("kubeprobe/a", True),
+        ("Kubeprobe/a", False),
+        ("whole.example.com/a", True),
+        ("whole.example.com:5000/a", False),
     ],
 )
 def test_images_are_limited_to_the_allowed_registries(image, is_allowed):
-    policy = TemplatePolicy(registries=("registry.example.com/probes/", "docker.io/kubeprobe"))
+    policy = TemplatePolicy(registries=("registry.example.com/probes/", "docker.io/kubeprobe", "whole.example.com"))
     pods = [{"image": image}, {"image": "kubeprobe/a", "pod": {"initContainers": [{"name": "b", "image": image}]}}]
     pods += [{"image": "kubeprobe/a", "pod": {"volumes": [{"name": "b", "image": {"reference": image}}]}}]
     for fields in pods:
