@@ -16,7 +16,7 @@ from kubeprobe.catalog.explain import explain, quote_as_written
 from kubeprobe.catalog.model import DOCUMENTS, KUBERNETES_FIELDS, ProbeTemplateSpec, Spec
 from kubeprobe.catalog.podspec import check_pod
 from kubeprobe.catalog.policy import environments_of, loader_variables
-from kubeprobe.catalog.problems import CatalogError, CatalogProblem, nearest_name, one_of
+from kubeprobe.catalog.problems import CatalogError, CatalogProblem, nearest_name, one_of, shorten
 from kubeprobe.catalog.references import Reference, check_references, references_in
 from kubeprobe.catalog.render import merged_pod_spec
 from kubeprobe.catalog.yamlfile import MAX_FILE_BYTES, RawDocument, read_documents, read_text, show_path
@@ -177,7 +177,7 @@ def _add_document(raw: RawDocument, state: _ParseState) -> None:
     if identity is None:
         return
     kind, name = identity
-    document = f"{kind}/{name}" if name else kind
+    document = f"{kind}/{shorten(name)}" if name else kind
     problems = [_in_document(problem, document) for problem in raw.problems]
     if name:
         origin = f"{raw.file}:{raw.line}"

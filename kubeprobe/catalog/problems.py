@@ -68,7 +68,7 @@ def invalid(message: str, *, expected: str = "", near: str = "") -> PydanticCust
 
 def one_of(names: Sequence[str], *, most: int = 12) -> str:
     """`a, b or c` for a message; a long list is shortened."""
-    shown = list(names[:most])
+    shown = [shorten(name) for name in names[:most]]
     if len(names) > most:
         return ", ".join(shown) + f" or one of {len(names) - most} more"
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " or " + shown[-1] if shown else "nothing"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from kubeprobe.catalog.problems import CatalogProblem, nearest_name, one_of
+from kubeprobe.catalog.problems import CatalogProblem, nearest_name, one_of, shorten
 from kubeprobe.catalog.yamlfile import RawDocument, YamlPath, show_path
 
 EACH = "*"
@@ -47,9 +47,10 @@ SEARCHED = 5000
 
 def references_in(raw: RawDocument, kind: str, name: str) -> Iterator[Reference]:
     """The references of a YAML document, whether the rest of it is valid or not."""
+    document = f"{kind}/{shorten(name)}"
     for pattern, wanted in _REFERENCE_PATHS.get(kind, ()):
         for path, found in _values(raw.value, pattern):
-            yield Reference(raw.file, raw.line_of(path), f"{kind}/{name}", show_path(path), wanted, found)
+            yield Reference(raw.file, raw.line_of(path), document, show_path(path), wanted, found)
 
 
 def references_to(kind: str, value: Any) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -80,7 +81,7 @@ def check_references(references: Iterable[Reference], names: Mapping[str, Abstra
                 found.line,
                 found.document,
                 found.path,
-                f"there is no {found.kind} {found.name!r}",
+                f"there is no {found.kind} {shorten(repr(found.name))}",
                 expected=expected.get(found.kind, f"a {found.kind}; none exists yet"),
                 nearest=nearest.get(key, ""),
             )

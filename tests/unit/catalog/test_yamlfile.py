@@ -82,8 +82,9 @@ def test_half_an_emoji_and_nul_are_rejected_with_their_line(tmp_path, text):
         ("a" * 2_000_000 + ": 1", "YAML: "),
         ("? " + "a" * 2_000_000 + "\n: 1", "1,500,000 characters"),
         ("{" + "a: 1, a: 2," * 10_000 + "}", "more than 100 problems"),
+        ("- &a0 {b: c}\n" + "".join(f"- &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 310)), "nested too deeply"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_input_beyond_a_limit_is_one_short_problem(tmp_path, text, problem):
     *_, last = read(tmp_path, text)
@@ -119,6 +120,15 @@ def test_what_a_message_repeats_is_shortened(tmp_path):
     ):
         for found in problems(tmp_path, document("ProbeTemplate", spec)):
             assert len(str(found)) < 2000
+
+
+def test_the_problems_of_a_document_with_a_long_name_are_short(tmp_path):
+    cases = ", ".join(f"absent-{number}" for number in range(100))
+    spec = f"{{cases: [{cases}], clusters: {{selector: {{}}}}, on: {{}}}}"
+    long = "x" * 100_000
+    found = problems(tmp_path, document("ProbeCase", "{}", name=long), document("Binding", spec, name=long))
+    assert len(found) > 100
+    assert all(len(str(problem)) < 2000 for problem in found)
 
 
 def test_a_file_whose_name_is_not_utf_8_is_named_printably(tmp_path):
