@@ -12,7 +12,9 @@ _URL = re.compile(r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{0,30})://([^\s'
 _SECRET_QUERY = re.compile(
     r"(?i)([?&;][^=&;\s]{0,40}(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&;\s]{0,40}=)[^&;\s'\"<>]{1,2000}"
 )
-_SECRET_PATH = re.compile(r"(?i)(hooks\.slack\.com/|/api/webhooks/|webhook\.office\.com/|/bot)[^\s'\"<>]{6,2000}")
+_SECRET_PATH = re.compile(
+    r"(?i)(hooks\.slack\.com/|/api/webhooks/|webhook\.office\.com/|/bot(?=\d{1,20}(?::|%3a)))[^\s'\"<>]{6,2000}"
+)
 _PATTERNS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+(?=[^\s]{0,200}[0-9A-Z=])[A-Za-z0-9._~+/=\-]{12,4000}"), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[A-Za-z0-9_\-]{8,4000}\.[A-Za-z0-9_\-]{1,4000}\.[A-Za-z0-9_\-]{0,4000}"), MASK),

@@ -91,7 +91,7 @@ def _show(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    shown = repr(value)
+    shown = mask_secrets(repr(value))  # before it is cut: a password is recognised by what follows it
     return shown if len(shown) <= 60 else shown[:57] + "...'"
 
 

@@ -34,6 +34,7 @@ SECRET = "S3CRET-Abc123xyz"
         (f"https://hooks.slack.com/services/T0/B0/{SECRET}", "https://hooks.slack.com/***"),
         (f"https://discord.com/api/webhooks/1/{SECRET}", "https://discord.com/api/webhooks/***"),
         (f"https://api.telegram.org/bot1:{SECRET}/x", "https://api.telegram.org/bot***"),
+        ("https://github.com/acme/bottom-catalog", "https://github.com/acme/bottom-catalog"),
         (f"https://h/x?api_key={SECRET}#a", "https://h/x?api_key=***"),
         (f"Authorization: Bearer {SECRET}", "Authorization: Bearer ***"),
         (f"token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.{SECRET}", "token ***"),
@@ -127,6 +128,8 @@ def test_a_problem_and_a_plan_of_a_target_show_no_credentials(tmp_path):
     found = problems(tmp_path, document("AlertRoute", route.format(f"webhook: {{url: 'ftp://u:{SECRET}@h'}}")))
     assert len(found) == 1
     assert SECRET not in str(found)
+    long = document("AlertRoute", route.format(f"webhook: {{url: 'https://u:{SECRET * 5}@h/ a'}}"))
+    assert SECRET not in str(problems(tmp_path, long))
     catalog(tmp_path, document("AlertRoute", route.format(f"apprise: {{url: 'slack://{SECRET}/b/c'}}")))
     stored = {
         ("AlertRoute", "x"): StoredItem({"targets": [{"name": "a", "apprise": {"url": f"slack://{SECRET}/old"}}]})
