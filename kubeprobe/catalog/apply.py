@@ -69,7 +69,8 @@ def apply(  # noqa: PLR0913 - what is applied, by whom, within which limits
     """Write the author's declaration; with `prune`, remove entries of this author that it no longer declares.
 
     Concurrent applies wait for one another. One that changes nothing leaves the version as it is. Raises CatalogError,
-    nothing written, if a reference would break, a kubeconfig is unusable, or an entry belongs to another source.
+    nothing written, if a reference would break, a kubeconfig is unusable, an entry belongs to another source, or the
+    policy does not allow a template.
     """
     connections = connect_all(declaration, connector)  # reads files, so not while the lock is held
     version = lock_catalog(session)

@@ -144,16 +144,17 @@ def _unbound(catalog: ForecastInput) -> Iterator[str]:
 
 
 def _ambiguous(catalog: ForecastInput) -> Iterator[str]:
-    by_case: dict[str, list[str]] = {}
+    by_case: dict[str, dict[str, None]] = {}
     for name, config in sorted(catalog.render_configs.items()):
-        by_case.setdefault(config.for_, []).append(name)
+        by_case.setdefault(config.for_, {})[name] = None
     for binding, spec in sorted(catalog.bindings.items()):
         for case in spec.cases:
-            found = by_case.get(case, [])
+            found = by_case.get(case, {})
             if len(found) > 1 and spec.render_config not in found and case not in found:
+                more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
                 yield (
-                    f"Binding {binding!r} uses none of the RenderConfigs {', '.join(found)} for {case!r}; "
-                    f"set renderConfig, or name the default one {case!r}"
+                    f"Binding {binding!r} uses none of the RenderConfigs {', '.join(islice(found, _MAX_NAMED))}{more} "
+                    f"for {case!r}; set renderConfig, or name the default one {case!r}"
                 )
 
 

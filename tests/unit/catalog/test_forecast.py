@@ -82,6 +82,8 @@ def test_an_ambiguous_render_config_causes_a_warning():
     configs = {"a": {"for": "dns"}, "b": {"for": "dns"}}
     assert "set renderConfig" in warnings(world(configs=configs, all=binding({"every": "5m"})), NOW)[0]
     assert warnings(world(configs=configs, all=binding({"every": "5m"}, renderConfig="a")), NOW) == []
+    many = {f"config-{number}": {"for": "dns"} for number in range(10)}
+    assert "and 6 more for 'dns'" in warnings(world(configs=many, all=binding({"every": "5m"})), NOW)[0]
 
 
 def test_a_binding_with_nodes_runs_once_for_each_node_of_a_slot():
