@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ from kubeprobe.vocabulary import API_VERSION
 
 MAX_PROBLEMS = 1000
 """Then the rest is not checked."""
+_MAX_POD_PROBLEMS = 100
+"""Of one template's `pod`; the rest is not checked."""
 _SUFFIXES = {".yaml", ".yml"}
 _NAME_LINE = re.compile(r"^[ \t]+name:[ \t]*[\"']?([a-z0-9-]+)", re.MULTILINE)
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -201,7 +204,8 @@ def _add_document(raw: RawDocument, state: _ParseState) -> None:
 
 
 def _check_pod(template: ProbeTemplateSpec, raw: RawDocument, document: str) -> Iterator[CatalogProblem]:
-    for found in check_pod(template.pod, merged_pod_spec(template), template.extra_pod_fields):
+    found_problems = check_pod(template.pod, merged_pod_spec(template), template.extra_pod_fields)
+    for found in islice(found_problems, _MAX_POD_PROBLEMS):  # each costs a search of names
         path = ("spec", "pod", *found.path)
         line, expected = raw.line_of(path), quote_as_written(found.expected, raw, path)
         yield CatalogProblem(raw.file, line, document, show_path(path), found.message, expected, found.nearest)

@@ -43,6 +43,8 @@ class Reference:
 
 SUGGESTED = 20
 SEARCHED = 5000
+MAX_PROBLEMS = 1000
+"""Then the remaining references are not checked."""
 
 
 def references_in(raw: RawDocument, kind: str, name: str) -> Iterator[Reference]:
@@ -65,13 +67,17 @@ def check_references(references: Iterable[Reference], names: Mapping[str, Abstra
 
     Similar names are searched for the first few unknown names only: each search compares with all names of the kind.
     """
-    problems = []
+    problems: list[CatalogProblem] = []
     expected = {kind: one_of(sorted(valid)) if valid else f"a {kind}; none exists yet" for kind, valid in names.items()}
     nearest: dict[tuple[str, str], str] = {}
     for found in references:
         valid = names.get(found.kind, frozenset())
         if found.name in valid:
             continue
+        if len(problems) == MAX_PROBLEMS:
+            message = f"more than {MAX_PROBLEMS:,} unknown names; what follows was not checked"
+            problems.append(CatalogProblem(found.file, found.line, found.document, found.path, message, "fewer"))
+            break
         key = (found.kind, found.name)
         if key not in nearest and len(nearest) < SUGGESTED and len(valid) <= SEARCHED:
             nearest[key] = nearest_name(found.name, valid)

@@ -341,3 +341,5 @@ def test_similar_names_are_searched_for_a_few_unknown_references_only(monkeypatc
     found = references.check_references(unknown * 2, {"ProbeCase": valid})
     assert len(found) == 1000
     assert len(searches) == references.SUGGESTED
+    *_, last = references.check_references(unknown * 3, {"ProbeCase": valid})
+    assert last.message == "more than 1,000 unknown names; what follows was not checked"

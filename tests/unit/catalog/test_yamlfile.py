@@ -111,6 +111,11 @@ def test_a_document_of_many_problems_shows_the_first(tmp_path):
     assert "19,900 more problems" in found[0].message
 
 
+def test_a_pod_of_many_problems_shows_the_first(tmp_path):
+    fields = ", ".join(f"contain{number}: 1" for number in range(5000))
+    assert len(problems(tmp_path, document("ProbeTemplate", f"{{image: a, pod: {{{fields}}}}}"))) == 100
+
+
 def test_what_a_message_repeats_is_shortened(tmp_path):
     long = "x" * 100_000
     for spec in (
