@@ -9,6 +9,7 @@ from kubeprobe import shell
 from kubeprobe.errors import extra
 from kubeprobe.queue import Task, celery_config
 from kubeprobe.settings import Settings
+from kubeprobe.store.engine import describe_address
 from kubeprobe.store.migrate import open_migrated_store
 
 BANNER = """KubeProbe {version}, store {store}
@@ -29,8 +30,8 @@ def open_shell(settings: Settings) -> None:
         from traitlets.config import Config  # noqa: PLC0415
 
     open_migrated_store(settings.database(), settings.statement_timeout).close()
-    config = Config()
-    config.TerminalInteractiveShell.banner1 = BANNER.format(version=kubeprobe.__version__, store=settings.database())
+    config, address = Config(), describe_address(settings.database())
+    config.TerminalInteractiveShell.banner1 = BANNER.format(version=kubeprobe.__version__, store=address)
     config.TerminalInteractiveShell.enable_tip = False
     config.TerminalIPythonApp.display_banner = True
     start_ipython(argv=[], user_ns=names(settings), config=config)

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from kubeprobe.clock import utc_now
 from kubeprobe.console import EscapingConsole
 from kubeprobe.escaping import escape_line
+from kubeprobe.masking import mask_secrets
 from kubeprobe.settings import Settings
 from kubeprobe.store import Outcome, Store
 from kubeprobe.up.ports import Ports
@@ -33,7 +34,7 @@ def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threadi
         try:
             found = _stored_since(store, seen_until)
         except SQLAlchemyError as error:
-            console.print(f"database unavailable: {error}", style="red")
+            console.print(f"database unavailable: {mask_secrets(str(error))}", style="red")
             continue
         for outcome in found:
             console.print(_line(outcome), overflow="ellipsis", no_wrap=True)
