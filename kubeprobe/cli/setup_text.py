@@ -32,7 +32,8 @@ def print_objects(plan: SetupPlan, *, as_json: bool) -> None:
     if as_json:
         print_json({"apiVersion": "v1", "kind": "List", "items": plan.objects})
     else:
-        yaml.dump_all(plan.objects, sys.stdout, _Dumper, explicit_start=True, sort_keys=False, allow_unicode=True)
+        # What is not ASCII is escaped, so that it cannot control the terminal.
+        yaml.dump_all(plan.objects, sys.stdout, _Dumper, explicit_start=True, sort_keys=False)
     remark(f"{_about(plan)}. Nothing was changed: pipe this to `kubectl apply -f -`, or use --apply.")
 
 
