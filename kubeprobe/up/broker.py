@@ -1,7 +1,7 @@
 """The embedded broker: Valkey on loopback, for the owner of the data directory only.
 
-Whoever can publish a task runs pods, and on the local cluster pods are processes of this user. Loopback is open to
-every user of the machine, so the broker requires a password, which is in files of mode 0600 and on no command line.
+Anyone who can publish a task can run pods, and on the local cluster pods are processes of this user. Loopback is open
+to every user of the machine, so the broker requires a password, which is in files of mode 0600 and on no command line.
 """
 
 import secrets
