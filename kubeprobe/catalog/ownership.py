@@ -88,7 +88,7 @@ def policy_problems(
         found = stored.get((kind, name))
         owner = author.owner_of(found.source if found else None)
         file, _, line = entry.origin.rpartition(":")
-        for refusal in policy.refusals(name, owner, merged_pod_spec(entry.spec)):
+        for refusal in policy.refusals(name, owner, merged_pod_spec(entry.spec), entry.spec.annotations):
             message, _, expected = refusal.partition(": ")
             where = CatalogProblem(file, int(line), f"{kind}/{name}", "spec", f"{message} is not allowed", expected)
             problems.append(where)

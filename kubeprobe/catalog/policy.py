@@ -19,6 +19,12 @@ _ALLOWED_CAPABILITY = "NET_BIND_SERVICE"
 """The one that the `restricted` Pod Security Standard admits."""
 _SELINUX_TYPES = {None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 """Those that the `baseline` Pod Security Standard admits."""
+_PROFILE_ANNOTATIONS = {
+    "container.apparmor.security.beta.kubernetes.io/": "appArmorProfile Unconfined",
+    "container.seccomp.security.alpha.kubernetes.io/": "seccompProfile Unconfined",
+    "seccomp.security.alpha.kubernetes.io/": "seccompProfile Unconfined",
+}
+"""Prefixes of the annotations that set profiles before the fields existed; API servers may still honour them."""
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _DEFAULT_REGISTRY = "docker.io"
 _LOADER_VARIABLES = frozenset(
@@ -54,11 +60,13 @@ class TemplatePolicy:
         hosts, registries = settings.template_host_access, settings.template_registries
         return cls(frozenset(hosts), registries, settings.template_digests)
 
-    def refusals(self, template: str, source: str | None, pod: Mapping[str, Any]) -> list[str]:
-        """What in a template's PodSpec is not allowed: `WHAT: what is allowed (setting)`."""
+    def refusals(
+        self, template: str, source: str | None, pod: Mapping[str, Any], annotations: Mapping[str, str]
+    ) -> list[str]:
+        """What in a template's PodSpec and annotations is not allowed: `WHAT: what is allowed (setting)`."""
         name = f"{source}/{template}" if source else template
         found = []
-        demands = list(dict.fromkeys(host_demands(pod)))
+        demands = list(dict.fromkeys((*host_demands(pod), *_annotated_demands(annotations))))
         if demands and not {name, ANY} & self.host_access:
             expected = f"only for templates that KUBEPROBE_TEMPLATE_HOST_ACCESS lists: {name}"
             found.append(f"{', '.join(demands)}: {expected}")
@@ -87,6 +95,12 @@ def host_demands(pod: Mapping[str, Any]) -> Iterator[str]:
         yield from _security_demands(container.get("securityContext") or {})
         if any(port.get("hostPort") for port in container.get("ports") or ()):
             yield "host ports"
+
+
+def _annotated_demands(annotations: Mapping[str, str]) -> Iterator[str]:
+    for key, value in annotations.items():
+        if value == "unconfined" and key.startswith(tuple(_PROFILE_ANNOTATIONS)):
+            yield next(demand for prefix, demand in _PROFILE_ANNOTATIONS.items() if key.startswith(prefix))
 
 
 def _security_demands(security: Mapping[str, Any]) -> Iterator[str]:

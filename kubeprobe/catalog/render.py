@@ -122,7 +122,8 @@ def render_pod(catalog: Catalog, identity: RunIdentity, policy: TemplatePolicy |
 
 def _check_policy(catalog: Catalog, identity: RunIdentity, policy: TemplatePolicy, pod: Mapping[str, Any]) -> None:
     template = catalog.case(identity.case).template
-    refusals = policy.refusals(template, catalog.template_sources.get(template), pod)
+    source, annotations = catalog.template_sources.get(template), catalog.template(template).annotations
+    refusals = policy.refusals(template, source, pod, annotations)
     containers = (*(pod.get("initContainers") or ()), *pod["containers"])
     names = (variable["name"] for container in containers for variable in container.get("env") or ())
     refusals += [f"variable {name}: it makes a program load other code" for name in loader_variables(names)]

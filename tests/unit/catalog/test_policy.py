@@ -45,6 +45,16 @@ def test_access_to_the_node_is_refused_unless_the_template_is_listed(demand, pod
     assert rendered(TemplatePolicy(frozenset({"*"})), pod=pod)
 
 
+@pytest.mark.parametrize(
+    "key", ["container.apparmor.security.beta.kubernetes.io/probe", "seccomp.security.alpha.kubernetes.io/pod"]
+)
+def test_an_unconfined_profile_in_an_annotation_is_refused(key):
+    with pytest.raises(PolicyError, match=r"Profile Unconfined.*lists: t"):
+        rendered(DEFAULT_POLICY, annotations={key: "unconfined"})
+    assert rendered(DEFAULT_POLICY, annotations={key: "runtime/default"})
+    assert rendered(TemplatePolicy(frozenset({"t"})), annotations={key: "unconfined"})
+
+
 def test_a_template_of_a_source_is_listed_with_its_source():
     pod = DEMANDS["hostPID"]
     with pytest.raises(PolicyError, match="lists: git/t"):
@@ -121,10 +131,15 @@ def test_text_that_cannot_be_stored_is_no_parameter():
 
 def test_the_built_in_probes_are_allowed_by_default_but_not_from_a_source():
     templates = parse(built_in_files(bindings=True)).specs("ProbeTemplate", ProbeTemplateSpec)
-    refused = {name: DEFAULT_POLICY.refusals(name, None, merged_pod_spec(spec)) for name, spec in templates.items()}
+    refused = {
+        name: DEFAULT_POLICY.refusals(name, None, merged_pod_spec(spec), spec.annotations)
+        for name, spec in templates.items()
+    }
     assert {name for name, found in refused.items() if found} == set()
     of_source = {
-        name for name, spec in templates.items() if DEFAULT_POLICY.refusals(name, "git", merged_pod_spec(spec))
+        name
+        for name, spec in templates.items()
+        if DEFAULT_POLICY.refusals(name, "git", merged_pod_spec(spec), spec.annotations)
     }
     assert of_source == {"kube-proxy-rules", "node-health", "node-netns-leak"}
 
