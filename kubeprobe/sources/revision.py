@@ -39,7 +39,8 @@ class RepositoryConnector(Connector):
         file = entry.folder / source.file  # as exported by `tree`: `~` is a folder of the repository, not a home
         try:
             found = read(file)
-            for named in [*(found.get("users") or ()), *(found.get("clusters") or ())]:
+            entries = [*(found.get("users") or ()), *(found.get("clusters") or ())]
+            for named in filter(None, entries):  # null is an entry without fields
                 _check_self_contained(named)
             return from_kubeconfig(file, source.context, read)
         except InvalidInputError as error:

@@ -19,8 +19,9 @@ def declare(world: World, kubeconfig: str, file: str = "prod.conf") -> str:
     return world.repository.push(catalog__prod_yaml=named)
 
 
-def test_a_self_contained_kubeconfig_is_accepted(world: World) -> None:
-    declare(world, KUBECONFIG)
+@pytest.mark.parametrize("first", ["", "null, "])
+def test_a_self_contained_kubeconfig_is_accepted(world: World, first: str) -> None:
+    declare(world, KUBECONFIG.replace("users: [", f"users: [{first}"))
     assert world.add().applied.changed_anything
 
 
