@@ -48,7 +48,9 @@ def parse_grants(names: Collection[str]) -> tuple[Grant, ...]:
     known = [str(grant) for grant in Grant]
     for name in names:
         if name not in known:
-            raise InvalidInputError(f"--allow: {name!r} is nothing that a source can be allowed.{nearest(name, known)}")
+            raise InvalidInputError(
+                f"--allow: {name!r} is not a grant; expected {', '.join(known)}.{nearest(name, known)}"
+            )
     return tuple(sorted(set(map(Grant, names))))
 
 
