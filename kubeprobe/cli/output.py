@@ -121,7 +121,7 @@ class Columns:
 def working(text: str) -> AbstractContextManager[Any]:
     """A spinner on a terminal while something takes long."""
     console = error_console()
-    return console.status(text) if console.is_terminal else nullcontext()
+    return console.status(Text(text)) if console.is_terminal else nullcontext()
 
 
 def styled(word: str | None, otherwise: str = "-") -> Text:
