@@ -65,7 +65,8 @@ def desired_source(spec: SourceSpec, before: Source | None, cipher: Cipher, now:
     row = Source(name=spec.name, url=spec.address.url, branch="main", every_s=60, next_sync=now, created_at=now)
     if before is not None:
         row.branch, row.path, row.every_s, row.prune = before.branch, before.path, before.every_s, before.prune
-        row.paused_at, row.allow = before.paused_at, before.allow
+        row.paused_at = before.paused_at
+        row.allow = before.allow if before.url == row.url else []  # given to those who can push there
     row.branch = row.branch if spec.branch is None else spec.branch
     row.path = row.path if spec.path is None else check_path(spec.path)
     row.every_s = row.every_s if spec.every is None else int(spec.every.total_seconds())

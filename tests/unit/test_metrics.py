@@ -32,7 +32,7 @@ LISTS = {
     "verdict": metrics.VERDICTS,
     "reason": metrics.REASONS,
     "verb": metrics.VERBS,
-    "kind": metrics.KINDS | metrics.WATCHED,
+    "kind": metrics.KINDS | metrics.WATCHED | metrics.SET_ASIDE_KINDS,
     "status": metrics.STATUSES,
     "cause": metrics.CAUSES,
     "target": metrics.TARGETS,
@@ -92,6 +92,7 @@ def test_no_input_adds_a_series(one: str, two: str, three: str, status: int) -> 
     metrics.record_watch_failure(one, two)
     metrics.record_delivery(one, two)
     metrics.record_process(one)
+    metrics.record_set_aside(one)
     for family in metrics.REGISTRY.collect():
         for sample in family.samples:
             for label, value in sample.labels.items():

@@ -6,7 +6,8 @@ import pytest
 
 from kubeprobe.catalog import CatalogError
 from kubeprobe.sources import Grant
-from tests.services.sources.given import World
+from tests.harness.repository import Repository
+from tests.services.sources.given import CASE, TEMPLATE, World
 
 ROUTE = """\
 apiVersion: kubeprobe.io/v1
@@ -84,3 +85,11 @@ def test_replacing_a_source_keeps_what_it_may_declare(world: World) -> None:
     world.add(allow=(Grant.LOCAL,))
     assert world.add(replace=True, allow=None, branch="main").changes == ()
     assert world.source().allow == ["local"]
+
+
+def test_another_repository_does_not_inherit_what_a_source_may_declare(world: World, tmp_path: Path) -> None:
+    world.add(allow=(Grant.LOCAL,))
+    other = Repository(tmp_path / "other")
+    other.push(catalog__dns_yaml=f"{TEMPLATE}---\n{CASE}")
+    changed = world.add(url=str(other.bare), replace=True, allow=None)
+    assert "allowed: local -> nothing" in (changed.changes or ())
