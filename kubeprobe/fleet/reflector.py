@@ -126,9 +126,9 @@ class Reflector:
                         self._fail(error)
                         yield ListFailed(error)
                         continue
-                    for problem in filter(None, map(object_problem, objects)):
-                        yield Malformed(problem)
                     yield Listed([found for found in objects if object_problem(found) is None])
+                    for problem in filter(None, map(object_problem, objects)):  # a list replaces earlier problems
+                        yield Malformed(problem)
                     del objects  # not kept in memory while the watch lasts
                 async with aclosing(self._watch(api, version)) as changes:
                     async for change in changes:

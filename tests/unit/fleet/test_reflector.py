@@ -352,6 +352,7 @@ async def test_objects_without_name_uid_or_version_are_left_out(follower: Reflec
         Changed(pod("b", 2)),
     ]
     assert len(found) == 3 + 4 * len(ODD)
+    assert isinstance(found[1], Listed), "a list clears earlier problems: its own ones come after it"
 
 
 @pytest.mark.parametrize(
