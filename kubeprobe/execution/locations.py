@@ -27,11 +27,11 @@ KEPT_FOR = timedelta(hours=1)
 def location_id(cluster: Cluster, clients: ClusterClients) -> str:
     """The identity of a cluster's present location: new credentials for the same address don't change it.
 
-    With a connection that cannot be decrypted, every version of it is a location of its own.
+    With a connection that cannot be decrypted or read, every version of it is a location of its own.
     """
     try:
         address = clients.address(cluster)
-    except (SecretKeyError, LookupError, TypeError):
+    except (SecretKeyError, LookupError, TypeError, ValueError):
         address = f"{cluster.created_at.isoformat()} {cluster.connection_version}"
     return sha256(f"{cluster.name}\n{address}\n{cluster.namespace}".encode()).hexdigest()[:32]
 

@@ -293,7 +293,6 @@ class ClusterWatch:
         seen = self._read(pod)
         if seen is None or seen.uid in self._finishing:
             return
-        self._set_aside.remove(seen.uid)
         judgement = self._judge(seen)
         if judgement is None and (seen.run_id, seen.attempt) in ended:
             judgement = Judgement(Verdict.UNKNOWN, Reason.REPLACED, "The run had its outcome before its pod ended.")
@@ -322,13 +321,14 @@ class ClusterWatch:
             try:
                 now = self._context.clock() + self._clock_offset
                 found = judge(seen.pod, seen.policy, now, deleted=deleted, running_since=seen.running_since)
-                node_has_left = self.nodes.has_left(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
-                return _node_gone(seen.node) if node_has_left else found
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 metrics.record_set_aside("pods")
                 if self._set_aside.add(seen.uid, f"{seen.name}: cannot be judged: {error!r}"):
                     log.exception("pod cannot be judged", pod=seen.name)
                 return None
+        self._set_aside.remove(seen.uid)
+        node_has_left = self.nodes.has_left(seen.node) and (found is None or found.verdict is Verdict.UNKNOWN)
+        return _node_gone(seen.node) if node_has_left else found
 
     def _submit(self, seen: PodObservation, judgement: Judgement, *, deleted: bool) -> None:
         self._live.pop(seen.uid, None)

@@ -1,0 +1,47 @@
+"""One invalid object or connection neither stops a watch nor floods its log."""
+
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from kubeprobe.execution.collect.context import WatchContext
+from kubeprobe.execution.collect.watch import ClusterWatch
+from kubeprobe.execution.locations import location_id
+from kubeprobe.fleet.api import ClusterClients
+from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.settings import Settings
+from kubeprobe.store import Cluster
+from kubeprobe.vocabulary import ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
+from tests.unit.execution.given import CREATED, container, pod
+
+CIPHER = Cipher("A" * 43 + "=")
+POLICY = '{"verdictFrom": "report", "startS": 60, "runS": 90, "retries": 1}'
+
+
+def cluster(kind: Any) -> Cluster:
+    sealed = CIPHER.seal_values({"kind": kind, "config": {}})
+    return Cluster(name="c", connection_kind="in-cluster", connection=sealed, created_at=CREATED)
+
+
+def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
+    clients, late = ClusterClients(CIPHER), CREATED + timedelta(hours=1)
+    nothing = cast("Any", None)
+    watch = ClusterWatch(
+        cluster("in-cluster"), WatchContext(nothing, clients, nothing, Settings(), "i", clock=lambda: late)
+    )
+    broken = pod({"containerStatuses": [container(terminated={"reason": "Error"})]})
+    broken["metadata"] |= {"labels": {LABEL_RUN: "r", LABEL_ATTEMPT: "1"}, "annotations": {ANNOTATION_POLICY: POLICY}}
+    with capture_logs() as logs:
+        watch._observe(broken)
+        watch.check_deadlines(late)
+        watch.check_deadlines(late)
+    assert [line["event"] for line in logs] == ["pod cannot be judged"]
+    assert "kp-x: cannot be judged: KeyError('exitCode')" in watch.trouble
+
+
+@pytest.mark.parametrize("kind", ["of-a-newer-version", None, 3])
+def test_a_connection_of_an_unknown_kind_has_a_location(kind: Any) -> None:
+    clients = ClusterClients(CIPHER)
+    assert location_id(cluster(kind), clients) == location_id(cluster(kind), clients)
