@@ -37,8 +37,6 @@ TLS_TIMEOUT_S = 60.0
 """Making a TLS context, with the wait for others that are made: the system's authorities take 20 ms."""
 _FILES: BlockingCalls[Any] = BlockingCalls("cluster-files", limit=16, slow_limit=64)
 _CONTEXTS: BlockingCalls[ssl.SSLContext] = BlockingCalls("cluster-tls", limit=2, slow_limit=2)
-
-
 _HEADER_CHARACTERS = "!#$&'*+^`|"
 """Characters of a header's name (RFC 9110) that `quote` would escape; client-go escapes `%` as well."""
 
@@ -112,7 +110,7 @@ class AccessSource:
         self._plugins = plugins
         self._lock = asyncio.Lock()
         self._key = object()
-        """Of blocking calls: it keeps nothing alive."""
+        """Of calls that read files: it keeps nothing alive."""
         self._access: Access | None = None
         self._tls: tuple[_Tls, ssl.SSLContext] | None = None
 
@@ -203,7 +201,8 @@ class AccessSource:
     async def _context(self, tls: _Tls) -> ssl.SSLContext:
         """The same context while the certificates are the same: aiohttp pools connections by it."""
         if self._tls is None or self._tls[0] != tls:
-            key = tls.server_hostname if tls.uses_system_authorities else self._key
+            # Not `self._key`: a call for earlier certificates may still run, and would return their context.
+            key = tls.server_hostname if tls.uses_system_authorities else object()
             self._tls = (tls, await _CONTEXTS.run(key, partial(_make_context, tls), TLS_TIMEOUT_S))
         return self._tls[1]
 

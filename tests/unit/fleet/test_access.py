@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from aiohttp.test_utils import TestServer
 from ruamel.yaml import YAML
 
 from kubeprobe.errors import InvalidInputError
-from kubeprobe.fleet import execplugin
+from kubeprobe.fleet import access, execplugin
 from kubeprobe.fleet.access import AccessError, AccessSource
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind, in_cluster, local
@@ -321,3 +322,25 @@ async def test_in_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch:
     second = await found.current()
     assert second.authorization == "Bearer two"
     assert second.ssl is first.ssl, "connections are kept as long as the certificates are the same"
+
+
+async def test_the_context_of_earlier_certificates_is_not_used_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ends = threading.Event(), threading.Event()
+
+    def make_context(tls: Any) -> Any:
+        if tls.certificate == "old":
+            began.set()
+            ends.wait()
+        return tls.certificate
+
+    monkeypatch.setattr(access, "_make_context", make_context)
+    source = AccessSource(lambda: Connection(ConnectionKind.IN_CLUSTER))
+    old, new = (access._Tls("authority", verify=True, certificate=each, key="key") for each in ("old", "new"))
+    request = asyncio.create_task(source._context(old))
+    await asyncio.to_thread(began.wait)
+    request.cancel()
+    await asyncio.wait([request])
+    made = asyncio.create_task(source._context(new))
+    await asyncio.sleep(0)  # it has begun
+    ends.set()
+    assert await made == "new"
