@@ -57,10 +57,6 @@ BACKOFF = Backoff(first=timedelta(seconds=2), longest=timedelta(seconds=30))
 """The pauses before a run with a temporary error is launched again."""
 
 
-LONGEST_RETRY_AFTER_S = 3600.0
-"""What a cluster may ask for; a run gives up earlier anyway (`patience`)."""
-
-
 class UnreadableRunError(KubeProbeError):
     """A run's row holds what its columns cannot."""
 
@@ -335,7 +331,7 @@ def _setback(result: LaunchResult, now: datetime) -> Setback | None:
         return Setback(run.id, run.attempt, run.claim_token, now + wait, Reason.NOT_LAUNCHED, without_nul(result.fault))
     if not isinstance(error, TemporaryError):
         return None
-    if error.retry_after_s is not None and error.retry_after_s > 0:  # not if it is NaN
-        wait = max(wait, timedelta(seconds=min(error.retry_after_s, LONGEST_RETRY_AFTER_S)))
+    if error.retry_after_s is not None:
+        wait = max(wait, timedelta(seconds=error.retry_after_s))
     refusal = judge_refusal(error)
     return Setback(run.id, run.attempt, run.claim_token, now + wait, refusal.reason, refusal.message)

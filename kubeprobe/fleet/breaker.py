@@ -41,10 +41,10 @@ def end_trial(session: Session, cluster_name: str, until: datetime) -> None:
     )
 
 
-def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta = timedelta(0)) -> datetime | None:
+def trip(session: Session, cluster_name: str, now: datetime) -> datetime | None:
     """Open the breaker after a failed request; the time until which it is open, None if there is no such cluster.
 
-    Concurrent failures count once: the second finds it open already. `at_least`: the cluster's own `Retry-After`.
+    Concurrent failures count once: the second finds it open already.
     """
     row = session.exec(select(Cluster.failures, Cluster.open_until).where(Cluster.name == cluster_name)).one_or_none()
     if row is None:
@@ -52,7 +52,7 @@ def trip(session: Session, cluster_name: str, now: datetime, at_least: timedelta
     failures, open_until = row
     if open_until is not None and open_until > now:
         return open_until
-    until = now + max(BACKOFF.pause(failures + 1), at_least)
+    until = now + BACKOFF.pause(failures + 1)
     won = session.exec(
         update(Cluster)
         .where(

@@ -31,7 +31,7 @@ class Cause(StrEnum):
     GONE = "Gone"
     """410: the resource version is too old; list again."""
     THROTTLED = "Throttled"
-    """429; `retry_after_s` is how long to wait, if the cluster sent it."""
+    """429; `retry_after_s` is how long to wait, if the cluster sent it: 0 to 300 (`fleet.translation`)."""
     SERVER_ERROR = "ServerError"
     """5xx, also when a webhook could not be called."""
 
