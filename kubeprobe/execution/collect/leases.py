@@ -11,13 +11,13 @@ from math import ceil
 from typing import Any
 
 import structlog
-from sqlalchemy import LargeBinary, Select, delete, exists, func, or_, select, update
+from sqlalchemy import LargeBinary, Select, delete, func, or_, select, update
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
 from kubeprobe.clock import utc_now
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Collector, Store, insert_ignoring_conflicts
+from kubeprobe.store import Cluster, Collector, Store, insert_ignoring_conflicts, is_watched
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +123,7 @@ class Leases:
         """Take so many free clusters; whether there were any."""
         free = (
             select(col(Cluster.name))
-            .where(col(Cluster.pool) == self._settings.pool, or_(col(Cluster.collector).is_(None), ~_is_held(now)))
+            .where(col(Cluster.pool) == self._settings.pool, or_(col(Cluster.collector).is_(None), ~is_watched(now)))
             .order_by(col(Cluster.name))
             .limit(count)
             .with_for_update(skip_locked=True)
@@ -188,9 +188,3 @@ def _release(session: Session, names: Select[Any]) -> None:
 
 def _cluster(row: Any, connection: bytes) -> Cluster:
     return Cluster(**{name: value for name, value in row.items() if name != "seal"}, connection=connection)
-
-
-def _is_held(now: datetime) -> Any:
-    """Of clusters whose collector is alive; one of another pool does not count."""
-    mine = (col(Collector.name) == col(Cluster.collector), col(Collector.pool) == col(Cluster.pool))
-    return exists().where(*mine, col(Collector.leased_until) >= now)
