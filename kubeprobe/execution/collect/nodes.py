@@ -37,13 +37,17 @@ class NodeWatch:
     """Keeps the rows of one cluster's nodes up to date while it is enabled."""
 
     def __init__(
-        self, cluster: Cluster, context: WatchContext, on_change: Callable[[Collection[str]], Awaitable[None]]
+        self,
+        cluster: Cluster,
+        context: WatchContext,
+        connect: Callable[[], Awaitable[ClusterApi]],
+        on_change: Callable[[Collection[str]], Awaitable[None]],
     ) -> None:
         """`on_change` is called after a list, and when nodes have left, with their names."""
         self._cluster = cluster
         self._context = context
         self._on_change = on_change
-        self._reflector = Reflector(self._connect, NODES_PATH, measured_as="nodes")
+        self._reflector = Reflector(connect, NODES_PATH, measured_as="nodes")
         self._known: dict[str, NodeFacts] | None = None
         self._troubles = Troubles()
         self._unwritten: set[str] = set()
@@ -83,9 +87,6 @@ class NodeWatch:
                 self._known = None
                 metrics.record_watch_failure("nodes", "StoreUnavailable")
                 log.warning("database unavailable; nodes not listed", error=str(error))
-
-    async def _connect(self) -> ClusterApi:
-        return await self._context.clients.get(self._cluster)
 
     async def _handle(self, event: Event) -> None:
         match event:

@@ -49,7 +49,7 @@ class Sweeper:
         if is_due(cluster.name, since, now, self._context.settings.sweep_every) or is_due_after_kill(
             watch.probe_killed_at, since, now
         ):
-            task = asyncio.create_task(self._sweep(cluster, now), name=f"sweep {cluster.name}")
+            task = asyncio.create_task(self._sweep(watch, now), name=f"sweep {cluster.name}")
             self._running[cluster.name] = task
             task.add_done_callback(lambda _: self._running.pop(cluster.name, None))
 
@@ -58,20 +58,21 @@ class Sweeper:
         for task in list(self._running.values()):
             await cancel_and_wait(task)
 
-    async def _sweep(self, cluster: Cluster, now: datetime) -> None:
+    async def _sweep(self, watch: ClusterWatch, now: datetime) -> None:
+        cluster = watch.cluster
         bind_contextvars(cluster=cluster.name)  # for its task only
         self._last_swept[cluster.name] = now
         try:
             async with self._slots:
-                await self._sweep_now(cluster, now)
+                await self._sweep_now(watch, cluster, now)
         except (ClusterError, SQLAlchemyError, OSError) as error:
             log.info("sweep failed", error=str(error))
         except Exception:
             log.exception("sweep failed")
 
-    async def _sweep_now(self, cluster: Cluster, now: datetime) -> None:
+    async def _sweep_now(self, watch: ClusterWatch, cluster: Cluster, now: datetime) -> None:
         targets = await asyncio.to_thread(self._leftovers.targets, cluster, now)
-        api = await self._context.clients.get(cluster)
+        api = await watch.connect()
         inventory = self._inventories.get(cluster.name)
         if inventory is None or inventory.api is not api:
             inventory = self._inventories[cluster.name] = Inventory(api)

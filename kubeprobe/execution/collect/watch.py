@@ -100,9 +100,9 @@ class ClusterWatch:
         self._api: ClusterApi | None = None
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
-        self.nodes = NodeWatch(cluster, context, self._nodes_changed)
+        self.nodes = NodeWatch(cluster, context, self.connect, self._nodes_changed)
         selector = f"{LABEL_INSTALLATION}={context.installation},{LABEL_MANAGED_BY}={MANAGED_BY}"
-        self._reflector = Reflector(self._connect, pods_path(self.cluster.namespace), selector, measured_as="pods")
+        self._reflector = Reflector(self.connect, pods_path(self.cluster.namespace), selector, measured_as="pods")
 
     @property
     def live(self) -> int:
@@ -177,7 +177,7 @@ class ClusterWatch:
                 return  # it is gone
 
     async def _remove(self, seen: PodObservation, *, with_log: bool) -> None:
-        api = await self._connect()
+        api = await self.connect()
         if with_log:
             async with self._reading:
                 await store_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._context)
@@ -187,7 +187,8 @@ class ClusterWatch:
             await api.delete_pod(self.cluster.namespace, seen.name, seen.uid, grace_s)
         await self._note_response()
 
-    async def _connect(self) -> ClusterApi:
+    async def connect(self) -> ClusterApi:
+        """The API where the pods are: the only client of this collector there."""
         self._api = await self._context.clients.get(self.cluster, self.location)
         return self._api
 

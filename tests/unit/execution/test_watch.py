@@ -1,6 +1,6 @@
-"""One invalid object or connection neither stops a watch nor floods its log."""
+"""The watch of one cluster: invalid objects and connections, and its client."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -25,12 +25,15 @@ def cluster(kind: Any) -> Cluster:
     return Cluster(name="c", connection_kind="in-cluster", connection=sealed, created_at=CREATED)
 
 
-def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
-    clients, late = ClusterClients(CIPHER), CREATED + timedelta(hours=1)
+def watch_at(now: datetime, clients: ClusterClients) -> ClusterWatch:
     nothing = cast("Any", None)
-    watch = ClusterWatch(
-        cluster("in-cluster"), WatchContext(nothing, clients, nothing, Settings(), "i", clock=lambda: late)
-    )
+    context = WatchContext(nothing, clients, nothing, Settings(), "i", clock=lambda: now)
+    return ClusterWatch(cluster("in-cluster"), context)
+
+
+def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
+    late = CREATED + timedelta(hours=1)
+    watch = watch_at(late, ClusterClients(CIPHER))
     broken = pod({"containerStatuses": [container(terminated={"reason": "Error"})]})
     broken["metadata"] |= {"labels": {LABEL_RUN: "r", LABEL_ATTEMPT: "1"}, "annotations": {ANNOTATION_POLICY: POLICY}}
     with capture_logs() as logs:
@@ -45,3 +48,11 @@ def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
 def test_a_connection_of_an_unknown_kind_has_a_location(kind: Any) -> None:
     clients = ClusterClients(CIPHER)
     assert location_id(cluster(kind), clients) == location_id(cluster(kind), clients)
+
+
+async def test_pods_and_nodes_of_a_cluster_share_one_client() -> None:
+    clients = ClusterClients(CIPHER)
+    watch = watch_at(CREATED, clients)
+    assert await watch.nodes._reflector._connect() is await watch.connect()
+    assert len(clients._apis) == 1
+    await clients.close()
