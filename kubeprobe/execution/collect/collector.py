@@ -24,13 +24,15 @@ from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Store
+from kubeprobe.store import Cluster, Store, update_each
 
 log = structlog.get_logger(__name__)
 
 DEADLINES_EVERY_S = 0.5
 SWEEPS_EVERY_S = 1.0
 """How often it is checked which clusters are due for a sweep."""
+WRITTEN_AT_ONCE = 500
+"""Clusters whose trouble one statement writes."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +176,13 @@ def _write_troubles(store: Store, troubles: dict[str, str]) -> Sequence[str]:
     """Write them to the clusters whose rows nobody else has locked; returns these. The others follow later."""
     with store.writing() as session:
         written = lock_clusters(session, troubles, skip_locked=True)
-        for name in written:
-            trouble = without_nul(troubles[name])
-            session.execute(update(Cluster).where(col(Cluster.name) == name).values(watch_trouble=trouble))
+        rows = [{"name": name, "watch_trouble": without_nul(troubles[name])} for name in written]
+        for part in (rows[i : i + WRITTEN_AT_ONCE] for i in range(0, len(rows), WRITTEN_AT_ONCE)):
+            given = update_each(Cluster, part)
+            session.execute(
+                update(Cluster).where(col(Cluster.name) == given.c.name).values(watch_trouble=given.c.watch_trouble),
+                execution_options={"synchronize_session": False},
+            )
     return written
 
 

@@ -204,6 +204,18 @@ def test_a_renewal_costs_the_same_for_any_number_of_clusters(
     assert len(many) == len(few) <= 4
 
 
+def test_recording_troubles_costs_the_same_for_any_number_of_clusters(world: ExecutionWorld, store: Store) -> None:
+    names = [f"more-{i}" for i in range(100)]
+    world.cluster(*names)
+    with statements(store) as seen:
+        assert _write_troubles(store, {name: f"trouble of {name}\0" for name in names}) == sorted(names)
+    assert len(seen) == 2
+    with store.reading() as session:
+        cluster = session.get_one(Cluster, "more-7")
+    assert cluster.watch_trouble == "trouble of more-7\N{REPLACEMENT CHARACTER}"
+    assert cluster.updated_at is not None
+
+
 def test_a_renewal_reads_only_what_has_changed(
     world: ExecutionWorld, collectors: Collectors, clock: Clock, settings: Settings
 ) -> None:
