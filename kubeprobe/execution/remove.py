@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.locations import cluster_at
+from kubeprobe.fleet import breaker
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster, Run
 from kubeprobe.vocabulary import RunState
@@ -34,6 +35,8 @@ def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -
         clients = launcher.clients
         reached = [(cluster_at(session, found, cluster, clients), found, there) for found, there in by_location.items()]
     for where, location, there in reached:
+        if where is cluster and cluster is not None and breaker.retry_at(cluster, launcher.clock()):
+            continue  # each message would hold a thread until the connection times out
         if where is not None:
             launcher.loop.run(_delete_all(launcher, where, location or "", there))
 

@@ -1,6 +1,6 @@
 """Deleting the pods of runs that ended early, by UID."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -55,6 +55,18 @@ def test_a_pod_that_is_already_deleted_is_not_an_error(world: ExecutionWorld, la
         done(world, api, run_id)
     api.pods.pop("kp-r1")
     remove_pods(launcher, "there", ["r1", "r2"])
+    assert api.pods == {}
+
+
+def test_no_request_is_sent_while_the_breaker_is_open(
+    world: ExecutionWorld, launcher: Launcher, api: OddApi, now: datetime
+) -> None:
+    done(world, api, "r1")
+    world.change_cluster("there", failures=1, open_until=now + timedelta(seconds=5))
+    remove_pods(launcher, "there", ["r1"])
+    assert list(api.pods) == ["kp-r1"]
+    world.change_cluster("there", open_until=now)
+    remove_pods(launcher, "there", ["r1"])
     assert api.pods == {}
 
 
