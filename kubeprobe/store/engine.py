@@ -171,18 +171,21 @@ def insert_ignoring_conflicts(session: Session, table: type[SQLModel], rows: Seq
     the statement without rows and pass them to `execute`: that is ten times cheaper, and split as a database's limit on
     parameters requires.
     """
-    dialect = session.get_bind().dialect.name
-    build = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    statement = build(table.__table__).on_conflict_do_nothing()  # type: ignore[attr-defined]
+    statement: Insert = _insert(session, table).on_conflict_do_nothing()
     return statement.values(list(rows)) if rows else statement
+
+
+def _insert(session: Session, table: type[SQLModel]) -> Any:
+    """The database's own INSERT, which has ON CONFLICT."""
+    build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    return build(table.__table__)  # type: ignore[attr-defined]
 
 
 def upsert(session: Session, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows, or update those whose primary key exists already. Every row has the same keys."""
     plain = table.__table__  # type: ignore[attr-defined]
     keys = [column.name for column in plain.primary_key]
-    build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = build(plain)
+    statement = _insert(session, table)
     values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
     session.connection().execute(statement.returning(*plain.primary_key), rows)
@@ -192,8 +195,7 @@ def upsert_where(session: Session, table: type[SQLModel], row: dict[str, Any], c
     """Insert a row, or update that of its primary key where that meets a condition. Whether a row was written."""
     plain = table.__table__  # type: ignore[attr-defined]
     keys = [column.name for column in plain.primary_key]
-    build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = build(plain).values(row)
+    statement = _insert(session, table).values(row)
     values = {name: statement.excluded[name] for name in row if name not in keys}
     statement = statement.on_conflict_do_update(index_elements=keys, set_=values, where=condition)
     return session.execute(statement.returning(*plain.primary_key)).first() is not None
