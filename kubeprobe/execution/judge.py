@@ -227,9 +227,8 @@ def _probe_time(pod: Pod, key: str) -> datetime | None:
     state = _probe_state(pod)
     moment = (state.get("terminated") or state.get("running") or {}).get(key)
     found = _time(moment) if moment else None
-    return (
-        found if found and found.year > 1970 else None
-    )  # containerd reports the epoch for a container that never started
+    # containerd reports the epoch for a container that never started.
+    return found if found and found.year > 1970 else None
 
 
 def _time(text: str) -> datetime:

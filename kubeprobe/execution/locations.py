@@ -77,7 +77,7 @@ def cluster_at(
 
 
 def former_locations(store: Store, present: Mapping[str, str], now: datetime) -> Sequence[PodLocation]:
-    """Recorded locations of clusters that have moved. `present`: of each watched cluster, its location now.
+    """Recorded locations that watched clusters have left. `present`: of each watched cluster, its location now.
 
     Marks new ones with `left_at`. One small statement unless a cluster has moved.
     """

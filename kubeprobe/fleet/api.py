@@ -214,8 +214,9 @@ class ClusterClients:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
         self._apis: dict[tuple[str, str], tuple[tuple[datetime, int], ClusterApi]] = {}
-
+        """By cluster and location, with the version of the connection."""
         self._sealed: dict[tuple[str, str], bytes] = {}
+        """The encrypted connections of these."""
 
     def address(self, cluster: Cluster) -> str:
         """What the cluster's connection leads to, without credentials. Raises SecretKeyError."""
@@ -236,10 +237,8 @@ class ClusterClients:
         newer client, unless the change moved the cluster to another `location` (`execution.locations`).
         """
         session = self._open_session()
-        version = (
-            cluster.created_at,
-            cluster.connection_version,
-        )  # a cluster that was removed and added again starts at version 1
+        # A cluster that was removed and added again starts at version 1.
+        version = (cluster.created_at, cluster.connection_version)
         key = (cluster.name, location)
         if known := self._apis.get(key):
             if known[0] == version:

@@ -92,7 +92,7 @@ class BlockingCalls(Generic[T]):
                 del self._calls[call.key]
 
     def _move_slow(self) -> None:
-        """Calls that have run for too long move to the share of slow ones, as far as there is room."""
+        """Calls that have run for too long move to the share of slow ones, as far as its limit allows."""
         now = time.monotonic()
         with self._lock:
             for call in tuple(self._fast):

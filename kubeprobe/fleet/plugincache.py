@@ -20,11 +20,11 @@ PARALLEL_PLUGINS = 8
 EXPIRY_MARGIN = timedelta(seconds=10)
 """The plugin is run again so long before its credentials expire."""
 PAUSE = timedelta(seconds=10)
-"""So long, a failure is repeated to everyone who asks, and credentials that a cluster refused are kept."""
+"""How long a failure is returned again, and credentials are kept though a cluster refused them."""
 _QUEUE_S = 60.0
 """The time limit of waiting for other plugins; a request's own limit is shorter."""
 _MOST = 10_000
-"""Entries; more means that something makes them up."""
+"""Entries; at more, all are removed: no installation has so many plugins."""
 
 Run = Callable[[ExecFields, ClusterFields], PluginCredentials]
 

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 500
 EXPIRE_FOR = timedelta(seconds=10)
-"""So long may one task work; beat issues the next one."""
+"""The longest time that one task works; beat issues the next one."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Collector:
         store = self._context.store
         present = {name: watch.location for name, (watch, _) in self._watches.items()}
         found = await asyncio.to_thread(former_locations, store, present, now)
-        former = {row.id: row for row in found if row.cluster in present}
+        former = {row.id: row for row in found}
         for location, (watch, task) in list(self._former.items()):
             row = former.get(location)
             if row is not None and not task.done():

@@ -111,7 +111,7 @@ class ClusterWatch:
 
     @property
     def is_drained(self) -> bool:
-        """Whether no pod of this installation is left."""
+        """Whether no readable pod of this installation is left."""
         return self._is_listed and not self._live and not self._finishing
 
     async def run(self) -> None:

@@ -53,10 +53,7 @@ class LeftoverRepository:
         for case in {*ran, *cases_bound_to(catalog, place)}:
             try:
                 found |= set(creatable(catalog, [case], place))
-            except (
-                CatalogNotFoundError,
-                CatalogUnreadableError,
-            ):  # it was removed after it ran
+            except (CatalogNotFoundError, CatalogUnreadableError):  # it ran, and was removed or made invalid since
                 continue
         return sorted(one for one in found if not one.namespace or Creatable(one.group, one.resource) not in found)
 
