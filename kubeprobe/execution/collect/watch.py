@@ -82,6 +82,8 @@ class ClusterWatch:
         self.former = former
         self.location = location_id(cluster, context.clients) if former is None else former.id
         self._is_listed = False
+        self._has_ended = False
+        """The cluster was removed or moved, or another collector has it."""
         self.recorded = cluster.watch_trouble
         """The trouble in the cluster's row; written by the collector."""
         self._context = context
@@ -116,6 +118,12 @@ class ClusterWatch:
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
+        try:
+            await self._follow()
+        finally:
+            self._has_ended = True
+
+    async def _follow(self) -> None:
         bind_contextvars(cluster=self.cluster.name)  # for its task only
         while True:
             try:
@@ -170,7 +178,7 @@ class ClusterWatch:
                 return
             if failures >= SHOWN_AFTER:
                 self._undeletable.add(seen.uid, f"{seen.name}: {message}")
-            if failures >= GIVEN_UP_AFTER and not is_temporary:
+            if self._has_ended or (failures >= GIVEN_UP_AFTER and not is_temporary):
                 return  # until another watch of the cluster lists it
             await asyncio.sleep(DELETE_BACKOFF.pause(failures).total_seconds())
             if seen.uid not in self._finishing:
@@ -250,7 +258,7 @@ class ClusterWatch:
             self._is_unreachable, self.cluster.failures = False, 0
 
     def _set_breaker(self, *, reached: bool) -> None:
-        if self.former is not None:  # the breaker is about the present location
+        if self.former is not None or self._has_ended:  # the breaker is about the present location
             return
         with self._context.store.writing() as session:
             if reached:

@@ -1,19 +1,23 @@
 """The watch of one cluster: invalid objects and connections, and its client."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from kubeprobe.execution.collect.context import WatchContext
+from kubeprobe.execution.collect.committer import Finished
+from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
+from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.execution.locations import location_id
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.runs import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
-from kubeprobe.vocabulary import ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN
+from kubeprobe.vocabulary import ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN, Reason, Verdict
 from tests.unit.execution.given import CREATED, container, pod
 
 CIPHER = Cipher("A" * 43 + "=")
@@ -25,6 +29,11 @@ def cluster(kind: Any) -> Cluster:
     return Cluster(name="c", connection_kind="in-cluster", connection=sealed, created_at=CREATED)
 
 
+def with_labels(found: dict[str, Any]) -> dict[str, Any]:
+    labels = {LABEL_RUN: "r", LABEL_ATTEMPT: "1"}
+    return found | {"metadata": found["metadata"] | {"labels": labels, "annotations": {ANNOTATION_POLICY: POLICY}}}
+
+
 def watch_at(now: datetime, clients: ClusterClients) -> ClusterWatch:
     nothing = cast("Any", None)
     context = WatchContext(nothing, clients, nothing, Settings(), "i", clock=lambda: now)
@@ -34,8 +43,7 @@ def watch_at(now: datetime, clients: ClusterClients) -> ClusterWatch:
 def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
     late = CREATED + timedelta(hours=1)
     watch = watch_at(late, ClusterClients(CIPHER))
-    broken = pod({"containerStatuses": [container(terminated={"reason": "Error"})]})
-    broken["metadata"] |= {"labels": {LABEL_RUN: "r", LABEL_ATTEMPT: "1"}, "annotations": {ANNOTATION_POLICY: POLICY}}
+    broken = with_labels(pod({"containerStatuses": [container(terminated={"reason": "Error"})]}))
     with capture_logs() as logs:
         watch._observe(broken)
         watch.check_deadlines(late)
@@ -55,4 +63,21 @@ async def test_pods_and_nodes_of_a_cluster_share_one_client() -> None:
     watch = watch_at(CREATED, clients)
     assert await watch.nodes._reflector._connect() is await watch.connect()
     assert len(clients._apis) == 1
+    await clients.close()
+
+
+async def test_a_watch_that_has_ended_leaves_failed_deletions_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)  # unreachable
+    clients = ClusterClients(CIPHER)
+    watch = watch_at(CREATED, clients)
+    following = asyncio.create_task(watch.run())
+    await asyncio.sleep(0)  # it has begun
+    await cancel_and_wait(following)
+    seen = PodObservation.read(with_labels(pod()))
+    assert seen is not None
+    watch._finishing.add(seen.uid)
+    passed = Judgement(Verdict.PASS, Reason.PASSED)
+    with capture_logs() as logs:
+        await asyncio.wait_for(watch.finish(Finished(watch, seen.ending(passed), seen)), 10)
+    assert [line["event"] for line in logs] == ["pod not deleted"]
     await clients.close()
