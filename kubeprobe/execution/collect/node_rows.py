@@ -39,15 +39,17 @@ class NodeFacts:
         )
 
 
-def replace_all(store: Store, cluster: str, nodes: Iterable[NodeFacts], now: datetime) -> list[str]:
-    """Make the rows equal these nodes. Returns the names of the removed rows."""
+def replace_all(
+    store: Store, cluster: str, nodes: Iterable[NodeFacts], now: datetime, kept: Collection[str] = ()
+) -> list[str]:
+    """Make the rows equal these nodes; those of `kept` stay as they are. Returns the names of the removed rows."""
     with store.writing() as session:
         if not _record_list(session, cluster, now):
             return []
         rows = _rows(session, cluster)
         listed = {node.name: node for node in nodes}
         _write(session, cluster, [node for name, node in listed.items() if rows.get(name) != asdict(node)], now)
-        left = sorted(rows.keys() - listed.keys())
+        left = sorted(rows.keys() - listed.keys() - set(kept))
         _remove(session, cluster, left)
         return left
 

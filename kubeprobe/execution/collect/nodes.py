@@ -49,6 +49,8 @@ class NodeWatch:
         self._on_change = on_change
         self._reflector = Reflector(connect, NODES_PATH, measured_as="nodes")
         self._known: dict[str, NodeFacts] | None = None
+        self._unreadable: set[str] = set()
+        """Nodes that are there, but not in `_known`."""
         self._troubles = Troubles()
         self._unwritten: set[str] = set()
         self._changed = asyncio.Event()
@@ -57,7 +59,7 @@ class NodeWatch:
 
     def has_left(self, name: str | None) -> bool:
         """Whether the cluster has no such node. False while the nodes are not listed."""
-        return name is not None and self._known is not None and name not in self._known
+        return name is not None and self._known is not None and name not in self._known and name not in self._unreadable
 
     async def set_enabled(self, *, enabled: bool) -> None:
         """Start or stop watching the nodes."""
@@ -92,12 +94,18 @@ class NodeWatch:
         match event:
             case Listed(nodes):
                 self._troubles.clear()
-                await self._replace({facts.name: facts for node in nodes if (facts := self._read(node))})
+                read = {node["metadata"]["name"]: self._read(node) for node in nodes}
+                self._unreadable = {name for name, facts in read.items() if facts is None}
+                await self._replace({name: facts for name, facts in read.items() if facts is not None})
             case Changed(node):
                 if facts := self._read(node):
+                    self._unreadable.discard(facts.name)
                     self._change(facts)
+                else:
+                    self._unreadable.add(node["metadata"]["name"])
             case Deleted(node):
                 self._troubles.remove(node["metadata"]["name"])
+                self._unreadable.discard(node["metadata"]["name"])
                 self._remove(node["metadata"]["name"])
             case Malformed(problem):
                 metrics.record_set_aside("nodes")
@@ -130,7 +138,12 @@ class NodeWatch:
     async def _replace(self, known: dict[str, NodeFacts]) -> None:
         async with self._writing:
             left = await asyncio.to_thread(
-                node_rows.replace_all, self._context.store, self._cluster.name, known.values(), self._context.clock()
+                node_rows.replace_all,
+                self._context.store,
+                self._cluster.name,
+                known.values(),
+                self._context.clock(),
+                self._unreadable,
             )
         self._known = known
         await self._on_change(left)
