@@ -217,6 +217,6 @@ async def test_a_closed_port_is_unreachable(enter: Enter, kubeconfig: Path, tmp_
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         server = f"https://127.0.0.1:{held.getsockname()[1]}"
-        api = await enter(kubeconfig_with(tmp_path / "away", kubeconfig, {}, server=server))
+        api = await enter(kubeconfig_with(tmp_path / "away", kubeconfig, {"token": "none"}, server=server))
         error = await refused(api.version())
     assert (error.cause, "Connection refused" in error.message) == (Cause.CLUSTER_UNREACHABLE, True)

@@ -134,7 +134,8 @@ async def test_an_invalid_token_is_unauthorized(enter: Enter, kubeconfig: Path, 
 async def test_wrong_settings_are_named(
     enter: Enter, kubeconfig: Path, tmp_path: Path, cluster: dict[str, str | None], reason: str
 ) -> None:
-    api = await enter(kubeconfig_with(tmp_path / "config", kubeconfig, {}, **cluster))
+    user = {} if "server" in cluster else {"token": "none"}  # which is not sent over plain http
+    api = await enter(kubeconfig_with(tmp_path / "config", kubeconfig, user, **cluster))
     error = await refused(api.version())
     assert (error.cause, reason in error.message) == (Cause.CLUSTER_UNREACHABLE, True), error
 
