@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -19,7 +20,24 @@ for processor in structlog.get_config()["processors"]:
     if isinstance(processor, structlog.dev.ConsoleRenderer):  # where a test has not configured logs
         processor.exception_formatter = structlog.dev.plain_traceback  # rich prints locals, which takes seconds
 
+configure_logs = structlog.configure
+
+
+def configure_without_cache(**options: Any) -> None:
+    """Otherwise a logger that a test has used stays bound to its configuration, and later tests capture none of it."""
+    configure_logs(**options | {"cache_logger_on_first_use": False})
+
+
+structlog.configure = configure_without_cache  # type: ignore[assignment]
+
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _default_logs() -> Iterator[None]:
+    """Later tests log by default, whatever this one configures (a command sets a level)."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
