@@ -80,7 +80,7 @@ def _backup(directory: Path, path: Path) -> Backup | None:
     except FileNotFoundError:
         return None
     changed = datetime.fromtimestamp(status.st_mtime, UTC)
-    named = time_in(str(path.relative_to(directory)))
+    named = time_in(str(path.relative_to(directory)), changed)
     return Backup(path, min(named, changed) if named else changed, changed, status.st_size)
 
 

@@ -31,7 +31,7 @@ _MAGIC = (  # https://www.rfc-editor.org/rfc/rfc1952, RFC 8878, APPNOTE.TXT of P
     (0, b"\x28\xb5\x2f\xfd", "zstd"),
     (0, b"\xfd7zXZ\x00", "xz"),
     (0, b"BZh", "bzip2"),
-    (0, b"\x78\x9c", "zlib"),
+    *((0, bytes((0x78, level)), "zlib") for level in (0x01, 0x5E, 0x9C, 0xDA)),  # RFC 1950, section 2.2: four levels
     (257, b"ustar", "tar"),
     (0, b"\x04\x22\x4d\x18", "lz4"),
     (0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),

@@ -155,7 +155,20 @@ def test_a_backup_without_keys_is_empty() -> None:
     ],
 )
 def test_the_time_of_a_backup_is_read_from_its_name(name: str, expected: datetime | None) -> None:
-    assert time_in(name) == expected
+    assert time_in(name, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (datetime(2026, 11, 25, 9, 1, tzinfo=UTC), datetime(2026, 11, 25, 9, tzinfo=UTC)),  # China
+        (datetime(2026, 11, 25, 23, 1, tzinfo=UTC), datetime(2026, 11, 25, 23, tzinfo=UTC)),  # North America
+    ],
+)
+def test_of_a_zone_with_several_meanings_the_one_near_the_last_change_counts(
+    changed: datetime, expected: datetime
+) -> None:
+    assert time_in("etcd-2026-11-25_17-00-00_CST.db", changed) == expected
 
 
 def test_files_are_found_by_pattern_and_a_copy_keeps_its_age(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,7 +142,7 @@ PACK = {
     "gzip": gzip.compress,
     "xz": lzma.compress,
     "bzip2": bz2.compress,
-    "zlib": zlib.compress,
+    **{f"zlib of level {level}": partial(zlib.compress, level=level) for level in (0, 1, 5, 6, 9)},
     "tar": lambda whole: tarred(**{"db/": b"", "db/snapshot.db": whole}),
     "tar.gz": lambda whole: gzip.compress(tarred(**{"info.yaml": b"a: b", "snapshot.db": whole})),
     "tar.xz": lambda whole: lzma.compress(tarred(**{"snapshot.db": whole})),
