@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ async def ended_log(api: Api, body: dict) -> str:
 
 async def until_none(mark: str) -> None:
     """Wait until no process carries the mark."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while list(marked(mark)):  # noqa: ASYNC110 -- there is no notification when a process of another parent ends
             await asyncio.sleep(0.02)
 
@@ -46,8 +47,26 @@ async def test_no_process_is_left_when_the_cluster_ends(tmp_path: Path, start: S
         marks = {mark_of(pid, f"{MARK}=") for pid in marked(f"{MARK}=")}
         (mark,) = {mark for mark in marks if uid in mark}
         process.send_signal(number)
-        await asyncio.to_thread(process.wait, 10)
+        await asyncio.to_thread(process.wait, 30)
         await until_none(mark)
+
+
+def test_a_process_is_found_while_it_executes_another_program(tmp_path: Path) -> None:
+    """The kernel shows no environment meanwhile; a sweep at this moment would leave the process."""
+    again = tmp_path / "again"
+    again.write_text('#!/bin/sh\nexec "$0"\n')
+    again.chmod(0o755)
+    with subprocess.Popen([again], env={MARK: "here"}) as process:
+        found = [mark_of(process.pid, f"{MARK}=") for _ in range(2000)]
+        process.kill()
+    assert set(found) == {f"{MARK}=here"}
+    assert mark_of(process.pid, f"{MARK}=") == ""
+
+
+def test_a_process_without_variables_has_no_mark() -> None:
+    with subprocess.Popen(["/bin/sleep", "1000"], env={}) as process:
+        assert mark_of(process.pid, f"{MARK}=") == ""
+        process.kill()
 
 
 async def test_no_process_is_left_when_a_container_ends(start: Start) -> None:

@@ -10,6 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+_READS = 1000
+"""Attempts to read the environment of a process that executes a program, which takes some microseconds of its time."""
+
 
 def marked(mark: str) -> Iterator[int]:
     """The processes, except this one, whose environment contains a variable that starts with `mark`."""
@@ -19,11 +22,25 @@ def marked(mark: str) -> Iterator[int]:
 def mark_of(pid: int, mark: str) -> str:
     """The variable (NAME=VALUE) of a process that starts with `mark`; empty if it has none or has ended."""
     try:
-        environment = Path("/proc", str(pid), "environ").read_bytes()
+        environment = _environment(pid)
     except OSError:
         return ""  # it has ended, or belongs to another user
     found = (item for item in environment.split(b"\0") if item.startswith(mark.encode()))
     return next(found, b"").decode(errors="replace")
+
+
+def _environment(pid: int) -> bytes:
+    """The environment of a process; raises OSError. While a process executes a program, the kernel shows none."""
+    for _ in range(_READS):
+        if environment := Path("/proc", str(pid), "environ").read_bytes():
+            return environment
+        # The fields from the third one on, as in proc(5); the second, the program's name, may contain anything.
+        fields = Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()
+        memory, start, end = int(fields[20]), int(fields[47]), int(fields[48])
+        if not memory or start == end != 0:
+            return b""  # a zombie or a thread of the kernel; or it was started without any variable
+        os.sched_yield()
+    return b""
 
 
 def sessions_of(pids: set[int]) -> Iterator[int]:
