@@ -92,10 +92,13 @@ async def test_a_script_can_evict_a_pod(simulated: Api) -> None:
 
 
 async def test_a_script_can_preempt_a_pod(simulated: Api) -> None:
-    await simulated.post(pods(NAMESPACE), scripted("preempted", preempted=True))
-    ended = await simulated.ended(NAMESPACE, "preempted")
-    assert conditions(ended)["DisruptionTarget"]["reason"] == "PreemptionByScheduler"
-    await simulated.gone(pods(NAMESPACE, "preempted"))
+    created = await simulated.post(pods(NAMESPACE), scripted("preempted", preempted=True))
+    version = created["metadata"]["resourceVersion"]  # the pod may be gone before a watch without it begins
+    async with simulated.watch(pods(NAMESPACE), resourceVersion=version) as events:
+        while phase((event := await events.next("the pod's end"))["object"]) != "Failed":
+            pass
+        assert conditions(event["object"])["DisruptionTarget"]["reason"] == "PreemptionByScheduler"
+        assert (await events.next("its deletion"))["type"] == "DELETED"
 
 
 async def test_a_script_can_lose_the_node(simulated: Api) -> None:

@@ -48,9 +48,15 @@ def raw_server(answer: Callable[[Received], bytes], *, read_body: bool = True) -
 def _receive(connection: socket.socket, *, read_body: bool) -> Received:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += _read(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while read_body and len(body) < length:
-        body += connection.recv(65536)
+        body += _read(connection)
     return Received(head, body)
+
+
+def _read(connection: socket.socket) -> bytes:
+    if received := connection.recv(65536):
+        return received
+    raise ConnectionError("the client has closed the connection within its request")

@@ -1,7 +1,9 @@
 """Answers of a container runtime, and errors without one; scenarios use a real runtime."""
 
 import socket
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,13 @@ from probes._cri import (
     socket_of,
 )
 from tests.probes.scenario import Bed
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has at most 107 bytes, and `tmp_path` may be nearly as long."""
+    with tempfile.TemporaryDirectory(prefix="cri-") as name:
+        yield Path(name)
 
 
 def field(number: int, value: bytes | int) -> bytes:
@@ -62,26 +71,26 @@ def test_the_network_namespace_is_in_the_runtimes_details() -> None:
     assert _cri._namespace_in("{}") == ""
 
 
-def test_the_socket_is_the_parameters_or_a_usual_one(tmp_path: Path) -> None:
+def test_the_socket_is_the_parameters_or_a_usual_one(folder: Path) -> None:
     with pytest.raises(RuntimeNotFound, match=r"no socket found at .*/run/crio/crio\.sock.* \(RUNTIME_SOCKET\)"):
-        socket_of(tmp_path, "")
-    (tmp_path / "run/crio").mkdir(parents=True)
-    with listening(tmp_path / "run/crio/crio.sock"):
-        assert socket_of(tmp_path, "") == tmp_path / "run/crio/crio.sock"
-    assert socket_of(tmp_path, "/elsewhere") == tmp_path / "elsewhere", (
+        socket_of(folder, "")
+    (folder / "run/crio").mkdir(parents=True)
+    with listening(folder / "run/crio/crio.sock"):
+        assert socket_of(folder, "") == folder / "run/crio/crio.sock"
+    assert socket_of(folder, "/elsewhere") == folder / "elsewhere", (
         "even if nothing is there, so that the error names it"
     )
 
 
 @pytest.mark.parametrize("usual", ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock", "run/cri-dockerd.sock"])
-def test_the_socket_of_dockers_containerd_is_only_used_without_another(tmp_path: Path, usual: str) -> None:
-    of_docker = tmp_path / "run/containerd/containerd.sock"
-    for path in (of_docker, tmp_path / usual):
+def test_the_socket_of_dockers_containerd_is_only_used_without_another(folder: Path, usual: str) -> None:
+    of_docker = folder / "run/containerd/containerd.sock"
+    for path in (of_docker, folder / usual):
         path.parent.mkdir(parents=True, exist_ok=True)
     with listening(of_docker):
-        assert socket_of(tmp_path, "") == of_docker, "without another one, it may be the runtime's"
-        with listening(tmp_path / usual):
-            assert socket_of(tmp_path, "") == tmp_path / usual
+        assert socket_of(folder, "") == of_docker, "without another one, it may be the runtime's"
+        with listening(folder / usual):
+            assert socket_of(folder, "") == folder / usual
 
 
 @pytest.mark.real
@@ -96,14 +105,14 @@ def listening(path: Path) -> socket.socket:
     return server
 
 
-def test_a_runtime_that_does_not_answer_a_call_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_does_not_answer_a_call_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cri, "RUNTIME_TIMEOUT", 0.1)
-    with listening(tmp_path / "s"), pytest.raises(RuntimeUnavailable, match=r"/s: no answer to Status within 0\.1 s"):
-        conditions(tmp_path / "s")
+    with listening(folder / "s"), pytest.raises(RuntimeUnavailable, match=r"/s: no answer to Status within 0\.1 s"):
+        conditions(folder / "s")
 
 
-def test_another_program_at_the_socket_is_reported(tmp_path: Path) -> None:
-    with listening(tmp_path / "s") as server:
+def test_another_program_at_the_socket_is_reported(folder: Path) -> None:
+    with listening(folder / "s") as server:
 
         def answer() -> None:
             connection, _ = server.accept()
@@ -114,24 +123,24 @@ def test_another_program_at_the_socket_is_reported(tmp_path: Path) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(RuntimeUnavailable, match=r"container runtime at .*/s: Status: "):
-            conditions(tmp_path / "s")
+            conditions(folder / "s")
         thread.join(10)
 
 
 @pytest.mark.parametrize("message", [b"\x0a", b"\x0a\x05ab", b"\xff" * 20, b"\x0b", b"\x80"])
 def test_an_answer_that_is_not_protobuf_is_an_error_of_the_runtime(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message: bytes
+    monkeypatch: pytest.MonkeyPatch, folder: Path, message: bytes
 ) -> None:
     monkeypatch.setattr(_cri, "_call", lambda *_: message)
     for read in (conditions, _cri.sandboxes):
         with pytest.raises(RuntimeUnavailable, match="not a protobuf message"):
-            read(tmp_path)
+            read(folder)
 
 
 @pytest.mark.parametrize("details", [b"nonsense", b"[]", b'{"runtimeSpec": 1}', b"[" * 100_000])
 def test_details_of_another_format_are_an_error_of_the_runtime(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, details: bytes
+    monkeypatch: pytest.MonkeyPatch, folder: Path, details: bytes
 ) -> None:
     monkeypatch.setattr(_cri, "_call", lambda *_: field(2, field(1, b"info") + field(2, details)))
     with pytest.raises(RuntimeUnavailable, match="PodSandboxStatus: "):
-        network_namespace(tmp_path, "a")
+        network_namespace(folder, "a")
