@@ -53,7 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
     "impatient": {"template": "shell", "timeouts": {"start": "60s", "run": "1s"}},
     "small": {"template": "small"},
     "no-image": {"template": "no-image"},
-    "throttled": {"template": "throttled", "timeouts": {"start": "3s", "run": "60s"}},
+    "throttled": {"template": "throttled", "timeouts": {"start": "6s", "run": "60s"}},
     "retried": {"template": "shell", "retries": 2},
 }
 
@@ -117,9 +117,9 @@ class RunningCollector:
         self._context = CollectorContext(
             env.store, ClusterClients(env.cipher, clock), env.queue, env.settings, env.installation, clock
         )
-        self._name = name
         self._error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(Collector(name, self._context).run())
         self._thread = threading.Thread(target=self._run, name=f"collector {name}", daemon=True)
         self._thread.start()
 
@@ -133,7 +133,6 @@ class RunningCollector:
             raise self._error
 
     def _run(self) -> None:
-        self._task = self._loop.create_task(Collector(self._name, self._context).run())
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:

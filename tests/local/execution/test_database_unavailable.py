@@ -8,6 +8,7 @@ from sqlalchemy.engine import make_url
 
 from kubeprobe.store import Store
 from kubeprobe.vocabulary import Verdict
+from tests.harness.wait import until
 from tests.local.execution.conftest import MakeEnvironment
 from tests.local.execution.environment import FAIL, PASS, LocalThread
 
@@ -45,8 +46,8 @@ def away(database_url: str) -> Iterator[None]:
     with engine.connect() as connection:
         connection.execute(text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false"))
         others = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
-        connection.execute(others, {"name": url.database})
         try:
+            until("all connections to be closed", lambda: not connection.execute(others, {"name": url.database}).all())
             yield
         finally:
             connection.execute(text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true"))

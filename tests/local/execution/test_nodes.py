@@ -164,7 +164,7 @@ def test_a_run_whose_node_leaves_ends_at_once_and_its_pod_is_deleted(env: Enviro
     join(env, "node-1")
     run_id = env.start(PASS, node="node-1")
     leave(env, "node-1")
-    assert_gone(env.outcome(run_id, within_s=10), "node-1")
+    assert_gone(env.outcome(run_id), "node-1")
     env.wait_until_no_pod_is_left()
 
 
@@ -172,7 +172,7 @@ def test_a_pending_run_ends_when_its_node_leaves(env: Environment) -> None:
     join(env, "node-1")
     run_id = env.open(PASS, node="node-1")
     leave(env, "node-1")
-    assert_gone(env.outcome(run_id, within_s=10), "node-1")
+    assert_gone(env.outcome(run_id), "node-1")
 
 
 def test_a_run_launched_for_a_node_that_has_left_ends_at_once(env: Environment) -> None:
@@ -181,7 +181,7 @@ def test_a_run_launched_for_a_node_that_has_left_ends_at_once(env: Environment) 
     run_id = env.start(PASS, node="node-1")
     leave(env, "node-1")
     env.collect("two")
-    assert_gone(env.outcome(run_id, within_s=10), "node-1")
+    assert_gone(env.outcome(run_id), "node-1")
     env.wait_until_no_pod_is_left()
 
 

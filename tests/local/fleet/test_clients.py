@@ -94,7 +94,7 @@ async def test_the_server_ends_a_quiet_watch_before_it_counts_as_failed(api: Clu
     _, version = await api.list_objects(pods_path("kubeprobe"))
     async with (
         asyncio.timeout(PATIENCE_S),
-        aclosing(api.watch_objects(pods_path("kubeprobe"), "", version, 6.0)) as events,
+        aclosing(api.watch_objects(pods_path("kubeprobe"), "", version, 3.5)) as events,
     ):
         assert {kind async for kind, _ in events} <= {"BOOKMARK"}
 
