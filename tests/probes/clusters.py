@@ -26,7 +26,7 @@ from tests.probes.rights import grant
 INSTALLATION = "test"
 WITHIN_S = 150.0
 _TRANSIENT = {0, 410, 429, 500, 502, 503, 504}
-"""Errors of a watch while an API server or etcd starts, after which the pod is read again."""
+"""Errors while an API server or etcd starts, after which the pod is read again."""
 
 
 @dataclass(frozen=True)
@@ -155,20 +155,20 @@ class ProbedCluster:
         deadline = time.monotonic() + WITHIN_S
         collection, _, name = path.rpartition("/")
         while True:
-            pod = self.api.get(path)
-            if has_ended(pod):
-                return pod
-            if time.monotonic() > deadline:
-                log = self.api.text(f"{path}/log", container="probe")
-                raise AssertionError(f"probe pod {name} did not end: {json.dumps(pod['status'])}; its log: {log}")
-            version = pod["metadata"]["resourceVersion"]
-            query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": version}
             try:
+                pod = self.api.get(path)
+                if has_ended(pod):
+                    return pod
+                if time.monotonic() > deadline:
+                    log = self.api.text(f"{path}/log", container="probe")
+                    raise AssertionError(f"probe pod {name} did not end: {json.dumps(pod['status'])}; its log: {log}")
+                version = pod["metadata"]["resourceVersion"]
+                query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": version}
                 for event in self.api.watch(collection, 20, **query):
                     if has_ended(event["object"]):
                         return event["object"]
             except ApiError as error:
-                if error.status not in _TRANSIENT:
+                if error.status not in _TRANSIENT or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 

@@ -47,11 +47,13 @@ class Storage:
 
     def start(self, component: str) -> None:
         """Start one process."""
+        if component in ("controller", "node"):  # so that its existence means that this process serves
+            self._socket(component).unlink(missing_ok=True)
         with (self._folder / f"{component}.log").open("ab") as log:
             command = self._bed.testbed.inside(self._command(component))
             self._processes[component] = subprocess.Popen(command, stdout=log, stderr=log)
         if component in ("controller", "node"):
-            until(f"the driver's {component} to serve", self._socket(component).exists, 10)
+            until(f"the driver's {component} to serve", self._socket(component).exists)
 
     def kill(self, component: str) -> None:
         """Kill one process."""

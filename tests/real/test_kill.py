@@ -143,8 +143,8 @@ def test_each_process_killed_and_the_broker_flushed_while_200_runs_are_under_way
         until(f"outcomes after the {victim} was killed", more, within_s=60)
     until("all outcomes", lambda: outcomes(store) == RUNS, within_s=120, instead=lambda: open_runs(store))
     assert_every_run_has_the_outcome_of_its_pod(store)
-    until("no pod left", lambda: not pods_left(), within_s=30)
-    until("all outcomes answered", lambda: unprocessed(store) == 0, within_s=30)
+    until("no pod left", lambda: not pods_left(), within_s=120)
+    until("all outcomes answered", lambda: unprocessed(store) == 0, within_s=120)
 
 
 def test_two_of_every_process_do_what_one_does(
@@ -154,7 +154,7 @@ def test_two_of_every_process_do_what_one_does(
     ask_for_runs(store, installation, prepared, RUNS)
     until("all outcomes", lambda: outcomes(store) == RUNS, within_s=180, instead=lambda: open_runs(store))
     assert_every_run_has_the_outcome_of_its_pod(store)
-    until("no pod left", lambda: not pods_left(), within_s=30)
+    until("no pod left", lambda: not pods_left(), within_s=120)
 
 
 def open_runs(store: Store) -> list[tuple[object, ...]]:

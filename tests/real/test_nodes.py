@@ -118,7 +118,7 @@ def test_every_node_is_probed_in_turn_even_cordoned_or_tainted(
 
     # A cordoned node is left out of periodic runs, but not of manual ones.
     kubectl("cordon", node)
-    until("the cordon to be known", lambda: user.reads("status")["cells"][0]["nodes"].get("cordoned"), every_s=1)
+    until("the cordon to be known", lambda: user.reads("status")["cells"][0]["nodes"].get("cordoned"), 90, 1)
     before = len(runs(user, "--node", node))
     others = len(runs(user, "--node", "fake-1"))
     until("others to go on", lambda: len(runs(user, "--node", "fake-1")) > others + 1, within_s=90, every_s=1)
@@ -134,15 +134,15 @@ def test_runs_on_a_removed_node_end_at_once_and_leave_nothing(
     user = start(installation, kubeconfig, tmp_path)
     until("runs on the node", lambda: pods_on("fake-1"), within_s=90, every_s=1)
     kubectl("delete", "node", "fake-1")
-    until("the end of its runs", lambda: runs(user, "--node", "fake-1", "--verdict", "unknown"), within_s=20, every_s=1)
+    until("the end of its runs", lambda: runs(user, "--node", "fake-1", "--verdict", "unknown"), within_s=90, every_s=1)
     until(
         "all of them to end",
         lambda: {run["reason"] for run in runs(user, "--node", "fake-1")} <= {"NodeGone", "StartDeadline"},
-        within_s=20,
+        within_s=90,
         every_s=1,
     )
     assert "NodeGone" in {run["reason"] for run in runs(user, "--node", "fake-1")}
-    until("no pod left", lambda: not pods_on("fake-1"), within_s=30, every_s=1)
+    until("no pod left", lambda: not pods_on("fake-1"), within_s=90, every_s=1)
     output = user.types("show", runs(user, "--node", "fake-1")[0]["id"])
     assert "which-node on prod-1/fake-1" in output
 

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,22 @@ def kubeconfig_with(path: Path, admin: Path, user: Json, **cluster: Any) -> Path
     return path
 
 
-async def refused_in_time(admin: ClusterApi, namespace: str) -> ClusterError:
-    """The refusal of a pod, once admission has loaded its new rules."""
-    async with asyncio.timeout(_PATIENCE_S):
-        for attempt in count():
-            try:
-                await admin.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", body=pod(f"p{attempt}"))
-            except ClusterError as error:
-                return error
-    raise AssertionError("admission never refused the pod")
+async def refused_in_time(admin: ClusterApi, namespace: str, saying: str) -> ClusterError:
+    """The refusal of a pod with this text, once admission has loaded its new rules.
+
+    Until then there may be others: a quota, for example, refuses everything before its status is known.
+    """
+    last: ClusterError | None = None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            for attempt in count():
+                try:
+                    await admin.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", body=pod(f"p{attempt}"))
+                except ClusterError as error:
+                    if saying in error.message:
+                        return error
+                    last = error
+    raise AssertionError(f"admission never refused the pod with {saying!r}; its last refusal: {last}")
 
 
 class Accounts:

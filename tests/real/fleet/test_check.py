@@ -64,14 +64,13 @@ async def test_a_missing_image_and_a_missing_namespace_are_named(admin: ClusterA
 async def test_a_full_quota_is_named(admin: ClusterApi, namespace: str) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     await admin.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", body=quota)
-    await refused_in_time(admin, namespace)
+    await refused_in_time(admin, namespace, "exceeded quota")
     found = by_name(await check_cluster(admin, namespace, TRIAL))
     assert "exceeded quota" in found["image"].found
     assert "raise the quota" in found["image"].remedy
 
 
 async def test_a_strict_namespace_admits_the_pod_of_the_check(admin: ClusterApi, namespace: str) -> None:
-    found = await admin.call("GET", f"/api/v1/namespaces/{namespace}")
-    found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "restricted"
-    await admin.call("PUT", f"/api/v1/namespaces/{namespace}", body=found)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await admin.merge_patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": labels}}, {})
     assert by_name(await check_cluster(admin, namespace, TRIAL))["image"].ok

@@ -145,20 +145,20 @@ async def test_a_frozen_api_server_is_detected_by_requests_and_watches_and_used_
 ) -> None:
     """Failure mode 9: the connections stay open, but nothing arrives."""
     testbed = Testbed(Instance.named())
-    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 2.0)
     _, version = await admin.list_objects(pods_path(namespace))
     await admin.create_pod(namespace, pod("seen", nodeName="nowhere"))
     watching = asyncio.Event()
 
     async def follow() -> None:
-        async with aclosing(admin.watch_objects(pods_path(namespace), "", version, silence_s=5.0)) as events:
+        async with aclosing(admin.watch_objects(pods_path(namespace), "", version, silence_s=8.0)) as events:
             async for _ in events:
                 watching.set()
 
+    await admin.version()
     watch = asyncio.create_task(follow())
     await asyncio.wait_for(watching.wait(), 20)
-    await admin.version()
-    testbed.pause("kube-apiserver")
+    testbed.pause("kube-apiserver")  # before it ends the watch, after 6 s
+    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 2.0)
     try:
         request = await refused(asyncio.wait_for(admin.version(), 20))
         silent = await refused(asyncio.wait_for(watch, 20))
