@@ -82,7 +82,7 @@ def test_a_new_probe_passes_and_so_do_its_own_tests(
     assert tried.stdout.splitlines()[0].split() == ["VERDICT", "CASE", "CLUSTER", "TOOK", "REASON", "RUN"]
     assert [line.split()[:2] for line in tried.stdout.splitlines()[2:]] == [["ok", step] for step in steps]
     assert not (tmp_path / ".kubeprobe").exists()  # nothing is registered or kept
-    subprocess.run(own_tests, cwd=tmp_path / "shop-front", check=True, capture_output=True, timeout=120)
+    subprocess.run(own_tests, cwd=tmp_path / "shop-front", check=True, capture_output=True, timeout=600)
 
 
 def test_a_trial_shows_what_failed_and_the_log(kubeprobe: CommandLine) -> None:

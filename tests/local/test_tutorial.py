@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from tests.harness.wait import until
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SERVES = re.compile(r"python3 -m http\.server (\d+) .*&")
+"""A command that starts a server in the background."""
 # Parts that differ between runs: run ids, times, durations, versions.
 VARYING = r"01[0-9a-z]{24}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|(?<![\w.])[\d.]+m?s\b|version \d+"
 PATIENCE_S = 120.0
@@ -98,6 +101,13 @@ def follow(shell: Shell, command: Command, first_terminal: "FirstTerminal") -> N
     while lacking := missing(command, printed := shell.type(command.typed)):
         details = f"$ {command.typed}\n{printed}\nlacks:\n{chr(10).join(lacking)}\n\n{first_terminal.output_and_logs()}"
         assert time.monotonic() < deadline, details
+    if server := SERVES.fullmatch(command.typed):
+        until("the server to listen", lambda: is_served(int(server[1])), PATIENCE_S)
+
+
+def is_served(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ def test_pod_lifecycle_passes_and_leaves_nothing(cluster: ProbedCluster) -> None
 
 
 def test_pod_lifecycle_names_the_missing_image(cluster: ProbedCluster) -> None:
-    ended = cluster.run("pod_lifecycle", IMAGE="docker.io/nobody/nothing:1", READY_TIMEOUT="2")
+    ended = cluster.run("pod_lifecycle", IMAGE="docker.io/nobody/nothing:1", READY_TIMEOUT="6")
     assert ended.code == 1
-    assert ended.errors[0].startswith("ready: pod not ready after 2 s: ")
+    assert ended.errors[0].startswith("ready: pod not ready after 6 s: ")
     assert "ErrImagePull" in ended.errors[0] or "ImagePullBackOff" in ended.errors[0]
     assert "docker.io/nobody/nothing:1" in " ".join(ended.errors)
     cluster.wait_until_nothing_is_left_of(ended.run)

@@ -206,12 +206,12 @@ def problems_in_go(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         lacking("Go is not installed")
     program = tmp_path_factory.mktemp("go") / "goverify"
     source = Path(__file__).with_name("goverify")
-    subprocess.run([go, "build", "-o", str(program), "."], cwd=source, check=True, timeout=300)
+    subprocess.run([go, "build", "-o", str(program), "."], cwd=source, check=True, timeout=600)
     cases = [
         {"bundle": case.bundle.decode(), "chain": b"".join(made.pem for made in case.chain).decode(), "host": case.host}
         for case in CASES.values()
     ]
-    done = subprocess.run([program], input=json.dumps(cases), capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([program], input=json.dumps(cases), capture_output=True, text=True, check=True, timeout=120)
     return dict(zip(CASES, json.loads(done.stdout), strict=True))
 
 

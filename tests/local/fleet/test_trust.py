@@ -27,7 +27,7 @@ def test_kubeprobe_trusts_what_go_trusts(tmp_path: Path) -> None:
     environment = {**os.environ, "GO111MODULE": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
     command = [go, "run", str(PROGRAM)]
     given = json.dumps(cases.found).encode()
-    output = subprocess.run(command, input=given, capture_output=True, check=True, env=environment, timeout=300).stdout
+    output = subprocess.run(command, input=given, capture_output=True, check=True, env=environment, timeout=600).stdout
     theirs: dict[str, str] = json.loads(output)
     ours = {case["Name"]: verify(case, cases.keys[case["Name"]], tmp_path) for case in cases.found}
     assert len(ours) == len(cases.found) > 60, "each case has a name of its own"
