@@ -132,7 +132,7 @@ class ProbedCluster:
         """All leftovers of a run's probe, of every kind and namespace."""
         return left_by(self.api, run)
 
-    def wait_until_nothing_is_left_of(self, run: str, within_s: float = 30) -> None:
+    def wait_until_nothing_is_left_of(self, run: str, within_s: float = 120) -> None:
         """Wait until all objects of a run's probe are deleted."""
         until(f"nothing left of run {run}", lambda: not self.left_by(run), within_s, 0.3, lambda: self.left_by(run))
 

@@ -81,7 +81,7 @@ class EtcdCluster:
         for member in self.members:
             self.start(member)
         for member in self.members:
-            until(f"{member.name} to have a leader", lambda member=member: self.status(member).get("leader"), 30)
+            until(f"{member.name} to have a leader", lambda member=member: self.status(member).get("leader"), 90)
 
     def add_learner(self) -> Member:
         """Add a learner, start it, and wait until it has caught up."""
@@ -97,7 +97,7 @@ class EtcdCluster:
         learner = Member(name, port, _GROUP + len(self.members), arguments)
         self.members.append(learner)
         self.start(learner)
-        until(f"{name} to have a leader", lambda: self.status(learner).get("leader"), 30)
+        until(f"{name} to have a leader", lambda: self.status(learner).get("leader"), 90)
         return learner
 
     def _arguments(self, keys: Path, name: str, port: int, peer: str) -> list[str]:

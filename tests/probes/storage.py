@@ -43,7 +43,7 @@ class Storage:
         self._folder.mkdir(exist_ok=True)
         for component in COMPONENTS:
             self.start(component)
-        until("the driver to be registered with the kubelet", self._is_registered, 30)
+        until("the driver to be registered with the kubelet", self._is_registered, 90)
 
     def start(self, component: str) -> None:
         """Start one process."""
@@ -53,7 +53,7 @@ class Storage:
             command = self._bed.testbed.inside(self._command(component))
             self._processes[component] = subprocess.Popen(command, stdout=log, stderr=log)
         if component in ("controller", "node"):
-            until(f"the driver's {component} to serve", self._socket(component).exists)
+            until(f"the driver's {component} to serve", self._socket(component).exists, 60)
 
     def kill(self, component: str) -> None:
         """Kill one process."""

@@ -60,13 +60,17 @@ def test_one_sweep_removes_everything_a_killed_probe_left(bed: Bed, scenario: Sc
             ]
             processes = [pool.submit(kill_process, process, rng.uniform(0, duration_s)) for _ in range(PROCESSES)]
             runs = [killed.result() for killed in (*pods, *processes)]
-        until("the probes' processes to end", lambda: not still_running(runs))
-        until("Kubernetes to delete objects of the probes' pods", lambda: not owned_by_pods(bed, scenario.folder, runs))
+        until("the probes' processes to end", lambda: not still_running(runs), 120)
+        until(
+            "Kubernetes to delete objects of the probes' pods",
+            lambda: not owned_by_pods(bed, scenario.folder, runs),
+            120,
+        )
         left = {name.partition(" ")[2] for run in runs for name in bed.cluster.left_by(run)}
         ownerless = unowned(asyncio.run(find_created(bed, targets_of(scenario.folder), runs)))
         swept = asyncio.run(sweep_now(bed, targets_of(scenario.folder), runs))
         for run in runs:
-            bed.cluster.wait_until_nothing_is_left_of(run, within_s=60)
+            bed.cluster.wait_until_nothing_is_left_of(run)
     reported = {one.name for one in swept.removed}
     assert reported <= left, "the sweep reports an object that did not exist"
     assert ownerless <= reported, "the sweep does not report an object that it deleted"
