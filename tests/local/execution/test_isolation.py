@@ -95,6 +95,7 @@ def test_an_odd_object_in_a_watch_is_left_out(env: Environment, monkeypatch: pyt
     while odd:  # each change of a pod brings one
         assert env.outcome(env.start()).reason == Reason.PASSED
     until("all to be set aside", lambda: set_aside("pods") >= before + 6)
+    assert env.outcome(env.start()).reason == Reason.PASSED
     until("the trouble to be shown", lambda: "object" in trouble(env))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.harness.ports import free_port
 from tests.unit.fleet.certificates import Authority, Pair
 
 VERSION = {"gitVersion": "v1.34.4", "major": "1", "minor": "34"}
@@ -52,7 +53,8 @@ async def serve(folder: Path) -> AsyncIterator[Servers]:
     context.verify_mode = ssl.CERT_OPTIONAL
     names: dict[int, str] = {}
     context.sni_callback = lambda connection, name, _: names.__setitem__(id(connection), name or "")
-    servers = Servers(0, 0, 0, authority, authority.issue("kubeprobe"))
+    # Not one that the kernel chooses for IPv4: it may be taken for IPv6, by a connection.
+    servers = Servers(free_port(), 0, 0, authority, authority.issue("kubeprobe"))
 
     async def record(request: web.Request) -> web.Response:
         case, _, path = request.path.lstrip("/").partition("/")
@@ -78,7 +80,6 @@ async def serve(folder: Path) -> AsyncIterator[Servers]:
         stack.push_async_callback(runner.cleanup)
         for host in ("127.0.0.1", "::1"):
             await web.TCPSite(runner, host, servers.https, ssl_context=context).start()
-            servers.https = servers.https or runner.addresses[0][1]
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         servers.http = runner.addresses[-1][1]
         proxy = await asyncio.start_server(lambda r, w: _proxy(servers, r, w), "127.0.0.1", 0)
