@@ -14,7 +14,7 @@ from testbed.commands import run, succeeds
 from testbed.components import COMPONENTS, Component, named
 from testbed.instance import API_SERVICE_ADDRESS, NODE_NAME, Instance, TestbedError
 
-START_TIMEOUT = 60.0
+START_TIMEOUT = 180.0
 MANIFESTS = Path(__file__).parent / "manifests"
 CONTAINER_LOG_LINKS = Path("/var/log/containers")
 CNI_RESULTS = Path("/var/lib/cni/results")
@@ -242,13 +242,21 @@ class Testbed:
     def _remove_shared_files(self) -> None:
         """Remove the files of kubelet and CNI in directories that cannot be configured."""
         for link in CONTAINER_LOG_LINKS.glob("*.log"):
-            if link.is_symlink() and link.readlink().is_relative_to(self.instance.state):
+            if points_below(link, self.instance.state):
                 link.unlink()
         prefix = f"{configuration.network_name(self.instance)}-"
         for result in CNI_RESULTS.glob(f"{prefix}*-eth0"):
             sandbox = result.name.removeprefix(prefix).removesuffix("-eth0")
             for cached in CNI_RESULTS.glob(f"*-{sandbox}-*"):
                 cached.unlink()
+
+
+def points_below(link: Path, folder: Path) -> bool:
+    """Whether this is a symbolic link to something in the folder. The kubelet of another test bed may remove it."""
+    try:
+        return link.readlink().is_relative_to(folder)
+    except OSError:  # it is another kind of file, or it was removed
+        return False
 
 
 def _require_root() -> None:

@@ -16,7 +16,7 @@ from testbed.commands import succeeds
 from testbed.components import Component
 from testbed.instance import NODE_ADDRESS, Instance, TestbedError
 
-START_TIMEOUT = 90.0
+START_TIMEOUT = 180.0
 _PORTS = {"etcd": 12379, "peer": 12380, "kube-apiserver": 16443, "kube-controller-manager": 20257}
 _PORT_STEP = 100  # between one control plane's ports and the next one's
 SERVICE_CIDR = "10.97.0.0/16"
