@@ -51,9 +51,9 @@ def test_a_frozen_broker_stops_neither_outcomes_nor_slots_and_all_goes_on_afterw
         for _ in range(3):  # after the first outcome the collector has published, and the broker has not answered
             assert env.outcome(env.start()).reason == Reason.PASSED
         before = _slots(env)
-        until("beat to open slots", lambda: _slots(env) >= before + 5)
-        until("the collector to give up", lambda: "broker unavailable" in processes.log("collector"))
-    assert env.outcome(env.open(), 60).reason == Reason.PASSED, "a launcher receives messages again"
+        until("beat to open slots", lambda: _slots(env) >= before + 5, 120)
+        until("the collector to give up", lambda: "broker unavailable" in processes.log("collector"), 120)
+    assert env.outcome(env.open(), 120).reason == Reason.PASSED, "a launcher receives messages again"
     stored = _unprocessed(env)  # the schedule stores more each second
-    until("a responder to process what was stored", lambda: not stored & _unprocessed(env), 60)
+    until("a responder to process what was stored", lambda: not stored & _unprocessed(env), 120)
     assert processes.ended() == []

@@ -43,7 +43,7 @@ def test_held_runs_are_launched_as_others_end(play: Callable[..., Environment]) 
     env = play(Script(after=0), max_in_flight=5)
     runs = [env.open() for _ in range(60)]
     env.wake(runs)
-    until("all outcomes", lambda: len(env.verdicts()) == 60, instead=lambda: len(env.verdicts()))
+    until("all outcomes", lambda: len(env.verdicts()) == 60, 120, instead=lambda: len(env.verdicts()))
     env.wait_until_no_pod_is_left()
 
 

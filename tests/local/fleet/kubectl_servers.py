@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,9 @@ async def _proxy(servers: Servers, reader: asyncio.StreamReader, writer: asyncio
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(1 << 16):
-        writer.write(chunk)
-    writer.close()
+    try:
+        with suppress(ConnectionError):  # a client that does not read what the server sends at the end
+            while chunk := await reader.read(1 << 16):
+                writer.write(chunk)
+    finally:
+        writer.close()
