@@ -11,6 +11,8 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from kubeprobe.app import Installation
@@ -18,7 +20,7 @@ from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Store
 from kubeprobe.web import make_app, webhooks
-from kubeprobe.web.connections import MAX_CONNECTIONS, Limits, Wait, bounded_protocol
+from kubeprobe.web.connections import MAX_CONNECTIONS, BoundedProtocol, Limits, Wait, bounded_protocol
 from kubeprobe.web.webhooks import MAX_BODIES
 from tests.harness.ports import free_port
 from tests.harness.wait import until
@@ -33,7 +35,21 @@ UNREAD_1_0 = b"GET / HTTP/1.0\r\n\r\n"
 LARGE = 30_000_000
 """Bytes: more than the kernel keeps for a client that does not read."""
 PATIENT = dict.fromkeys(Wait, 60.0)
+SHORT_S = 0.3
 Connect = Callable[[int, bytes], socket.socket]
+
+
+class Waits(dict[H11Protocol, None]):
+    """The connections that wait for their clients, and what was waited for since the server started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[Wait] = []
+
+    def __setitem__(self, connection: BoundedProtocol, value: None) -> None:  # type: ignore[override]
+        super().__setitem__(connection, value)
+        assert connection.wait is not None
+        self.begun.append(connection.wait)
 
 
 class Serve(Protocol):
@@ -43,17 +59,22 @@ class Serve(Protocol):
 
 
 @pytest.fixture
-def serve(store: Store) -> Iterator[Serve]:
+def application(store: Store) -> FastAPI:
+    """The web."""
+    return make_app(Installation(Settings(), store, Queue.connect("redis://127.0.0.1:1/0")))
+
+
+@pytest.fixture
+def serve(application: FastAPI) -> Iterator[Serve]:
     """Starts the web, or another application, with a protocol; gives its port."""
-    installation = Installation(Settings(), store, Queue.connect("redis://127.0.0.1:1/0"))
     with ExitStack() as stack:
 
         def start(limits: Limits | None = None, app: object = None) -> int:
             port = free_port()
             protocol = bounded_protocol(limits or Limits(PATIENT))
-            application: Any = app or make_app(installation)
+            served: Any = app or application
             config = uvicorn.Config(
-                application, port=port, log_config=None, lifespan="off", http=protocol, timeout_keep_alive=60
+                served, port=port, log_config=None, lifespan="off", http=protocol, timeout_keep_alive=60
             )
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, daemon=True)
@@ -145,16 +166,17 @@ def test_healthz_answers_whatever_number_of_clients_do_not_read_their_response(
     ],
 )
 def test_a_wait_for_a_client_ends_at_its_deadline(serve: Serve, connect: Connect, text: bytes, wait: Wait) -> None:
-    limits = Limits(PATIENT | {wait: 0.3})
+    waits = Waits()
+    limits = Limits(PATIENT | {wait: SHORT_S}, waiting=waits)
     client = connect(serve(limits, large if wait is Wait.READING else None), text)
-    until("the wait", lambda: wait in {each.wait for each in limits.waiting})
-    until("its end", lambda: not limits.waiting)
+    until("the wait", lambda: wait in waits.begun)
+    until("its end", lambda: not waits)
     assert is_closed(client)
 
 
 @pytest.mark.parametrize(("text", "wait"), [(HALF_A_REQUEST + b"A: ", Wait.HEADERS), (HALF_A_BODY, Wait.BODY)])
 def test_further_bytes_do_not_extend_a_deadline(serve: Serve, connect: Connect, text: bytes, wait: Wait) -> None:
-    port = serve(Limits(PATIENT | {wait: 0.3}))
+    port = serve(Limits(PATIENT | {wait: SHORT_S}))
     client = connect(port, text)
 
     def is_refused() -> bool:
@@ -164,30 +186,36 @@ def test_further_bytes_do_not_extend_a_deadline(serve: Serve, connect: Connect, 
             return True
         return False
 
-    until("the server closes it", is_refused, within_s=10)
+    until("the server closes it", is_refused)
 
 
 def test_half_a_request_is_closed_at_its_deadline_also_on_a_connection_that_served_one(
     serve: Serve, connect: Connect
 ) -> None:
-    port = serve(Limits(PATIENT | {Wait.HEADERS: 0.3}))
-    kept = connect(port, HALF_A_REQUEST + b"\r\n")
+    within_s = dict(PATIENT)
+    kept = connect(serve(Limits(within_s)), HALF_A_REQUEST + b"\r\n")
     assert kept.recv(12) == b"HTTP/1.1 200"
+    within_s[Wait.HEADERS] = SHORT_S
     kept.sendall(HALF_A_REQUEST)
     assert is_closed(kept)
 
 
 def test_a_connection_is_closed_after_a_body_that_nobody_read(serve: Serve, connect: Connect) -> None:
-    port = serve(Limits(PATIENT | {Wait.NEXT: 0.3}))
+    port = serve(Limits(PATIENT | {Wait.NEXT: SHORT_S}))
     kept = connect(port, HALF_A_PUSH.replace(b"/api/v1/sources/a/webhook", b"/absent"))
     assert kept.recv(12) == b"HTTP/1.1 404"
     kept.sendall(b"        ")
     assert is_closed(kept)
 
 
-def test_pipelined_requests_are_all_answered(serve: Serve, connect: Connect) -> None:
-    port = serve(Limits(PATIENT | {Wait.HEADERS: 0.3, Wait.NEXT: 0.3}))
-    client = connect(port, (HALF_A_REQUEST + b"\r\n") * 5 + HALF_A_REQUEST)
+def test_pipelined_requests_are_all_answered(serve: Serve, connect: Connect, application: FastAPI) -> None:
+    within_s = dict(PATIENT)
+
+    async def shortening(scope: Any, receive: Any, send: Any) -> None:
+        within_s.update({Wait.HEADERS: SHORT_S, Wait.NEXT: SHORT_S})  # now that the requests have arrived
+        await application(scope, receive, send)
+
+    client = connect(serve(Limits(within_s), shortening), (HALF_A_REQUEST + b"\r\n") * 5 + HALF_A_REQUEST)
     received = b""
     while chunk := client.recv(4096):
         received += chunk
@@ -205,10 +233,14 @@ async def test_of_connections_that_arrive_at_once_each_closes_another() -> None:
     assert [transport.abort.call_count for transport in transports] == [1, 1, 1, 1, 0, 0]
 
 
-def test_clients_that_send_half_a_push_do_not_fill_the_memory(serve: Serve, connect: Connect) -> None:
+def test_clients_that_send_half_a_push_do_not_fill_the_memory(
+    serve: Serve, connect: Connect, application: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "BODY_TIMEOUT_S", 60.0)
     port = serve()
     for _ in range(MAX_BODIES):
         connect(port, HALF_A_PUSH)
+    until("all of them to be received", application.state.webhook_bodies.locked)
     assert connect(port, HALF_A_PUSH).recv(12) == b"HTTP/1.1 503"
     assert status(port) == 200
 
