@@ -1,7 +1,7 @@
 """Marks every test with its tier, deselects tests that take minutes, and runs the longest tests first."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.harness.tier import TIER, TIERS, tier_of
 
@@ -19,9 +19,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try the same examples of each property every time: a run then fails for its change. `make soak` tries others."""
-    settings.register_profile("same", derandomize=True)
-    settings.load_profile("default" if config.getoption("soak") else "same")
+    """Try the same examples of each property every time: a run then fails for its change. `make soak` tries others.
+
+    None fails because the machine is slow.
+    """
+    settings.register_profile(
+        "kubeprobe",
+        derandomize=not config.getoption("soak"),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("kubeprobe")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by marker

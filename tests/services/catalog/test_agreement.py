@@ -103,7 +103,11 @@ def outcome(action):
         return error
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(place=st.sampled_from(PLACES), value=hostile, as_key=st.booleans(), as_escapes=st.booleans())
 @example(place=PLACES[1], value="\ud83d\ude00", as_key=False, as_escapes=True)
 def test_plan_and_apply_agree_on_any_value_anywhere(folder, store, place, value, as_key, as_escapes):

@@ -76,7 +76,11 @@ class Target:
 
 
 @given(steps=steps)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_what_a_target_accepted_last_becomes_what_is_stored(
     store: Store, now: datetime, steps: list[tuple[str, Any]]
 ) -> None:
