@@ -1,5 +1,6 @@
 """A target that accepts connections and never responds delays neither other targets nor the processing of outcomes."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,16 @@ from tests.services.response.receiver import Received, receiving
 STALLED = 14
 """More than a responder has threads that may send at a time."""
 ALERTS = 40
+ROOT = Path(__file__).parents[3]
+PATIENT = "from kubeprobe.response.targets import posting\nposting.TIMEOUT_S = 600.0\n"
+
+
+def patient(folder: Path) -> dict[str, str]:
+    """The environment of processes that wait for a target longer than the test takes, on a slow machine too."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(PATIENT)
+    path = (str(folder), str(ROOT), os.environ.get("PYTHONPATH"))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -25,7 +36,8 @@ def test_a_stalled_target_delays_no_other(tmp_path: Path, database_url: str, sto
     world.case(severity="critical")
     names = [f"prod-{number}" for number in range(ALERTS)]
     world.cluster(*names)
-    with receiving() as good, receiving() as stalled, Installation(tmp_path, database_url) as installation:
+    environment = patient(tmp_path / "patient")
+    with receiving() as good, receiving() as stalled, Installation(tmp_path, database_url, environment) as installation:
         stalled.answers = [None]
         world.route("a-stalled", {"name": "hook", "webhook": {"url": stalled.url}})
         world.route("good", {"name": "hook", "webhook": {"url": good.url}})
@@ -36,7 +48,8 @@ def test_a_stalled_target_delays_no_other(tmp_path: Path, database_url: str, sto
             world.outcome(Verdict.FAIL, 0, cluster=name)
         queue = Queue.connect(installation.broker_url)
         assert queue.wake_responder()
-        until("the good target to have every message", lambda: len(_clusters(good.received)) == ALERTS)
+        until("the good target to have every message", lambda: len(_clusters(good.received)) == ALERTS, within_s=120)
+        until("a message to the stalled target", lambda: stalled.received)
         assert len(stalled.received) == 1, "one message is tried, the others wait"
 
 
@@ -45,7 +58,8 @@ def test_outcomes_are_processed_while_many_targets_stall(tmp_path: Path, databas
     world = World(store, datetime.now(UTC).replace(microsecond=0))
     world.case()
     world.cluster("prod-1", "prod-2")
-    with receiving() as stalled, Installation(tmp_path, database_url) as installation:
+    environment = patient(tmp_path / "patient")
+    with receiving() as stalled, Installation(tmp_path, database_url, environment) as installation:
         stalled.answers = [None]
         for number in range(STALLED):
             world.route(f"stalled-{number}", {"name": "hook", "webhook": {"url": stalled.url}})
@@ -55,10 +69,10 @@ def test_outcomes_are_processed_while_many_targets_stall(tmp_path: Path, databas
         queue = Queue.connect(installation.broker_url)
         world.outcome(Verdict.FAIL, 0)
         assert queue.wake_responder()
-        until("all threads that may send to be waiting", lambda: len(stalled.received) == 12)
+        until("all threads that may send to be waiting", lambda: len(stalled.received) == 12, within_s=120)
         world.outcome(Verdict.FAIL, 0, cluster="prod-2")
         assert queue.wake_responder()
-        until("the outcome to be processed", lambda: all(row.responded_at for row in world.all(Outcome)))
+        until("the outcome to be processed", lambda: all(row.responded_at for row in world.all(Outcome)), within_s=120)
         assert "no response from" not in installation.log("responder"), "no target has timed out yet"
 
 
