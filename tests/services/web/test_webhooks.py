@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ class Server:
         try:
             with urllib.request.urlopen(f"{self.url}/healthz", timeout=30) as answer:
                 return int(answer.status)
-        except urllib.error.URLError as error:
+        except (OSError, HTTPException) as error:
             return getattr(error, "code", 0)
 
     def push(self, name: str = "team", secret: str = SECRET, **fields: object) -> tuple[int, dict[str, object]]:
