@@ -2,7 +2,8 @@
 
 import multiprocessing
 import os
-import time
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,21 @@ def test_a_child_process_that_outlives_a_killed_git_does_not_block_its_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(git, "KILL_TIMEOUT_S", 0.3)
-    started = time.monotonic()
+    goes_on, has_ended = tmp_path / "goes-on", threading.Event()
+    os.mkfifo(goes_on)
+
+    def end_child() -> None:
+        has_ended.set()
+        with suppress(OSError):  # it has not started: git was killed before
+            os.close(os.open(goes_on, os.O_WRONLY | os.O_NONBLOCK))
+
+    too_late = threading.Timer(60, end_child)
+    too_late.start()
     with git_runner(tmp_path) as runner, pytest.raises(GitError, match=r"took longer than 0\.5 s and was killed"):
-        runner.run("-c", "alias.linger=!setsid sleep 20", "linger", timeout_s=0.5)
-    assert time.monotonic() - started < 15
+        runner.run("-c", f"alias.linger=!setsid timeout 60 cat {goes_on}", "linger", timeout_s=0.5)
+    assert not has_ended.is_set(), "it waited for the child process"
+    too_late.cancel()
+    end_child()
 
 
 def _fetch(mirror: Mirror, begun: Path, goes_on: Path) -> None:
