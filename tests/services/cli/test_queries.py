@@ -143,7 +143,7 @@ def test_logs_waits_until_the_collector_has_stored_the_log(
     run_id = world.opened()
     with world.store.writing() as session:
         session.get_one(Run, run_id).pod = "its-pod"
-    world.ended(run_id, Verdict.FAIL, utc_now())
+    world.ended(run_id, Verdict.FAIL, utc_now() + timedelta(minutes=1))  # a log may follow within 6 s
 
     def keep(_pause_s: float) -> None:
         with world.store.writing() as session:
@@ -159,7 +159,7 @@ def test_logs_follow_prints_the_stored_log_when_the_run_ends(ready: CommandLine,
         session.get_one(Run, run_id).pod = "its-pod"
 
     def end() -> None:
-        world.ended(run_id, Verdict.FAIL, utc_now())
+        world.ended(run_id, Verdict.FAIL, utc_now() + timedelta(minutes=1))  # a log may follow within 6 s
         with world.store.writing() as session:
             session.add(RunLog(run_id=run_id, tail="last words\n", stored_at=world.now))
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from sqlmodel import select
@@ -12,6 +13,7 @@ from kubeprobe.clock import utc_now
 from kubeprobe.queue import REQUEST_QUEUE, launch_queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Run, Store
+from kubeprobe.views import waiting
 from kubeprobe.vocabulary import Verdict
 from tests.services.cli.conftest import CommandLine
 from tests.services.views.given import end, end_all
@@ -86,15 +88,21 @@ def test_a_wait_that_times_out_exits_with_unknown(ready: CommandLine) -> None:
     assert "kubeprobe doctor" in result.stderr
 
 
-def test_a_fail_decides_the_exit_code_although_another_run_is_pending(ready: CommandLine, store: Store) -> None:
-    def fail_one() -> None:
-        with store.writing() as session:
-            run_id = session.exec(select(Run.id).where(Run.cluster == "prod-1")).one_or_none()
-            if run_id:
-                end(session, run_id, Verdict.FAIL, utc_now())
+def test_a_fail_decides_the_exit_code_although_another_run_is_pending(
+    ready: CommandLine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((0.0, 10.0))
 
-    with repeatedly(fail_one):
-        assert "dns on prod-2 (pending)" in ready(*EVERYWHERE, "--timeout", "3s", code=1).stderr
+    def fail_one() -> float:
+        """One run fails when the wait begins, and with the next query it is over."""
+        if (now := next(times)) == 0:
+            with store.writing() as session:
+                run_id = session.exec(select(Run.id).where(Run.cluster == "prod-1")).one()
+                end(session, run_id, Verdict.FAIL, utc_now())
+        return now
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=fail_one))
+    assert "dns on prod-2 (pending)" in ready(*EVERYWHERE, "--timeout", "3s", code=1).stderr
 
 
 def test_an_unavailable_broker_delays_runs_and_loses_none(ready: CommandLine, store: Store) -> None:

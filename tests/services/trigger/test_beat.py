@@ -37,6 +37,8 @@ def world(world: World) -> World:
 
 
 Beat = Callable[..., SlotScheduler]
+WITHIN_S = 60
+"""Longer than beat itself waits for its messages to be published."""
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def beat(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path, val
 
     yield start
     for scheduler, store, app in started:
+        assert scheduler.queue.flush(WITHIN_S), "it would publish during the next test"
         scheduler.close()
         store.close()
         app.close()
@@ -71,7 +74,7 @@ def test_runs_due_together_on_a_cluster_are_one_message(world: World, broker: Re
         world.schedule(case=case)
     scheduler = beat()
     assert scheduler.tick() == 0, "at once again: there may be more"
-    assert scheduler.queue.flush()
+    assert scheduler.queue.flush(WITHIN_S)
     [(task, [cluster, run_ids])] = messages(broker, launch_queue("default"))
     assert (task, cluster) == (Task.LAUNCH, "prod-1")
     assert sorted(run_ids) == sorted(run.id for run in world.runs)
@@ -85,7 +88,7 @@ def test_outcomes_wake_a_responder_and_pods_of_replaced_runs_are_removed(
     world.run("earlier", schedule_id=schedule, state=RunState.RUNNING)
     scheduler = beat()
     scheduler.tick()
-    assert scheduler.queue.flush()
+    assert scheduler.queue.flush(WITHIN_S)
     sent = messages(broker, launch_queue("default"))
     assert (Task.REMOVE_PODS, ["prod-1", ["earlier"]]) in sent
     assert messages(broker, RESPONSE_QUEUE) == [(Task.RESPOND, [])]
@@ -111,7 +114,7 @@ def test_runs_opened_while_the_broker_was_unavailable_are_sent_afterwards(
     world.schedule()
     unable = beat(f"redis://127.0.0.1:{free_port()}/0")
     unable.tick()
-    assert unable.queue.flush()
+    assert unable.queue.flush(WITHIN_S)
     [run] = world.runs
     assert run.state == RunState.PENDING
     world.change(type(run), wake_at=world.noon)  # as after `resend_after`
@@ -125,7 +128,7 @@ def test_a_flushed_broker_loses_nothing(world: World, broker: Redis, beat: Beat)
     world.schedule()
     scheduler = beat()
     scheduler.tick()
-    assert scheduler.queue.flush()
+    assert scheduler.queue.flush(WITHIN_S)
     broker.flushall()
     [run] = world.runs
     world.change(type(run), wake_at=world.noon)
