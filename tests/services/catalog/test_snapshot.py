@@ -43,7 +43,7 @@ def test_threads_share_one_copy(folder, store):
     start = threading.Barrier(8)
 
     def ask():
-        start.wait(10)
+        start.wait(30)
         with store.reading() as session:
             found.append(cache.current(session))
 

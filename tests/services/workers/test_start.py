@@ -25,6 +25,6 @@ def test_a_worker_does_not_start_without_a_migrated_store(
         store.touch()
     environment = os.environ | {"KUBEPROBE_DATABASE_URL": f"sqlite:///{store}", "KUBEPROBE_BROKER_URL": valkey}
     command = [sys.executable, *WORKER, "--without-gossip", "--without-mingle"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert f"This worker cannot start: {problem}" in done.stderr
