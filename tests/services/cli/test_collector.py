@@ -37,7 +37,7 @@ def test_a_terminated_collector_releases_its_clusters(ready: CommandLine, store:
             assert names[0].endswith(f"-{process.pid}")
             until("its lease", lambda: lease(store)[0] == names[0])
             process.send_signal(number)
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=120)
         finally:
             process.kill()  # a failing test would wait for it for ever otherwise
     assert process.returncode == 0, stderr

@@ -14,6 +14,8 @@ from kubeprobe.execution.collect.collector import _write_troubles
 from kubeprobe.execution.collect.leases import Leases
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Collector, Store
+from tests.harness.wait import until
+from tests.services.app.test_locks import waits
 from tests.services.execution.given import Clock, ExecutionWorld
 from tests.services.trigger.given import at_once, statements
 
@@ -167,7 +169,10 @@ def test_a_collector_waits_for_no_row_while_it_holds_others(
     collectors.renew("b", "c")  # a has too many
     with world.store.writing() as applying, ThreadPoolExecutor(1) as pool:
         lock_clusters(applying, ["prod-5"])
-        pool.submit(act, collectors, world.store).result(timeout=10)
+        acting = pool.submit(act, collectors, world.store)
+        until("it to end, or to wait for a lock", lambda: acting.done() or waits(world.store))
+        assert acting.done(), "it waits for a lock"
+        acting.result()
         lock_clusters(applying, [f"prod-{number}" for number in range(1, 11)])
     assert collectors.rounds("abc") == [2, 4, 4]
 

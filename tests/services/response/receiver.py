@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-START_S = 10
+START_S = 60
 
 
 @dataclass(frozen=True)

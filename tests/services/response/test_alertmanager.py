@@ -62,7 +62,7 @@ def _ready(url: str) -> bool:
 
 def alerts(url: str) -> list[dict[str, Any]]:
     """The alerts that are firing now."""
-    with urlopen(f"{url}/api/v2/alerts", timeout=5) as answer:
+    with urlopen(f"{url}/api/v2/alerts", timeout=60) as answer:
         found: list[dict[str, Any]] = orjson.loads(answer.read())
     return found
 

@@ -93,7 +93,7 @@ def connect() -> Iterator[Connect]:
     with ExitStack() as stack:
 
         def begin(port: int, text: bytes) -> socket.socket:
-            opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
             opened.sendall(text)
             return opened
 
@@ -109,7 +109,7 @@ async def large(scope: Any, receive: Any, send: Any) -> None:
 
 
 def status(port: int) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60) as answer:
         return int(answer.status)
 
 
@@ -252,14 +252,14 @@ def test_pushes_that_wait_for_the_database_do_not_fill_the_memory(
 
     def find_webhook(*_: object) -> None:
         asked.release()
-        is_up.wait(30)
+        is_up.wait(60)
         raise webhooks.HTTPException(401)
 
     monkeypatch.setattr(webhooks, "find_webhook", find_webhook)
     port = serve()
     clients = [connect(port, A_PUSH) for _ in range(MAX_BODIES)]
     for _ in clients:
-        assert asked.acquire(timeout=20)
+        assert asked.acquire(timeout=60)
     assert connect(port, A_PUSH).recv(12) == b"HTTP/1.1 503"
     is_up.set()
     assert [client.recv(12) for client in clients] == [b"HTTP/1.1 401"] * MAX_BODIES

@@ -25,7 +25,7 @@ def test_workers_survive_repeated_broker_restarts(tmp_path: Path, database_url: 
             installation.kill_and_restart("valkey")
             assert queue.wake_launchers([RunBatch("default", "nowhere", ("no-such-run",))])
             assert queue.wake_responder()
-            until(f"messages to be taken after bounce {bounce}", lambda: not _waiting(broker))
+            until(f"messages to be taken after bounce {bounce}", lambda: not _waiting(broker), within_s=120)
         broker.close()
 
 
