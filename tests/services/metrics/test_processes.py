@@ -26,7 +26,7 @@ from tests.harness.wait import until
 def scrape(port: int, path: str = "/metrics") -> dict[str, dict[str, str]]:
     """Labels of the last sample of each series; empty while no process listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             families = text_string_to_metric_families(answer.read().decode())
             return {sample.name: sample.labels for family in families for sample in family.samples}
     except (OSError, HTTPException):
@@ -36,7 +36,7 @@ def scrape(port: int, path: str = "/metrics") -> dict[str, dict[str, str]]:
 def is_served(port: int) -> bool:
     """Whether a client gets the metrics."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             return bool(answer.status == 200)
     except (OSError, HTTPException):
         return False
@@ -90,14 +90,14 @@ def test_a_metrics_port_in_use_is_not_an_error() -> None:
 def test_other_paths_are_not_found() -> None:
     listener = MetricsListener(("127.0.0.1", 0), CollectorRegistry())
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://127.0.0.1:{listener.port}/", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{listener.port}/", timeout=60)
     listener.close()
 
 
 def test_silent_clients_are_disconnected_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening._Handler, "timeout", 0.3)
     listener = MetricsListener(("127.0.0.1", 0), CollectorRegistry())
-    silent = [socket.create_connection(("127.0.0.1", listener.port), 10) for _ in range(listening.AT_A_TIME + 2)]
+    silent = [socket.create_connection(("127.0.0.1", listener.port), 60) for _ in range(listening.AT_A_TIME + 2)]
     assert [client.recv(1) for client in silent] == [b""] * len(silent)  # closed by the server
     monkeypatch.undo()
     until("their slots to be free", lambda: is_served(listener.port))

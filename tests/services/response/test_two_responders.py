@@ -15,7 +15,7 @@ from tests.services.response.given import World
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 STORY = [P, F, F, P, U, U, U, F, P, F]
-WAIT_S = 30
+WAIT_S = 120
 
 
 class Halting(CatalogCache):
