@@ -65,7 +65,7 @@ class Installation:
         process = self._running.pop(key)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
     def kill_and_restart(self, name: str, copy: int = 0) -> None:
         """Simulate a crash and a restart by a supervisor."""
