@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-import os
+import signal
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kmock as km
@@ -224,12 +226,18 @@ async def test_the_error_of_a_missing_plugin_has_its_install_hint() -> None:
     assert "'no-such-plugin' cannot be started: No such file or directory; get it from" in message
 
 
-async def test_a_plugin_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execplugin, "PLUGIN_TIMEOUT_S", 3.0)
-    body = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(60)"
-    assert "timed out after 3 s" in await refused(source({"exec": plugin(tmp_path, body)}))
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+async def test_a_plugin_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(execplugin, "PLUGIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(execplugin, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": start}))
+    spec = {"apiVersion": VERSION, "command": "sleep", "args": ["600"]}
+    assert "timed out after 0.5 s" in await refused(source({"exec": spec}))
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 async def test_a_plugin_runs_in_a_loop_beside_the_main_thread(tmp_path: Path) -> None:
