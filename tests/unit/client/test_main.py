@@ -4,13 +4,21 @@ from textwrap import dedent
 
 import pytest
 
-# Leaves one second for the probe, independent of the interpreter's start-up time.
+# `soon()` lets the time-out expire shortly after it is called, however long the interpreter took to get there.
 SOON = """
+import os
+import signal
+os.environ["KUBEPROBE_RUN_TIMEOUT"] = "20"
+def soon():
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+"""
+# The time-out expires before the probe's function is called, or a moment later.
+AT_ONCE = """
 import os
 from datetime import datetime, timezone
 from kubeprobe_client._run import _process_start
 age = (datetime.now(timezone.utc) - _process_start()).total_seconds()
-os.environ["KUBEPROBE_RUN_TIMEOUT"] = str(2 * (age + 1))
+os.environ["KUBEPROBE_RUN_TIMEOUT"] = str(2 * (age + 0.1))
 """
 
 
@@ -124,6 +132,7 @@ def test_a_step_that_hangs_is_named_and_the_probe_cleans_up(ended) -> None:
         def probe():
             try:
                 with step("wait for godot"):
+                    soon()
                     threading.Event().wait()
             finally:
                 print("cleaned up")
@@ -136,7 +145,7 @@ def test_a_step_that_hangs_is_named_and_the_probe_cleans_up(ended) -> None:
 
 
 def test_a_hang_outside_of_steps_is_reported(ended) -> None:
-    result = ended(SOON + "import threading\nmain(lambda: threading.Event().wait())")
+    result = ended(AT_ONCE + "import threading\nmain(lambda: threading.Event().wait())")
     assert failed_late(result, "the probe")
 
 
@@ -148,6 +157,7 @@ def test_a_hang_in_another_thread_names_its_step_and_ends_the_process(ended) -> 
         from concurrent.futures import ThreadPoolExecutor
         def look():
             with step("look at node 7"):
+                soon()
                 threading.Event().wait()
         @main
         def probe():
@@ -169,6 +179,8 @@ def test_a_cleanup_that_hangs_does_not_prevent_the_report(ended) -> None:
             while True:
                 try:
                     with step("stubborn"):
+                        if signal.getitimer(signal.ITIMER_REAL)[0] > 2:  # the second alarm is the library's own
+                            soon()
                         threading.Event().wait()
                 except BaseException:
                     pass
@@ -188,6 +200,7 @@ def test_a_retry_loop_does_not_catch_the_time_out(ended) -> None:
             while True:
                 try:
                     with step("retry"):
+                        soon()
                         threading.Event().wait()
                 except Exception:
                     pass

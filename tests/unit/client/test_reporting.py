@@ -1,20 +1,23 @@
 import json
+import time
 
 
 def test_success_is_exit_0_and_an_ok_report(ended) -> None:
+    began = time.monotonic()
     result = ended("""
         with step("look"):
             measure("answers", 3)
         report_success()
         print("not reached")
         """)
+    whole_ms = (time.monotonic() - began) * 1000
     assert result.code == 0
     assert result.report["ok"] is True
     assert result.report["errors"] == []
     assert result.report["metrics"] == {"answers": 3}
     [look] = result.report["steps"]
     assert (look["name"], look["ok"]) == ("look", True)
-    assert 0 <= look["ms"] < 1000
+    assert 0 <= look["ms"] < whole_ms
     assert "not reached" not in result.out
 
 

@@ -165,14 +165,14 @@ async def test_a_hanging_log_request_times_out(api: ClusterApi, kmock: Mock, mon
 async def test_a_hanging_cluster_does_not_delay_requests_to_others(
     clients: ClusterClients, row: Callable[..., Cluster], kmock: Mock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 300.0)
     hanging = asyncio.Event()
     kmock["get /bad/version"] << (hanging.wait, {"gitVersion": "v0"})
     kmock["get /good/version"] << {"gitVersion": "v1"}
     bad = await clients.get(row(f"{kmock.url}/bad", name="bad"))
     good = await clients.get(row(f"{kmock.url}/good", name="good"))
     stuck = [asyncio.create_task(bad.version()) for _ in range(3 * transport.PARALLEL_REQUESTS)]
-    assert await asyncio.wait_for(good.version(), 5) == "v1"
+    assert await asyncio.wait_for(good.version(), 60) == "v1"
     for task in stuck:
         task.cancel()
     hanging.set()

@@ -6,12 +6,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kmock as km
 import pytest
 
-from kubeprobe.fleet import access, resolver, transport
+from kubeprobe.fleet import access, blocking, resolver, transport
 from kubeprobe.fleet.access import AccessError, AccessSource
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.blocking import BlockingCalls
@@ -70,11 +71,17 @@ async def test_calls_that_do_not_return_leave_their_threads_to_others(released: 
     assert await calls.run("another", lambda: "done", 10) == "done"
 
 
-async def test_what_was_slow_before_takes_no_thread_from_others(released: threading.Event) -> None:
+async def test_what_was_slow_before_takes_no_thread_from_others(
+    released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time passes only while the slow call runs: on a busy machine the fast one would be slow as well."""
+    now = [0.0]
+    monkeypatch.setattr(blocking, "time", SimpleNamespace(monotonic=lambda: now[0]))
     calls: BlockingCalls[Any] = BlockingCalls("test", limit=1, slow_limit=1, slow_after_s=0.01)
     for _ in range(3):
         with pytest.raises(TimeoutError):
             await calls.run("slow", released.wait, 0.1)
+        now[0] += 1
         assert await calls.run("fast", lambda: 1, 10) == 1
     assert calls.running == 1, "a call that runs already is not started again"
 
@@ -100,6 +107,8 @@ async def test_clusters_whose_names_do_not_resolve_delay_nobody(
     released: threading.Event,
 ) -> None:
     """60 clusters on a silent name server: another cluster and asyncio's own executor work."""
+    monkeypatch.setattr(resolver, "RESOLVE_TIMEOUT_S", 300)  # the silent ones wait until the end of the test
+    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 300)
     port = kmock.url.port
 
     def look_up(host: str, *_: Any, **__: Any) -> list[Any]:
@@ -114,7 +123,7 @@ async def test_clusters_whose_names_do_not_resolve_delay_nobody(
     waiting = [asyncio.ensure_future(api.version()) for api in silent]
     await asyncio.sleep(0)
     healthy = await clients.get(row(f"http://healthy.example:{port}", name="healthy"))
-    assert await healthy.version() == "v1"
+    assert await asyncio.wait_for(healthy.version(), 60) == "v1"
     assert await asyncio.to_thread(lambda: "free") == "free"
     assert not any(each.done() for each in waiting)
     monkeypatch.setattr(resolver, "RESOLVE_TIMEOUT_S", 0.1)

@@ -65,10 +65,11 @@ def test_the_documented_check_accepts_valid_signatures_only() -> None:
 
 def test_a_silent_name_server_keeps_no_thread_that_the_process_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that the end of the process joins, nor more than the limit for all targets."""
-    released, asking = threading.Event(), []
+    began, released, asking = threading.Event(), threading.Event(), []
 
     def look_up(*_: Any, **__: Any) -> list[Any]:
         asking.append(threading.current_thread())
+        began.set()
         released.wait()
         return []
 
@@ -81,6 +82,7 @@ def test_a_silent_name_server_keeps_no_thread_that_the_process_waits_for(monkeyp
             with pytest.raises(TemporaryTargetError, match=f"{name}.example.*no name server responded") as caught:
                 posting.post_json(f"http://{name}.example/", b"{}")
             assert not caught.value.may_have_arrived
+        assert began.wait(60)
         assert [thread.daemon for thread in asking] == [True]
     finally:
         released.set()
