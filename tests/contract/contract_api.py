@@ -72,12 +72,13 @@ class Api:
         async with self.session.get(self.host + path, params=params, timeout=timeout) as answer:
             yield Watch(answer)
 
-    async def until(self, path: str, fields: Object, holds: Callable[[Object], bool]) -> Object:
-        """The first state of the selected object for which `holds` is true."""
+    async def until(self, path: str, fields: Object, holds: Callable[[Object], bool], version: str = "") -> Object:
+        """The first state of the selected object for which `holds` is true: from now on, or since a version."""
         selector = ",".join(f"{field}={value}" for field, value in fields.items())
         seen: Object = {}
         try:
-            async with asyncio.timeout(SECONDS), self.watch(path, fieldSelector=selector) as events:
+            query = {"fieldSelector": selector} | ({"resourceVersion": version} if version else {})
+            async with asyncio.timeout(SECONDS), self.watch(path, **query) as events:
                 async for event in events:
                     seen = event
                     if event["type"] in ("ADDED", "MODIFIED") and holds(event["object"]):
@@ -87,8 +88,8 @@ class Api:
             pass
         raise AssertionError(f"timed out waiting for {path} {selector}; last event: {json.dumps(seen)}")
 
-    async def pod_until(self, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
-        return await self.until(pods(namespace), {"metadata.name": name}, holds)
+    async def pod_until(self, namespace: str, name: str, holds: Callable[[Object], bool], version: str = "") -> Object:
+        return await self.until(pods(namespace), {"metadata.name": name}, holds, version)
 
     async def ended(self, namespace: str, name: str) -> Object:
         """The pod once its phase is Succeeded or Failed."""

@@ -33,8 +33,8 @@ async def test_a_namespace_is_deleted_with_its_content(api: Api) -> None:
     path = f"/api/v1/namespaces/{name}"
     await api.post("/api/v1/namespaces", {"metadata": {"name": name}})
     await api.until(f"{path}/serviceaccounts", {"metadata.name": "default"}, lambda _: True)
-    await api.post(maps(name), {"metadata": {"name": "m"}})
-    await api.post(pods(name), pod("p", DEAF, terminationGracePeriodSeconds=3))
+    await api.post(maps(name), {"metadata": {"name": "m", "finalizers": ["example.com/hold"]}})
+    await api.post(pods(name), pod("p", DEAF, terminationGracePeriodSeconds=1))
     await api.running(name, "p")
     deleted = await api.delete(path)
     assert deleted["kind"] == "Namespace"
@@ -50,6 +50,7 @@ async def test_a_namespace_is_deleted_with_its_content(api: Api) -> None:
             "field": "metadata.namespace",
         }
     ]
+    await api.patch(maps(name, "m"), {"metadata": {"finalizers": None}})
     await api.gone(path)
     is_status(await api.get(pods(name, "p"), expect=404), 404, "NotFound")
 

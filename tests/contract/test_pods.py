@@ -230,8 +230,11 @@ async def test_a_running_pod_gets_sigterm_and_is_deleted(api: Api, namespace: st
     async with api.watch(pods(namespace), **selector) as events:
         answer = await api.delete(pods(namespace, "asked"))
         assert answer["metadata"]["deletionGracePeriodSeconds"] == 5
-        last = event = await events.next("the pod being marked as deleted")
-        assert "deletionTimestamp" in event["object"]["metadata"]
+        event = await events.next("the pod being marked as deleted")
+        while "deletionTimestamp" not in event["object"]["metadata"]:  # the status of its start may still change
+            event = await events.next("the pod being marked as deleted")
+        last = event
+        assert event["type"] == "MODIFIED"
         while event["type"] != "DELETED":
             last, event = event, await events.next("the pod being gone")
     assert state(last["object"])["terminated"]["exitCode"] == 7
@@ -243,7 +246,8 @@ async def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace_period(api: 
     await api.first_line(namespace, "deaf", "ready\n")
     answer = await api.delete(pods(namespace, "deaf"), gracePeriodSeconds="1")
     assert answer["metadata"]["deletionGracePeriodSeconds"] == 1
-    dying = await api.pod_until(namespace, "deaf", lambda pod: "terminated" in state(pod))
+    marked = answer["metadata"]["resourceVersion"]
+    dying = await api.pod_until(namespace, "deaf", lambda pod: "terminated" in state(pod), marked)
     assert state(dying)["terminated"]["exitCode"] == 137
     await api.gone(pods(namespace, "deaf"))
 
@@ -261,7 +265,10 @@ async def test_a_deletion_is_a_modified_event_and_then_a_deleted_event(api: Api,
     query = {"resourceVersion": ended["metadata"]["resourceVersion"]}
     async with api.watch(pods(namespace), **query) as events:
         await api.delete(pods(namespace, "marked"))
-        mark, end = await events.next("the mark"), await events.next("the end")
+        mark = await events.next("the mark")
+        while "deletionTimestamp" not in mark["object"]["metadata"]:  # a node may still change the status
+            mark = await events.next("the mark")
+        end = await events.next("the end")
     assert (mark["type"], end["type"]) == ("MODIFIED", "DELETED")
     assert mark["object"]["metadata"]["deletionGracePeriodSeconds"] == 0
     assert "deletionTimestamp" in mark["object"]["metadata"]
