@@ -12,8 +12,9 @@ import dns.rrset
 from probes.cluster_dns.dns_query import Query
 from probes.cluster_dns.querying import QueryLimits, problems, query_all
 from probes.cluster_dns.servers import Server
+from tests.harness.ports import free_port
 
-LONG_TIMEOUT = QueryLimits(timeout=5, tries=2, slow_ms=0)
+LONG_TIMEOUT = QueryLimits(timeout=60, tries=2, slow_ms=0)
 SHORT_TIMEOUT = QueryLimits(timeout=0.2, tries=2, slow_ms=0)
 WEB = Query("inside", "web.shop.svc.cluster.local", "A", frozenset({"10.96.0.7"}))
 ANY = Query("outside", "example.com", "A")
@@ -23,8 +24,8 @@ Responder = Callable[[dns.message.Message], dns.message.Message | None]
 @contextmanager
 def dns_server(responder: Responder) -> Iterator[Server]:
     """A DNS server on loopback, UDP and TCP; it sends no response if the answer is None."""
-    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        port = tcp.getsockname()[1]
+    port = free_port()  # for both protocols: those of outgoing connections may be in use for one of them
+    with socket.create_server(("127.0.0.1", port)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", port))
 
         def serve_udp() -> None:
@@ -78,7 +79,7 @@ def test_the_right_answer_is_not_a_problem_and_its_time_is_measured() -> None:
         answers = query_all([server], [WEB, ANY], LONG_TIMEOUT)
     assert problems(answers) == []
     assert [(answer.query, answer.protocol) for answer in answers] == [(WEB, "UDP"), (WEB, "TCP"), (ANY, "UDP")]
-    assert all(0 < answer.ms < 5000 for answer in answers)
+    assert all(0 < answer.ms < 60_000 for answer in answers)
 
 
 def test_an_error_has_server_and_query() -> None:
@@ -116,14 +117,14 @@ def test_a_query_is_repeated_after_a_lost_datagram() -> None:
 
 
 def test_a_slow_answer_is_a_problem_even_if_it_is_right() -> None:
-    [error, *_] = wrong(answers_with("10.96.0.7"), WEB, limits=QueryLimits(5, 1, slow_ms=0.0001))
+    [error, *_] = wrong(answers_with("10.96.0.7"), WEB, limits=QueryLimits(60, 1, slow_ms=0.0001))
     assert "right answer, but after more than 0.0001 ms (SLOW_MS)" in error
 
 
 def test_a_closed_port_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    [answer] = query_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], SHORT_TIMEOUT)
+    [answer] = query_all([Server("DNS endpoint (127.0.0.1)", "127.0.0.1", (("TCP", port),))], [ANY], LONG_TIMEOUT)
     assert answer.problem == "connection refused"
 
 

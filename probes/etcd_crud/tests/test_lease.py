@@ -38,9 +38,9 @@ def test_a_key_expires_with_its_lease_when_the_probe_is_killed(bed: Bed) -> None
         Endpoint(cluster.endpoints, own_tls(bed.testbed.instance), 10) as endpoint,
     ):
         with pytest.raises(Killed):
-            KilledCrud(endpoint, PREFIX, 2).run()
+            KilledCrud(endpoint, PREFIX, 5).run()
         assert keys(cluster) == 1
-        until("etcd to delete the key", lambda: keys(cluster) == 0, 20)
+        until("etcd to delete the key", lambda: keys(cluster) == 0, 60)
 
 
 def test_a_complete_run_leaves_no_key(bed: Bed) -> None:

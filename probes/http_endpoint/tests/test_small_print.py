@@ -1,15 +1,21 @@
 """Responses that browsers accept, byte by byte as servers send them, and those that no client accepts."""
 
 import gzip
+import socket
 import ssl
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 from kubeprobe_client import CheckFailed
 
+from probes import _http
 from probes.http_endpoint.exchange import BODY_LIMIT, Request, Response
 from probes.http_endpoint.expecting import Expected, parse_statuses
 from probes.http_endpoint.probe import Settings, check, fetch
@@ -138,6 +144,28 @@ def test_a_response_before_the_end_of_the_request_counts() -> None:
     with raw_server(refuse, read_body=False) as port:
         request = Request("POST", body="x" * 20_000_000)
         assert fetch(urlsplit(f"http://{HOST}:{port}/"), replace(SETTINGS, request=request)).head.status == 413
+
+
+def test_a_slow_body_is_ended_by_the_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its bytes arrives a second after the one before, and the whole response may take ten."""
+    seconds, ended = [0.0], threading.Event()
+    monkeypatch.setattr(_http, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not ended.wait(0.01):
+                seconds[0] += 1
+                connection.sendall(b".")
+
+    with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor() as pool:
+        pool.submit(drip, listener)
+        with pytest.raises(CheckFailed, match="not finished within 10 s"):
+            fetch(urlsplit(f"http://{HOST}:{listener.getsockname()[1]}/"), SETTINGS)
+        ended.set()
+    assert seconds[0] >= 10
 
 
 def test_a_cookie_set_by_a_redirect_is_sent_after_it() -> None:

@@ -132,6 +132,12 @@ def test_a_kernel_log_that_cannot_be_read_is_not_a_finding(tmp_path: Path) -> No
     ]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may respond late."""
+    monkeypatch.setattr(clock, "RESPONSE_TIMEOUT", 60)
+
+
 def ntp_server(offset: float) -> socket.socket:
     """Answers one request as a server whose clock differs by `offset`."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -149,9 +155,11 @@ def ntp_server(offset: float) -> socket.socket:
 
 def test_an_offset_by_ntp_is_measured_to_the_millisecond() -> None:
     with ntp_server(-5) as server:
+        began = time.monotonic()
         found = clock._by_ntp(f"127.0.0.1:{server.getsockname()[1]}")
+        duration = time.monotonic() - began
     assert abs(found.seconds - 5) <= found.uncertainty + 0.01
-    assert found.uncertainty < 5, "half the duration of the exchange, on a busy machine as well"
+    assert found.uncertainty <= duration / 2 + 0.001
 
 
 @pytest.mark.parametrize(
@@ -169,7 +177,7 @@ def test_the_date_of_the_final_response_counts() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
     date = format_datetime(datetime.now(UTC), usegmt=True).encode()
     with raw_server(lambda _request: hints + b"HTTP/1.1 204 No Content\r\nDate: " + date + b"\r\n\r\n") as port:
-        found = clock.check(Access(""), f"http://127.0.0.1:{port}/", [], 5)
+        found = clock.check(Access(""), f"http://127.0.0.1:{port}/", [], 3600)
     assert (found.problems, found.unchecked) == ([], [])
 
 
