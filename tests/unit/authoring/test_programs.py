@@ -1,30 +1,31 @@
 """Programs that `probe build` and `probe try` run: none runs longer than its time limit, nor do its children."""
 
 import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from kubeprobe.authoring import local
+from kubeprobe.authoring import local, programs
 from kubeprobe.authoring.programs import ProgramTimeoutError, run_program
-from tests.harness.wait import until
-
-CHILD = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-open(sys.argv[1], "w").write(f"{child.pid} ")
-time.sleep(1000)
-"""
+from tests.harness.heldpipe import held_pipe
 
 
-def test_a_program_and_its_children_end_with_the_time_limit(tmp_path: Path) -> None:
-    noted = tmp_path / "pid"
-    command = [sys.executable, "-c", CHILD, str(noted)]
-    with pytest.raises(ProgramTimeoutError, match=r"` took longer than 3 s and was killed"):
-        run_program(command, 3, stderr=subprocess.PIPE)
-    child = Path("/proc") / noted.read_text().strip()
-    until("the child to end", lambda: not child.exists() or ") Z " in (child / "stat").read_text())
+def test_a_program_and_its_children_end_with_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit begins when the child has started, however long that takes."""
+    with held_pipe(tmp_path) as child:
+
+        class Started(subprocess.Popen[str]):
+            def communicate(self, *arguments: Any, **options: Any) -> tuple[str, str]:
+                child.wait_for_start()
+                return super().communicate(*arguments, **options)
+
+        monkeypatch.setattr(programs, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": Started}))
+        command = ["sh", "-c", f"(echo started; exec sleep 1000) > {child.path} & wait"]
+        with pytest.raises(ProgramTimeoutError, match=r"`sh -c` took longer than 0.2 s and was killed"):
+            run_program(command, 0.2, stderr=subprocess.PIPE)
+        child.wait_for_end()
 
 
 def test_the_output_and_the_exit_code_of_a_program_are_returned() -> None:

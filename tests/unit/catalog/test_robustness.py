@@ -52,7 +52,9 @@ def read(file):
         return [], error.problems
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_any_value_anywhere_is_accepted_or_rejected_with_its_location(tmp_path, data):
     document = data.draw(st.sampled_from(DOCUMENTS_OF_REFERENCE))
@@ -70,7 +72,9 @@ def test_any_value_anywhere_is_accepted_or_rejected_with_its_location(tmp_path, 
             assert pod["spec"]["containers"][0]["name"] == "probe"
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.text(max_size=60))
 def test_any_text_is_accepted_or_rejected(tmp_path, text):
     file = tmp_path / "one.yaml"

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import select
 import stat
 import threading
 from datetime import timedelta
@@ -16,6 +15,7 @@ from kubeprobe.fleet.access import AccessError, AccessSource
 from kubeprobe.fleet.execplugin import PluginCredentials, PluginError, run_plugin
 from kubeprobe.fleet.kubeconfig_model import ClusterFields, ExecFields
 from kubeprobe.fleet.plugincache import PARALLEL_PLUGINS, PAUSE, PluginCache
+from tests.harness.heldpipe import held_pipe
 from tests.unit.fleet.certificates import Authority
 from tests.unit.fleet.rows import connection_to
 from tests.unit.fleet.test_access import VERSION, Clock
@@ -144,20 +144,15 @@ def test_errors_without_end_are_cut(tmp_path: Path) -> None:
 
 def test_a_plugin_that_times_out_ends_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline passes when the child has written to stderr, however long it takes to start."""
-    os.mkfifo(tmp_path / "child")
-    child = os.open(tmp_path / "child", os.O_RDONLY | os.O_NONBLOCK)
     before_deadline = iter((0.0, 0.0))
     monkeypatch.setattr(execplugin, "PLUGIN_TIMEOUT_S", 600.0)
     monkeypatch.setattr(execplugin, "time", SimpleNamespace(monotonic=lambda: next(before_deadline, 601.0)))
-    command = f"(echo started; echo started >&2; exec sleep 600) > {tmp_path}/child & wait"
-    try:
+    with held_pipe(tmp_path) as child:
+        command = f"(echo started; echo started >&2; exec sleep 600) > {child.path} & wait"
         with pytest.raises(PluginError, match="timed out after 600 s"):
             run_plugin(shell(command, tmp_path), CLUSTER)
-        assert os.read(child, 100) == b"started\n"
-        assert select.select([child], [], [], 60)[0], "the child was killed as well: its end closes the pipe"
-        assert os.read(child, 100) == b""
-    finally:
-        os.close(child)
+        child.wait_for_start()
+        child.wait_for_end()
 
 
 def test_what_loads_code_into_kubeprobe_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
