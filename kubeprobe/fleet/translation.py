@@ -163,7 +163,7 @@ def _text(found: Any, key: str) -> str:
 
 def _seconds(retry_after: str | None) -> float | None:
     """`Retry-After` as Kubernetes sends it: whole seconds; longer ones are cut to `RETRY_AFTER_LIMIT_S`."""
-    if not retry_after or not re.fullmatch("0*([0-9]+)", retry_after):
+    if not retry_after or not re.fullmatch("[0-9]+", retry_after):
         return None
     is_long = len(retry_after) > 9 or float(retry_after) > RETRY_AFTER_LIMIT_S
     return RETRY_AFTER_LIMIT_S if is_long else float(retry_after)
