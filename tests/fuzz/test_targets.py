@@ -33,7 +33,8 @@ def run(target: str, folder: Path, seconds: int, seed: int) -> None:
     except ImportError:
         lacking("atheris is not available on this platform")
     command = [sys.executable, "-m", "tests.fuzz", target, str(seconds), str(seed)]
-    environment = os.environ | {"TMPDIR": str(folder)}
+    hashing = str(seed) if seed else "random"  # the order of sets: with it, a seed gives the same inputs each time
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONHASHSEED": hashing}
     ended = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=seconds + START_S, env=environment
     )
