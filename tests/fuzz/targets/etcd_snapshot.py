@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from probes.etcd_backup.formats import SnapshotError
@@ -17,6 +18,12 @@ from probes.etcd_backup.names import is_backup, time_in
 from probes.etcd_backup.snapshot import read_snapshot
 
 PAGE = 512
+CHANGED = (
+    datetime(2026, 11, 25, 16, 0, 5, tzinfo=UTC),
+    datetime.min.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+)
+"""When the file was changed."""
 _FNV_OFFSET, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
@@ -59,6 +66,7 @@ SEEDS = (
     *(pack(_DATABASE) for pack in (gzip.compress, bz2.compress, lzma.compress, zlib.compress, _zip)),
     gzip.compress(_tar(_DATABASE)),
     b"etcd-2026-11-25T17-00-05+0100.db",
+    b"etcd-2026-11-25_17-00-00_CST.db",
 )
 
 
@@ -71,4 +79,5 @@ def fuzz(data: bytes) -> None:
             assert read_snapshot(Path(file.name)).entries >= 0
     name = data[:255].decode(errors="replace").replace("\0", "")
     is_backup(name)
-    time_in(name)
+    for changed in CHANGED:
+        time_in(name, changed)
