@@ -7,6 +7,8 @@ from pathlib import Path
 
 import atheris
 
+from tests.fuzz.readers import INSTRUMENTED, not_instrumented
+
 MAX_BYTES = 4096
 SECONDS_PER_INPUT = 15
 """Far more than any input of that size takes on a busy machine; an endless loop takes longer."""
@@ -15,7 +17,8 @@ MEMORY_MB = 1024
 
 def main(name: str, seconds: str, seed: str = "0") -> None:
     """Fuzz `tests/fuzz/targets/NAME.py`; seed 0 is another one each time."""
-    with atheris.instrument_imports(include=["kubeprobe", "kubeprobe_client", "probes"], enable_loader_override=False):
+    others = not_instrumented(Path(__file__).with_name("targets") / f"{name}.py")
+    with atheris.instrument_imports(INSTRUMENTED, others, enable_loader_override=False):
         target = import_module(f"tests.fuzz.targets.{name}")
     folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     corpus = folder / "corpus"

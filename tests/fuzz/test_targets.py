@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.readers import not_instrumented
 from tests.harness.need import lacking
 
 TARGETS = sorted(file.stem for file in Path(__file__).with_name("targets").glob("[a-z]*.py"))
@@ -19,6 +20,16 @@ pytestmark = pytest.mark.services  # real processes, but what they do is nobody 
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_input_crashes_hangs_or_bloats_the_reader(target, tmp_path):
     run(target, tmp_path, seconds=5, seed=1)
+
+
+def test_the_packages_that_a_target_imports_from_are_instrumented(tmp_path):
+    target = tmp_path / "some.py"
+    target.write_text("from kubeprobe.catalog.model.base import Name\nimport probes._cri\n")
+    others = not_instrumented(target)
+    assert not [name for name in others if name.startswith(("kubeprobe.catalog", "probes._cri"))]
+    assert {"kubeprobe", "kubeprobe.store", "kubeprobe.store.migrate", "probes.rules.expressions"} <= {*others}
+    target.write_text("from kubeprobe import names\n")
+    assert not [name for name in not_instrumented(target) if name.startswith("kubeprobe.")]
 
 
 @pytest.mark.soak
