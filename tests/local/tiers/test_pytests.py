@@ -39,9 +39,15 @@ def test_has_a_network_of_its_own(worker):
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed plugins, such as Celery's, take most of the time to start a worker, and matter nothing here."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def run_file(folder: Path, text: str, *, workers: int = 0) -> Result:
     (folder / "test_some.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p xdist.plugin -p pytest_reportlog.plugin\n")
     (folder / "conftest.py").write_text('pytest_plugins = ["tests.harness.scheduler"]')
     return run("some", [str(folder), "-q"], [isolated()] * workers)
 
