@@ -8,8 +8,8 @@ from typing import TypeVar
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
-from kubeprobe.catalog import Catalog, ScheduleChanges, TargetCluster, cases_bound_to, load_catalog, sync_schedules
-from kubeprobe.catalog.setup import check_cases, check_sweep_permissions, creatable
+from kubeprobe.catalog import Catalog, ScheduleChanges, load_catalog, sync_schedules
+from kubeprobe.catalog.setup import TargetCluster, cases_bound_to, check_cases, check_sweep_permissions, creatable
 from kubeprobe.catalog.version import lock_catalog
 from kubeprobe.catalog.yamlfile import is_storable
 from kubeprobe.errors import InvalidInputError

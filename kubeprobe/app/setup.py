@@ -11,8 +11,17 @@ from kubeprobe.app.clusters import call_cluster, target_of
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import use_case
-from kubeprobe.catalog import Catalog, TargetCluster, cases_bound_to, load_catalog, setup_objects
-from kubeprobe.catalog.setup import AppliedObject, apply_objects, creatable, namespace_relaxation, own_objects
+from kubeprobe.catalog import Catalog, load_catalog
+from kubeprobe.catalog.setup import (
+    AppliedObject,
+    TargetCluster,
+    apply_objects,
+    cases_bound_to,
+    creatable,
+    namespace_relaxation,
+    own_objects,
+    setup_objects,
+)
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi

@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 
 from kubeprobe.authoring.folder import ProbeFolder
 from kubeprobe.authoring.programs import run_program
-from kubeprobe.catalog import TargetCluster, setup_objects
+from kubeprobe.catalog.setup import TargetCluster, setup_objects
 from kubeprobe.errors import InvalidInputError, KubeProbeError
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.credentials import Cipher, local

@@ -6,9 +6,9 @@ Kubernetes deletes what the pod owned; other objects (in other namespaces, clust
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from kubeprobe.catalog import Catalog, RunIdentity, TargetCluster
+from kubeprobe.catalog import Catalog, RunIdentity
 from kubeprobe.catalog.render import values_for
-from kubeprobe.catalog.setup import Creatable, creatable
+from kubeprobe.catalog.setup import Creatable, TargetCluster, creatable
 from kubeprobe.execution.leftovers import GRACE, RunStates, Swept, sweep
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.inventory import Inventory

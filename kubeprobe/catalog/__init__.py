@@ -2,7 +2,8 @@
 
 `model` defines the kinds, `parse` reads YAML, `plan` shows what it would change, `apply` writes it to the store,
 `schedules` derives schedule rows from it, `snapshot` is the copy that a process works with, `render` makes a run's pod,
-`setup` prepares a cluster. Next stage: `trigger` opens runs when `times` says that they are due.
+`setup` prepares a cluster (import its names from there: most processes never load its HTTP client). Next stage:
+`trigger` opens runs when `times` says that they are due.
 """
 
 from kubeprobe.catalog.apply import ApplyResult, apply, known_names
@@ -17,7 +18,6 @@ from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
 from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
 from kubeprobe.catalog.schema import json_schema
-from kubeprobe.catalog.setup import TargetCluster, cases_bound_to, setup_objects
 from kubeprobe.catalog.snapshot import (
     Catalog,
     CatalogCache,
@@ -44,9 +44,7 @@ __all__ = [
     "Plan",
     "RunIdentity",
     "ScheduleChanges",
-    "TargetCluster",
     "apply",
-    "cases_bound_to",
     "check_parameters",
     "json_schema",
     "known_names",
@@ -58,6 +56,5 @@ __all__ = [
     "prepare_connections",
     "render_pod",
     "resume",
-    "setup_objects",
     "sync_schedules",
 ]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sqlmodel import Session, select
 
-from kubeprobe.catalog import Connector, TargetCluster, apply, known_names, load_catalog, parse, setup_objects
+from kubeprobe.catalog import Connector, apply, known_names, load_catalog, parse
 from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
 from kubeprobe.catalog.policy import TemplatePolicy
+from kubeprobe.catalog.setup import TargetCluster, setup_objects
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store

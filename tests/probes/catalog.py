@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from kubeprobe.catalog import Catalog, TargetCluster, parse, setup_objects
+from kubeprobe.catalog import Catalog, parse
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
 from kubeprobe.catalog.render import pod_spec_of
-from kubeprobe.catalog.setup import is_restricted
+from kubeprobe.catalog.setup import TargetCluster, is_restricted, setup_objects
 from tests.probes.paths import NAMESPACE, NODE_NAMESPACE, PROBES, Json
 
 CLUSTER = "test"

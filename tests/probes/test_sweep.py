@@ -16,8 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from benchmarks.detection.seen import HEALTHY, RecordedRuns
-from kubeprobe.catalog import TargetCluster
-from kubeprobe.catalog.setup import Creatable, creatable
+from kubeprobe.catalog.setup import Creatable, TargetCluster, creatable
 from kubeprobe.execution.leftovers import RunStates, Swept, sweep
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher, from_kubeconfig

@@ -12,14 +12,8 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from kubeprobe.catalog import (
-    CatalogCache,
-    CatalogNotFoundError,
-    CatalogUnreadableError,
-    TargetCluster,
-    cases_bound_to,
-)
-from kubeprobe.catalog.setup import Creatable, creatable
+from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, CatalogUnreadableError
+from kubeprobe.catalog.setup import Creatable, TargetCluster, cases_bound_to, creatable
 from kubeprobe.execution.leftovers.decide import FoundObject, RunStates
 from kubeprobe.execution.leftovers.sweep import Swept
 from kubeprobe.store import Cluster, Leftover, Outcome, Run, Store, delete_batch, insert_ignoring_conflicts

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from kubeprobe.catalog import Catalog, TargetCluster, setup_objects
+from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.cel import MAX_LENGTH, VARIABLES, CelError, check_condition, inline, type_of
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
+from kubeprobe.catalog.setup import TargetCluster, setup_objects
 from probes.rules.expressions import Expression, Text
 from tests.unit.catalog.given import TEMPLATE, declared, only_problem
 from tests.unit.catalog.test_render import env, rendered

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from kubeprobe.catalog import Catalog, TargetCluster, setup_objects
+from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
+from kubeprobe.catalog.setup import TargetCluster, setup_objects
 
 PODS = {"resources": ["pods"], "verbs": ["create", "delete"]}
 NODES = {"scope": "cluster", "resources": ["nodes"], "verbs": ["list"]}
