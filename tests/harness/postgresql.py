@@ -17,7 +17,7 @@ _LITTLE_WAL = {"max_wal_size": "128MB", "min_wal_size": "32MB"}
 _PREFIX = "kubeprobe-pg-"
 _MEMORY = Path("/dev/shm")
 _ENOUGH = 4 << 30
-"""Free bytes for the servers of all parallel workers: each takes some 300 MB."""
+"""Free bytes for the servers of all parallel workers."""
 
 
 def _binaries() -> Path:
