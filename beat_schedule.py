@@ -14,13 +14,13 @@ from celery.beat import Scheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubeprobe import metrics
-from kubeprobe.clock import utc_now
+from kubeprobe.clock import Clock
 from kubeprobe.effects import dispatch
 from kubeprobe.logs import configure_logs
 from kubeprobe.metrics.listener import serve_metrics
 from kubeprobe.queue import Publisher, Queue, celery_config
 from kubeprobe.settings import Settings
-from kubeprobe.store import Store, open_store
+from kubeprobe.store import Store, StoreClock, open_store
 from kubeprobe.store.migrate import check_schema
 from kubeprobe.trigger import issue_due, wake_workers
 
@@ -50,14 +50,16 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
     store: Store
     settings: Settings
     queue: Publisher
+    clock: Clock
 
     def setup_schedule(self) -> None:
         """Open the store; beat calls this once, when it starts."""
         self.settings = Settings()
         self.store = open_store(self.settings.database(), self.settings.statement_timeout)
         check_schema(self.store)
-        self.queue = Publisher(self.app)
-        self._waking_queue = Queue(self.app)
+        self.clock = StoreClock(self.store, "beat")
+        self.queue = Publisher(self.app, self.clock)
+        self._waking_queue = Queue(self.app, self.clock)
         self._closed = threading.Event()
         serve_metrics(self.settings, "beat")
 
@@ -72,7 +74,7 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
     def wake(self) -> None:
         """Wake workers for what waits in the store."""
         try:
-            wake_workers(self.store, self._waking_queue, utc_now(), self.settings)
+            wake_workers(self.store, self._waking_queue, self.clock(), self.settings)
         except SQLAlchemyError as error:
             log.error("database unavailable; no workers woken", error=str(error))
         except Exception:  # none may end the thread
@@ -90,9 +92,9 @@ class SlotScheduler(Scheduler):  # type: ignore[misc]
         super().close()
 
     def _issue(self) -> float:
-        tick = issue_due(self.store, utc_now(), self.settings)
+        tick = issue_due(self.store, self.clock(), self.settings)
         dispatch(self.queue, tick.effects, self.settings.batch_size)
         metrics.LAST_TICK.set_to_current_time()
         if tick.next_due is None:
             return LONGEST_WAIT_S
-        return min(max(0.0, (tick.next_due - utc_now()).total_seconds()), LONGEST_WAIT_S)
+        return min(max(0.0, (tick.next_due - self.clock()).total_seconds()), LONGEST_WAIT_S)

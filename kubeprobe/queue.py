@@ -8,8 +8,9 @@ broker is bounded, however long a queue has no worker. It never imports workers.
 import json
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
@@ -19,6 +20,7 @@ from kombu.exceptions import BatchPublishError, OperationalError
 
 log = structlog.get_logger(__name__)
 
+Clock = Callable[[], datetime]
 RESPONSE_QUEUE = "response"
 DELIVERY_QUEUE = "delivery"
 REQUEST_QUEUE = "request"
@@ -36,9 +38,9 @@ REPLY_WITHIN_S = 1.0
 MAX_RESPONDS = 10
 """Waiting messages for responders: each is for a batch of outcomes, and all are alike."""
 EXPIRES_S = 600
-"""A worker ignores older messages: the store has sent what they were for again, or closed it."""
+"""A worker ignores older messages, by the store's clock: what they were for was sent again, or closed."""
 MAX_PENDING = 10_000
-"""Messages that wait in one process while the broker is unavailable; further ones are left to the store."""
+"""Messages that wait in one process while the broker is unavailable; the oldest are dropped: the store sends again."""
 
 
 class Task(StrEnum):
@@ -179,15 +181,17 @@ class Queue:
     For processes that end once they have published. All others use a `Publisher`.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, clock: Clock | None = None) -> None:
         self._app = app
+        if clock is not None:
+            app.now = clock  # Celery counts a message's expiry from it, and a worker compares it with the same clock
 
     @classmethod
-    def connect(cls, broker_url: str) -> Self:
+    def connect(cls, broker_url: str, clock: Clock | None = None) -> Self:
         """A queue for a process other than a Celery worker (the command line, a collector)."""
         app = Celery("kubeprobe", set_as_current=False)
         app.conf.update(celery_config(broker_url))
-        return cls(app)
+        return cls(app, clock)
 
     def wake_launchers(self, batches: Sequence[RunBatch]) -> bool:
         """Send pending runs to launchers. False if the broker is unavailable: beat sends them again."""
@@ -274,9 +278,10 @@ class Publisher(Queue):
     While the broker is unavailable, messages are dropped after BROKER_TIMEOUT_S; the store sends them again.
     """
 
-    def __init__(self, app: Celery) -> None:
-        super().__init__(app)
+    def __init__(self, app: Celery, clock: Clock | None = None) -> None:
+        super().__init__(app, clock)
         self._pending: deque[Message] = deque()
+        self._dropped = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._sending = False
@@ -296,15 +301,20 @@ class Publisher(Queue):
 
     def _send(self, messages: Sequence[Message]) -> bool:
         with self._changed:
-            if len(self._pending) + len(messages) > MAX_PENDING:
-                log.warning("broker too slow; messages will be sent again", messages=len(messages))
-                return False
             self._pending.extend(messages)
+            dropped = max(0, len(self._pending) - MAX_PENDING)
+            for _ in range(dropped):
+                self._pending.popleft()
+            self._dropped += dropped
+            if dropped:
+                log.warning(
+                    "broker too slow; oldest messages will be sent again", messages=dropped, total=self._dropped
+                )
             if self._thread is None:
                 self._thread = threading.Thread(target=self._publish, name="publisher", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        return True
+        return not dropped
 
     def _publish(self) -> None:
         while True:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from kubeprobe.errors import InvalidInputError
+
 
 def _default_data_dir() -> Path:
     """`.kubeprobe` in the working folder, so that `make run` and a shell in the same folder share one installation."""
@@ -122,8 +124,17 @@ class Settings(BaseSettings):
         return self.data_dir / "localcluster.images"
 
     def broker(self) -> str:
-        """The URL of the broker: the setting, else that of this data_dir's embedded broker when it last started."""
+        """The URL of the broker: the setting, else that of this data_dir's embedded broker when it last started.
+
+        Raises InvalidInputError.
+        """
         if self.broker_url:
             return self.broker_url
         note = self.data_dir / BROKER_URL_FILE
-        return note.read_text().strip() if note.exists() else "redis://127.0.0.1:6379/0"
+        if not note.exists():
+            return "redis://127.0.0.1:6379/0"
+        if (found := note.read_text(errors="replace").strip()).startswith("redis://"):
+            return found
+        raise InvalidInputError(
+            f"{note} is damaged; expected redis://... . Start `kubeprobe up` again, or set KUBEPROBE_BROKER_URL."
+        )

@@ -11,7 +11,6 @@ from typing import Any
 
 from kubeprobe import app
 from kubeprobe.app import Installation, RequestedRuns
-from kubeprobe.clock import utc_now
 from kubeprobe.fleet import clusters as fleet_clusters
 from kubeprobe.fleet.official import official_client
 from kubeprobe.settings import Settings
@@ -59,7 +58,7 @@ def runs(
 
 def outcomes(case: str | None = None, cluster: str | None = None, since_s: float = 3600) -> list[RunView]:
     """The runs of the last `since_s` seconds that have their outcome, newest first."""
-    wanted = RunFilter(case=case, cluster=cluster, since=utc_now() - timedelta(seconds=since_s))
+    wanted = RunFilter(case=case, cluster=cluster, since=installation().clock() - timedelta(seconds=since_s))
     return [run for run in installation().read(list_runs, wanted, MOST_OUTCOMES).items if run.verdict is not None]
 
 

@@ -16,12 +16,12 @@ from kubeprobe.logs import configure_logs
 from kubeprobe.metrics.listener import serve_metrics
 from kubeprobe.queue import REQUEST_QUEUE, celery_config, is_launching
 from kubeprobe.settings import Settings
-from workers.broker import survive_broker_loss
+from workers.broker import survive_broker_loss, use_clock
 
 TASKS = ("workers.launching", "workers.responding", "workers.housekeeping")
 
 survive_broker_loss()
-app = Celery("kubeprobe", events="workers.events:Events")
+app = Celery("kubeprobe", events="workers.events:Events", task_cls="workers.request:StoreTimeTask")
 app.process = "worker"  # set once a worker starts
 # A function, so that the environment is read when the process starts and not when this is imported.
 app.add_defaults(lambda: celery_config(Settings().broker()))
@@ -50,9 +50,10 @@ def _open_context(**_: Any) -> None:
     from workers.context import WorkerContext  # noqa: PLC0415 -- see above
 
     try:
-        app.context = WorkerContext.open(app, Settings())
+        app.context = WorkerContext.open(app, Settings(), app.process)
     except (KubeProbeError, SQLAlchemyError) as error:
         raise SystemExit(f"This worker cannot start: {error}") from error
+    use_clock(app.context.installation.clock)
     serve_metrics(app.context.installation.settings, app.process)
 
 

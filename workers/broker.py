@@ -1,4 +1,6 @@
-"""Surviving the loss of the broker (failure mode 23): two places where kombu 5.7 takes the whole worker down.
+"""Two corrections of kombu 5.7: surviving the loss of the broker, and one clock for all workers.
+
+Surviving the loss of the broker (failure mode 23): two places where kombu takes the whole worker down.
 
 A worker that loses its connection still holds messages of it. Putting them back, and acknowledging those whose task
 ends later, both go over the lost connection and raise an AttributeError that is not handled. Neither is needed: what
@@ -8,6 +10,8 @@ was pending is sent again from the store, and what is done twice is done once (p
 from typing import Any
 
 from kombu.transport import redis
+
+from kubeprobe.clock import Clock
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
@@ -34,3 +38,11 @@ class QoS(redis.QoS):  # type: ignore[misc]
 def survive_broker_loss() -> None:
     """Have every channel of this process use it."""
     redis.Channel.QoS = QoS
+
+
+def use_clock(clock: Clock) -> None:
+    """Have kombu compare the times of unacknowledged messages by this clock.
+
+    With its machine's, a worker that is ahead by more than the visibility time-out puts back what others work on.
+    """
+    redis.time = lambda: clock().timestamp()

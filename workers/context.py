@@ -11,6 +11,7 @@ from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Publisher
 from kubeprobe.settings import Settings
+from kubeprobe.store import StoreClock
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
 
@@ -22,18 +23,19 @@ class WorkerContext:
     launcher: Launcher
 
     @classmethod
-    def open(cls, app: Celery, settings: Settings) -> "WorkerContext":
-        """Open everything. Raises NoStoreError and SchemaOutdatedError."""
+    def open(cls, app: Celery, settings: Settings, process: str) -> "WorkerContext":
+        """Open everything. `process`: `launcher` or `responder`. Raises NoStoreError and SchemaOutdatedError."""
         store = open_migrated_store(settings.database(), settings.statement_timeout)
-        installation = Installation(settings, store, Publisher(app))
+        clock = StoreClock(store, process)
+        installation = Installation(settings, store, Publisher(app, clock), clock=clock)
         launcher = Launcher(
             store=store,
             catalogs=installation.catalogs,
-            clients=ClusterClients(installation.cipher),
+            clients=ClusterClients(installation.cipher, clock),
             loop=LoopThread(),
             settings=settings,
             installation=installation_id(store),
-            clock=installation.clock,
+            clock=clock,
         )
         return cls(installation, launcher)
 

@@ -9,21 +9,25 @@ from datetime import timedelta
 import structlog
 
 from kubeprobe import response, runs, sources, trigger
-from kubeprobe.clock import utc_now
+from kubeprobe.clock import TimeLimit
 from kubeprobe.execution import leftovers
 from kubeprobe.execution.collect import leases
 from kubeprobe.execution.locations import delete_locations_of_removed_clusters
 from kubeprobe.queue import Task
+from kubeprobe.store.clock import delete_old_process_clocks
 from workers.app import app
 
 log = structlog.get_logger(__name__)
 
-WORK_FOR = timedelta(seconds=30)
+EXPIRE_FOR = timedelta(seconds=10)
+"""Of closing runs at a time; beat issues the next task."""
+FORGET_FOR = timedelta(seconds=30)
 """Of deleting at a time; the rest follows at once, in another task."""
 
 
 def _claim(task: Task) -> bool:
-    return trigger.claim_housekeeping(app.context.installation.store, task, utc_now())
+    installation = app.context.installation
+    return trigger.claim_housekeeping(installation.store, task, installation.clock())
 
 
 @app.task(name=Task.EXPIRE)
@@ -31,7 +35,8 @@ def expire() -> None:
     """Close runs that have expired, and have their pods removed."""
     if not _claim(Task.EXPIRE):
         return
-    for expired in runs.expire_all(app.context.installation.store, utc_now):
+    installation = app.context.installation
+    for expired in runs.expire_all(installation.store, installation.clock, TimeLimit(EXPIRE_FOR)):
         app.context.dispatch(expired.effects)
 
 
@@ -40,7 +45,8 @@ def resend_notifications() -> None:
     """Wake responders for outcomes whose message was lost, and for notifications that are due again."""
     if not _claim(Task.RESEND_NOTIFICATIONS):
         return
-    app.context.dispatch(response.due_effects(app.context.installation.store, utc_now()))
+    installation = app.context.installation
+    app.context.dispatch(response.due_effects(installation.store, installation.clock()))
 
 
 @app.task(name=Task.REPEAT_ALERTS)
@@ -48,7 +54,8 @@ def repeat_alerts() -> None:
     """Repeat open alerts to targets that forget; close alerts whose case, cluster or node was removed."""
     if not _claim(Task.REPEAT_ALERTS):
         return
-    installation, now = app.context.installation, utc_now()
+    installation = app.context.installation
+    now = installation.clock()
     app.context.dispatch(response.repeat_alerts(installation.store, installation.catalogs, now))
     app.context.dispatch(response.close_withdrawn(installation.store, installation.catalogs, now))
 
@@ -65,12 +72,14 @@ def forget() -> None:
     """Delete what is older than `keep_outcomes`, for half a minute at most."""
     if not _claim(Task.FORGET):
         return
-    installation, now = app.context.installation, utc_now()
-    store, settings, until = installation.store, installation.settings, installation.clock() + WORK_FOR
+    installation = app.context.installation
+    store, settings, now = installation.store, installation.settings, installation.clock()
+    limit = TimeLimit(FORGET_FOR)
     before = now - settings.keep_outcomes
     deletions: tuple[Callable[[], int | None], ...] = (
         lambda: leases.delete_dead_collectors(store, now, settings),
         lambda: delete_locations_of_removed_clusters(store, now),
+        lambda: delete_old_process_clocks(store, now),
         lambda: runs.delete_old_runs(store, now, settings),
         lambda: trigger.delete_old_changes(store, before),
         lambda: leftovers.delete_old_leftovers(store, before),
@@ -79,7 +88,7 @@ def forget() -> None:
     for delete in deletions:
         try:
             while delete():
-                if installation.clock() > until:
+                if limit.is_over:
                     trigger.continue_housekeeping(store, Task.FORGET, now)
                     return
         except Exception:  # what one table holds stops no other's deletions

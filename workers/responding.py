@@ -5,7 +5,6 @@ from typing import Any
 
 from celery import signals
 
-from kubeprobe.clock import utc_now
 from kubeprobe.queue import Task
 from kubeprobe.response.deliver import deliver_all
 from kubeprobe.response.respond import respond as respond_to_outcomes
@@ -55,7 +54,7 @@ def _reserve_threads(sender: Any, **_: Any) -> None:
 def respond() -> None:
     """Fold the outcomes that no responder has processed; have their notifications sent."""
     installation = app.context.installation
-    app.context.dispatch(respond_to_outcomes(installation.store, installation.catalogs, utc_now()))
+    app.context.dispatch(respond_to_outcomes(installation.store, installation.catalogs, installation.clock()))
 
 
 @app.task(name=Task.DELIVER)
@@ -64,7 +63,7 @@ def deliver(route: str, target: str) -> None:
     if not _sending.acquire():
         return
     try:
-        context, to = app.context, TargetRef(route, target)
-        deliver_all(context.installation.store, context.installation.catalogs, to, utc_now, context.dispatch)
+        installation, to = app.context.installation, TargetRef(route, target)
+        deliver_all(installation.store, installation.catalogs, to, installation.clock, app.context.dispatch)
     finally:
         _sending.release()

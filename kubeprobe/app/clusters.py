@@ -12,6 +12,7 @@ from kubeprobe.catalog import Catalog, ScheduleChanges, load_catalog, sync_sched
 from kubeprobe.catalog.setup import TargetCluster, cases_bound_to, check_cases, check_sweep_permissions, creatable
 from kubeprobe.catalog.version import lock_catalog
 from kubeprobe.catalog.yamlfile import is_storable
+from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
@@ -94,11 +95,16 @@ def target_of(cluster: Cluster) -> TargetCluster:
     return TargetCluster(cluster.name, cluster.namespace, cluster.labels)
 
 
-def call_cluster(cipher: Cipher, cluster: Cluster, call: Callable[[ClusterApi], Awaitable[T]]) -> T:
-    """The result of an async call with one cluster's API, in an event loop of its own."""
+def call_cluster(
+    cipher: Cipher, cluster: Cluster, call: Callable[[ClusterApi], Awaitable[T]], clock: Clock = utc_now
+) -> T:
+    """The result of an async call with one cluster's API, in an event loop of its own.
+
+    `clock`: what the offset of the cluster's clock is measured against.
+    """
 
     async def called() -> T:
-        clients = ClusterClients(cipher)
+        clients = ClusterClients(cipher, clock)
         try:
             return await call(await clients.get(cluster))
         finally:

@@ -1,7 +1,7 @@
 """The installation that a process works with: its settings, store and queue, and who is calling."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
@@ -18,7 +18,7 @@ from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.sources import SyncContext
-from kubeprobe.store import Store, open_store
+from kubeprobe.store import Store, StoreClock, open_store
 from kubeprobe.store.engine import describe_address
 from kubeprobe.store.migrate import installation_id, migrate, open_migrated_store
 
@@ -44,17 +44,19 @@ class Installation:
         cls,
         settings: Settings,
         on_broker_unreachable: Callable[[], None] = lambda: None,
-        connect: Callable[[str], Queue] = Queue.connect,
+        connect: Callable[[str, Clock], Queue] = Queue.connect,
+        process: str = "",
     ) -> Self:
         """Open the store, which must be migrated. The broker is not contacted before something is sent.
 
-        `connect`: `Publisher.connect` in a process that goes on after it has published.
+        `connect`: `Publisher.connect` in a process that goes on after it has published; its name is `process`.
 
         Raises NoStoreError and SchemaOutdatedError.
         """
         store = open_migrated_store(settings.database(), settings.statement_timeout)
-        queue = connect(settings.broker())
-        return cls(settings, store, queue, on_broker_unreachable=on_broker_unreachable)
+        clock = StoreClock(store, process)
+        queue = connect(settings.broker(), clock)
+        return cls(settings, store, queue, clock=clock, on_broker_unreachable=on_broker_unreachable)
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +84,7 @@ class Installation:
     @property
     def sync_context(self) -> SyncContext:
         """What fetching and applying sources takes."""
-        return SyncContext.of(self.store, self.settings)
+        return replace(SyncContext.of(self.store, self.settings), clock=self.clock)
 
     def read(self, view: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Evaluate a view in one read-only transaction: ``installation.read(list_runs, RunFilter(case="dns"))``.

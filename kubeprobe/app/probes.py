@@ -88,7 +88,7 @@ def try_on_cluster(
             await make_accounts(api, cluster, folder)
         return await try_probe(folder, _context(api, cluster, installation.clock, observer), given)
 
-    trial = call_cluster(installation.cipher, cluster, run)
+    trial = call_cluster(installation.cipher, cluster, run, installation.clock)
     is_registered = folder.case in installation.query(known_names)["ProbeCase"]
     return TrialOnCluster(trial, _lacking(trial.judgement, cluster), is_registered)
 

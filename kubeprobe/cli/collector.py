@@ -6,7 +6,6 @@ import signal
 import socket
 from contextlib import suppress
 
-from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import Collector, CollectorContext
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher
@@ -14,6 +13,7 @@ from kubeprobe.logs import configure_logs
 from kubeprobe.metrics.listener import serve_metrics
 from kubeprobe.queue import Publisher
 from kubeprobe.settings import Settings
+from kubeprobe.store import StoreClock
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
 
@@ -22,13 +22,14 @@ def collect(name: str = "") -> None:
     settings = Settings()
     configure_logs(settings.log_format, process="collector")
     store = open_migrated_store(settings.database(), settings.statement_timeout)
+    clock = StoreClock(store, "collector")
     context = CollectorContext(
         store=store,
-        clients=ClusterClients(Cipher.from_settings(settings)),
-        queue=Publisher.connect(settings.broker()),
+        clients=ClusterClients(Cipher.from_settings(settings), clock),
+        queue=Publisher.connect(settings.broker(), clock),
         settings=settings,
         installation=installation_id(store),
-        clock=utc_now,
+        clock=clock,
     )
     serve_metrics(settings, "collector")
     asyncio.run(_run(Collector(name or f"{socket.gethostname()}-{os.getpid()}", context)))

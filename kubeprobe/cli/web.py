@@ -15,7 +15,7 @@ def serve(host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logs(settings.log_format, process="web")
-    with Installation.open(settings, connect=Publisher.connect) as installation:
+    with Installation.open(settings, connect=Publisher.connect, process="web") as installation:
         record_process("web")
         uvicorn.run(
             make_app(installation),

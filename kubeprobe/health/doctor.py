@@ -22,6 +22,7 @@ from kubeprobe.health.facts import (
     run_health,
     source_health,
     unreadable_entries,
+    wrong_clocks,
 )
 from kubeprobe.health.judgements import (
     judge_beat,
@@ -38,7 +39,7 @@ from kubeprobe.masking import mask_secrets
 from kubeprobe.names import nearest
 from kubeprobe.queue import Queue, queues_of
 from kubeprobe.settings import Settings
-from kubeprobe.store import DatabaseError, Store
+from kubeprobe.store import DatabaseError, Store, StoreClock
 from kubeprobe.store.migrate import installation_id, open_migrated_store
 
 SERVICE_LINK = re.compile(
@@ -48,8 +49,8 @@ SERVICE_LINK = re.compile(
 _PROCFILE_NAMES = {"KUBEPROBE_FLOWER_PORT", "KUBEPROBE_WEB_PORT"}
 
 
-def diagnose(settings: Settings, clock: Clock = utc_now) -> Iterator[Finding]:
-    """Check settings, broker, store, and all that the store shows."""
+def diagnose(settings: Settings, clock: Clock | None = None) -> Iterator[Finding]:
+    """Check settings, broker, store, and all that the store shows. `clock`: by default the store's."""
     yield _check_settings(os.environ)
     broker, queues = _check_broker(settings)
     try:
@@ -62,7 +63,7 @@ def diagnose(settings: Settings, clock: Clock = utc_now) -> Iterator[Finding]:
         try:
             yield Finding("store", ok=True, found=f"{store.engine.dialect.name}, installation {installation_id(store)}")
             yield broker
-            yield from _check_store(store, settings, queues, clock)
+            yield from _check_store(store, settings, queues, clock or StoreClock(store))
         except DatabaseError as error:
             yield _store_problem(error)
 
@@ -75,7 +76,7 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
         sources = source_health(session)
         leftovers = leftover_health(session, now)
         yield from judge_catalog(unreadable_entries(session))
-        yield judge_clock(database_clock(session), clock())
+        yield judge_clock(database_clock(session), utc_now(), wrong_clocks(session, now))
     lengths = None if queues is None else Queue.connect(settings.broker()).lengths(queues_of(fleet.pools))
     yield judge_beat(runs, lengths)
     if queues is not None:
@@ -145,6 +146,8 @@ def _check_broker(settings: Settings) -> tuple[Finding, dict[str, int] | None]:
     except (KeyError, ValueError, ImportError) as error:  # kombu's, for an address that is none
         found = f"KUBEPROBE_BROKER_URL is not the address of a broker: {type(error).__name__}"
         return Finding("broker", ok=False, found=found, remedy="use redis://HOST:PORT/0"), None
+    except KubeProbeError as error:
+        return Finding("broker", ok=False, found=str(error), remedy=remedy), None
     if queues is None:
         where = mask_secrets(settings.broker())
         return Finding("broker", ok=False, found=f"{where} is not reachable", remedy=remedy), None

@@ -19,6 +19,7 @@ from kubeprobe.store import (
     Leftover,
     Notification,
     Outcome,
+    ProcessClock,
     ResponseError,
     Run,
     Schedule,
@@ -32,6 +33,8 @@ from kubeprobe.store import (
     is_unprocessed,
     is_watched,
 )
+from kubeprobe.store.clock import SHOWN_FOR
+from kubeprobe.store.types import database_now
 from kubeprobe.vocabulary import Reason, Subject
 
 LATE = timedelta(seconds=30)
@@ -70,8 +73,8 @@ class RunHealth:
     """Those that are not paused."""
     overdue_schedules: int
     """Due and not issued: beat's work."""
-    unsent: int
-    """Runs whose launch message should have been sent again: beat's work too."""
+    unsent: Mapping[str, int]
+    """Runs of each pool whose launch message should have been sent again: beat's work too."""
     waiting: Mapping[str, int]
     """Runs of each pool that wait for a launcher, though their cluster's cap would let them start."""
     overdue: int
@@ -166,7 +169,13 @@ def run_health(session: Session, now: datetime) -> RunHealth:
     return RunHealth(
         schedules=_count(session, Schedule, running),
         overdue_schedules=_count(session, Schedule, running, col(Schedule.next_due) <= late),
-        unsent=_count(session, Run, awaits_pod(), col(Run.wake_at) <= late),
+        unsent=_counts(
+            session.execute(
+                select(col(Run.pool), func.count())
+                .where(awaits_pod(), col(Run.wake_at) <= late)
+                .group_by(col(Run.pool))
+            )
+        ),
         waiting=_counts(
             session.execute(
                 select(col(Run.pool), func.count())
@@ -232,8 +241,15 @@ def database_clock(session: Session) -> datetime | None:
     """The database server's time; None for SQLite, which has no server."""
     if session.get_bind().dialect.name == "sqlite":
         return None
-    found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    found: datetime = session.execute(select(database_now())).scalar_one()
     return found
+
+
+def wrong_clocks(session: Session, now: datetime) -> dict[str, timedelta]:
+    """By how much the clocks of running processes are ahead of the database's, by process; those that are wrong."""
+    is_recent = col(ProcessClock.measured_at) > now - SHOWN_FOR
+    rows = session.execute(select(col(ProcessClock.process), col(ProcessClock.ahead_s)).where(is_recent))
+    return {str(process): timedelta(seconds=ahead_s) for process, ahead_s in rows}
 
 
 def _undelivered(session: Session, now: datetime) -> tuple[str, ...]:

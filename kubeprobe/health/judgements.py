@@ -13,9 +13,9 @@ from kubeprobe.queue import (
     RESPONSE_QUEUE,
     launch_queue,
 )
+from kubeprobe.store.clock import ALLOWED_SKEW
 from kubeprobe.vocabulary import Reason
 
-ALLOWED_SKEW = timedelta(seconds=5)
 NAMED = 5
 BEAT = "celery -A beat_schedule beat -S beat_schedule.SlotScheduler"
 LAUNCHER = "celery -A workers.app worker -P threads -Q {queues}"
@@ -39,8 +39,9 @@ def judge_beat(runs: RunHealth, lengths: Mapping[str, int] | None) -> Finding:
     if runs.overdue_schedules:
         found = f"{_count(runs.overdue_schedules, 'schedule')} due for more than 30 s and not issued"
         return Finding("beat", ok=False, found=found, remedy=remedy)
-    if runs.unsent and lengths is not None and not _long(lengths):
-        found = f"{_count(runs.unsent, 'run')} not sent to a launcher in time"
+    unsent = {} if lengths is None else {p: n for p, n in runs.unsent.items() if launch_queue(p) not in _long(lengths)}
+    if unsent:
+        found = f"{_count(sum(unsent.values()), 'run')} not sent to a launcher in time"
         return Finding("beat", ok=False, found=found, remedy=remedy)
     if not runs.schedules:
         return Finding("beat", ok=True, found="no schedules, so beat has nothing to do")
@@ -163,16 +164,21 @@ def judge_leftovers(found: LeftoverHealth) -> Finding:
     return Finding(check, ok=True, found="none in the last day")
 
 
-def judge_clock(theirs: datetime | None, ours: datetime) -> Finding:
-    """Whether the database server's clock agrees with ours."""
+def judge_clock(theirs: datetime | None, ours: datetime, wrong: Mapping[str, timedelta]) -> Finding:
+    """Whether the machines' clocks agree with the database server's. `wrong`: by how much a process's is ahead."""
     if theirs is None:
         return Finding("clock", ok=True, found="SQLite: one clock")
-    skew = theirs - ours
-    if abs(skew) <= ALLOWED_SKEW:
-        return Finding("clock", ok=True, found="agrees with the database server's")
-    order = "ahead of" if skew > timedelta(0) else "behind"
-    found = f"the database server's is {abs(skew.total_seconds()):.0f} s {order} ours"
-    return Finding("clock", ok=False, found=found, remedy="synchronise the clocks of all machines (NTP)")
+    found = [f"{process} is {_skew(ahead)}" for process, ahead in sorted(wrong.items())]
+    if abs(ours - theirs) > ALLOWED_SKEW:
+        found.insert(0, f"this machine is {_skew(ours - theirs)}")
+    if not found:
+        return Finding("clock", ok=True, found="every process agrees with the database server")
+    remedy = "synchronise the clocks of all machines (NTP); meanwhile KubeProbe uses the database server's time"
+    return Finding("clock", ok=False, found=f"{_names(found)} of the database server", remedy=remedy)
+
+
+def _skew(ahead: timedelta) -> str:
+    return f"{abs(ahead.total_seconds()):.0f} s {'ahead' if ahead > timedelta(0) else 'behind'}"
 
 
 def _long(lengths: Mapping[str, int]) -> dict[str, int]:

@@ -111,10 +111,12 @@ def _kept_token(directory: Path | None) -> str:
         return token
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = directory / "token"
-    if file.exists():
-        return file.read_text().strip()
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+    if file.exists() and (kept := file.read_text(errors="replace").strip()):
+        return kept
+    draft = file.with_suffix(f".{os.getpid()}")  # renamed when it is complete: an empty file has no token
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
         opened.write(token)
+    draft.replace(file)
     return token
 
 

@@ -27,7 +27,7 @@ VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "delete"
 KINDS = frozenset({"pods", "pods/log", "nodes", "namespaces", "version"})
 STATUSES = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "none"})
 WATCHED = frozenset({"pods", "nodes"})
-SET_ASIDE_KINDS = frozenset({"clusters", "pods", "nodes", "runs"})
+SET_ASIDE_KINDS = frozenset({"clusters", "pods", "nodes", "runs", "schedules", "housekeeping"})
 CAUSES = frozenset(
     {
         "AdmissionDenied",
@@ -180,7 +180,7 @@ def record_watch_failure(kind: str, cause: str) -> None:
 
 
 def record_set_aside(kind: str) -> None:
-    """A pod or a node, or the row of a run or a cluster, was set aside."""
+    """A pod or a node, or a row of the store, was set aside."""
     SET_ASIDE.labels(one_of(kind, SET_ASIDE_KINDS)).inc()
 
 

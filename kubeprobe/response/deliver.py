@@ -12,7 +12,6 @@ Alertmanager forgets alerts that are not repeated: while the alert is open, `hou
 opening's notification back into the outbox.
 """
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +24,7 @@ from sqlmodel import Session, col
 from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import CatalogCache
-from kubeprobe.clock import Clock
+from kubeprobe.clock import Clock, TimeLimit
 from kubeprobe.effects import Effects
 from kubeprobe.jsonmodel import from_json
 from kubeprobe.response import targets
@@ -44,7 +43,7 @@ MAX_ATTEMPTS = 12
 """Rejections of a message by a target that accepts others."""
 MAX_CRASHES = 5
 """Consecutive attempts at one message that kill their worker, or fail in a way that no target should."""
-DELIVER_FOR_S = 10.0
+DELIVER_FOR = timedelta(seconds=10)
 """How long one task goes on with the next message; then it wakes another, so that targets take turns."""
 
 _RESULTS = {
@@ -62,9 +61,9 @@ def deliver_all(
 
     Once one is accepted, other workers are woken to send more at the same time.
     """
-    until, is_alone = time.monotonic() + DELIVER_FOR_S, True
+    limit, is_alone = TimeLimit(DELIVER_FOR), True
     while state := deliver(store, catalogs, to, clock):
-        if time.monotonic() > until:
+        if limit.is_over:
             dispatch(Effects(deliver=[to]))
             return
         if is_alone and state is NotificationState.SENT and has_due(store, to, clock()):

@@ -6,7 +6,7 @@ if its pod appears later, the collector deletes it as a leftover.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -15,20 +15,18 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, select
 
 from kubeprobe import metrics
-from kubeprobe.clock import Clock
+from kubeprobe.clock import Clock, TimeLimit
 from kubeprobe.effects import Effects
 from kubeprobe.runs.close import Ending, close
-from kubeprobe.runs.rows import replace_invalid_times
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Outcome, PodLocation, Run, RunLog, Store, is_open
+from kubeprobe.store.invalid import replace_invalid_times
 from kubeprobe.vocabulary import Reason, RunState, Verdict
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-EXPIRE_FOR = timedelta(seconds=10)
-"""The longest time that one task works; beat issues the next one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def expire(store: Store, now: datetime) -> Expired:
 def set_aside_invalid_times(store: Store, now: datetime) -> list[str]:
     """Replace the times of open runs that cannot be read; the ids of these runs."""
     with store.writing() as session:
-        replaced = replace_invalid_times(session, now)
+        replaced = replace_invalid_times(session, Run, now, is_open())
     for run in replaced:
         metrics.record_set_aside("runs")
         log.error("invalid times of a run replaced", run=run)
@@ -84,8 +82,11 @@ def set_aside_invalid_times(store: Store, now: datetime) -> list[str]:
 
 def _expire(store: Store, now: datetime) -> Expired:
     columns: Any = (Run.id, Run.cluster, Run.pool, Run.case, Run.state, Run.held, Run.setback, Run.setback_message)
-    columns += (Run.pod, Cluster.failures, Cluster.collector, PodLocation.left_at)
-    columns += (col(Cluster.name).is_(None).label("is_removed"),)
+    columns += (Run.pod, Cluster.failures, Cluster.collector)
+    columns += (
+        col(Cluster.name).is_(None).label("is_removed"),
+        col(PodLocation.left_at).is_not(None).label("has_moved"),
+    )
     with store.writing() as session:
         due = session.execute(
             select_columns(*columns)
@@ -102,13 +103,12 @@ def _expire(store: Store, now: datetime) -> Expired:
     return Expired(len(ended), [ExpiredRun(row.id, row.cluster, row.pool, row.case) for row in closed])
 
 
-def expire_all(store: Store, clock: Clock) -> Iterator[Expired]:
-    """Batch after batch until no run has expired, or for `EXPIRE_FOR`."""
-    began = clock()
+def expire_all(store: Store, clock: Clock, limit: TimeLimit) -> Iterator[Expired]:
+    """Batch after batch until no run has expired, or the limit is over."""
     while True:
         expired = expire(store, clock())
         yield expired
-        if not expired.is_full or clock() - began >= EXPIRE_FOR:
+        if not expired.is_full or limit.is_over:
             return
 
 
@@ -116,7 +116,7 @@ def _why(run: Any) -> tuple[Reason, str]:
     if run.is_removed:
         return Reason.CLUSTER_REMOVED, f"Cluster {run.cluster} was removed."
     if run.state == RunState.RUNNING:
-        if run.left_at is not None:
+        if run.has_moved:
             moved = "The cluster's address or namespace was changed, and its pod's former location did not respond."
             return Reason.CLUSTER_UNREACHABLE, moved
         if run.failures and run.collector:  # a collector that is in contact with the cluster resets its failures

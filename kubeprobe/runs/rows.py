@@ -9,16 +9,9 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Select,
-    String,
     and_,
     case,
-    func,
-    literal,
-    null,
-    or_,
     select,
-    type_coerce,
-    update,
 )
 from sqlmodel import Session, col
 
@@ -26,8 +19,7 @@ from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.runs.verdicts import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Run, insert_ignoring_conflicts, is_open, on_commit
-from kubeprobe.store.types import UTCDateTime
+from kubeprobe.store import Outcome, Run, insert_ignoring_conflicts, on_commit
 from kubeprobe.vocabulary import RunState, Subject
 
 DOUBLINGS = 4
@@ -130,29 +122,3 @@ def _measure(closed: Sequence[tuple[ClosedRun, Judgement]], now: datetime) -> No
         metrics.record_outcome(run.trigger, found.verdict, found.reason, run.missed)
         finished_at = found.finished_at and found.finished_at - run.clock_offset
         metrics.record_stored(now, run.created_at, finished_at)
-
-
-def replace_invalid_times(session: Session, now: datetime) -> list[str]:
-    """Give the open runs whose times cannot be read readable ones, so that they can be closed; their ids.
-
-    Only SQLite stores such times; the others' types refuse them. A full scan of open runs.
-    """
-    if session.get_bind().dialect.name != "sqlite":
-        return []
-    times = [column for column in Run.__table__.c if isinstance(column.type, UTCDateTime)]  # type: ignore[attr-defined]
-    invalid = {column.name: and_(column.is_not(None), ~_is_readable(column)) for column in times}
-    values = {
-        column.name: case(
-            (invalid[column.name], null() if column.nullable else literal(now, UTCDateTime)), else_=column
-        )
-        for column in times
-    }
-    replaced = update(Run).where(is_open(), or_(*invalid.values())).values(values).returning(col(Run.id))
-    return list(session.scalars(replaced, execution_options={"synchronize_session": False}))
-
-
-def _is_readable(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """As SQLAlchemy writes it, `2026-01-31 12:00:00.000000`; SQLite's `datetime` moves the 31st of February."""
-    stored = func.coalesce(type_coerce(column, String), "")
-    day_and_time = func.coalesce(func.datetime(stored, "+0 days", type_=String), "")
-    return and_(day_and_time == func.substr(stored, 1, 19, type_=String), func.length(stored).in_((19, 26)))

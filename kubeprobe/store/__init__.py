@@ -22,6 +22,7 @@ from kubeprobe.store.catalog import (
     RenderConfig,
 )
 from kubeprobe.store.change import Change
+from kubeprobe.store.clock import ProcessClock, StoreClock
 from kubeprobe.store.cluster import Cluster, Collector, has_open_breaker, is_watched
 from kubeprobe.store.engine import (
     DatabaseError,
@@ -71,6 +72,7 @@ __all__ = [
     "PodLocation",
     "ProbeCase",
     "ProbeTemplate",
+    "ProcessClock",
     "RenderConfig",
     "ResponseError",
     "Run",
@@ -79,6 +81,7 @@ __all__ = [
     "Source",
     "Standing",
     "Store",
+    "StoreClock",
     "TargetHealth",
     "awaits_pod",
     "delete_batch",

@@ -6,8 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Index, exists, false, func, or_
 from sqlmodel import Field, SQLModel, col
 
-from kubeprobe.clock import utc_now
-from kubeprobe.store.types import JSONColumn, UTCDateTime
+from kubeprobe.store.types import JSONColumn, UTCDateTime, database_now
 from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 
@@ -53,9 +52,9 @@ class Cluster(SQLModel, table=True):
     """What its collector cannot do there: read an object, judge a pod, delete one. Empty: nothing."""
     created_at: datetime = Field(sa_type=UTCDateTime)
     updated_at: datetime | None = Field(
-        default=None, sa_type=UTCDateTime, sa_column_kwargs={"default": utc_now, "onupdate": utc_now}
+        default=None, sa_type=UTCDateTime, sa_column_kwargs={"default": database_now(), "onupdate": database_now()}
     )
-    """When any column was last written, so that its collector reads only rows that have changed."""
+    """When any column was last written, by the database's clock: its collector reads only rows that have changed."""
 
 
 def is_watched(now: datetime) -> ColumnElement[bool]:

@@ -66,11 +66,15 @@ def postgresql_engine(url: URL, statement_timeout: timedelta | None) -> Engine:
             "lock_timeout": LOCK_TIMEOUT,
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION if statement_timeout else timedelta(0),
         }
-        connection.execute(
-            "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS limits (name, value)",
-            (list(limits), [f"{limit // timedelta(milliseconds=1)}ms" for limit in limits.values()]),
-        )
-        connection.commit()
+        try:
+            connection.execute(
+                "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS limits (name, value)",
+                (list(limits), [f"{limit // timedelta(milliseconds=1)}ms" for limit in limits.values()]),
+            )
+            connection.commit()
+        except BaseException:  # SQLAlchemy does not know the connection yet
+            connection.close()
+            raise
         return connection
 
     event.listen(engine, "do_connect", connect)

@@ -7,11 +7,16 @@ no work twice.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from kubeprobe import metrics
 from kubeprobe.queue import Task
 from kubeprobe.store import Housekeeping, Store, upsert_where
+from kubeprobe.store.invalid import replace_invalid_times
+
+log = structlog.get_logger(__name__)
 
 EVERY = {
     Task.EXPIRE: timedelta(seconds=5),
@@ -24,9 +29,20 @@ EVERY = {
 
 def due_housekeeping(store: Store, now: datetime) -> Sequence[Task]:
     """The tasks that are due, until a worker claims them."""
-    with store.reading() as session:
-        known = dict(session.exec(select(col(Housekeeping.task), col(Housekeeping.next_due))).all())
+    try:
+        known = _next_dues(store)
+    except ValueError:  # of a time that SQLite stores and nobody can read
+        with store.writing() as session:
+            for task in replace_invalid_times(session, Housekeeping, now):
+                metrics.record_set_aside("housekeeping")
+                log.error("invalid time replaced", task=task)
+        known = _next_dues(store)
     return [task for task in EVERY if known.get(task, now) <= now]
+
+
+def _next_dues(store: Store) -> dict[str, datetime]:
+    with store.reading() as session:
+        return dict(session.exec(select(col(Housekeeping.task), col(Housekeeping.next_due))).all())
 
 
 def claim_housekeeping(store: Store, task: Task, now: datetime) -> bool:

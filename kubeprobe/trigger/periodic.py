@@ -13,12 +13,14 @@ import structlog
 from sqlalchemy import Select, update
 from sqlmodel import Session, col, select
 
+from kubeprobe import metrics
 from kubeprobe.catalog.snapshot import case_commit
 from kubeprobe.catalog.times import due_between, next_due
 from kubeprobe.effects import Effects
 from kubeprobe.runs import OpenedRun, Opening, open_runs, replace_runs, slot_of
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, ProbeCase, Run, Schedule, Store, is_open, subject_of_run, update_each
+from kubeprobe.store import Cluster, Node, ProbeCase, Run, Schedule, Store, is_open, subject_of_run, update_each
+from kubeprobe.store.invalid import delete_invalid_json, replace_invalid_times
 from kubeprobe.trigger.nodes import KnownNodes, parse_choice
 from kubeprobe.vocabulary import Concurrency, Reason, Subject, Trigger
 
@@ -57,8 +59,17 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
     After an outage a schedule gets one run, for its latest slot; the slots before it are one `Missed` outcome that
     counts them (failure mode 27). Slots of a cluster that is cordoned or removed leave no record: that is the meaning
     of maintenance. A binding with `nodes` gets a run for each node of the sample, or one outcome (`NoNodes`) if its
-    nodes are not known.
+    nodes are not known. A row that cannot be read stops no other.
     """
+    try:
+        return _issue_due(store, now, settings)
+    except ValueError:
+        if not _set_aside_invalid(store, now):
+            raise
+    return _issue_due(store, now, settings)
+
+
+def _issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
     with store.writing() as session:
         due = session.exec(
             select(
@@ -84,6 +95,19 @@ def issue_due(store: Store, now: datetime, settings: Settings) -> Tick:
         _advance(session, issue.done, issue.cursors, now)
     ended = bool(replaced) or any(o.reason is not None for o in issue.openings)
     return Tick(opened, replaced, ended=ended, next_due=now)
+
+
+def _set_aside_invalid(store: Store, now: datetime) -> bool:
+    """Whether times were replaced, or nodes deleted, which collectors list again. A schedule is due at once."""
+    with store.writing() as session:
+        schedules = replace_invalid_times(session, Schedule, now)
+        clusters = replace_invalid_times(session, Cluster, now)
+        nodes = delete_invalid_json(session, Node)
+    for kind, replaced in (("schedules", schedules), ("clusters", clusters), ("nodes", nodes)):
+        for key in replaced:
+            metrics.record_set_aside(kind)
+            log.error("invalid row set aside", kind=kind, key=key)
+    return bool(schedules or clusters or nodes)
 
 
 def _next() -> Select[Any]:

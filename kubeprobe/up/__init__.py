@@ -14,11 +14,10 @@ from pathlib import Path
 from honcho.manager import Manager
 
 from kubeprobe.app import migrate_store
-from kubeprobe.clock import utc_now
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.privatefiles import is_controlled_by_others, make_private_folder, take_from_others
 from kubeprobe.settings import Settings
-from kubeprobe.store import Store, open_store
+from kubeprobe.store import Store, StoreClock, open_store
 from kubeprobe.up.broker import EmbeddedBroker
 from kubeprobe.up.example import load_example, write_accounts
 from kubeprobe.up.logfiles import LogFiles
@@ -61,7 +60,7 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
         broker = EmbeddedBroker.prepare(settings.data_dir, ports.broker)
         migrate_store(settings)
         store = open_store(settings.database(), settings.statement_timeout)
-        load_example(store, settings, utc_now())
+        load_example(store, settings, StoreClock(store)())
         write_accounts(store, settings)
         return _run(Installation(settings, ports, broker, store), processes(settings, ports, broker, images))
 

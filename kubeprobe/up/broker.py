@@ -33,8 +33,7 @@ class EmbeddedBroker:
         The password stays the same at each start, so that an open shell can go on.
         """
         note = data_dir / BROKER_URL_FILE
-        password = urlsplit(note.read_text()).password if note.exists() else None
-        password = password or secrets.token_urlsafe(32)
+        password = _kept_password(note) or secrets.token_urlsafe(32)
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         configuration = (data_dir / CONFIGURATION).resolve()
         # Nothing is written to disk: the store sends again what was pending.
@@ -47,3 +46,11 @@ class EmbeddedBroker:
     def command(self) -> str:
         """The shell command that runs it in the foreground."""
         return f"exec {shlex.join([str(get_binary_path()), str(self.configuration)])}"
+
+
+def _kept_password(note: Path) -> str | None:
+    """That of the last start; None if there is none, or the file is damaged."""
+    try:
+        return urlsplit(note.read_text()).password
+    except (FileNotFoundError, ValueError):
+        return None

@@ -11,6 +11,7 @@ from kubeprobe.catalog.builtin import LOCAL_EXAMPLE, built_in_files
 from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.catalog.setup import TargetCluster, setup_objects
 from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.privatefiles import write_private
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
 from kubeprobe.trigger import RunRequest, request_runs
@@ -53,4 +54,4 @@ def write_accounts(store: Store, settings: Settings) -> None:
         catalog, filter(catalog.is_renderable, catalog.cases), TargetCluster("local", labels={"kind": "local"})
     )
     accounts = [json.dumps(body) for body in objects if body["kind"] == "ServiceAccount"]
-    accounts_file(settings).write_text("\n---\n".join(accounts) + "\n")
+    write_private(accounts_file(settings), "\n---\n".join(accounts) + "\n")

@@ -8,12 +8,11 @@ from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from kubeprobe.clock import utc_now
 from kubeprobe.console import EscapingConsole
 from kubeprobe.escaping import escape_line
 from kubeprobe.masking import mask_secrets
 from kubeprobe.settings import Settings
-from kubeprobe.store import Outcome, Store
+from kubeprobe.store import Outcome, Store, StoreClock
 from kubeprobe.up.ports import Ports
 from kubeprobe.vocabulary import Verdict
 
@@ -22,20 +21,27 @@ STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "yel
 
 
 def print_verdicts(store: Store, ports: Ports, settings: Settings, stop: threading.Event) -> None:
-    """Print until `stop` is set."""
+    """Print until `stop` is set; an outage of the database once, and its end."""
     console = EscapingConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240)
     console.print(f"KubeProbe is starting; data and logs are in {settings.data_dir}. Press Ctrl-C to stop it.")
     console.print(f"  API       {ports.web_url()}")
     console.print(f"  Flower    {ports.flower_url()}")
     console.print(f"  Cluster   http://127.0.0.1:{ports.cluster}  (KUBECONFIG={settings.local_kubeconfig()})")
     console.print("  Try       kubeprobe status | kubeprobe run pod-lifecycle --cluster local --wait\n")
-    seen_until = utc_now()
+    seen_until = StoreClock(store)()
+    printed_error = ""
     while not stop.wait(POLL_EVERY_S):
         try:
             found = _stored_since(store, seen_until)
         except SQLAlchemyError as error:
-            console.print(f"database unavailable: {mask_secrets(str(error))}", style="red")
+            shown = mask_secrets(str(getattr(error, "orig", error)).strip().partition("\n")[0])
+            if shown != printed_error:
+                console.print(f"database unavailable: {shown}", style="red")
+                printed_error = shown
             continue
+        if printed_error:
+            console.print("database available again")
+            printed_error = ""
         for outcome in found:
             console.print(_line(outcome), overflow="ellipsis", no_wrap=True)
             seen_until = outcome.stored_at

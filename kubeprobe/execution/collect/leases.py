@@ -15,16 +15,16 @@ from sqlalchemy import LargeBinary, Select, delete, func, or_, select, update
 from sqlmodel import Session, col
 
 from kubeprobe import metrics
-from kubeprobe.clock import utc_now
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Collector, Store, insert_ignoring_conflicts, is_watched
+from kubeprobe.store.types import database_now
 
 log = structlog.get_logger(__name__)
 
 DEAD_AFTER_LEASES = 100
 UNSYNCED = {"synchronize_session": False}
 OVERLAP = timedelta(minutes=1)
-"""Rows that changed so long before the last renewal are read again: transactions last, and machines' clocks differ."""
+"""Rows that changed so long before the last renewal are read again: transactions last."""
 READ_ALL_EVERY = timedelta(minutes=5)
 LOOKUP = 500
 _COLUMNS: tuple[Any, ...] = tuple(
@@ -62,10 +62,9 @@ class Leases:
 
         Some five statements, whose results have the size of what has changed.
         """
-        read_at = utc_now()
         with self._store.writing() as session:
             self._record_heartbeat(session, now)
-            total, sharing, held = self._counts(session, now)
+            total, sharing, held, read_at = self._counts(session, now)
             share = ceil(total / max(1, sharing))
             is_known = self._is_known(held, read_at)
             if held > share:
@@ -107,8 +106,8 @@ class Leases:
             row = {"name": self._name, "pool": self._settings.pool, **values}
             session.execute(insert_ignoring_conflicts(session, Collector, [row]))
 
-    def _counts(self, session: Session, now: datetime) -> tuple[int, int, int]:
-        """The clusters of the pool, its living collectors, and the clusters of this one."""
+    def _counts(self, session: Session, now: datetime) -> tuple[int, int, int, datetime]:
+        """The clusters of the pool, its living collectors, the clusters of this one, and the database's time."""
         pool, count = self._settings.pool, select(func.count())
         in_pool = count.select_from(Cluster).where(col(Cluster.pool) == pool)
         alive = count.select_from(Collector).where(
@@ -116,8 +115,8 @@ class Leases:
         )
         held = in_pool.where(col(Cluster.collector) == self._name)
         columns = [counted.scalar_subquery() for counted in (in_pool, alive, held)]
-        total, sharing, mine = session.execute(select(*columns)).one()
-        return int(total), int(sharing), int(mine)
+        total, sharing, mine, read_at = session.execute(select(*columns, database_now())).one()
+        return int(total), int(sharing), int(mine), read_at
 
     def _lease(self, session: Session, count: int, now: datetime) -> bool:
         """Take so many free clusters; whether there were any."""

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from kubeprobe.clock import TimeLimit
 from kubeprobe.runs import close
-from kubeprobe.runs.retention import BATCH, EXPIRE_FOR, delete_old_runs, expire, expire_all, set_aside_invalid_times
+from kubeprobe.runs.retention import BATCH, delete_old_runs, expire, expire_all, set_aside_invalid_times
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, PodLocation, Run, RunLog
 from kubeprobe.store.types import UTCDateTime
@@ -91,13 +92,17 @@ def test_an_open_run_that_has_an_outcome_does_not_stop_the_others_from_expiring(
 
 def test_all_expired_runs_are_closed_by_one_task(world: ExecutionWorld, now: datetime) -> None:
     world.run(*(f"r{i}" for i in range(2 * BATCH + 1)), expires_at=now)
-    assert [expired.count for expired in expire_all(world.store, lambda: now)] == [BATCH, BATCH, 1]
+    assert [expired.count for expired in expire_all(world.store, lambda: now, TimeLimit(SECOND, lambda: 0))] == [
+        BATCH,
+        BATCH,
+        1,
+    ]
 
 
 def test_a_task_closes_expired_runs_for_a_limited_time(world: ExecutionWorld, now: datetime) -> None:
     world.run(*(f"r{i}" for i in range(2 * BATCH)), expires_at=now)
-    times = iter((now, now, now + EXPIRE_FOR))
-    assert [expired.count for expired in expire_all(world.store, lambda: next(times))] == [BATCH]
+    limit = TimeLimit(SECOND, iter((0.0, 1.0)).__next__)
+    assert [expired.count for expired in expire_all(world.store, lambda: now, limit)] == [BATCH]
 
 
 def test_a_run_that_has_ended_does_not_expire(world: ExecutionWorld, now: datetime) -> None:
@@ -168,6 +173,20 @@ def test_only_what_cannot_be_read_is_replaced(world: ExecutionWorld, now: dateti
     assert world.find("r1") == before
     assert getattr(world.find("r2"), column) == (None if Run.__table__.c[column].nullable else now)
     assert set_aside_invalid_times(world.store, now) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("invalid", INVALID)
+def test_an_invalid_time_of_a_former_location_stops_no_run_from_expiring(
+    world: ExecutionWorld, now: datetime, invalid: str
+) -> None:
+    values = {"cluster": "prod-1", "cluster_created_at": now, "namespace": "old", "connection": b""}
+    with world.store.writing() as session:
+        session.add(PodLocation(id="there", connection_version=1, left_at=now, **values))
+        session.flush()
+        session.connection().exec_driver_sql("UPDATE pod_location SET left_at = ?", (invalid,))
+    world.run("r1", "r2", state=RunState.RUNNING, location="there", expires_at=now)
+    assert expire(world.store, now).count == 2
 
 
 def corrupt(world: ExecutionWorld, run: str, column: str, value: str) -> None:

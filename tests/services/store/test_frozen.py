@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
+from structlog.testing import capture_logs
 
-from kubeprobe.store import Store, open_store
+from kubeprobe.store import Store, StoreClock, open_store
 from kubeprobe.store import postgresql as limits
+from kubeprobe.store.clock import MEASURE_EVERY
 from tests.harness.freeze import frozen
 from tests.harness.postgresql import postgresql_server
 from tests.harness.wait import until
@@ -117,6 +119,36 @@ def test_the_locks_of_a_process_that_froze_within_a_transaction_are_freed(
 def _execute(store: Store, statement: str) -> object:
     with store.writing() as session:
         return session.execute(text(statement)).scalar_one()
+
+
+def test_a_connection_whose_limits_are_refused_is_closed(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(server)
+    assert _execute(store, "SELECT 1") == 1
+    errors = []
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "LOCK_TIMEOUT", timedelta(days=1000))
+        for _ in range(3):
+            with pytest.raises(DBAPIError, match="invalid value for parameter") as caught:
+                _execute(open_store(server), "SELECT 1")
+            errors.append(caught)  # with its frames, and so the connection
+    ours = "SELECT pg_backend_pid()"
+    others = f"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> ({ours})"
+    until("the others to end", lambda: _execute(store, others) == 0)
+    store.close()
+
+
+def test_the_clock_advances_while_the_server_does_not_answer(server: str, store: Store, postmaster: int) -> None:
+    elapsed_s, patient = [0.0], open_store(server)
+    clock = StoreClock(patient, elapsed_s=lambda: elapsed_s[0])
+    patient.close()
+    clock._store = store  # its time-outs are short
+    before = clock()
+    with capture_logs() as logs, frozen(postmaster):
+        elapsed_s[0] = MEASURE_EVERY.total_seconds()
+        assert clock() - before == MEASURE_EVERY
+        until("an error", lambda: logs)
+        assert clock() - before == MEASURE_EVERY
+    assert logs[0]["event"] == "database unavailable; its clock not measured"
 
 
 def _works(store: Store) -> bool:

@@ -9,9 +9,18 @@ from structlog.testing import capture_logs
 
 from kubeprobe.catalog import CatalogUnreadableError
 from kubeprobe.catalog.snapshot import Unreadable
+from kubeprobe.queue import Task
 from kubeprobe.settings import Settings
 from kubeprobe.store import Change
-from kubeprobe.trigger import RunRequest, issue_due, record_change, request_runs
+from kubeprobe.trigger import (
+    RunRequest,
+    claim_housekeeping,
+    due_housekeeping,
+    issue_due,
+    record_change,
+    request_runs,
+)
+from kubeprobe.trigger.housekeeping import EVERY
 from kubeprobe.vocabulary import Reason, RunState
 from tests.services.trigger.given import CASE, World, catalog
 
@@ -59,6 +68,68 @@ def test_a_change_opens_the_runs_of_readable_bindings_and_the_log_names_the_othe
     with capture_logs() as logs, world.store.writing() as session:
         assert len(record_change(session, found, change, world.noon, settings).opened) == 1
     assert [line["binding"] for line in logs] == ["newer"]
+
+
+INVALID_TIMES = ["", "2026-02-31 12:00:00.000000", "soon"]
+
+
+def corrupt(world: World, statement: str, value: str) -> None:
+    with world.store.writing() as session:
+        session.connection().exec_driver_sql(statement, (value,))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL refuses such values
+@pytest.mark.parametrize("invalid", INVALID_TIMES[:2])  # `soon` is never due
+def test_an_invalid_time_of_a_schedule_stops_no_other(
+    world: World, now: datetime, settings: Settings, invalid: str
+) -> None:
+    world.schedule(binding="invalid")
+    world.schedule()
+    corrupt(world, "UPDATE schedule SET next_due = ? WHERE binding = 'invalid'", invalid)
+    with capture_logs() as logs:
+        assert len(issue_due(world.store, now, settings).opened) == 2
+    assert issue_due(world.store, now, settings).opened == []
+    assert [line["kind"] for line in logs] == ["schedules"]
+    assert {run.binding for run in world.runs} == {"all", "invalid"}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("invalid", INVALID_TIMES)
+def test_an_invalid_time_of_a_cluster_stops_no_slot(
+    world: World, now: datetime, settings: Settings, invalid: str
+) -> None:
+    world.nodes("prod-1", "n1")
+    world.schedule(binding="nodes", nodes="{}")
+    world.schedule()
+    corrupt(world, "UPDATE cluster SET nodes_listed_at = ?", invalid)
+    issue_due(world.store, now, settings)
+    assert sorted((run.binding or "", run.state) for run in world.runs) == [
+        ("all", RunState.PENDING),
+        ("nodes", RunState.DONE),
+    ]
+    assert [outcome.reason for outcome in world.outcomes] == [Reason.NO_NODES]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_node_whose_labels_are_cut_stops_no_slot(world: World, now: datetime, settings: Settings) -> None:
+    """Its row is a copy, which the collector writes again."""
+    world.nodes("prod-1", "n1", "n2")
+    world.schedule(binding="nodes", nodes="{}")
+    world.schedule()
+    corrupt(world, "UPDATE node SET labels = ? WHERE name = 'n1'", '{"tier": "go')
+    issue_due(world.store, now, settings)
+    assert {(run.binding, run.node) for run in world.runs} == {("all", None), ("nodes", "n2")}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("invalid", INVALID_TIMES)
+def test_an_invalid_time_of_housekeeping_stops_no_other(world: World, now: datetime, invalid: str) -> None:
+    for task in EVERY:
+        assert claim_housekeeping(world.store, task, now)
+    corrupt(world, f"UPDATE housekeeping SET next_due = ? WHERE task = '{Task.EXPIRE}'", invalid)
+    assert due_housekeeping(world.store, now) == [Task.EXPIRE]
+    assert claim_housekeeping(world.store, Task.EXPIRE, now)
+    assert due_housekeeping(world.store, now) == []
 
 
 @pytest.mark.parametrize("nodes", ['{"newer":1}', "{", "[]"])

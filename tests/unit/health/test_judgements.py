@@ -19,7 +19,7 @@ from kubeprobe.queue import MANY_WAITING
 WELL = RunHealth(
     schedules=10,
     overdue_schedules=0,
-    unsent=0,
+    unsent={},
     waiting={},
     overdue=0,
     own_faults={},
@@ -35,7 +35,7 @@ def problems(findings: object) -> dict[str, tuple[str, str]]:
 
 
 def test_a_healthy_installation_has_no_problem(now: datetime) -> None:
-    findings = [judge_beat(WELL, {}), judge_clock(now, now), *judge_workers(SERVED, FLEET)]
+    findings = [judge_beat(WELL, {}), judge_clock(now, now, {}), *judge_workers(SERVED, FLEET)]
     findings += [*judge_fleet(FLEET), *judge_outcomes(WELL)]
     assert problems(findings) == {}
 
@@ -47,7 +47,7 @@ def test_overdue_schedules_mean_that_beat_is_not_running() -> None:
 
 
 def test_runs_that_are_not_resent_mean_that_beat_is_not_running() -> None:
-    assert "1 run not" in problems([judge_beat(replace(WELL, schedules=0, unsent=1), {})])["beat"][0]
+    assert "1 run not" in problems([judge_beat(replace(WELL, schedules=0, unsent={"eu": 1}), {})])["beat"][0]
 
 
 def test_without_schedules_the_state_of_beat_is_not_judged() -> None:
@@ -62,9 +62,13 @@ def test_a_queue_without_workers_is_named_with_a_command() -> None:
 
 
 def test_runs_that_beat_cannot_send_are_not_its_fault() -> None:
-    late = replace(WELL, unsent=1)
+    late = replace(WELL, unsent={"eu": 1})
     assert judge_beat(late, None).ok
     assert judge_beat(late, {"launch.eu": MANY_WAITING}).ok
+    for other in ("launch.us", "delivery"):
+        assert not judge_beat(late, {"launch.eu": 3, other: MANY_WAITING}).ok, "it sends to pools with short queues"
+    both = replace(WELL, unsent={"eu": 2, "us": 3})
+    assert "3 runs not" in problems([judge_beat(both, {"launch.eu": MANY_WAITING})])["beat"][0]
 
 
 def test_a_long_queue_is_named_with_a_command() -> None:
@@ -104,8 +108,11 @@ def test_waiting_and_overdue_runs_and_undelivered_messages_are_problems() -> Non
 
 
 def test_clocks_that_differ_are_a_problem(now: datetime) -> None:
-    assert "60 s behind" in problems([judge_clock(now - timedelta(minutes=1), now)])["clock"][0]
-    assert problems([judge_clock(None, now)]) == {}
+    minute = timedelta(minutes=1)
+    found, remedy = problems([judge_clock(now, now - minute, {"beat on host-1 (pid 7)": 2 * minute})])["clock"]
+    assert found == "this machine is 60 s behind, beat on host-1 (pid 7) is 120 s ahead of the database server"
+    assert "NTP" in remedy
+    assert problems([judge_clock(None, now, {})]) == {}
 
 
 def test_the_fix_of_a_source_depends_on_whether_its_commit_is_wrong(now: datetime) -> None:
