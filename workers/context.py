@@ -1,5 +1,6 @@
 """What the tasks of one worker process share: opened once at its start."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery import Celery
@@ -10,17 +11,21 @@ from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Publisher
+from kubeprobe.response.deliver import deliver_all
+from kubeprobe.response.routes import TargetRef
 from kubeprobe.settings import Settings
 from kubeprobe.store import StoreClock
 from kubeprobe.store.migrate import installation_id, open_migrated_store
+from workers.deliveries import Deliveries
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """An open installation, and the launcher over it."""
+    """An open installation, and what launchers and responders work with."""
 
     installation: Installation
     launcher: Launcher
+    deliveries: Deliveries
 
     @classmethod
     def open(cls, app: Celery, settings: Settings, process: str) -> "WorkerContext":
@@ -37,14 +42,19 @@ class WorkerContext:
             installation=installation_id(store),
             clock=clock,
         )
-        return cls(installation, launcher)
+
+        def send(to: TargetRef, start_another: Callable[[], object]) -> bool:
+            return deliver_all(store, installation.catalogs, to, installation.clock, start_another)
+
+        return cls(installation, launcher, Deliveries(send, launcher.loop))
 
     def dispatch(self, effects: Effects) -> None:
         """Send the effects of a committed transaction."""
         self.installation.dispatch(effects)
 
     def close(self) -> None:
-        """Close the connections to clusters and store."""
+        """End deliveries, and close the connections to clusters and store."""
+        self.deliveries.close()
         self.launcher.loop.run(self.launcher.clients.close())
         self.launcher.loop.close()
         self.installation.close()

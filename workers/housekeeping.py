@@ -46,17 +46,18 @@ def resend_notifications() -> None:
     if not _claim(Task.RESEND_NOTIFICATIONS):
         return
     installation = app.context.installation
-    app.context.dispatch(response.due_effects(installation.store, installation.clock()))
+    app.context.dispatch(response.due_effects(installation.store, installation.catalogs, installation.clock()))
 
 
 @app.task(name=Task.REPEAT_ALERTS)
 def repeat_alerts() -> None:
-    """Repeat open alerts to targets that forget; close alerts whose case, cluster or node was removed."""
+    """Repeat open alerts to targets that forget, notify of those whose routes were unreadable, close withdrawn ones."""
     if not _claim(Task.REPEAT_ALERTS):
         return
     installation = app.context.installation
     now = installation.clock()
     app.context.dispatch(response.repeat_alerts(installation.store, installation.catalogs, now))
+    app.context.dispatch(response.notify_deferred(installation.store, installation.catalogs, now))
     app.context.dispatch(response.close_withdrawn(installation.store, installation.catalogs, now))
 
 
@@ -84,6 +85,8 @@ def forget() -> None:
         lambda: trigger.delete_old_changes(store, before),
         lambda: leftovers.delete_old_leftovers(store, before),
         lambda: response.delete_old_alerts(store, before),
+        lambda: response.delete_old_errors(store, before),
+        lambda: response.delete_removed_targets(store, installation.catalogs),
     )
     for delete in deletions:
         try:

@@ -24,13 +24,26 @@ class LoopThread:
         """The coroutine's result, or its exception."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the coroutine; its exception is dropped."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
     def close(self) -> None:
-        """Stop the loop; running coroutines are dropped. A loop that is busy for 5 s is left to end by itself."""
+        """Cancel running coroutines and stop the loop. A loop that is busy for 5 s is left to end by itself."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
         try:
             self._loop.run_forever()
+            self._loop.run_until_complete(_cancel_others())
         finally:
             self._loop.close()  # in its own thread: a loop that runs cannot be closed
+
+
+async def _cancel_others() -> None:
+    """End all other tasks of this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -262,11 +262,16 @@ def _undelivered(session: Session, now: datetime) -> tuple[str, ...]:
         col(Notification.route) == col(TargetHealth.route),
         col(Notification.target) == col(TargetHealth.target),
     )
-    failing = select(col(TargetHealth.route), col(TargetHealth.target), col(TargetHealth.last_error)).where(
-        col(TargetHealth.failures) >= MANY_ATTEMPTS, waits
-    )
-    found = union(failing, *(select(*columns).where(*conditions) for conditions in (retried, failed))).limit(20)
-    return tuple(f"{route}/{target}: {error}" for route, target, error in session.execute(found))
+    health = (TargetHealth.route, TargetHealth.target, TargetHealth.failing_since, TargetHealth.last_error)
+    failing = select(*map(col, health)).where(col(TargetHealth.failures) >= MANY_ATTEMPTS, waits).limit(20)
+    shown = {
+        f"{route}/{target}": f"{error} (failing since {since:%Y-%m-%d %H:%M} UTC)" if since else error
+        for route, target, since, error in session.execute(failing)
+    }
+    others = union(*(select(*columns).where(*conditions) for conditions in (retried, failed))).limit(20)
+    single = [(f"{route}/{target}", error) for route, target, error in session.execute(others)]
+    lines = [*shown.items(), *(one for one in single if one[0] not in shown)]
+    return tuple(f"{name}: {error}" for name, error in lines[:20])
 
 
 def _set_aside(session: Session, now: datetime) -> tuple[str, ...]:

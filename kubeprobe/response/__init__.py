@@ -7,7 +7,15 @@ It doesn't import `execution`: they meet in the store. `views` read what it writ
 
 from kubeprobe.response.claim import due_targets
 from kubeprobe.response.deliver import deliver, deliver_all
-from kubeprobe.response.housekeeping import close_withdrawn, delete_old_alerts, due_effects, repeat_alerts
+from kubeprobe.response.housekeeping import (
+    close_withdrawn,
+    delete_old_alerts,
+    delete_old_errors,
+    delete_removed_targets,
+    due_effects,
+    notify_deferred,
+    repeat_alerts,
+)
 from kubeprobe.response.outcomes import count_unprocessed_outcomes
 from kubeprobe.response.respond import BATCH, respond
 
@@ -16,10 +24,13 @@ __all__ = [
     "close_withdrawn",
     "count_unprocessed_outcomes",
     "delete_old_alerts",
+    "delete_old_errors",
+    "delete_removed_targets",
     "deliver",
     "deliver_all",
     "due_effects",
     "due_targets",
+    "notify_deferred",
     "repeat_alerts",
     "respond",
 ]

@@ -34,11 +34,11 @@ class OpenAlerts:
 
     @classmethod
     def read(cls, session: Session, now: datetime, keys: Iterable[StandingKey]) -> Self:
-        """The open alerts with these keys."""
+        """The open alerts with these keys, locked until the transaction ends."""
         statement = select(Alert).where(
             col(Alert.closed_at).is_(None), has_key(keys, Alert.cluster, Alert.case, Alert.node)
         )
-        return cls(session, now, session.exec(statement).all())
+        return cls(session, now, session.exec(statement.order_by(col(Alert.id)).with_for_update()).all())
 
     def open_kinds(self, key: StandingKey) -> frozenset[AlertKind]:
         """The kinds of the open alerts with this key."""

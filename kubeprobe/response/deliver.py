@@ -1,15 +1,16 @@
 """Sends the notifications of the outbox, each until its target accepts it, or a newer one replaces it.
 
-A notification is claimed (`claim`), sent outside of any transaction, and then updated with the result. If the worker is
-killed in between, the claim lasts until its lease ends; then the notification is sent again. Delivery is at least once:
-webhooks carry an id by which receivers drop duplicates, and a version by which they drop what is older.
+A notification is claimed (`claim`), sent outside of any transaction while the claim is renewed (`renewal`), and then
+updated with the result. If the worker is killed in between, the claim lasts until its lease ends; then the notification
+is sent again. Delivery is at least once: webhooks carry an id by which receivers drop duplicates, and a version by
+which they drop what is older.
 
 An unavailable target is retried for as long as messages wait for it: what it accepted last becomes what is stored.
 A message is given up only if the target refuses it for good, or rejects it MAX_ATTEMPTS times while it accepts others,
 or if MAX_CRASHES attempts in a row end the worker or fail unexpectedly.
 
 Alertmanager forgets alerts that are not repeated: while the alert is open, `housekeeping.repeat_alerts` puts the
-opening's notification back into the outbox.
+opening's notification back into the outbox, even if it was given up.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import Clock, TimeLimit
-from kubeprobe.effects import Effects
 from kubeprobe.jsonmodel import from_json
 from kubeprobe.response import targets
-from kubeprobe.response.claim import LANES, Claimed, claim_next, has_due, is_claim, newest_sent
+from kubeprobe.response.claim import MAX_CONCURRENT, Claimed, claim_next, has_due, is_claim, newest_sent
 from kubeprobe.response.message import Message
+from kubeprobe.response.renewal import ClaimRenewals
 from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Notification, Store, TargetHealth
 from kubeprobe.vocabulary import NotificationState
@@ -43,8 +44,10 @@ MAX_ATTEMPTS = 12
 """Rejections of a message by a target that accepts others."""
 MAX_CRASHES = 5
 """Consecutive attempts at one message that kill their worker, or fail in a way that no target should."""
-DELIVER_FOR = timedelta(seconds=10)
-"""How long one task goes on with the next message; then it wakes another, so that targets take turns."""
+DELIVER_FOR = timedelta(seconds=0.5)
+"""How long a thread goes on with the next message to a target; then it is another target's turn."""
+
+_CLAIMS = ClaimRenewals()
 
 _RESULTS = {
     NotificationState.SENT: "sent",
@@ -55,29 +58,33 @@ _RESULTS = {
 
 
 def deliver_all(
-    store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock, dispatch: Callable[[Effects], object]
-) -> None:
-    """Send the messages to a target one after another, until none is due.
+    store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock, start_another: Callable[[], object]
+) -> bool:
+    """Send the messages to a target one after another. Returns whether more may be due: it is other targets' turn.
 
-    Once one is accepted, other workers are woken to send more at the same time.
+    Once one is accepted, other threads are started to send more at the same time.
     """
     limit, is_alone = TimeLimit(DELIVER_FOR), True
     while state := deliver(store, catalogs, to, clock):
         if limit.is_over:
-            dispatch(Effects(deliver=[to]))
-            return
+            return True
         if is_alone and state is NotificationState.SENT and has_due(store, to, clock()):
-            dispatch(Effects(deliver=[to] * (LANES - 1)))
             is_alone = False
+            for _ in range(MAX_CONCURRENT - 1):
+                start_another()
+    return False
 
 
 def deliver(store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock) -> NotificationState | None:
     """Send the next message to a target. Returns its new state; None if none can be sent now."""
-    claimed = claim_next(store, catalogs, to, clock())
+    now = clock()
+    _CLAIMS.renew_lapsed(to, now)
+    claimed = claim_next(store, catalogs, to, now)
     if claimed is None:
         return None
     try:
-        _send(claimed, clock())
+        with _CLAIMS.renewing(store, claimed, clock):
+            _send(claimed, clock())
     except targets.TargetError as error:
         state = _record_failure(store, claimed, clock(), error)
     except Exception as error:
@@ -119,7 +126,7 @@ def _record_failure(
     """Schedule the next attempt, or keep it as failed, which `kubeprobe doctor` shows."""
     is_temporary = isinstance(error, targets.TemporaryTargetError)
     rejections = claimed.rejections + (is_temporary and not claimed.target_failures)
-    will_retry = claimed.is_repeated or (is_temporary and rejections < MAX_ATTEMPTS)
+    will_retry = is_temporary and rejections < MAX_ATTEMPTS
     log.warning(
         "notification not delivered",
         notification=claimed.id,
@@ -144,21 +151,21 @@ def _record_failure(
                 **({} if claimed.target_failures else {"failing_since": now}),
             )
         if not will_retry:
-            return _record(session, claimed, now, state=NotificationState.FAILED, **values)
-        pause = max(pause, BACKOFF.pause(rejections if is_temporary else claimed.attempt))
+            return _record(session, claimed, now, state=NotificationState.FAILED, next_attempt_at=now, **values)
+        pause = max(pause, BACKOFF.pause(rejections))
         return _record(session, claimed, now, state=NotificationState.PENDING, next_attempt_at=now + pause, **values)
 
 
 def _record_crash(store: Store, claimed: Claimed, now: datetime, error: Exception) -> NotificationState | None:
     """An error that no target should raise: the message is set aside when it happens again and again."""
-    is_last = claimed.crashes + 1 >= MAX_CRASHES and not claimed.is_repeated
+    is_last = claimed.crashes + 1 >= MAX_CRASHES
     with store.writing() as session:
         return _record(
             session,
             claimed,
             now,
             state=NotificationState.FAILED if is_last else NotificationState.PENDING,
-            next_attempt_at=now + BACKOFF.pause(claimed.attempt),
+            next_attempt_at=now if is_last else now + BACKOFF.pause(claimed.attempt),
             crashes=claimed.crashes + 1,
             last_error=f"unexpected {type(error).__name__}; the responder's log has the details",
         )

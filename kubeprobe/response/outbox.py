@@ -17,7 +17,8 @@ from kubeprobe.jsonmodel import from_json, to_json
 from kubeprobe.response.alerts import AlertUpdate
 from kubeprobe.response.fold import AlertEvent
 from kubeprobe.response.message import Message, explanation, message_kind, reported_errors
-from kubeprobe.response.routes import AlertAttributes, TargetRef, targets_for
+from kubeprobe.response.outcomes import ClaimedOutcome, find_outcome
+from kubeprobe.response.routes import AlertAttributes, TargetRef, target_of, targets_for
 from kubeprobe.store import Alert, Cluster, Notification
 from kubeprobe.vocabulary import AlertKind
 
@@ -28,6 +29,8 @@ class OutboxEntries:
 
     notifications: tuple[Notification, ...]
     unrouted: tuple[Message, ...]
+    set_aside: int = 0
+    """Outcomes that could not be processed."""
 
 
 def write_notifications(
@@ -39,6 +42,7 @@ def write_notifications(
     and owner, so that receivers can match the two. (Whether a target needs it is decided when it is sent: `claim`.)
     """
     versions = Versions.read(session, [update.alert for update in updates], now)
+    unreadable = sorted(catalog.unreadable_of("AlertRoute")) or None
     closing = [update.alert.id for update in updates if update.event is AlertEvent.CLOSED]
     openings = opening_notifications(session, closing)
     written: list[Notification] = []
@@ -46,10 +50,10 @@ def write_notifications(
     for update in updates:
         alert = update.alert
         if update.event is AlertEvent.OPENED:
-            message = _opening(catalog, update, versions.next(alert))
+            message = _opening(catalog, alert, update.outcome, versions.next(alert))
+            alert.unreadable_routes = unreadable
             labels = clusters[alert.cluster].labels if alert.cluster in clusters else {}
-            attributes = AlertAttributes(alert.case, alert.kind, alert.severity, message.owner, labels)
-            matching = targets_for(catalog, attributes)
+            matching = targets_for(catalog, _attributes(alert, message, labels))
             added = [new_notification(alert, AlertEvent.OPENED, to, message, now) for to in matching]
             openings[alert.id] = added
             if not added:
@@ -63,6 +67,37 @@ def write_notifications(
         written += added
     session.add_all(written)
     return OutboxEntries(tuple(written), tuple(unrouted))
+
+
+def write_deferred(
+    session: Session,
+    catalog: Catalog,
+    labels: Mapping[str, Mapping[str, str]],
+    alerts: Sequence[Alert],
+    now: datetime,
+) -> list[Notification]:
+    """Write the openings for the targets of routes that were unreadable when an alert opened, and now are not.
+
+    `labels`: of clusters, by name.
+    """
+    unreadable = catalog.unreadable_of("AlertRoute").keys()
+    openings = opening_notifications(session, [alert.id for alert in alerts])
+    versions = Versions.read(session, alerts, now)
+    written: list[Notification] = []
+    for alert in alerts:
+        deferred = frozenset(alert.unreadable_routes or ())
+        if not (readable := deferred - unreadable):
+            continue
+        alert.unreadable_routes = sorted(deferred - readable) or None
+        message = _late_opening(session, catalog, alert, versions.next(alert))
+        notified = {target_of(opened) for opened in openings.get(alert.id, ())}
+        written += [
+            new_notification(alert, AlertEvent.OPENED, to, message, now)
+            for to in targets_for(catalog, _attributes(alert, message, labels.get(alert.cluster, {})))
+            if to.route in readable and to not in notified
+        ]
+    session.add_all(written)
+    return written
 
 
 def opening_notifications(session: Session, alerts: Iterable[str]) -> dict[str, list[Notification]]:
@@ -132,31 +167,41 @@ def message_of(opened: Notification, alert: Alert) -> Message:
     try:
         return from_json(Message, opened.payload)
     except (ValidationError, TypeError, ValueError):
-        return Message(
-            kind=message_kind(AlertKind(alert.kind), AlertEvent.OPENED),
-            alert=alert.id,
-            alert_kind=AlertKind(alert.kind),
-            run=alert.first_run_id,
-            case=alert.case,
-            subject=alert.subject,
-            severity=alert.severity,
-            owner="",
-            runbook="",
-            verdict=alert.kind,
-            reason=alert.reason,
-            why=alert.message,
-            errors=(),
-            since=alert.opened_at,
-        )
+        return _message_of_alert(alert)
 
 
-def target_of(notification: Notification) -> TargetRef:
-    """The target of a notification."""
-    return TargetRef(notification.route, notification.target)
+def _message_of_alert(alert: Alert) -> Message:
+    return Message(
+        kind=message_kind(AlertKind(alert.kind), AlertEvent.OPENED),
+        alert=alert.id,
+        alert_kind=AlertKind(alert.kind),
+        run=alert.first_run_id,
+        case=alert.case,
+        subject=alert.subject,
+        severity=alert.severity,
+        owner="",
+        runbook="",
+        verdict=alert.kind,
+        reason=alert.reason,
+        why=alert.message,
+        errors=(),
+        since=alert.opened_at,
+    )
 
 
-def _opening(catalog: Catalog, update: AlertUpdate, version: int) -> Message:
-    alert, outcome = update.alert, update.outcome
+def _attributes(alert: Alert, message: Message, labels: Mapping[str, str]) -> AlertAttributes:
+    return AlertAttributes(alert.case, alert.kind, alert.severity, message.owner, labels)
+
+
+def _late_opening(session: Session, catalog: Catalog, alert: Alert, version: int) -> Message:
+    """The opening's message, from the outcome that opened the alert if that is still stored."""
+    outcome = find_outcome(session, alert.first_run_id)
+    if outcome is None:
+        return replace(_message_of_alert(alert), version=version)
+    return _opening(catalog, alert, outcome, version)
+
+
+def _opening(catalog: Catalog, alert: Alert, outcome: ClaimedOutcome, version: int) -> Message:
     case, unreadable = catalog.cases.get(alert.case), catalog.unreadable.get(("ProbeCase", alert.case))
     kind = AlertKind(alert.kind)
     return Message(

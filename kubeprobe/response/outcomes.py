@@ -97,6 +97,12 @@ def claim(session: Session, now: datetime, limit: int) -> list[ClaimedOutcome]:
     return sorted(claimed, key=processing_order)
 
 
+def find_outcome(session: Session, run_id: str) -> ClaimedOutcome | None:
+    """The outcome of a run, if it is still stored."""
+    row = session.execute(select(*_COLUMNS).where(col(Outcome.run_id) == run_id)).one_or_none()
+    return None if row is None else _claimed(row)
+
+
 def _claimed(row: Any) -> ClaimedOutcome:
     subject = subject_of_outcome(row.cluster, row.node, node_level=row.node_level)
     return ClaimedOutcome(key=StandingKey(row.case, subject), **{name: getattr(row, name) for name in _OTHERS})

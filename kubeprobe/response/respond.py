@@ -12,12 +12,13 @@ import structlog
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlmodel import Session, col, select
 
+from kubeprobe import metrics
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.effects import Effects
 from kubeprobe.errors import KubeProbeError
 from kubeprobe.response.alerts import OpenAlerts
 from kubeprobe.response.fold import AlertPolicy, StandingState, fold
-from kubeprobe.response.outbox import OutboxEntries, target_of, write_notifications
+from kubeprobe.response.outbox import OutboxEntries, write_notifications
 from kubeprobe.response.outcomes import (
     ClaimedOutcome,
     StandingKey,
@@ -27,6 +28,7 @@ from kubeprobe.response.outcomes import (
     processing_order,
     with_own_parameters,
 )
+from kubeprobe.response.routes import target_of
 from kubeprobe.response.setaside import set_aside
 from kubeprobe.response.standings import read_standings, write_standings
 from kubeprobe.store import Cluster, Store
@@ -53,6 +55,8 @@ def respond(store: Store, catalogs: CatalogCache, now: datetime, limit: int = BA
     except Exception:
         log.exception("batch of outcomes failed; each case on each subject is processed on its own")
         written = _respond(store, catalogs, now, limit, _process_each)
+    if written.set_aside:
+        metrics.record_outcomes_set_aside(written.set_aside)
     for message in written.unrouted:
         log.warning("no alert route for this alert", alert=message.alert, title=message.title, run=message.run)
     return Effects(deliver=sorted({target_of(notification) for notification in written.notifications}))
@@ -106,7 +110,7 @@ def _process_each(
         for outcome in given:
             groups.setdefault(outcome.key, ([], []))[position].append(outcome)
     written = OutboxEntries((), ())
-    for key, (own, of_nodes) in groups.items():
+    for key, (own, of_nodes) in sorted(groups.items(), key=_locking_order):
         try:
             with session.begin_nested():
                 one = _process(session, catalogs, own, of_nodes, now)
@@ -116,9 +120,20 @@ def _process_each(
         except Exception as error:
             log.exception("outcomes set aside", case=key.case, subject=str(key.subject), outcomes=len(own))
             set_aside(session, key, own or of_nodes, error, now)
+            written = replace(written, set_aside=written.set_aside + len(own or of_nodes))
         else:
-            written = OutboxEntries((*written.notifications, *one.notifications), (*written.unrouted, *one.unrouted))
+            written = replace(
+                written,
+                notifications=(*written.notifications, *one.notifications),
+                unrouted=(*written.unrouted, *one.unrouted),
+            )
     return written
+
+
+def _locking_order(group: tuple[StandingKey, object]) -> tuple[str, str, str]:
+    """As `read_standings` locks the standings of a whole batch."""
+    key, _ = group
+    return key.subject.cluster, key.case, key.subject.node_key
 
 
 def _needed(

@@ -1,11 +1,13 @@
 """Which targets are notified of an alert: all targets of every route that matches."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import AlertRouteSpec, RouteTarget
+from kubeprobe.store import Notification
 
 
 class TargetRef(NamedTuple):
@@ -42,6 +44,19 @@ def find_target(catalog: Catalog, ref: TargetRef) -> RouteTarget | None:
     if route is None:
         return None
     return next((target for target in route.targets if target.name == ref.target), None)
+
+
+def target_of(notification: Notification) -> TargetRef:
+    """The target of a notification."""
+    return TargetRef(notification.route, notification.target)
+
+
+def digest_of_target(target: RouteTarget | None) -> str:
+    """Changes when the target's specification does; empty for a target that the catalog lacks.
+
+    Without defaults, so that processes of versions with other fields agree.
+    """
+    return "" if target is None else hashlib.sha256(target.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
 def _matches(route: AlertRouteSpec, attributes: AlertAttributes) -> bool:

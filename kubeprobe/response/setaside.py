@@ -5,7 +5,6 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from kubeprobe import metrics
 from kubeprobe.response.outcomes import ClaimedOutcome, StandingKey
 from kubeprobe.store import ResponseError
 
@@ -34,7 +33,6 @@ def set_aside(
     found.last_at = now
     session.add(found)
     session.flush()
-    metrics.record_outcomes_set_aside(len(outcomes))
 
 
 def _describe(error: Exception) -> str:

@@ -11,6 +11,7 @@ from kubeprobe.store.alert import (
     Standing,
     TargetHealth,
     has_failed,
+    is_being_sent,
     is_undelivered,
 )
 from kubeprobe.store.catalog import (
@@ -88,6 +89,7 @@ __all__ = [
     "has_failed",
     "has_open_breaker",
     "insert_ignoring_conflicts",
+    "is_being_sent",
     "is_open",
     "is_undelivered",
     "is_unprocessed",

@@ -11,6 +11,17 @@ from kubeprobe.store.types import JSONColumn, UTCDateTime
 from kubeprobe.vocabulary import NotificationState, Subject
 
 
+def _partial(name: str, condition: str, *columns: str, unique: bool = False) -> Index:
+    """An index of the rows that meet a condition. Statements must contain the condition as it is written here."""
+    where = text(condition)
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
+
+
+def _undelivered(name: str, *columns: str) -> Index:
+    """An index of the notifications that are still to be sent."""
+    return _partial(name, "state IN ('pending', 'sending')", *columns)
+
+
 class Standing(SQLModel, table=True):
     """How a case stands on a subject, folded from its outcomes in the order of their due times."""
 
@@ -36,16 +47,7 @@ class Alert(SQLModel, table=True):
 
     __table_args__ = (
         # At most one open alert of a kind for a case on a subject.
-        Index(
-            "ux_alert_open",
-            "cluster",
-            "case",
-            "node",
-            "kind",
-            unique=True,
-            postgresql_where=text("closed_at IS NULL"),
-            sqlite_where=text("closed_at IS NULL"),
-        ),
+        _partial("ux_alert_open", "closed_at IS NULL", "cluster", "case", "node", "kind", unique=True),
     )
 
     id: str = Field(primary_key=True, max_length=26)
@@ -61,6 +63,8 @@ class Alert(SQLModel, table=True):
     last_run_id: str = Field(max_length=26)
     opened_at: datetime = Field(sa_type=UTCDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
+    unreadable_routes: list[str] | None = Field(default=None, sa_type=JSONColumn)
+    """Names of the routes that could not be read when it opened: their targets are notified once they can be."""
 
     @property
     def subject(self) -> Subject:
@@ -71,25 +75,18 @@ class Alert(SQLModel, table=True):
 class Notification(SQLModel, table=True):
     """One message about one alert to one target, with the state of its delivery.
 
-    The messages to one target about one case on one subject are in line: they are sent one at a time, in the order of
-    their versions, and a newer one about the same kind of alert replaces those that have not been sent.
+    The messages to one target about one case on one subject are sent one at a time, in the order of their versions, and
+    a newer one about the same kind of alert replaces those that have not been sent.
     """
 
     __table_args__ = (
         UniqueConstraint("alert_id", "event", "route", "target"),
         Index("ix_notification_line", "cluster", "case", "node", "route", "target", "version"),
-        Index(
-            "ix_notification_next",
-            "next_attempt_at",
-            postgresql_where=text("state IN ('pending', 'sending')"),
-            sqlite_where=text("state IN ('pending', 'sending')"),
-        ),
-        Index(
-            "ix_notification_failed",
-            "next_attempt_at",
-            postgresql_where=text("state = 'failed'"),
-            sqlite_where=text("state = 'failed'"),
-        ),
+        _undelivered("ix_notification_next", "next_attempt_at"),
+        _undelivered("ix_notification_target", "route", "target", "rejections", "next_attempt_at", "version"),
+        _undelivered("ix_notification_waiting", "cluster", "case", "node", "route", "target", "version"),
+        _partial("ix_notification_sending", "state = 'sending'", "route", "target", "next_attempt_at"),
+        _partial("ix_notification_failed", "state = 'failed'", "next_attempt_at"),
     )
 
     id: str = Field(primary_key=True, max_length=26)
@@ -135,6 +132,8 @@ class TargetHealth(SQLModel, table=True):
     accepted_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     """When it last accepted a message."""
     last_error: str = ""
+    spec_digest: str = Field(default="", max_length=64)
+    """Of the target's specification when a message to it was last claimed."""
 
 
 class ResponseError(SQLModel, table=True):
@@ -155,10 +154,15 @@ class ResponseError(SQLModel, table=True):
     last_at: datetime = Field(sa_type=UTCDateTime)
 
 
-def is_undelivered() -> ColumnElement[bool]:
+def is_undelivered(notification: Any = Notification) -> ColumnElement[bool]:
     """Of notifications that are still to be sent. Written out, for SQLite uses a partial index only then."""
     states = [NotificationState.PENDING.value, NotificationState.SENDING.value]
-    return col(Notification.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
+    return col(notification.state).in_(bindparam(None, states, expanding=True, literal_execute=True))
+
+
+def is_being_sent() -> ColumnElement[bool]:
+    """Of notifications that a worker has claimed; written out like `is_undelivered`."""
+    return col(Notification.state) == literal(NotificationState.SENDING.value, literal_execute=True)
 
 
 def has_failed() -> ColumnElement[bool]:

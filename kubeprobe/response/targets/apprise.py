@@ -11,7 +11,7 @@ from apprise.conversion import convert_between
 from kubeprobe.catalog.model.route import AppriseTarget
 from kubeprobe.response.message import Message, MessageKind
 from kubeprobe.response.shorten import shorten, utf16_length
-from kubeprobe.response.targets.apprise_http import bound_bodies
+from kubeprobe.response.targets.apprise_http import bound_requests, time_limit
 from kubeprobe.response.targets.delivery import Delivery
 from kubeprobe.response.targets.errors import PermanentTargetError, TemporaryTargetError
 from kubeprobe.response.targets.kind import TargetKind
@@ -19,13 +19,16 @@ from kubeprobe.response.targets.posting import is_temporary
 from kubeprobe.response.targets.secret import read_secret, redact
 
 TIMEOUT_S = 20.0
+"""For the requests of one message together."""
+MAX_SOCKET_TIMEOUT_S = 10.0
+"""For one read or one connection, whatever the address requests (`rto`, `cto`)."""
 
 # Apprise and its HTTP client log addresses, at debug level in full. Our errors hold Apprise's messages, redacted.
 logging.getLogger("apprise").addHandler(logging.NullHandler())
 logging.getLogger("apprise").propagate = False
 for _name in ("apprise", "urllib3.connectionpool"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-bound_bodies()
+bound_requests()
 
 _TYPES = {
     MessageKind.FAILED: NotifyType.FAILURE,
@@ -48,20 +51,24 @@ def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  
     """
     address = target.url if target.url_from is None else read_secret(target.url_from)
     assert address is not None
-    services = Apprise(asset=AppriseAsset(app_id="KubeProbe", app_desc="KubeProbe", app_url=""))
+    # Without any time-out of its own, Apprise sends in this thread: its pool of threads is shared by all targets, and a
+    # call that it stops waiting for may still deliver.
+    asset = AppriseAsset(app_id="KubeProbe", app_desc="KubeProbe", app_url="", async_mode=False, service_timeout=0)
+    services = Apprise(asset=asset)
     if not services.add(address):
         raise PermanentTargetError("Apprise cannot parse the target's address; see its wiki for the format")
     title, text = message.title, message.text
     for service in services:
         title, text = _fit(service, title, text)
-    result = services.notify(
-        body=text,
-        title=title,
-        notify_type=_TYPES[message.kind],
-        body_format=NotifyFormat.TEXT,
-        timeout=TIMEOUT_S,
-        log_level=logging.WARNING,
-    )
+        _limit_times(service)
+    with time_limit(TIMEOUT_S):
+        result = services.notify(
+            body=text,
+            title=title,
+            notify_type=_TYPES[message.kind],
+            body_format=NotifyFormat.TEXT,
+            log_level=logging.WARNING,
+        )
     if not result:
         reason = "; ".join(entry.message for entry in result.logs()) or "no reason given"
         text = redact(f"Apprise could not deliver: {shorten(reason, 1000)}", address)
@@ -69,6 +76,18 @@ def send(target: AppriseTarget, message: Message, delivery: Delivery) -> None:  
         if statuses and all(status >= 300 and not is_temporary(status) for status in statuses):
             raise PermanentTargetError(text)
         raise TemporaryTargetError(text, may_have_arrived=True)
+
+
+def _limit_times(service: NotifyBase) -> None:
+    """Every wait of the service ends, whatever its address requests. Attempts are repeated by `deliver`, not here."""
+    service.socket_connect_timeout = limit_timeout(service.socket_connect_timeout)
+    service.socket_read_timeout = limit_timeout(service.socket_read_timeout)
+    service.retry, service.wait = 0, 0.0
+
+
+def limit_timeout(seconds: float) -> float:
+    """A time-out that ends: `seconds`, if it is a positive number that is not too large."""
+    return seconds if 0 < seconds <= MAX_SOCKET_TIMEOUT_S else MAX_SOCKET_TIMEOUT_S
 
 
 def _fit(service: NotifyBase, title: str, text: str) -> tuple[str, str]:

@@ -1,15 +1,22 @@
-"""The HTTP of Apprise's services: the status of a response decides, even if its body stalls, breaks or never ends.
+"""The HTTP of Apprise's services: the status of a response decides, and every request ends within a time limit.
 
 Apprise's plugins call `requests.post`, which reads the whole body before it returns: a service that accepted a message
 and then stalled would be reported as failed, and get it again. `requests` creates an adapter for each of its sessions;
-the one here stops reading a body at a limit of time and of size, and returns what it has read.
+the one here stops reading a body at a limit of time and of size, and returns what it has read. Its connections are shut
+down at the end of `time_limit`: the time-out of a socket is for one read, and a service may send a byte for each.
 """
 
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 BODY_S = 5.0
@@ -18,8 +25,67 @@ MAX_BODY = 1 << 20
 _CHUNK = 1 << 14
 
 
+class _Limit:
+    """The connections that a thread has opened within a `time_limit`: duplicates, for TLS takes over the originals."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._is_over = False
+
+    def add(self, opened: socket.socket) -> None:
+        """Shut it down at the limit; at once, if that has passed."""
+        with self._lock:
+            self._sockets.append(opened.dup())
+            if self._is_over:
+                _shut_down(opened)
+
+    def end(self) -> None:
+        """Shut down all of them: whatever waits for one gets an error."""
+        with self._lock:
+            self._is_over = True
+            for opened in self._sockets:
+                _shut_down(opened)
+
+    def close(self) -> None:
+        """Close the duplicates."""
+        with self._lock:
+            for opened in self._sockets:
+                opened.close()
+            self._sockets.clear()
+
+
+_limits = threading.local()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """After so many seconds the requests of this thread in the block fail, and so do further ones."""
+    limit = _limits.current = _Limit()
+    timer = threading.Timer(seconds, limit.end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _limits.current = None
+        limit.close()
+
+
 class BoundedBodyAdapter(HTTPAdapter):
     """Reads of a response's body what arrives within these limits."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As HTTPAdapter does, with connections that have a time limit."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """As HTTPAdapter does, with connections that have a time limit."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As HTTPAdapter does; the response's `content` never raises."""
@@ -30,9 +96,42 @@ class BoundedBodyAdapter(HTTPAdapter):
         return response
 
 
-def bound_bodies() -> None:
+def bound_requests() -> None:
     """Have every session of `requests` in this process use it."""
     vars(requests.sessions)["HTTPAdapter"] = BoundedBodyAdapter
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _limited(super()._new_conn())
+
+
+class _SecureConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _limited(super()._new_conn())
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
+def _limited(opened: socket.socket) -> socket.socket:
+    limit = getattr(_limits, "current", None)
+    if limit is not None:
+        limit.add(opened)
+    return opened
+
+
+def _shut_down(opened: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        opened.shutdown(socket.SHUT_RDWR)
 
 
 def _start(raw: Any) -> bytes:

@@ -18,6 +18,7 @@ from tests.services.trigger.given import CASE
 from workers import housekeeping, launching
 from workers.app import app
 from workers.context import WorkerContext
+from workers.deliveries import Deliveries
 
 
 class RecordedWakes(Wakes):
@@ -37,7 +38,9 @@ def wakes(world: ExecutionWorld, launcher: Launcher) -> Iterator[RecordedWakes]:
     """The wakes that the tasks of a worker send."""
     queue = RecordedWakes()
     app.context = WorkerContext(
-        Installation(launcher.settings, world.store, queue, catalogs=launcher.catalogs), launcher
+        Installation(launcher.settings, world.store, queue, catalogs=launcher.catalogs),
+        launcher,
+        Deliveries.__new__(Deliveries),
     )
     yield queue
     del app.context

@@ -122,6 +122,11 @@ class World:
             )
         return run_id
 
+    def delete_outcome(self, run: str) -> None:
+        """Delete an outcome, as `forget` does."""
+        with self.store.writing() as session:
+            session.delete(session.get_one(Outcome, run))
+
     def all(self, kind: type[SQLModel], *order: Any) -> list[Any]:
         """All rows of a table."""
         with self.store.reading() as session:

@@ -15,6 +15,7 @@ from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import deliver, due_targets, respond
 from kubeprobe.response.claim import LEASE
 from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS, MAX_CRASHES
+from kubeprobe.response.renewal import ClaimRenewals
 from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import AlertRoute, Notification
 from kubeprobe.vocabulary import NotificationState, Verdict
@@ -89,6 +90,7 @@ def test_a_worker_that_lost_its_lease_does_not_overwrite_the_next_result(
         try:
             real(claimed, now)
         finally:
+            monkeypatch.setitem(DELIVER, "_CLAIMS", ClaimRenewals())  # another process
             assert send(world, catalogs, world.at(1) + LEASE) is SENT
 
     monkeypatch.setitem(DELIVER, "_send", slow)

@@ -1,5 +1,6 @@
 """Open alerts are repeated, withdrawn ones are closed, old ones are deleted."""
 
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -7,17 +8,27 @@ import pytest
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.effects import Effects
-from kubeprobe.response import close_withdrawn, delete_old_alerts, due_targets, repeat_alerts, respond
+from kubeprobe.health.facts import run_health
+from kubeprobe.response import (
+    close_withdrawn,
+    delete_old_alerts,
+    delete_old_errors,
+    due_targets,
+    repeat_alerts,
+    respond,
+)
 from kubeprobe.response.deliver import BACKOFF, MAX_ATTEMPTS, MAX_CRASHES
+from kubeprobe.response.housekeeping import REPEAT_REFUSED_EVERY
 from kubeprobe.response.routes import TargetRef
-from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, Standing
+from kubeprobe.store import Alert, Cluster, Notification, ProbeCase, ResponseError, Standing
 from kubeprobe.vocabulary import NotificationState, Reason, Verdict
-from tests.services.response.given import World, newest, send
+from tests.services.response.given import World, newest, send, statements, stored
 from tests.services.response.queries import Wanted, alerts, notifications_of, standings
 from tests.services.response.receiver import Receiver
 
 P, F, U = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
-SENT, PENDING, DROPPED = NotificationState.SENT, NotificationState.PENDING, NotificationState.DROPPED
+SENT, PENDING, FAILED = NotificationState.SENT, NotificationState.PENDING, NotificationState.FAILED
+DROPPED = NotificationState.DROPPED
 AM, LOG = TargetRef("am", "am"), TargetRef("team", "log")
 
 
@@ -98,10 +109,47 @@ def test_an_open_alert_is_retried_after_unexpected_errors(
 
     with monkeypatch.context() as patch:
         patch.setattr("kubeprobe.response.targets.send", err)
-        for _ in range(2 * MAX_CRASHES):
+        for attempt in range(2 * MAX_CRASHES):
             now += BACKOFF.longest
-            assert send(world, catalogs, now, "am", "am") is PENDING
-    assert send(world, catalogs, now + BACKOFF.longest, "am", "am") is SENT
+            assert send(world, catalogs, now, "am", "am") is (PENDING if attempt < MAX_CRASHES - 1 else FAILED)
+            now += REPEAT_REFUSED_EVERY
+            repeat_alerts(world.store, catalogs, now)
+    assert send(world, catalogs, now, "am", "am") is SENT
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_repeat_that_is_always_refused_holds_up_no_other_alert_of_its_subject(
+    world: World, catalogs: CatalogCache, alertmanager: Receiver, status: int
+) -> None:
+    """`status`: of each repeat. Alertmanager accepts the alerts of other subjects, so it is not unavailable."""
+    world.case(unknownAfter=1)
+    opening = fire(world, catalogs)
+    alertmanager.answers = [(200, "")]
+    now, repeated = world.at(2), 0
+    while (state := next(row.state for row in world.all(Notification) if row.id == opening)) != FAILED:
+        if state == SENT:
+            repeat_alerts(world.store, catalogs, now)
+        alertmanager.answers = [(status, "refused"), (200, "")]
+        assert send(world, catalogs, now, "am", "am") in {PENDING, FAILED}
+        now += timedelta(hours=1)
+        other = f"other-{repeated}"
+        world.cluster(other)
+        world.outcome(F, 1, cluster=other)
+        respond(world.store, catalogs, now)
+        assert send(world, catalogs, now, "am", "am") is SENT
+        repeated += 1
+    assert repeated == (1 if status == 400 else MAX_ATTEMPTS)
+    world.outcome(U, 2)
+    respond(world.store, catalogs, now)
+    assert send(world, catalogs, now, "am", "am") is SENT
+    assert b"KubeProbeUnknown" in alertmanager.received[-1].body
+    with world.store.reading() as session:
+        assert any("refused" in shown for shown in run_health(session, now).undelivered)
+    now += REPEAT_REFUSED_EVERY
+    assert repeat_alerts(world.store, catalogs, now).deliver == [AM]
+    repeats = {send(world, catalogs, now, "am", "am") for _ in range(repeated + 2)}
+    assert repeats == {SENT}
+    assert stored(world, opening).state == SENT, "corrected meanwhile"
 
 
 def test_without_an_alertmanager_repeating_costs_one_statement(world: World, catalogs: CatalogCache) -> None:
@@ -173,6 +221,20 @@ def test_old_alerts_are_deleted_with_their_notifications(world: World, catalogs:
     (left,) = world.all(Alert)
     assert left.closed_at is None
     assert {row.alert_id for row in world.all(Notification)} == {left.id}
+
+
+def test_deleting_a_batch_of_old_alerts_searches_nothing_else(world: World, catalogs: CatalogCache) -> None:
+    with statements(world.store) as seen:
+        assert delete_old_alerts(world.store, before=world.at(2)) == 0
+    assert [statement.split()[0] for statement in seen] == ["SELECT", "DELETE", "DELETE"]
+    with world.store.writing() as session:
+        for name, minute in (("old", 1), ("new", 3)):
+            error = ResponseError(
+                cluster=name, case="c", run_id="r", error="e", outcomes=1, since=world.at(0), last_at=world.at(minute)
+            )
+            session.add(error)
+    delete_old_errors(world.store, before=world.at(2))
+    assert [row.cluster for row in world.all(ResponseError)] == ["new"]
 
 
 def test_alerts_are_listed_newest_first_and_filtered(world: World, catalogs: CatalogCache) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
@@ -106,6 +107,37 @@ def test_an_unavailable_database_sets_nothing_aside(
     respond(world.store, catalogs, world.at(1))
     assert len(world.all(Standing)) == 1
     assert world.all(ResponseError) == []
+
+
+def test_outcomes_are_counted_once_they_are_committed(
+    world: World, catalogs: CatalogCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.route("team", LOG)
+    world.cluster("prod-2")
+    for cluster in ("prod-1", "prod-2"):
+        world.outcome(F, 1, cluster=cluster)
+    respond(world.store, catalogs, world.at(1))
+    with world.store.writing() as session:
+        for alert in world.all(Alert):
+            session.merge(alert).kind = "no-kind"
+    for cluster in ("prod-1", "prod-2"):
+        world.outcome(P, 2, cluster=cluster)
+    counted: list[int] = []
+    monkeypatch.setattr("kubeprobe.metrics.record_outcomes_set_aside", counted.append)
+
+    def fail_at_commit(session: Session) -> None:
+        if not session.in_nested_transaction():
+            raise OperationalError("COMMIT", {}, Exception("connection lost"))
+
+    event.listen(Session, "before_commit", fail_at_commit)
+    try:
+        with pytest.raises(OperationalError):
+            respond(world.store, catalogs, world.at(3))
+    finally:
+        event.remove(Session, "before_commit", fail_at_commit)
+    assert counted == []
+    respond(world.store, catalogs, world.at(3))
+    assert counted == [2]
 
 
 def test_an_outcome_whose_case_was_removed_stops_nothing(world: World, catalogs: CatalogCache) -> None:

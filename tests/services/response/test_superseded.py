@@ -10,6 +10,7 @@ from kubeprobe.catalog import CatalogCache
 from kubeprobe.health.facts import run_health
 from kubeprobe.response import deliver, due_targets, respond
 from kubeprobe.response.claim import LEASE
+from kubeprobe.response.renewal import ClaimRenewals
 from kubeprobe.response.routes import TargetRef
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World, fail, recover, send, stored
@@ -36,7 +37,7 @@ def test_the_closing_waits_for_the_opening_that_is_being_sent(
     def slow(claimed: Any, now: Any) -> None:
         monkeypatch.setitem(DELIVER, "_send", real)
         recover(world, catalogs, 2)
-        assert due_targets(world.store, world.at(1.5)) == []
+        assert due_targets(world.store, world.at(1.1)) == []
         assert send(world, catalogs, world.at(1.5)) is None
         real(claimed, now)
 
@@ -102,6 +103,7 @@ def test_a_worker_that_sends_after_its_lease_ended_is_corrected(
 
     def much_too_late(claimed: Any, now: Any) -> None:
         monkeypatch.setitem(DELIVER, "_send", real)
+        monkeypatch.setitem(DELIVER, "_CLAIMS", ClaimRenewals())  # another process
         assert send(world, catalogs, world.at(1) + LEASE) is SENT
         recover(world, catalogs, 3)
         assert send(world, catalogs, world.at(3)) is SENT
@@ -127,4 +129,6 @@ def test_doctor_shows_a_target_that_fails_with_another_message_each_time(
         assert send(world, catalogs, now) is PENDING
         now += timedelta(minutes=5)
     with world.store.reading() as session:
-        assert run_health(session, now).undelivered == ("team/hook: 127.0.0.1 responded 503: down",)
+        assert run_health(session, now).undelivered == (
+            "team/hook: 127.0.0.1 responded 503: down (failing since 2026-11-23 12:01 UTC)",
+        )

@@ -25,6 +25,7 @@ from kubeprobe.store import (
     Schedule,
     Standing,
     Store,
+    TargetHealth,
     open_store,
 )
 from kubeprobe.store.migrate import SchemaOutdatedError, check_schema, migrate
@@ -187,3 +188,17 @@ def test_notifications_get_the_line_and_the_order_of_their_alerts(store: Store, 
         ("k", "n", "fail", "opened", False),
     ]
     assert [row.payload for row in found] == [{"a": 1}] * 3
+
+
+def test_alerts_notifications_and_targets_survive_the_migration_of_deliveries(store: Store, now: datetime) -> None:
+    with store.writing() as session:
+        fill(session, now)
+        session.add(TargetHealth(route="r", target="t", failures=3, retry_at=now, spec_digest="d"))
+        session.get_one(Alert, "i").unreadable_routes = ["old"]
+    migrate(store, now, "0010")
+    migrate(store, now)
+    with store.reading() as session:
+        health, alert = session.exec(select(TargetHealth)).one(), session.exec(select(Alert)).one()
+        assert (health.failures, health.retry_at, health.spec_digest) == (3, now, "")
+        assert (alert.id, alert.unreadable_routes) == ("i", None)
+        assert session.exec(select(Notification)).one().payload == {"a": 1}

@@ -20,6 +20,7 @@ from kubeprobe.trigger import due_housekeeping
 from workers import housekeeping
 from workers.app import app
 from workers.context import WorkerContext
+from workers.deliveries import Deliveries
 
 SECOND = timedelta(seconds=1)
 
@@ -29,7 +30,7 @@ def settings(store: Store, now: datetime, tmp_path: Path) -> Iterator[Settings]:
     """Of the installation that the tasks work with; their clock stands at `now`."""
     found = Settings(data_dir=tmp_path)
     installation = Installation(found, store, Queue.connect("redis://127.0.0.1:1/0"), clock=lambda: now)
-    app.context = WorkerContext(installation, Launcher.__new__(Launcher))
+    app.context = WorkerContext(installation, Launcher.__new__(Launcher), Deliveries.__new__(Deliveries))
     yield found
     del app.context
 

@@ -15,11 +15,14 @@ from tests.harness.wait import until
 from tests.services.response.given import World
 from tests.services.response.receiver import Received, receiving
 
-STALLED = 14
-"""More than a responder has threads that may send at a time."""
+STALLED = 20
+"""More than a responder has threads, and than Apprise has for all of its services."""
 ALERTS = 40
 ROOT = Path(__file__).parents[3]
-PATIENT = "from kubeprobe.response.targets import posting\nposting.TIMEOUT_S = 600.0\n"
+PATIENT = """
+from kubeprobe.response.targets import apprise, posting
+posting.TIMEOUT_S = apprise.TIMEOUT_S = apprise.MAX_SOCKET_TIMEOUT_S = 600.0
+"""
 
 
 def patient(folder: Path) -> dict[str, str]:
@@ -54,26 +57,33 @@ def test_a_stalled_target_delays_no_other(tmp_path: Path, database_url: str, sto
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_outcomes_are_processed_while_many_targets_stall(tmp_path: Path, database_url: str, store: Store) -> None:
+@pytest.mark.parametrize("kind", ["webhook", "apprise"])
+def test_outcomes_are_processed_and_sent_while_many_targets_stall(
+    tmp_path: Path, database_url: str, store: Store, kind: str
+) -> None:
     world = World(store, datetime.now(UTC).replace(microsecond=0))
     world.case()
     world.cluster("prod-1", "prod-2")
     environment = patient(tmp_path / "patient")
-    with receiving() as stalled, Installation(tmp_path, database_url, environment) as installation:
+    with receiving() as good, receiving() as stalled, Installation(tmp_path, database_url, environment) as installation:
         stalled.answers = [None]
+        url = stalled.url if kind == "webhook" else stalled.url.replace("http://", "json://") + "?rto=3600"
         for number in range(STALLED):
-            world.route(f"stalled-{number}", {"name": "hook", "webhook": {"url": stalled.url}})
+            world.route(f"stalled-{number}", {"name": "hook", kind: {"url": url}})
         for name in ("valkey", "responder"):
             installation.start(name)
         until("the responder to be ready", lambda: "ready." in installation.log("responder"), within_s=120)
         queue = Queue.connect(installation.broker_url)
         world.outcome(Verdict.FAIL, 0)
         assert queue.wake_responder()
-        until("all threads that may send to be waiting", lambda: len(stalled.received) == 12, within_s=120)
+        until("every target to have a request", lambda: len(stalled.received) == STALLED, within_s=120)
+        world.route("good", {"name": "hook", kind: {"url": url.replace(stalled.url[7:], good.url[7:])}})
         world.outcome(Verdict.FAIL, 0, cluster="prod-2")
         assert queue.wake_responder()
         until("the outcome to be processed", lambda: all(row.responded_at for row in world.all(Outcome)), within_s=120)
-        assert "no response from" not in installation.log("responder"), "no target has timed out yet"
+        until("the good target to have its message", lambda: len(good.received) == 1, within_s=120)
+        assert "notification not delivered" not in installation.log("responder"), "no target has timed out yet"
+        assert len(stalled.received) == STALLED, "nothing is sent twice at a time"
 
 
 def _clusters(received: list[Received]) -> set[str]:
