@@ -8,18 +8,25 @@ _SHOWN_SCHEMES = frozenset(
     | {"redis", "rediss", "valkey", "sqlite", "postgres", "postgresql"}
 )
 """Addresses with these schemes are shown without credentials; of all others, such as Apprise's, only the scheme."""
-_URL = re.compile(r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{0,30})://([^\s'\"<>]{1,2000})")
+_USERS_WITH_TOKENS = frozenset({"git", "gitlab-ci-token", "oauth2", "x-access-token", "x-token-auth"})
+"""Names that go with a token as password. Any other user, as of http addresses, may itself be the token."""
+_SCHEMES_WITH_USERS = frozenset({"amqp", "amqps", "redis", "rediss", "valkey"})
+_URL = re.compile(
+    r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{0,30})://"
+    r"((?:(?!\*{3})(?:[^\s\"<>@]{1,500}@)+)?[^\s'\"<>]+)"  # a password may contain a quote; what is masked stays so
+)
 _SECRET_QUERY = re.compile(
-    r"(?i)([?&;][^=&;\s]{0,40}(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&;\s]{0,40}=)[^&;\s'\"<>]{1,2000}"
+    r"(?i)([?&;][^=&;\s]{0,40}(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&;\s]{0,40}=)[^&;\s'\"<>]+"
 )
 _SECRET_PATH = re.compile(
-    r"(?i)(hooks\.slack\.com/|/api/webhooks/|webhook\.office\.com/|/bot(?=\d{1,20}(?::|%3a)))[^\s'\"<>]{6,2000}"
+    r"(?i)(hooks\.slack\.com/|/api/webhooks/|webhook\.office\.com/|/bot(?=\d{1,20}(?::|%3a)))[^\s'\"<>]{6,}"
 )
 _PATTERNS = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+(?=[^\s]{0,200}[0-9A-Z=])[A-Za-z0-9._~+/=\-]{12,4000}"), rf"\1 {MASK}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_\-]{8,4000}\.[A-Za-z0-9_\-]{1,4000}\.[A-Za-z0-9_\-]{0,4000}"), MASK),
-    (re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)[^-]{1,20000}"), rf"\1{MASK}"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+(?=[^\s]{0,200}[0-9A-Z=])[A-Za-z0-9._~+/=\-]{12,}"), rf"\1 {MASK}"),
+    (re.compile(r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"), MASK),
+    (re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)(?:(?!-----)[\s\S])+"), rf"\1{MASK}"),
 )
+"""Nothing follows what has no limit, or it cannot be part of it, so that each text is read in linear time."""
 
 
 def mask_secrets(text: str) -> str:
@@ -38,9 +45,16 @@ def _mask_url(found: re.Match[str]) -> str:
         return f"{scheme}://{MASK}"
     credentials, at, place = rest.rpartition("@")
     if at:
-        user, colon, _ = credentials.partition(":")
-        is_name = bool(colon) or base == "ssh" or base.startswith("postgres")
-        rest = f"{user if is_name else MASK}{f':{MASK}' if colon else ''}@{place}"
+        user, colon, password = credentials.partition(":")
+        shown = user if _is_name(base, user, password) else MASK
+        rest = f"{shown}{f':{MASK}' if colon else ''}@{place}"
     for pattern in (_SECRET_QUERY, _SECRET_PATH):
         rest = pattern.sub(rf"\1{MASK}", rest)
     return f"{scheme}://{rest}"
+
+
+def _is_name(scheme: str, user: str, password: str) -> bool:
+    """Whether the user of an address is the name of one. Services take a token as user, with any password or none."""
+    if scheme == "ssh" or scheme.startswith("postgres"):
+        return True
+    return bool(password) and (scheme in _SCHEMES_WITH_USERS or user in _USERS_WITH_TOKENS)

@@ -18,6 +18,12 @@ def make_private_folder(path: Path) -> None:
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
+def own_private_folder(path: Path) -> None:
+    """Create a folder, or restrict one of this user; a volume of another user keeps the mode that its owner chose."""
+    make_private_folder(path)
+    take_from_others(path)
+
+
 def is_controlled_by_others(path: Path) -> bool:
     """Whether another user than root may have put files into a folder: its owner, or all where it is like `/tmp`.
 
@@ -35,6 +41,15 @@ def take_from_others(path: Path) -> None:
     found = path.stat()
     if found.st_uid == os.geteuid() and found.st_mode & _OTHERS:
         path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+
+
+def restrict_database(path: Path) -> None:
+    """Take from others a file that an old version created with the umask's mode; a group that may write it, stays."""
+    found = path.stat()
+    if not found.st_mode & stat.S_IWGRP:
+        take_from_others(path)
+    elif found.st_uid == os.geteuid() and found.st_mode & stat.S_IRWXO:
+        path.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
 
 
 def write_private(path: Path, text: str, *, keep_access: bool = False) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlmodel import Session
-
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
@@ -45,20 +43,10 @@ class CatalogFiles:
 @use_case(Permission.READ)
 def plan_catalog(installation: Installation, files: CatalogFiles, *, prune: bool = False) -> Plan:
     """What `apply_catalog` would do. Raises CatalogError."""
-
-    def plan(session: Session) -> Plan:
-        declaration = files.parse(known_names(session, prune=prune))
-        return make_plan(
-            session,
-            declaration,
-            installation.connector,
-            installation.clock(),
-            prune=prune,
-            author=files.author,
-            policy=TemplatePolicy.of(installation.settings),
-        )
-
-    return installation.query(plan)
+    declaration = files.parse(installation.query(known_names, prune=prune))
+    connector = prepare_connections(declaration, installation.connector)
+    now, policy = installation.clock(), TemplatePolicy.of(installation.settings)
+    return installation.query(make_plan, declaration, connector, now, prune=prune, author=files.author, policy=policy)
 
 
 @use_case(Permission.CATALOG)

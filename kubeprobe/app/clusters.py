@@ -8,7 +8,8 @@ from typing import TypeVar
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import Transaction, transaction, use_case
-from kubeprobe.catalog import Catalog, ScheduleChanges, load_catalog, sync_schedules
+from kubeprobe.catalog import Catalog, ScheduleChanges, load_catalog, prepare_schedules, sync_schedules
+from kubeprobe.catalog.policy import TemplatePolicy
 from kubeprobe.catalog.setup import TargetCluster, cases_bound_to, check_cases, check_sweep_permissions, creatable
 from kubeprobe.catalog.version import lock_catalog
 from kubeprobe.catalog.yamlfile import is_storable
@@ -43,9 +44,9 @@ def add_cluster(
     tx: Transaction, spec: clusters.ClusterRegistration, connection: Connection, *, replace: bool = False
 ) -> ScheduleChanges:
     """Add a cluster, or with `replace` change one and its connection. Raises InvalidInputError."""
-    lock_catalog(tx.session)  # before the cluster, as `apply` does
+    catalog = prepare_schedules(tx.session, {spec.name: spec.labels})  # locks, before the cluster is written
     clusters.add(tx.session, spec, connection, tx.installation.cipher, tx.now, replace=replace)
-    return sync_schedules(tx.session, tx.now)
+    return sync_schedules(tx.session, tx.now, catalog)
 
 
 @transaction(Permission.CLUSTERS)
@@ -55,9 +56,11 @@ def relabel_cluster(tx: Transaction, name: str, labels: Mapping[str, str], remov
     cluster = clusters.get(tx.session, name)
     if absent := [key for key in removed if key not in cluster.labels]:
         raise InvalidInputError(f"Cluster {name!r} has no label {absent[0]!r}; nothing was changed.")
-    kept = {key: value for key, value in cluster.labels.items() if key not in removed}
-    cluster = clusters.set_labels(tx.session, name, {**kept, **labels})
-    return Relabelled(cluster.labels, sync_schedules(tx.session, tx.now), is_declared=cluster.spec is not None)
+    after = {key: value for key, value in cluster.labels.items() if key not in removed} | dict(labels)
+    catalog = prepare_schedules(tx.session, {name: after})
+    cluster = clusters.set_labels(tx.session, name, after)
+    schedules = sync_schedules(tx.session, tx.now, catalog)
+    return Relabelled(cluster.labels, schedules, is_declared=cluster.spec is not None)
 
 
 @transaction(Permission.OPERATE)
@@ -77,9 +80,9 @@ def uncordon_cluster(tx: Transaction, name: str) -> None:
 @transaction(Permission.CLUSTERS)
 def remove_cluster(tx: Transaction, name: str) -> None:
     """Remove a cluster and its schedules. Its history stays."""
-    lock_catalog(tx.session)
+    catalog = prepare_schedules(tx.session, {name: None})
     clusters.remove(tx.session, name)
-    sync_schedules(tx.session, tx.now)
+    sync_schedules(tx.session, tx.now, catalog)
 
 
 @use_case(Permission.OPERATE)
@@ -87,7 +90,8 @@ def check_cluster(installation: Installation, name: str, image: str = "") -> lis
     """Check whether probes can run in a cluster; with an image, also whether a pod of it starts there."""
     cluster, catalog = installation.query(clusters.get, name), installation.query(load_catalog)
     trial = ImageTrial(image, installation_id(installation.store)) if image else None
-    return call_cluster(installation.cipher, cluster, lambda api: _check(api, cluster, catalog, trial))
+    policy = TemplatePolicy.of(installation.settings)
+    return call_cluster(installation.cipher, cluster, lambda api: _check(api, cluster, catalog, trial, policy))
 
 
 def target_of(cluster: Cluster) -> TargetCluster:
@@ -113,12 +117,14 @@ def call_cluster(
     return asyncio.run(called())
 
 
-async def _check(api: ClusterApi, cluster: Cluster, catalog: Catalog, trial: ImageTrial | None) -> list[Finding]:
+async def _check(
+    api: ClusterApi, cluster: Cluster, catalog: Catalog, trial: ImageTrial | None, policy: TemplatePolicy
+) -> list[Finding]:
     found = await check_access(api, cluster.namespace, trial, watches_nodes=cluster.watches_nodes)
     target = target_of(cluster)
     cases = cases_bound_to(catalog, target)
     if cases and all(one.ok for one in found if one.check in NEEDED_FOR_CASES):
-        found += await check_cases(api, catalog, cases, target)
+        found += await check_cases(api, catalog, cases, target, policy)
         if swept := creatable(catalog, filter(catalog.is_renderable, cases), target):
             found.append(await check_sweep_permissions(api, swept, target))
     return found

@@ -137,19 +137,38 @@ async def _check_node(name: str, context: TrialContext) -> None:
 
 async def _follow(created: PodObservation, context: TrialContext) -> Judgement:
     """Watch the pod until its run is over."""
-    seen, shown = created, ""
+    following = _Following(created, context)
     while True:  # again only where a deadline has passed by the loop's clock and not yet by ours
         with suppress(TimeoutError):
-            async with asyncio.timeout(None) as limit, aclosing(_states(seen, context)) as states:
-                async for seen, deleted in states:
-                    now = context.clock() + context.api.clock_offset
-                    if judgement := judge(seen.pod, seen.policy, now, deleted=deleted):
-                        return judgement
-                    phase = str((seen.pod.get("status") or {}).get("phase") or "Pending").lower()
-                    if phase != shown:
-                        context.on_phase(shown := phase)
-                    left_s = (seen.deadline - now).total_seconds()
-                    limit.reschedule(asyncio.get_running_loop().time() + max(left_s, _SHORTEST_WAIT_S))
+            return await following.judge_states()
+
+
+@dataclass
+class _Following:
+    """The newest state of a pod that is followed."""
+
+    seen: PodObservation
+    context: TrialContext
+    shown: str = ""
+    """The phase that was shown last."""
+
+    async def judge_states(self) -> Judgement:
+        """The judgement of the first state that has one. Raises TimeoutError when the pod's deadline passes."""
+        async with asyncio.timeout(None) as limit, aclosing(_states(self.seen, self.context)) as states:
+            async for self.seen, deleted in states:
+                now = self.context.clock() + self.context.api.clock_offset
+                if judgement := judge(self.seen.pod, self.seen.policy, now, deleted=deleted):
+                    return judgement
+                self._show_phase()
+                left_s = (self.seen.deadline - now).total_seconds()
+                limit.reschedule(asyncio.get_running_loop().time() + max(left_s, _SHORTEST_WAIT_S))
+        raise TimeoutError  # the watch has ended without a judgement: it starts again
+
+    def _show_phase(self) -> None:
+        phase = str((self.seen.pod.get("status") or {}).get("phase") or "Pending").lower()
+        if phase != self.shown:
+            self.context.on_phase(phase)
+        self.shown = phase
 
 
 async def _states(seen: PodObservation, context: TrialContext) -> AsyncGenerator[tuple[PodObservation, bool], None]:

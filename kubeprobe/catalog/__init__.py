@@ -6,8 +6,9 @@
 `trigger` opens runs when `times` says that they are due.
 """
 
-from kubeprobe.catalog.apply import ApplyResult, apply, known_names
+from kubeprobe.catalog.apply import ApplyResult, apply
 from kubeprobe.catalog.changes import Action, FieldChange, ItemChange
+from kubeprobe.catalog.comparison import known_names
 from kubeprobe.catalog.connections import Connector, prepare_connections
 from kubeprobe.catalog.ownership import BY_HAND, Author
 from kubeprobe.catalog.parameters import check_parameters
@@ -16,7 +17,7 @@ from kubeprobe.catalog.pause import pause, resume
 from kubeprobe.catalog.plan import Plan, make_plan
 from kubeprobe.catalog.problems import CatalogError, CatalogProblem
 from kubeprobe.catalog.render import RunIdentity, pod_name, render_pod
-from kubeprobe.catalog.schedules import ScheduleChanges, sync_schedules
+from kubeprobe.catalog.schedules import ScheduleChanges, prepare_schedules, sync_schedules
 from kubeprobe.catalog.schema import json_schema
 from kubeprobe.catalog.snapshot import (
     Catalog,
@@ -54,6 +55,7 @@ __all__ = [
     "pause",
     "pod_name",
     "prepare_connections",
+    "prepare_schedules",
     "render_pod",
     "resume",
     "sync_schedules",

@@ -1,6 +1,6 @@
 """The connections of declared clusters: read from their kubeconfigs, compared with the encrypted ones in the store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -119,6 +119,15 @@ def write_cluster(
     row.spec = spec.as_json()
     session.add(row)
     return row
+
+
+def read_clusters(session: Session, names: Iterable[str]) -> list[Cluster]:
+    """The rows of these clusters, some hundred at a time: while they are referenced, a look-up takes no statement."""
+    found, wanted = list[Cluster](), sorted(names)
+    for start in range(0, len(wanted), _NAMES_AT_ONCE):
+        named = col(Cluster.name).in_(wanted[start : start + _NAMES_AT_ONCE])
+        found += session.execute(select(Cluster).where(named)).scalars()
+    return found
 
 
 def mark_renewed(items: Sequence[ItemChange], renewed: frozenset[str]) -> list[ItemChange]:

@@ -1,8 +1,8 @@
 """Owners of catalog entries: an entry belongs to the source that declares it, or to no source.
 
-An entry that a person applied belongs to no source, and a source that declares it takes it over. An entry of a source
-is changed and removed by that source only. A person may override it; it then differs from its source (drift) until
-that source is applied again.
+An entry that a person applied belongs to no source, and a source that declares it takes it over only if it may. An
+entry of a source is changed and removed by that source only. A person may override it; it then differs from its source
+(drift) until that source is applied again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,6 +25,8 @@ class Author:
     commit_id: str | None = None
     overrides: bool = False
     """The person may change entries of a source (`--override`)."""
+    takes_over: bool = False
+    """The source may take over entries of no source (`--allow take-over`)."""
 
     def owner_of(self, stored: str | None) -> str | None:
         """The owner after this author wrote an entry whose stored owner is `stored`: an override does not change it."""
@@ -37,24 +39,34 @@ BY_HAND = Author()
 def ownership_conflicts(
     items: Iterable[ItemChange], stored: Mapping[tuple[str, str], StoredItem], declaration: Declaration, author: Author
 ) -> list[CatalogProblem]:
-    """A problem for each entry that belongs to a source and that this author may not change."""
+    """A problem for each entry that belongs to another owner and that this author may not change."""
     changed = {(item.kind, item.name) for item in items if item.action is Action.CHANGED}
     problems = []
     for (kind, name), entry in declaration.entries.items():
         found = stored.get((kind, name))
-        if found is None or found.source is None or found.source == author.source:
+        if found is None or found.source == author.source:
             continue
         if author.source is None and (author.overrides or (kind, name) not in changed):
             continue
-        where = f" ({found.origin})" if found.origin else ""
-        expected = f"a change in that source's repository, or --override, which lasts until {found.source} is applied"
-        message = f"this entry belongs to source {found.source}{where}"
-        if author.source is not None:
-            message += f", and source {author.source} declares it too"
-            expected = "one owner: remove it from one of the two sources"
+        if found.source is None and author.takes_over:
+            continue
+        message, expected = _conflict(found, author)
         file, _, line = entry.origin.rpartition(":")
         problems.append(CatalogProblem(file, int(line), f"{kind}/{name}", "", message, expected=expected))
     return problems
+
+
+def _conflict(found: StoredItem, author: Author) -> tuple[str, str]:
+    """Whose entry it is, and what to do."""
+    owner = "no source: it was applied by hand" if found.source is None else f"source {found.source}"
+    message = f"this entry belongs to {owner}" + (f" ({found.origin})" if found.origin else "")
+    if author.source is None:
+        in_force = f"--override, which lasts until {found.source} is applied"
+        return message, f"a change in that source's repository, or {in_force}"
+    message += f", and source {author.source} declares it too"
+    if found.source is not None:
+        return message, "one owner: remove it from one of the two sources"
+    return message, "another name; or, if its repository is trusted with it, the source with --allow take-over"
 
 
 def broken_references(

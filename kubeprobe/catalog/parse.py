@@ -155,18 +155,18 @@ def _list_yaml(folder: Path, state: _ParseState) -> list[Path]:
             expected = "a folder that this user may read"
             state.problems.append(CatalogProblem(_printable(str(here)), 1, "", "", message, expected=expected))
             continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                (links if entry.is_symlink() else waiting).append(entry)
-            elif entry.suffix in _SUFFIXES and entry.is_file():
-                found.append(entry)
-            elif entry.is_symlink() and not entry.exists():
-                message = "a link to a file or folder that does not exist"
-                expected = "a link to a file or folder, or none"
-                state.problems.append(CatalogProblem(_printable(str(entry)), 1, "", "", message, expected=expected))
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        folders = [entry for entry in shown if entry.is_dir()]
+        waiting += [entry for entry in folders if not entry.is_symlink()]
+        links += [entry for entry in folders if entry.is_symlink()]
+        found += [entry for entry in shown if entry.suffix in _SUFFIXES and entry.is_file()]
+        state.problems += [_broken_link(entry) for entry in shown if entry.is_symlink() and not entry.exists()]
     return sorted(found)
+
+
+def _broken_link(link: Path) -> CatalogProblem:
+    message = "a link to a file or folder that does not exist"
+    return CatalogProblem(_printable(str(link)), 1, "", "", message, expected="a link to a file or folder, or none")
 
 
 def _printable(name: str) -> str:

@@ -11,14 +11,15 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlmodel import Session, col
 
-from kubeprobe.catalog.changes import Action, ItemChange, compare, stored_items
-from kubeprobe.catalog.connections import Connector, connect_all, mark_renewed, renewed_clusters
+from kubeprobe.catalog.changes import Action, ItemChange
+from kubeprobe.catalog.comparison import CHANGES, ApplyRequest, compare_with_store
+from kubeprobe.catalog.connections import Connector
 from kubeprobe.catalog.forecast import ClusterFacts, ForecastInput, Timetable, runs_per_hour, timetables, warnings
 from kubeprobe.catalog.model import BindingSpec, ClusterSpec, ProbeCaseSpec, RenderConfigSpec, Spec
-from kubeprobe.catalog.ownership import BY_HAND, Author, broken_references, ownership_conflicts, policy_problems
+from kubeprobe.catalog.ownership import BY_HAND, Author
 from kubeprobe.catalog.parse import Declaration
 from kubeprobe.catalog.policy import DEFAULT_POLICY, TemplatePolicy
-from kubeprobe.catalog.problems import CatalogError
+from kubeprobe.catalog.schedules import check_number
 from kubeprobe.catalog.snapshot import load_catalog, paused_by_hand
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Cluster, Node
@@ -49,7 +50,7 @@ class Plan(JsonModel):
     @property
     def changes_anything(self) -> bool:
         """Whether an apply would add, change or remove an entry."""
-        return any(item.action in {Action.ADDED, Action.CHANGED, Action.REMOVED} for item in self.items)
+        return any(item.action in CHANGES for item in self.items)
 
     def count(self, action: Action) -> int:
         """How many items have this action."""
@@ -67,24 +68,18 @@ def make_plan(  # noqa: PLR0913 - those of `apply`
     policy: TemplatePolicy = DEFAULT_POLICY,
 ) -> Plan:
     """Compare a declaration with the store. Writes nothing. Raises CatalogError where `apply` would."""
-    connections = connect_all(declaration, connector)
+    found = compare_with_store(session, ApplyRequest(declaration, connector, author, policy, prune))
     catalog = load_catalog(session)
-    stored = stored_items(session)
-    renewed = renewed_clusters(session, connections, connector.cipher)
-    items = mark_renewed(compare(stored, declaration, author.source, prune=prune), renewed)
-    problems = ownership_conflicts(items, stored, declaration, author) + broken_references(items, stored, declaration)
-    problems += policy_problems(stored, declaration, author, policy)
-    if problems:
-        raise CatalogError(problems)
     before = ForecastInput(catalog.bindings, catalog.cases, catalog.render_configs, _clusters(session))
-    removed = {(item.kind, item.name) for item in items if item.action is Action.REMOVED}
+    removed = {(item.kind, item.name) for item in found.with_action(Action.REMOVED)}
     replaced = removed | declaration.entries.keys()
     unreadable = {key: entry for key, entry in catalog.unreadable.items() if key not in replaced}
     bound = (entry.texts("cases") for (kind, _), entry in unreadable.items() if kind == "Binding")
     after = _after_apply(before, declaration, removed, paused_by_hand(session))
     after = replace(after, bound_elsewhere=frozenset().union(*bound))
+    check_number(after.bindings, [(facts.name, facts.labels) for facts in after.clusters])
     return Plan(
-        items=tuple(items),
+        items=found.items,
         loads=_loads(runs_per_hour(before, now), runs_per_hour(after, now)),
         timetables=tuple(timetables(after, now)),
         warnings=(*(entry.message for entry in unreadable.values()), *warnings(after, now)),

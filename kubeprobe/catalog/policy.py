@@ -15,7 +15,9 @@ from kubeprobe.settings import Settings
 
 ANY = "*"
 _HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
-_ALLOWED_CAPABILITY = "NET_BIND_SERVICE"
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_HOOKS = ("postStart", "preStop")
+ALLOWED_CAPABILITY = "NET_BIND_SERVICE"
 """The one that the `restricted` Pod Security Standard admits."""
 _SELINUX_TYPES = {None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 """Those that the `baseline` Pod Security Standard admits."""
@@ -66,7 +68,7 @@ class TemplatePolicy:
         """What in a template's PodSpec and annotations is not allowed: `WHAT: what is allowed (setting)`."""
         name = f"{source}/{template}" if source else template
         found = []
-        demands = list(dict.fromkeys((*host_demands(pod), *_annotated_demands(annotations))))
+        demands = host_demands(pod, annotations)
         if demands and not {name, ANY} & self.host_access:
             expected = f"only for templates that KUBEPROBE_TEMPLATE_HOST_ACCESS lists: {name}"
             found.append(f"{', '.join(demands)}: {expected}")
@@ -82,8 +84,15 @@ class TemplatePolicy:
 DEFAULT_POLICY = TemplatePolicy()
 
 
-def host_demands(pod: Mapping[str, Any]) -> Iterator[str]:
-    """What a PodSpec demands beyond the `baseline` Pod Security Standard, such as `hostPath volumes`."""
+def host_demands(pod: Mapping[str, Any], annotations: Mapping[str, str]) -> list[str]:
+    """What a pod demands beyond the `baseline` Pod Security Standard, such as `hostPath volumes`; each once.
+
+    It is stricter than the standard in capabilities and sysctls: each can be harmful on some node.
+    """
+    return list(dict.fromkeys((*_demands(pod), *_annotated_demands(annotations))))
+
+
+def _demands(pod: Mapping[str, Any]) -> Iterator[str]:
     yield from (field for field in _HOST_FIELDS if pod.get(field))
     if any("hostPath" in volume for volume in pod.get("volumes") or ()):
         yield "hostPath volumes"
@@ -91,10 +100,19 @@ def host_demands(pod: Mapping[str, Any]) -> Iterator[str]:
     if security.get("sysctls"):
         yield "sysctls"
     yield from _security_demands(security)
-    for container in _containers(pod):
+    for container in containers_of(pod):
         yield from _security_demands(container.get("securityContext") or {})
         if any(port.get("hostPort") for port in container.get("ports") or ()):
             yield "host ports"
+        if any(handler.get("host") for handler in _handlers(container)):
+            yield "a host in a probe or lifecycle hook, which the kubelet connects to"
+
+
+def _handlers(container: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What the kubelet connects to, from the node's network."""
+    lifecycle = container.get("lifecycle") or {}
+    actions = (*map(container.get, _PROBES), *map(lifecycle.get, _HOOKS))
+    return (action.get(field) or {} for action in filter(None, actions) for field in ("httpGet", "tcpSocket"))
 
 
 def _annotated_demands(annotations: Mapping[str, str]) -> Iterator[str]:
@@ -105,7 +123,7 @@ def _annotated_demands(annotations: Mapping[str, str]) -> Iterator[str]:
 
 def _security_demands(security: Mapping[str, Any]) -> Iterator[str]:
     capabilities = (security.get("capabilities") or {}).get("add") or ()
-    yield from (f"capability {name}" for name in capabilities if name != _ALLOWED_CAPABILITY)
+    yield from (f"capability {name}" for name in capabilities if name != ALLOWED_CAPABILITY)
     if security.get("privileged"):
         yield "privileged"
     if security.get("procMount") not in {None, "Default"}:
@@ -120,13 +138,14 @@ def _security_demands(security: Mapping[str, Any]) -> Iterator[str]:
             yield f"{profile} Unconfined"
 
 
-def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def containers_of(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All containers of a PodSpec."""
     for field in ("initContainers", "containers"):
         yield from pod.get(field) or ()
 
 
 def _images(pod: Mapping[str, Any]) -> Iterator[str]:
-    for container in _containers(pod):
+    for container in containers_of(pod):
         if image := container.get("image"):
             yield image
     for volume in pod.get("volumes") or ():
@@ -170,7 +189,10 @@ def environments_of(spec: Spec) -> Iterator[tuple[tuple[str | int, ...], Iterabl
             yield ("overrides", number, "values"), override.values
     elif isinstance(spec, ProbeTemplateSpec):
         yield ("env",), spec.env
-        for field in ("initContainers", "containers"):
-            for number, container in enumerate(spec.pod.get(field) or ()):
-                names = [variable["name"] for variable in container.get("env") or ()]
-                yield ("pod", field, number, "env"), names
+        yield from _environments_of_pod(spec.pod, "initContainers")
+        yield from _environments_of_pod(spec.pod, "containers")
+
+
+def _environments_of_pod(pod: Mapping[str, Any], field: str) -> Iterator[tuple[tuple[str | int, ...], Iterable[str]]]:
+    for number, container in enumerate(pod.get(field) or ()):
+        yield ("pod", field, number, "env"), [variable["name"] for variable in container.get("env") or ()]

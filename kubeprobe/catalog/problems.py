@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.jsonmodel import JsonModel
+from kubeprobe.masking import mask_secrets
 
 PROBLEM_TYPE = "kubeprobe"
 """The type of the validation errors that `invalid` makes, by which `explain` recognises them."""
@@ -27,6 +28,13 @@ class CatalogProblem(JsonModel):
     expected: str = ""
     nearest: str = ""
 
+    def masked(self) -> "CatalogProblem":
+        """The problem without credentials, which its document may hold anywhere."""
+        document, path, message, expected, nearest = map(
+            mask_secrets, (self.document, self.path, self.message, self.expected, self.nearest)
+        )
+        return CatalogProblem(self.file, self.line, document, path, message, expected, nearest)
+
     def __str__(self) -> str:
         """One line; `file:line` comes first, so that editors and terminals can open it."""
         location = f"{self.file}:{self.line}" if self.file else "catalog"
@@ -43,7 +51,7 @@ class CatalogError(InvalidInputError):
     """An invalid catalog; nothing was changed. `problems` has every problem."""
 
     def __init__(self, problems: Iterable[CatalogProblem]) -> None:
-        self.problems: tuple[CatalogProblem, ...] = tuple(sorted(set(problems)))
+        self.problems: tuple[CatalogProblem, ...] = tuple(sorted({problem.masked() for problem in problems}))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

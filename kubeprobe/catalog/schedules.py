@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlmodel import Session, col
 
 from kubeprobe.catalog.model import BindingSpec, Periodic
-from kubeprobe.catalog.snapshot import load_catalog
+from kubeprobe.catalog.problems import CatalogError, CatalogProblem
+from kubeprobe.catalog.snapshot import Catalog, load_catalog
 from kubeprobe.catalog.times import next_due, spread_offset
 from kubeprobe.catalog.version import lock_catalog, lock_clusters
 from kubeprobe.jsonmodel import JsonModel
@@ -18,7 +19,11 @@ from kubeprobe.store import Cluster, Node, Schedule
 
 _CHUNK = 5000
 """Rows of one statement: far below the databases' limits on parameters; 100,000 rows take 20 statements."""
+MAX_SCHEDULES = 500_000
+"""10,000 clusters with 50 cases each; an apply holds some 500 bytes for each."""
 ItemT = TypeVar("ItemT")
+_WatchedCluster = tuple[str, Mapping[str, str], bool]
+"""Name, labels, and whether collectors watch its nodes."""
 
 
 class ScheduleKey(NamedTuple):
@@ -64,16 +69,53 @@ class ScheduleChanges(JsonModel):
     removed: int = 0
 
 
-def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
-    """Make the schedule rows equal bindings x cases x matching clusters.
+def prepare_schedules(session: Session, labels: Mapping[str, Mapping[str, str] | None]) -> Catalog:
+    """Lock all clusters that a transaction writes, before it writes any; gives the catalog for `sync_schedules`.
+
+    They are those in `labels` (what the transaction makes of their labels; None: it removes the cluster), and those
+    whose watch of nodes changes. The entries of the catalog are written already. Raises CatalogError if there would be
+    too many schedules.
+    """
+    session.flush()
+    lock_catalog(session)
+    catalog = load_catalog(session)
+    after = {name: (labels_of, watched) for name, labels_of, watched in _watched_clusters(session)}
+    after |= {name: (given, after.get(name, ({}, False))[1]) for name, given in labels.items() if given is not None}
+    remaining = [(name, *facts) for name, facts in after.items() if labels.get(name, {}) is not None]
+    check_number(catalog.bindings, [(name, labels_of) for name, labels_of, _ in remaining])
+    changed = _changed_watches(catalog, remaining)
+    lock_clusters(session, {*labels, *changed[True], *changed[False]})
+    return catalog
+
+
+def check_number(bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    """Raises CatalogError if these bindings make more than MAX_SCHEDULES rows on these clusters (name, labels)."""
+    counts = {
+        name: len(binding.cases) * sum(binding.clusters.matches(cluster, labels) for cluster, labels in clusters)
+        for name, binding in bindings.items()
+        if binding.on.periodic is not None
+    }
+    if (total := sum(counts.values())) > MAX_SCHEDULES:
+        largest = max(counts, key=counts.__getitem__)
+        cases = len(bindings[largest].cases)
+        message = (
+            f"the periodic bindings make {total:,} schedules (cases x clusters), {counts[largest]:,} of them this one: "
+            f"{cases:,} cases on {counts[largest] // cases:,} clusters"
+        )
+        expected = f"at most {MAX_SCHEDULES:,} schedules in all: fewer cases or clusters in a binding"
+        raise CatalogError([CatalogProblem("", 1, f"Binding/{largest}", "spec", message, expected)])
+
+
+def sync_schedules(session: Session, now: datetime, catalog: Catalog | None = None) -> ScheduleChanges:
+    """Make the schedule rows equal bindings x cases x matching clusters. `catalog`: what `prepare_schedules` gave.
 
     Only a change of timing recomputes `next_due` from `now`; with any other change, a slot that is due but not yet
     issued stays due. Rows of cordoned clusters (which `trigger` skips) and of paused bindings are kept. A row that was
     paused for its cluster alone stays paused. Rows of a binding that is unreadable stay as they are.
     """
     session.flush()
-    lock_catalog(session)
-    catalog = load_catalog(session)
+    if catalog is None:
+        catalog = prepare_schedules(session, {})
     bindings, unreadable = catalog.bindings, catalog.unreadable_of("Binding")
     paused = {name for name, binding in bindings.items() if binding.paused}
     clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool))).all()
@@ -97,8 +139,7 @@ def sync_schedules(session: Session, now: datetime) -> ScheduleChanges:
         for key, row in rows.items()
         if key not in wanted and not (key.binding in unreadable and key.cluster in existing)
     ]
-    keeps_watches = not all(entry.lacks("nodes") for entry in unreadable.values())
-    _update_node_watches(session, bindings.values(), keeps_watches=keeps_watches)
+    _update_node_watches(session, catalog)
     for chunk in _chunks(removed):
         session.execute(delete(Schedule).where(col(Schedule.id).in_(chunk)))
     for chunk in _chunks(to_pause):
@@ -140,20 +181,32 @@ def expected_schedules(
                     yield key, values._replace(nodes=nodes)
 
 
-def _update_node_watches(session: Session, bindings: Iterable[BindingSpec], *, keeps_watches: bool) -> None:
-    """Set for which clusters collectors watch nodes; where that changes, the cached nodes are deleted.
+def _watched_clusters(session: Session) -> list[_WatchedCluster]:
+    columns = select(col(Cluster.name), col(Cluster.labels), col(Cluster.watches_nodes))
+    return [(name, labels, watched) for name, labels, watched in session.execute(columns)]
 
-    `keeps_watches`: no watch ends, as a binding that cannot be read may need it.
+
+def _changed_watches(catalog: Catalog, clusters: Iterable[_WatchedCluster]) -> dict[bool, list[str]]:
+    """The clusters whose nodes collectors start to watch (True), and stop to watch.
+
+    While a binding that may need them cannot be read, no watch ends.
     """
-    with_nodes = [binding for binding in bindings if binding.nodes is not None]
-    found = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.watches_nodes)))
-    differing: dict[bool, list[str]] = {True: [], False: []}
-    for name, labels, watched in found:
+    with_nodes = [binding for binding in catalog.bindings.values() if binding.nodes is not None]
+    keeps_watches = not all(entry.lacks("nodes") for entry in catalog.unreadable_of("Binding").values())
+    changed: dict[bool, list[str]] = {True: [], False: []}
+    for name, labels, watched in clusters:
         wanted = any(binding.clusters.matches(name, labels) for binding in with_nodes)
         if wanted != watched and not (watched and keeps_watches):
-            differing[wanted].append(name)
-    lock_clusters(session, [name for names in differing.values() for name in names])
-    for wanted, names in differing.items():
+            changed[wanted].append(name)
+    return changed
+
+
+def _update_node_watches(session: Session, catalog: Catalog) -> None:
+    """Set for which clusters collectors watch nodes; where that changes, the cached nodes are deleted.
+
+    `prepare_schedules` has locked them.
+    """
+    for wanted, names in _changed_watches(catalog, _watched_clusters(session)).items():
         for chunk in _chunks(names):
             changed = update(Cluster).where(col(Cluster.name).in_(chunk))
             session.execute(changed.values(watches_nodes=wanted, nodes_listed_at=None, nodes_error=""))

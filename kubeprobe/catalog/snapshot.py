@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from kubeprobe.catalog.model import (
 )
 from kubeprobe.catalog.problems import shorten
 from kubeprobe.errors import KubeProbeError, NotFoundError
+from kubeprobe.masking import mask_secrets
 from kubeprobe.names import nearest
 from kubeprobe.store import AlertRoute, Binding, CatalogVersion, ProbeCase, ProbeTemplate, RenderConfig
 from kubeprobe.store.types import JSONColumn
@@ -149,16 +151,29 @@ class Catalog:
         Raises CatalogUnreadableError if that one is unreadable: without its values the probe would test another thing.
         """
         named = self._config_named_by(binding)
-        cases = {name: config.for_ for name, config in self.render_configs.items()}
-        for name, entry in self.unreadable_of("RenderConfig").items():
-            cases[name] = entry.text("for") or (case if name == named else name)
-        candidates = [name for name, of_case in cases.items() if of_case == case]
+        candidates = self._configs_by_case.get(case, [])
+        if named is not None and named not in candidates and self._is_of_unknown_case(named):
+            candidates = [*candidates, named]
         if named not in candidates:
             named = candidates[0] if len(candidates) == 1 else case
         if named not in candidates:
             return None
         self.check_readable("RenderConfig", named)
         return self.render_configs[named]
+
+    @cached_property
+    def _configs_by_case(self) -> Mapping[str, list[str]]:
+        """The names of the render configs of each case; without a readable `for`, its name counts as the case."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name, config in self.render_configs.items():
+            found[config.for_].append(name)
+        for name, entry in self.unreadable_of("RenderConfig").items():
+            found[entry.text("for") or name].append(name)
+        return dict(found)
+
+    def _is_of_unknown_case(self, config: str) -> bool:
+        entry = self.unreadable.get(("RenderConfig", config))
+        return entry is not None and not entry.text("for")
 
     def _config_named_by(self, binding: str | None) -> str | None:
         if binding is None:
@@ -265,6 +280,7 @@ def _read_all(
             found[name] = _validate(model, spec)
         except ValueError as error:
             message = f"the stored {table.__name__} {name!r} is invalid in this version of KubeProbe at {error}"
+            message = mask_secrets(message)
             unreadable[table.__name__, name] = Unreadable(message, spec)
     return found
 

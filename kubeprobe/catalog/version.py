@@ -1,7 +1,7 @@
 """The catalog's version and its lock: one row, which writers lock and readers compare with their copy.
 
 Every transaction that locks several of these locks them in this order, so that no two deadlock: a source's row, the
-catalog, clusters (by name), entries of the catalog, schedules, nodes.
+catalog, its entries, clusters (by name, all at once), schedules, nodes.
 """
 
 from collections.abc import Iterable

@@ -32,7 +32,9 @@ _MAX_PROBLEMS = 100
 _MAX_TAG_DIRECTIVES = 10
 """libyaml compares each with all others."""
 _TAG_DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE_ESCAPE = re.compile(r"\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
+_MARKED_ESCAPE = re.compile(r"\\U000[fF]([dD][89a-fA-F][0-9a-fA-F]{2})|([\U000FD800-\U000FDFFF])")
+_MARKED_BY = 0xF0000
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 """NUL, which PostgreSQL rejects in text and JSON, and surrogates, which cannot be encoded as UTF-8."""
@@ -139,20 +141,40 @@ def _nodes(text: str) -> Iterator[_Node]:
     """The root of each document. Raises YAMLError and _DocumentError."""
     if len(_TAG_DIRECTIVE.findall(text)) > _MAX_TAG_DIRECTIVES:
         raise _DocumentError(1, "too many %TAG directives", f"at most {_MAX_TAG_DIRECTIVES}")
-    # JSON writes an emoji as two surrogates, which libyaml refuses; the parser in Python reads them, slowly.
-    parser = yaml.SafeLoader if _SURROGATE_ESCAPE.search(text) else yaml.CSafeLoader
-    composer = _Composer()
-    for event in yaml.parse(text, Loader=parser):
+    has_surrogates = _SURROGATE_ESCAPE.search(text) is not None
+    if has_surrogates:
+        text = _mark_surrogates(text)
+    composer = _Composer(has_surrogates=has_surrogates)
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.DocumentStartEvent):
-            composer = _Composer()
+            composer = _Composer(has_surrogates=has_surrogates)
         elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent) and (root := composer.take(event)):
             yield root
+
+
+def _mark_surrogates(text: str) -> str:
+    """The text with other characters in place of surrogates. Raises _DocumentError if it has these characters itself.
+
+    JSON writes an emoji as escapes of two surrogates, which libyaml refuses. Whether they are escapes at all depends on
+    the kind of scalar, which only libyaml knows: `_unmark_surrogates` restores either.
+    """
+    if found := _MARKED_ESCAPE.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        message = "the file has both escapes of surrogates and private characters from U+FD800 to U+FDFFF"
+        raise _DocumentError(line, message, "one of the two")
+    return _SURROGATE_ESCAPE.sub(r"\\U000F\1", text)
+
+
+def _unmark_surrogates(text: str) -> str:
+    """The text of a scalar: escapes that libyaml has read become surrogates, those that are text stay text."""
+    return _MARKED_ESCAPE.sub(lambda mark: f"\\u{mark[1]}" if mark[1] else chr(ord(mark[2]) - _MARKED_BY), text)
 
 
 class _Composer:
     """Composes the nodes of one document from its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_surrogates: bool) -> None:
+        self._has_surrogates = has_surrogates
         self._anchors: dict[str, _Node] = {}
         self._open: list[_ListNode | _MapNode] = []
         self._values = 0
@@ -188,7 +210,8 @@ class _Composer:
         if isinstance(event, yaml.ScalarEvent):
             explicit = event.tag if event.tag not in {None, "!"} else None
             is_plain = event.implicit[0] and event.style in {None, ""}
-            node = _ScalarNode(line, event.value, explicit, is_plain)
+            value = _unmark_surrogates(event.value) if self._has_surrogates else event.value
+            node = _ScalarNode(line, value, explicit, is_plain)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = _ListNode(line, [])
         else:

@@ -12,7 +12,6 @@ import selectors
 import shlex
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubeprobe.errors import KubeProbeError
+from kubeprobe.privatefiles import own_private_folder
 from kubeprobe.sources.address import Address, Scheme
 from kubeprobe.sources.secret import Secret
 
@@ -34,6 +34,8 @@ MAX_OUTPUT_BYTES = 64_000_000
 MAX_STDERR_BYTES = 64_000
 """The rest is not kept: a server decides what git prints."""
 _CHUNK_BYTES = 1 << 16
+MEASURE_EVERY_S = 0.2
+"""How often the folder that a command writes to is measured."""
 ORPHAN_AGE_S = 600
 """A runner's folder that is older belongs to a process that was killed."""
 MAX_MESSAGE_LENGTH = 600
@@ -86,6 +88,37 @@ class GitOutputError(GitError):
     """A git command printed more than was asked for, and was killed."""
 
 
+class GitDiskError(GitError):
+    """A git command wrote more to the disk than it may, and was killed."""
+
+
+@dataclass(frozen=True)
+class DiskLimit:
+    """How large a folder may become while a command writes to it."""
+
+    folder: Path
+    max_bytes: int
+
+    def is_exceeded(self) -> bool:
+        """Whether the folder is larger."""
+        return folder_size(self.folder) > self.max_bytes
+
+
+def folder_size(folder: Path) -> int:
+    """The bytes of all files below a folder; files that vanish meanwhile do not count."""
+    size = 0
+    waiting = [str(folder)]
+    while waiting:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    with suppress(FileNotFoundError):
+                        size += entry.stat(follow_symlinks=False).st_size
+    return size
+
+
 @dataclass(frozen=True)
 class Remote:
     """A repository to fetch from."""
@@ -117,10 +150,12 @@ class GitRunner:
         stdin: bytes = b"",
         timeout_s: float = READ_TIMEOUT_S,
         max_bytes: int = MAX_OUTPUT_BYTES,
+        disk: DiskLimit | None = None,
     ) -> bytes:
         """The standard output of a git command.
 
-        Raises GitError if it fails, exceeds `timeout_s` seconds, or prints more than `max_bytes`.
+        Raises GitError if it fails, exceeds `timeout_s` seconds, prints more than `max_bytes`, or writes more than
+        `disk` allows.
         """
         with tempfile.TemporaryFile(dir=self.home) as given:
             given.write(stdin)
@@ -138,13 +173,16 @@ class GitRunner:
             except FileNotFoundError:
                 raise GitError("`git` is not installed on this machine; install it where responders run.") from None
         try:
-            stdout, stderr = _read_output(process, timeout_s, max_bytes)
+            stdout, stderr = _read_output(process, timeout_s, max_bytes, disk)
         except subprocess.TimeoutExpired:
             message = f"git {_subcommand(arguments)} took longer than {timeout_s:g} s and was killed"
             raise GitTimeoutError(message) from None
         except _TooMuchOutputError:
             message = f"git {_subcommand(arguments)} printed more than {max_bytes:,} bytes and was killed"
             raise GitOutputError(message) from None
+        except _TooMuchOnDiskError:
+            message = f"git {_subcommand(arguments)} wrote more than {disk.max_bytes if disk else 0:,} bytes"
+            raise GitDiskError(f"{message} and was killed") from None
         finally:
             _kill(process)
         if process.returncode != 0:
@@ -168,7 +206,7 @@ class GitRunner:
 @contextmanager
 def git_runner(folder: Path, remote: Remote | None = None, *pass_fds: int) -> Iterator[GitRunner]:
     """A GitRunner, whose files are in a new folder below `folder` that is deleted afterwards."""
-    make_private(folder)
+    own_private_folder(folder)
     _delete_orphans(folder)
     home = Path(tempfile.mkdtemp(prefix=".call-", dir=folder))  # 0700
     try:
@@ -196,14 +234,6 @@ def git_runner(folder: Path, remote: Remote | None = None, *pass_fds: int) -> It
         yield GitRunner(environment, home, secrets, pass_fds)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-def make_private(folder: Path) -> None:
-    """Create a folder that only this user can access, or restrict an existing one: it contains private repositories."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        with suppress(PermissionError):  # a volume that belongs to another user, who decides on its mode
-            folder.chmod(0o700)
 
 
 def _settings_for(remote: Remote) -> dict[str, str]:
@@ -262,9 +292,33 @@ class _TooMuchOutputError(Exception):
     """The output exceeds its limit."""
 
 
-def _read_output(process: subprocess.Popen[bytes], timeout_s: float, max_bytes: int) -> tuple[bytes, bytes]:
-    """Standard output and error until the process has ended. Raises TimeoutExpired and _TooMuchOutputError."""
+class _TooMuchOnDiskError(Exception):
+    """The folder that the command writes to exceeds its limit."""
+
+
+@dataclass
+class _Gauge:
+    """Measures a folder from time to time."""
+
+    limit: DiskLimit
+    next_at: float = 0.0
+
+    def measure(self) -> None:
+        """Raises _TooMuchOnDiskError if the folder is larger than it may be."""
+        if self.limit.is_exceeded():
+            raise _TooMuchOnDiskError
+        self.next_at = time.monotonic() + MEASURE_EVERY_S
+
+
+def _read_output(
+    process: subprocess.Popen[bytes], timeout_s: float, max_bytes: int, disk: DiskLimit | None
+) -> tuple[bytes, bytes]:
+    """Standard output and error until the process has ended.
+
+    Raises TimeoutExpired, _TooMuchOutputError and _TooMuchOnDiskError.
+    """
     deadline = time.monotonic() + timeout_s
+    gauge = _Gauge(disk) if disk else None
     stdout, stderr = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         for pipe, received in ((process.stdout, stdout), (process.stderr, stderr)):
@@ -273,16 +327,25 @@ def _read_output(process: subprocess.Popen[bytes], timeout_s: float, max_bytes: 
         while selector.get_map():
             if (left := deadline - time.monotonic()) <= 0:
                 raise subprocess.TimeoutExpired(process.args, timeout_s)
-            for key, _ in selector.select(left):
-                chunk = os.read(key.fd, _CHUNK_BYTES)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                elif key.data is stdout or len(stderr) < MAX_STDERR_BYTES:
-                    key.data.extend(chunk)
+            _receive(selector, min(left, MEASURE_EVERY_S) if gauge else left)
+            del stderr[MAX_STDERR_BYTES:]
             if len(stdout) > max_bytes:
                 raise _TooMuchOutputError
+            if gauge and time.monotonic() >= gauge.next_at:
+                gauge.measure()
     process.wait(max(0.0, deadline - time.monotonic()))
+    if gauge:
+        gauge.measure()
     return bytes(stdout), bytes(stderr)
+
+
+def _receive(selector: selectors.BaseSelector, timeout_s: float) -> None:
+    """Add what has arrived to the buffer of its pipe."""
+    for key, _ in selector.select(timeout_s):
+        if chunk := os.read(key.fd, _CHUNK_BYTES):
+            key.data.extend(chunk)
+        else:
+            selector.unregister(key.fileobj)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -30,6 +30,8 @@ class Grant(StrEnum):
     """Routes whose secrets are environment variables of the responder."""
     SECRET_FILES = "secret-files"  # noqa: S105 - a name
     """Routes whose secrets are files that the responder can read."""
+    TAKE_OVER = "take-over"
+    """Entries that belong to no source: it may replace by-hand routes by ones that only log."""
 
 
 _WHAT = {
@@ -55,7 +57,10 @@ def parse_grants(names: Collection[str]) -> tuple[Grant, ...]:
 
 
 def missing_grants(declaration: Declaration, source: str, granted: Collection[str]) -> list[CatalogProblem]:
-    """A problem for each thing in a declaration that the source may not declare."""
+    """A problem for each thing in a declaration that the source may not declare.
+
+    `take-over` depends on what is stored: `catalog.ownership` checks it.
+    """
     problems = []
     for entry in declaration.entries.values():
         for grant, path in _needed(entry):

@@ -111,11 +111,11 @@ def remove_source(
         applied = apply(session, nothing, connector, context.clock(), prune=True, author=Author(name))
     else:
         lock_catalog(session)
-        owned_clusters = select(Cluster.name).where(col(Cluster.source) == name)
-        lock_clusters(session, session.exec(owned_clusters).all())
         for table in TABLES.values():
             owned = update(table).where(col(table.source) == name)
             session.execute(owned.values(source=None, commit_id=None))
+        owned_clusters = select(Cluster.name).where(col(Cluster.source) == name)
+        lock_clusters(session, session.exec(owned_clusters).all())
         session.execute(update(Cluster).where(col(Cluster.source) == name).values(source=None))
         increment_version(session)
     session.delete(row)

@@ -16,15 +16,18 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
+from kubeprobe.privatefiles import own_private_folder
 from kubeprobe.sources.git import (
     FETCH_TIMEOUT_S,
     MAX_OUTPUT_BYTES,
+    DiskLimit,
+    GitDiskError,
     GitError,
     GitRunner,
     GitTimeoutError,
     Remote,
+    folder_size,
     git_runner,
-    make_private,
 )
 
 HEAD = "refs/kubeprobe/head"
@@ -35,6 +38,8 @@ MAX_NAMES_SHOWN = 8
 _NO_BRANCH = "couldn't find remote ref"
 _LOCKED = re.compile(r"\.lock': File exists")
 _OTHER_FORMAT = re.compile(r"mismatched algorithms: client \w+; server (sha1|sha256)\b")
+MAX_FETCH_BYTES = 1_000_000_000
+"""Of one fetch: the newest commit of a branch with all its files."""
 MAX_PACKS = 50
 """Each fetch of something new adds a pack. With more, the mirror is recreated, so that it does not grow for ever."""
 
@@ -79,8 +84,8 @@ class Mirror:
         with git_runner(self.folder, remote, lock) as runner:
             try:
                 self._fetch(runner, remote, branch)
-            except GitTimeoutError:
-                raise  # a second try would take as long
+            except (GitTimeoutError, GitDiskError):
+                raise  # a second try would take as long, or as much
             except GitError as error:
                 if _NO_BRANCH in str(error):
                     raise GitError(_no_such_branch(runner, remote, branch)) from None
@@ -111,7 +116,7 @@ class Mirror:
 
     @contextmanager
     def _locked(self, timeout_s: float) -> Iterator[IO[str]]:
-        make_private(self.folder)
+        own_private_folder(self.folder)
         deadline = time.monotonic() + timeout_s
         while True:
             with self._lock_file.open("w") as lock:
@@ -125,18 +130,24 @@ class Mirror:
             time.sleep(LOCK_POLL_S)
 
     def _fetch(self, runner: GitRunner, remote: Remote, branch: str, object_format: str = "sha1") -> None:
-        if len(list(self.path.glob("objects/pack/*.pack"))) > MAX_PACKS:
+        size = folder_size(self.path)
+        if size > 2 * MAX_FETCH_BYTES or len(list(self.path.glob("objects/pack/*.pack"))) > MAX_PACKS:
             self._delete_repository()
+            size = 0
         if not (self.path / "HEAD").exists():
             self._delete_repository()
             form = ("--bare", "--template=", f"--object-format={object_format}")
             runner.run("init", "--quiet", *form, str(self.path))
-        make_private(self.path)
+        own_private_folder(self.path)
         options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--force")
         refspec = f"+refs/heads/{branch}:{HEAD}"
         fetch = (f"--git-dir={self.path}", "fetch", *options, "--", remote.address.url, refspec)
         try:
-            runner.run(*fetch, timeout_s=FETCH_TIMEOUT_S)
+            runner.run(*fetch, timeout_s=FETCH_TIMEOUT_S, disk=DiskLimit(self.path, size + MAX_FETCH_BYTES))
+        except GitDiskError:
+            self._delete_repository()
+            message = f"branch {branch!r} of {remote.address.shown} takes more than {MAX_FETCH_BYTES:,} bytes"
+            raise GitDiskError(f"{message} to fetch; keep the catalog in a repository of its own") from None
         except GitTimeoutError:
             self._delete_temporary_files()
             message = f"branch {branch!r} of {remote.address.shown} could not be fetched within {FETCH_TIMEOUT_S:g} s"

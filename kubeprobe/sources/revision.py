@@ -17,7 +17,7 @@ from kubeprobe.fleet.kubeconfig import read_kubeconfig
 from kubeprobe.settings import Settings
 from kubeprobe.sources.address import parse_address
 from kubeprobe.sources.git import Remote, git_runner
-from kubeprobe.sources.grants import missing_grants
+from kubeprobe.sources.grants import Grant, missing_grants
 from kubeprobe.sources.mirror import Fetched, Mirror
 from kubeprobe.sources.secret import Secret
 from kubeprobe.sources.tree import Tree
@@ -112,7 +112,7 @@ class Revision:
     @property
     def author(self) -> Author:
         """The author under which it is applied."""
-        return Author(self.source.name, self.fetched.commit)
+        return Author(self.source.name, self.fetched.commit, takes_over=Grant.TAKE_OVER in self.source.allow)
 
     def is_known_as(self, tree_id: str | None) -> bool:
         """Whether all that the source consists of is what was exported under this id (`Tree.id_as_exported`)."""

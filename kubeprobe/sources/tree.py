@@ -176,25 +176,23 @@ class Tree:
 
         A folder that was walked before is left out: all that it has is exported.
         """
-        links = {}
+        links: dict[str, str] = {}
         waiting = [(real, shown)]
         while waiting:
             real, shown = waiting.pop()
             if real in found.walked:
                 continue
             found.walked.add(real)
-            for item in listing.children.get(real, ()):
-                name = posixpath.basename(item.path)
-                path = posixpath.join(shown, name)
-                if name.startswith("."):
-                    continue
-                if item.is_folder:
-                    waiting.append((item.path, path))
-                elif item.is_link:
-                    links[path] = item.path
-                elif item.is_submodule:
-                    found.submodules.append(path)
-                else:
+            shown_items = [
+                (posixpath.join(shown, name), item)
+                for item in listing.children.get(real, ())
+                if not (name := posixpath.basename(item.path)).startswith(".")
+            ]
+            waiting += [(item.path, path) for path, item in shown_items if item.is_folder]
+            links |= {path: item.path for path, item in shown_items if item.is_link}
+            found.submodules += [path for path, item in shown_items if item.is_submodule]
+            for path, item in shown_items:
+                if not (item.is_folder or item.is_link or item.is_submodule):
                     self._add(path, item, found)
         return links
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlmodel import Field, SQLModel
 
-from kubeprobe.store.types import JSONColumn, UTCDateTime
+from kubeprobe.store.types import SpecColumn, UTCDateTime
 
 
 class _Entry(SQLModel):
     """The columns of every kind. `digest` is SHA-256 over the canonical spec."""
 
     name: str = Field(primary_key=True, max_length=63)
-    spec: dict[str, Any] = Field(sa_type=JSONColumn)
+    spec: dict[str, Any] = Field(sa_type=SpecColumn)
     digest: str = Field(max_length=64)
     origin: str = ""
     """File and line of its document."""

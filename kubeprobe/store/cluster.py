@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Index, exists, false, func, or_
 from sqlmodel import Field, SQLModel, col
 
-from kubeprobe.store.types import JSONColumn, UTCDateTime, database_now
+from kubeprobe.store.types import JSONColumn, SpecColumn, UTCDateTime, database_now
 from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 
@@ -30,7 +30,7 @@ class Cluster(SQLModel, table=True):
     connection_kind: str = Field(max_length=16)
     connection: bytes
     connection_version: int = 1
-    spec: dict[str, Any] | None = Field(default=None, sa_type=JSONColumn)
+    spec: dict[str, Any] | None = Field(default=None, sa_type=SpecColumn)
     """The YAML spec, if the catalog declared the cluster; None if a person added it."""
     source: str | None = Field(default=None, max_length=63)
     """The source that declared it; None if a person added or applied it."""

@@ -1,7 +1,7 @@
 """Opens the store, and handles the differences between SQLite and PostgreSQL."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from sqlmodel import Session, SQLModel
 
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.masking import mask_secrets
-from kubeprobe.privatefiles import create_private, make_private_folder
+from kubeprobe.privatefiles import create_private, make_private_folder, restrict_database
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +96,9 @@ def _make_private(database: Path) -> None:
         make_private_folder(database.parent)
     if not database.exists():
         create_private(database)
+    for file in (database, *(database.with_name(f"{database.name}{suffix}") for suffix in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError):
+            restrict_database(file)
 
 
 def _parse_address(address: str) -> URL:

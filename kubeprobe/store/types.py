@@ -1,5 +1,6 @@
 """Column types with the same behaviour on SQLite and PostgreSQL."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,28 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 JSONColumn = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class SpecColumn(TypeDecorator[Any]):
+    """JSON of a spec; text that is not JSON (a row that was cut, which SQLite allows) is given as it is.
+
+    Whoever reads it validates it, and sets aside what is not a mapping, so that one such row stops no other.
+    """
+
+    impl = JSONColumn
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """As JSON does, but for text that is not JSON."""
+        read = super().result_processor(dialect, coltype)
+
+        def read_or_keep(value: Any) -> Any:
+            try:
+                return value if read is None else read(value)
+            except ValueError:
+                return value
+
+        return read_or_keep
 
 
 class UTCDateTime(TypeDecorator[datetime]):

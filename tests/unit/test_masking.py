@@ -4,12 +4,16 @@ import subprocess
 import sys
 import time
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kubeprobe.catalog import parse
 from kubeprobe.catalog.changes import StoredItem, compare
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.jsonmodel import to_json
 from kubeprobe.masking import mask_secrets
 from kubeprobe.settings import Settings
 from kubeprobe.store.engine import describe_address, open_store
@@ -28,6 +32,14 @@ SECRET = "S3CRET-Abc123xyz"
         (f"redis+socket:///run/s?password={SECRET}", "redis+socket:///run/s?password=***"),
         (f"cannot fetch 'https://{SECRET}@github.com/a/b'", "cannot fetch 'https://***@github.com/a/b'"),
         (f"https://oauth2:{SECRET}@h/a.git: 401", "https://oauth2:***@h/a.git: 401"),
+        (f"https://{SECRET}:@github.com/a/b", "https://***:***@github.com/a/b"),
+        (f"https://{SECRET}:x-oauth-basic@github.com/a/b", "https://***:***@github.com/a/b"),
+        (f"http://{SECRET}:X@h", "http://***:***@h"),
+        (f"https://x-access-token:{SECRET}@h", "https://x-access-token:***@h"),
+        (f"redis://{SECRET}:@h:6379", "redis://***:***@h:6379"),
+        (f"amqp://u:{SECRET}@h", "amqp://u:***@h"),
+        (f"'https://u:it's{SECRET}@h/a' failed", "'https://***:***@h/a' failed"),
+        (f"https://u:{SECRET * 200}@h/a", "https://***:***@h/a"),
         ("ssh://git@github.com/a/b", "ssh://git@github.com/a/b"),
         (f"slack://{SECRET}/b/c is invalid", "slack://*** is invalid"),
         (f"mailto://a:{SECRET}@gmail.com", "mailto://***"),
@@ -43,6 +55,11 @@ SECRET = "S3CRET-Abc123xyz"
             "-----BEGIN RSA PRIVATE KEY-----***-----END",
         ),
         (
+            f"-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-128-CBC,00\n\n{SECRET}\n-----END",
+            "-----BEGIN RSA PRIVATE KEY-----***-----END",
+        ),
+        (f"eyJhbGciOiJSUzI1NiJ9.{'a' * 9000}.{SECRET}", "***"),
+        (
             "basic checks of https://h/a?b=c passed; bearer of news",
             "basic checks of https://h/a?b=c passed; bearer of news",
         ),
@@ -53,13 +70,34 @@ def test_credentials_are_masked_and_the_rest_is_shown(text, shown):
     assert str(InvalidInputError(text)) == shown
 
 
+userinfo = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters='"<>/?#@'), max_size=9
+)
+
+
+@given(
+    st.sampled_from(["http", "https", "HTTPS", "git+https"]),
+    st.sampled_from(["{0}@", "{0}:@", "{0}:{1}@", "{1}:{0}@", "oauth2:{0}@", "{1}:{0}:{1}@"]),
+    userinfo,
+    st.sampled_from(["", "see ", "'", '"', "(", "url=", "error: "]),
+    st.sampled_from(["h", "h:443/a.git", "[::1]/a", "h/a?b=c#d"]),
+)
+def test_no_credential_of_an_address_is_shown(scheme, form, other, before, host):
+    text = f"{before}{scheme}://{form.format(SECRET, other)}{host} and more"
+    masked = mask_secrets(text)
+    assert SECRET not in masked
+    assert masked.startswith(before) and masked.endswith(" and more")
+    assert mask_secrets(masked) == masked
+
+
 @pytest.mark.parametrize(
-    "part", ["a://", "https://", "?token", "bearer ", "eyJ", "-----BEGIN ", "https://a:b", "&key="]
+    "part", ["a://", "https://", "?token", "bearer ", "eyJ", "eyJ-", "-----BEGIN ", "https://a:b", "&key=", "a://'"]
 )
 def test_masking_is_linear(part):
     started = time.process_time()
     mask_secrets(part * (1_000_000 // len(part)))
     mask_secrets("https://" + part * (1_000_000 // len(part)))
+    mask_secrets("-----BEGIN PRIVATE KEY-----" + part * (1_000_000 // len(part)))
     assert time.process_time() - started < 20
 
 
@@ -121,6 +159,19 @@ def test_a_log_line_and_its_traceback_show_no_credentials(form):
     done = subprocess.run([sys.executable, "-c", LOGGING, form, SECRET], capture_output=True, text=True, check=True)
     assert done.stderr.count("***") >= 4
     assert SECRET not in done.stderr
+
+
+def test_no_problem_shows_a_credential_wherever_its_document_has_it(tmp_path):
+    address = f"https://{SECRET}:x-oauth-basic@h/a.git"
+    found = problems(
+        tmp_path,
+        f'apiVersion: "{address}"\nkind: ProbeCase\nmetadata: {{name: a}}\nspec: {{}}\n',
+        document("ProbeCase", f'{{template: "{address}", kind: blackbox, parameters: {{"{address}": a}}}}'),
+        document("ProbeTemplate", f'{{image: a, pod: {{"{address}": 1}}, env: {{A: "{address}\\0"}}}}', "b"),
+        document("RenderConfig", f'{{for: "{address}"}}', address.replace("https", "https")),
+    )
+    assert len(found) >= 5
+    assert SECRET not in orjson.dumps(to_json(found)).decode()
 
 
 def test_a_problem_and_a_plan_of_a_target_show_no_credentials(tmp_path):

@@ -17,7 +17,11 @@ _RESERVED_POD_FIELDS = {
 }
 _MAX_ANNOTATION_BYTES = 200 * 1024
 """Kubernetes allows 256 KiB for all annotations of an object, and KubeProbe sets some of its own."""
-_RESERVED_CONTAINER_FIELDS = ("terminationMessagePath", "terminationMessagePolicy")
+_RESERVED_CONTAINER_FIELDS = {
+    "terminationMessagePath": "nothing: the report uses it",
+    "terminationMessagePolicy": "nothing: the report uses it",
+    "restartPolicy": "nothing: it is never restarted, as an attempt is one pod",
+}
 
 
 class Resources(Spec):
@@ -111,6 +115,9 @@ class ProbeTemplateSpec(Spec):
     def _check_pod(self) -> Self:
         if path := unmergeable(self.pod):
             raise invalid("pod cannot be merged", expected=f"a list of mappings at {path}")
+        for container in (*(self.pod.get("initContainers") or ()), *(self.pod.get("containers") or ())):
+            if "restartPolicyRules" in container:  # an action can restart all containers
+                raise invalid("restartPolicyRules cannot be set", expected="nothing: an attempt runs the probe once")
         for container in self.pod.get("containers") or ():
             if container["name"] == PROBE_CONTAINER:
                 _check_probe(container)
@@ -119,9 +126,9 @@ class ProbeTemplateSpec(Spec):
 
 def _check_probe(container: dict[str, Any]) -> None:
     """Refuses fields and variables of the probe container that KubeProbe sets itself."""
-    for field in _RESERVED_CONTAINER_FIELDS:
+    for field, expected in _RESERVED_CONTAINER_FIELDS.items():
         if field in container:
-            raise invalid(f"{field} of the probe container cannot be set", expected="nothing: the report uses it")
+            raise invalid(f"{field} of the probe container cannot be set", expected=expected)
     for variable in container.get("env") or ():
         if str(variable["name"]).startswith(ENV_PREFIX):
             raise invalid(f"{variable['name']!r} is reserved", expected=f"a name that does not start with {ENV_PREFIX}")

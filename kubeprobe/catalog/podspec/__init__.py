@@ -6,7 +6,7 @@ fails. Next: `parse` adds file and line to the problems.
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -89,24 +89,22 @@ class _Checker:
 
     def _check(self, kind: Any, value: Any, merged: Any, path: Path) -> Iterator[PodProblem]:
         if isinstance(kind, str):
-            if problem := _check_scalar(kind, value, path):
-                yield problem
+            yield from _check_scalar(kind, value, path)
         elif "ref" in kind:
             yield from self.check_type(kind["ref"], value, merged, path)
         elif "enum" in kind:
-            allowed = kind["enum"]
-            if not isinstance(value, str):
-                yield _wrong(value, path, "a string")
-            elif value not in allowed:
-                near = nearest_name(value, allowed)
-                yield PodProblem(path, f"{shorten(repr(value))} is not allowed", one_of(allowed), near)
+            yield from _check_enum(kind["enum"], value, path)
         elif "list" in kind:
             yield from self._check_list(kind["list"], value, merged, path)
-        elif not isinstance(value, Mapping):
-            yield _wrong(value, path, "a mapping")
         else:
-            for key, item in value.items():
-                yield from self._check(kind["map"], item, item, (*path, key))
+            yield from self._check_map(kind["map"], value, path)
+
+    def _check_map(self, kind: Any, value: Any, path: Path) -> Iterator[PodProblem]:
+        if not isinstance(value, Mapping):
+            yield _wrong(value, path, "a mapping")
+            return
+        for key, item in value.items():
+            yield from self._check(kind, item, item, (*path, key))
 
     def _check_list(self, kind: Any, value: Any, merged: Any, path: Path) -> Iterator[PodProblem]:
         if not isinstance(value, list | tuple):
@@ -133,11 +131,20 @@ def _is_absent(value: Any, field: str) -> bool:
     return isinstance(value, Mapping) and value.get(field) is None
 
 
-def _check_scalar(kind: str, value: Any, path: Path) -> PodProblem | None:
-    if kind in _RANGES and _is_whole(value) and not -_RANGES[kind] <= value < _RANGES[kind]:
-        return PodProblem(path, f"{value} is out of range", f"an {kind}")
+def _check_enum(allowed: Sequence[str], value: Any, path: Path) -> Iterator[PodProblem]:
+    if not isinstance(value, str):
+        yield _wrong(value, path, "a string")
+    elif value not in allowed:
+        near = nearest_name(value, allowed)
+        yield PodProblem(path, f"{shorten(repr(value))} is not allowed", one_of(allowed), near)
+
+
+def _check_scalar(kind: str, value: Any, path: Path) -> Iterator[PodProblem]:
     expected, is_valid = _SCALARS[kind]
-    return None if is_valid(value) else _wrong(value, path, expected)
+    if kind in _RANGES and _is_whole(value) and not -_RANGES[kind] <= value < _RANGES[kind]:
+        yield PodProblem(path, f"{value} is out of range", f"an {kind}")
+    elif not is_valid(value):
+        yield _wrong(value, path, expected)
 
 
 def _is_whole(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Setting up a cluster for cases: namespace, ServiceAccounts, roles of least privilege.
 
-`pod_security` checks PodSpecs against the `restricted` standard, `objects` makes what cases need, `own_account` what
+`pod_security` finds the Pod Security Standard of PodSpecs, `objects` makes what cases need, `own_account` what
 KubeProbe itself needs, `apply` creates it in a cluster, `check` finds what is missing there.
 """
 

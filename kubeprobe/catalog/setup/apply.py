@@ -9,9 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from kubeprobe import vocabulary
-from kubeprobe.catalog.render import pod_spec_of
 from kubeprobe.catalog.setup.objects import RBAC, Json
-from kubeprobe.catalog.setup.pod_security import ENFORCE, LEVELS, violations
+from kubeprobe.catalog.setup.pod_security import ENFORCE, LEVELS, security_of
 from kubeprobe.catalog.snapshot import Catalog
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
@@ -115,7 +114,7 @@ def namespace_relaxation(namespace: Json, wanted: Json, catalog: Catalog, cases:
     current = _label(namespace, ENFORCE)
     if not _is_stricter(current, _label(wanted, ENFORCE)):
         return None
-    by_case = {case: violations(pod_spec_of(catalog, case)) for case in cases}
+    by_case = {case: security_of(catalog, case).violations(current) for case in cases}
     rejected = "; ".join(f"{case} ({', '.join(found)})" for case, found in by_case.items() if found)
     return (
         f"namespace {namespace['metadata']['name']} enforces the Pod Security level {current}, which rejects the pods "

@@ -7,7 +7,9 @@ anyway. The account's own permissions are checked if KubeProbe may create Subjec
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
+from kubeprobe.catalog.policy import PolicyError, TemplatePolicy
 from kubeprobe.catalog.render import RunIdentity, render_pod
 from kubeprobe.catalog.setup.objects import Json, TargetCluster, account_of, permissions_of
 from kubeprobe.catalog.setup.own_account import SWEEP_VERBS, Creatable
@@ -35,15 +37,14 @@ class _Access:
     attributes: Json
 
 
-async def check_cases(api: ClusterApi, catalog: Catalog, cases: Sequence[str], target: TargetCluster) -> list[Finding]:
-    """A finding for each case that cannot run in a reachable cluster; a single good one if all can."""
-    remedy = f"kubeprobe cluster setup {target.name} --apply"
-    problems = await asyncio.gather(*(_problem(api, catalog, case, target) for case in cases))
-    found = [
-        Finding(f"case {case}", ok=False, found=problem, remedy=remedy)
-        for case, problem in zip(cases, problems, strict=True)
-        if problem
-    ]
+async def check_cases(
+    api: ClusterApi, catalog: Catalog, cases: Sequence[str], target: TargetCluster, policy: TemplatePolicy
+) -> list[Finding]:
+    """A finding for each case that cannot run in a reachable cluster; a single good one if all can.
+
+    `policy`: that of launchers, which create no pod that it does not allow.
+    """
+    found = list(filter(None, await asyncio.gather(*(_problem(api, catalog, case, target, policy) for case in cases))))
     return found or [Finding("cases", ok=True, found=f"all {len(cases)} bound cases have account and permissions")]
 
 
@@ -61,25 +62,30 @@ async def check_sweep_permissions(api: ClusterApi, swept: Iterable[Creatable], t
     return Finding("sweeping", ok=False, found=found, remedy=remedy)
 
 
-async def _problem(api: ClusterApi, catalog: Catalog, case: str, target: TargetCluster) -> str | None:
+async def _problem(
+    api: ClusterApi, catalog: Catalog, case: str, target: TargetCluster, policy: TemplatePolicy
+) -> Finding | None:
+    check, remedy = f"case {case}", f"kubeprobe cluster setup {target.name} --apply"
     try:
         account = account_of(catalog, case)
-        return await _refusal(api, catalog, case, target) or await _missing(api, catalog, case, target, account)
+        identity = RunIdentity(_RUN_ID, "", case, target.name, "", target.namespace, target.labels)
+        pod = render_pod(catalog, identity, policy)
+        problem = await _refusal(api, pod, target, account) or await _missing(api, catalog, case, target, account)
     except ClusterError as error:
-        return f"cannot be checked: {error.message}"
-    except CatalogUnreadableError as error:
-        return str(error)
+        problem = f"cannot be checked: {error.message}"
+    except (CatalogUnreadableError, PolicyError) as error:  # its text has the remedy
+        return Finding(check, ok=False, found=str(error))
+    return Finding(check, ok=False, found=problem, remedy=remedy) if problem else None
 
 
-async def _refusal(api: ClusterApi, catalog: Catalog, case: str, target: TargetCluster) -> str | None:
+async def _refusal(api: ClusterApi, pod: Json, target: TargetCluster, account: str | None) -> str | None:
     """Why the cluster would reject the case's pod."""
-    pod = render_pod(catalog, RunIdentity(_RUN_ID, "", case, target.name, "", target.namespace, target.labels))
     path = f"/api/v1/namespaces/{target.namespace}/pods"
     try:
         await api.call("POST", path, query=_STRICT_DRY_RUN, body=pod)
     except ClusterError as error:
         if "error looking up service account" in error.message:
-            return f"its ServiceAccount {target.namespace}/{account_of(catalog, case)} does not exist"
+            return f"its ServiceAccount {target.namespace}/{account} does not exist"
         if error.cause in _CAUSED_BY_THE_CASE and _NO_DRY_RUN not in error.message:
             return error.message
     return None  # other errors are reported by the checks of the cluster itself
@@ -128,13 +134,11 @@ def _case_access(catalog: Catalog, case: str, target: TargetCluster) -> Iterator
         rule = grant.permission
         if rule.optional:
             continue
-        for verb in rule.verbs:
-            for path in rule.non_resource_urls:
-                yield _Access(f"{verb} {path}", {"nonResourceAttributes": {"path": path, "verb": verb}})
-            for group in rule.api_groups:
-                for resource in rule.resources:
-                    for name in rule.resource_names or ("",):
-                        yield _resource_access(verb, group, resource, grant.namespace, name)
+        for verb, path in product(rule.verbs, rule.non_resource_urls):
+            yield _Access(f"{verb} {path}", {"nonResourceAttributes": {"path": path, "verb": verb}})
+        names = rule.resource_names or ("",)
+        for verb, group, resource, name in product(rule.verbs, rule.api_groups, rule.resources, names):
+            yield _resource_access(verb, group, resource, grant.namespace, name)
 
 
 def _resource_access(verb: str, group: str, resource: str, namespace: str, name: str = "") -> _Access:

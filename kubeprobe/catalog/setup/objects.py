@@ -11,8 +11,8 @@ from typing import Any
 
 from kubeprobe import vocabulary
 from kubeprobe.catalog.model import Permission
-from kubeprobe.catalog.render import RunIdentity, pod_spec_of, values_for
-from kubeprobe.catalog.setup.pod_security import ENFORCE, is_restricted
+from kubeprobe.catalog.render import RunIdentity, values_for
+from kubeprobe.catalog.setup.pod_security import ENFORCE, security_of, strictest_level
 from kubeprobe.catalog.snapshot import Catalog
 
 Json = dict[str, Any]
@@ -135,7 +135,5 @@ def _object(version: str, kind: str, name: str, namespace: str = "") -> Json:
 def _namespace(catalog: Catalog, cases: Iterable[str], name: str) -> Json:
     """The probes' namespace, which enforces the strictest Pod Security Standard that all their pods comply with."""
     found = _object("v1", "Namespace", name)
-    found["metadata"]["labels"][ENFORCE] = (
-        "restricted" if all(is_restricted(pod_spec_of(catalog, case)) for case in cases) else "privileged"
-    )
+    found["metadata"]["labels"][ENFORCE] = strictest_level(security_of(catalog, case) for case in cases)
     return found

@@ -1,45 +1,80 @@
-"""Whether a pod complies with the `restricted` Pod Security Standard, as far as a template can violate it.
+"""The Pod Security Standard that pods comply with; `policy` decides what is beyond `baseline`.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/. Next: `objects` labels the namespace with it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from kubeprobe.catalog.policy import containers_of, host_demands
+from kubeprobe.catalog.render import pod_spec_of
+from kubeprobe.catalog.snapshot import Catalog
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 LEVELS = ("privileged", "baseline", "restricted")
 """From the laxest to the strictest."""
-_HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")
+_VOLUMES = frozenset(
+    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected"} | {"secret"}
+)
+_PROFILES = {"RuntimeDefault", "Localhost"}
+
+
+@dataclass(frozen=True)
+class PodSecurity:
+    """What in a pod does not comply with the two standards, such as `hostPID`; each once."""
+
+    beyond_baseline: tuple[str, ...]
+    beyond_restricted: tuple[str, ...]
+    """Without those of `beyond_baseline`."""
+
+    @property
+    def level(self) -> str:
+        """The strictest standard that the pod complies with."""
+        return "privileged" if self.beyond_baseline else "baseline" if self.beyond_restricted else "restricted"
+
+    def violations(self, level: str | None) -> tuple[str, ...]:
+        """What a namespace that enforces this level rejects; None: nothing."""
+        if level == "restricted":
+            return (*self.beyond_baseline, *self.beyond_restricted)
+        return self.beyond_baseline if level == "baseline" else ()
+
+
+def pod_security(pod: Mapping[str, Any], annotations: Mapping[str, str]) -> PodSecurity:
+    """Judge a PodSpec and the annotations of its pod."""
+    return PodSecurity(tuple(host_demands(pod, annotations)), tuple(dict.fromkeys(_beyond_restricted(pod))))
+
+
+def security_of(catalog: Catalog, case: str) -> PodSecurity:
+    """Judge a case's pods. Raises CatalogNotFoundError and CatalogUnreadableError."""
+    return pod_security(pod_spec_of(catalog, case), catalog.template(catalog.case(case).template).annotations)
+
+
+def strictest_level(found: Iterable[PodSecurity]) -> str:
+    """The strictest standard that all pods comply with."""
+    return LEVELS[min((LEVELS.index(each.level) for each in found), default=len(LEVELS) - 1)]
 
 
 def is_restricted(spec: Mapping[str, Any]) -> bool:
-    """Whether a pod complies with `restricted`."""
-    return not violations(spec)
+    """Whether a pod without annotations complies with `restricted`."""
+    return pod_security(spec, {}).level == "restricted"
 
 
-def violations(spec: Mapping[str, Any]) -> list[str]:
-    """What in a PodSpec does not comply, such as `hostPID`; each once."""
-    return list(dict.fromkeys(_violations(spec)))
+def _beyond_restricted(pod: Mapping[str, Any]) -> Iterator[str]:
+    types = {key for volume in pod.get("volumes") or () for key in volume if key != "name" and volume[key] is not None}
+    yield from (f"{kind} volumes" for kind in sorted(types - _VOLUMES - {"hostPath"}))
+    for container in containers_of(pod):
+        yield from _container(container.get("securityContext") or {}, pod.get("securityContext") or {})
 
 
-def _violations(spec: Mapping[str, Any]) -> Iterator[str]:
-    yield from (key for key in _HOST_FIELDS if spec.get(key))
-    if any("hostPath" in volume for volume in spec.get("volumes") or ()):
-        yield "hostPath volumes"
-    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        yield from _container_violations(container.get("securityContext") or {}, spec.get("securityContext") or {})
-
-
-def _container_violations(security: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[str]:
-    capabilities = security.get("capabilities") or {}
-    if security.get("privileged"):
-        yield "privileged"
+def _container(security: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[str]:
     if security.get("allowPrivilegeEscalation") is not False:
         yield "allowPrivilegeEscalation"
-    if added := sorted(set(capabilities.get("add") or ()) - {"NET_BIND_SERVICE"}):
-        yield f"capabilities {', '.join(added)}"
-    if "ALL" not in (capabilities.get("drop") or ()):
+    if "ALL" not in ((security.get("capabilities") or {}).get("drop") or ()):
         yield "capabilities that are not dropped"
     as_root = security.get("runAsUser", pod.get("runAsUser")) == 0
     if as_root or security.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
         yield "root"
+    profile = security.get("seccompProfile") or pod.get("seccompProfile") or {}
+    if profile.get("type") not in {*_PROFILES, "Unconfined"}:  # that one is beyond `baseline`
+        yield "no seccompProfile"

@@ -53,8 +53,8 @@ def add(
         list[str] | None,
         typer.Option(
             metavar="GRANT",
-            help="What it may declare beyond probes: clusters, in-cluster, local, targets, secret-env, secret-files, "
-            "or none. Repeatable; default: none.",
+            help="What it may declare beyond probes: clusters, in-cluster, local, targets, secret-env, secret-files; "
+            "take-over: entries that were applied by hand; or none. Repeatable; default: none.",
         ),
     ] = None,
     replace: Annotated[

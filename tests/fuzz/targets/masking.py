@@ -5,6 +5,7 @@ from kubeprobe.masking import mask_secrets
 SEEDS: tuple[bytes, ...] = (
     b"postgres://u:secret@h/db?password=x",
     b"Authorization: Bearer abc.DEF123456",
+    b"https://token:x-oauth-basic@h/a.git https://u:it's@h eyJhbGciOiJSUzI1NiJ9.a.b -----BEGIN PRIVATE KEY-----a-b",
     b"slack://a/b/c https://hooks.slack.com/services/a/b/c",
 )
 

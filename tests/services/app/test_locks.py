@@ -1,4 +1,4 @@
-"""Use cases lock sources, the catalog, clusters, schedules and nodes in one order: no two of them deadlock."""
+"""Use cases lock sources, the catalog, its entries, clusters, schedules and nodes in one order: no two deadlock."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,8 +42,9 @@ USE_CASES = {
 
 @pytest.fixture
 def installation(store: Store, now: object, tmp_path: Path) -> Installation:
-    """A catalog that belongs to a source, a cluster that it does not declare, and a node of that."""
+    """A catalog that belongs to a source, clusters that it does not declare, and a node of one."""
     World(store, now).cluster("prod-1", region="eu")  # type: ignore[arg-type]
+    World(store, now).cluster("alpha", region="us")  # type: ignore[arg-type]
     found = Installation(Settings(data_dir=tmp_path), store, RecordedQueue(store))
     app.apply_catalog(found, app.CatalogFiles((catalog(tmp_path / "catalog", TEMPLATE, CASE, BINDING),)))
     app.pause_binding(found, "core")
@@ -60,11 +61,18 @@ def installation(store: Store, now: object, tmp_path: Path) -> Installation:
 
 def lock_all_in_order(session: Session, *, from_catalog: bool, blocked: object) -> None:
     """Every lock, in the order of the documentation; after the first, the use case has to wait without any of them."""
-    first, *others = [
-        *([lambda: lock_catalog(session)] if from_catalog else []),
+    entries = [
+        lambda: lock_catalog(session),
         *(
             lambda table=table: session.exec(select(table).order_by(col(table.name)).with_for_update()).all()
-            for table in (Cluster, Binding, ProbeCase)
+            for table in (Binding, ProbeCase)
+        ),
+    ]
+    first, *others = [
+        *(entries if from_catalog else []),
+        *(  # one after the other, as a rotation of keys
+            lambda name=name: session.exec(select(Cluster).where(Cluster.name == name).with_for_update()).all()
+            for name in ("alpha", "prod-1")
         ),
         lambda: session.exec(select(Schedule).with_for_update()).all(),
         lambda: session.exec(select(Node).with_for_update()).all(),

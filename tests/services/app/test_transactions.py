@@ -1,14 +1,17 @@
 """A use case that writes is one transaction; its effects are sent after the commit, and only then."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
 from sqlmodel import select
 
 from kubeprobe import app
-from kubeprobe.app import Installation
+from kubeprobe.app import Installation, catalog
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.queue import Queue, RunBatch
 from kubeprobe.settings import Settings
@@ -123,3 +126,32 @@ def test_a_repeated_change_returns_the_runs_of_the_first(world: World, installat
 def test_a_reason_that_cannot_be_stored_is_refused(world: World, installation: Installation, reason: str) -> None:
     with pytest.raises(InvalidInputError, match="reason contains NUL"):
         app.cordon_cluster(installation, "prod-1", reason)
+
+
+@pytest.mark.parametrize("use_case", [app.plan_catalog, app.apply_catalog])
+def test_no_file_is_parsed_within_a_transaction(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_case: Callable[..., object]
+) -> None:
+    """Parsing takes seconds: meanwhile, a reader's snapshot would keep PostgreSQL from removing old rows."""
+    open_transactions = []
+    for name in ("reading", "writing"):
+        original = getattr(Store, name)
+
+        @contextmanager
+        def marked(store: Store, original: Callable[..., Any] = original) -> Iterator[object]:
+            with original(store) as session:
+                open_transactions.append(session)
+                try:
+                    yield session
+                finally:
+                    open_transactions.pop()
+
+        monkeypatch.setattr(Store, name, marked)
+
+    def parse(*arguments: object) -> object:
+        assert not open_transactions
+        return parse_files(*arguments)
+
+    parse_files = catalog.parse
+    monkeypatch.setattr(catalog, "parse", parse)
+    use_case(installation, app.CatalogFiles((tmp_path / "dns.yaml",)))

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import select
 
 from kubeprobe.catalog import Action, CatalogError, apply, connections, known_names, load_catalog, parse
@@ -230,3 +231,26 @@ def test_what_a_template_may_not_do_is_refused_by_plan_and_apply(folder):
     for action in (folder.plan, folder.apply):
         with pytest.raises(CatalogError, match=r"hostPID is not allowed; expected only for .* lists: x$"):
             action()
+
+
+def test_many_entries_are_written_and_moved_in_few_statements(folder, store):
+    def documents(kind):
+        cases = [CASE.replace("pod-lifecycle", f"case-{number}").replace("blackbox", kind) for number in range(200)]
+        return [TEMPLATE, *cases, *(CLUSTER.replace("prod-1", f"c-{number}") for number in range(30))]
+
+    folder.write(*documents("blackbox")).apply()
+    statements = []
+
+    def note(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        assert folder.write(*documents("inspection")).apply().changed_anything
+        assert not folder.write("# moved\n" + TEMPLATE, *documents("inspection")[1:]).apply().changed_anything
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+    assert len(statements) < 80
+    with store.reading() as session:
+        found = {row.name: (row.origin.rpartition(":")[2], row.spec["kind"]) for row in session.exec(select(ProbeCase))}
+    assert found["case-0"] == ("8", "inspection")

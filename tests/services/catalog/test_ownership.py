@@ -35,15 +35,16 @@ def owners(folder: Folder) -> dict[str, tuple[str | None, str | None]]:
 
 
 A, B = Author("a", "a1"), Author("b", "b1")
+TAKES_OVER = Author("a", "a1", takes_over=True)
 
 
-def test_a_source_takes_over_an_entry_of_no_source_and_the_plan_shows_it(folder: Folder) -> None:
+def test_a_source_that_may_takes_over_an_entry_of_no_source_and_the_plan_shows_it(folder: Folder) -> None:
     folder.apply()
     with folder.store.reading() as session:
-        planned = make_plan(session, parse([folder.path]), folder.connector, NOW, author=A)
+        planned = make_plan(session, parse([folder.path]), folder.connector, NOW, author=TAKES_OVER)
     assert {item.action for item in planned.items} == {Action.CHANGED}
     assert planned.items[0].fields[-1].after == "source a"
-    applied(folder, A, TEMPLATE, CASE, BINDING, CLUSTER)
+    applied(folder, TAKES_OVER, TEMPLATE, CASE, BINDING, CLUSTER)
     assert owners(folder) == {"pod-lifecycle": ("a", "a1")}
     with folder.store.reading() as session:
         assert session.get(Cluster, "prod-1").source == "a"

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event, insert
 from sqlmodel import select
 
-from kubeprobe.catalog import load_catalog, pause, resume, sync_schedules
+from kubeprobe.catalog import CatalogError, load_catalog, pause, prepare_schedules, resume, schedules, sync_schedules
 from kubeprobe.catalog.times import next_due
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.fleet import clusters
@@ -215,3 +215,22 @@ def test_a_binding_with_nodes_and_only_a_change_trigger_has_its_clusters_watched
     on_change = NODES.replace("periodic: {every: 5m}", "change: {component: kernel}")
     folder.write(TEMPLATE, CASE, on_change, CLUSTER).apply()
     assert (rows(store), watched(store)) == ({}, {"prod-1": True})
+
+
+def test_more_schedules_than_an_installation_can_hold_are_refused_before_any_is_made(folder, store, monkeypatch):
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND).apply()
+    monkeypatch.setattr(schedules, "MAX_SCHEDULES", 2)
+    third = CLUSTER.replace("prod-1", "prod-3")
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND, third)
+    for attempt in (folder.plan, folder.apply):
+        with pytest.raises(CatalogError) as refused:
+            attempt()
+        (problem,) = refused.value.problems
+        assert problem.document == "Binding/core"
+        assert "make 3 schedules (cases x clusters), 3 of them this one: 1 cases on 3 clusters" in problem.message
+        assert "at most 2 schedules" in problem.expected
+    with pytest.raises(CatalogError, match="make 3 schedules"), store.writing() as session:
+        prepare_schedules(session, {"prod-3": {"region": "eu"}})
+    assert len(rows(store)) == 2
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, third).apply(prune=True)  # one leaves, one joins
+    assert {cluster for _, _, cluster in rows(store)} == {"prod-1", "prod-3"}

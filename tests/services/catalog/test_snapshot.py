@@ -1,6 +1,7 @@
 """The catalog copy of a process."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -98,3 +99,21 @@ def test_an_incompatible_stored_spec_is_reported_and_fixed_by_applying_again(fol
     folder.apply()
     with store.reading() as session:
         assert load_catalog(session).case("pod-lifecycle").kind == "blackbox"
+
+
+def test_the_configs_of_a_case_are_found_without_reading_all(folder):
+    folder.write(TEMPLATE, CASE, *(document("RenderConfig", "{for: pod-lifecycle, values: {A: b}}", "a"),)).apply()
+    with folder.store.reading() as session:
+        catalog = load_catalog(session)
+    read = []
+
+    class Counted(dict):
+        def items(self):
+            read.append(1)
+            return super().items()
+
+    catalog = replace(catalog, render_configs=Counted(catalog.render_configs))
+    for _ in range(3):
+        assert catalog.render_config("pod-lifecycle", None).values == {"A": "b"}
+        assert catalog.render_config("other", None) is None
+    assert len(read) == 1

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import col, select
 from structlog.testing import capture_logs
 
@@ -154,6 +155,28 @@ def test_collectors_watch_nodes_as_long_as_an_unreadable_binding_may_need_it(fol
     folder.write(BOTH).apply()
     with folder.store.reading() as session:
         assert not session.get_one(Cluster, "prod-1").watches_nodes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spec_that_is_cut_stops_no_other_entry_and_an_apply_fixes_it(folder: Folder, kind: str) -> None:
+    cut = '\'{"template": "pro\'' if folder.store.engine.dialect.name == "sqlite" else "'\"{ cut\"'"
+    with folder.store.writing() as session:
+        session.execute(text(f"UPDATE {TABLES[kind].__table__.name} SET spec = {cut} WHERE name = '{KINDS[kind]}'"))  # type: ignore[union-attr]
+        session.execute(text(f"UPDATE cluster SET spec = {cut}"))
+        increment_version(session)
+    before = schedules(folder)
+    with folder.store.writing() as session:
+        catalog = load_catalog(session)
+        assert set(catalog.unreadable) == {(kind, KINDS[kind])}
+        assert f"the stored {kind} '{KINDS[kind]}' is invalid" in catalog.unreadable[kind, KINDS[kind]].message
+        assert "dns" in catalog.cases
+        sync_schedules(session, NOW)
+    assert schedules(folder) == before
+    assert {item.kind for item in folder.plan().items if item.action == "changed"} == {kind, "Cluster"}
+    folder.apply()
+    with folder.store.reading() as session:
+        assert not load_catalog(session).unreadable
+    assert not folder.apply().changed_anything
 
 
 def test_a_run_never_gets_the_values_of_another_config_than_its_own(folder: Folder) -> None:

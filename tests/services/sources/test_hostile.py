@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kubeprobe.catalog import CatalogError
-from kubeprobe.sources import GitError, git, listing, tree
-from kubeprobe.sources.git import GitOutputError, git_runner
+from kubeprobe.sources import GitError, git, listing, mirror, tree
+from kubeprobe.sources.git import DiskLimit, GitDiskError, GitOutputError, git_runner
 from kubeprobe.sources.mirror import Mirror
 from tests.services.sources.given import OTHER_CASE, World
 from tests.services.sources.test_grants import CLUSTER, KUBECONFIG
@@ -55,6 +55,40 @@ def test_folders_that_contain_one_another_many_times_are_refused_without_listing
     assert "folder 'catalog' has too many files and folders: their names have more than 20,000,000 bytes" in error
     assert peak < 5 * listing.MAX_LISTING_BYTES
     assert world.cases() == {"dns"}
+
+
+def test_a_repository_that_is_too_large_for_the_disk_is_refused_and_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add()
+    monkeypatch.setattr(mirror, "MAX_FETCH_BYTES", 1_000_000)
+    (world.repository.tree / "large").write_bytes(os.urandom(3_000_000))
+    world.repository.push()
+    error = world.poll()[0].error
+    assert "branch 'main' of" in error and "takes more than 1,000,000 bytes to fetch" in error
+    assert "keep the catalog in a repository of its own" in error
+    assert git.folder_size(world.context.folder) < 1_000_000
+    assert world.cases() == {"dns"}
+    (world.repository.tree / "large").unlink()
+    world.repository.push(catalog__other_yaml=OTHER_CASE)
+    assert world.poll()[0].error == ""
+    assert world.cases() == {"dns", "other"}
+
+
+def test_what_writes_without_end_is_killed_when_its_folder_is_too_large(tmp_path: Path) -> None:
+    (grows := tmp_path / "grows").mkdir()
+    endless = f"alias.endless=!while true; do printf %1000s >>{grows}/file; done; :"
+    with git_runner(tmp_path / "sources") as runner, pytest.raises(GitDiskError, match="wrote more than 50,000 bytes"):
+        runner.run("-c", endless, "endless", disk=DiskLimit(grows, 50_000))
+
+
+def test_a_mirror_that_has_grown_too_large_is_fetched_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add()
+    (stale := world.context.folder / "team.git" / "stale").write_bytes(b"x" * 2_000_001)
+    monkeypatch.setattr(mirror, "MAX_FETCH_BYTES", 1_000_000)
+    world.repository.push(catalog__other_yaml=OTHER_CASE)
+    assert world.poll()[0].error == ""
+    assert not stale.exists()
 
 
 def test_output_beyond_its_limit_ends_the_command(world: World, tmp_path: Path) -> None:

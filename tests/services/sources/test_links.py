@@ -1,6 +1,7 @@
 """Symbolic links of a repository: what they lead to within it is part of the source."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,25 @@ def test_files_of_a_submodule_are_not_part_of_the_source(world: World) -> None:
     world.repository.push()
     world.add()
     assert world.cases() == {"dns"}
+
+
+def test_a_link_that_leads_out_of_the_repository_is_rejected_and_not_followed(world: World, tmp_path: Path) -> None:
+    world.add()
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(OTHER_CASE)
+    (world.repository.tree / "catalog" / "link.yaml").symlink_to(outside)
+    (world.repository.tree / "catalog" / "up.yaml").symlink_to("../../../outside.yaml")
+    world.repository.push()
+    problem = world.poll()[0].error
+    assert "catalog/link.yaml:1: a link that leads out of the repository" in problem
+    assert "catalog/up.yaml:1: a link that leads out of the repository" in problem
+    assert world.cases() == {"dns"}
+
+
+def test_a_link_within_the_repository_is_replaced_by_its_file(world: World) -> None:
+    world.repository.write(shared__o_yaml=OTHER_CASE)
+    (world.repository.tree / "catalog" / "o.yaml").symlink_to("../shared/o.yaml")
+    (world.repository.tree / "catalog" / "again.yaml").symlink_to("dns.yaml")
+    world.repository.push()
+    world.add()
+    assert world.cases() == {"dns", "other"}

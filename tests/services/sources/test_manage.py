@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from kubeprobe.catalog import apply, parse
-from kubeprobe.catalog.apply import known_names
+from kubeprobe.catalog.comparison import known_names
 from kubeprobe.catalog.ownership import Author
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.sources import GitError, Secret, remove_source

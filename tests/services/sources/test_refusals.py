@@ -108,3 +108,17 @@ def _connections(server: socket.socket) -> int:
         except BlockingIOError:
             return found
         found += 1
+
+
+def test_an_oversized_file_is_rejected(world: World) -> None:
+    world.add()
+    commit = world.repository.push(catalog__big_yaml="# " + "x" * 1_100_000)
+    problem = world.poll()[0].error
+    assert problem == f"team@{commit[:12]}:catalog/big.yaml:1: the file has 1,100,002 bytes; expected at most 1,000,000"
+    assert world.cases() == {"dns"}
+
+
+def test_a_large_file_that_is_not_yaml_is_ignored(world: World) -> None:
+    world.repository.push(catalog__picture="x" * 3_000_000)
+    world.add()
+    assert world.cases() == {"dns"}

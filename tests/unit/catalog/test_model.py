@@ -124,6 +124,9 @@ def test_the_most_specific_value_is_used():
     "pod",
     [
         {"containers": [{"name": "probe", "terminationMessagePath": "/x"}]},
+        {"containers": [{"name": "probe", "restartPolicy": "Always"}]},
+        {"containers": [{"name": "b", "image": "c", "restartPolicyRules": [{"action": "RestartAllContainers"}]}]},
+        {"initContainers": [{"name": "b", "image": "c", "restartPolicyRules": [{"action": "Restart"}]}]},
         {"containers": [{"name": "probe", "env": [{"name": "KUBEPROBE_RUN_ID", "value": "x"}]}]},
         {"containers": "x"},
         {"activeDeadlineSeconds": 5},

@@ -21,6 +21,12 @@ DEMANDS = {
         "initContainers": [{"name": "a", "image": "b", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]
     },
     "host ports": {"containers": [{"name": "probe", "ports": [{"containerPort": 1, "hostPort": 1}]}]},
+    "a host in a probe": {
+        "containers": [{"name": "probe", "livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}}]
+    },
+    "or lifecycle hook": {
+        "containers": [{"name": "probe", "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 22}}}}]
+    },
     "procMount": {"containers": [{"name": "side", "image": "b", "securityContext": {"procMount": "Unmasked"}}]},
     "hostProcess": {"securityContext": {"windowsOptions": {"hostProcess": True}}},
     "seccompProfile Unconfined": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},

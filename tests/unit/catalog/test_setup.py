@@ -1,5 +1,6 @@
 """The objects that cases need in a cluster."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 
 from kubeprobe.catalog import Catalog
 from kubeprobe.catalog.model import BindingSpec, ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec
-from kubeprobe.catalog.setup import TargetCluster, setup_objects
+from kubeprobe.catalog.policy import TemplatePolicy
+from kubeprobe.catalog.setup import TargetCluster, check_cases, setup_objects
+from kubeprobe.fleet.check import Finding
+from tests.unit.catalog.test_policy import DEMANDS
 
 PODS = {"resources": ["pods"], "verbs": ["create", "delete"]}
 NODES = {"scope": "cluster", "resources": ["nodes"], "verbs": ["list"]}
@@ -103,17 +107,46 @@ def test_other_bound_cases_keep_their_permissions_and_their_pods_are_admitted() 
         ({"hostNetwork": True}, "privileged"),
         ({"volumes": [{"name": "host", "hostPath": {"path": "/proc"}}]}, "privileged"),
         ({"containers": [{"name": "probe", "securityContext": {"privileged": True}}]}, "privileged"),
-        ({"containers": [{"name": "probe", "securityContext": {"runAsUser": 0}}]}, "privileged"),
+        ({"containers": [{"name": "probe", "securityContext": {"runAsUser": 0}}]}, "baseline"),
+        ({"volumes": [{"name": "a", "nfs": {"server": "s", "path": "/"}}]}, "baseline"),
+        ({"securityContext": {"seccompProfile": None}}, "baseline"),
         (
             {"containers": [{"name": "probe", "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]},
             "privileged",
         ),
         ({"containers": [{"name": "helper", "image": "i"}]}, "restricted"),
+        *((demand, "privileged") for demand in DEMANDS.values()),
     ],
 )
 def test_the_namespace_enforces_the_strictest_standard_that_its_pods_comply_with(pod: Any, level: str) -> None:
     [namespace, *_] = setup_objects(catalog([PODS], pod=pod), ["c"], TargetCluster("x"))
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == level
+
+
+def test_annotations_count_for_the_standard_that_a_namespace_enforces() -> None:
+    unconfined = {"container.apparmor.security.beta.kubernetes.io/probe": "unconfined"}
+    [namespace, *_] = setup_objects(catalog([PODS], annotations=unconfined), ["c"], TargetCluster("x"))
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+
+
+def test_a_check_finds_what_launchers_refuse() -> None:
+    class Api:
+        """Accepts every dry run."""
+
+        async def call(self, *_: object, **__: object) -> Any:
+            return {"status": {"allowed": True}}
+
+    def check(policy: TemplatePolicy) -> list[Finding]:
+        target = TargetCluster("prod-1")
+        checked = check_cases(Api(), catalog([PODS], pod={"hostPID": True}), ["c"], target, policy)  # type: ignore[arg-type]
+        return asyncio.run(checked)
+
+    [finding] = check(TemplatePolicy(frozenset()))
+    assert not finding.ok and finding.check == "case c"
+    assert "hostPID: only for templates that KUBEPROBE_TEMPLATE_HOST_ACCESS lists: t" in finding.found
+    assert check(TemplatePolicy(frozenset({"t"})))[0].ok
+    [finding] = check(TemplatePolicy(frozenset({"t"}), needs_digests=True))
+    assert "KUBEPROBE_TEMPLATE_DIGESTS" in finding.found
 
 
 def test_a_permission_is_for_resources_or_for_urls() -> None:

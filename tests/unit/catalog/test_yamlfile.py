@@ -2,8 +2,14 @@
 
 import json
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubeprobe.catalog import CatalogError, parse, yamlfile
 from kubeprobe.catalog.yamlfile import read_documents
@@ -140,3 +146,35 @@ def test_a_file_whose_name_is_not_utf_8_is_named_printably(tmp_path):
     (tmp_path / os.fsdecode(b"\xff.yaml")).write_text(TEMPLATE)
     (entry,) = parse([tmp_path]).entries.values()
     assert entry.origin == f"{tmp_path}/\ufffd.yaml:2"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5), max_size=4))
+def test_json_is_read_as_json_reads_it(texts: list[str]) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "a.json"
+        file.write_text(json.dumps({"a": texts, "b": "\\ud83d\\ude00", "c": "😀"}))
+        (found,) = read_documents(file, "a.json")
+    assert found.value == {"a": texts, "b": "\\ud83d\\ude00", "c": "😀"}
+
+
+def test_escapes_of_surrogates_are_text_where_yaml_has_no_escapes(tmp_path: Path) -> None:
+    (file := tmp_path / "a.yaml").write_text(
+        "plain: a\\ud83d\\ude00\nsingle: '\\ud83d'\nblock: |\n  \\uD83d\ndouble: \"\\\\ud83d \\ud83d\\ude00\"\n"
+    )
+    (found,) = read_documents(file, "a.yaml")
+    assert found.value == {
+        "plain": "a\\ud83d\\ude00",
+        "single": "\\ud83d",
+        "block": "\\uD83d\n",
+        "double": "\\ud83d 😀",
+    }
+    file.write_text('a: "\\ud83d\\ude00"\nb: "\\U000FD83D"\n')
+    (problem,) = read_documents(file, "a.yaml")
+    assert "a.yaml:2: YAML: the file has both escapes" in str(problem)
+
+
+def test_no_escape_makes_a_file_slow_to_read(tmp_path: Path) -> None:
+    """The parser in Python takes 100 times as long as libyaml: it is not used."""
+    (file := tmp_path / "a.yaml").write_text("---\n".join(f'a: "\\ud83d\\ude00 {number}"\n' for number in range(3)))
+    with patch.object(yaml.SafeLoader, "__init__", side_effect=AssertionError("the parser in Python is used")):
+        assert [document.value["a"] for document in read_documents(file, "a")] == ["😀 0", "😀 1", "😀 2"]
