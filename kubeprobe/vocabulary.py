@@ -141,6 +141,8 @@ class Reason(StrEnum):
     """No node that it could run on is known."""
     CASE_REMOVED = "CaseRemoved"
     CLUSTER_REMOVED = "ClusterRemoved"
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
+    """The cluster's credentials could not be loaded: a file, an exec plugin, the secret key."""
     NOT_LAUNCHED = "NotLaunched"
     LOST = "Lost"
 

@@ -22,7 +22,7 @@ from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.judge import judge, judge_refusal
 from kubeprobe.fleet.api import NODES_PATH, ClusterApi, object_problem, pods_path
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.errors import UNANSWERED, Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.fleet.labels import node_problem
 from kubeprobe.fleet.reflector import follow_object
@@ -34,7 +34,7 @@ from kubeprobe.vocabulary import LABEL_CASE, LABEL_INSTALLATION, LABEL_RUN
 TRIAL = "kubeprobe-trial"
 """The label `kubeprobe.io/installation` of everything that a trial creates."""
 _LOG_LINES = 200
-_RETRIED = frozenset({Cause.CLUSTER_UNREACHABLE, Cause.SERVER_ERROR, Cause.THROTTLED})
+_RETRIED = UNANSWERED | {Cause.SERVER_ERROR, Cause.THROTTLED}
 _SHORTEST_WAIT_S = 0.05
 _GRACE_S = 60
 _TERMINATION_S = 30
@@ -107,7 +107,7 @@ async def try_probe(folder: ProbeFolder, context: TrialContext, given: ByHand) -
     try:
         created = await context.api.create_pod(cluster.namespace, pod)
     except ClusterError as error:
-        if error.cause is Cause.CLUSTER_UNREACHABLE:
+        if error.cause in UNANSWERED:
             raise
         return Trial(identity.run_id, given, judge_refusal(error), "", opened_at, context.clock())
     seen = PodObservation.read(created)

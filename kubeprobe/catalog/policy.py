@@ -11,6 +11,7 @@ from typing import Any
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec, RenderConfigSpec, Spec
 from kubeprobe.catalog.problems import shorten
 from kubeprobe.errors import KubeProbeError
+from kubeprobe.fleet.environment import is_loader_variable
 from kubeprobe.settings import Settings
 
 ANY = "*"
@@ -29,17 +30,6 @@ _PROFILE_ANNOTATIONS = {
 """Prefixes of the annotations that set profiles before the fields existed; API servers may still honour them."""
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _DEFAULT_REGISTRY = "docker.io"
-_LOADER_VARIABLES = frozenset(
-    {"BASH_ENV", "CLASSPATH", "DOTNET_STARTUP_HOOKS", "GCONV_PATH", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS"}
-    | {"JDK_JAVA_OPTIONS", "LOCPATH", "LUA_INIT", "NODE_OPTIONS", "NODE_PATH", "OPENSSL_CONF", "OPENSSL_ENGINES"}
-    | {"PATH", "PERL5DB", "PERL5LIB", "PERL5OPT", "PERLLIB", "PHPRC", "PHP_INI_SCAN_DIR", "PROMPT_COMMAND"}
-    | {"RUBYLIB", "RUBYOPT", "SHELLOPTS", "_JAVA_OPTIONS"}
-)
-_LOADER_PREFIXES = ("LD_", "DYLD_", "PYTHON", "BASH_FUNC_", "CORECLR_", "COR_")
-_HARMLESS = frozenset(
-    {"PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONIOENCODING", "PYTHONUNBUFFERED"}
-    | {"PYTHONUTF8"}
-)
 
 
 class PolicyError(KubeProbeError):
@@ -168,15 +158,9 @@ def _qualified(image: str) -> str:
     return f"{_DEFAULT_REGISTRY}/{image}" if slash else f"{_DEFAULT_REGISTRY}/library/{image}"
 
 
-def is_loader_variable(name: str) -> bool:
-    """Whether a variable makes a program, its interpreter or its shell load other code."""
-    is_named = name in _LOADER_VARIABLES or name.startswith(_LOADER_PREFIXES)
-    return is_named and name not in _HARMLESS
-
-
 def loader_variables(names: Iterable[str]) -> list[str]:
-    """Those of the names that are loader variables."""
-    return sorted(name for name in names if is_loader_variable(name))
+    """Those of the names that make a probe's program load other code: PATH too, as its image has the right one."""
+    return sorted(name for name in names if name == "PATH" or is_loader_variable(name))
 
 
 def environments_of(spec: Spec) -> Iterator[tuple[tuple[str | int, ...], Iterable[str]]]:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.contextvars import bind_contextvars
 
@@ -28,7 +27,7 @@ from kubeprobe.execution.loop import LoopThread
 from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
-from kubeprobe.fleet.errors import Cause, ClusterError, PermanentError, TemporaryError
+from kubeprobe.fleet.errors import UNANSWERED, Cause, ClusterError, PermanentError, TemporaryError
 from kubeprobe.runs import (
     Claim,
     CreatedPod,
@@ -48,7 +47,7 @@ from kubeprobe.runs import (
     set_aside_invalid_times,
 )
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Run, Store
+from kubeprobe.store import Cluster, Run, Store, is_rejection
 from kubeprobe.vocabulary import OWN_LABELS, Reason, Verdict
 
 log = structlog.get_logger(__name__)
@@ -101,7 +100,7 @@ class Launcher:
         results = self.loop.run(self._create_all(claimed, location, catalog, contact))
         effects = self._record(claimed.cluster, results, contact)
         if claimed.cluster.failures and contact.responded:
-            self._close_breaker(claimed.cluster.name)
+            self._close_breaker(claimed.cluster)
         return effects
 
     def _record(self, cluster: Cluster, results: "list[LaunchResult]", contact: "Contact") -> Effects:
@@ -109,9 +108,9 @@ class Launcher:
         try:
             with self.store.writing() as session:
                 return _record(session, cluster, results, contact, self.clock(), self.settings)
-        except (DataError, IntegrityError, StatementError) as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, (DataError, IntegrityError)):
-                raise  # the database is unavailable
+        except Exception as error:
+            if not is_rejection(error):
+                raise
             if len(results) > 1:
                 return sum((self._record(cluster, [result], contact) for result in results), Effects())
             run = results[0].run
@@ -124,11 +123,11 @@ class Launcher:
         with self.store.writing() as session:
             return Effects(responders=int(bool(close(session, endings, self.clock()))))
 
-    def _close_breaker(self, cluster_name: str) -> None:
+    def _close_breaker(self, cluster: Cluster) -> None:
         """The cluster is reachable again. A separate transaction: it locks other runs than those of the batch."""
         with self.store.writing() as session:
-            if breaker.reset(session, cluster_name):
-                release_postponed(session, cluster_name, self.clock())
+            if breaker.reset(session, cluster):
+                release_postponed(session, cluster.name, self.clock())
 
     def _claim(
         self,
@@ -209,7 +208,7 @@ class Launcher:
         try:
             found = await api.get_pod(cluster.namespace, pod["metadata"]["name"])
         except ClusterError as error:
-            cause = error.cause if error.cause is Cause.CLUSTER_UNREACHABLE else Cause.CONFLICT
+            cause = error.cause if error.cause in UNANSWERED else Cause.CONFLICT
             message = f"The pod could not be adopted: {error.message}"
             return LaunchResult(run, error=TemporaryError(cause, message, status=error.status))
         mine, theirs = pod["metadata"]["labels"], found["metadata"].get("labels") or {}
@@ -235,24 +234,23 @@ class LaunchResult:
 
 @dataclass
 class Contact:
-    """What the requests of a batch showed about the cluster: the last one that ended decides."""
+    """What the requests of a batch showed about the cluster: the last one that was sent and has ended decides."""
 
     responded: bool = False
+    is_lost: bool = False
+    """A request was sent and got no response."""
     failure: ClusterError | None = None
-    """The first request without a response; no further ones are sent."""
+    """Of the first request without a response, or that could not be sent; no further ones are sent."""
 
     def record(self, result: LaunchResult) -> None:
         """Note the result of a run whose request has ended, or was not sent."""
         error = result.error
+        if error is not None and error.cause in UNANSWERED:
+            self.failure = self.failure or error
         if error is not None and error.cause is Cause.CLUSTER_UNREACHABLE:
-            self.failure, self.responded = self.failure or error, False
+            self.responded, self.is_lost = False, True
         elif result.pod is not None or (error is not None and error.status is not None):
-            self.responded = True
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the last request that ended got no response."""
-        return self.failure is not None and not self.responded
+            self.responded, self.is_lost = True, False
 
 
 def _identity(run: Run, cluster: Cluster, installation: str) -> RunIdentity:
@@ -290,9 +288,9 @@ def _record(
     created = [each.pod for each in results if each.pod is not None]
     # Locks in the order of a claim: the cluster, then runs in the order of their ids.
     if contact.is_lost:
-        breaker.trip(session, cluster.name, now)
+        breaker.trip(session, cluster, now)
     elif cluster.trial_until is not None and not contact.responded:
-        breaker.end_trial(session, cluster.name, cluster.trial_until)
+        breaker.end_trial(session, cluster, cluster.trial_until)
     if len(created) < len(results):
         lock_runs(session, [each.run.id for each in results])
     put_off(session, setbacks, now, settings)

@@ -5,7 +5,7 @@ changes, the collector of the cluster follows the former location until no pod i
 followed by nobody: their runs expire, and a launcher deletes their pods (`remove`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -14,12 +14,16 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
 from sqlmodel import Session, col
 
 from kubeprobe.fleet.api import ClusterClients
+from kubeprobe.fleet.blocking import BlockingCalls
 from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.store import Cluster, PodLocation, Run, Store, is_open, upsert
 from kubeprobe.vocabulary import RunState
 
 log = structlog.get_logger(__name__)
 
+LOOKUP = 500
+READ_WITHIN_S = 5.0
+_CALLS: BlockingCalls[dict[str, str]] = BlockingCalls("cluster-locations", limit=2, slow_limit=2)
 KEPT_FOR = timedelta(hours=1)
 """A former location that cannot be reached, and has no open runs, is given up after so long."""
 
@@ -34,6 +38,18 @@ def location_id(cluster: Cluster, clients: ClusterClients) -> str:
     except (SecretKeyError, LookupError, TypeError, ValueError):
         address = f"{cluster.created_at.isoformat()} {cluster.connection_version}"
     return sha256(f"{cluster.name}\n{address}\n{cluster.namespace}".encode()).hexdigest()[:32]
+
+
+async def location_ids(clusters: Collection[Cluster], clients: ClusterClients) -> dict[str, str]:
+    """As `location_id`, by the name of the cluster, outside of the event loop: it reads the secret key.
+
+    Raises TimeoutError.
+    """
+
+    def locate() -> dict[str, str]:
+        return {cluster.name: location_id(cluster, clients) for cluster in clusters}
+
+    return await _CALLS.run(object(), locate, READ_WITHIN_S)
 
 
 def record_location(session: Session, cluster: Cluster, clients: ClusterClients) -> str:
@@ -98,17 +114,27 @@ def former_locations(store: Store, present: Mapping[str, str], now: datetime) ->
     return found
 
 
-def delete_location(store: Store, location: PodLocation, now: datetime, *, is_drained: bool) -> bool:
-    """Delete a former location that has no open runs, if it is drained, or could not be reached for long."""
-    is_given_up = location.left_at is not None and location.left_at < now - KEPT_FOR
-    if not is_drained and not is_given_up:
-        return False
-    with store.writing() as session:
-        unused = (col(PodLocation.id) == location.id, ~_has_open_runs())
-        deleted = session.execute(delete(PodLocation).where(*unused).returning(col(PodLocation.id))).first()
-    if deleted is not None and not is_drained:
-        log.warning("former location given up; pods may remain", cluster=location.cluster, namespace=location.namespace)
-    return deleted is not None
+def delete_locations(
+    store: Store, locations: Sequence[PodLocation], drained: Collection[str], now: datetime
+) -> set[str]:
+    """Delete those former locations without open runs that are drained, or could not be reached for long; their ids.
+
+    `drained`: ids of locations where no pod is left. No statement if there are none of both.
+    """
+    ended = [each for each in locations if each.id in drained or _is_given_up(each, now)]
+    deleted: set[str] = set()
+    for part in (ended[i : i + LOOKUP] for i in range(0, len(ended), LOOKUP)):
+        unused = (col(PodLocation.id).in_([each.id for each in part]), ~_has_open_runs())
+        with store.writing() as session:
+            deleted |= set(session.scalars(delete(PodLocation).where(*unused).returning(col(PodLocation.id))))
+    for each in ended:
+        if each.id in deleted - set(drained):
+            log.warning("former location given up; pods may remain", cluster=each.cluster, namespace=each.namespace)
+    return deleted
+
+
+def _is_given_up(location: PodLocation, now: datetime) -> bool:
+    return location.left_at is not None and location.left_at < now - KEPT_FOR
 
 
 def delete_locations_of_removed_clusters(store: Store, now: datetime) -> None:

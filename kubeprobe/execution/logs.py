@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kubeprobe.clock import Clock
 from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet.api import ClusterApi
-from kubeprobe.fleet.errors import ClusterError
+from kubeprobe.fleet.errors import ClusterError, PermanentError
 from kubeprobe.settings import Settings
 from kubeprobe.store import RunLog, Store, insert_ignoring_conflicts
 
@@ -30,11 +30,14 @@ class LogContext(Protocol):
     def clock(self) -> Clock: ...
 
 
-async def store_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, context: LogContext) -> None:
-    """Read the last lines of a pod's log and store them. Errors are logged only: the pod is about to be deleted."""
+async def store_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, context: LogContext) -> bool:
+    """Read the last lines of a pod's log and store them. Errors are logged only: the pod is about to be deleted.
+
+    Returns whether that is done; false: it may succeed later, if the pod is still there.
+    """
     lines = context.settings.log_tail
     if not lines:
-        return
+        return True
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             tail = await api.read_log(namespace, pod, lines)
@@ -42,6 +45,8 @@ async def store_tail(api: ClusterApi, namespace: str, pod: str, run_id: str, con
             await asyncio.to_thread(_insert_tail, context, run_id, without_nul(tail[-MAX_CHARS:]))
     except (ClusterError, TimeoutError, SQLAlchemyError) as error:
         log.info("probe log not stored", pod=pod, error=str(error) or "time-out")
+        return isinstance(error, PermanentError)
+    return True
 
 
 def _insert_tail(context: LogContext, run_id: str, tail: str) -> None:

@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 from kubeprobe.execution.launch import Launcher
 from kubeprobe.execution.locations import cluster_at
 from kubeprobe.fleet import breaker
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.errors import UNANSWERED, ClusterError
 from kubeprobe.store import Cluster, Run
 from kubeprobe.vocabulary import RunState
 
@@ -49,5 +49,5 @@ async def _delete_all(launcher: Launcher, cluster: Cluster, location: str, runs:
                 await api.delete_pod(cluster.namespace, run.pod or "", run.pod_uid)
             except ClusterError as error:
                 log.warning("pod not deleted", pod=run.pod, error=error.message)
-                if error.cause is Cause.CLUSTER_UNREACHABLE:
+                if error.cause in UNANSWERED:
                     return

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kubeprobe.backoff import Backoff
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError, KubeProbeError
 from kubeprobe.fleet.blocking import BlockingCalls
-from kubeprobe.fleet.credentials import Connection, ConnectionKind
+from kubeprobe.fleet.credentials import Connection, ConnectionKind, SecretKeyError
 from kubeprobe.fleet.execplugin import PluginCredentials, PluginError
 from kubeprobe.fleet.files import read_regular_file
 from kubeprobe.fleet.kubeconfig import flatten, header_problem, is_loopback, read_cluster, read_kubeconfig, read_user
@@ -31,7 +32,12 @@ from kubeprobe.fleet.tls import client_context, load_client_certificate
 TOKEN_FILE_AGE = timedelta(minutes=1)
 """After so long a token file is read again (client-go's period)."""
 LOAD_TIMEOUT_S = 5.0
-"""Reading the files of a connection: token, certificates, the local cluster's kubeconfig."""
+"""Reading one file of a connection: the secret key, a token, certificates, the local cluster's kubeconfig."""
+ACCESS_TIMEOUT_S = 15.0
+"""How long requests wait for credentials, from when their loading began. It goes on, for later requests."""
+SLOW_FAILURE = timedelta(seconds=1)
+FAILURE_BACKOFF = Backoff(first=timedelta(seconds=5), longest=timedelta(minutes=5))
+"""How long a failure that took longer than `SLOW_FAILURE` is returned again, so that few requests wait for the next."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TLS_TIMEOUT_S = 60.0
 """Making a TLS context, with the wait for others that are made: the system's authorities take 20 ms."""
@@ -93,8 +99,8 @@ class _Tls:
 class AccessSource:
     """The access of one connection, loaded at first use and when it is no longer valid.
 
-    `connect` decrypts the connection at each load, so that no other secret than the access stays in memory. Files are
-    read, and plugins run, outside of the event loop and of its executor.
+    `connect` decrypts the connection at each load, so that no other secret than the access stays in memory. Keys and
+    files are read, and plugins run, outside of the event loop and of its executor.
     """
 
     def __init__(
@@ -108,18 +114,41 @@ class AccessSource:
         self._clock = clock
         self._service_account = service_account
         self._plugins = plugins
-        self._lock = asyncio.Lock()
+        self._loading: asyncio.Task[Access] | None = None
+        self._began = clock()
+        """When the last load began."""
+        self._slow_failures = 0
+        self._failure: tuple[datetime, str] | None = None
+        """Until when the last failure is returned again."""
         self._key = object()
         """Of calls that read files: it keeps nothing alive."""
         self._access: Access | None = None
         self._tls: tuple[_Tls, ssl.SSLContext] | None = None
 
     async def current(self) -> Access:
-        """The access for a request sent now. Raises AccessError, or SecretKeyError if it cannot be decrypted."""
-        async with self._lock:  # of concurrent requests, one loads it
-            if self._access is None or self._is_expired(self._access):
-                self._access = await self._load()
+        """The access for a request sent now. Raises AccessError."""
+        if self._access is not None and not self._is_expired(self._access):
             return self._access
+        now = self._clock()
+        if self._failure is not None and now < self._failure[0]:
+            raise AccessError(self._failure[1])
+        if self._loading is None:  # of concurrent requests, one loads it
+            self._began = now
+            self._loading = asyncio.create_task(self._load_access(), name="cluster access")
+            self._loading.add_done_callback(self._note_end)
+        loading, left = self._loading, ACCESS_TIMEOUT_S - (now - self._began).total_seconds()
+        await asyncio.wait((loading,), timeout=max(0.0, left))
+        if not loading.done():
+            raise AccessError(f"no credentials: they were not loaded within {ACCESS_TIMEOUT_S:g} s")
+        if loading.cancelled():
+            raise AccessError("no credentials: the connection of the cluster was replaced or removed")
+        return loading.result()
+
+    async def close(self) -> None:
+        """End a load that is under way."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait((self._loading,))
 
     def discard(self, access: Access) -> None:
         """After a 401: the next `current` loads a new one."""
@@ -137,9 +166,22 @@ class AccessSource:
     def _is_expired(self, access: Access) -> bool:
         return access.fresh_until is not None and self._clock() >= access.fresh_until
 
-    async def _load(self) -> Access:
-        connection = self._connect()
+    def _note_end(self, loading: asyncio.Task[Access]) -> None:
+        """Keep the access. Keep a failure only if it took long: what fails at once may be fixed at once."""
+        self._loading = None
+        if loading.cancelled():
+            return
+        if (error := loading.exception()) is None:
+            self._access, self._failure, self._slow_failures = loading.result(), None, 0
+            return
+        now = self._clock()
+        if now - self._began > SLOW_FAILURE:
+            self._slow_failures += 1
+            self._failure = now + FAILURE_BACKOFF.pause(self._slow_failures), str(error)
+
+    async def _load_access(self) -> Access:
         try:
+            connection: Connection = await self._read("secret key", self._connect)
             match connection.kind:
                 case ConnectionKind.KUBECONFIG:
                     return await self._from_kubeconfig(connection.config)
@@ -148,8 +190,13 @@ class AccessSource:
                     return replace(await self._from_kubeconfig(config), address_changes=True)
                 case ConnectionKind.IN_CLUSTER:
                     return await self._from_service_account()
+        except SecretKeyError as error:
+            raise AccessError(str(error)) from error
         except (InvalidInputError, PluginError, OSError) as error:  # ssl.SSLError is an OSError
             raise AccessError(f"no credentials: {error}") from error
+        except (LookupError, TypeError, ValueError) as error:
+            message = f"the stored connection is invalid in this version of KubeProbe ({type(error).__name__})"
+            raise AccessError(f"no credentials: {message}; add the cluster again with its kubeconfig") from error
 
     async def _read(self, what: str, work: Callable[[], Any]) -> Any:
         """What `work` returns, in a thread: files may be on a network file system that does not respond."""
@@ -203,7 +250,10 @@ class AccessSource:
         if self._tls is None or self._tls[0] != tls:
             # Not `self._key`: a call for earlier certificates may still run, and would return their context.
             key = tls.server_hostname if tls.uses_system_authorities else object()
-            self._tls = (tls, await _CONTEXTS.run(key, partial(_make_context, tls), TLS_TIMEOUT_S))
+            try:
+                self._tls = (tls, await _CONTEXTS.run(key, partial(_make_context, tls), TLS_TIMEOUT_S))
+            except TimeoutError:
+                raise InvalidInputError(f"its TLS context was not made within {TLS_TIMEOUT_S:g} s") from None
         return self._tls[1]
 
 

@@ -7,6 +7,7 @@ loop. Next stage: `execution` creates, watches and deletes pods with it.
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,8 @@ NODES_PATH = "/api/v1/nodes"
 _PAGE = "500"
 PAGES_LIMIT = 1000
 """Pages of a list: half a million objects."""
+IDLE_AFTER = timedelta(minutes=15)
+"""A client that has sent nothing for so long is closed: longer than any wait for a response."""
 
 
 def pods_path(namespace: str, name: str = "") -> str:
@@ -157,9 +160,13 @@ class ClusterApi:
         """Any other request: its response with headers."""
         return await self._transport.send(request)
 
+    def is_idle(self, since: datetime) -> bool:
+        """Whether it has sent nothing since then, and no watch or log is open."""
+        return self._transport.is_idle(since)
+
     async def close(self) -> None:
         """Close its open watches and logs; their readers get ClusterUnreachable."""
-        self._transport.close()
+        await self._transport.close()
 
     async def _json(self, request: Request) -> dict[str, Any]:
         response = await self.send(request)
@@ -205,6 +212,16 @@ def parse_event(line: bytes, where: str = "") -> tuple[str, Any]:
     return kind, found
 
 
+@dataclass
+class _Entry:
+    """The client of one version of a connection."""
+
+    version: tuple[datetime, int]
+    api: ClusterApi
+    sealed: bytes
+    """The encrypted connection."""
+
+
 class ClusterClients:
     """The clients of all clusters, one each, over one session. Belongs to one running loop."""
 
@@ -213,10 +230,10 @@ class ClusterClients:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._apis: dict[tuple[str, str], tuple[tuple[datetime, int], ClusterApi]] = {}
-        """By cluster and location, with the version of the connection."""
-        self._sealed: dict[tuple[str, str], bytes] = {}
-        """The encrypted connections of these."""
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        """By cluster and location."""
+        self._checked_at: datetime | None = None
+        """When idle clients were last closed."""
 
     def address(self, cluster: Cluster) -> str:
         """What the cluster's connection leads to, without credentials. Raises SecretKeyError."""
@@ -237,26 +254,41 @@ class ClusterClients:
         newer client, unless the change moved the cluster to another `location` (`execution.locations`).
         """
         session = self._open_session()
+        await self._close_idle()
         # A cluster that was removed and added again starts at version 1.
         version = (cluster.created_at, cluster.connection_version)
         key = (cluster.name, location)
-        if known := self._apis.get(key):
-            if known[0] == version:
-                self._sealed[key] = cluster.connection  # it may be encrypted with another key by now
-            if known[0] >= version:
-                return known[1]
-            await known[1].close()
-        self._sealed[key] = cluster.connection
-        source = AccessSource(lambda: self._cipher.open(self._sealed[key]))
+        known = self._entries.get(key)
+        if known is not None and known.version >= version:
+            if known.version == version:
+                known.sealed = cluster.connection  # it may be encrypted with another key by now
+            return known.api
+        made = self._entries[key] = self._make(cluster, version, session)
+        if known is not None:
+            await known.api.close()
+        return made.api
+
+    def _make(self, cluster: Cluster, version: tuple[datetime, int], session: aiohttp.ClientSession) -> "_Entry":
+        source = AccessSource(lambda: self._cipher.open(made.sealed), self._clock)
         api = ClusterApi(cluster.name, Transport(cluster.name, session, source, self._clock))
-        self._apis[key] = (version, api)
-        return api
+        made = _Entry(version, api, cluster.connection)
+        return made
+
+    async def _close_idle(self) -> None:
+        """Close the clients that have sent nothing for long, as those of clusters that were removed or have moved."""
+        now = self._clock()
+        if self._checked_at is not None and now - self._checked_at < IDLE_AFTER / 10:
+            return
+        self._checked_at = now
+        idle = [key for key, entry in self._entries.items() if entry.api.is_idle(now - IDLE_AFTER)]
+        for api in [self._entries.pop(key).api for key in idle]:
+            await api.close()
 
     async def close(self) -> None:
         """Close all connections."""
-        for _, api in self._apis.values():
-            await api.close()
-        self._apis.clear()
+        for entry in self._entries.values():
+            await entry.api.close()
+        self._entries.clear()
         if self._session is not None:
             await self._session.close()
             self._session = None

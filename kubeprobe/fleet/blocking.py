@@ -6,6 +6,7 @@ does not hold up the end of the process.
 """
 
 import asyncio
+import errno
 import threading
 import time
 from collections import deque
@@ -14,6 +15,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
+
+from kubeprobe.fleet.errors import LocalResourceError, QueueTimeoutError
 
 T = TypeVar("T")
 _MOST_SLOW = 10_000
@@ -54,9 +57,10 @@ class BlockingCalls(Generic[T]):
         self._slow: set[Hashable] = set()
 
     async def run(self, key: Hashable, work: Callable[[], T], limit_s: float) -> T:
-        """The result of `work`, or of the call with the same key that runs already. Raises TimeoutError.
+        """The result of `work`, or of the call with the same key that runs already.
 
-        The time limit includes the time in the queue. The call itself goes on.
+        The time limit includes the time in the queue. Raises TimeoutError: the call itself goes on. QueueTimeoutError:
+        it has not begun. LocalResourceError: the system has no more threads.
         """
         call = self._join(key, work)
         try:
@@ -64,6 +68,11 @@ class BlockingCalls(Generic[T]):
                 ended = _when_ended(call.future)
                 while not (await asyncio.wait((ended,), timeout=self._slow_after_s))[0]:
                     self._move_slow()
+        except TimeoutError:
+            if call.started is None:
+                message = f"all threads for {self._name} were busy for {limit_s:g} s"
+                raise QueueTimeoutError(errno.EAGAIN, message) from None
+            raise
         finally:
             self._leave(call)
         return cast("T", call.future.result())
@@ -122,7 +131,7 @@ class BlockingCalls(Generic[T]):
                     threading.Thread(target=self._work, args=(call,), name=self._name, daemon=True).start()
                 except RuntimeError as error:  # the system has no more threads
                     self._end(call)
-                    call.future.set_exception(OSError(str(error)))
+                    call.future.set_exception(LocalResourceError(errno.EAGAIN, str(error)))
 
     def _work(self, call: _Call) -> None:
         result, failure = None, None

@@ -13,7 +13,7 @@ from typing import Any
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.fleet.api import ClusterApi
 from kubeprobe.fleet.check_pod import ImageTrial, try_image
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.errors import UNANSWERED, Cause, ClusterError
 from kubeprobe.fleet.transport import Request
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.vocabulary import PROBE_CONTAINER
@@ -78,7 +78,7 @@ async def _reach(api: ClusterApi) -> list[Finding]:
     try:
         version = Finding("version", ok=True, found=await api.version())
     except ClusterError as error:
-        if error.cause in {Cause.CLUSTER_UNREACHABLE, Cause.UNAUTHORIZED}:
+        if error.cause in UNANSWERED or error.cause is Cause.UNAUTHORIZED:
             return [Finding("reachable", ok=False, found=error.message, remedy=_REMEDIES[error.cause])]
         version = Finding("version", ok=False, found=f"cannot be read: {error.message}")
     return [Finding("reachable", ok=True, found="the API server responds"), version]
@@ -217,6 +217,8 @@ async def _check_image(
 
 _REMEDIES = {
     Cause.CLUSTER_UNREACHABLE: "fix the network, or replace the connection: kubeprobe cluster add NAME ... --replace",
+    Cause.CREDENTIALS_UNAVAILABLE: "fix what is named, or replace it: kubeprobe cluster add NAME ... --replace",
+    Cause.NOT_SENT: "see the limits of this machine (ulimit -n), and repeat the check",
     Cause.UNAUTHORIZED: "replace the credentials: kubeprobe cluster add NAME ... --replace",
     Cause.FORBIDDEN: "see permissions",
     Cause.NAMESPACE_MISSING: "see namespace",

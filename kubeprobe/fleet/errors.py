@@ -12,7 +12,11 @@ class Cause(StrEnum):
     """Why a request to a cluster failed. A closed list."""
 
     CLUSTER_UNREACHABLE = "ClusterUnreachable"
-    """No response from its API: connection, TLS, DNS, time-out, no credentials."""
+    """No response from its API: connection, TLS, DNS, time-out."""
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
+    """No request was sent: KubeProbe could not load the credentials (files, exec plugin, secret key)."""
+    NOT_SENT = "NotSent"
+    """No request was sent: KubeProbe had no descriptor, thread or slot for it, or the stored address is invalid."""
     UNAUTHORIZED = "Unauthorized"
     """401, also with newly loaded credentials."""
     FORBIDDEN = "Forbidden"
@@ -36,9 +40,15 @@ class Cause(StrEnum):
     """5xx, also when a webhook could not be called."""
 
 
+UNSENT = frozenset({Cause.CREDENTIALS_UNAVAILABLE, Cause.NOT_SENT})
+"""Causes that are no evidence about the cluster."""
+UNANSWERED = UNSENT | {Cause.CLUSTER_UNREACHABLE}
+"""Causes for which the next request would fail in the same manner: a batch of requests ends."""
 _TEMPORARY = frozenset(
     {
         Cause.CLUSTER_UNREACHABLE,
+        Cause.CREDENTIALS_UNAVAILABLE,
+        Cause.NOT_SENT,
         Cause.QUOTA_EXCEEDED,
         Cause.CONFLICT,
         Cause.GONE,
@@ -46,6 +56,14 @@ _TEMPORARY = frozenset(
         Cause.SERVER_ERROR,
     }
 )
+
+
+class LocalResourceError(OSError):
+    """The process, or its machine, has no thread, file descriptor or port left for a request."""
+
+
+class QueueTimeoutError(LocalResourceError, TimeoutError):
+    """Other calls took all threads until the time limit: this one has not begun."""
 
 
 class ClusterError(KubeProbeError):

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from kubeprobe.errors import InvalidInputError, KubeProbeError
-from kubeprobe.fleet.kubeconfig import CLUSTER_INFO_EXTENSION, header_problem, is_loader_variable
+from kubeprobe.fleet.kubeconfig import CLUSTER_INFO_EXTENSION, header_problem, is_kept_from_plugins
 from kubeprobe.fleet.kubeconfig_model import ClusterFields, ExecFields
 from kubeprobe.fleet.kubernetes_yaml import parse_yaml
 
@@ -98,7 +98,7 @@ def plugin_environment(plugin: ExecFields, cluster: ClusterFields) -> dict[str, 
     request = {"apiVersion": plugin.api_version, "kind": "ExecCredential", "spec": spec}
     env = {name: value for name, value in os.environ.items() if not name.startswith("KUBEPROBE_")}
     env |= {variable.name: variable.value for variable in plugin.env}
-    env = {name: value for name, value in env.items() if not is_loader_variable(name)}
+    env = {name: value for name, value in env.items() if not is_kept_from_plugins(name)}
     return env | {"KUBERNETES_EXEC_INFO": orjson.dumps(request).decode()}
 
 

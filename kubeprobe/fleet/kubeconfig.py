@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import yarl
 
 from kubeprobe.errors import InvalidInputError
+from kubeprobe.fleet.environment import is_loader_variable
 from kubeprobe.fleet.files import FILE_LIMIT, read_limited, read_regular_file
 from kubeprobe.fleet.kubeconfig_model import (
     ClusterFields,
@@ -35,8 +36,6 @@ KUBECONFIG_LIMIT = 16 << 20
 PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 CLUSTER_INFO_EXTENSION = "client.authentication.k8s.io/exec"
 """The extension of a cluster that is the configuration of exec plugins."""
-LOADER_VARIABLES = ("LD_", "DYLD_", "PYTHON", "NODE_OPTIONS", "RUBYOPT", "RUBYLIB", "PERL5", "BASH_ENV", "GCONV_PATH")
-"""Beginnings of the names of variables that load code into a program."""
 _NAME = "cluster"
 _MODES = ("Never", "IfAvailable", "Always")
 _EXPECTED_SERVER = "expected https://HOST[:PORT][/PATH]"
@@ -139,9 +138,9 @@ def is_loopback(server: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def is_loader_variable(name: str) -> bool:
-    """Whether an environment variable loads code into a program; exec plugins get none of them."""
-    return name == "ENV" or name.startswith(LOADER_VARIABLES)
+def is_kept_from_plugins(name: str) -> bool:
+    """Whether exec plugins do not get an environment variable: it loads code; a KornShell reads the file ENV."""
+    return name == "ENV" or is_loader_variable(name)
 
 
 def header_problem(value: str) -> str | None:
@@ -254,7 +253,7 @@ class _Flattening:
         for variable in plugin.env:
             if not variable.name or "=" in variable.name:
                 self._refuse(f"{where} env has a variable with the name {variable.name!r}; expected a name")
-            if is_loader_variable(variable.name):
+            if is_kept_from_plugins(variable.name):
                 self._refuse(f"{where} env has {variable.name}, which loads code into a program; remove it")
         flat: dict[str, Any] = plugin.model_dump(by_alias=True, exclude_defaults=True)
         flat["interactiveMode"] = mode

@@ -102,6 +102,8 @@ class Reflector:
         """Since the last watch that lasted."""
         self._list_requested = False
         self._measured_as = measured_as
+        self._version = ""
+        """The last one that was seen."""
 
     def request_list(self) -> None:
         """List again as soon as the current watch ends."""
@@ -145,23 +147,13 @@ class Reflector:
 
     async def _watch(self, api: ClusterApi, version: str) -> AsyncGenerator[Event, None]:
         """Watch after watch until one fails or a list is requested."""
-        loop = asyncio.get_running_loop()
+        loop, self._version = asyncio.get_running_loop(), version
         while not self._list_requested:
             began, failure = loop.time(), None
             try:
-                async with AsyncExitStack() as stack:
-                    watch = api.watch_objects(self._path, self._selector, version)
-                    changes = await stack.enter_async_context(aclosing(watch))
-                    if self._measured_as:
-                        await stack.enter_async_context(metrics.watching(self._measured_as))
-                    async for kind, found in changes:
-                        if kind == "BOOKMARK":
-                            version = found["metadata"]["resourceVersion"]
-                        elif problem := object_problem(found):
-                            yield Malformed(problem)
-                        else:
-                            version = found["metadata"]["resourceVersion"]
-                            yield Deleted(found) if kind == "DELETED" else Changed(found)
+                async with aclosing(self._watch_once(api)) as changes:
+                    async for change in changes:
+                        yield change
             except ClusterError as error:
                 failure = error
             lasted = loop.time() - began >= SHORTEST_WATCH_S
@@ -174,6 +166,21 @@ class Reflector:
             if not lasted:
                 self._failures += 1
                 await self._pause()
+
+    async def _watch_once(self, api: ClusterApi) -> AsyncGenerator[Event, None]:
+        """The changes since `_version`, until the server ends the watch. Raises ClusterError."""
+        async with AsyncExitStack() as stack:
+            watch = api.watch_objects(self._path, self._selector, self._version)
+            changes = await stack.enter_async_context(aclosing(watch))
+            if self._measured_as:
+                await stack.enter_async_context(metrics.watching(self._measured_as))
+            async for kind, found in changes:
+                if problem := None if kind == "BOOKMARK" else object_problem(found):
+                    yield Malformed(problem)
+                    continue
+                self._version = found["metadata"]["resourceVersion"]
+                if kind != "BOOKMARK":
+                    yield Deleted(found) if kind == "DELETED" else Changed(found)
 
     def _fail(self, error: ClusterError) -> None:
         self._failures += 1

@@ -4,6 +4,7 @@ The system's resolver honours /etc/hosts, nsswitch.conf and the options of resol
 half a minute if a name server is silent.
 """
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from kubeprobe.fleet.blocking import BlockingCalls
+from kubeprobe.fleet.errors import LocalResourceError, QueueTimeoutError
 
 RESOLVE_TIMEOUT_S = 5.0
 """One name, the time in the queue included."""
@@ -32,14 +34,20 @@ class BoundedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a host. Raises OSError."""
+        """The addresses of a host. Raises OSError; LocalResourceError if nobody could be queried."""
 
         def look_up() -> list[_Address]:
-            # Without AI_ADDRCONFIG, as Go: with it, localhost has no address where only loopback is up.
-            return self._look_up(host, None, type=socket.SOCK_STREAM, family=family)
+            try:
+                # Without AI_ADDRCONFIG, as Go: with it, localhost has no address where only loopback is up.
+                return self._look_up(host, None, type=socket.SOCK_STREAM, family=family)
+            except socket.gaierror:
+                _check_descriptors()
+                raise
 
         try:
             found = await self._calls.run((host, family), look_up, RESOLVE_TIMEOUT_S)
+        except QueueTimeoutError:
+            raise
         except TimeoutError:
             raise OSError(None, f"no name server responded within {RESOLVE_TIMEOUT_S:g} s") from None
         except UnicodeError as error:  # a label that is too long
@@ -51,6 +59,14 @@ class BoundedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing: threads end by themselves."""
+
+
+def _check_descriptors() -> None:
+    """Raise LocalResourceError if no file can be opened: the C library then reports that a name does not exist."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise LocalResourceError(error.errno, error.strerror) from None
 
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV

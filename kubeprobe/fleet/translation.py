@@ -4,8 +4,10 @@ Kubernetes describes an error in a `Status` object (k8s.io/apimachinery `metav1.
 by its message only: those texts are listed here, each from the component of Kubernetes that writes it.
 """
 
+import errno
 import os
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
+from kubeprobe.fleet.errors import Cause, ClusterError, LocalResourceError, cluster_error
 
 _TEXT_LIMIT = 1000
 """Characters of a message that are kept."""
@@ -59,6 +61,10 @@ _CERTIFICATE = {
     62: "its certificate is for another host name; check the server address, or set tls-server-name",
     64: "its certificate is for another address; check the server address, or set tls-server-name",
 }
+
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, socket.EAI_MEMORY}
+"""socket(2), connect(2), getaddrinfo(3): errors of this machine; EADDRNOTAVAIL: it has no free port, or no IPv6."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,19 @@ def from_status(found: dict[str, Any], *, where: str = "", retry_after: str | No
 
 
 def from_exception(error: Exception, *, where: str = "") -> ClusterError:
-    """The error of a failed connection: always ClusterUnreachable."""
+    """The error of a failed connection: ClusterUnreachable, or NotSent if it was never begun."""
+    found = getattr(error, "os_error", error)
+    if isinstance(found, LocalResourceError) or (isinstance(found, OSError) and found.errno in _EXHAUSTED):
+        return cluster_error(Cause.NOT_SENT, f"no request was sent: {_os_text(found)}", where=where)
+    if isinstance(error, aiohttp.InvalidURL):
+        return cluster_error(
+            Cause.NOT_SENT, f"no request was sent: its server address is not a URL: {error.url}", where=where
+        )
     for kind, explain in _EXPLANATIONS:
         if isinstance(error, kind):
             return cluster_error(Cause.CLUSTER_UNREACHABLE, explain(error), where=where)
+    if isinstance(error, ValueError):
+        return cluster_error(Cause.NOT_SENT, f"no request was sent: {error}", where=where)
     message = f"the connection failed: {error or type(error).__name__}"
     return cluster_error(Cause.CLUSTER_UNREACHABLE, message, where=where)
 
@@ -189,6 +204,8 @@ def _explain_tls(error: ssl.SSLError) -> str:
 
 
 def _os_text(error: OSError) -> str:
+    if isinstance(error, LocalResourceError):
+        return error.strerror or str(error)
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
@@ -208,5 +225,4 @@ _EXPLANATIONS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (aiohttp.ServerDisconnectedError, lambda _: "the connection was closed before the response"),
     (TimeoutError, lambda _: "no response within the time limit"),
     (ssl.SSLError, _explain_tls),
-    (aiohttp.InvalidURL, lambda e: f"its server address is not a URL: {e.url}"),
 )

@@ -9,6 +9,7 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,6 @@ from multidict import CIMultiDict
 from kubeprobe import __version__
 from kubeprobe.clock import Clock, utc_now
 from kubeprobe.fleet.access import Access, AccessError, AccessSource
-from kubeprobe.fleet.credentials import SecretKeyError
 from kubeprobe.fleet.errors import Cause, ClusterError, cluster_error
 from kubeprobe.fleet.measuring import request_trace
 from kubeprobe.fleet.resolver import BoundedResolver
@@ -28,7 +28,9 @@ from kubeprobe.fleet.translation import from_exception, from_response
 CONNECT_TIMEOUT_S = 5.0
 """TCP and TLS handshake."""
 REQUEST_TIMEOUT_S = 15.0
-"""A whole request: waiting for a slot, credentials, connection, response."""
+"""A whole request: name resolution, connection, response. Credentials and a slot have time limits of their own."""
+SLOT_TIMEOUT_S = 15.0
+"""Waiting for other requests to the cluster."""
 PARALLEL_REQUESTS = 32
 """Concurrent requests to one cluster; watches and followed logs are not counted."""
 BODY_LIMIT = 128 << 20
@@ -90,18 +92,21 @@ class Transport:
         self._slots = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._streams: set[aiohttp.ClientResponse] = set()
         self._now = clock
+        self._used_at = clock()
         self.clock = ServerClock()
 
     async def send(self, request: Request, limit: int | None = None) -> Response:
         """Send a request and read its whole response, which has at most `limit` bytes (default: `BODY_LIMIT`)."""
         limit = BODY_LIMIT if limit is None else limit
-        async with self._translating(request), asyncio.timeout(REQUEST_TIMEOUT_S), self._slots:
-            response = await self._open(request, None)
-            async with response:
-                body = await _read_body(response, limit)
-                if len(body) > limit:
-                    raise self._too_long(request, "the response", limit)
-                return Response(response.status, response.headers, body)
+        async with self._translating(request):
+            await self._source.current()  # before a slot is taken
+            async with self._slot(request), asyncio.timeout(None) as end:
+                response = await self._open(request, None, end, REQUEST_TIMEOUT_S)
+                async with response:
+                    body = await _read_body(response, limit)
+                    if len(body) > limit:
+                        raise self._too_long(request, "the response", limit)
+                    return Response(response.status, response.headers, body)
 
     async def stream(
         self, request: Request, silence_s: float, open_s: float = REQUEST_TIMEOUT_S
@@ -112,8 +117,8 @@ class Transport:
         half-open connection shows no error by itself).
         """
         async with self._translating(request):
-            async with asyncio.timeout(open_s):
-                response = await self._open(request, silence_s)
+            async with asyncio.timeout(None) as end:
+                response = await self._open(request, silence_s, end, open_s)
             _shrink_tls_buffer(response)
             self._streams.add(response)
             try:
@@ -125,17 +130,46 @@ class Transport:
                 self._streams.discard(response)
                 response.close()  # not `release`, which reads the rest first
 
-    def close(self) -> None:
+    def is_idle(self, since: datetime) -> bool:
+        """Whether it has sent nothing since then, and has no open stream."""
+        return not self._streams and self._used_at < since
+
+    async def close(self) -> None:
         """Close the open streams: their readers get ClusterUnreachable."""
         for response in tuple(self._streams):
             response.close()
+        await self._source.close()
 
-    async def _open(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
-        """The response to a request that succeeded. After a 401 it is sent once more with credentials loaded again."""
-        response = await self._attempt(request, silence_s)
-        if response.status == 401:
+    @asynccontextmanager
+    async def _slot(self, request: Request) -> AsyncIterator[None]:
+        """One of the concurrent requests to the cluster."""
+        try:
+            async with asyncio.timeout(SLOT_TIMEOUT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            message = f"no request was sent: {PARALLEL_REQUESTS} others to it were open for {SLOT_TIMEOUT_S:g} s"
+            raise cluster_error(Cause.NOT_SENT, message, where=self.where(request)) from None
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _open(
+        self, request: Request, silence_s: float | None, end: asyncio.Timeout, limit_s: float
+    ) -> aiohttp.ClientResponse:
+        """The response to a request that succeeded. After a 401 it is sent once more with credentials loaded again.
+
+        `end` is set to `limit_s` after the request was sent, and is not running while credentials are loaded.
+        """
+        now = asyncio.get_running_loop().time
+        for is_last in (False, True):
+            access = await self._source.current()
+            end.reschedule(now() + limit_s)
+            response = await self._attempt(request, access, silence_s)
+            if response.status != 401 or is_last:
+                break
             response.release()
-            response = await self._attempt(request, silence_s)
+            end.reschedule(None)
         if response.status < 300:
             return response
         async with response:
@@ -143,9 +177,8 @@ class Transport:
         retry_after = response.headers.get("Retry-After")
         raise from_response(response.status, body, where=self.where(request), retry_after=retry_after)
 
-    async def _attempt(self, request: Request, silence_s: float | None) -> aiohttp.ClientResponse:
-        access = await self._source.current()
-        sent = self._now()
+    async def _attempt(self, request: Request, access: Access, silence_s: float | None) -> aiohttp.ClientResponse:
+        sent = self._used_at = self._now()
         try:
             response = await self._session.request(
                 request.method,
@@ -172,10 +205,8 @@ class Transport:
         """Translate every error into a ClusterError that names the request."""
         try:
             yield
-        except SecretKeyError as error:
-            raise cluster_error(Cause.UNAUTHORIZED, str(error), where=self.where(request)) from error
         except AccessError as error:
-            raise cluster_error(Cause.CLUSTER_UNREACHABLE, str(error), where=self.where(request)) from error
+            raise cluster_error(Cause.CREDENTIALS_UNAVAILABLE, str(error), where=self.where(request)) from error
         # TimeoutError and ssl.SSLError are OSErrors; ValueError: aiohttp refuses an address or a header.
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise from_exception(error, where=self.where(request)) from error

@@ -72,7 +72,7 @@ def _check_store(store: Store, settings: Settings, queues: dict[str, int] | None
     now = clock()
     with store.reading() as session:
         yield _check_key(settings, list(sealed_values(session)))
-        fleet, runs = fleet_health(session, now, settings), run_health(session, now)
+        fleet, runs = fleet_health(session, now), run_health(session, now)
         sources = source_health(session)
         leftovers = leftover_health(session, now)
         yield from judge_catalog(unreadable_entries(session))

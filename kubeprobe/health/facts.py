@@ -10,7 +10,6 @@ from sqlalchemy import exists, func, or_, select, union
 from sqlmodel import Session, col
 
 from kubeprobe.catalog import load_catalog
-from kubeprobe.settings import Settings
 from kubeprobe.sources import find_drift
 from kubeprobe.store import (
     Alert,
@@ -117,7 +116,7 @@ class SourceHealth:
     """How many entries differ from what it declares."""
 
 
-def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHealth:
+def fleet_health(session: Session, now: datetime) -> FleetHealth:
     """Which clusters are watched, bound and reachable."""
     columns = (
         col(Cluster.name),
@@ -142,7 +141,7 @@ def fleet_health(session: Session, now: datetime, settings: Settings) -> FleetHe
         collectors=_counts(
             session.execute(
                 select(col(Collector.pool), func.count())
-                .where(col(Collector.seen_at) > now - settings.lease)
+                .where(col(Collector.leased_until) > now)
                 .group_by(col(Collector.pool))
             )
         ),

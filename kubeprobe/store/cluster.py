@@ -69,12 +69,11 @@ def has_open_breaker(now: datetime) -> ColumnElement[bool]:
 
 
 class Collector(SQLModel, table=True):
-    """A collector process: clusters are distributed among those with a recent `seen_at`.
+    """A collector process: clusters are distributed among those whose lease lasts.
 
     One lease for all of its clusters: renewing it costs the same for any number of them.
     """
 
     name: str = Field(primary_key=True, max_length=100)
     pool: str = Field(max_length=63, index=True)
-    seen_at: datetime = Field(sa_type=UTCDateTime)
-    leased_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    leased_until: datetime = Field(sa_type=UTCDateTime)

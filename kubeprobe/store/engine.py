@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlmodel import Session, SQLModel
 
 from kubeprobe.errors import InvalidInputError
@@ -128,6 +128,16 @@ def describe_database_error(error: Exception, address: str) -> str | None:
     where = describe_address(address)
     reason = mask_secrets(str(getattr(error, "orig", error)).strip().splitlines()[0])
     return f"The store at {where} cannot be used: {reason}. Check KUBEPROBE_DATABASE_URL, and that the database runs."
+
+
+def is_rejection(error: Exception) -> bool:
+    """Whether the database, or its driver, does not accept these values; else it may accept them later.
+
+    An error that is neither of the database nor of a connection is one of converting values.
+    """
+    if isinstance(error, DBAPIError):
+        return isinstance(error, (DataError, IntegrityError))
+    return isinstance(error, StatementError) or not isinstance(error, (SQLAlchemyError, OSError))
 
 
 def describe_address(address: str) -> str:

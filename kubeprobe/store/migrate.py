@@ -20,7 +20,7 @@ from kubeprobe.store.installation import Installation
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest revision in migrations/versions; a test checks it."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 

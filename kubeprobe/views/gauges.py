@@ -6,7 +6,7 @@ Four statements, each over an index of open work or over the clusters, so that h
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import case, func, select
@@ -59,12 +59,12 @@ class StoreGauges:
     """Those that renewed their leases in time."""
 
 
-def read_gauges(session: Session, now: datetime, lease: timedelta) -> StoreGauges:
-    """Read them in four statements. `lease`: after so much silence a collector is dead."""
+def read_gauges(session: Session, now: datetime) -> StoreGauges:
+    """Read them in four statements."""
     runs = _open_runs(session)
     waits = {state: oldest for state, (_, oldest) in _by_state(runs).items()}
     clusters = session.execute(_clusters(now)).all()
-    one = session.execute(_scalars(now, lease)).one()
+    one = session.execute(_scalars(now)).one()
     alerts = select(col(Alert.kind), col(Alert.severity), func.count()).where(col(Alert.closed_at).is_(None))
     return StoreGauges(
         open_runs={key: count for key, (count, _) in runs.items()},
@@ -116,7 +116,7 @@ def _clusters(now: datetime) -> Any:
     ).group_by(col(Cluster.pool))
 
 
-def _scalars(now: datetime, lease: timedelta) -> Any:
+def _scalars(now: datetime) -> Any:
     """One row; each column a look-up of its own."""
 
     def one(value: Any, table: Any, *conditions: Any) -> Any:
@@ -130,7 +130,7 @@ def _scalars(now: datetime, lease: timedelta) -> Any:
         one(func.count(), Notification, is_deliverable(now)).label("notifications"),
         one(func.min(next_attempt_at), Notification, is_deliverable(now)).label("oldest_notification"),
         one(func.min(col(Schedule.next_due)), Schedule, col(Schedule.paused_at).is_(None)).label("next_due"),
-        one(func.count(), Collector, col(Collector.seen_at) > now - lease).label("collectors"),
+        one(func.count(), Collector, col(Collector.leased_until) > now).label("collectors"),
     )
 
 

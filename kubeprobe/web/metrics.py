@@ -85,7 +85,7 @@ class InstallationMetrics(Collector):
     def _read(self, now: datetime) -> _Reading:
         gauges, settings = None, self._installation.settings
         try:
-            gauges = self._installation.query(read_gauges, now, settings.lease)
+            gauges = self._installation.query(read_gauges, now)
         except DatabaseError as error:
             log.warning("database unavailable; its metrics are left out", error=str(error))
         # Only the database knows the pools. Without it, only the other queues are queried.

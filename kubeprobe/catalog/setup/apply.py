@@ -13,7 +13,7 @@ from kubeprobe.catalog.setup.objects import RBAC, Json
 from kubeprobe.catalog.setup.pod_security import ENFORCE, LEVELS, security_of
 from kubeprobe.catalog.snapshot import Catalog
 from kubeprobe.fleet.api import ClusterApi
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.errors import UNANSWERED, Cause, ClusterError
 from kubeprobe.jsonmodel import JsonModel
 
 _COLLECTIONS = {
@@ -61,7 +61,7 @@ async def _apply(api: ClusterApi, body: Json) -> AppliedObject:
     try:
         action, detail = await _create_or_patch(api, body)
     except ClusterError as error:
-        if error.cause is Cause.CLUSTER_UNREACHABLE:
+        if error.cause in UNANSWERED:
             raise
         action, detail = ObjectAction.REFUSED, _explain(error)
     metadata = body["metadata"]

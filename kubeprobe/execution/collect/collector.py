@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 from sqlalchemy import update
@@ -16,10 +15,11 @@ from kubeprobe.catalog.version import lock_clusters
 from kubeprobe.clock import Clock
 from kubeprobe.execution.collect.committer import Committer
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
+from kubeprobe.execution.collect.former import FormerLocations
 from kubeprobe.execution.collect.leases import Leases
 from kubeprobe.execution.collect.sweeper import Sweeper
-from kubeprobe.execution.collect.watch import ClusterWatch
-from kubeprobe.execution.locations import delete_location, former_locations
+from kubeprobe.execution.collect.watch import TROUBLE_LENGTH, ClusterWatch
+from kubeprobe.execution.locations import location_ids
 from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Queue
@@ -60,8 +60,9 @@ class Collector:
         )
         self._sweeper = Sweeper(self._shared)
         self._watches: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
-        self._former: dict[str, tuple[ClusterWatch, asyncio.Task[None]]] = {}
-        """Watches of locations that clusters have left, by location."""
+        self._former = FormerLocations(self._shared)
+        self._pause_s = context.settings.lease.total_seconds() / 4
+        """Between renewals: one may fail without another collector taking over."""
 
     async def run(self) -> None:
         """Collect until cancelled."""
@@ -71,10 +72,10 @@ class Collector:
             group.create_task(self._committer.run())
             group.create_task(self._check_deadlines())
             group.create_task(self._renew_leases())
+            group.create_task(self._follow_former_locations())
             group.create_task(self._sweep_due_clusters())
 
     async def _renew_leases(self) -> None:
-        """Renew often enough that one renewal may fail without another collector taking over."""
         renewed_at = self._context.clock()
         while True:
             try:
@@ -85,60 +86,63 @@ class Collector:
                 metrics.LEASES_HELD.set(len(mine))
                 renewed_at = now
                 await self._watch_exactly({cluster.name: cluster for cluster in mine})
-                await self._watch_former_locations(now)
                 await self._record_troubles()
             except SQLAlchemyError as error:
                 log.error("database unavailable; leases not renewed", error=str(error))
             except Exception:
                 log.exception("leases not renewed")
-            await asyncio.sleep(self._context.settings.lease.total_seconds() / 4)
+            await asyncio.sleep(self._pause_s)
 
     async def _watch_exactly(self, mine: dict[str, Cluster]) -> None:
         """Watch these clusters and no other; a cluster whose connection changed gets a new watch."""
-        for name, (watch, task) in list(self._watches.items()):
+        ended = []
+        for name, (watch, task) in self._watches.items():
+            kept = mine.get(name)
             if task.done():
                 # An unexpected error ended it: watch the cluster again.
                 log.error("watch failed; restarting it", cluster=name, exc_info=task.exception())
                 metrics.record_watch_failure("pods", "Crashed")
-                del self._watches[name]
-                await watch.nodes.set_enabled(enabled=False)
-                continue
-            kept = mine.get(name)
-            if kept is not None and _has_same_connection(kept, watch.cluster):
+                ended.append(name)
+            elif kept is not None and _has_same_connection(kept, watch.cluster):
                 watch.cluster = kept
-                continue
-            del self._watches[name]
-            await watch.nodes.set_enabled(enabled=False)
-            await cancel_and_wait(task)
-        for name in mine.keys() - self._watches.keys():
-            watch = ClusterWatch(mine[name], self._shared)
+            else:
+                ended.append(name)
+        await self._end(ended)
+        new = [mine[name] for name in mine.keys() - self._watches.keys()]
+        for name, location in (await location_ids(new, self._context.clients) if new else {}).items():
+            watch = ClusterWatch(mine[name], self._shared, location)
             self._watches[name] = (watch, asyncio.create_task(watch.run(), name=f"watch {name}"))
         for name, (watch, _) in self._watches.items():
             await watch.nodes.set_enabled(enabled=mine[name].watches_nodes)
 
-    async def _watch_former_locations(self, now: datetime) -> None:
-        """Follow the pods at locations that clusters of this collector have left, until none remains there."""
-        store = self._context.store
-        present = {name: watch.location for name, (watch, _) in self._watches.items()}
-        found = await asyncio.to_thread(former_locations, store, present, now)
-        former = {row.id: row for row in found}
-        for location, (watch, task) in list(self._former.items()):
-            row = former.get(location)
-            if row is not None and not task.done():
-                if not await asyncio.to_thread(delete_location, store, row, now, is_drained=watch.is_drained):
-                    continue
-                del former[location]
-            del self._former[location]
+    async def _end(self, clusters: Sequence[str]) -> None:
+        """End the watches of these clusters, all at once."""
+
+        async def end(watch: ClusterWatch, task: asyncio.Task[None]) -> None:
+            await watch.nodes.set_enabled(enabled=False)
             await cancel_and_wait(task)
-        for location in former.keys() - self._former.keys():
-            row = former[location]
-            watch = ClusterWatch(self._watches[row.cluster][0].cluster, self._shared, row)
-            task = asyncio.create_task(watch.run(), name=f"watch {row.cluster} at a former location")
-            self._former[location] = (watch, task)
+
+        await asyncio.gather(*(end(*self._watches.pop(name)) for name in clusters))
+
+    async def _follow_former_locations(self) -> None:
+        while True:
+            try:
+                present = {name: watch for name, (watch, _) in self._watches.items()}
+                await self._former.follow(present, self._context.clock())
+            except SQLAlchemyError as error:
+                log.error("database unavailable; former locations not followed", error=str(error))
+            except Exception:
+                log.exception("former locations not followed")
+            await asyncio.sleep(self._pause_s)
 
     async def _record_troubles(self) -> None:
         """Write what cannot be done in a cluster to its row, when it has changed."""
-        troubles = {name: trouble for name, (w, _) in self._watches.items() if (trouble := w.trouble) != w.recorded}
+        former = self._former.troubles()
+        troubles = {}
+        for name, (watch, _) in self._watches.items():
+            trouble = "; ".join(filter(None, (watch.trouble, former.get(name))))[:TROUBLE_LENGTH]
+            if trouble != watch.recorded:
+                troubles[name] = trouble
         written = await asyncio.to_thread(_write_troubles, self._context.store, troubles) if troubles else ()
         for name in written:
             self._watches[name][0].recorded = troubles[name]
@@ -147,7 +151,7 @@ class Collector:
         while True:
             await asyncio.sleep(DEADLINES_EVERY_S)
             now = self._context.clock()
-            for watch, _ in (*self._watches.values(), *self._former.values()):
+            for watch in (*(watch for watch, _ in self._watches.values()), *self._former):
                 try:
                     watch.check_deadlines(now)
                 except Exception:
@@ -157,6 +161,7 @@ class Collector:
         while True:
             await asyncio.sleep(SWEEPS_EVERY_S)
             now = self._context.clock()
+            self._sweeper.keep(self._watches.keys())
             for watch, _ in self._watches.values():
                 try:
                     self._sweeper.start_if_due(watch, now)
@@ -165,9 +170,8 @@ class Collector:
 
     async def _shut_down(self) -> None:
         await self._sweeper.close()
-        for watch, task in (*self._watches.values(), *self._former.values()):
-            await watch.nodes.set_enabled(enabled=False)
-            await cancel_and_wait(task)
+        await self._former.close()
+        await self._end(list(self._watches))
         await self._context.clients.close()
         await asyncio.to_thread(self._leases.release)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from structlog.contextvars import bound_contextvars
 
 from kubeprobe.clock import Clock
@@ -20,7 +19,7 @@ from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.queue import Queue
 from kubeprobe.runs import Ending, Judgement, close, held_runs
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Store
+from kubeprobe.store import Cluster, Store, is_rejection
 from kubeprobe.vocabulary import Reason, Verdict
 
 log = structlog.get_logger(__name__)
@@ -101,7 +100,7 @@ class Committer:
             try:
                 await asyncio.to_thread(self._commit, endings, full)
             except Exception as error:  # noqa: BLE001 - no error may stop the other outcomes
-                if _is_rejection(error):
+                if is_rejection(error):
                     break
                 log.error("database unavailable; outcomes buffered", outcomes=len(endings), error=str(error))
                 await asyncio.sleep(PAUSE_S)
@@ -133,13 +132,6 @@ class Committer:
             dispatch(self._queue, effects, self._settings.batch_size)
         except Exception:  # the outcomes are committed: beat sends the wakes again
             log.exception("effects not dispatched")
-
-
-def _is_rejection(error: Exception) -> bool:
-    """Whether the database, or its driver, will never accept these values."""
-    if isinstance(error, DBAPIError):
-        return isinstance(error, (DataError, IntegrityError))
-    return not isinstance(error, SQLAlchemyError) or isinstance(error, StatementError)
 
 
 def _busy_clusters(group: Sequence[Finished]) -> list[str]:

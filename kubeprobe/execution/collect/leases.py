@@ -41,7 +41,7 @@ _SEAL = func.substr(col(Cluster.connection), 1, SEAL_LENGTH, type_=LargeBinary).
 def delete_dead_collectors(store: Store, now: datetime, settings: Settings) -> None:
     """Delete the rows of collectors that have not renewed their leases for long."""
     with store.writing() as session:
-        session.execute(delete(Collector).where(col(Collector.seen_at) < now - DEAD_AFTER_LEASES * settings.lease))
+        session.execute(delete(Collector).where(col(Collector.leased_until) < now - DEAD_AFTER_LEASES * settings.lease))
 
 
 class Leases:
@@ -100,7 +100,7 @@ class Leases:
         return held == len(self._known) + len(self._unreadable)
 
     def _record_heartbeat(self, session: Session, now: datetime) -> None:
-        values = {"seen_at": now, "leased_until": now + self._settings.lease}
+        values = {"leased_until": now + self._settings.lease}
         mine = update(Collector).where(col(Collector.name) == self._name).values(**values)
         if session.execute(mine.returning(col(Collector.name)), execution_options=UNSYNCED).first() is None:
             row = {"name": self._name, "pool": self._settings.pool, **values}
@@ -110,9 +110,7 @@ class Leases:
         """The clusters of the pool, its living collectors, the clusters of this one, and the database's time."""
         pool, count = self._settings.pool, select(func.count())
         in_pool = count.select_from(Cluster).where(col(Cluster.pool) == pool)
-        alive = count.select_from(Collector).where(
-            col(Collector.pool) == pool, col(Collector.seen_at) > now - self._settings.lease
-        )
+        alive = count.select_from(Collector).where(col(Collector.pool) == pool, col(Collector.leased_until) > now)
         held = in_pool.where(col(Cluster.collector) == self._name)
         columns = [counted.scalar_subquery() for counted in (in_pool, alive, held)]
         total, sharing, mine, read_at = session.execute(select(*columns, database_now())).one()

@@ -17,7 +17,7 @@ from kubeprobe import metrics
 from kubeprobe.execution.collect import node_rows
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
 from kubeprobe.execution.collect.node_rows import NodeFacts
-from kubeprobe.execution.collect.troubles import Troubles
+from kubeprobe.execution.collect.troubles import Troubles, WatchTrouble
 from kubeprobe.fleet.api import NODES_PATH, ClusterApi
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.fleet.reflector import Changed, Deleted, Event, Listed, ListFailed, Malformed, Reflector, WatchFailed
@@ -52,6 +52,7 @@ class NodeWatch:
         self._unreadable: set[str] = set()
         """Nodes that are there, but not in `_known`."""
         self._troubles = Troubles()
+        self._watching = WatchTrouble("nodes", context.clock)
         self._unwritten: set[str] = set()
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -64,8 +65,10 @@ class NodeWatch:
     async def set_enabled(self, *, enabled: bool) -> None:
         """Start or stop watching the nodes."""
         if self._task is not None and self._task.done():
-            log.error("node watch failed; restarting it", cluster=self._cluster.name, exc_info=self._task.exception())
+            error = self._task.exception()
+            log.error("node watch failed; restarting it", cluster=self._cluster.name, exc_info=error)
             metrics.record_watch_failure("nodes", "Crashed")
+            self._watching.note_crash(error)
             self._task = None
         if enabled and self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")
@@ -89,6 +92,11 @@ class NodeWatch:
                 self._known = None
                 metrics.record_watch_failure("nodes", "StoreUnavailable")
                 log.warning("database unavailable; nodes not listed", error=str(error))
+            except Exception as error:  # a fault of KubeProbe: listed again after a pause, which grows
+                self._known = None
+                metrics.record_watch_failure("nodes", "Crashed")
+                self._watching.note_crash(error)
+                log.exception("node watch failed; listing again")
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -113,9 +121,11 @@ class NodeWatch:
             case ListFailed(error) | WatchFailed(error):
                 self._known = None  # until the next list: nodes that join meanwhile are not known
                 if error.cause is not Cause.GONE:
-                    log.warning("nodes not followed", error=error.message)
-                if error.cause in REFUSED:
+                    log.warning("nodes not followed", cause=error.cause, error=error.message)
+                if error.cause in REFUSED:  # shown by `Cluster.nodes_error`
                     await self._clear(error)
+                else:
+                    self._watching.note_failure(error)
 
     def _read(self, node: dict[str, Any]) -> NodeFacts | None:
         """None for a node that cannot be read: it is set aside, and stays as it was last known."""
@@ -133,7 +143,7 @@ class NodeWatch:
     @property
     def trouble(self) -> str:
         """What is wrong with nodes, for people; empty: nothing."""
-        return self._troubles.describe("nodes set aside")
+        return "; ".join(filter(None, (self._watching.describe(), self._troubles.describe("nodes set aside"))))
 
     async def _replace(self, known: dict[str, NodeFacts]) -> None:
         async with self._writing:
@@ -146,6 +156,7 @@ class NodeWatch:
                 self._unreadable,
             )
         self._known = known
+        self._watching.note_list()
         await self._on_change(left)
 
     def _change(self, facts: NodeFacts) -> None:

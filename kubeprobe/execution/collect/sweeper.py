@@ -4,6 +4,7 @@ The cost does not depend on the number of runs: some lists of metadata every few
 """
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from zlib import crc32
 
@@ -52,6 +53,12 @@ class Sweeper:
             task = asyncio.create_task(self._sweep(watch, now), name=f"sweep {cluster.name}")
             self._running[cluster.name] = task
             task.add_done_callback(lambda _: self._running.pop(cluster.name, None))
+
+    def keep(self, clusters: Collection[str]) -> None:
+        """Forget all clusters but these: the others were removed, or are another collector's."""
+        for by_name in (self._inventories, self._last_swept):
+            for name in by_name.keys() - set(clusters):
+                by_name.pop(name)
 
     async def close(self) -> None:
         """Cancel running sweeps: the next collector sweeps again."""

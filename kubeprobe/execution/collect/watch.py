@@ -21,9 +21,9 @@ from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import WatchContext
 from kubeprobe.execution.collect.nodes import NodeWatch
 from kubeprobe.execution.collect.observation import PodObservation
-from kubeprobe.execution.collect.troubles import Troubles
+from kubeprobe.execution.collect.troubles import Troubles, WatchTrouble
 from kubeprobe.execution.judge import judge
-from kubeprobe.execution.locations import former_cluster, location_id
+from kubeprobe.execution.locations import former_cluster
 from kubeprobe.execution.logs import store_tail
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, pods_path
@@ -52,10 +52,9 @@ LOGS_AT_A_TIME = 8
 DELETE_BACKOFF = Backoff(first=timedelta(seconds=1), longest=timedelta(minutes=10), factor=5)
 """The pauses before a failed deletion is tried again."""
 SHOWN_AFTER = 4
-"""Failures in a row: deletions of a pod within some two minutes, or lists. `doctor` shows it from then on."""
+"""Failed deletions of a pod, within some two minutes. `doctor` shows it from then on."""
 GIVEN_UP_AFTER = 20
 """Failed deletions, some three hours: what forbids them will not change by itself."""
-CRASH_SHOWN_FOR = timedelta(minutes=5)
 TROUBLE_LENGTH = 1000
 LOOKUP = 500
 KILLED = frozenset(
@@ -76,11 +75,13 @@ KILLED = frozenset(
 class ClusterWatch:
     """Follows the pods of this installation in one cluster until their outcomes are stored and they are deleted."""
 
-    def __init__(self, cluster: Cluster, context: WatchContext, former: PodLocation | None = None) -> None:
-        """`former`: follow the pods at this location, which the cluster has left, until they have ended."""
+    def __init__(
+        self, cluster: Cluster, context: WatchContext, location: str, former: PodLocation | None = None
+    ) -> None:
+        """`location`: where its pods are. `former`: the same, if the cluster has left it."""
         self.cluster = cluster if former is None else former_cluster(former, cluster)
         self.former = former
-        self.location = location_id(cluster, context.clients) if former is None else former.id
+        self.location = location
         self._is_listed = False
         self._has_ended = False
         """The cluster was removed or moved, or another collector has it."""
@@ -95,10 +96,7 @@ class ClusterWatch:
         """The runs with a pod, read before the list is requested: their pods must be in it."""
         self._is_unreachable = False
         self._set_aside, self._undeletable = Troubles(), Troubles()
-        self._crashed: tuple[datetime, str] | None = None
-        """When following the pods last failed for a reason that does not resolve by itself, and why."""
-        self._failures = 0
-        """Failed lists and watches since the last list."""
+        self._watching = WatchTrouble("pods", context.clock)
         self._api: ClusterApi | None = None
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)
@@ -113,8 +111,8 @@ class ClusterWatch:
 
     @property
     def is_drained(self) -> bool:
-        """Whether no readable pod of this installation is left."""
-        return self._is_listed and not self._live and not self._finishing
+        """Whether no pod of this installation is left."""
+        return self._is_listed and not (self._live or self._finishing or self._set_aside)
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -135,17 +133,14 @@ class ClusterWatch:
                 log.warning("database unavailable; pods not listed", error=str(error))
             except Exception as error:  # a fault of KubeProbe: listed again after a pause, which grows
                 metrics.record_watch_failure("pods", "Crashed")
-                self._crashed = (self._context.clock(), f"following its pods failed: {error!r}")
+                self._watching.note_crash(error)
                 log.exception("watch failed; listing again")
 
     @property
     def trouble(self) -> str:
         """What cannot be done in this cluster, for people; empty: nothing."""
-        crashed = ""
-        if self._crashed is not None and self._context.clock() - self._crashed[0] < CRASH_SHOWN_FOR:
-            crashed = self._crashed[1]
         found = (
-            crashed,
+            self._watching.describe(),
             self._set_aside.describe("pods set aside"),
             self._undeletable.describe("pods not deleted"),
             self.nodes.trouble,
@@ -168,7 +163,9 @@ class ClusterWatch:
         with_log = finished.ending.judgement.verdict is not Verdict.PASS and not finished.ending.is_retried()
         for failures in itertools.count(1):
             try:
-                await self._remove(seen, with_log=with_log)
+                if with_log:
+                    with_log = not await self._store_log(seen)
+                await self._remove(seen)
             except Exception as error:  # noqa: BLE001 - whatever it was, the pod is to be deleted
                 message = error.message if isinstance(error, ClusterError) else repr(error)
                 is_temporary = isinstance(error, TemporaryError)
@@ -184,11 +181,12 @@ class ClusterWatch:
             if seen.uid not in self._finishing:
                 return  # it is gone
 
-    async def _remove(self, seen: PodObservation, *, with_log: bool) -> None:
+    async def _store_log(self, seen: PodObservation) -> bool:
+        async with self._reading:
+            return await store_tail(await self.connect(), self.cluster.namespace, seen.name, seen.run_id, self._context)
+
+    async def _remove(self, seen: PodObservation) -> None:
         api = await self.connect()
-        if with_log:
-            async with self._reading:
-                await store_tail(api, self.cluster.namespace, seen.name, seen.run_id, self._context)
         async with self._deleting:
             # No kubelet would ever confirm the end of a pod whose node has left.
             grace_s = 0 if self.nodes.has_left(seen.node) else None
@@ -238,13 +236,9 @@ class ClusterWatch:
                 self._log_failure(error)
 
     def _log_failure(self, error: ClusterError) -> None:
-        if error.cause is Cause.GONE:
-            return
-        self._failures += 1
-        log.warning("pods not followed", cause=error.cause, error=error.message)
-        is_shown = not isinstance(error, TemporaryError) or self._failures >= SHOWN_AFTER
-        if is_shown and error.cause is not Cause.CLUSTER_UNREACHABLE:  # which the breaker shows
-            self._crashed = (self._context.clock(), f"pods not followed: {error.message}")
+        self._watching.note_failure(error)
+        if error.cause is not Cause.GONE:
+            log.warning("pods not followed", cause=error.cause, error=error.message)
 
     async def _note_response(self) -> None:
         """Close the breaker: at the cap on pods no launcher would, and nothing is listed while a watch lasts."""
@@ -262,10 +256,10 @@ class ClusterWatch:
             return
         with self._context.store.writing() as session:
             if reached:
-                if breaker.reset(session, self.cluster.name):
+                if breaker.reset(session, self.cluster):
                     release_postponed(session, self.cluster.name, self._context.clock())
             else:
-                breaker.trip(session, self.cluster.name, self._context.clock())
+                breaker.trip(session, self.cluster, self._context.clock())
 
     async def _replace(self, pods: list[dict[str, Any]]) -> None:
         """A complete list: judge its pods, those that are missing in it, and those whose run has ended."""
@@ -280,7 +274,8 @@ class ClusterWatch:
         ended = await asyncio.to_thread(self._ended_among, pods)
         for pod in pods:
             self._isolate(pod, lambda pod: self._observe(pod, ended))
-        self._is_listed, self._failures = True, 0
+        self._is_listed = True
+        self._watching.note_list()
         message = "The pod was already deleted, not by KubeProbe."
         for run_id, attempt, uid in self._expected:
             if uid not in accounted:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kubeprobe.catalog.setup import Creatable
 from kubeprobe.execution.leftovers.decide import FoundObject, RunStates, decide
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.errors import UNANSWERED, Cause, ClusterError
 from kubeprobe.fleet.inventory import Inventory
 from kubeprobe.vocabulary import LABEL_CASE, LABEL_CHECK, LABEL_INSTALLATION, LABEL_RUN
 
@@ -86,7 +86,7 @@ async def _remove(inventory: Inventory, found: FoundObject, swept: Swept, slots:
 
 
 def _record_error(swept: Swept, right: str, error: ClusterError) -> None:
-    if error.cause in {Cause.CLUSTER_UNREACHABLE, Cause.UNAUTHORIZED}:
+    if error.cause in UNANSWERED or error.cause is Cause.UNAUTHORIZED:
         raise error
     if error.cause is Cause.FORBIDDEN:
         swept.not_allowed.add(right)

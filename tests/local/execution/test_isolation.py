@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from kubeprobe import vocabulary
 from kubeprobe.backoff import Backoff
 from kubeprobe.clock import utc_now
 from kubeprobe.execution.collect import watch
-from kubeprobe.fleet.api import ClusterApi, pods_path
+from kubeprobe.execution.collect.nodes import NodeWatch
+from kubeprobe.fleet.api import NODES_PATH, ClusterApi, pods_path
 from kubeprobe.fleet.errors import Cause, cluster_error
 from kubeprobe.health.facts import fleet_health
 from kubeprobe.health.judgements import judge_fleet
@@ -19,7 +21,7 @@ from kubeprobe.metrics import REGISTRY
 from kubeprobe.store import Cluster
 from kubeprobe.vocabulary import Reason
 from tests.harness.wait import until
-from tests.local.execution.environment import NAMESPACE, Environment
+from tests.local.execution.environment import FAIL, NAMESPACE, Environment
 
 AT_ONCE = Backoff(first=timedelta(0), longest=timedelta(0))
 
@@ -31,7 +33,7 @@ def trouble(env: Environment) -> str:
 def findings(env: Environment) -> dict[str, str]:
     """What `doctor` finds wrong with clusters."""
     with env.store.reading() as session:
-        return {f.check: f.found for f in judge_fleet(fleet_health(session, utc_now(), env.settings)) if not f.ok}
+        return {f.check: f.found for f in judge_fleet(fleet_health(session, utc_now())) if not f.ok}
 
 
 def set_aside(kind: str) -> float:
@@ -68,6 +70,43 @@ def test_a_watch_that_fails_again_and_again_is_shown(env: Environment, monkeypat
     monkeypatch.setattr(watch.ClusterWatch, "_replace", fail)
     env.collect()
     until("the trouble to be shown", lambda: "nobody has thought of this" in findings(env).get("watching", ""))
+
+
+@pytest.mark.parametrize("where", ["_replace", "_write"])
+def test_a_watch_of_nodes_that_fails_again_and_again_is_shown(
+    env: Environment, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("nobody has thought of this")
+
+    with env.store.writing() as session:
+        session.execute(update(Cluster).values(watches_nodes=True))
+    monkeypatch.setattr(NodeWatch, where, fail)
+    env.collect()
+    if where == "_write":
+        until("the nodes", lambda: env.find(Cluster, "local").nodes_listed_at)
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}}
+        env.ask(lambda api: api.call("POST", "/api/v1/nodes", body=node))
+    shown = "following its nodes failed"
+    until("the trouble to be shown", lambda: shown in findings(env).get("watching", ""))
+    assert "nobody has thought of this" in trouble(env)
+    if where == "_write":
+        env.ask(lambda api: api.call("DELETE", "/api/v1/nodes/new"))
+
+
+def test_a_list_of_nodes_that_fails_again_and_again_is_shown(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_objects = ClusterApi.list_objects
+
+    async def fail(self: ClusterApi, path: str, selector: str = "") -> tuple[list[Any], str]:
+        if path == NODES_PATH:
+            raise cluster_error(Cause.SERVER_ERROR, "etcd is slow", status=500)
+        return await list_objects(self, path, selector)
+
+    with env.store.writing() as session:
+        session.execute(update(Cluster).values(watches_nodes=True))
+    monkeypatch.setattr(ClusterApi, "list_objects", fail)
+    env.collect()
+    until("the trouble to be shown", lambda: "nodes not followed: etcd is slow" in findings(env).get("watching", ""))
 
 
 def test_a_list_that_is_forbidden_is_shown(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +160,31 @@ def test_a_deletion_that_is_forbidden_is_given_up_and_shown(env: Environment, mo
     env.collect("two")
     env.wait_until_no_pod_is_left()
     until("the trouble to end", lambda: not trouble(env))
+
+
+def test_the_log_of_a_pod_that_cannot_be_deleted_is_read_once(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, read, calls = ClusterApi.delete_pod, ClusterApi.read_log, list[str]()
+
+    async def fail_at_first(self: ClusterApi, *args: Any) -> None:
+        calls.append("delete")
+        if calls.count("delete") <= 3:
+            raise cluster_error(Cause.SERVER_ERROR, "etcd is slow", status=500)
+        await delete(self, *args)
+
+    async def fail_once(self: ClusterApi, *args: Any) -> str:
+        calls.append("read")
+        if calls.count("read") == 1:
+            raise cluster_error(Cause.SERVER_ERROR, "the kubelet is slow", status=500)
+        return await read(self, *args)
+
+    monkeypatch.setattr(ClusterApi, "delete_pod", fail_at_first)
+    monkeypatch.setattr(ClusterApi, "read_log", fail_once)
+    monkeypatch.setattr(watch, "DELETE_BACKOFF", AT_ONCE)
+    env.collect()
+    run_id = env.start(FAIL)
+    assert env.outcome(run_id).reason == Reason.REPORTED_FAILURE
+    env.wait_until_no_pod_is_left()
+    assert calls == ["read", "delete", "read", "delete", "delete", "delete"]
+    assert "the log of a failure" in env.log(run_id)

@@ -1,23 +1,27 @@
 """Clusters whose namespace or address changes, or that are removed, while runs are open."""
 
+import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
 from sqlmodel import col, select
 
-from kubeprobe import runs
+from kubeprobe import runs, vocabulary
 from kubeprobe.clock import utc_now
-from kubeprobe.execution.locations import KEPT_FOR, delete_location, delete_locations_of_removed_clusters
+from kubeprobe.execution.collect import former
+from kubeprobe.execution.locations import KEPT_FOR, delete_locations, delete_locations_of_removed_clusters
 from kubeprobe.execution.remove import remove_pods
+from kubeprobe.fleet.api import pods_path
 from kubeprobe.fleet.credentials import from_kubeconfig
 from kubeprobe.localcluster import Script
-from kubeprobe.store import Cluster, PodLocation, Store
+from kubeprobe.store import Cluster, Collector, PodLocation, Store
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.harness.wait import until
 from tests.local.execution.conftest import MakeEnvironment
-from tests.local.execution.environment import PASS, Environment, LocalThread
+from tests.local.execution.environment import NAMESPACE, PASS, Environment, LocalThread
 
 OTHER = "elsewhere"
 
@@ -125,12 +129,12 @@ def test_a_location_that_cannot_be_reached_is_given_up_when_its_runs_have_ended(
     change(env, connection=env.cipher.seal(from_kubeconfig(local.cluster.kubeconfig, None)))
     [former] = until("the former location to be followed", lambda: [f for f in locations(env) if f.left_at])
     later = utc_now() + 2 * KEPT_FOR
-    assert not delete_location(env.store, former, later, is_drained=False), "a run is open there"
+    assert not delete_locations(env.store, [former], (), later), "a run is open there"
     runs.expire(env.store, env.run(run_id).expires_at)
     outcome = env.outcome(run_id)
     assert (outcome.reason, "former location" in outcome.message) == (Reason.CLUSTER_UNREACHABLE, True)
-    assert not delete_location(env.store, former, utc_now(), is_drained=False), "it may be reached again"
-    assert delete_location(env.store, former, later, is_drained=False)
+    assert not delete_locations(env.store, [former], (), utc_now()), "it may be reached again"
+    assert delete_locations(env.store, [former], (), later) == {former.id}
 
 
 def test_the_locations_of_removed_clusters_are_kept_while_runs_are_open(env: Environment) -> None:
@@ -148,3 +152,45 @@ def test_the_locations_of_removed_clusters_are_kept_while_runs_are_open(env: Env
     env.open_the_gate()
     for pod in env.pods():
         env.delete(pod, grace_s=0)
+
+
+def test_a_former_location_with_a_pod_that_cannot_be_read_is_not_drained(env: Environment) -> None:
+    run_id = env.start(env.at_the_gate + PASS)
+    pod = env.wait_until_running(run_id)
+    patch = {"metadata": {"annotations": {vocabulary.ANNOTATION_POLICY: "{"}}}
+    env.ask(lambda api: api.merge_patch(pods_path(NAMESPACE, pod["metadata"]["name"]), patch, {}))
+    env.end(run_id, Reason.CLUSTER_REMOVED)
+    change_namespace(env)
+    env.collect()
+    shown = "at its former location kubeprobe: 1 pods set aside"
+    until("the trouble to be shown", lambda: shown in env.find(Cluster, "local").watch_trouble)
+    assert env.outcome(env.start()).reason == Reason.PASSED
+    assert {found.namespace for found in locations(env)} == {NAMESPACE, OTHER}
+    env.delete(pod, grace_s=0)
+    until("the former location to be deleted", lambda: [found.namespace for found in locations(env)] == [OTHER])
+    until("the trouble to end", lambda: not env.find(Cluster, "local").watch_trouble)
+
+
+def test_a_former_location_that_cannot_be_followed_delays_no_renewal_of_leases(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, stuck = threading.Event(), list[str]()
+
+    def wait(*_: Any) -> Any:
+        stuck.append("stuck")
+        released.wait()
+        return []
+
+    monkeypatch.setattr(former, "former_locations", wait)
+
+    def leased_until() -> datetime:
+        found: datetime = env.find(Collector, "one").leased_until
+        return found
+
+    env.collect()
+    until("the following to be stuck", lambda: stuck)
+    for _ in range(3):
+        before = leased_until()
+        until("the lease to be renewed", lambda known=before: leased_until() > known)
+    assert env.outcome(env.start()).reason == Reason.PASSED
+    released.set()

@@ -1,13 +1,12 @@
 """The client with the local cluster: the same as with a real one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from cryptography.fernet import Fernet
 
 from kubeprobe.fleet.api import ClusterApi, ClusterClients, pods_path
 from kubeprobe.fleet.check import check_cluster
@@ -18,18 +17,6 @@ from tests.unit.fleet.rows import cluster_row
 
 PATIENCE_S = 30
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def cipher() -> Cipher:
-    return Cipher(Fernet.generate_key().decode())
-
-
-@pytest_asyncio.fixture
-async def clients(cipher: Cipher) -> AsyncIterator[ClusterClients]:
-    opened = ClusterClients(cipher)
-    yield opened
-    await opened.close()
 
 
 @pytest_asyncio.fixture

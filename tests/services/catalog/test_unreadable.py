@@ -14,7 +14,6 @@ from kubeprobe.catalog.schedules import sync_schedules
 from kubeprobe.catalog.version import increment_version
 from kubeprobe.health.facts import fleet_health, unreadable_entries
 from kubeprobe.health.judgements import judge_catalog
-from kubeprobe.settings import Settings
 from kubeprobe.store import Binding, Cluster, ProbeCase, Schedule
 from tests.services.catalog.conftest import NOW, Folder
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
@@ -135,7 +134,7 @@ def test_the_schedules_of_an_unreadable_entry_stay(folder: Folder, kind: str) ->
         sync_schedules(session, NOW)
     assert schedules(folder) == before
     with folder.store.reading() as session:
-        assert fleet_health(session, NOW, Settings()).unbound == ()
+        assert fleet_health(session, NOW).unbound == ()
 
 
 def test_the_schedules_of_an_unreadable_binding_on_a_removed_cluster_are_removed(folder: Folder) -> None:

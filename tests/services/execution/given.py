@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlmodel import col, select, update
 
-from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.fleet import clusters
+from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.runs import Ending, Judgement, claim, lock_cluster
 from kubeprobe.settings import Settings
 from kubeprobe.store import CatalogVersion, Cluster, ProbeCase, ProbeTemplate, Run, Store
 from kubeprobe.vocabulary import Reason, Verdict
 from tests.services.trigger.given import CASE, World
+from tests.unit.fleet.rows import connection_to
 
 PASSED = Judgement(Verdict.PASS, Reason.PASSED, exit_code=0)
 FAILED = Judgement(Verdict.FAIL, Reason.REPORTED_FAILURE, "no", exit_code=1)
@@ -45,19 +47,19 @@ class ExecutionWorld(World):
             session.add(ProbeCase(spec={"template": CASE, "kind": "blackbox"}, **common))
             session.execute(update(CatalogVersion).values(version=1))
 
-    def reach(self, name: str, server: str, **fields: Any) -> Cluster:
-        """Add a cluster with its API at this address."""
-        config = {
-            "clusters": [{"name": "cluster", "cluster": {"server": server}}],
-            "users": [{"name": "cluster", "user": {}}],
-            "contexts": [{"name": "cluster", "context": {"cluster": "cluster", "user": "cluster"}}],
-            "current-context": "cluster",
-        }
-        sealed = self._cipher.seal(Connection(ConnectionKind.KUBECONFIG, config))
+    def reach(self, name: str, server: str, user: dict[str, Any] | None = None, **fields: Any) -> Cluster:
+        """Add a cluster with its API at this address; `user`: its kubeconfig's user entry."""
+        sealed = self._cipher.seal(connection_to(server, user=user))
         cluster = Cluster(name=name, connection_kind="kubeconfig", connection=sealed, created_at=self.noon, **fields)
         with self.store.writing() as session:
             session.add(cluster)
         return cluster
+
+    def move(self, name: str, server: str) -> None:
+        """Replace the connection of a cluster, as `cluster add --replace` does."""
+        registration = clusters.ClusterRegistration(name)
+        with self.store.writing() as session:
+            clusters.add(session, registration, connection_to(server), self._cipher, self.noon, replace=True)
 
     def claim(self, cluster: str, run_ids: Sequence[str], now: datetime, settings: Settings) -> list[str]:
         """Claim these runs as a launcher does."""

@@ -68,6 +68,7 @@ async def watch(world: ExecutionWorld, cipher: Cipher, settings: Settings, clock
     yield ClusterWatch(
         world.find_cluster("prod-1"),
         WatchContext(world.store, clients, committer, settings, INSTALLATION, clock),
+        "here",
     )
     await clients.close()
 
@@ -115,7 +116,7 @@ async def test_two_watches_do_not_share_what_they_bind(
     watch: ClusterWatch, world: ExecutionWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.cluster("prod-2")
-    other = ClusterWatch(world.find_cluster("prod-2"), watch._context)
+    other = ClusterWatch(world.find_cluster("prod-2"), watch._context, "there")
     monkeypatch.setattr(ClusterApi, "list_objects", unreachable)
     failed = {"prod-1", "prod-2"}
     with capture_logs(processors=[merge_contextvars]) as lines:

@@ -1,10 +1,11 @@
 """The breaker in the store: one trip for concurrent failures, growing pauses, the same state for all workers."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlmodel import Session
+from sqlalchemy import update
 
 from kubeprobe.fleet import breaker
 from kubeprobe.store import Cluster, Store
@@ -28,7 +29,7 @@ def read(store: Store) -> Cluster:
 
 def trip(store: Store, at: datetime) -> datetime | None:
     with store.writing() as session:
-        return breaker.trip(session, "c", at)
+        return breaker.trip(session, session.get_one(Cluster, "c"), at)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,36 @@ def test_workers_that_fail_concurrently_trip_it_once(store: Store, cluster: str,
 def test_a_success_closes_it_and_resets_the_back_off(store: Store, cluster: str, now: datetime) -> None:
     trip(store, now)
     trip(store, now + 5 * SECOND)
+    found = read(store)
     with store.writing() as session:
-        assert breaker.reset(session, "c")
-        assert not breaker.reset(session, "c"), "nothing to change the second time"
+        assert breaker.reset(session, found)
+        assert not breaker.reset(session, found), "nothing to change the second time"
     assert (read(store).failures, read(store).open_until) == (0, None)
     assert trip(store, now + 6 * SECOND) == now + 11 * SECOND
 
 
 def test_a_cluster_that_was_removed_has_no_breaker(store: Store, now: datetime) -> None:
-    def both(session: Session) -> tuple[datetime | None, bool]:
-        return breaker.trip(session, "gone", now), breaker.reset(session, "gone")
+    gone = Cluster(name="gone", connection_kind="local", connection=b"", created_at=now)
+    assert both(store, gone, now) == (None, False)
 
+
+@pytest.mark.parametrize("change", [{"connection_version": 2}, {"created_at": datetime(2026, 11, 24, tzinfo=UTC)}])
+@pytest.mark.parametrize("failures", [0, 3])
+def test_results_of_requests_by_an_earlier_connection_change_nothing(
+    store: Store, cluster: str, now: datetime, change: dict[str, Any], failures: int
+) -> None:
+    """The connection was replaced, or the cluster removed and added again, while they were under way."""
+    before = read(store)
+    until = now + SECOND if failures else None
     with store.writing() as session:
-        assert both(session) == (None, False)
+        session.execute(update(Cluster).values(failures=failures, open_until=until, trial_until=until, **change))
+    assert both(store, before, now) == (None, False)
+    with store.writing() as session:
+        breaker.end_trial(session, before, now + SECOND)
+    found = read(store)
+    assert (found.failures, found.open_until, found.trial_until) == (failures, until, until)
+
+
+def both(store: Store, cluster: Cluster, now: datetime) -> tuple[datetime | None, bool]:
+    with store.writing() as session:
+        return breaker.trip(session, cluster, now), breaker.reset(session, cluster)

@@ -54,8 +54,8 @@ def test_adding_a_name_again_says_how_to_replace_it_and_changes_nothing(store: S
 def test_replacing_increments_the_version_and_keeps_the_maintenance_state(store: Store, now: datetime) -> None:
     add(store, now, ClusterRegistration("prod-1", {"region": "eu"}))
     with store.writing() as session:
-        clusters.cordon(session, "prod-1", "upgrade", now)
-        breaker.trip(session, "prod-1", now)
+        found = clusters.cordon(session, "prod-1", "upgrade", now)
+        breaker.trip(session, found, now)
     with store.writing() as session:
         spec = ClusterRegistration("prod-1", {"region": "us"})
         clusters.add(session, spec, SECRET, CIPHER, now + timedelta(days=1), replace=True)
@@ -92,7 +92,7 @@ def test_the_error_of_an_unknown_name_suggests_the_nearest(store: Store, now: da
 def test_a_repeated_cordon_keeps_the_first_time_and_sets_the_reason(store: Store, now: datetime) -> None:
     add(store, now, ClusterRegistration("prod-1"))
     with store.writing() as session:
-        clusters.cordon(session, "prod-1", "upgrade", now)
+        found = clusters.cordon(session, "prod-1", "upgrade", now)
         clusters.cordon(session, "prod-1", "upgrade, second try", now + timedelta(hours=1))
     found = read(store, "prod-1")
     assert (found.cordoned_at, found.cordon_reason) == (now, "upgrade, second try")

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.execution.collect import Collector, CollectorContext
@@ -19,7 +18,7 @@ from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.metrics import REGISTRY
 from kubeprobe.runs import Ending, Judgement, Opening, close, open_runs
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster, Store
+from kubeprobe.store import Cluster
 from kubeprobe.vocabulary import Reason, Subject, Trigger, Verdict
 from tests.harness.wait import until
 from tests.services.execution.apiserver import Refusal, serving
@@ -52,21 +51,6 @@ class Deltas:
 @pytest.fixture
 def grown() -> Deltas:
     return Deltas()
-
-
-@pytest.fixture
-def clock(now: datetime) -> Clock:
-    return Clock(now)
-
-
-@pytest.fixture
-def cipher() -> Cipher:
-    return Cipher(Fernet.generate_key().decode())
-
-
-@pytest.fixture
-def world(store: Store, now: datetime, cipher: Cipher) -> ExecutionWorld:
-    return ExecutionWorld(store, now, cipher)
 
 
 def opening(cluster: str, due_at: datetime, case: str = CASE, reason: Reason | None = None, missed: int = 0) -> Opening:

@@ -18,6 +18,7 @@ from kubeprobe.store import (
     Binding,
     Change,
     Cluster,
+    Collector,
     Installation,
     Notification,
     Outcome,
@@ -202,3 +203,19 @@ def test_alerts_notifications_and_targets_survive_the_migration_of_deliveries(st
         assert (health.failures, health.retry_at, health.spec_digest) == (3, now, "")
         assert (alert.id, alert.unreadable_routes) == ("i", None)
         assert session.exec(select(Notification)).one().payload == {"a": 1}
+
+
+def test_the_leases_of_collectors_are_kept(store: Store, now: datetime) -> None:
+    """Their other column, the time of the last renewal, followed from the lease."""
+    later = now + timedelta(seconds=10)
+    with store.writing() as session:
+        session.add(Collector(name="renewed", pool="default", leased_until=later))
+        session.add(Collector(name="old", pool="default", leased_until=now))
+    migrate(store, now, "0011")
+    with store.writing() as session:
+        # As a version before 0009 wrote it.
+        session.connection().exec_driver_sql("UPDATE collector SET leased_until = NULL WHERE name = 'old'")
+    migrate(store, now)
+    with store.reading() as session:
+        found = {row.name: row.leased_until for row in session.exec(select(Collector))}
+    assert found == {"renewed": later, "old": now}

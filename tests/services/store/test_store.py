@@ -1,11 +1,14 @@
 """The store behaves the same on both databases."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, insert
+from sqlalchemy.engine import make_url
 from sqlmodel import select
 
-from kubeprobe.store import Change, Installation, Store, insert_ignoring_conflicts, on_commit
+from kubeprobe.store import Change, Installation, Store, insert_ignoring_conflicts, is_rejection, on_commit
 
 
 def test_times_are_read_aware_and_in_utc(store: Store, now: datetime) -> None:
@@ -68,3 +71,39 @@ def test_an_action_after_a_commit_runs_then_and_its_error_undoes_nothing(store: 
     assert ran == ["failed", "second"]
     with store.reading() as session:
         assert "first" in session.exec(select(Installation.id)).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"details": {"a": object()}},
+        {"happened_at": "noon"},
+        {"happened_at": None},
+        {"component": None},
+        {"id": "known"},
+    ],
+)
+def test_values_that_the_database_does_not_accept_are_a_rejection(
+    store: Store, now: datetime, values: dict[str, Any]
+) -> None:
+    row = {"id": "new", "component": "a", "version": "", "clusters": [], "details": {}, "happened_at": now}
+    with store.writing() as session:
+        session.add(Change(**row | {"id": "known"}))
+    with pytest.raises(Exception, match=r".") as caught, store.writing() as session:
+        session.execute(insert(Change), [row | values])
+    assert is_rejection(caught.value), repr(caught.value)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite stores NUL
+def test_a_text_that_postgresql_does_not_store_is_a_rejection(store: Store, now: datetime) -> None:
+    with pytest.raises(Exception, match="NUL") as caught, store.writing() as session:
+        session.add(Change(id="c1", component="a\0", happened_at=now))
+    assert is_rejection(caught.value), repr(caught.value)
+
+
+@pytest.mark.parametrize("address", ["sqlite:////nowhere/kubeprobe.db", "postgresql://u:p@127.0.0.1:1/db"])
+def test_a_database_that_is_unavailable_is_no_rejection(address: str) -> None:
+    with pytest.raises(Exception, match=r".") as caught, Store(create_engine(make_url(address))).reading() as session:
+        session.exec(select(Change)).first()
+    assert not is_rejection(caught.value), repr(caught.value)
+    assert not is_rejection(ConnectionResetError())

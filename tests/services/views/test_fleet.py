@@ -6,7 +6,6 @@ from sqlalchemy import event
 
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.health.facts import database_clock, fleet_health, run_health
-from kubeprobe.settings import Settings
 from kubeprobe.store import Alert, Collector, Run
 from kubeprobe.views import AlertFilter, Shown, count_alerts, fleet_status, list_alerts, list_clusters
 from kubeprobe.vocabulary import Verdict
@@ -107,7 +106,7 @@ def test_clusters_show_their_load_and_collector(world: World) -> None:
     world.change_cluster("prod-2", open_until=world.now + MINUTE)
     world.change_cluster("prod-1", collector="c1")
     with world.store.writing() as session:
-        session.add(Collector(name="c1", pool="default", seen_at=world.now, leased_until=world.now + MINUTE))
+        session.add(Collector(name="c1", pool="default", leased_until=world.now + MINUTE))
     world.opened()
     run_id = world.opened()
     with world.store.writing() as session:
@@ -138,10 +137,10 @@ def test_health_lists_collectors_and_unwatched_clusters(world: World) -> None:
     world.change_cluster("a", collector="c1")
     world.change_cluster("b", open_until=world.now + MINUTE, cordoned_at=world.now)
     with world.store.writing() as session:
-        session.add(Collector(name="c1", pool="default", seen_at=world.now, leased_until=world.now + MINUTE))
-        session.add(Collector(name="dead", pool="default", seen_at=world.now - MINUTE))
+        session.add(Collector(name="c1", pool="default", leased_until=world.now + MINUTE))
+        session.add(Collector(name="dead", pool="default", leased_until=world.now))
     with world.store.reading() as session:
-        found = fleet_health(session, world.now, Settings())
+        found = fleet_health(session, world.now)
     assert (found.pools, found.collectors, found.unwatched) == ({"default": 2}, {"default": 1}, {"default": ("b",)})
     assert (found.unreachable, found.cordoned, found.unbound) == (("b",), ("b",), ("a", "b"))
 

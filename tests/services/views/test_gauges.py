@@ -10,12 +10,10 @@ from kubeprobe.vocabulary import NotificationState, RunState, Trigger, Verdict
 from tests.services.response.given import statements
 from tests.services.views.given import World
 
-LEASE = timedelta(seconds=10)
-
 
 def read(world: World) -> StoreGauges:
     with world.store.reading() as session:
-        return read_gauges(session, world.now, LEASE)
+        return read_gauges(session, world.now)
 
 
 def change_run(world: World, run_id: str, **values: object) -> None:
@@ -90,8 +88,8 @@ def test_unprocessed_outcomes_overdue_schedules_and_clusters_are_counted(world: 
     for name in ("a", "b", "c"):
         world.cluster(name)
     with world.store.writing() as session:
-        session.add(Collector(name="alive", pool="default", seen_at=gone, leased_until=soon))
-        session.add(Collector(name="dead", pool="default", seen_at=world.now - LEASE, leased_until=gone))
+        session.add(Collector(name="alive", pool="default", leased_until=soon))
+        session.add(Collector(name="dead", pool="default", leased_until=gone))
     world.change_cluster("a", collector="alive", open_until=soon, failures=3)
     world.change_cluster("b", collector="dead", cordoned_at=gone)
     world.change_cluster("c", pool="far")

@@ -11,7 +11,6 @@ from kubeprobe.errors import InvalidInputError
 from kubeprobe.fleet.selectors import parse_selector
 from kubeprobe.health.facts import fleet_health, leftover_health, run_health
 from kubeprobe.jsonmodel import Page
-from kubeprobe.settings import Settings
 from kubeprobe.store import Alert, Store
 from kubeprobe.views import (
     AlertFilter,
@@ -151,7 +150,7 @@ def test_sqlite_serves_open_work_from_partial_indexes(world: World) -> None:
     queries = {
         "fleet": lambda session: fleet_status(session, world.now),
         "clusters": lambda session: list_clusters(session, world.now),
-        "fleet health": lambda session: fleet_health(session, world.now, Settings()),
+        "fleet health": lambda session: fleet_health(session, world.now),
         "run health": lambda session: run_health(session, world.now),
         "leftover health": lambda session: leftover_health(session, world.now),
     }

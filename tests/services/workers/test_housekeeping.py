@@ -74,8 +74,8 @@ def test_old_changes_leftovers_alerts_and_dead_collectors_are_deleted(
             session.add(Leftover(uid=name, found_at=at, **where))
             of = {"cluster": "c", "case": name, "kind": "fail", "reason": "Lost", "first_run_id": "", "last_run_id": ""}
             session.add(Alert(id=name, opened_at=at, closed_at=at, **of))
-        session.add(Collector(name="dead", pool="default", seen_at=now - 200 * settings.lease))
-        session.add(Collector(name="new", pool="default", seen_at=now))
+        session.add(Collector(name="dead", pool="default", leased_until=now - 200 * settings.lease))
+        session.add(Collector(name="new", pool="default", leased_until=now))
     housekeeping.forget()
     with store.reading() as session:
         for column in (Change.id, Leftover.name, Alert.id, Collector.name):

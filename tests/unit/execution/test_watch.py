@@ -1,19 +1,25 @@
 """The watch of one cluster: invalid objects and connections, and its client."""
 
 import asyncio
+import gc
+import threading
+import weakref
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
+from kubeprobe.execution import locations
 from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
 from kubeprobe.execution.collect.observation import PodObservation
+from kubeprobe.execution.collect.sweeper import Sweeper
 from kubeprobe.execution.collect.watch import ClusterWatch
-from kubeprobe.execution.locations import location_id
+from kubeprobe.execution.leftovers import LeftoverRepository
+from kubeprobe.execution.locations import location_id, location_ids
 from kubeprobe.fleet.api import ClusterClients
-from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.fleet.credentials import Cipher, Connection
 from kubeprobe.runs import Judgement
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster
@@ -37,7 +43,7 @@ def with_labels(found: dict[str, Any]) -> dict[str, Any]:
 def watch_at(now: datetime, clients: ClusterClients) -> ClusterWatch:
     nothing = cast("Any", None)
     context = WatchContext(nothing, clients, nothing, Settings(), "i", clock=lambda: now)
-    return ClusterWatch(cluster("in-cluster"), context)
+    return ClusterWatch(cluster("in-cluster"), context, "here")
 
 
 def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
@@ -62,7 +68,7 @@ async def test_pods_and_nodes_of_a_cluster_share_one_client() -> None:
     clients = ClusterClients(CIPHER)
     watch = watch_at(CREATED, clients)
     assert await watch.nodes._reflector._connect() is await watch.connect()
-    assert len(clients._apis) == 1
+    assert len(clients._entries) == 1
     await clients.close()
 
 
@@ -81,3 +87,39 @@ async def test_a_watch_that_has_ended_leaves_failed_deletions_to_the_next_one(mo
         await asyncio.wait_for(watch.finish(Finished(watch, seen.ending(passed), seen)), 10)
     assert [line["event"] for line in logs] == ["pod not deleted"]
     await clients.close()
+
+
+async def test_the_sweeper_forgets_clusters_that_are_no_longer_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)  # unreachable
+    clients = ClusterClients(CIPHER)
+    watch = watch_at(CREATED, clients)
+    sweeper, gone = Sweeper(watch._context), weakref.ref(watch)
+    monkeypatch.setattr(LeftoverRepository, "targets", lambda *_: ())
+    watch.probe_killed_at = CREATED - timedelta(hours=1)
+    sweeper.start_if_due(watch, CREATED)
+    name = watch.cluster.name
+    sweeper.keep([name])
+    assert list(sweeper._last_swept) == [name]
+    sweeper.keep([])
+    assert not sweeper._last_swept
+    await sweeper.close()
+    await clients.close()
+    del watch
+    gc.collect()
+    assert gone() is None
+
+
+async def test_a_secret_key_that_cannot_be_read_blocks_no_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system whose server is gone."""
+    released = threading.Event()
+
+    class Silent(Cipher):
+        def open(self, sealed: bytes) -> Connection:
+            released.wait()
+            return super().open(sealed)
+
+    monkeypatch.setattr(locations, "READ_WITHIN_S", 0.05)
+    clients = ClusterClients(Silent("A" * 43 + "="))
+    with pytest.raises(TimeoutError):
+        await location_ids([cluster("in-cluster")], clients)
+    released.set()

@@ -1,6 +1,7 @@
 """Fixtures of the fleet's tests: a cipher, rows of clusters, and clients of test servers."""
 
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -39,3 +40,11 @@ def row(cipher: Cipher) -> Callable[..., Cluster]:
 async def api(clients: ClusterClients, row: Callable[..., Cluster], kmock: Any) -> ClusterApi:
     """The API of a cluster that kmock plays."""
     return await clients.get(row(str(kmock.url), token="secret"))
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """What blocks waits for this event, which is set after the test."""
+    event = threading.Event()
+    yield event
+    event.set()

@@ -279,13 +279,13 @@ async def test_rejected_credentials_are_tried_twice(
     assert "s3cret" not in str(caught.value)
 
 
-async def test_a_plugin_that_fails_makes_the_cluster_unreachable(
+async def test_a_plugin_that_fails_is_named_and_is_no_evidence_about_the_cluster(
     clients: ClusterClients, row: Callable[..., Cluster], tmp_path: Path
 ) -> None:
     api = await clients.get(row("https://h", exec=plugin(tmp_path, "sys.exit('not logged in')")))
     with pytest.raises(ClusterError, match=r"no credentials: exec plugin .* not logged in") as caught:
         await api.version()
-    assert caught.value.cause is Cause.CLUSTER_UNREACHABLE
+    assert caught.value.cause is Cause.CREDENTIALS_UNAVAILABLE
 
 
 def write_kubeconfig(path: Path, server: str) -> None:

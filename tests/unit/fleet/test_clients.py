@@ -1,6 +1,8 @@
 """One client per cluster, replaced when its connection changes."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
@@ -8,10 +10,11 @@ from datetime import timedelta
 import kmock as km
 import pytest
 
-from kubeprobe.fleet.api import ClusterClients, pods_path
+from kubeprobe.fleet.api import IDLE_AFTER, ClusterClients, pods_path
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
+from tests.unit.fleet.rows import NOW
 
 pytestmark = pytest.mark.kmock(cls=km.RawHandler)
 
@@ -54,7 +57,7 @@ async def test_a_connection_encrypted_with_another_key_fails_its_requests_only(r
     api = await clients.get(row("http://h"))
     with pytest.raises(ClusterError, match="encrypted with another key") as caught:
         await api.version()
-    assert caught.value.cause is Cause.UNAUTHORIZED
+    assert caught.value.cause is Cause.CREDENTIALS_UNAVAILABLE
     await clients.close()
 
 
@@ -66,3 +69,53 @@ def test_clients_belong_to_the_loop_of_their_first_use(cipher: Cipher, row: Row)
         with asyncio.Runner() as second, pytest.raises(RuntimeError, match="belong to the event loop"):
             second.run(clients.get(cluster))
         first.run(clients.close())
+
+
+async def test_the_clients_of_removed_clusters_are_closed(cipher: Cipher, row: Row, kmock: km.RawHandler) -> None:
+    """Nobody notifies a launcher that a cluster was removed or has moved: its clients must not stay for ever."""
+    kmock["get /version"] << {"gitVersion": "v1"}
+    kmock["get /api/v1/namespaces/ns/pods"] << (
+        b'{"type":"ADDED","object":{"metadata":{}}}\n',
+        lambda: asyncio.sleep(30),
+    )
+    now = NOW
+    clients = ClusterClients(cipher, lambda: now)
+    removed = [weakref.ref(await clients.get(row("http://h", name=f"c{n}"), f"place {n}")) for n in range(20)]
+    used, watched = row(str(kmock.url), name="used"), row(str(kmock.url), name="watched")
+    api = await clients.get(used)
+    async with aclosing((await clients.get(watched)).watch_objects(pods_path("ns"), "", "1")) as events:
+        await anext(events)
+        following = await clients.get(watched)
+        for _ in range(3):
+            now += IDLE_AFTER / 2
+            assert await api.version() == "v1"
+            assert await clients.get(used) is api
+        assert await clients.get(watched) is following
+        gc.collect()
+        assert [each for each in removed if each() is not None] == []
+    await clients.close()
+
+
+async def test_a_client_that_was_closed_while_idle_still_sends_requests(
+    cipher: Cipher, row: Row, kmock: km.RawHandler
+) -> None:
+    kmock["get /version"] << {"gitVersion": "v1"}
+    now = NOW
+    clients = ClusterClients(cipher, lambda: now)
+    api = await clients.get(row(str(kmock.url)))
+    now += 2 * IDLE_AFTER
+    assert await clients.get(row(str(kmock.url))) is not api
+    assert await api.version() == "v1"
+    await clients.close()
+
+
+@pytest.mark.parametrize("kind", ["kubeconfig", "of-a-newer-version", "local"])
+async def test_a_stored_connection_that_cannot_be_read_fails_its_requests_only(
+    clients: ClusterClients, cipher: Cipher, row: Row, kind: str
+) -> None:
+    cluster = row("http://h")
+    cluster.connection = cipher.seal_values({"kind": kind, "config": {"secret": "s3cret"}})
+    with pytest.raises(ClusterError, match="the stored connection is invalid in this version of KubeProbe") as caught:
+        await (await clients.get(cluster)).version()
+    assert caught.value.cause is Cause.CREDENTIALS_UNAVAILABLE
+    assert "s3cret" not in str(caught.value)

@@ -141,6 +141,7 @@ def test_data_in_several_lines_is_read(tmp_path: Path, pair: Pair) -> None:
         ),
         (None, {"exec": PLUGIN | {"env": [{"name": "", "value": "1"}]}}, None, "has a variable with the name ''"),
         (None, {"exec": PLUGIN | {"env": [{"name": "LD_PRELOAD"}]}}, None, "env has LD_PRELOAD, which loads code"),
+        (None, {"exec": PLUGIN | {"env": [{"name": "NODE_PATH"}]}}, None, "env has NODE_PATH, which loads code"),
         (None, {"token": "two\nlines"}, None, "token is not one line"),
         (None, {"token": "a", "username": "u"}, None, "has a token and a username or password; expected one of them"),
         (None, {"tokenFile": "a", "username": "u"}, None, "has a token and a username or password; expected one of"),

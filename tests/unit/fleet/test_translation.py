@@ -103,6 +103,8 @@ TEMPORARY = {
     Cause.THROTTLED,
     Cause.GONE,
     Cause.CLUSTER_UNREACHABLE,
+    Cause.CREDENTIALS_UNAVAILABLE,
+    Cause.NOT_SENT,
 }
 
 

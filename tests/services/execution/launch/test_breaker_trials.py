@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -21,13 +22,6 @@ SECOND = timedelta(seconds=1)
 SILENT = Refusal(500, silent=True)
 DENIED = Refusal(403, "Forbidden", 'admission webhook "policy.example" denied the request: no latest tags')
 IDS = tuple(f"01hrun{i:020}" for i in range(60))
-
-
-@pytest.fixture
-def world(world: ExecutionWorld, api: OddApi) -> ExecutionWorld:
-    """The API of the reachable cluster `there`."""
-    world.reach("there", api.url)
-    return world
 
 
 def opened(world: ExecutionWorld, settings: Settings, *run_ids: str) -> Sequence[str]:
@@ -230,3 +224,47 @@ def test_a_cluster_that_responds_after_a_lost_request_opens_no_breaker(
     launcher.launch("there", opened(world, settings, *IDS[:2]))
     assert sorted(world.states().values()) == [RunState.PENDING, RunState.RUNNING]
     assert breaker_of(world) == (0, None, None)
+
+
+def test_credentials_that_cannot_be_loaded_move_no_breaker_and_are_named(
+    world: ExecutionWorld, launcher: Launcher, settings: Settings, clock: Clock, now: datetime, tmp_path: Path
+) -> None:
+    plugin = {"command": str(tmp_path / "no-such-plugin"), "apiVersion": "client.authentication.k8s.io/v1"}
+    world.reach("plugin", "https://127.0.0.1:1", user={"exec": plugin}, failures=1, open_until=now - SECOND)
+    until = world.noon + settings.launch_within
+    world.run(*IDS, cluster="plugin", expires_at=until, launch_before=until)
+    launcher.launch("plugin", IDS)
+    found = world.find_cluster("plugin")
+    assert (found.failures, found.open_until, found.trial_until) == (1, now - SECOND, None)
+    launched = [run for run in world.runs if not run.held]
+    assert {(run.state, run.setback) for run in launched} == {(RunState.PENDING, Reason.CREDENTIALS_UNAVAILABLE)}
+    expire(world.store, clock.move(settings.patience.total_seconds() + 1))
+    assert {outcome.reason for outcome in world.outcomes} == {Reason.CREDENTIALS_UNAVAILABLE}
+    assert all("no-such-plugin" in outcome.message for outcome in world.outcomes)
+
+
+@pytest.mark.parametrize("answer", [None, SILENT])
+def test_the_result_of_a_request_to_a_former_address_does_not_move_the_breaker(
+    world: ExecutionWorld,
+    launcher: Launcher,
+    api: OddApi,
+    settings: Settings,
+    answer: Refusal | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is replaced while the request is under way; the new address has a breaker of its own."""
+    half_open(world, world.noon)
+    until = world.noon + 5 * SECOND if answer is None else None
+    run = launcher.loop.run
+
+    def replaced(coroutine: object) -> object:
+        found = run(coroutine)  # type: ignore[arg-type, var-annotated]
+        world.move("there", "http://127.0.0.1:1")
+        assert breaker_of(world) == (0, None, None)
+        world.change_cluster("there", failures=int(until is not None), open_until=until)
+        return found
+
+    monkeypatch.setattr(launcher.loop, "run", replaced)
+    api.refuse(*[answer] if answer else [])
+    launcher.launch("there", opened(world, settings, IDS[0]))
+    assert breaker_of(world) == (int(until is not None), until, None)
