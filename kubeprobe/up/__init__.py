@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from honcho.manager import Manager
-
 from kubeprobe.app import migrate_store
 from kubeprobe.errors import InvalidInputError
 from kubeprobe.privatefiles import is_controlled_by_others, make_private_folder, take_from_others
@@ -23,7 +21,7 @@ from kubeprobe.up.example import load_example, write_accounts
 from kubeprobe.up.logfiles import LogFiles
 from kubeprobe.up.only import is_used, only_one
 from kubeprobe.up.ports import Ports
-from kubeprobe.up.processes import environment, processes
+from kubeprobe.up.processes import ProcessManager, environment, processes
 from kubeprobe.up.verdicts import print_verdicts
 
 PRIVATE = 0o077
@@ -68,12 +66,12 @@ def up(settings: Settings, images: Sequence[str] = ()) -> int:
 def _run(installation: Installation, commands: Mapping[str, str]) -> int:
     settings, ports = installation.settings, installation.ports
     stop = threading.Event()
-    # Start the thread after honcho has forked its children: forking a process with threads is unsafe.
+    # The thread is started when honcho has forked its children: forking a process with threads is unsafe.
     printer = threading.Thread(
         target=print_verdicts, args=(installation.store, ports, settings, stop), name="verdicts", daemon=True
     )
-    logs = LogFiles(settings.data_dir / "logs", on_forked=printer.start)
-    manager = Manager(printer=logs)
+    logs = LogFiles(settings.data_dir / "logs")
+    manager = ProcessManager(logs, on_started=printer.start)
     env = environment(settings, ports, installation.broker)
     for name, command in commands.items():
         manager.add_process(name, command, env=env, cwd=str(Path.cwd()))

@@ -1,6 +1,5 @@
 """The output of the processes, one file each; the terminal shows verdicts."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -10,14 +9,10 @@ KEEP_BYTES = 5_000_000
 
 
 class LogFiles(Printer):  # type: ignore[misc]
-    """Writes each process's lines to `<folder>/<name>.log`, renamed to `.log.1` when it exceeds `KEEP_BYTES`.
+    """Writes each process's lines to `<folder>/<name>.log`, renamed to `.log.1` when it exceeds `KEEP_BYTES`."""
 
-    `on_forked` is called before the first line, when all processes have been forked.
-    """
-
-    def __init__(self, folder: Path, on_forked: Callable[[], None]) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._on_forked: Callable[[], None] | None = on_forked
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._files: dict[str, IO[bytes]] = {}
@@ -25,9 +20,6 @@ class LogFiles(Printer):  # type: ignore[misc]
 
     def write(self, message: Message) -> None:
         """Called by honcho for each line."""
-        if self._on_forked is not None:
-            self._on_forked()
-            self._on_forked = None
         name, data = message.name, message.data
         if name == "system":
             self._note_end(data)

@@ -77,6 +77,16 @@ def test_ctrl_c_stops_all_processes_and_the_next_start_continues_with_the_same_d
     assert first.verdicts()[0].split()[-1] in runs.stdout  # its history is still there
 
 
+def test_ctrl_c_before_all_processes_have_started_stops_all(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / ".kubeprobe" / "logs" / "system.log"
+    up = start()
+    until("a first process has started", lambda: log.exists() and "started" in log.read_text(), within_s=120, every_s=0)
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    assert up.stop() == 0
+    assert "Stopped." in up.printed()
+    until("all its processes have ended", lambda: not [p for p in family if is_alive(p)])
+
+
 def test_second_start_in_the_same_folder_is_refused_with_advice(start: Start) -> None:
     first = start()
     until("first installation is up", lambda: "Flower" in first.printed(), within_s=120)
@@ -154,6 +164,7 @@ import socket, sys, time
 taken = []
 for port in sys.argv[1:]:
     listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier test may linger
     try:
         listener.bind(("127.0.0.1", int(port)))
         listener.listen()
