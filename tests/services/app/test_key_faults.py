@@ -18,6 +18,7 @@ from kubeprobe.fleet import keys
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.clusters import ClusterRegistration
 from kubeprobe.fleet.credentials import Cipher, Connection, ConnectionKind
+from kubeprobe.fleet.errors import ClusterError
 from kubeprobe.queue import Queue
 from kubeprobe.settings import Settings
 from kubeprobe.store import Cluster, Store
@@ -111,7 +112,9 @@ async def test_open_clients_go_on_with_what_the_new_key_encrypted(installation: 
     assert after.updated_at > before.updated_at, "collectors read it again"
     assert await clients.get(after) is client, "its watches go on"
     app.retire_keys(installation)
-    assert clients._sealed[after.name, ""] == after.connection
+    with pytest.raises(ClusterError) as error:
+        await client.version()
+    assert "the stored connection is invalid" in str(error.value), "and not: encrypted with another key"
     await clients.close()
 
 
