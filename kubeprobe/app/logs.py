@@ -6,19 +6,19 @@ from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from kubeprobe.app.clusters import call_cluster
 from kubeprobe.app.installation import Installation
 from kubeprobe.app.permission import Permission
 from kubeprobe.app.usecase import use_case
 from kubeprobe.errors import KubeProbeError
-from kubeprobe.execution.locations import cluster_at
+from kubeprobe.execution.locations import cluster_at, location_id
 from kubeprobe.execution.logs import READ_WITHIN_S
 from kubeprobe.fleet import clusters
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.errors import Cause, ClusterError
-from kubeprobe.store import Cluster, Run
+from kubeprobe.store import Cluster, PodLocation, Run
 from kubeprobe.views import RunDetails, get_run, kept_log
 from kubeprobe.vocabulary import RunState, Verdict
 
@@ -44,7 +44,9 @@ def read_log(installation: Installation, run_id: str, write: Write, *, follow: b
     if run.state != RunState.DONE:
         if run.state != RunState.RUNNING and not follow:
             raise NoLogError(f"No log yet: the run is {run.state} ({run.why}). --follow waits for it.")
-        cluster = installation.query(_get_cluster, run, ClusterClients(installation.cipher))
+        present, location = installation.query(_get_cluster, run)
+        present_id = location_id(present, ClusterClients(installation.cipher))  # it reads the secret key
+        cluster = cluster_at(location, present, present_id) or present
         reader = _Reader(installation, cluster.namespace, run, write)
         if call_cluster(installation.cipher, cluster, lambda api: reader.read(api, follow=follow)):
             return follow
@@ -54,11 +56,10 @@ def read_log(installation: Installation, run_id: str, write: Write, *, follow: b
     return False
 
 
-def _get_cluster(session: Session, run: RunDetails, clients: ClusterClients) -> Cluster:
-    """The cluster where the run's pod is: it may have moved since."""
-    cluster = clusters.get(session, run.cluster)
-    location = session.exec(select(Run.location).where(Run.id == run.id)).one_or_none()
-    return cluster_at(session, location, cluster, clients) or cluster
+def _get_cluster(session: Session, run: RunDetails) -> tuple[Cluster, PodLocation | None]:
+    """The run's cluster, and the location of its pod: the cluster may have moved since."""
+    located = select(PodLocation).join(Run, col(Run.location) == PodLocation.id).where(Run.id == run.id)
+    return clusters.get(session, run.cluster), session.exec(located).one_or_none()
 
 
 def _kept(installation: Installation, run: RunDetails) -> str:

@@ -22,12 +22,13 @@ from kubeprobe.clock import Clock
 from kubeprobe.effects import Effects
 from kubeprobe.errors import KubeProbeError, NotFoundError
 from kubeprobe.execution.judge import judge_refusal
-from kubeprobe.execution.locations import record_location
+from kubeprobe.execution.locations import Located, locate
 from kubeprobe.execution.loop import LoopThread
 from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.errors import UNANSWERED, Cause, ClusterError, PermanentError, TemporaryError
+from kubeprobe.fleet.transport import REQUEST_TIMEOUT_S, SLOT_TIMEOUT_S
 from kubeprobe.runs import (
     Claim,
     CreatedPod,
@@ -52,8 +53,18 @@ from kubeprobe.vocabulary import OWN_LABELS, Reason, Verdict
 
 log = structlog.get_logger(__name__)
 
+ONE_REQUEST = timedelta(seconds=SLOT_TIMEOUT_S + REQUEST_TIMEOUT_S)
+"""The longest that the creation of one pod takes, with credentials that are loaded and accepted."""
 BACKOFF = Backoff(first=timedelta(seconds=2), longest=timedelta(seconds=30))
 """The pauses before a run with a temporary error is launched again."""
+
+
+def latest_request(claim_timeout: timedelta) -> timedelta:
+    """How long after its claim a run's pod may be requested, so that the request ends before the claim does.
+
+    With claims that are shorter than a request, a quarter of them: the end of the claim then ends the request.
+    """
+    return max(claim_timeout - ONE_REQUEST, claim_timeout / 4)
 
 
 class UnreadableRunError(KubeProbeError):
@@ -85,23 +96,45 @@ class Launcher:
             set_aside_invalid_times(self.store, self.clock())  # else it could not be closed either
             return self._set_aside([Ending(run_id, _fault(f"cannot be read: {error}")) for run_id in run_ids])
 
-    def _launch(self, cluster_name: str, run_ids: Sequence[str]) -> Effects:
-        with self.store.writing() as session:
-            cluster, version, location = lock_cluster(session, cluster_name) or (None, 0, None)
-            if cluster is not None and location is None:
-                location = record_location(session, cluster, self.clients)
-            claimed = self._claim(session, cluster_name, cluster, run_ids, location)
-            if claimed is None:
-                return Effects(responders=1)
-            if not claimed.runs or location is None:
-                return Effects()
-            catalog = self.catalogs.current(session, version)
+    def _launch(self, cluster_name: str, run_ids: Sequence[str], located: Located | None = None) -> Effects:
+        """`located`: of a cluster whose location was not recorded."""
+        begun = self._begin(cluster_name, run_ids, located)
+        if isinstance(begun, Cluster):
+            return self._launch(cluster_name, run_ids, self.loop.run(locate(begun, self.clients)))
+        if isinstance(begun, Effects):
+            return begun
+        claimed, location, catalog = begun
         contact = Contact()
-        results = self.loop.run(self._create_all(claimed, location, catalog, contact))
+        if isinstance(location, ClusterError):
+            results = [LaunchResult(run, error=location) for run in claimed.runs]
+        else:
+            results = self.loop.run(self._create_all(claimed, location, catalog, contact))
         effects = self._record(claimed.cluster, results, contact)
         if claimed.cluster.failures and contact.responded:
             self._close_breaker(claimed.cluster)
         return effects
+
+    def _begin(
+        self, cluster_name: str, run_ids: Sequence[str], located: Located | None
+    ) -> tuple[Claim, str | ClusterError, Catalog] | Effects | Cluster:
+        """Claim the runs: the claim, where their pods will be created (an error: unknown), and the catalog.
+
+        Effects: nothing is to be created. The cluster: nothing was done, its location is to be read first.
+        """
+        with self.store.writing() as session:
+            cluster, version, recorded = lock_cluster(session, cluster_name) or (None, 0, None)
+            location: str | ClusterError | None = recorded
+            if cluster is not None and recorded is None:
+                location = located.record(session, cluster) if located is not None else None
+                if location is None:
+                    return cluster
+            where = location if isinstance(location, str) else None
+            claimed = self._claim(session, cluster_name, cluster, run_ids, where)
+            if claimed is None:
+                return Effects(responders=1)
+            if not claimed.runs or location is None:
+                return Effects()
+            return claimed, location, self.catalogs.current(session, version)
 
     def _record(self, cluster: Cluster, results: "list[LaunchResult]", contact: "Contact") -> Effects:
         """Record the results of a batch; if the database rejects it, each by itself."""
@@ -161,6 +194,10 @@ class Launcher:
         self, claimed: Claim, location: str, catalog: Catalog, contact: "Contact"
     ) -> "list[LaunchResult]":
         api = await self.clients.get(claimed.cluster, location)
+        try:
+            await api.load_credentials()  # once, and not within the time limits of the batch's requests
+        except ClusterError as error:
+            return [LaunchResult(run, error=error) for run in claimed.runs]
         slots = asyncio.Semaphore(self.settings.launch_concurrency)
 
         async def create(run: Run) -> LaunchResult:  # `gather` makes it a task: what it binds ends with it
@@ -182,11 +219,20 @@ class Launcher:
         pod = self._render(cluster, run, catalog)
         if isinstance(pod, LaunchResult):
             return pod
-        if self.clock() - (run.claimed_at or run.opened_at) > self.settings.claim_timeout / 2:
-            return LaunchResult(run, too_late=True)  # the claim may have expired: left to the next launcher
+        passed = self.clock() - (run.claimed_at or run.opened_at)
+        if passed > latest_request(self.settings.claim_timeout):
+            return LaunchResult(run, too_late=True)
         try:
-            created = await api.create_pod(cluster.namespace, pod)
-            return _created(run, created, catalog.commits.get(run.case))
+            async with asyncio.timeout((self.settings.claim_timeout - passed).total_seconds()):
+                return await self._create_or_adopt(api, cluster, run, pod, catalog.commits.get(run.case))
+        except TimeoutError:  # new credentials after a 401, or adopting, took the rest of the claim
+            return LaunchResult(run, too_late=True)
+
+    async def _create_or_adopt(
+        self, api: ClusterApi, cluster: Cluster, run: Run, pod: dict[str, Any], commit: str | None
+    ) -> "LaunchResult":
+        try:
+            return _created(run, await api.create_pod(cluster.namespace, pod), commit)
         except ClusterError as error:
             if error.cause is not Cause.ALREADY_EXISTS:
                 return LaunchResult(run, error=error)
@@ -220,7 +266,7 @@ class Launcher:
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """The result of launching one run: a pod, an error of the cluster, or why no request was sent."""
+    """The result of launching one run: a pod, an error of the cluster, or why no request was completed."""
 
     run: Run
     pod: CreatedPod | None = None
@@ -230,6 +276,7 @@ class LaunchResult:
     fault: str | None = None
     """An error of KubeProbe itself."""
     too_late: bool = False
+    """Its claim ends too soon for a request, or ended during one: the next launcher adopts a pod that exists."""
 
 
 @dataclass

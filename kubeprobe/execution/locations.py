@@ -6,6 +6,7 @@ followed by nobody: their runs expire, and a launcher deletes their pods (`remov
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -16,6 +17,8 @@ from sqlmodel import Session, col
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.blocking import BlockingCalls
 from kubeprobe.fleet.credentials import SecretKeyError
+from kubeprobe.fleet.errors import Cause, ClusterError, LocalResourceError, QueueTimeoutError, cluster_error
+from kubeprobe.fleet.translation import from_exception
 from kubeprobe.store import Cluster, PodLocation, Run, Store, is_open, upsert
 from kubeprobe.vocabulary import RunState
 
@@ -25,7 +28,23 @@ LOOKUP = 500
 READ_WITHIN_S = 5.0
 _CALLS: BlockingCalls[dict[str, str]] = BlockingCalls("cluster-locations", limit=2, slow_limit=2)
 KEPT_FOR = timedelta(hours=1)
-"""A former location that cannot be reached, and has no open runs, is given up after so long."""
+"""A former location that has no open runs, and is not drained within this time, is given up."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """The location of a cluster by a row of it, or why it cannot be read."""
+
+    cluster: Cluster
+    location: str | ClusterError
+
+    def record(self, session: Session, cluster: Cluster) -> str | ClusterError | None:
+        """Store the location, and return it or the error; None if the cluster has another connection by now."""
+        if not has_same_connection(self.cluster, cluster):
+            return None
+        if isinstance(self.location, str):
+            record_location(session, cluster, self.location)
+        return self.location
 
 
 def location_id(cluster: Cluster, clients: ClusterClients) -> str:
@@ -43,20 +62,41 @@ def location_id(cluster: Cluster, clients: ClusterClients) -> str:
 async def location_ids(clusters: Collection[Cluster], clients: ClusterClients) -> dict[str, str]:
     """As `location_id`, by the name of the cluster, outside of the event loop: it reads the secret key.
 
-    Raises TimeoutError.
+    Not to be awaited in a transaction. Raises TimeoutError; LocalResourceError if KubeProbe has no thread for it.
     """
+    if not clusters:
+        return {}
 
     def locate() -> dict[str, str]:
         return {cluster.name: location_id(cluster, clients) for cluster in clusters}
 
-    return await _CALLS.run(object(), locate, READ_WITHIN_S)
+    try:
+        return await _CALLS.run(object(), locate, READ_WITHIN_S)
+    except QueueTimeoutError:
+        raise
+    except TimeoutError:
+        raise TimeoutError(f"the secret key was not read within {READ_WITHIN_S:g} s") from None
 
 
-def record_location(session: Session, cluster: Cluster, clients: ClusterClients) -> str:
-    """Store the present location of a cluster before pods are created there; its id."""
-    found = location_id(cluster, clients)
+async def locate(cluster: Cluster, clients: ClusterClients) -> Located:
+    """The location of a cluster, or why it cannot be read. Not to be awaited in a transaction."""
+    try:
+        return Located(cluster, (await location_ids([cluster], clients))[cluster.name])
+    except LocalResourceError as error:
+        return Located(cluster, from_exception(error))
+    except OSError as error:
+        return Located(cluster, cluster_error(Cause.CREDENTIALS_UNAVAILABLE, f"no credentials: {error}"))
+
+
+def has_same_connection(one: Cluster, other: Cluster) -> bool:
+    """Whether two rows of a cluster have the same connection and namespace."""
+    return all(getattr(one, name) == getattr(other, name) for name in ("created_at", "connection_version", "namespace"))
+
+
+def record_location(session: Session, cluster: Cluster, location: str) -> None:
+    """Store the present location of a cluster before pods are created there. `location`: its id."""
     row = {
-        "id": found,
+        "id": location,
         "cluster": cluster.name,
         "cluster_created_at": cluster.created_at,
         "namespace": cluster.namespace,
@@ -65,7 +105,6 @@ def record_location(session: Session, cluster: Cluster, clients: ClusterClients)
         "left_at": None,
     }
     upsert(session, PodLocation, [row])
-    return found
 
 
 def former_cluster(location: PodLocation, cluster: Cluster | None = None) -> Cluster:
@@ -82,14 +121,12 @@ def former_cluster(location: PodLocation, cluster: Cluster | None = None) -> Clu
     )
 
 
-def cluster_at(
-    session: Session, location: str | None, cluster: Cluster | None, clients: ClusterClients
-) -> Cluster | None:
-    """The cluster as it is reached where a run's pod is: its row, unless it has moved. None: it is removed."""
-    if location is None or (cluster is not None and location_id(cluster, clients) == location):
-        return cluster
-    found = session.get(PodLocation, location)
-    return cluster if found is None else former_cluster(found, cluster)
+def cluster_at(location: PodLocation | None, cluster: Cluster | None, present: str | None) -> Cluster | None:
+    """The cluster as it is reached where a run's pod is: its row, unless it has moved. None: it is removed.
+
+    `location`: the recorded one of the run; `present`: the id of the cluster's location now.
+    """
+    return cluster if location is None or location.id == present else former_cluster(location, cluster)
 
 
 def former_locations(store: Store, present: Mapping[str, str], now: datetime) -> Sequence[PodLocation]:
@@ -117,9 +154,9 @@ def former_locations(store: Store, present: Mapping[str, str], now: datetime) ->
 def delete_locations(
     store: Store, locations: Sequence[PodLocation], drained: Collection[str], now: datetime
 ) -> set[str]:
-    """Delete those former locations without open runs that are drained, or could not be reached for long; their ids.
+    """Delete those former locations without open runs that are drained, or are not within `KEPT_FOR`; their ids.
 
-    `drained`: ids of locations where no pod is left. No statement if there are none of both.
+    `drained`: ids of locations where no pod is left. Executes no statement if there are none.
     """
     ended = [each for each in locations if each.id in drained or _is_given_up(each, now)]
     deleted: set[str] = set()

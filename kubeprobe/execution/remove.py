@@ -13,10 +13,10 @@ from sqlmodel import col
 from structlog.contextvars import bound_contextvars
 
 from kubeprobe.execution.launch import Launcher
-from kubeprobe.execution.locations import cluster_at
+from kubeprobe.execution.locations import cluster_at, location_ids
 from kubeprobe.fleet import breaker
 from kubeprobe.fleet.errors import UNANSWERED, ClusterError
-from kubeprobe.store import Cluster, Run
+from kubeprobe.store import Cluster, PodLocation, Run
 from kubeprobe.vocabulary import RunState
 
 log = structlog.get_logger(__name__)
@@ -32,9 +32,15 @@ def remove_pods(launcher: Launcher, cluster_name: str, run_ids: Sequence[str]) -
         by_location: dict[str | None, list[Any]] = defaultdict(list)
         for run in runs:
             by_location[run.location].append(run)
-        clients = launcher.clients
-        reached = [(cluster_at(session, found, cluster, clients), found, there) for found, there in by_location.items()]
-    for where, location, there in reached:
+        located = select(PodLocation).where(col(PodLocation.id).in_([found for found in by_location if found]))
+        locations = {row.id: row for row in session.scalars(located)}
+    try:  # not in the transaction: it reads the secret key
+        present = launcher.loop.run(location_ids([cluster] if cluster and locations else [], launcher.clients))
+    except OSError as error:
+        log.warning("pods not deleted: location of the cluster not read", cluster=cluster_name, error=str(error))
+        return
+    for location, there in by_location.items():
+        where = cluster_at(locations.get(location or ""), cluster, present.get(cluster_name))
         if where is cluster and cluster is not None and breaker.retry_at(cluster, launcher.clock()):
             continue  # each message would hold a thread until the connection times out
         if where is not None:

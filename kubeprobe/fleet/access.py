@@ -22,6 +22,7 @@ from kubeprobe.clock import Clock, utc_now
 from kubeprobe.errors import InvalidInputError, KubeProbeError
 from kubeprobe.fleet.blocking import BlockingCalls
 from kubeprobe.fleet.credentials import Connection, ConnectionKind, SecretKeyError
+from kubeprobe.fleet.errors import LocalResourceError, QueueTimeoutError
 from kubeprobe.fleet.execplugin import PluginCredentials, PluginError
 from kubeprobe.fleet.files import read_regular_file
 from kubeprobe.fleet.kubeconfig import flatten, header_problem, is_loopback, read_cluster, read_kubeconfig, read_user
@@ -126,7 +127,7 @@ class AccessSource:
         self._tls: tuple[_Tls, ssl.SSLContext] | None = None
 
     async def current(self) -> Access:
-        """The access for a request sent now. Raises AccessError."""
+        """The access for a request sent now. Raises AccessError; LocalResourceError: KubeProbe has no thread for it."""
         if self._access is not None and not self._is_expired(self._access):
             return self._access
         now = self._clock()
@@ -167,7 +168,10 @@ class AccessSource:
         return access.fresh_until is not None and self._clock() >= access.fresh_until
 
     def _note_end(self, loading: asyncio.Task[Access]) -> None:
-        """Keep the access. Keep a failure only if it took long: what fails at once may be fixed at once."""
+        """Keep the access. Keep a failure only if it took long: what fails at once may be fixed at once.
+
+        A lack of threads is not kept: it says nothing about this connection.
+        """
         self._loading = None
         if loading.cancelled():
             return
@@ -175,7 +179,7 @@ class AccessSource:
             self._access, self._failure, self._slow_failures = loading.result(), None, 0
             return
         now = self._clock()
-        if now - self._began > SLOW_FAILURE:
+        if now - self._began > SLOW_FAILURE and not isinstance(error, LocalResourceError):
             self._slow_failures += 1
             self._failure = now + FAILURE_BACKOFF.pause(self._slow_failures), str(error)
 
@@ -190,6 +194,8 @@ class AccessSource:
                     return replace(await self._from_kubeconfig(config), address_changes=True)
                 case ConnectionKind.IN_CLUSTER:
                     return await self._from_service_account()
+        except LocalResourceError:
+            raise
         except SecretKeyError as error:
             raise AccessError(str(error)) from error
         except (InvalidInputError, PluginError, OSError) as error:  # ssl.SSLError is an OSError
@@ -202,6 +208,8 @@ class AccessSource:
         """What `work` returns, in a thread: files may be on a network file system that does not respond."""
         try:
             return await _FILES.run((self._key, what), work, LOAD_TIMEOUT_S)
+        except QueueTimeoutError:
+            raise
         except TimeoutError:
             raise InvalidInputError(f"its {what} was not read within {LOAD_TIMEOUT_S:g} s") from None
 
@@ -252,6 +260,8 @@ class AccessSource:
             key = tls.server_hostname if tls.uses_system_authorities else object()
             try:
                 self._tls = (tls, await _CONTEXTS.run(key, partial(_make_context, tls), TLS_TIMEOUT_S))
+            except QueueTimeoutError:
+                raise
             except TimeoutError:
                 raise InvalidInputError(f"its TLS context was not made within {TLS_TIMEOUT_S:g} s") from None
         return self._tls[1]

@@ -54,6 +54,10 @@ class ClusterApi:
         """To be added to our time to get the cluster's (`fleet.serverclock`)."""
         return self._transport.clock.offset
 
+    async def load_credentials(self) -> None:
+        """Load the credentials if they are not loaded: requests sent now do not wait for them."""
+        await self._transport.load_credentials()
+
     async def create_pod(self, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
         """Create a pod and return it as stored. AlreadyExists: the name is taken, perhaps by our own pod.
 
@@ -161,7 +165,7 @@ class ClusterApi:
         return await self._transport.send(request)
 
     def is_idle(self, since: datetime) -> bool:
-        """Whether it has sent nothing since then, and no watch or log is open."""
+        """Whether no request was begun since then, and no watch or log is open."""
         return self._transport.is_idle(since)
 
     async def close(self) -> None:
@@ -286,9 +290,9 @@ class ClusterClients:
 
     async def close(self) -> None:
         """Close all connections."""
-        for entry in self._entries.values():
+        entries, self._entries = list(self._entries.values()), {}
+        for entry in entries:
             await entry.api.close()
-        self._entries.clear()
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -40,9 +40,7 @@ class Cause(StrEnum):
     """5xx, also when a webhook could not be called."""
 
 
-UNSENT = frozenset({Cause.CREDENTIALS_UNAVAILABLE, Cause.NOT_SENT})
-"""Causes that are no evidence about the cluster."""
-UNANSWERED = UNSENT | {Cause.CLUSTER_UNREACHABLE}
+UNANSWERED = frozenset({Cause.CREDENTIALS_UNAVAILABLE, Cause.NOT_SENT, Cause.CLUSTER_UNREACHABLE})
 """Causes for which the next request would fail in the same manner: a batch of requests ends."""
 _TEMPORARY = frozenset(
     {

@@ -13,6 +13,7 @@ import orjson
 
 from kubeprobe.clock import Clock
 from kubeprobe.fleet.blocking import BlockingCalls
+from kubeprobe.fleet.errors import QueueTimeoutError
 from kubeprobe.fleet.execplugin import PLUGIN_TIMEOUT_S, PluginCredentials, PluginError, run_plugin
 from kubeprobe.fleet.kubeconfig_model import ClusterFields, ExecFields
 
@@ -55,7 +56,7 @@ class PluginCache:
         self._entries: dict[bytes, _Entry] = {}
 
     async def get(self, plugin: ExecFields, cluster: ClusterFields, clock: Clock) -> PluginCredentials:
-        """Credentials that are valid now. Raises PluginError."""
+        """Credentials that are valid now. Raises PluginError; LocalResourceError if KubeProbe has no thread for it."""
         key = _key(plugin, cluster)
         with self._lock:
             entry = self._entries.get(key)
@@ -63,8 +64,10 @@ class PluginCache:
             limit_s = PLUGIN_TIMEOUT_S + _QUEUE_S
             try:
                 entry = await self._calls.run(key, lambda: self._renew(key, plugin, cluster, clock), limit_s)
+            except QueueTimeoutError:
+                raise
             except TimeoutError:
-                raise PluginError(f"exec plugin {plugin.command!r}: other plugins took all {limit_s:g} s") from None
+                raise PluginError(f"exec plugin {plugin.command!r} did not end within {limit_s:g} s") from None
         if isinstance(entry.result, PluginError):
             raise PluginError(str(entry.result)) from entry.result
         return entry.result

@@ -34,7 +34,7 @@ class BoundedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a host. Raises OSError; LocalResourceError if nobody could be queried."""
+        """The addresses of a host. Raises OSError; LocalResourceError if no name server could be queried."""
 
         def look_up() -> list[_Address]:
             try:

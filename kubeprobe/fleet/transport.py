@@ -95,10 +95,17 @@ class Transport:
         self._used_at = clock()
         self.clock = ServerClock()
 
+    async def load_credentials(self) -> None:
+        """Load the credentials if they are not loaded: requests sent now do not wait for them."""
+        self._used_at = self._now()
+        async with self._translating(f"cluster {self._cluster}"):
+            await self._source.current()
+
     async def send(self, request: Request, limit: int | None = None) -> Response:
         """Send a request and read its whole response, which has at most `limit` bytes (default: `BODY_LIMIT`)."""
+        self._used_at = self._now()
         limit = BODY_LIMIT if limit is None else limit
-        async with self._translating(request):
+        async with self._translating(self.where(request)):
             await self._source.current()  # before a slot is taken
             async with self._slot(request), asyncio.timeout(None) as end:
                 response = await self._open(request, None, end, REQUEST_TIMEOUT_S)
@@ -116,7 +123,8 @@ class Transport:
         Its headers must arrive within `open_s`; after them, a connection that is silent for `silence_s` has failed (a
         half-open connection shows no error by itself).
         """
-        async with self._translating(request):
+        self._used_at = self._now()
+        async with self._translating(self.where(request)):
             async with asyncio.timeout(None) as end:
                 response = await self._open(request, silence_s, end, open_s)
             _shrink_tls_buffer(response)
@@ -131,7 +139,7 @@ class Transport:
                 response.close()  # not `release`, which reads the rest first
 
     def is_idle(self, since: datetime) -> bool:
-        """Whether it has sent nothing since then, and has no open stream."""
+        """Whether no request was begun since then, and no stream is open."""
         return not self._streams and self._used_at < since
 
     async def close(self) -> None:
@@ -147,7 +155,8 @@ class Transport:
             async with asyncio.timeout(SLOT_TIMEOUT_S):
                 await self._slots.acquire()
         except TimeoutError:
-            message = f"no request was sent: {PARALLEL_REQUESTS} others to it were open for {SLOT_TIMEOUT_S:g} s"
+            limit = f"the limit of {PARALLEL_REQUESTS} concurrent requests was reached for {SLOT_TIMEOUT_S:g} s"
+            message = f"no request was sent: {limit}"
             raise cluster_error(Cause.NOT_SENT, message, where=self.where(request)) from None
         try:
             yield
@@ -201,15 +210,15 @@ class Transport:
         return response
 
     @asynccontextmanager
-    async def _translating(self, request: Request) -> AsyncIterator[None]:
-        """Translate every error into a ClusterError that names the request."""
+    async def _translating(self, where: str) -> AsyncIterator[None]:
+        """Translate every error into a ClusterError."""
         try:
             yield
         except AccessError as error:
-            raise cluster_error(Cause.CREDENTIALS_UNAVAILABLE, str(error), where=self.where(request)) from error
+            raise cluster_error(Cause.CREDENTIALS_UNAVAILABLE, str(error), where=where) from error
         # TimeoutError and ssl.SSLError are OSErrors; ValueError: aiohttp refuses an address or a header.
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise from_exception(error, where=self.where(request)) from error
+            raise from_exception(error, where=where) from error
 
     def _too_long(self, request: Request, what: str, limit: int) -> ClusterError:
         message = f"{what} is longer than {limit} bytes: check the server address and any proxy before it"

@@ -216,6 +216,7 @@ def _count(number: int, what: str, many: str = "") -> str:
 
 _REMEDIES: Mapping[str, str] = {
     Reason.LOST: "see collectors: the pod's end was not observed",
-    Reason.NOT_LAUNCHED: "see launchers: more of them, or a higher cap on pods (--max-in-flight)",
+    Reason.NOT_LAUNCHED: "see the outcomes' messages; for runs that waited: more launchers, or a higher cap on pods "
+    "(--max-in-flight)",
     Reason.MISSED: "see beat: it was not running when slots were due",
 }

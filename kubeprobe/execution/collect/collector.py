@@ -19,7 +19,7 @@ from kubeprobe.execution.collect.former import FormerLocations
 from kubeprobe.execution.collect.leases import Leases
 from kubeprobe.execution.collect.sweeper import Sweeper
 from kubeprobe.execution.collect.watch import TROUBLE_LENGTH, ClusterWatch
-from kubeprobe.execution.locations import location_ids
+from kubeprobe.execution.locations import has_same_connection, location_ids
 from kubeprobe.execution.report import without_nul
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.queue import Queue
@@ -103,17 +103,27 @@ class Collector:
                 log.error("watch failed; restarting it", cluster=name, exc_info=task.exception())
                 metrics.record_watch_failure("pods", "Crashed")
                 ended.append(name)
-            elif kept is not None and _has_same_connection(kept, watch.cluster):
+            elif kept is not None and has_same_connection(kept, watch.cluster):
                 watch.cluster = kept
             else:
                 ended.append(name)
         await self._end(ended)
         new = [mine[name] for name in mine.keys() - self._watches.keys()]
-        for name, location in (await location_ids(new, self._context.clients) if new else {}).items():
+        for name, location in (await self._locate(new)).items():
             watch = ClusterWatch(mine[name], self._shared, location)
             self._watches[name] = (watch, asyncio.create_task(watch.run(), name=f"watch {name}"))
         for name, (watch, _) in self._watches.items():
             await watch.nodes.set_enabled(enabled=mine[name].watches_nodes)
+
+    async def _locate(self, clusters: Sequence[Cluster]) -> dict[str, str]:
+        """The locations of these clusters; none if they cannot be read now."""
+        try:
+            return await location_ids(clusters, self._context.clients)
+        except OSError as error:
+            log.error(
+                "locations of clusters not read; clusters not watched yet", clusters=len(clusters), error=str(error)
+            )
+            return {}
 
     async def _end(self, clusters: Sequence[str]) -> None:
         """End the watches of these clusters, all at once."""
@@ -188,7 +198,3 @@ def _write_troubles(store: Store, troubles: dict[str, str]) -> Sequence[str]:
                 execution_options={"synchronize_session": False},
             )
     return written
-
-
-def _has_same_connection(one: Cluster, other: Cluster) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in ("created_at", "connection_version", "namespace"))

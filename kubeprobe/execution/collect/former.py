@@ -26,8 +26,8 @@ class FormerLocations:
 
     async def follow(self, present: Mapping[str, ClusterWatch], now: datetime) -> None:
         """Start and end watches. `present`: those of the present locations, by cluster."""
-        store, places = self._context.store, {name: watch.location for name, watch in present.items()}
-        found = await asyncio.to_thread(former_locations, store, places, now)
+        store, locations = self._context.store, {name: watch.location for name, watch in present.items()}
+        found = await asyncio.to_thread(former_locations, store, locations, now)
         drained = {location for location, (watch, _) in self._watches.items() if watch.is_drained}
         deleted = await asyncio.to_thread(delete_locations, store, found, drained, now)
         wanted = {row.id: row for row in found if row.id not in deleted}

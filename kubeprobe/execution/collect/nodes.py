@@ -74,13 +74,16 @@ class NodeWatch:
             self._task = asyncio.create_task(self._run(), name=f"nodes of {self._cluster.name}")
         elif not enabled and self._task is not None:
             await cancel_and_wait(self._task)
-            self._task, self._known = None, None
+            self._task = None
 
     async def _run(self) -> None:
         bind_contextvars(cluster=self._cluster.name)  # for its task, and those of its group
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
-            group.create_task(self._write_changes())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow())
+                group.create_task(self._write_changes())
+        finally:
+            self._known = None  # until the next list: nodes that join meanwhile are not known
 
     async def _follow(self) -> None:
         while True:

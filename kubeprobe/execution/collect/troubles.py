@@ -60,9 +60,11 @@ class Troubles:
 class WatchTrouble:
     """Why the objects of a cluster are not followed. `what` they are: `pods`."""
 
-    def __init__(self, what: str, clock: Clock) -> None:
+    def __init__(self, what: str, clock: Clock, *, has_breaker: bool = True) -> None:
+        """`has_breaker`: the cluster's breaker shows that it is unreachable."""
         self._what = what
         self._clock = clock
+        self._has_breaker = has_breaker
         self._failures = 0
         """Lists and watches that failed since the last list."""
         self._last: tuple[datetime, str] | None = None
@@ -77,7 +79,8 @@ class WatchTrouble:
             return
         self._failures += 1
         is_shown = not isinstance(error, TemporaryError) or self._failures >= SHOWN_AFTER
-        if is_shown and error.cause is not Cause.CLUSTER_UNREACHABLE:  # which the breaker shows
+        is_shown_by_breaker = self._has_breaker and error.cause is Cause.CLUSTER_UNREACHABLE
+        if is_shown and not is_shown_by_breaker:
             self._last = (self._clock(), f"{self._what} not followed: {error.message}")
 
     def note_list(self) -> None:

@@ -96,7 +96,7 @@ class ClusterWatch:
         """The runs with a pod, read before the list is requested: their pods must be in it."""
         self._is_unreachable = False
         self._set_aside, self._undeletable = Troubles(), Troubles()
-        self._watching = WatchTrouble("pods", context.clock)
+        self._watching = WatchTrouble("pods", context.clock, has_breaker=former is None)
         self._api: ClusterApi | None = None
         self._deleting = asyncio.Semaphore(DELETES_AT_A_TIME)
         self._reading = asyncio.Semaphore(LOGS_AT_A_TIME)

@@ -187,10 +187,12 @@ def test_a_former_location_that_cannot_be_followed_delays_no_renewal_of_leases(
         found: datetime = env.find(Collector, "one").leased_until
         return found
 
-    env.collect()
-    until("the following to be stuck", lambda: stuck)
-    for _ in range(3):
-        before = leased_until()
-        until("the lease to be renewed", lambda known=before: leased_until() > known)
-    assert env.outcome(env.start()).reason == Reason.PASSED
-    released.set()
+    try:
+        env.collect()
+        until("the following to be stuck", lambda: stuck)
+        for _ in range(3):
+            before = leased_until()
+            until("the lease to be renewed", lambda known=before: leased_until() > known)
+        assert env.outcome(env.start()).reason == Reason.PASSED
+    finally:
+        released.set()

@@ -1,9 +1,11 @@
-"""The nodes of a cluster: one that cannot be read has not left."""
+"""The nodes of a cluster: those that cannot be read, or are not followed now, have not left."""
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any, cast
 
+import pytest
 from sqlmodel import select
 
 from kubeprobe.execution.collect.context import WatchContext
@@ -41,3 +43,40 @@ async def test_a_node_that_cannot_be_read_has_not_left(world: ExecutionWorld, st
         assert sorted(session.exec(select(Node.name))) == ["n1", "n2"]
     await later._handle(Deleted(node("n2")))
     assert later.has_left("n2")
+
+
+async def test_no_node_has_left_once_the_watch_has_crashed(
+    world: ExecutionWorld, store: Store, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes may join until the next list."""
+    nothing, listed, crash = cast("Any", None), asyncio.Event(), asyncio.Event()
+    world.cluster("prod")
+    cluster = world.find_cluster("prod")
+
+    async def ignore(_: Collection[str]) -> None: ...
+
+    async def follow(self: NodeWatch) -> None:
+        await self._handle(Listed([node("n1", status="True")]))
+        listed.set()
+        await asyncio.Event().wait()
+
+    async def fail(_: NodeWatch) -> None:
+        await crash.wait()
+        raise RuntimeError("nobody has thought of this")
+
+    monkeypatch.setattr(NodeWatch, "_follow", follow)
+    monkeypatch.setattr(NodeWatch, "_write_changes", fail)
+    watch = NodeWatch(cluster, WatchContext(store, nothing, nothing, Settings(), "i", lambda: now), nothing, ignore)
+    await watch.set_enabled(enabled=True)
+    await listed.wait()
+    assert watch.has_left("n2")
+    crash.set()
+    assert watch._task is not None
+    await asyncio.wait((watch._task,))
+    assert not watch.has_left("n2")
+    listed.clear()
+    crash.clear()
+    await watch.set_enabled(enabled=True)
+    await listed.wait()
+    assert watch.has_left("n2")
+    await watch.set_enabled(enabled=False)

@@ -15,14 +15,17 @@ from kubeprobe.execution.collect.committer import Finished
 from kubeprobe.execution.collect.context import WatchContext, cancel_and_wait
 from kubeprobe.execution.collect.observation import PodObservation
 from kubeprobe.execution.collect.sweeper import Sweeper
+from kubeprobe.execution.collect.troubles import SHOWN_AFTER
 from kubeprobe.execution.collect.watch import ClusterWatch
 from kubeprobe.execution.leftovers import LeftoverRepository
 from kubeprobe.execution.locations import location_id, location_ids
 from kubeprobe.fleet.api import ClusterClients
 from kubeprobe.fleet.credentials import Cipher, Connection
+from kubeprobe.fleet.errors import Cause, cluster_error
+from kubeprobe.fleet.reflector import ListFailed
 from kubeprobe.runs import Judgement
 from kubeprobe.settings import Settings
-from kubeprobe.store import Cluster
+from kubeprobe.store import Cluster, PodLocation
 from kubeprobe.vocabulary import ANNOTATION_POLICY, LABEL_ATTEMPT, LABEL_RUN, Reason, Verdict
 from tests.unit.execution.given import CREATED, container, pod
 
@@ -56,6 +59,21 @@ def test_a_pod_that_cannot_be_judged_is_logged_once_and_shown() -> None:
         watch.check_deadlines(late)
     assert [line["event"] for line in logs] == ["pod cannot be judged"]
     assert "kp-x: cannot be judged: KeyError('exitCode')" in watch.trouble
+
+
+@pytest.mark.parametrize("is_former", [True, False])
+async def test_a_former_location_that_is_unreachable_is_shown(*, is_former: bool) -> None:
+    """The cluster's breaker shows that its present location is; it knows nothing about others."""
+    clients = ClusterClients(CIPHER)
+    watch = watch_at(CREATED, clients)
+    row = watch.cluster.model_dump(include={"namespace", "connection", "connection_version"})
+    former = PodLocation(id="there", cluster="c", cluster_created_at=CREATED, **row)
+    if is_former:
+        watch = ClusterWatch(watch.cluster, watch._context, "there", former)
+    watch._has_ended = True  # its breaker has no store here
+    for _ in range(SHOWN_AFTER):
+        await watch._handle(ListFailed(cluster_error(Cause.CLUSTER_UNREACHABLE, "cannot connect")))
+    assert watch.trouble == ("pods not followed: cannot connect" if is_former else "")
 
 
 @pytest.mark.parametrize("kind", ["of-a-newer-version", None, 3])
@@ -120,6 +138,6 @@ async def test_a_secret_key_that_cannot_be_read_blocks_no_event_loop(monkeypatch
 
     monkeypatch.setattr(locations, "READ_WITHIN_S", 0.05)
     clients = ClusterClients(Silent("A" * 43 + "="))
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"the secret key was not read within 0.05 s"):
         await location_ids([cluster("in-cluster")], clients)
     released.set()

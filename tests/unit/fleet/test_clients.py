@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing
@@ -9,12 +10,13 @@ from datetime import timedelta
 
 import kmock as km
 import pytest
+from cryptography.fernet import Fernet
 
-from kubeprobe.fleet.api import IDLE_AFTER, ClusterClients, pods_path
-from kubeprobe.fleet.credentials import Cipher
+from kubeprobe.fleet.api import IDLE_AFTER, ClusterApi, ClusterClients, pods_path
+from kubeprobe.fleet.credentials import Cipher, Connection
 from kubeprobe.fleet.errors import Cause, ClusterError
 from kubeprobe.store import Cluster
-from tests.unit.fleet.rows import NOW
+from tests.unit.fleet.rows import NOW, cluster_row, connection_to
 
 pytestmark = pytest.mark.kmock(cls=km.RawHandler)
 
@@ -107,6 +109,57 @@ async def test_a_client_that_was_closed_while_idle_still_sends_requests(
     assert await clients.get(row(str(kmock.url))) is not api
     assert await api.version() == "v1"
     await clients.close()
+
+
+@pytest.mark.parametrize("how", ["send", "stream"])
+async def test_a_client_that_is_loading_credentials_is_not_idle(
+    row: Row, kmock: km.RawHandler, released: threading.Event, how: str
+) -> None:
+    begun = threading.Event()
+
+    class Slow(Cipher):
+        def open(self, sealed: bytes) -> Connection:
+            begun.set()
+            released.wait()
+            return super().open(sealed)
+
+    kmock["get /version"] << {"gitVersion": "v1"}
+    kmock["get /api/v1/namespaces/ns/pods"] << b'{"type":"ADDED","object":{"metadata":{}}}\n'
+    now = NOW
+    key = Fernet.generate_key().decode()
+    clients = ClusterClients(Slow(key), lambda: now)
+    used, other = (cluster_row(Cipher(key), connection_to(str(kmock.url)), name) for name in ("used", "other"))
+    api = await clients.get(used)
+    now += IDLE_AFTER + timedelta(seconds=1)
+
+    async def request() -> object:
+        if how == "send":
+            return await api.version()
+        async with aclosing(api.watch_objects(pods_path("ns"), "", "1")) as events:
+            return await anext(events)
+
+    waiting = asyncio.create_task(request())
+    await asyncio.to_thread(begun.wait, 60)
+    await clients.get(other)
+    released.set()
+    assert await waiting
+    await clients.close()
+
+
+async def test_clients_that_are_opened_while_others_close_are_no_error(
+    clients: ClusterClients, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    async def close(self: ClusterApi) -> None:
+        opened.append(await clients.get(row("http://h", name=f"late-{self.cluster}")))
+
+    for name in ("one", "two"):
+        await clients.get(row("http://h", name=name))
+    with monkeypatch.context() as patch:
+        patch.setattr(ClusterApi, "close", close)
+        await clients.close()
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("kind", ["kubeconfig", "of-a-newer-version", "local"])

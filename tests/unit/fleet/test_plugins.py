@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kubeprobe.fleet import execplugin
+from kubeprobe.fleet import execplugin, plugincache
 from kubeprobe.fleet.access import AccessError, AccessSource
+from kubeprobe.fleet.errors import QueueTimeoutError
 from kubeprobe.fleet.execplugin import PluginCredentials, PluginError, run_plugin
 from kubeprobe.fleet.kubeconfig_model import ClusterFields, ExecFields
 from kubeprobe.fleet.plugincache import PARALLEL_PLUGINS, PAUSE, PluginCache
@@ -82,6 +83,22 @@ async def test_300_plugins_do_not_run_at_once(plugins: Plugins) -> None:
     await asyncio.gather(*waiting)
     assert len(set(plugins.runs)) == len(plugins.runs) == 300
     assert plugins.most <= PARALLEL_PLUGINS
+
+
+async def test_plugins_that_take_all_threads_are_no_failure_of_another(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = PluginCache(plugins, parallel=1)
+    busy = asyncio.ensure_future(cache.get(named("busy"), CLUSTER, Clock()))
+    await asyncio.sleep(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(plugincache, "PLUGIN_TIMEOUT_S", 0.02)
+        patch.setattr(plugincache, "_QUEUE_S", 0.03)
+        with pytest.raises(QueueTimeoutError, match=r"all threads for exec-plugins were busy for 0.05 s"):
+            await cache.get(named("another"), CLUSTER, Clock())
+    plugins.may_end.set()
+    assert await busy is TOKEN
+    assert await cache.get(named("another"), CLUSTER, Clock()) is TOKEN
 
 
 async def test_the_cluster_is_part_of_the_request_only_if_the_plugin_gets_it(plugins: Plugins) -> None:

@@ -19,7 +19,7 @@ from kubeprobe.fleet.access import AccessError, AccessSource
 from kubeprobe.fleet.api import ClusterApi, ClusterClients
 from kubeprobe.fleet.blocking import BlockingCalls
 from kubeprobe.fleet.credentials import Connection
-from kubeprobe.fleet.errors import Cause, ClusterError
+from kubeprobe.fleet.errors import Cause, ClusterError, QueueTimeoutError
 from kubeprobe.fleet.resolver import BoundedResolver
 from kubeprobe.store import Cluster
 from tests.unit.fleet.rows import NOW, connection_to
@@ -69,6 +69,7 @@ async def test_a_slow_plugin_takes_nothing_from_the_time_of_the_request(
     request = asyncio.create_task(api.version())
     done, _ = await asyncio.wait((request,), timeout=2 * limit_s)
     assert not done
+    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 60)  # the response comes as quickly as the machine allows
     await asyncio.to_thread(gate.write_text, "go\n")
     assert await asyncio.wait_for(request, 10) == "v1"
 
@@ -134,7 +135,10 @@ async def test_a_lack_of_file_descriptors_is_not_called_an_unknown_name() -> Non
 async def test_a_full_pool_of_names_is_named(
     clients: ClusterClients, row: Row, monkeypatch: pytest.MonkeyPatch, released: threading.Event
 ) -> None:
+    begun = threading.Event()
+
     def look_up(*_: Any, **__: Any) -> list[Any]:
+        begun.set()
         released.wait()
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
@@ -142,8 +146,10 @@ async def test_a_full_pool_of_names_is_named(
     monkeypatch.setattr(transport, "BoundedResolver", lambda: BoundedResolver(look_up, calls))
     monkeypatch.setattr(resolver, "RESOLVE_TIMEOUT_S", 0.2)
     first, second = [await clients.get(row(f"http://{name}.example", name=name)) for name in ("silent", "healthy")]
-    (silent, _), healthy = await asyncio.gather(refused(first), refused(second))
-    assert silent is Cause.CLUSTER_UNREACHABLE
+    waiting = asyncio.create_task(refused(first))
+    await asyncio.to_thread(begun.wait, 60)
+    healthy = await refused(second)
+    assert (await waiting)[0] is Cause.CLUSTER_UNREACHABLE
     assert healthy == (Cause.NOT_SENT, "no request was sent: all threads for cluster-names were busy for 0.2 s")
 
 
@@ -162,9 +168,45 @@ async def test_waiting_for_a_slot_is_named(
     api = await clients.get(row(str(kmock.url)))
     busy = asyncio.create_task(api.version())
     await began.wait()
-    assert await refused(api) == (Cause.NOT_SENT, "no request was sent: 1 others to it were open for 0.1 s")
+    expected = "no request was sent: the limit of 1 concurrent requests was reached for 0.1 s"
+    assert await refused(api) == (Cause.NOT_SENT, expected)
     busy.cancel()
     ends.set()
+
+
+async def test_a_lack_of_threads_is_no_failure_of_the_connection(
+    clients: ClusterClients, row: Row, kmock: km.RawHandler, monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    """Other clusters' files took all threads: it is named, and the next request tries again."""
+    kmock["get /version"] << {"gitVersion": "v1"}
+    files: BlockingCalls[Any] = BlockingCalls("cluster-files", limit=1, slow_limit=1, slow_after_s=60)
+    monkeypatch.setattr(access, "_FILES", files)
+    monkeypatch.setattr(access, "LOAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(access, "SLOW_FAILURE", timedelta(0))
+    busy = asyncio.create_task(files.run("another", released.wait, 60))
+    await asyncio.sleep(0)
+    api = await clients.get(row(str(kmock.url)))
+    for _ in range(2):
+        found = await refused(api)
+        assert found == (Cause.NOT_SENT, "no request was sent: all threads for cluster-files were busy for 0.05 s")
+    monkeypatch.setattr(access, "LOAD_TIMEOUT_S", 60)
+    released.set()
+    await busy
+    assert await api.version() == "v1"
+
+
+async def test_a_lack_of_threads_for_a_tls_context_is_named(
+    monkeypatch: pytest.MonkeyPatch, released: threading.Event
+) -> None:
+    contexts: BlockingCalls[Any] = BlockingCalls("cluster-tls", limit=1, slow_limit=1, slow_after_s=60)
+    monkeypatch.setattr(access, "_CONTEXTS", contexts)
+    monkeypatch.setattr(access, "TLS_TIMEOUT_S", 0.05)
+    busy = asyncio.create_task(contexts.run("another", released.wait, 60))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueTimeoutError, match="all threads for cluster-tls were busy"):
+        await AccessSource(lambda: connection_to("https://h", user={"token": "t"})).current()
+    released.set()
+    await busy
 
 
 async def test_an_address_that_an_earlier_version_stored_is_no_evidence(clients: ClusterClients, row: Row) -> None:

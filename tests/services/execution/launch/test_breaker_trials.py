@@ -128,6 +128,7 @@ def test_a_launcher_that_is_too_slow_is_no_evidence_against_the_cluster(
 ) -> None:
     half_open(world, now)
     before = breaker_of(world)
+    launcher.launch("there", [])  # its location is recorded
     run = launcher.loop.run
 
     def slow(coroutine: object) -> object:
@@ -165,6 +166,7 @@ def test_a_late_launcher_does_not_settle_the_claim_of_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its claim has expired, and the run is claimed again at the same attempt before it records its result."""
+    launcher.launch("there", [])  # its location is recorded
     run = launcher.loop.run
 
     def claimed_again(coroutine: object) -> object:
@@ -253,6 +255,7 @@ def test_the_result_of_a_request_to_a_former_address_does_not_move_the_breaker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connection is replaced while the request is under way; the new address has a breaker of its own."""
+    launcher.launch("there", [])  # its location is recorded
     half_open(world, world.noon)
     until = world.noon + 5 * SECOND if answer is None else None
     run = launcher.loop.run
