@@ -310,11 +310,21 @@ class Publisher(Queue):
                 log.warning(
                     "broker too slow; oldest messages will be sent again", messages=dropped, total=self._dropped
                 )
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._publish, name="publisher", daemon=True)
-                self._thread.start()
+            is_publishing = self._start_thread()
             self._changed.notify_all()
-        return not dropped
+        return is_publishing and not dropped
+
+    def _start_thread(self) -> bool:
+        """Once; False if the system has no more threads. The lock is held."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._publish, name="publisher", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the next message tries again
+                log.warning("publisher not started", error=str(error))
+                return False
+            self._thread = thread
+        return True
 
     def _publish(self) -> None:
         while True:

@@ -56,9 +56,11 @@ def repeat_alerts() -> None:
         return
     installation = app.context.installation
     now = installation.clock()
-    app.context.dispatch(response.repeat_alerts(installation.store, installation.catalogs, now))
-    app.context.dispatch(response.notify_deferred(installation.store, installation.catalogs, now))
-    app.context.dispatch(response.close_withdrawn(installation.store, installation.catalogs, now))
+    for update in (response.repeat_alerts, response.notify_deferred, response.close_withdrawn):
+        try:
+            app.context.dispatch(update(installation.store, installation.catalogs, now))
+        except Exception:  # what one of them cannot process stops no other
+            log.exception("open alerts not updated", step=update.__name__)
 
 
 @app.task(name=Task.SYNC_SOURCES)

@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415 - this is imported at every start; what is heavy is imported when it is used
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,10 +68,3 @@ def open_installation() -> "Installation":
 
     unsent = "The broker is unreachable: beat sends these runs once it is back. See `kubeprobe doctor`."
     return Installation.open(settings(), on_broker_unreachable=lambda: remark(unsent, "yellow"))
-
-
-def now() -> datetime:
-    """The present, in UTC."""
-    from kubeprobe.clock import utc_now
-
-    return utc_now()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from sqlalchemy import and_
 from sqlmodel import Session, col, select
 from ulid import ULID
 
@@ -77,6 +78,12 @@ class OpenAlerts:
         self._open[outcome.key, kind] = alert
         self._session.add(alert)
         return alert
+
+
+def lock_open_alerts(session: Session, keys: Iterable[StandingKey]) -> None:
+    """Lock the open alerts with these keys until the transaction ends, whatever their other columns hold."""
+    is_open = and_(col(Alert.closed_at).is_(None), has_key(keys, Alert.cluster, Alert.case, Alert.node))
+    session.exec(select(Alert.id).where(is_open).order_by(col(Alert.id)).with_for_update()).all()
 
 
 def key_of(alert: Alert) -> StandingKey:

@@ -11,6 +11,7 @@ thread, seldom.
 A claim is a compare-and-set with a lease, which its process renews (`renewal`). Next: `deliver` sends the message.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from sqlmodel import Session, col
 from kubeprobe import metrics
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.catalog.model import RouteTarget
+from kubeprobe.clock import Clock
 from kubeprobe.response import targets
 from kubeprobe.response.corrected import reset_if_corrected
 from kubeprobe.response.fold import AlertEvent
@@ -55,6 +57,8 @@ class Claimed:
     payload: dict[str, Any] = field(repr=False)
     attempt: int
     """Grows with every claim, and so identifies this one."""
+    lease: datetime
+    """When the claim ends, unless it is renewed."""
     rejections: int
     crashes: int
     arrived_before: bool
@@ -97,19 +101,30 @@ def is_deliverable(now: datetime) -> ColumnElement[bool]:
     return and_(is_next_and_due(now), ~is_dropped, ~waits)
 
 
-def claim_next(store: Store, catalogs: CatalogCache, to: TargetRef, now: datetime) -> Claimed | None:
-    """Claim the next message to the target; None if there is none, or the target has enough of them for now."""
+def claim_next(
+    store: Store,
+    catalogs: CatalogCache,
+    to: TargetRef,
+    clock: Clock,
+    list_own: Callable[[], Iterable[Claimed]] = tuple,
+) -> Claimed | None:
+    """Claim the next message to the target; None if there is none, or the target has enough of them for now.
+
+    `list_own`: the claims of what this process is still sending. Those that have lapsed are renewed first.
+    """
     while True:
         with store.writing() as session:
-            catalog = catalogs.current(session)
             health = _lock(session, to)
+            now = clock()  # not before: the wait for the lock can be longer than a lease
+            _renew_lapsed(session, (own for own in list_own() if own.to == to), now)
+            catalog = catalogs.current(session)
             reset_if_corrected(session, catalog, health, now)
             if not _may_send(session, to, health, now):
                 return None
             target = find_target(catalog, to)
             dropped = _drop_superseded(session, to) if health.failures else 0
             found, dropped_before_it = _next(session, to, now)
-            claimed = None if found is None else _claim(to, catalog, found, health, now)
+            claimed = None if found is None else _claim(to, catalog, found, health, clock() + LEASE)
         for _ in range(dropped + dropped_before_it):
             metrics.record_delivery(targets.kind_of(target), "dropped")
         if claimed is not None or dropped_before_it < MAX_DROPS:
@@ -121,6 +136,17 @@ def _lock(session: Session, to: TargetRef) -> TargetHealth:
     row = {"route": to.route, "target": to.target, "failures": 0, "last_error": ""}
     session.execute(insert_ignoring_conflicts(session, TargetHealth, [row]))
     return session.get_one(TargetHealth, tuple(to), with_for_update=True)
+
+
+def _renew_lapsed(session: Session, claims: Iterable[Claimed], now: datetime) -> None:
+    """Renew the claims that could not be renewed in time, unless others have claimed the messages."""
+    for claimed in sorted(claims, key=lambda claimed: claimed.id):
+        session.execute(
+            update(Notification)
+            .where(is_claim(claimed), col(Notification.next_attempt_at) <= now)
+            .values(next_attempt_at=now + LEASE)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _may_send(session: Session, to: TargetRef, health: TargetHealth, now: datetime) -> bool:
@@ -139,24 +165,24 @@ def _may_send(session: Session, to: TargetRef, health: TargetHealth, now: dateti
 
 def _drop_superseded(session: Session, to: TargetRef) -> int:
     """Drop messages to a failing target that newer ones replace, so that they do not pile up; returns how many."""
-    found = select(col(Notification.id)).where(
-        is_to(to),
-        is_undelivered(),
-        col(Notification.state) == NotificationState.PENDING,
-        is_superseded(Notification),
-    )
-    return len(_drop(session, col(Notification.id).in_(found.limit(MAX_DROPS).correlate(None))))
+    return len(_drop(session, is_to(to), is_superseded(Notification)))
 
 
-def _drop(session: Session, condition: ColumnElement[bool]) -> set[str]:
-    statement = (
+def _drop(session: Session, *conditions: ColumnElement[bool]) -> set[str]:
+    """Drop pending messages, at most MAX_DROPS; their ids."""
+    is_pending = and_(is_undelivered(), col(Notification.state) == NotificationState.PENDING)
+    statement = select(col(Notification.id)).where(*conditions, is_pending).limit(MAX_DROPS)
+    found = session.scalars(statement).all()  # as a subquery, PostgreSQL may join it with all notifications
+    if not found:
+        return set()
+    dropped = (
         update(Notification)
-        .where(condition)
+        .where(col(Notification.id).in_(found), is_pending)
         .values(state=NotificationState.DROPPED, last_error=SUPERSEDED)
         .returning(col(Notification.id))
         .execution_options(synchronize_session=False)
     )
-    return set(session.scalars(statement))
+    return set(session.scalars(dropped))
 
 
 def _next(session: Session, to: TargetRef, now: datetime) -> tuple[Notification | None, int]:
@@ -169,7 +195,7 @@ def _next(session: Session, to: TargetRef, now: datetime) -> tuple[Notification 
     ):
         replaced = _drop_replaced(session, found)
         dropped += len(replaced)
-        if found.id in replaced:
+        if found.id in replaced or len(replaced) >= MAX_DROPS:
             continue
         if found.event == AlertEvent.OPENED or _is_needed(session, found):
             return found, dropped
@@ -180,12 +206,14 @@ def _next(session: Session, to: TargetRef, now: datetime) -> tuple[Notification 
 
 
 def _drop_replaced(session: Session, found: Notification) -> set[str]:
-    """Drop pending messages about the same kind of alert on the same subject that newer ones replace; their ids."""
+    """Drop pending messages about the same kind of alert on the same subject that newer ones replace; their ids.
+
+    At most MAX_DROPS.
+    """
     same = and_(*is_about(key_of(found)), is_to(target_of(found)), col(Notification.kind) == found.kind)
     version = col(Notification.version)
     newest = select(version).where(same).order_by(version.desc()).limit(1).correlate(None)
-    is_pending = and_(is_undelivered(), col(Notification.state) == NotificationState.PENDING)
-    return _drop(session, and_(same, is_pending, version < newest.scalar_subquery()))
+    return _drop(session, same, version < newest.scalar_subquery())
 
 
 def _is_needed(session: Session, closing: Notification) -> bool:
@@ -211,11 +239,11 @@ def _claim(
     catalog: Catalog,
     found: Notification,
     health: TargetHealth,
-    now: datetime,
+    lease: datetime,
 ) -> Claimed:
     target = find_target(catalog, to)
     arrived_before, was_killed = found.may_have_arrived, found.state == NotificationState.SENDING
-    found.state, found.next_attempt_at = NotificationState.SENDING, now + LEASE
+    found.state, found.next_attempt_at = NotificationState.SENDING, lease
     found.attempts += 1
     found.crashes += was_killed
     found.may_have_arrived = True  # unless the target refuses it: a worker that is killed cannot record it
@@ -228,6 +256,7 @@ def _claim(
         version=found.version,
         payload=found.payload,
         attempt=found.attempts,
+        lease=lease,
         rejections=found.rejections,
         crashes=found.crashes,
         arrived_before=arrived_before,

@@ -1,4 +1,4 @@
-"""Targets whose specification was changed: what is known of the former one is no reason to wait, or to give up."""
+"""Targets whose specification was changed: what the former one refused does not make messages wait."""
 
 from datetime import datetime, timedelta
 

@@ -26,11 +26,12 @@ from kubeprobe import metrics
 from kubeprobe.backoff import Backoff
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.clock import Clock, TimeLimit
+from kubeprobe.fleet.errors import LocalResourceError
 from kubeprobe.jsonmodel import from_json
 from kubeprobe.response import targets
 from kubeprobe.response.claim import MAX_CONCURRENT, Claimed, claim_next, has_due, is_claim, newest_sent
 from kubeprobe.response.message import Message
-from kubeprobe.response.renewal import ClaimRenewals
+from kubeprobe.response.renewal import ClaimLostError, ClaimRenewals
 from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Notification, Store, TargetHealth
 from kubeprobe.vocabulary import NotificationState
@@ -77,23 +78,33 @@ def deliver_all(
 
 def deliver(store: Store, catalogs: CatalogCache, to: TargetRef, clock: Clock) -> NotificationState | None:
     """Send the next message to a target. Returns its new state; None if none can be sent now."""
-    now = clock()
-    _CLAIMS.renew_lapsed(to, now)
-    claimed = claim_next(store, catalogs, to, now)
+    claimed = claim_next(store, catalogs, to, clock, _CLAIMS.list_claims)
     if claimed is None:
         return None
+    state, can_go_on = None, True
     try:
         with _CLAIMS.renewing(store, claimed, clock):
-            _send(claimed, clock())
+            state = _send_and_record(store, claimed, clock)
+    except ClaimLostError:
+        log.warning("claim lost before its notification was sent", notification=claimed.id)
+    except LocalResourceError as error:
+        log.warning("notification not sent", notification=claimed.id, error=str(error))
+        state, can_go_on = _record_unsent(store, claimed, clock(), error), False
+    metrics.record_delivery(targets.kind_of(claimed.target), _RESULTS[state])
+    return (state or NotificationState.SENDING) if can_go_on else None
+
+
+def _send_and_record(store: Store, claimed: Claimed, clock: Clock) -> NotificationState | None:
+    try:
+        _send(claimed, clock())
+    except LocalResourceError:
+        raise
     except targets.TargetError as error:
-        state = _record_failure(store, claimed, clock(), error)
+        return _record_failure(store, claimed, clock(), error)
     except Exception as error:
         log.exception("notification not delivered: unexpected error", notification=claimed.id, **claimed.to._asdict())
-        state = _record_crash(store, claimed, clock(), error)
-    else:
-        state = _record_success(store, claimed, clock())
-    metrics.record_delivery(targets.kind_of(claimed.target), _RESULTS[state])
-    return state or NotificationState.SENDING
+        return _record_crash(store, claimed, clock(), error)
+    return _record_success(store, claimed, clock())
 
 
 def _send(claimed: Claimed, now: datetime) -> None:
@@ -154,6 +165,22 @@ def _record_failure(
             return _record(session, claimed, now, state=NotificationState.FAILED, next_attempt_at=now, **values)
         pause = max(pause, BACKOFF.pause(rejections))
         return _record(session, claimed, now, state=NotificationState.PENDING, next_attempt_at=now + pause, **values)
+
+
+def _record_unsent(
+    store: Store, claimed: Claimed, now: datetime, error: LocalResourceError
+) -> NotificationState | None:
+    """Schedule the next attempt: this one used nothing of the target, and counts for neither."""
+    with store.writing() as session:
+        return _record(
+            session,
+            claimed,
+            now,
+            state=NotificationState.PENDING,
+            next_attempt_at=now + BACKOFF.first,
+            may_have_arrived=claimed.arrived_before,
+            last_error=str(error),
+        )
 
 
 def _record_crash(store: Store, claimed: Claimed, now: datetime, error: Exception) -> NotificationState | None:

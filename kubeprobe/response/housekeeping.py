@@ -1,7 +1,7 @@
 """Periodic tasks, issued by beat: repeat alerts, close withdrawn ones, resend what is due, delete old alerts.
 
 Rows are locked in the order that `respond` and `claim` lock them: standings, alerts, notifications; a target, its
-notifications; rows of one table in the order of their keys.
+notifications; rows of one table in the order of their primary keys.
 """
 
 from collections.abc import Sequence

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy import func, tuple_
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 from ulid import ULID
 
@@ -21,6 +23,8 @@ from kubeprobe.response.outcomes import ClaimedOutcome, find_outcome
 from kubeprobe.response.routes import AlertAttributes, TargetRef, target_of, targets_for
 from kubeprobe.store import Alert, Cluster, Notification
 from kubeprobe.vocabulary import AlertKind
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def write_deferred(
 ) -> list[Notification]:
     """Write the openings for the targets of routes that were unreadable when an alert opened, and now are not.
 
-    `labels`: of clusters, by name.
+    `labels`: of clusters, by name. An alert whose message cannot be written gets none, and is tried again.
     """
     unreadable = catalog.unreadable_of("AlertRoute").keys()
     openings = opening_notifications(session, [alert.id for alert in alerts])
@@ -88,15 +92,21 @@ def write_deferred(
         deferred = frozenset(alert.unreadable_routes or ())
         if not (readable := deferred - unreadable):
             continue
-        alert.unreadable_routes = sorted(deferred - readable) or None
-        message = _late_opening(session, catalog, alert, versions.next(alert))
-        notified = {target_of(opened) for opened in openings.get(alert.id, ())}
-        written += [
-            new_notification(alert, AlertEvent.OPENED, to, message, now)
-            for to in targets_for(catalog, _attributes(alert, message, labels.get(alert.cluster, {})))
-            if to.route in readable and to not in notified
-        ]
-    session.add_all(written)
+        try:
+            with session.begin_nested():
+                alert.unreadable_routes = sorted(deferred - readable) or None
+                message = _late_opening(session, catalog, alert, versions.next(alert))
+                notified = {target_of(opened) for opened in openings.get(alert.id, ())}
+                added = [
+                    new_notification(alert, AlertEvent.OPENED, to, message, now)
+                    for to in targets_for(catalog, _attributes(alert, message, labels.get(alert.cluster, {})))
+                    if to.route in readable and to not in notified
+                ]
+                session.add_all(added)
+        except (IntegrityError, ValueError):
+            log.exception("opening not sent to targets that are readable now", alert=alert.id)
+        else:
+            written += added
     return written
 
 

@@ -27,7 +27,7 @@ class StandingKey:
 
 
 _CLOCK_SKEW = timedelta(minutes=5)
-"""By how much the clocks of two machines may differ: an outcome could seem to be stored before it was due."""
+"""More than the error of a measurement of the clock: an outcome could seem to be stored before it was due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,11 @@ def _claimed(row: Any) -> ClaimedOutcome:
     return ClaimedOutcome(key=StandingKey(row.case, subject), **{name: getattr(row, name) for name in _OTHERS})
 
 
+def locking_order(key: StandingKey) -> tuple[str, str, str]:
+    """A sort key: the order in which standings are locked and inserted."""
+    return key.subject.cluster, key.case, key.subject.node_key
+
+
 def processing_order(outcome: ClaimedOutcome) -> tuple[datetime, datetime, str]:
     """A sort key: the due time, then the time of storing."""
     return outcome.due_at, outcome.stored_at, outcome.run_id
@@ -147,6 +152,4 @@ def with_own_parameters(session: Session, claimed: Iterable[ClaimedOutcome]) -> 
 
 def has_key(keys: Iterable[StandingKey], cluster: Any, case: Any, node_key: Any) -> ColumnElement[bool]:
     """Whether these columns hold one of the keys."""
-    return tuple_(cluster, case, node_key).in_(
-        sorted((key.subject.cluster, key.case, key.subject.node_key) for key in keys)
-    )
+    return tuple_(cluster, case, node_key).in_(sorted(map(locking_order, keys)))

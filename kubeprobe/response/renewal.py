@@ -1,22 +1,25 @@
 """Renews the claims of the messages that this process is sending, so that leases are short and sends may be slow.
 
 If the process is killed, its claims end after one lease. While it lives, no other worker sends what it is still
-sending, however long the target takes, and no message about the same subject is sent before that has ended.
+sending, however long the target takes, and no message about the same subject is sent before that has ended; unless the
+database is unavailable for longer than a lease.
 """
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import update
+from sqlalchemy import select, update
+from sqlmodel import col
 
 from kubeprobe.clock import Clock
+from kubeprobe.fleet.errors import LocalResourceError
 from kubeprobe.response.claim import LEASE, Claimed, is_claim
-from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Notification, Store
 from kubeprobe.store.engine import DatabaseError
 
@@ -25,15 +28,15 @@ log = structlog.get_logger(__name__)
 RENEW_EVERY = timedelta(seconds=5)
 
 
-@dataclass(eq=False)
+class ClaimLostError(Exception):
+    """The claim lapsed before its message was sent, and another worker has claimed it."""
+
+
+@dataclass(frozen=True, eq=False)
 class _Sending:
     store: Store
     clock: Clock
     claimed: Claimed
-    lease: datetime
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while the claim is renewed."""
-    has_ended: bool = False
 
 
 class ClaimRenewals:
@@ -46,35 +49,45 @@ class ClaimRenewals:
 
     @contextmanager
     def renewing(self, store: Store, claimed: Claimed, clock: Clock) -> Iterator[None]:
-        """Renew the claim while the block runs."""
-        sending = _Sending(store, clock, claimed, clock() + LEASE)
-        with self._lock:
-            self._sending.add(sending)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._renew_repeatedly, name="delivery-claims", daemon=True)
-                self._thread.start()
+        """Renew the claim while the block runs, and before it if the commit of the claim took long.
+
+        Raises ClaimLostError; LocalResourceError: the system has no more threads.
+        """
+        sending = _Sending(store, clock, claimed)
         try:
+            with self._lock:
+                self._sending.add(sending)
+                self._start_thread()
+            if clock() > claimed.lease - LEASE + RENEW_EVERY and not _renew(sending):
+                raise ClaimLostError
             yield
         finally:
             with self._lock:
                 self._sending.discard(sending)
-            with sending.lock:
-                sending.has_ended = True
 
     def renew(self) -> None:
         """Renew all claims."""
         for sending in self._list():
-            _renew(sending, sending.clock())
+            _renew(sending)
 
-    def renew_lapsed(self, to: TargetRef, now: datetime) -> None:
-        """Renew the claims of messages to a target that could not be renewed in time: they are still being sent."""
-        for sending in self._list():
-            if sending.claimed.to == to and sending.lease <= now:
-                _renew(sending, now)
+    def list_claims(self) -> list[Claimed]:
+        """The claims of the messages that are still being sent."""
+        return [sending.claimed for sending in self._list()]
 
     def _list(self) -> list[_Sending]:
         with self._lock:
             return list(self._sending)
+
+    def _start_thread(self) -> None:
+        """Once. The lock is held."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._renew_repeatedly, name="delivery-claims", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise LocalResourceError(errno.EAGAIN, str(error)) from error
+        self._thread = thread
 
     def _renew_repeatedly(self) -> None:
         while True:
@@ -85,15 +98,15 @@ class ClaimRenewals:
                 log.exception("claims not renewed")
 
 
-def _renew(sending: _Sending, now: datetime) -> None:
-    """Unless another worker has claimed the message, or it has been sent."""
-    lease = now + LEASE
-    with sending.lock:
-        if sending.has_ended:
-            return
-        try:
-            with sending.store.writing() as session:
-                session.execute(update(Notification).where(is_claim(sending.claimed)).values(next_attempt_at=lease))
-            sending.lease = lease
-        except DatabaseError as error:  # the next renewal may be in time
-            log.warning("claim not renewed", notification=sending.claimed.id, error=str(error))
+def _renew(sending: _Sending) -> bool:
+    """Whether the claim is still this worker's, as far as is known: the database may be unavailable."""
+    found = select(col(Notification.id)).where(is_claim(sending.claimed))
+    try:
+        with sending.store.writing() as session:
+            if session.execute(found.with_for_update()).first() is None:
+                return False
+            lease = sending.clock() + LEASE  # not before: the wait for the row can be longer than a lease
+            session.execute(update(Notification).where(is_claim(sending.claimed)).values(next_attempt_at=lease))
+    except DatabaseError as error:  # the next renewal may be in time
+        log.warning("claim not renewed", notification=sending.claimed.id, error=str(error))
+    return True

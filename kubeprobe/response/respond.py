@@ -16,13 +16,14 @@ from kubeprobe import metrics
 from kubeprobe.catalog import Catalog, CatalogCache
 from kubeprobe.effects import Effects
 from kubeprobe.errors import KubeProbeError
-from kubeprobe.response.alerts import OpenAlerts
+from kubeprobe.response.alerts import OpenAlerts, lock_open_alerts
 from kubeprobe.response.fold import AlertPolicy, StandingState, fold
 from kubeprobe.response.outbox import OutboxEntries, write_notifications
 from kubeprobe.response.outcomes import (
     ClaimedOutcome,
     StandingKey,
     claim,
+    locking_order,
     newest_processed,
     pass_for_nodes,
     processing_order,
@@ -30,7 +31,7 @@ from kubeprobe.response.outcomes import (
 )
 from kubeprobe.response.routes import target_of
 from kubeprobe.response.setaside import set_aside
-from kubeprobe.response.standings import read_standings, write_standings
+from kubeprobe.response.standings import lock_standings, read_standings, write_standings
 from kubeprobe.store import Cluster, Store
 from kubeprobe.vocabulary import Severity, Verdict
 
@@ -103,14 +104,17 @@ def _process_each(
     for_nodes: Sequence[ClaimedOutcome],
     now: datetime,
 ) -> OutboxEntries:
-    """Each case on each subject in a savepoint of its own."""
+    """Each case on each subject in a savepoint of its own. All rows are locked first, in the order of `_process`."""
     catalogs.current(session)  # if it cannot be loaded, no outcome is to blame
     groups: dict[StandingKey, tuple[list[ClaimedOutcome], list[ClaimedOutcome]]] = {}
     for position, given in enumerate((outcomes, for_nodes)):
         for outcome in given:
             groups.setdefault(outcome.key, ([], []))[position].append(outcome)
     written = OutboxEntries((), ())
-    for key, (own, of_nodes) in sorted(groups.items(), key=_locking_order):
+    lock_standings(session, groups.keys())
+    lock_open_alerts(session, groups.keys())
+    for key in sorted(groups, key=locking_order):
+        own, of_nodes = groups[key]
         try:
             with session.begin_nested():
                 one = _process(session, catalogs, own, of_nodes, now)
@@ -128,12 +132,6 @@ def _process_each(
                 unrouted=(*written.unrouted, *one.unrouted),
             )
     return written
-
-
-def _locking_order(group: tuple[StandingKey, object]) -> tuple[str, str, str]:
-    """As `read_standings` locks the standings of a whole batch."""
-    key, _ = group
-    return key.subject.cluster, key.case, key.subject.node_key
 
 
 def _needed(

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlmodel import Session, col
 
 from kubeprobe.response.fold import StandingState
-from kubeprobe.response.outcomes import StandingKey, has_key
+from kubeprobe.response.outcomes import StandingKey, has_key, locking_order
 from kubeprobe.store import Standing
 
 
@@ -27,6 +27,12 @@ def read_standings(session: Session, keys: AbstractSet[StandingKey]) -> dict[Sta
     }
 
 
+def lock_standings(session: Session, keys: AbstractSet[StandingKey]) -> None:
+    """Lock the standings with these keys until the transaction ends, whatever their other columns hold."""
+    key = (col(Standing.cluster), col(Standing.case), col(Standing.node))
+    session.execute(select(*key).where(has_key(keys, *key)).order_by(*key).with_for_update()).all()
+
+
 def write_standings(
     session: Session, before: Mapping[StandingKey, StandingState], after: Mapping[StandingKey, StandingState]
 ) -> None:
@@ -34,7 +40,7 @@ def write_standings(
 
     Raises IntegrityError when another responder was first to insert a standing.
     """
-    new = [_row(key, standing) for key, standing in after.items() if key not in before]
+    new = [_row(key, after[key]) for key in sorted(after.keys() - before.keys(), key=locking_order)]
     changed = [
         _row(key, standing)
         for key, standing in after.items()

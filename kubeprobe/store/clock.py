@@ -83,11 +83,19 @@ class StoreClock:
         """The present, aware, in UTC. Measures in a thread, if the last measurement is a minute old."""
         if self._anchor is None:
             return self._machine()
+        at, since_s = self._anchor  # before the thread may replace it: its moment may be after `elapsed_s`
         elapsed_s = self._elapsed_s()
         if elapsed_s >= self._next_s and self._measuring.acquire(blocking=False):
-            threading.Thread(target=self._measure_again, name="clock", daemon=True).start()
-        at, since_s = self._anchor
+            self._start_measuring(elapsed_s)
         return at + timedelta(seconds=elapsed_s - since_s)
+
+    def _start_measuring(self, elapsed_s: float) -> None:
+        try:
+            threading.Thread(target=self._measure_again, name="clock", daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads
+            self._next_s = elapsed_s + MEASURE_EVERY.total_seconds()
+            self._measuring.release()
+            log.warning("database clock not measured", error=str(error))
 
     def _measure_again(self) -> None:
         try:

@@ -16,7 +16,7 @@ JSONColumn = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "pos
 class SpecColumn(TypeDecorator[Any]):
     """JSON of a spec; text that is not JSON (a row that was cut, which SQLite allows) is given as it is.
 
-    Whoever reads it validates it, and sets aside what is not a mapping, so that one such row stops no other.
+    Its readers validate it, and set aside what is not a mapping, so that one such row stops no other.
     """
 
     impl = JSONColumn

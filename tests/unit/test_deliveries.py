@@ -75,10 +75,12 @@ def test_the_end_of_a_worker_does_not_wait_for_a_stalled_target(
     loop: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "SHUTDOWN_S", 0.05)
+    earlier = set(threading.enumerate())
     sender = Sender()
     sending = Deliveries(sender, loop)
     sending.start(ONE)
     assert sender.started.acquire(timeout=WAIT_S)
     sending.close()
-    assert [thread.daemon for thread in threading.enumerate() if thread.name == "delivery"] == [True]
+    started = set(threading.enumerate()) - earlier
+    assert [thread.daemon for thread in started if thread.name == "delivery"] == [True]
     sender.released.set()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubeprobe.cli.arguments import Output, OutputOption, Selector, now, open_installation, pairs, settings
+from kubeprobe.cli.arguments import Output, OutputOption, Selector, open_installation, pairs, settings
 from kubeprobe.cli.frame import echo
 
 cluster_app = typer.Typer(help="Add, check and maintain clusters.", no_args_is_help=True, rich_markup_mode=None)
@@ -72,7 +72,7 @@ def list_them(selector: Selector = "", output: OutputOption = Output.TABLE) -> N
     from kubeprobe.views import list_clusters
 
     with open_installation() as installation:
-        found = installation.read(list_clusters, now(), parse_selector(selector)).items
+        found = installation.read(list_clusters, installation.clock(), parse_selector(selector)).items
     if output is Output.JSON:
         print_json(found)
     elif found:

@@ -1,6 +1,7 @@
 """Commands that query: status, runs, show, logs."""
 
 # ruff: noqa: PLC0415, PLR0917 - imports inside commands keep every start fast; options are declared as parameters
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -12,7 +13,6 @@ from kubeprobe.cli.arguments import (
     OutputOption,
     Selector,
     duration,
-    now,
     open_installation,
 )
 
@@ -47,16 +47,17 @@ def status(
     if case is not None and not nodes:
         raise typer.BadParameter("--case goes with --nodes")
     with open_installation() as installation, working("Reading ..."):
+        now = installation.clock()
         if nodes:
             cells = installation.read(list_node_cells, parse_selector(selector), case).items
         else:
-            found = installation.read(fleet_status, now(), parse_selector(selector))
+            found = installation.read(fleet_status, now, parse_selector(selector))
     if output is Output.JSON:
         print_json(cells if nodes else found)
     elif nodes:
-        print_nodes(cells, now())
+        print_nodes(cells, now)
     else:
-        print_fleet(found, now())
+        print_fleet(found, now)
 
 
 def runs(
@@ -86,9 +87,11 @@ def runs(
         verdict=_one_of(verdict, VERDICTS, "verdict"),
         trigger=_one_of(trigger, TRIGGERS, "trigger"),
         binding=binding,
-        since=now() - duration(since) if since else None,
     )
+    age = duration(since) if since else None
     with open_installation() as installation:
+        if age is not None:
+            wanted = replace(wanted, since=installation.clock() - age)
         if follow:
             follow_runs(installation, wanted, limit, output)
         else:
@@ -105,11 +108,11 @@ def show(run: RunId, output: OutputOption = Output.TABLE) -> None:
     from kubeprobe.views import get_run
 
     with open_installation() as installation:
-        found = installation.read(get_run, run)
+        found, now = installation.read(get_run, run), installation.clock()
     if output is Output.JSON:
         print_json(found)
     else:
-        print_run(found, now())
+        print_run(found, now)
 
 
 def logs(

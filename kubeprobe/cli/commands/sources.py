@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kubeprobe.cli.arguments import Output, OutputOption, duration, now, open_installation
+from kubeprobe.cli.arguments import Output, OutputOption, duration, open_installation
 from kubeprobe.cli.frame import echo
 
 source_app = typer.Typer(
@@ -95,11 +95,11 @@ def list_them(output: OutputOption = Output.TABLE) -> None:
     from kubeprobe.views import list_sources
 
     with open_installation() as installation:
-        found = installation.read(list_sources)
+        found, now = installation.read(list_sources), installation.clock()
     if output is Output.JSON:
         print_json(found)
     elif found:
-        print_sources(found, now())
+        print_sources(found, now)
     else:
         remark("No sources yet. `kubeprobe source add URL` adds one.")
 
@@ -116,11 +116,11 @@ def show(name: Name, output: OutputOption = Output.TABLE) -> None:
     from kubeprobe.views import show_source
 
     with open_installation() as installation:
-        found = installation.read(show_source, name)
+        found, now = installation.read(show_source, name), installation.clock()
     if output is Output.JSON:
         print_json(found)
     else:
-        print_source(found, now())
+        print_source(found, now)
     raise typer.Exit(BAD_NEWS if found.state == "problem" or found.drift else 0)
 
 

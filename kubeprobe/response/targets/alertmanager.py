@@ -24,7 +24,8 @@ _NAMES = {AlertKind.FAIL: "KubeProbeFailing", AlertKind.UNKNOWN: "KubeProbeUnkno
 
 def send(target: AlertmanagerTarget, message: Message, delivery: Delivery) -> None:
     """Fire the alert, or resolve it."""
-    post_json(f"{target.url.rstrip('/')}/api/v2/alerts", orjson.dumps([alert(message, delivery)]))
+    body = orjson.dumps([alert(message, delivery)])
+    post_json(f"{target.url.rstrip('/')}/api/v2/alerts", body, delivery.now)
 
 
 def alert(message: Message, delivery: Delivery) -> dict[str, Any]:

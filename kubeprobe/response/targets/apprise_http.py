@@ -1,11 +1,15 @@
-"""The HTTP of Apprise's services: the status of a response decides, and every request ends within a time limit.
+"""The connections of Apprise's services: the status of a response decides, and every call ends within a time limit.
 
 Apprise's plugins call `requests.post`, which reads the whole body before it returns: a service that accepted a message
 and then stalled would be reported as failed, and get it again. `requests` creates an adapter for each of its sessions;
-the one here stops reading a body at a limit of time and of size, and returns what it has read. Its connections are shut
-down at the end of `time_limit`: the time-out of a socket is for one read, and a service may send a byte for each.
+the one here stops reading a body at a limit of time and of size, and returns what it has read.
+
+Connections, also those of plugins without HTTP (mail, IRC, APRS), are shut down at the end of `time_limit`: the
+time-out of a socket is for one read, and a service may send a byte for each.
 """
 
+import errno
+import os
 import socket
 import threading
 import time
@@ -15,9 +19,9 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+
+from kubeprobe.fleet.errors import LocalResourceError
 
 BODY_S = 5.0
 MAX_BODY = 1 << 20
@@ -26,7 +30,7 @@ _CHUNK = 1 << 14
 
 
 class _Limit:
-    """The connections that a thread has opened within a `time_limit`: duplicates, for TLS takes over the originals."""
+    """Duplicates of the connections that a thread has opened within a `time_limit`: TLS takes over the originals."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,9 +40,9 @@ class _Limit:
     def add(self, opened: socket.socket) -> None:
         """Shut it down at the limit; at once, if that has passed."""
         with self._lock:
-            self._sockets.append(opened.dup())
+            self._sockets.append(duplicate := socket.socket(fileno=os.dup(opened.fileno())))
             if self._is_over:
-                _shut_down(opened)
+                _shut_down(duplicate)
 
     def end(self) -> None:
         """Shut down all of them: whatever waits for one gets an error."""
@@ -60,11 +64,18 @@ _limits = threading.local()
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """After so many seconds the requests of this thread in the block fail, and so do further ones."""
-    limit = _limits.current = _Limit()
+    """After so many seconds the connections of this thread in the block fail, and so do further ones.
+
+    Raises LocalResourceError: the system has no more threads.
+    """
+    limit = _Limit()
     timer = threading.Timer(seconds, limit.end)
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:
+        raise LocalResourceError(errno.EAGAIN, str(error)) from error
+    _limits.current = limit
     try:
         yield
     finally:
@@ -76,17 +87,6 @@ def time_limit(seconds: float) -> Iterator[None]:
 class BoundedBodyAdapter(HTTPAdapter):
     """Reads of a response's body what arrives within these limits."""
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """As HTTPAdapter does, with connections that have a time limit."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """As HTTPAdapter does, with connections that have a time limit."""
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As HTTPAdapter does; the response's `content` never raises."""
         response = super().send(*args, **kwargs)
@@ -97,36 +97,19 @@ class BoundedBodyAdapter(HTTPAdapter):
 
 
 def bound_requests() -> None:
-    """Have every session of `requests` in this process use it."""
+    """Have every session of `requests` in this process use it, and every socket respect `time_limit`."""
     vars(requests.sessions)["HTTPAdapter"] = BoundedBodyAdapter
+    socket.socket.connect = _connect  # type: ignore[assignment, method-assign]  # the one call that all plugins share
 
 
-class _Connection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _limited(super()._new_conn())
+_connect_unlimited = socket.socket.connect
 
 
-class _SecureConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _limited(super()._new_conn())
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
-
-
-def _limited(opened: socket.socket) -> socket.socket:
+def _connect(self: socket.socket, address: Any, /) -> None:
+    _connect_unlimited(self, address)
     limit = getattr(_limits, "current", None)
     if limit is not None:
-        limit.add(opened)
-    return opened
+        limit.add(self)
 
 
 def _shut_down(opened: socket.socket) -> None:

@@ -33,14 +33,14 @@ class _Response(NamedTuple):
     retry_after: timedelta | None
 
 
-def post_json(address: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+def post_json(address: str, body: bytes, now: datetime, headers: Mapping[str, str] | None = None) -> None:
     """Post a body. Redirects are not followed: a signed body is sent only to the address it was signed for.
 
     The status decides, whatever happens to the response's body. Raises TemporaryTargetError without a response and for
     408, 425, 429 and 5xx, PermanentTargetError for every other status that is not 2xx.
     """
     try:
-        status, shown, retry_after = asyncio.run(_post(address, body, dict(headers or {})))
+        status, shown, retry_after = asyncio.run(_post(address, body, dict(headers or {}), now))
     except (aiohttp.InvalidURL, UnicodeError) as error:
         raise PermanentTargetError("the target's address is an invalid URL; correct the route") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -77,7 +77,7 @@ def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
         return None
 
 
-async def _post(address: str, body: bytes, headers: dict[str, str]) -> _Response:
+async def _post(address: str, body: bytes, headers: dict[str, str], now: datetime) -> _Response:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
     headers = {"Content-Type": "application/json", "User-Agent": "kubeprobe", **headers}
     connector = aiohttp.TCPConnector(resolver=BoundedResolver(calls=_NAMES))
@@ -85,7 +85,7 @@ async def _post(address: str, body: bytes, headers: dict[str, str]) -> _Response
         aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as client,
         client.post(address, data=body, headers=headers, allow_redirects=False) as response,
     ):
-        retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
         return _Response(response.status, await _start_of_body(response), retry_after)
 
 

@@ -25,7 +25,7 @@ def send(target: WebhookTarget, message: Message, delivery: Delivery) -> None:
     if target.secret_from is not None:
         secret = read_secret(target.secret_from)
         headers[SIGNATURE_HEADER] = sign(secret, int(delivery.now.timestamp()), body)
-    post_json(target.url, body, headers)
+    post_json(target.url, body, delivery.now, headers)
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:

@@ -80,7 +80,7 @@ def test_ctrl_c_stops_all_processes_and_the_next_start_continues_with_the_same_d
 def test_ctrl_c_before_all_processes_have_started_stops_all(start: Start, tmp_path: Path) -> None:
     log = tmp_path / ".kubeprobe" / "logs" / "system.log"
     up = start()
-    until("a first process has started", lambda: log.exists() and "started" in log.read_text(), within_s=120, every_s=0)
+    until("a process has started", lambda: log.exists() and "started" in log.read_text(), within_s=120, every_s=0.01)
     family = psutil.Process(up.process.pid).children(recursive=True)
     assert up.stop() == 0
     assert "Stopped." in up.printed()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kubeprobe import shell
-from kubeprobe.app import logs
+from kubeprobe.app import installation, logs
 from kubeprobe.cli import app
 from kubeprobe.cli.run_list import new_outcomes
 from kubeprobe.clock import utc_now
@@ -169,3 +169,14 @@ def test_logs_follow_prints_the_stored_log_when_the_run_ends(ready: CommandLine,
         session.add(RunLog(run_id=world.run(), tail="", stored_at=world.now))
     assert "last words" in ready("logs", run_id, "--follow").stdout
     timer.join()
+
+
+def test_ages_are_by_the_clock_of_the_installation(
+    ready: CommandLine, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here this machine is a day behind it."""
+    run = world.run(Verdict.PASS)
+    assert [found["id"] for found in ready.json("runs", "--since", "1h")] == [run]
+    monkeypatch.setattr(installation, "StoreClock", lambda *_: lambda: utc_now() + timedelta(days=1))
+    assert ready.json("runs", "--since", "1h") == []
+    assert [found["id"] for found in ready.json("runs", "--since", "25h")] == [run]

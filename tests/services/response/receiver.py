@@ -31,6 +31,8 @@ class Receiver:
     url: str = ""
     received: list[Received] = field(default_factory=list)
     answers: list[tuple[int, str | None] | None] = field(default_factory=lambda: [(200, "ok")])
+    headers: dict[str, str] = field(default_factory=lambda: {"Location": "/elsewhere"})
+    """Of every response that has a text."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Record the request."""
@@ -46,7 +48,7 @@ class Receiver:
             request.transport.write(b"HTTP/1.1 %d As given\r\nContent-Length: 1000\r\n\r\nbegins and " % status)
             await asyncio.sleep(3600)
             raise AssertionError
-        return web.Response(status=status, text=text, headers={"Location": "/elsewhere"} if status == 302 else None)
+        return web.Response(status=status, text=text, headers=self.headers)
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from kubeprobe.response.routes import TargetRef
 from kubeprobe.store import Alert, Notification, Store
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.harness.wait import until
-from tests.services.response.given import World, fail, recover, send, stored
+from tests.services.response.given import World, fail, recover, send, statements, stored
 from tests.services.response.receiver import Receiver
 
 F = Verdict.FAIL
 SENT, PENDING, DROPPED = NotificationState.SENT, NotificationState.PENDING, NotificationState.DROPPED
+SENDING = NotificationState.SENDING
 HOOK = TargetRef("team", "hook")
 DELIVER: dict[str, Any] = deliver.__globals__
 WAITING, HISTORY = 4000, 4000
@@ -84,7 +85,7 @@ def test_a_claim_reads_few_rows_however_many_messages_wait(world: World, catalog
     rows(world, "other", WAITING, 1)
     rows(world, "sent", 1, HISTORY, state=SENT, sent_at=world.noon, may_have_arrived=True)
     with plans(world.store) as found:
-        claimed = claim_next(world.store, catalogs, HOOK, world.at(1))
+        claimed = claim_next(world.store, catalogs, HOOK, lambda: world.at(1))
         assert claimed is not None
     assert len(found) == 3, "what is being sent, the next message, what it replaces"
     for plan in found:
@@ -104,7 +105,7 @@ def test_a_claim_reads_few_rows_of_a_long_history(world: World, catalogs: Catalo
     with world.store.writing() as session:
         session.get_one(Notification, "hook00000-03999").state = PENDING
     with plans(world.store) as found:
-        claimed = claim_next(world.store, catalogs, HOOK, world.at(1))
+        claimed = claim_next(world.store, catalogs, HOOK, lambda: world.at(1))
         assert claimed is not None
         assert claimed.version == HISTORY - 1
     for plan in found:
@@ -126,8 +127,12 @@ def test_what_newer_messages_replace_is_dropped_a_few_at_a_time(
         fail(world, catalogs)
         assert send(world, catalogs, world.at(1)) is PENDING
     rows(world, "hook", subjects, each, payload={"kind": "unreadable"})
-    now, claimed = world.at(30), []
-    while (one := claim_next(world.store, catalogs, HOOK, now)) is not None:
+    now, claimed = world.at(30), list[int]()
+
+    def clock() -> datetime:
+        return now
+
+    while (one := claim_next(world.store, catalogs, HOOK, clock)) is not None:
         claimed.append(one.version)
         now += LEASE + timedelta(seconds=1)
         with world.store.writing() as session:
@@ -147,6 +152,9 @@ def test_a_claim_is_renewed_while_its_message_is_being_sent(
     monkeypatch.setitem(DELIVER, "_CLAIMS", claims)
     now = world.at(1)
 
+    def clock() -> datetime:
+        return now
+
     def slow(claimed: Any, at: datetime) -> None:
         nonlocal now
         monkeypatch.setitem(DELIVER, "_send", real)
@@ -155,14 +163,14 @@ def test_a_claim_is_renewed_while_its_message_is_being_sent(
             now += RENEW_EVERY
             claims.renew()
             assert due_targets(world.store, now) == []
-            assert claim_next(world.store, catalogs, HOOK, now) is None
+            assert claim_next(world.store, catalogs, HOOK, clock) is None
         now += LEASE  # the database was unavailable
         assert send(world, catalogs, now) is None
         real(claimed, at)
 
     monkeypatch.setitem(DELIVER, "_send", slow)
-    assert deliver(world.store, catalogs, HOOK, lambda: now) is SENT
-    assert deliver(world.store, catalogs, HOOK, lambda: now) is SENT
+    assert deliver(world.store, catalogs, HOOK, clock) is SENT
+    assert deliver(world.store, catalogs, HOOK, clock) is SENT
     assert [request.headers["X-KubeProbe-Event"] for request in hook.received] == ["failed", "recovered"]
 
 
@@ -171,16 +179,77 @@ def test_a_thread_renews_the_claims_of_a_process(
 ) -> None:
     monkeypatch.setattr(renewal, "RENEW_EVERY", timedelta(milliseconds=10))
     notification = fail(world, catalogs)
-    claimed = claim_next(world.store, catalogs, HOOK, world.at(1))
+    claimed = claim_next(world.store, catalogs, HOOK, lambda: world.at(1))
     assert claimed is not None
-    with ClaimRenewals().renewing(world.store, claimed, lambda: world.at(5)):
-        lease = world.at(5) + LEASE
+    now = world.at(1)
+    with ClaimRenewals().renewing(world.store, claimed, lambda: now):
+        now = world.at(5)
+        lease = now + LEASE
         until("the claim to be renewed", lambda: stored(world, notification).next_attempt_at == lease)
+
+
+def test_a_claim_is_made_by_the_time_and_the_catalog_after_its_wait(
+    world: World, catalogs: CatalogCache, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for the target's row can be longer than a lease, and the target can be changed in it."""
+    notification, current = fail(world, catalogs), catalogs.current
+    with statements(world.store) as executed:
+
+        def check() -> None:
+            assert any("INTO target_health" in one for one in executed)
+            assert any("FROM target_health" in one for one in executed)
+
+        def clock() -> datetime:
+            check()
+            return world.at(1)
+
+        def checked(session: Any) -> Any:
+            check()
+            return current(session)
+
+        monkeypatch.setattr(catalogs, "current", checked)
+        claimed = claim_next(world.store, catalogs, HOOK, clock)
+    assert claimed is not None
+    assert claimed.lease == stored(world, notification).next_attempt_at == world.at(1) + LEASE
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_claim_that_lapsed_before_its_message_is_sent_is_renewed_or_given_up(
+    world: World,
+    catalogs: CatalogCache,
+    hook: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    is_lost: bool,  # noqa: FBT001
+) -> None:
+    """Its commit took long."""
+    notification, now, real = fail(world, catalogs), world.at(1), DELIVER["_send"]
+
+    def slow(*args: Any) -> Any:
+        nonlocal now
+        claimed = claim_next(*args)
+        now = world.at(2)
+        if is_lost:
+            assert claim_next(world.store, catalogs, HOOK, lambda: now) is not None
+        return claimed
+
+    def sending(claimed: Any, at: datetime) -> None:
+        assert stored(world, notification).next_attempt_at == world.at(2) + LEASE
+        real(claimed, at)
+
+    monkeypatch.setitem(DELIVER, "claim_next", slow)
+    monkeypatch.setitem(DELIVER, "_send", sending)
+    state = deliver(world.store, catalogs, HOOK, lambda: now)
+    row = stored(world, notification)
+    if is_lost:
+        assert (state, row.state, row.attempts) == (SENDING, SENDING, 2)
+        assert hook.received == []
+    else:
+        assert (state, row.state, row.attempts) == (SENT, SENT, 1)
 
 
 def test_a_killed_workers_message_is_sent_within_seconds(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
     notification = fail(world, catalogs)
-    assert claim_next(world.store, catalogs, HOOK, world.at(1)) is not None
+    assert claim_next(world.store, catalogs, HOOK, lambda: world.at(1)) is not None
     assert timedelta(seconds=20) >= LEASE >= 3 * RENEW_EVERY
     assert send(world, catalogs, world.at(1) + LEASE) is SENT
     assert stored(world, notification).attempts == 2
@@ -189,10 +258,12 @@ def test_a_killed_workers_message_is_sent_within_seconds(world: World, catalogs:
 def test_a_renewal_changes_no_claim_of_another_worker(world: World, catalogs: CatalogCache, hook: Receiver) -> None:
     notification = fail(world, catalogs)
     claims = ClaimRenewals()
-    lost = claim_next(world.store, catalogs, HOOK, world.at(1))
+    lost = claim_next(world.store, catalogs, HOOK, lambda: world.at(1))
     assert lost is not None
-    with claims.renewing(world.store, lost, lambda: world.at(90)):
-        assert claim_next(world.store, catalogs, HOOK, world.at(2)) is not None
+    now = world.at(1)
+    with claims.renewing(world.store, lost, lambda: now):
+        now = world.at(90)
+        assert claim_next(world.store, catalogs, HOOK, lambda: world.at(2)) is not None
         claims.renew()
         assert stored(world, notification).next_attempt_at == world.at(2) + LEASE
     world.outcome(F, 3)

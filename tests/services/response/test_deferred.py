@@ -5,11 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import delete_removed_targets, due_effects, notify_deferred, respond
 from kubeprobe.response.routes import TargetRef
-from kubeprobe.store import AlertRoute, Notification, Outcome, TargetHealth
+from kubeprobe.store import Alert, AlertRoute, Notification, Outcome, TargetHealth
 from kubeprobe.vocabulary import NotificationState, Verdict
 from tests.services.response.given import World, fail, recover, send, stored
 from tests.services.response.receiver import Receiver
@@ -78,6 +80,25 @@ def test_an_alert_that_closed_before_its_route_was_readable_is_not_sent(
     respond(world.store, catalogs, world.at(4))
     world.route("late", target(receiver))
     assert not notify_deferred(world.store, catalogs, world.at(5)).deliver, "a new route is for new alerts"
+
+
+def test_an_invalid_alert_stops_no_other_from_being_sent_late(
+    world: World, catalogs: CatalogCache, receiver: Receiver
+) -> None:
+    world.cluster("prod-2")
+    world.route("team", target(receiver), newer=["condition"])
+    for cluster in ("prod-1", "prod-2"):
+        world.outcome(F, 1, cluster=cluster)
+    respond(world.store, catalogs, world.at(1))
+    with world.store.writing() as session:
+        session.execute(update(Alert).where(col(Alert.cluster) == "prod-1").values(kind="odd"))
+    world.route("team", target(receiver))
+    for minute, notified in ((2, [HOOK]), (3, [])):
+        assert notify_deferred(world.store, catalogs, world.at(minute)).deliver == notified
+        assert [row.cluster for row in world.all(Notification)] == ["prod-2"]
+    with world.store.writing() as session:
+        session.execute(update(Alert).where(col(Alert.cluster) == "prod-1").values(kind="fail"))
+    assert notify_deferred(world.store, catalogs, world.at(4)).deliver == [HOOK]
 
 
 @pytest.mark.parametrize("is_claimed_first", [True, False])

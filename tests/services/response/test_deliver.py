@@ -5,6 +5,7 @@ import hmac
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
@@ -316,6 +317,15 @@ def test_apprise_sends_the_message(
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
+def test_a_date_to_wait_for_is_compared_with_the_clock_of_the_installation(
+    world: World, catalogs: CatalogCache, hook: Receiver
+) -> None:
+    hook.answers, hook.headers = [(429, "slower")], {"Retry-After": format_datetime(world.at(31), usegmt=True)}
+    notification = fail(world, catalogs)
+    assert send(world, catalogs, world.at(1)) is PENDING
+    assert stored(world, notification).next_attempt_at == world.at(31)
+
+
 @pytest.mark.parametrize(
     ("answer", "left"), [((200, None), SENT), ((400, "no"), FAILED), ((404, None), FAILED), ((429, "slow"), PENDING)]
 )

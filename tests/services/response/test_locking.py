@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from kubeprobe.catalog import CatalogCache
 from kubeprobe.response import close_withdrawn, respond
@@ -46,3 +46,36 @@ def test_alerts_are_withdrawn_while_a_responder_closes_them(world: World, catalo
     assert all(row.closed_at for row in world.all(Alert))
     assert sorted(row.payload["kind"] for row in world.all(Notification)) == ["failed"] * 4 + ["recovered"] * 4
     assert world.all(Standing) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_responder_locks_all_standings_before_any_alert_after_a_failed_batch(
+    world: World, catalogs: CatalogCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it locks the alerts by id, as housekeeping does: here the last cluster's alert has the first id."""
+    world.route("team", {"name": "log", "log": {}})
+    clusters = [f"prod-{number}" for number in range(2, 6)]
+    world.cluster(*clusters)
+    for minute, cluster in enumerate(reversed(clusters)):
+        world.outcome(F, minute, cluster=cluster)
+        respond(world.store, catalogs, world.at(minute))
+    for cluster in clusters:
+        world.outcome(P, 9, cluster=cluster)
+    functions, process = respond.__globals__, respond.__globals__["_process"]
+
+    def fail_once(*_: object) -> None:
+        monkeypatch.setitem(functions, "_process", process)
+        raise LookupError("one of the batch")
+
+    monkeypatch.setitem(functions, "_process", fail_once)
+    with ThreadPoolExecutor(1) as pool:
+        with world.store.writing() as session:
+            session.get_one(Standing, (clusters[-1], "pod-lifecycle", ""), with_for_update=True)
+            responding = pool.submit(respond, world.store, catalogs, world.at(9))
+            until("the responder to wait for the standing", lambda: is_waiting_for_a_lock(world))
+            free = session.scalars(select(Alert.cluster).with_for_update(nowait=True)).all()
+            assert sorted(free) == clusters
+            first = session.scalars(select(Alert.cluster).order_by(Alert.id)).first()
+            assert first == clusters[-1]
+        assert responding.result(WAIT_S).deliver == [("team", "log")]
+    assert all(row.closed_at for row in world.all(Alert))

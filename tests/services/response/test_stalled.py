@@ -31,8 +31,10 @@ STALLED = 20
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 def test_a_stalled_service_holds_up_no_other_and_its_message_is_not_repeated_beside_itself(
-    world: World, catalogs: CatalogCache
+    world: World, catalogs: CatalogCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(apprise, "limit_timeout", lambda _: 600.0)  # the calls end with the receiver
+    monkeypatch.setattr(apprise, "TIMEOUT_S", 600.0)
     names, now = [f"stalled-{number}" for number in range(STALLED)], world.at(1)
 
     def send(name: str) -> NotificationState | None:
@@ -59,8 +61,13 @@ def test_a_stalled_service_holds_up_no_other_and_its_message_is_not_repeated_bes
 
 
 @contextmanager
-def trickling(first: bytes, context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[bytes]]]:
-    """A server that sends `first` and then a byte at a time, without end; its port, and the requests' beginnings."""
+def trickling(
+    first: bytes, context: ssl.SSLContext | None = None, *, greets: bool = False
+) -> Iterator[tuple[int, list[bytes]]]:
+    """A server that sends `first` and then a byte at a time, without end; its port, and the requests' beginnings.
+
+    `greets`: it does not wait for a request.
+    """
     stop, requests = threading.Event(), list[bytes]()
 
     def serve(listening: socket.socket) -> None:
@@ -70,7 +77,7 @@ def trickling(first: bytes, context: ssl.SSLContext | None = None) -> Iterator[t
 
     def answer(accepted: socket.socket) -> None:
         with suppress(OSError), context.wrap_socket(accepted, server_side=True) if context else accepted as opened:
-            requests.append(opened.recv(16))
+            requests.append(b"" if greets else opened.recv(16))
             opened.sendall(first)
             while not stop.wait(0.02):
                 opened.sendall(b"x")
@@ -84,19 +91,24 @@ def trickling(first: bytes, context: ssl.SSLContext | None = None) -> Iterator[t
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("is_encrypted", [False, True])
-@pytest.mark.parametrize("first", [b"HTTP/1.", b"HTTP/1.1 503 Unavailable\r\nX-Padding: "])
+@pytest.mark.parametrize(
+    ("service", "first"),
+    [("json", b"HTTP/1."), ("json", b"HTTP/1.1 503 Unavailable\r\nX-Padding: "), ("mailto", b"220 ")],
+)
 def test_a_call_ends_however_slowly_the_service_answers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    service: str,
     first: bytes,
     is_encrypted: bool,  # noqa: FBT001
 ) -> None:
-    """Also if its address asks for endless time-outs and further attempts."""
+    """Also if its address sets endless time-outs and further attempts."""
     monkeypatch.setattr(apprise, "TIMEOUT_S", 1.0)
     context = server_context(Authority().issue("service", host="127.0.0.1"), tmp_path) if is_encrypted else None
-    with trickling(first, context) as (port, requests):
-        scheme = "jsons" if is_encrypted else "json"
-        url = f"{scheme}://127.0.0.1:{port}/?rto=inf&cto=1e300&retry=3&wait=9&verify=no"
+    with trickling(first, context, greets=service == "mailto") as (port, requests):
+        scheme, mode = (f"{service}s", "ssl") if is_encrypted else (service, "insecure")
+        mail = f"smtp=127.0.0.1&mode={mode}&from=me@example.com&to=you@example.com"
+        url = f"{scheme}://127.0.0.1:{port}/?rto=inf&cto=1e300&retry=3&wait=9&verify=no&{mail}"
         with pytest.raises(TemporaryTargetError) as caught:
             apprise.send(AppriseTarget(url=url), message(), Delivery("01delivery", 1, NOON))
         assert caught.value.may_have_arrived

@@ -1,5 +1,6 @@
 """Processes whose machines' clocks differ share one time: the database's."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -104,10 +105,10 @@ def test_a_notification_is_claimed_by_one_responder(store: Store, clocks: list[S
         world.outcome(Verdict.FAIL, 0, cluster=cluster)
         respond(store, CatalogCache(), first())
         to = TargetRef(route, "hook")
-        assert claim_next(store, CatalogCache(), to, first()) is not None
+        assert claim_next(store, CatalogCache(), to, first) is not None
         for clock in clocks:
             assert to not in due_targets(store, clock())
-            assert claim_next(store, CatalogCache(), to, clock()) is None
+            assert claim_next(store, CatalogCache(), to, clock) is None
 
 
 def test_the_lease_of_a_collector_lapses_for_no_other(
@@ -167,6 +168,42 @@ def test_the_clock_is_measured_every_minute_without_a_wait(store: Store) -> None
     elapsed.seconds += MEASURE_EVERY.total_seconds() + 3600  # as with a clock that runs much too fast
     assert clock() - before >= timedelta(hours=1)
     until("another measurement", lambda: clock() - before < MINUTE)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_clock_that_cannot_start_its_thread_goes_on_and_measures_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    elapsed = Elapsed()
+    clock = StoreClock(store, elapsed_s=elapsed)
+    before = clock()
+    elapsed.seconds += 3600
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(threading.Thread, "start", fail)
+        assert [clock() - before for _ in range(3)] == [timedelta(hours=1)] * 3
+    assert [line["event"] for line in logs] == ["database clock not measured"]
+    elapsed.seconds += MEASURE_EVERY.total_seconds()
+    assert clock() - before >= timedelta(hours=1)
+    until("another measurement", lambda: clock() - before < MINUTE)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_time_is_that_of_one_measurement(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the next one ends while the time is being read."""
+    elapsed = Elapsed()
+    clock = StoreClock(store, elapsed_s=elapsed)
+    before = clock()
+
+    def measure_at_once(_: threading.Thread) -> None:
+        elapsed.seconds += 100
+        clock._measure_again()
+
+    monkeypatch.setattr(threading.Thread, "start", measure_at_once)
+    elapsed.seconds += MEASURE_EVERY.total_seconds()
+    assert clock() == before + MEASURE_EVERY
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

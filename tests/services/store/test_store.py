@@ -102,7 +102,7 @@ def test_a_text_that_postgresql_does_not_store_is_a_rejection(store: Store, now:
 
 
 @pytest.mark.parametrize("address", ["sqlite:////nowhere/kubeprobe.db", "postgresql://u:p@127.0.0.1:1/db"])
-def test_a_database_that_is_unavailable_is_no_rejection(address: str) -> None:
+def test_a_database_that_is_unavailable_is_not_a_rejection(address: str) -> None:
     with pytest.raises(Exception, match=r".") as caught, Store(create_engine(make_url(address))).reading() as session:
         session.exec(select(Change)).first()
     assert not is_rejection(caught.value), repr(caught.value)

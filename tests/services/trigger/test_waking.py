@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -127,6 +128,22 @@ def test_a_publisher_sends_what_is_pending_before_it_ends(
         assert publisher.wake_launchers([RunBatch("default", "prod-1", (f"r{number}",))])
     publisher.close()
     assert broker.llen(launch_queue("default")) == 300
+
+
+def test_a_publisher_that_cannot_start_its_thread_starts_it_for_the_next_message(
+    broker: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    publisher = Publisher.connect(valkey)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        assert not publisher.wake_launchers([RunBatch("default", "prod-1", ("r1",))])
+    assert publisher.wake_launchers([RunBatch("default", "prod-1", ("r2",))])
+    assert publisher.flush(within_s=60)
+    publisher.close()
+    assert broker.llen(launch_queue("default")) == 2
 
 
 def test_a_publisher_whose_broker_is_frozen_drops_its_oldest_messages(monkeypatch: pytest.MonkeyPatch) -> None:

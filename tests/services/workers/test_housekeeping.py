@@ -107,3 +107,24 @@ def test_what_cannot_be_deleted_of_one_table_stops_no_other(
             housekeeping.forget()
         with store.reading() as session:
             assert session.exec(select(Change.id)).all() == []
+
+
+def test_open_alerts_are_withdrawn_after_an_error_of_another_step(
+    store: Store, now: datetime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its case nothing is known."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("an alert that cannot be read")
+
+    of = {"cluster": "c", "case": "dns", "kind": "fail", "reason": "Lost", "first_run_id": "", "last_run_id": ""}
+    for number, name in enumerate(("repeat_alerts", "notify_deferred")):
+        with store.writing() as session:
+            session.add(Alert(id=name, opened_at=now, **of))
+        with monkeypatch.context() as patch:
+            patch.setattr(housekeeping.response, name, fail)
+            later = replace(app.context.installation, clock=lambda hours=number: now + timedelta(hours=hours))
+            patch.setattr(app, "context", replace(app.context, installation=later))
+            housekeeping.repeat_alerts()
+        with store.reading() as session:
+            assert session.get_one(Alert, name).closed_at is not None

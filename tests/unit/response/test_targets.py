@@ -81,7 +81,7 @@ def test_a_silent_name_server_keeps_no_thread_that_the_process_waits_for(monkeyp
         busy = "all threads for test were busy"
         for name, reason in {"one": "no name server responded", "two": busy, "three": busy}.items():
             with pytest.raises(TemporaryTargetError, match=f"{name}.example.*{reason}") as caught:
-                posting.post_json(f"http://{name}.example/", b"{}")
+                posting.post_json(f"http://{name}.example/", b"{}", NOON)
             assert not caught.value.may_have_arrived
         assert began.wait(60)
         assert [thread.daemon for thread in asking] == [True]
