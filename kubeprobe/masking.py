@@ -11,9 +11,19 @@ _SHOWN_SCHEMES = frozenset(
 _USERS_WITH_TOKENS = frozenset({"git", "gitlab-ci-token", "oauth2", "x-access-token", "x-token-auth"})
 """Names that go with a token as password. Any other user, as of http addresses, may itself be the token."""
 _SCHEMES_WITH_USERS = frozenset({"amqp", "amqps", "redis", "rediss", "valkey"})
+_NOT_IN_NAMES = re.compile(r"[@/?#]")
+_HOST = r"(?:(?:[A-Za-z0-9_\-]++(?:\.[A-Za-z0-9_\-]++)++|localhost|\[[0-9A-Fa-f:.]++\])(?::\d{1,5})?|(?<=file://))"
+"""A name without a dot may be a token; without a name, what follows may be a password."""
+_NEXT_ITEM = r"'[,:]['\[{(]"
+"""The end of a quoted address in a list or mapping: `','`, `':'`."""
+_PLAIN = (
+    rf"{_HOST}(?:(?=[/?#])[^\s\"<>@:']*+(?:{_NEXT_ITEM}|@(?:[^\s'\"<>@]*+{_NEXT_ITEM}|[^\s\"<>@]*+(?!@)))|{_NEXT_ITEM})"
+)
+"""A host, and at most one @, which belongs to the path: with a colon before it, it may end a password."""
 _URL = re.compile(
     r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{0,30})://"
-    r"((?:(?!\*{3})(?:[^\s\"<>@]{1,500}@)+)?[^\s'\"<>]+)"  # a password may contain a quote; what is masked stays so
+    rf"(?:(?={_PLAIN})([^\s'\"<>]*)"
+    r"|((?!\*{3})(?:[^\s\"<>@]{0,500}@)++[^\s'\"<>]*|[^\s'\"<>]+))"  # a password may contain a quote; masked stays so
 )
 _SECRET_QUERY = re.compile(
     r"(?i)([?&;][^=&;\s]{0,40}(?:pass|pwd|token|secret|key|sig|auth|cred)[^=&;\s]{0,40}=)[^&;\s'\"<>]+"
@@ -39,11 +49,11 @@ def mask_secrets(text: str) -> str:
 
 
 def _mask_url(found: re.Match[str]) -> str:
-    scheme, rest = found[1], found[2]
+    scheme, rest = found[1], found[2] or found[3] or ""
     base = scheme.lower().partition("+")[0]
     if base not in _SHOWN_SCHEMES:
         return f"{scheme}://{MASK}"
-    credentials, at, place = rest.rpartition("@")
+    credentials, at, place = (found[3] or "").rpartition("@")
     if at:
         user, colon, password = credentials.partition(":")
         shown = user if _is_name(base, user, password) else MASK
@@ -57,4 +67,8 @@ def _is_name(scheme: str, user: str, password: str) -> bool:
     """Whether the user of an address is the name of one. Services take a token as user, with any password or none."""
     if scheme == "ssh" or scheme.startswith("postgres"):
         return True
-    return bool(password) and (scheme in _SCHEMES_WITH_USERS or user in _USERS_WITH_TOKENS)
+    return (
+        bool(password)
+        and not _NOT_IN_NAMES.search(user)
+        and (scheme in _SCHEMES_WITH_USERS or user in _USERS_WITH_TOKENS)
+    )

@@ -44,7 +44,10 @@ def take_from_others(path: Path) -> None:
 
 
 def restrict_database(path: Path) -> None:
-    """Take from others a file that an old version created with the umask's mode; a group that may write it, stays."""
+    """Take from others a file that an old version created with the umask's mode.
+
+    The rights of a group that may write it stay.
+    """
     found = path.stat()
     if not found.st_mode & stat.S_IWGRP:
         take_from_others(path)

@@ -26,6 +26,7 @@ from kubeprobe.catalog.version import increment_version, lock_catalog
 from kubeprobe.fleet import clusters
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Binding
+from kubeprobe.store.chunks import chunked
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ def apply(  # noqa: PLR0913 - what is applied, by whom, within which limits
     # Only now is it known which clusters need a watch of their nodes: all that are written are locked at once.
     catalog = prepare_schedules(session, _labels_after(found))
     _write_clusters(session, found, now)
-    for item in found.with_action(Action.REMOVED):
-        if item.kind == "Cluster":
-            clusters.remove(session, item.name)
+    clusters.remove_locked(session, [item.name for item in found.with_action(Action.REMOVED) if item.kind == "Cluster"])
     _resume_unpaused(session, found, now)
     if is_new_commit or found.changes_anything:
         version = increment_version(session)
@@ -111,19 +110,22 @@ def _write_specs(session: Session, found: Comparison, now: datetime) -> None:
 
 def _write_clusters(session: Session, found: Comparison, now: datetime) -> None:
     declared = [entry for entry in found.written if entry.kind == "Cluster"]
-    rows = read_clusters(session, (entry.name for entry in declared))
+    stored = {row.name: row for row in read_clusters(session, (entry.name for entry in declared))}
     for entry in declared:
-        row = write_cluster(session, entry, found.renewed.get(entry.name), found.request.connector, now)
+        renewed = found.renewed.get(entry.name)
+        row = write_cluster(session, entry, stored.get(entry.name), renewed, found.request.connector, now)
         row.source = found.request.author.owner_of(row.source)
     session.flush()
-    del rows
 
 
 def _remove_specs(session: Session, found: Comparison) -> None:
+    removed = defaultdict[str, list[str]](list)
     for item in found.with_action(Action.REMOVED):
-        if item.kind in TABLES:
-            table = TABLES[item.kind]
-            session.execute(delete(table).where(col(table.name) == item.name))
+        removed[item.kind].append(item.name)
+    for kind in removed.keys() & TABLES.keys():
+        table = TABLES[kind]
+        for names in chunked(removed[kind]):
+            session.execute(delete(table).where(col(table.name).in_(names)))
 
 
 def _update_origins(session: Session, found: Comparison) -> bool:

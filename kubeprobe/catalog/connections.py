@@ -102,18 +102,26 @@ def renewed_clusters(session: Session, connections: Mapping[str, Connection], ci
 
 
 def write_cluster(
-    session: Session, entry: Entry, renewed: Connection | None, connector: Connector, now: datetime
+    session: Session,
+    entry: Entry,
+    row: Cluster | None,
+    renewed: Connection | None,
+    connector: Connector,
+    now: datetime,
 ) -> Cluster:
-    """Add or update a declared cluster. Only a renewed connection makes processes reopen their clients."""
+    """Add or update a declared cluster, whose present row is given. The caller flushes.
+
+    Only a renewed connection makes processes reopen their clients.
+    """
     spec = entry.spec
     assert isinstance(spec, ClusterSpec)
     if renewed is not None:
         registration = clusters.ClusterRegistration(
             entry.name, spec.labels, spec.pool, spec.namespace, spec.limits.pods
         )
-        row = clusters.add(session, registration, renewed, connector.cipher, now, replace=True)
+        row = clusters.write(session, row, registration, renewed, connector.cipher, now)
     else:
-        row = clusters.get(session, entry.name)
+        assert row is not None
         row.labels, row.pool = dict(spec.labels), spec.pool
         row.namespace, row.max_in_flight = spec.namespace, spec.limits.pods
     row.spec = spec.as_json()
@@ -122,7 +130,7 @@ def write_cluster(
 
 
 def read_clusters(session: Session, names: Iterable[str]) -> list[Cluster]:
-    """The rows of these clusters, some hundred at a time: while they are referenced, a look-up takes no statement."""
+    """The rows of these clusters, some hundred at a time."""
     found, wanted = list[Cluster](), sorted(names)
     for start in range(0, len(wanted), _NAMES_AT_ONCE):
         named = col(Cluster.name).in_(wanted[start : start + _NAMES_AT_ONCE])

@@ -58,11 +58,11 @@ def ownership_conflicts(
 
 def _conflict(found: StoredItem, author: Author) -> tuple[str, str]:
     """Whose entry it is, and what to do."""
-    owner = "no source: it was applied by hand" if found.source is None else f"source {found.source}"
+    owner = "no source" if found.source is None else f"source {found.source}"
     message = f"this entry belongs to {owner}" + (f" ({found.origin})" if found.origin else "")
     if author.source is None:
-        in_force = f"--override, which lasts until {found.source} is applied"
-        return message, f"a change in that source's repository, or {in_force}"
+        override = f"--override, which lasts until {found.source} is applied"
+        return message, f"a change in that source's repository, or {override}"
     message += f", and source {author.source} declares it too"
     if found.source is not None:
         return message, "one owner: remove it from one of the two sources"

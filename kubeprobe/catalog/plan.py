@@ -77,7 +77,7 @@ def make_plan(  # noqa: PLR0913 - those of `apply`
     bound = (entry.texts("cases") for (kind, _), entry in unreadable.items() if kind == "Binding")
     after = _after_apply(before, declaration, removed, paused_by_hand(session))
     after = replace(after, bound_elsewhere=frozenset().union(*bound))
-    check_number(after.bindings, [(facts.name, facts.labels) for facts in after.clusters])
+    check_number(session, after.bindings, [(facts.name, facts.labels) for facts in after.clusters])
     return Plan(
         items=found.items,
         loads=_loads(runs_per_hour(before, now), runs_per_hour(after, now)),

@@ -75,9 +75,9 @@ DEFAULT_POLICY = TemplatePolicy()
 
 
 def host_demands(pod: Mapping[str, Any], annotations: Mapping[str, str]) -> list[str]:
-    """What a pod demands beyond the `baseline` Pod Security Standard, such as `hostPath volumes`; each once.
+    """What in a pod may harm its node, such as `hostPath volumes`; each once.
 
-    It is stricter than the standard in capabilities and sysctls: each can be harmful on some node.
+    This is all beyond the `baseline` Pod Security Standard, and also the capabilities and sysctls that it admits.
     """
     return list(dict.fromkeys((*_demands(pod), *_annotated_demands(annotations))))
 

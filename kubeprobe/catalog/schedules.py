@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlmodel import Session, col
 
 from kubeprobe.catalog.model import BindingSpec, Periodic
@@ -16,12 +16,10 @@ from kubeprobe.catalog.times import next_due, spread_offset
 from kubeprobe.catalog.version import lock_catalog, lock_clusters
 from kubeprobe.jsonmodel import JsonModel
 from kubeprobe.store import Cluster, Node, Schedule
+from kubeprobe.store.chunks import chunked
 
-_CHUNK = 5000
-"""Rows of one statement: far below the databases' limits on parameters; 100,000 rows take 20 statements."""
 MAX_SCHEDULES = 500_000
 """10,000 clusters with 50 cases each; an apply holds some 500 bytes for each."""
-ItemT = TypeVar("ItemT")
 _WatchedCluster = tuple[str, Mapping[str, str], bool]
 """Name, labels, and whether collectors watch its nodes."""
 
@@ -82,20 +80,26 @@ def prepare_schedules(session: Session, labels: Mapping[str, Mapping[str, str] |
     after = {name: (labels_of, watched) for name, labels_of, watched in _watched_clusters(session)}
     after |= {name: (given, after.get(name, ({}, False))[1]) for name, given in labels.items() if given is not None}
     remaining = [(name, *facts) for name, facts in after.items() if labels.get(name, {}) is not None]
-    check_number(catalog.bindings, [(name, labels_of) for name, labels_of, _ in remaining])
+    check_number(session, catalog.bindings, [(name, labels_of) for name, labels_of, _ in remaining])
     changed = _changed_watches(catalog, remaining)
     lock_clusters(session, {*labels, *changed[True], *changed[False]})
     return catalog
 
 
-def check_number(bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, Mapping[str, str]]]) -> None:
-    """Raises CatalogError if these bindings make more than MAX_SCHEDULES rows on these clusters (name, labels)."""
+def check_number(
+    session: Session, bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[str, Mapping[str, str]]]
+) -> None:
+    """Raises CatalogError if these bindings make more than MAX_SCHEDULES rows on these clusters (name, labels).
+
+    A store that an old version filled beyond that may keep or reduce its number.
+    """
     counts = {
         name: len(binding.cases) * sum(binding.clusters.matches(cluster, labels) for cluster, labels in clusters)
         for name, binding in bindings.items()
         if binding.on.periodic is not None
     }
-    if (total := sum(counts.values())) > MAX_SCHEDULES:
+    total = sum(counts.values())
+    if total > MAX_SCHEDULES and total > session.execute(select(func.count()).select_from(Schedule)).scalar_one():
         largest = max(counts, key=counts.__getitem__)
         cases = len(bindings[largest].cases)
         message = (
@@ -106,7 +110,7 @@ def check_number(bindings: Mapping[str, BindingSpec], clusters: Sequence[tuple[s
         raise CatalogError([CatalogProblem("", 1, f"Binding/{largest}", "spec", message, expected)])
 
 
-def sync_schedules(session: Session, now: datetime, catalog: Catalog | None = None) -> ScheduleChanges:
+def sync_schedules(session: Session, now: datetime, catalog: Catalog) -> ScheduleChanges:
     """Make the schedule rows equal bindings x cases x matching clusters. `catalog`: what `prepare_schedules` gave.
 
     Only a change of timing recomputes `next_due` from `now`; with any other change, a slot that is due but not yet
@@ -114,8 +118,6 @@ def sync_schedules(session: Session, now: datetime, catalog: Catalog | None = No
     paused for its cluster alone stays paused. Rows of a binding that is unreadable stay as they are.
     """
     session.flush()
-    if catalog is None:
-        catalog = prepare_schedules(session, {})
     bindings, unreadable = catalog.bindings, catalog.unreadable_of("Binding")
     paused = {name for name, binding in bindings.items() if binding.paused}
     clusters = session.execute(select(col(Cluster.name), col(Cluster.labels), col(Cluster.pool))).all()
@@ -140,12 +142,12 @@ def sync_schedules(session: Session, now: datetime, catalog: Catalog | None = No
         if key not in wanted and not (key.binding in unreadable and key.cluster in existing)
     ]
     _update_node_watches(session, catalog)
-    for chunk in _chunks(removed):
+    for chunk in chunked(removed):
         session.execute(delete(Schedule).where(col(Schedule.id).in_(chunk)))
-    for chunk in _chunks(to_pause):
+    for chunk in chunked(to_pause):
         session.execute(update(Schedule).where(col(Schedule.id).in_(chunk)).values(paused_at=now))
     _update(session, changed, now)
-    for rows_of_chunk in _chunks(added):
+    for rows_of_chunk in chunked(added):
         session.execute(insert(Schedule), rows_of_chunk)
     touched = {row.id for row, _ in changed} | set(to_pause)
     return ScheduleChanges(len(added), len(touched), len(removed))
@@ -207,7 +209,7 @@ def _update_node_watches(session: Session, catalog: Catalog) -> None:
     `prepare_schedules` has locked them.
     """
     for wanted, names in _changed_watches(catalog, _watched_clusters(session)).items():
-        for chunk in _chunks(names):
+        for chunk in chunked(names):
             changed = update(Cluster).where(col(Cluster.name).in_(chunk))
             session.execute(changed.values(watches_nodes=wanted, nodes_listed_at=None, nodes_error=""))
             session.execute(delete(Node).where(col(Node.cluster).in_(chunk)))
@@ -243,12 +245,7 @@ def _update(session: Session, changed: Sequence[tuple[_Row, ScheduleValues]], no
             for row, values in changed
             if (row.values.timing != values.timing) is is_retimed
         ]
-        for chunk in _chunks(rows):
+        for chunk in chunked(rows):
             fields = [name for name in chunk[0] if name != "row"]
             statement = table.update().where(table.c.id == bindparam("row"))
             session.connection().execute(statement.values({name: bindparam(name) for name in fields}), chunk)
-
-
-def _chunks(items: Sequence[ItemT]) -> Iterator[list[ItemT]]:
-    for start in range(0, len(items), _CHUNK):
-        yield list(items[start : start + _CHUNK])

@@ -4,7 +4,7 @@ A caller that adds, relabels or removes one locks the catalog first (`catalog.ve
 `catalog.schedules.sync_schedules` in the same transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from kubeprobe.fleet.labels import key_problem, name_problem, value_problem
 from kubeprobe.fleet.selectors import Selector
 from kubeprobe.names import nearest
 from kubeprobe.store import Cluster, Node, Schedule
+from kubeprobe.store.chunks import chunked
 from kubeprobe.vocabulary import DEFAULT_MAX_IN_FLIGHT
 
 
@@ -45,17 +46,30 @@ def add(
 
     Raises InvalidInputError with all problems.
     """
-    problems = _problems(spec)
-    if problems:
-        raise InvalidInputError(f"cluster {spec.name!r}: {'; '.join(problems)}")
-    sealed = cipher.seal(connection)
+    _require_valid(spec)
     cluster = session.get(Cluster, spec.name)
-    if cluster is None:
-        cluster = Cluster(name=spec.name, connection_kind=connection.kind, connection=sealed, created_at=now)
-    elif not replace:
+    if cluster is not None and not replace:
         raise InvalidInputError(
             f"cluster {spec.name!r} already exists; to replace its connection and labels, add --replace"
         )
+    cluster = write(session, cluster, spec, connection, cipher, now)
+    session.flush()
+    return cluster
+
+
+def write(
+    session: Session,
+    cluster: Cluster | None,
+    spec: ClusterRegistration,
+    connection: Connection,
+    cipher: Cipher,
+    now: datetime,
+) -> Cluster:
+    """Add a cluster, or change this row of it. The caller flushes. Raises InvalidInputError with all problems."""
+    _require_valid(spec)
+    sealed = cipher.seal(connection)
+    if cluster is None:
+        cluster = Cluster(name=spec.name, connection_kind=connection.kind, connection=sealed, created_at=now)
     else:
         cluster.connection_kind, cluster.connection = connection.kind, sealed
         cluster.connection_version += 1
@@ -63,7 +77,6 @@ def add(
     cluster.labels, cluster.pool = dict(spec.labels), spec.pool
     cluster.namespace, cluster.max_in_flight = spec.namespace, spec.max_in_flight
     session.add(cluster)
-    session.flush()
     return cluster
 
 
@@ -115,11 +128,22 @@ def uncordon(session: Session, name: str) -> Cluster:
 
 def remove(session: Session, name: str) -> None:
     """Remove a cluster and its schedules. Its open runs stay and expire as unknown."""
-    cluster = get(session, name, for_update=True)  # before its nodes, as the collector that writes them
-    session.exec(delete(Schedule).where(col(Schedule.cluster) == name))
-    session.exec(delete(Node).where(col(Node.cluster) == name))
-    session.delete(cluster)
+    get(session, name, for_update=True)  # before its nodes, as the collector that writes them
+    remove_locked(session, [name])
+
+
+def remove_locked(session: Session, names: Sequence[str]) -> None:
+    """Remove clusters whose rows are locked, with their schedules."""
     session.flush()
+    for chunk in chunked(names):
+        session.exec(delete(Schedule).where(col(Schedule.cluster).in_(chunk)))
+        session.exec(delete(Node).where(col(Node.cluster).in_(chunk)))
+        session.exec(delete(Cluster).where(col(Cluster.name).in_(chunk)))
+
+
+def _require_valid(spec: ClusterRegistration) -> None:
+    if problems := _problems(spec):
+        raise InvalidInputError(f"cluster {spec.name!r}: {'; '.join(problems)}")
 
 
 def _problems(spec: ClusterRegistration) -> list[str]:

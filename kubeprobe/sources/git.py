@@ -180,8 +180,8 @@ class GitRunner:
         except _TooMuchOutputError:
             message = f"git {_subcommand(arguments)} printed more than {max_bytes:,} bytes and was killed"
             raise GitOutputError(message) from None
-        except _TooMuchOnDiskError:
-            message = f"git {_subcommand(arguments)} wrote more than {disk.max_bytes if disk else 0:,} bytes"
+        except _TooMuchOnDiskError as error:
+            message = f"git {_subcommand(arguments)} wrote more than {error.limit.max_bytes:,} bytes"
             raise GitDiskError(f"{message} and was killed") from None
         finally:
             _kill(process)
@@ -295,6 +295,10 @@ class _TooMuchOutputError(Exception):
 class _TooMuchOnDiskError(Exception):
     """The folder that the command writes to exceeds its limit."""
 
+    def __init__(self, limit: DiskLimit) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
 
 @dataclass
 class _Gauge:
@@ -306,7 +310,7 @@ class _Gauge:
     def measure(self) -> None:
         """Raises _TooMuchOnDiskError if the folder is larger than it may be."""
         if self.limit.is_exceeded():
-            raise _TooMuchOnDiskError
+            raise _TooMuchOnDiskError(self.limit)
         self.next_at = time.monotonic() + MEASURE_EVERY_S
 
 

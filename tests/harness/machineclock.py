@@ -39,12 +39,15 @@ int gettimeofday(struct timeval *restrict found, void *restrict zone) {
 
 
 def shifting_library(folder: Path) -> Path:
-    """Compile the library. Skips the test without a C compiler."""
+    """Compile the library. Skips the test without a C compiler and the headers of the C library."""
     if (compiler := shutil.which("cc")) is None:
         lacking("no C compiler is installed (apt-get install gcc libc6-dev)")
     source, library = folder / "shift.c", folder / "shift.so"
     source.write_text(_SOURCE)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+    command = [compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        lacking(f"the C compiler cannot compile: {done.stderr} (apt-get install gcc libc6-dev)")
     return library
 
 

@@ -4,8 +4,7 @@ from functools import cache
 
 from kubeprobe.catalog import Catalog, parse
 from kubeprobe.catalog.model import ProbeCaseSpec, ProbeTemplateSpec
-from kubeprobe.catalog.render import pod_spec_of
-from kubeprobe.catalog.setup import TargetCluster, is_restricted, setup_objects
+from kubeprobe.catalog.setup import TargetCluster, security_of, setup_objects
 from tests.probes.paths import NAMESPACE, NODE_NAMESPACE, PROBES, Json
 
 CLUSTER = "test"
@@ -33,4 +32,4 @@ def rights_of(folder: str) -> list[Json]:
 
 def namespace_of(folder: str) -> str:
     """The namespace of a probe's pods in tests: another one if they cannot comply with `restricted`."""
-    return NAMESPACE if is_restricted(pod_spec_of(catalog_of(folder), case_of(folder))) else NODE_NAMESPACE
+    return NAMESPACE if security_of(catalog_of(folder), case_of(folder)).level == "restricted" else NODE_NAMESPACE

@@ -4,8 +4,7 @@ import pytest
 import yaml
 
 from kubeprobe.catalog.parse import parse
-from kubeprobe.catalog.render import pod_spec_of
-from kubeprobe.catalog.setup import is_restricted
+from kubeprobe.catalog.setup import security_of
 from tests.probes.catalog import case_of, catalog_of
 from tests.probes.paths import PROBES
 
@@ -28,5 +27,5 @@ def test_every_parameter_is_in_the_readme(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_probe_that_violates_restricted_is_reported_with_the_cause(folder: Path) -> None:
-    if not is_restricted(pod_spec_of(catalog_of(folder.name), case_of(folder.name))):
+    if security_of(catalog_of(folder.name), case_of(folder.name)).level != "restricted":
         assert "not `restricted`" in (folder / "README.md").read_text()

@@ -20,6 +20,14 @@ from kubeprobe.store.engine import describe_address, open_store
 from tests.unit.catalog.given import catalog, document, problems
 
 SECRET = "S3CRET-Abc123xyz"
+HARMLESS = (
+    "{'url':'https://a.example.com/x','mail':'ops@x.com'}",
+    "{'https://a.example.com':'ops@x.com','https://[::1]:80/x':['ops@x.com']}",
+    f"https://reg.example.com:5000/team/app@sha256:{'0' * 64}",
+    "cannot pull 'https://example.com/org/repo@v1.2', used by ops@x.com",
+    "http://localhost:8080/?mail=ops@x.com",
+    "file:///srv/repository@v1",
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +49,21 @@ SECRET = "S3CRET-Abc123xyz"
         (f"'https://u:it's{SECRET}@h/a' failed", "'https://***:***@h/a' failed"),
         (f"https://u:{SECRET * 200}@h/a", "https://***:***@h/a"),
         ("ssh://git@github.com/a/b", "ssh://git@github.com/a/b"),
+        *((text, text) for text in HARMLESS),
+        (
+            f"['https://a.com/x','https://u:{SECRET}@b.com/y']",
+            "['https://a.com/x','https://***:***@b.com/y']",
+        ),
+        (f"https://a.com/?next=https://u:{SECRET}@b.com/y", "https://***:***@b.com/y"),
+        (f"https://a.com/x@v1?to=u:{SECRET}@b.com", "https://***:***@b.com"),
+        (f"https://u:p@a.com/{SECRET}@b.com", "https://***:***@b.com"),
+        (f"https://first.o'neil:{SECRET}@h/a", "https://***:***@h/a"),
+        (f"https://u:/{SECRET}@h/a", "https://***:***@h/a"),
+        (f"redis://:12/{SECRET}@h", "redis://:***@h"),
+        (f"https:///{SECRET}@h", "https://***@h"),
+        (f"redis://{SECRET}@h/x?a:b@h", "redis://***:***@h"),
+        (f"https://{SECRET}/a+b@h/a", "https://***@h/a"),
+        ("https://a.com/x?token=a@b.com", "https://a.com/x?token=***"),
         (f"slack://{SECRET}/b/c is invalid", "slack://*** is invalid"),
         (f"mailto://a:{SECRET}@gmail.com", "mailto://***"),
         (f"https://hooks.slack.com/services/T0/B0/{SECRET}", "https://hooks.slack.com/***"),
@@ -91,7 +114,11 @@ def test_no_credential_of_an_address_is_shown(scheme, form, other, before, host)
 
 
 @pytest.mark.parametrize(
-    "part", ["a://", "https://", "?token", "bearer ", "eyJ", "eyJ-", "-----BEGIN ", "https://a:b", "&key=", "a://'"]
+    "part",
+    [
+        *("a://", "https://", "?token", "bearer ", "eyJ", "eyJ-", "-----BEGIN ", "https://a:b", "&key=", "a://'"),
+        *("https://a.b/@", "https://a.b','", "https://a.b/x@'", "a.b.", "a.b/", "https://a.b:1/x','@"),
+    ],
 )
 def test_masking_is_linear(part):
     started = time.process_time()

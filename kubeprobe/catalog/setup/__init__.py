@@ -8,7 +8,7 @@ from kubeprobe.catalog.setup.apply import AppliedObject, ObjectAction, apply_obj
 from kubeprobe.catalog.setup.check import check_cases, check_sweep_permissions
 from kubeprobe.catalog.setup.objects import TargetCluster, cases_bound_to, setup_objects
 from kubeprobe.catalog.setup.own_account import Creatable, creatable, own_objects
-from kubeprobe.catalog.setup.pod_security import is_restricted
+from kubeprobe.catalog.setup.pod_security import security_of
 
 __all__ = [
     "AppliedObject",
@@ -20,8 +20,8 @@ __all__ = [
     "check_cases",
     "check_sweep_permissions",
     "creatable",
-    "is_restricted",
     "namespace_relaxation",
     "own_objects",
+    "security_of",
     "setup_objects",
 ]

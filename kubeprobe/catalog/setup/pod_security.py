@@ -1,4 +1,4 @@
-"""The Pod Security Standard that pods comply with; `policy` decides what is beyond `baseline`.
+"""The Pod Security Standard that pods comply with; `policy` finds what may be beyond `baseline`.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/. Next: `objects` labels the namespace with it.
 """
@@ -18,6 +18,21 @@ _VOLUMES = frozenset(
     {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected"} | {"secret"}
 )
 _PROFILES = {"RuntimeDefault", "Localhost"}
+_BASELINE_CAPABILITIES = {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"} | {
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+}
+_BASELINE_DEMANDS = frozenset(f"capability {name}" for name in _BASELINE_CAPABILITIES)
+_BASELINE_SYSCTLS = frozenset(
+    {"kernel.shm_rmid_forced", "net.ipv4.ping_group_range", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_fin_timeout"}
+    | {"net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.ip_unprivileged_port_start"}
+    | {"net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"}
+)
+"""The safe ones. Clusters older than 1.29 reject some of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,15 @@ class PodSecurity:
 
 def pod_security(pod: Mapping[str, Any], annotations: Mapping[str, str]) -> PodSecurity:
     """Judge a PodSpec and the annotations of its pod."""
-    return PodSecurity(tuple(host_demands(pod, annotations)), tuple(dict.fromkeys(_beyond_restricted(pod))))
+    demands = host_demands(pod, annotations)
+    sysctls = (pod.get("securityContext") or {}).get("sysctls") or ()
+    are_safe = all(sysctl.get("name") in _BASELINE_SYSCTLS for sysctl in sysctls)
+    admitted = _BASELINE_DEMANDS | ({"sysctls"} if are_safe else set())
+    capabilities = [demand for demand in demands if demand in _BASELINE_DEMANDS]
+    return PodSecurity(
+        tuple(demand for demand in demands if demand not in admitted),
+        tuple(dict.fromkeys((*capabilities, *_beyond_restricted(pod)))),
+    )
 
 
 def security_of(catalog: Catalog, case: str) -> PodSecurity:
@@ -55,16 +78,14 @@ def strictest_level(found: Iterable[PodSecurity]) -> str:
     return LEVELS[min((LEVELS.index(each.level) for each in found), default=len(LEVELS) - 1)]
 
 
-def is_restricted(spec: Mapping[str, Any]) -> bool:
-    """Whether a pod without annotations complies with `restricted`."""
-    return pod_security(spec, {}).level == "restricted"
-
-
 def _beyond_restricted(pod: Mapping[str, Any]) -> Iterator[str]:
     types = {key for volume in pod.get("volumes") or () for key in volume if key != "name" and volume[key] is not None}
     yield from (f"{kind} volumes" for kind in sorted(types - _VOLUMES - {"hostPath"}))
+    security = pod.get("securityContext") or {}
+    if security.get("runAsUser") == 0 or security.get("runAsNonRoot") is False:
+        yield "root"  # even if each container has other values
     for container in containers_of(pod):
-        yield from _container(container.get("securityContext") or {}, pod.get("securityContext") or {})
+        yield from _container(container.get("securityContext") or {}, security)
 
 
 def _container(security: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[str]:
@@ -72,8 +93,8 @@ def _container(security: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[
         yield "allowPrivilegeEscalation"
     if "ALL" not in ((security.get("capabilities") or {}).get("drop") or ()):
         yield "capabilities that are not dropped"
-    as_root = security.get("runAsUser", pod.get("runAsUser")) == 0
-    if as_root or security.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
+    non_root = security.get("runAsNonRoot")
+    if security.get("runAsUser") == 0 or (pod.get("runAsNonRoot") if non_root is None else non_root) is not True:
         yield "root"
     profile = security.get("seccompProfile") or pod.get("seccompProfile") or {}
     if profile.get("type") not in {*_PROFILES, "Unconfined"}:  # that one is beyond `baseline`

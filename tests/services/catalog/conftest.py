@@ -5,13 +5,30 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlmodel import Session
 
-from kubeprobe.catalog import ApplyResult, Connector, Plan, apply, known_names, make_plan, parse
+from kubeprobe.catalog import (
+    ApplyResult,
+    Connector,
+    Plan,
+    ScheduleChanges,
+    apply,
+    known_names,
+    make_plan,
+    parse,
+    prepare_schedules,
+    sync_schedules,
+)
 from kubeprobe.fleet.credentials import Cipher
 from kubeprobe.store import Store
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, catalog
 
 NOW = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
+
+
+def sync_all(session: Session, now: datetime) -> ScheduleChanges:
+    """Make the schedule rows equal what the store has."""
+    return sync_schedules(session, now, prepare_schedules(session, {}))
 
 
 class Folder:

@@ -1,6 +1,7 @@
 """Applying a folder: all of it or nothing; idempotent."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -238,7 +239,6 @@ def test_many_entries_are_written_and_moved_in_few_statements(folder, store):
         cases = [CASE.replace("pod-lifecycle", f"case-{number}").replace("blackbox", kind) for number in range(200)]
         return [TEMPLATE, *cases, *(CLUSTER.replace("prod-1", f"c-{number}") for number in range(30))]
 
-    folder.write(*documents("blackbox")).apply()
     statements = []
 
     def note(_connection, _cursor, statement, *_):
@@ -246,11 +246,27 @@ def test_many_entries_are_written_and_moved_in_few_statements(folder, store):
 
     event.listen(store.engine, "before_cursor_execute", note)
     try:
+        assert folder.write(*documents("blackbox")).apply().changed_anything
+        added = len(statements)
         assert folder.write(*documents("inspection")).apply().changed_anything
         assert not folder.write("# moved\n" + TEMPLATE, *documents("inspection")[1:]).apply().changed_anything
+        folder.connector = replace(folder.connector, local_kubeconfig=folder.path / "renewed")
+        assert folder.apply().changed_anything
+        changed = len(statements) - added
     finally:
         event.remove(store.engine, "before_cursor_execute", note)
-    assert len(statements) < 80
+    assert added < 40
+    assert changed < 120
     with store.reading() as session:
         found = {row.name: (row.origin.rpartition(":")[2], row.spec["kind"]) for row in session.exec(select(ProbeCase))}
-    assert found["case-0"] == ("8", "inspection")
+        versions = set(session.exec(select(Cluster.connection_version)))
+    assert (found["case-0"], versions) == (("8", "inspection"), {2})
+    del statements[:]
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        assert folder.write(TEMPLATE).apply(prune=True).changed_anything
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+    assert len(statements) < 40
+    with store.reading() as session:
+        assert [*session.exec(select(ProbeCase.name)), *session.exec(select(Cluster.name))] == []

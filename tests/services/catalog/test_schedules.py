@@ -11,7 +11,7 @@ from kubeprobe.catalog.times import next_due
 from kubeprobe.errors import InvalidInputError, NotFoundError
 from kubeprobe.fleet import clusters
 from kubeprobe.store import Cluster, Node, Schedule
-from tests.services.catalog.conftest import NOW
+from tests.services.catalog.conftest import NOW, sync_all
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE
 
 LATER = NOW + timedelta(hours=1)
@@ -25,7 +25,7 @@ def rows(store):
 
 def sync(store, now=NOW):
     with store.writing() as session:
-        return sync_schedules(session, now)
+        return sync_all(session, now)
 
 
 def test_a_row_is_due_at_its_first_slot_after_the_apply(folder, store):
@@ -66,10 +66,10 @@ def test_relabelling_a_cluster_adds_and_removes_its_rows(folder, store):
     kept = rows(store)["core", "pod-lifecycle", "prod-1"]
     with store.writing() as session:
         clusters.set_labels(session, "prod-2", {"region": "us"})
-        assert sync_schedules(session, LATER).removed == 1
+        assert sync_all(session, LATER).removed == 1
     with store.writing() as session:
         clusters.set_labels(session, "prod-2", {"region": "eu"})
-        assert sync_schedules(session, LATER).added == 1
+        assert sync_all(session, LATER).added == 1
     found = rows(store)
     assert found["core", "pod-lifecycle", "prod-1"] == kept
     assert found["core", "pod-lifecycle", "prod-2"].next_due > LATER
@@ -79,7 +79,7 @@ def test_a_cordoned_cluster_keeps_its_rows(folder, store):
     folder.apply()
     with store.writing() as session:
         clusters.cordon(session, "prod-1", "repair", NOW)
-        sync_schedules(session, NOW)
+        sync_all(session, NOW)
     assert len(rows(store)) == 1
 
 
@@ -234,3 +234,20 @@ def test_more_schedules_than_an_installation_can_hold_are_refused_before_any_is_
     assert len(rows(store)) == 2
     folder.write(TEMPLATE, CASE, BINDING, CLUSTER, third).apply(prune=True)  # one leaves, one joins
     assert {cluster for _, _, cluster in rows(store)} == {"prod-1", "prod-3"}
+
+
+def test_a_store_with_more_schedules_than_allowed_may_keep_and_reduce_them(folder, store, monkeypatch):
+    third = CLUSTER.replace("prod-1", "prod-3")
+    folder.write(TEMPLATE, CASE, BINDING, CLUSTER, SECOND, third).apply()
+    monkeypatch.setattr(schedules, "MAX_SCHEDULES", 1)
+    changed = CASE.replace("blackbox", "inspection")
+    folder.write(TEMPLATE, changed, BINDING, CLUSTER, SECOND, third)
+    assert folder.plan().changes_anything
+    assert folder.apply().changed_anything
+    with pytest.raises(CatalogError, match="make 4 schedules"), store.writing() as session:
+        prepare_schedules(session, {"prod-4": {"region": "eu"}})
+    with store.writing() as session:
+        catalog = prepare_schedules(session, {"prod-3": None})
+        clusters.remove(session, "prod-3")
+        sync_schedules(session, LATER, catalog)
+    assert {cluster for _, _, cluster in rows(store)} == {"prod-1", "prod-2"}

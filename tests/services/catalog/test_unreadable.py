@@ -10,12 +10,11 @@ from structlog.testing import capture_logs
 from kubeprobe.catalog import CatalogCache, CatalogNotFoundError, CatalogUnreadableError, load_catalog
 from kubeprobe.catalog.changes import TABLES
 from kubeprobe.catalog.problems import CatalogError
-from kubeprobe.catalog.schedules import sync_schedules
 from kubeprobe.catalog.version import increment_version
 from kubeprobe.health.facts import fleet_health, unreadable_entries
 from kubeprobe.health.judgements import judge_catalog
 from kubeprobe.store import Binding, Cluster, ProbeCase, Schedule
-from tests.services.catalog.conftest import NOW, Folder
+from tests.services.catalog.conftest import NOW, Folder, sync_all
 from tests.unit.catalog.given import BINDING, CASE, CLUSTER, TEMPLATE, document
 
 DNS = CASE.replace("name: pod-lifecycle", "name: dns")
@@ -131,7 +130,7 @@ def test_the_schedules_of_an_unreadable_entry_stay(folder: Folder, kind: str) ->
     spoil(folder, kind)
     folder.write(TEMPLATE).apply()
     with folder.store.writing() as session:
-        sync_schedules(session, NOW)
+        sync_all(session, NOW)
     assert schedules(folder) == before
     with folder.store.reading() as session:
         assert fleet_health(session, NOW).unbound == ()
@@ -141,7 +140,7 @@ def test_the_schedules_of_an_unreadable_binding_on_a_removed_cluster_are_removed
     spoil(folder, "Binding")
     with folder.store.writing() as session:
         session.delete(session.get_one(Cluster, "prod-1"))
-        sync_schedules(session, NOW)
+        sync_all(session, NOW)
     assert schedules(folder) == []
 
 
@@ -149,7 +148,7 @@ def test_collectors_watch_nodes_as_long_as_an_unreadable_binding_may_need_it(fol
     folder.write(BOTH + "  nodes: {sample: 1}\n").apply()
     spoil(folder, "Binding")
     with folder.store.writing() as session:
-        sync_schedules(session, NOW)
+        sync_all(session, NOW)
         assert session.get_one(Cluster, "prod-1").watches_nodes
     folder.write(BOTH).apply()
     with folder.store.reading() as session:
@@ -169,7 +168,7 @@ def test_a_spec_that_is_cut_stops_no_other_entry_and_an_apply_fixes_it(folder: F
         assert set(catalog.unreadable) == {(kind, KINDS[kind])}
         assert f"the stored {kind} '{KINDS[kind]}' is invalid" in catalog.unreadable[kind, KINDS[kind]].message
         assert "dns" in catalog.cases
-        sync_schedules(session, NOW)
+        sync_all(session, NOW)
     assert schedules(folder) == before
     assert {item.kind for item in folder.plan().items if item.action == "changed"} == {kind, "Cluster"}
     folder.apply()

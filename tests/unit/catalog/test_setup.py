@@ -100,6 +100,10 @@ def test_other_bound_cases_keep_their_permissions_and_their_pods_are_admitted() 
     assert objects[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged", "for n's pods"
 
 
+def as_user(pod: dict[str, Any], probe: dict[str, Any]) -> dict[str, Any]:
+    return {"securityContext": pod, "containers": [{"name": "probe", "securityContext": probe}]}
+
+
 @pytest.mark.parametrize(
     ("pod", "level"),
     [
@@ -115,6 +119,17 @@ def test_other_bound_cases_keep_their_permissions_and_their_pods_are_admitted() 
             "privileged",
         ),
         ({"containers": [{"name": "helper", "image": "i"}]}, "restricted"),
+        (as_user({"runAsUser": 0, "runAsNonRoot": True}, {"runAsUser": 1000}), "baseline"),
+        (as_user({"runAsNonRoot": False}, {"runAsNonRoot": True}), "baseline"),
+        (as_user({"runAsUser": 0, "runAsNonRoot": True}, {"runAsUser": None}), "baseline"),
+        (as_user({"runAsNonRoot": True}, {"runAsNonRoot": None}), "restricted"),
+        (as_user({"runAsNonRoot": None}, {"runAsNonRoot": None}), "baseline"),
+        ({"containers": [{"name": "probe", "securityContext": {"capabilities": {"add": ["CHOWN"]}}}]}, "baseline"),
+        (
+            {"containers": [{"name": "probe", "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}]},
+            "restricted",
+        ),
+        ({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}]}}, "restricted"),
         *((demand, "privileged") for demand in DEMANDS.values()),
     ],
 )
