@@ -12,14 +12,19 @@ _USERS_WITH_TOKENS = frozenset({"git", "gitlab-ci-token", "oauth2", "x-access-to
 """Names that go with a token as password. Any other user, as of http addresses, may itself be the token."""
 _SCHEMES_WITH_USERS = frozenset({"amqp", "amqps", "redis", "rediss", "valkey"})
 _NOT_IN_NAMES = re.compile(r"[@/?#]")
-_HOST = r"(?:(?:[A-Za-z0-9_\-]++(?:\.[A-Za-z0-9_\-]++)++|localhost|\[[0-9A-Fa-f:.]++\])(?::\d{1,5})?|(?<=file://))"
+_HOST = r"(?:(?:[A-Za-z0-9_\-]++(?:\.[A-Za-z0-9_\-]++)++|localhost|\[[0-9A-Fa-f:.]++\])|(?<=file://))"
 """A name without a dot may be a token; without a name, what follows may be a password."""
+_IMAGE = r"(?::\d{1,5})?+/[^\s'\"<>@:]*+@sha256:[0-9a-f]{64}"
+"""Only before a digest a number is a port: elsewhere it may begin a password."""
 _NEXT_ITEM = r"'[,:]['\[{(]"
 """The end of a quoted address in a list or mapping: `','`, `':'`."""
 _PLAIN = (
-    rf"{_HOST}(?:(?=[/?#])[^\s\"<>@:']*+(?:{_NEXT_ITEM}|@(?:[^\s'\"<>@]*+{_NEXT_ITEM}|[^\s\"<>@]*+(?!@)))|{_NEXT_ITEM})"
+    r"(?i:(?<=http://)|(?<=https://)|(?<=file://))"
+    rf"{_HOST}(?:{_IMAGE}|(?=[/?#])[^\s\"<>@:']*+(?:{_NEXT_ITEM}|@(?:[^\s'\"<>@]*+{_NEXT_ITEM}|[^\s\"<>@]*+(?!@)))"
+    rf"|{_NEXT_ITEM})"
 )
-"""A host, and at most one @, which belongs to the path: with a colon before it, it may end a password."""
+"""A host, and at most one @, which belongs to the path: with a colon before it, it may end a password. In addresses of
+databases and brokers it always does."""
 _URL = re.compile(
     r"(?<![A-Za-z0-9+.\-])([A-Za-z][A-Za-z0-9+.\-]{0,30})://"
     rf"(?:(?={_PLAIN})([^\s'\"<>]*)"

@@ -198,6 +198,9 @@ class Launcher:
             await api.load_credentials()  # once, and not within the time limits of the batch's requests
         except ClusterError as error:
             return [LaunchResult(run, error=error) for run in claimed.runs]
+        except Exception as error:  # as for one run below
+            log.exception("credentials not loaded", cluster=claimed.cluster.name)
+            return [LaunchResult(run, fault=f"KubeProbe failed to load credentials: {error!r}") for run in claimed.runs]
         slots = asyncio.Semaphore(self.settings.launch_concurrency)
 
         async def create(run: Run) -> LaunchResult:  # `gather` makes it a task: what it binds ends with it

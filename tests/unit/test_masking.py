@@ -22,10 +22,10 @@ from tests.unit.catalog.given import catalog, document, problems
 SECRET = "S3CRET-Abc123xyz"
 HARMLESS = (
     "{'url':'https://a.example.com/x','mail':'ops@x.com'}",
-    "{'https://a.example.com':'ops@x.com','https://[::1]:80/x':['ops@x.com']}",
+    "{'https://a.example.com':'ops@x.com','https://[::1]/x':['ops@x.com']}",
     f"https://reg.example.com:5000/team/app@sha256:{'0' * 64}",
     "cannot pull 'https://example.com/org/repo@v1.2', used by ops@x.com",
-    "http://localhost:8080/?mail=ops@x.com",
+    "http://localhost/?mail=ops@x.com",
     "file:///srv/repository@v1",
 )
 
@@ -59,6 +59,12 @@ HARMLESS = (
         (f"https://u:p@a.com/{SECRET}@b.com", "https://***:***@b.com"),
         (f"https://first.o'neil:{SECRET}@h/a", "https://***:***@h/a"),
         (f"https://u:/{SECRET}@h/a", "https://***:***@h/a"),
+        (f"postgresql://kube.probe:12/{SECRET}@db.example.com/k", "postgresql://kube.probe:***@db.example.com/k"),
+        (f"postgresql+psycopg://u.x:7?{SECRET}@h/d", "postgresql+psycopg://u.x:***@h/d"),
+        (f"redis://first.last:1/{SECRET}@h:6379/0", "redis://first.last:***@h:6379/0"),
+        (f"amqp://localhost:5/{SECRET}@broker//", "amqp://localhost:***@broker//"),
+        (f"https://first.last:123#{SECRET}@git.example.com/r", "https://***:***@git.example.com/r"),
+        (f"http://localhost:8080/?mail={SECRET}@x.com", "http://***:***@x.com"),
         (f"redis://:12/{SECRET}@h", "redis://:***@h"),
         (f"https:///{SECRET}@h", "https://***@h"),
         (f"redis://{SECRET}@h/x?a:b@h", "redis://***:***@h"),

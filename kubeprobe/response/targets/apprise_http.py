@@ -35,19 +35,19 @@ class _Limit:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._is_over = False
+        self.is_over = False
 
     def add(self, opened: socket.socket) -> None:
         """Shut it down at the limit; at once, if that has passed."""
         with self._lock:
             self._sockets.append(duplicate := socket.socket(fileno=os.dup(opened.fileno())))
-            if self._is_over:
+            if self.is_over:
                 _shut_down(duplicate)
 
     def end(self) -> None:
         """Shut down all of them: whatever waits for one gets an error."""
         with self._lock:
-            self._is_over = True
+            self.is_over = True
             for opened in self._sockets:
                 _shut_down(opened)
 
@@ -106,8 +106,10 @@ _connect_unlimited = socket.socket.connect
 
 
 def _connect(self: socket.socket, address: Any, /) -> None:
+    limit: _Limit | None = getattr(_limits, "current", None)
+    if limit is not None and limit.is_over:  # a name may have many addresses, each with its own time-out
+        raise TimeoutError("the time limit of the message is over")
     _connect_unlimited(self, address)
-    limit = getattr(_limits, "current", None)
     if limit is not None:
         limit.add(self)
 

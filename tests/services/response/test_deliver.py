@@ -292,7 +292,6 @@ def test_a_message_waits_while_its_route_is_invalid_in_this_version(
     assert send(world, catalogs, world.at(600)) is SENT
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 def test_apprise_sends_the_message(
     world: World,
     catalogs: CatalogCache,
@@ -316,7 +315,6 @@ def test_apprise_sends_the_message(
     assert body["type"] == "failure"
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 def test_a_date_to_wait_for_is_compared_with_the_clock_of_the_installation(
     world: World, catalogs: CatalogCache, hook: Receiver
 ) -> None:

@@ -29,7 +29,6 @@ STALLED = 20
 """More than the threads that Apprise has for all of its services."""
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 def test_a_stalled_service_holds_up_no_other_and_its_message_is_not_repeated_beside_itself(
     world: World, catalogs: CatalogCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +87,6 @@ def trickling(
         stop.set()
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("is_encrypted", [False, True])
 @pytest.mark.parametrize(

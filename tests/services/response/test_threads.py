@@ -17,7 +17,6 @@ from tests.services.response.receiver import Receiver
 DELIVER: dict[str, Any] = deliver.__globals__
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 @pytest.mark.parametrize("lacking", ["delivery-claims", "timer"])
 def test_a_lack_of_threads_counts_for_no_message_and_no_target(
     world: World, catalogs: CatalogCache, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, lacking: str

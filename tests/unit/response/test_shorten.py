@@ -42,7 +42,6 @@ def test_the_beginning_and_the_last_lines_are_kept() -> None:
     assert short.endswith("\nDetails: kubeprobe show 01run")
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_gets_no_more_than_it_accepts(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     address, limit = SERVICES[service]

@@ -147,7 +147,6 @@ def test_secrets_are_redacted(text: str, secret: str, shown: str) -> None:
     assert redact(text, secret) == shown
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise loads its plugins when first used
 def test_an_address_that_apprise_cannot_parse_is_permanent_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(PermanentTargetError) as refused:
         apprise.send(AppriseTarget(url="nosuchservice://hush-hush-hush"), message(), DELIVERY)

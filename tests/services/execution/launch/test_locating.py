@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from cryptography.fernet import Fernet
 from sqlmodel import select
+from structlog.testing import capture_logs
 
 from kubeprobe.execution import locations
 from kubeprobe.execution.launch import ONE_REQUEST, Launcher, latest_request
@@ -16,7 +17,7 @@ from kubeprobe.execution.remove import remove_pods
 from kubeprobe.fleet import access
 from kubeprobe.fleet.credentials import Cipher, Connection
 from kubeprobe.settings import Settings
-from kubeprobe.store import PodLocation, Run, Store
+from kubeprobe.store import PodLocation, Store
 from kubeprobe.vocabulary import Reason, RunState
 from tests.services.execution.apiserver import OddApi
 from tests.services.execution.given import Clock, ExecutionWorld
@@ -83,13 +84,31 @@ def test_a_secret_key_that_is_not_read_in_time_is_named(
         run = world.find(RUN)
         assert (run.state, run.setback) == (RunState.PENDING, Reason.CREDENTIALS_UNAVAILABLE)
         assert (run.setback_message or "").endswith("no credentials: the secret key was not read within 0.05 s")
-        world.change(Run, state=RunState.DONE, pod="kp", pod_uid="uid", location="another")
-        remove_pods(launcher, "there", [RUN])
-        world.change(Run, state=RunState.PENDING, pod=None, pod_uid=None, location=None)
     silent.set()
     clock.now = run.launch_at
     launch(launcher, world)
     assert (world.find(RUN).state, len(api.pods)) == (RunState.RUNNING, 1)
+
+
+def test_pods_are_not_removed_from_a_location_while_the_secret_key_is_not_read(
+    world: ExecutionWorld,
+    launcher: Launcher,
+    api: OddApi,
+    cipher: WatchedCipher,
+    silent: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cipher.before = lambda: None
+    launch(launcher, world)
+    world.end(RUN)
+    cipher.before = silent.wait
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(locations, "READ_WITHIN_S", 0.05)
+        remove_pods(launcher, "there", [RUN])
+    assert ("pods not deleted: location of the cluster not read", 1) in {(log["event"], len(api.pods)) for log in logs}
+    silent.set()
+    remove_pods(launcher, "there", [RUN])
+    assert api.pods == {}
 
 
 def test_a_connection_that_is_replaced_while_the_key_is_read_has_its_own_location(
