@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
@@ -37,6 +37,8 @@ class _Sending:
     store: Store
     clock: Clock
     claimed: Claimed
+    renewing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the claim is renewed."""
 
 
 class ClaimRenewals:
@@ -51,6 +53,7 @@ class ClaimRenewals:
     def renewing(self, store: Store, claimed: Claimed, clock: Clock) -> Iterator[None]:
         """Renew the claim while the block runs, and before it if the commit of the claim took long.
 
+        No renewal uses the store afterwards. The block ends outside of a transaction: a renewal may wait for its locks.
         Raises ClaimLostError; LocalResourceError: the system has no more threads.
         """
         sending = _Sending(store, clock, claimed)
@@ -64,11 +67,15 @@ class ClaimRenewals:
         finally:
             with self._lock:
                 self._sending.discard(sending)
+            with sending.renewing:  # until a renewal that has begun has ended
+                pass
 
     def renew(self) -> None:
         """Renew all claims."""
         for sending in self._list():
-            _renew(sending)
+            with sending.renewing:
+                if sending in self._sending:
+                    _renew(sending)
 
     def list_claims(self) -> list[Claimed]:
         """The claims of the messages that are still being sent."""

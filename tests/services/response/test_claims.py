@@ -1,7 +1,9 @@
 """What a claim costs while many messages wait, and that it is renewed while its message is being sent."""
 
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -186,6 +188,34 @@ def test_a_thread_renews_the_claims_of_a_process(
         now = world.at(5)
         lease = now + LEASE
         until("the claim to be renewed", lambda: stored(world, notification).next_attempt_at == lease)
+
+
+def test_no_renewal_uses_the_store_after_its_message_was_sent(
+    world: World, catalogs: CatalogCache, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is closed meanwhile would leave its connection open."""
+    fail(world, catalogs)
+    claimed = claim_next(world.store, catalogs, HOOK, lambda: world.at(1))
+    assert claimed is not None
+    claims, begun, may_end, ended = ClaimRenewals(), threading.Event(), threading.Event(), threading.Event()
+
+    def renew(_sending: object) -> None:
+        begun.set()
+        assert may_end.wait(60)
+        ended.set()
+
+    def send() -> bool:
+        with claims.renewing(world.store, claimed, lambda: world.at(1)):
+            renewing.append(pool.submit(claims.renew))
+            assert begun.wait(60)
+            threading.Timer(0.1, may_end.set).start()
+        return ended.is_set()
+
+    monkeypatch.setattr(renewal, "_renew", renew)
+    renewing: list[Future[None]] = []
+    with ThreadPoolExecutor() as pool:
+        assert send()
+        renewing[0].result(60)
 
 
 def test_a_claim_is_made_by_the_time_and_the_catalog_after_its_wait(
